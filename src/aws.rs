@@ -1,0 +1,311 @@
+//! The only code that speaks AWS.
+//!
+//! Owns the SDK's clients, paging, retry, waiting and the meaning of AWS's error codes. Our own types go in and
+//! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
+//! may be deleted are questions for the modules above.
+
+mod rds;
+mod secrets;
+mod wait;
+
+pub use rds::{Delete, Quota, Restore, RestoreFrom};
+pub use secrets::MasterSecret;
+pub use wait::{Poll, Seen};
+
+use std::future::Future;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_rds::operation::RequestId;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use tokio::time::Instant;
+
+use crate::error::{Error, Result};
+
+/// Where and as whom to speak to AWS, as the AWS CLI's flags of the same names have it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Region; otherwise `AWS_REGION` or the profile's.
+    pub region: Option<String>,
+    /// Profile of `~/.aws/config`.
+    pub profile: Option<String>,
+    /// Another endpoint, such as the local stack's.
+    pub endpoint_url: Option<String>,
+}
+
+/// Connections to the services that we use, in one Region.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    region: String,
+    config: SdkConfig,
+    rds: aws_sdk_rds::Client,
+}
+
+/// How long a call is tried again while AWS throttles it or cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One attempt of a call. RDS answers in well under a second; what takes longer has lost its answer.
+const ATTEMPT: Duration = Duration::from_secs(30);
+
+impl Aws {
+    /// Finds the Region and credentials and makes sure that there are some, before anything else is tried.
+    pub async fn connect(access: &Access) -> Result<Self> {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .operation_attempt_timeout(ATTEMPT)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(4));
+        if let Some(region) = &access.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &access.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &access.endpoint_url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(Error::request(format!("`{url}` is not an endpoint URL"))
+                    .hint("It begins with http:// or https://, as in http://127.0.0.1:4566."));
+            }
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        let Some(region) = config.region().map(|region| region.to_string()) else {
+            return Err(Error::request("no AWS Region is set")
+                .hint("Pass `--region`, set AWS_REGION, or put `region` into lifeboat.toml or your AWS profile."));
+        };
+        check_credentials(&config).await?;
+        let rds = aws_sdk_rds::Client::new(&config);
+        Ok(Aws { region, config, rds })
+    }
+
+    /// The Region that all calls go to.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The ARN of whoever is calling, for the record of who ran a drill.
+    pub async fn caller(&self) -> std::result::Result<String, Failure> {
+        let answer = aws_sdk_sts::Client::new(&self.config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| Failure::of("GetCallerIdentity", "the caller", error))?;
+        Ok(answer.arn().unwrap_or_default().to_owned())
+    }
+}
+
+async fn check_credentials(config: &SdkConfig) -> Result<()> {
+    let missing = |cause: Option<Box<dyn std::error::Error + Send + Sync>>| {
+        let error = Error::outside("there are no usable AWS credentials").hint(
+            "Set AWS_PROFILE (after `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with an \
+             instance or task role. The local stack takes any value.",
+        );
+        match cause {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        }
+    };
+    let Some(provider) = config.credentials_provider() else { return Err(missing(None)) };
+    match provider.provide_credentials().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(missing(Some(error.into()))),
+    }
+}
+
+/// What a refusal of AWS means to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such object.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// The object is in the wrong state for this.
+    WrongState,
+    /// Too many calls; the same call may succeed later.
+    Throttled,
+    /// The role may not do this.
+    Denied,
+    /// The service failed or could not be reached, or its answer was lost: whether the call was done is not known.
+    Unsure,
+    /// No capacity of this class now.
+    NoCapacity,
+    /// A quota of the account is used up.
+    Quota,
+    /// Anything else: the request as such was refused.
+    Refused,
+}
+
+impl Fault {
+    /// Whether the same call may succeed later without anyone doing anything.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Fault::Throttled | Fault::Unsure)
+    }
+}
+
+/// A call to AWS that did not succeed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The action, such as `DescribeDBInstances`.
+    pub operation: &'static str,
+    /// The object that it was about.
+    pub resource: String,
+    /// What the refusal means to us.
+    pub fault: Fault,
+    /// AWS's own code, if it answered.
+    pub code: Option<String>,
+    /// AWS's own words, or what kept them from us.
+    pub message: String,
+    /// For AWS's support.
+    pub request_id: Option<String>,
+}
+
+impl Failure {
+    fn of<E, R>(operation: &'static str, resource: impl Into<String>, error: SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+        SdkError<E, R>: RequestId,
+    {
+        let resource = resource.into();
+        let request_id = error.request_id().map(str::to_owned);
+        let code = error.as_service_error().and_then(|service| service.code()).map(str::to_owned);
+        let (fault, message) = match (&error, &code) {
+            (SdkError::ServiceError(context), Some(code)) => {
+                let message = context.err().message().unwrap_or("AWS gave no reason").trim_end_matches('.').to_owned();
+                (fault_of_code(code), message)
+            }
+            _ => (Fault::Unsure, deepest(&error)),
+        };
+        Failure { operation, resource, fault, code, message, request_id }
+    }
+}
+
+/// Wire codes carry `Fault` at their end or not, without a rule, so both spellings count
+/// (`InvalidDBInstanceState` on the wire is `InvalidDBInstanceStateFault` in CloudTrail).
+fn fault_of_code(code: &str) -> Fault {
+    let bare = code.strip_suffix("Fault").unwrap_or(code);
+    match bare {
+        "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestLimitExceeded" | "TooManyRequestsException"
+        | "SlowDown" | "RequestThrottled" | "RequestThrottledException" => Fault::Throttled,
+        "InternalFailure" | "InternalError" | "InternalServerError" | "InternalServiceError" | "ServiceUnavailable"
+        | "ServiceUnavailableException" | "RequestTimeout" | "RequestTimeoutException" => Fault::Unsure,
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" | "AuthFailure"
+        | "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch" | "ExpiredToken"
+        | "ExpiredTokenException" | "OptInRequired" | "MissingAuthenticationToken" => Fault::Denied,
+        "InsufficientDBInstanceCapacity" | "InsufficientStorageClusterCapacity" | "InsufficientDBClusterCapacity" => {
+            Fault::NoCapacity
+        }
+        _ if bare.ends_with("QuotaExceeded") => Fault::Quota,
+        _ if bare.ends_with("AlreadyExists") => Fault::AlreadyExists,
+        _ if bare.ends_with("NotFound") => Fault::NotFound,
+        "ResourceNotFoundException" => Fault::NotFound,
+        _ if bare.starts_with("Invalid") && bare.ends_with("State") => Fault::WrongState,
+        _ => Fault::Refused,
+    }
+}
+
+/// The innermost cause says what happened; the SDK's outer layers only say that something did.
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(next) = innermost.source() {
+        innermost = next;
+    }
+    innermost.to_string()
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{}: {} ({code})", self.operation, self.message),
+            None => write!(f, "{}: no answer from AWS: {}", self.operation, self.message),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let what = format!("AWS refused {} for {}", failure.operation, failure.resource);
+        let error = match failure.fault {
+            Fault::NotFound => Error::request(format!("{} does not exist", failure.resource)),
+            Fault::AlreadyExists => Error::request(format!("{} exists already", failure.resource)),
+            Fault::Throttled => Error::outside(format!("AWS throttled {} for too long", failure.operation))
+                .hint("Other tools of this account share its request rate: run it again later, or with a longer `--poll`."),
+            Fault::Unsure => Error::outside(format!("AWS could not be reached for {}", failure.operation))
+                .hint("Check the network, `--region` and `--endpoint-url`, then run it again."),
+            Fault::Denied => Error::outside(what).hint(format!(
+                "Give this role the permission `rds:{}` on {}, or choose another `--profile`.",
+                failure.operation, failure.resource
+            )),
+            Fault::NoCapacity => Error::outside(what)
+                .hint("The Availability Zone has no room for this class now: choose another `--class`, or run it later."),
+            Fault::Quota => {
+                Error::outside(what).hint("Remove what is no longer needed, or raise the quota in Service Quotas.")
+            }
+            Fault::WrongState => Error::outside(what).hint("Run it again when the object is available."),
+            Fault::Refused => Error::outside(what),
+        };
+        error.caused_by(failure)
+    }
+}
+
+/// Calls until it is answered for good: throttling and lost answers are tried again, with growing pauses, for
+/// `PATIENCE`. Only for calls that may safely be made twice.
+async fn patiently<T, F>(mut call: impl FnMut() -> F) -> std::result::Result<T, Failure>
+where
+    F: Future<Output = std::result::Result<T, Failure>>,
+{
+    let give_up = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match call().await {
+            Err(failure) if failure.fault.is_transient() && Instant::now() + pause < give_up && !unreachable(&failure) => {
+                tracing::info!(operation = failure.operation, %failure, "trying again");
+                tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+                pause = (pause * 2).min(Duration::from_secs(15));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Nobody listens at the address: a wrong `--endpoint-url` or no network, which no patience mends.
+fn unreachable(failure: &Failure) -> bool {
+    failure.code.is_none()
+        && ["Connection refused", "dns error", "failed to lookup"].iter().any(|sign| failure.message.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_means_the_same_with_and_without_fault_at_its_end() {
+        for (code, fault) in [
+            ("DBInstanceNotFound", Fault::NotFound),
+            ("DBSubnetGroupNotFoundFault", Fault::NotFound),
+            ("InvalidDBInstanceState", Fault::WrongState),
+            ("InvalidDBInstanceStateFault", Fault::WrongState),
+            ("DBInstanceAlreadyExists", Fault::AlreadyExists),
+            ("Throttling", Fault::Throttled),
+            ("InternalFailure", Fault::Unsure),
+            ("InstanceQuotaExceeded", Fault::Quota),
+            ("InsufficientDBInstanceCapacity", Fault::NoCapacity),
+            ("InvalidParameterValue", Fault::Refused),
+            ("AccessDenied", Fault::Denied),
+        ] {
+            assert_eq!(fault_of_code(code), fault, "{code}");
+        }
+    }
+}

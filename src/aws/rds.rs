@@ -1,0 +1,442 @@
+//! Amazon RDS: our nouns from its answers, and the few calls that change something.
+
+use chrono::{DateTime, TimeZone, Utc};
+
+use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
+use aws_sdk_rds::types::{DbInstance, DbSnapshot, Tag};
+use aws_smithy_types::DateTime as AwsTime;
+use aws_smithy_types::retry::RetryConfig;
+
+use super::{Aws, Failure, Fault, patiently};
+use crate::error::Error;
+use crate::postgres::Password;
+use crate::fleet::{Instance, InstanceId, ResourceId, RestoreWindow, Snapshot, SnapshotId, Status, Tags};
+
+/// What a restore goes back to.
+#[derive(Clone, Debug)]
+pub enum RestoreFrom {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A moment in the automated backups of an instance, by its immutable id. RDS counts in whole seconds.
+    Time {
+        /// Whose automated backups.
+        source: ResourceId,
+        /// The moment.
+        at: DateTime<Utc>,
+    },
+}
+
+/// A new instance from a backup. Everything is said explicitly, for what RDS defaults to is another instance
+/// than the source: default security group, parameter group and option group, the source's tags, its retention.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    /// Name of the new instance.
+    pub id: InstanceId,
+    /// From what.
+    pub from: RestoreFrom,
+    /// Instance class.
+    pub class: String,
+    /// DB subnet group.
+    pub subnet_group: Option<String>,
+    /// VPC security groups.
+    pub security_groups: Vec<String>,
+    /// DB parameter group.
+    pub parameter_group: Option<String>,
+    /// Option group.
+    pub option_group: Option<String>,
+    /// Whether IAM logins are enabled.
+    pub iam_authentication: bool,
+    /// Days of automated backups of the new instance.
+    pub retention_days: i32,
+    /// Tags; never empty, since RDS copies the source's when none are passed.
+    pub tags: Tags,
+}
+
+/// What a request to delete came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// AWS has begun to delete it, now or earlier.
+    Accepted,
+    /// There is no such instance.
+    Gone,
+}
+
+/// How much of a quota is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// In use.
+    pub used: i64,
+    /// Allowed.
+    pub max: i64,
+}
+
+impl Aws {
+    /// The instance, if there is one of that name. Throttling and lost answers are tried again for a while.
+    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
+        patiently(|| self.look_at_instance(id)).await
+    }
+
+    /// The instance, in one look.
+    pub(super) async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
+        let answer = self.rds.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
+        match answer.map_err(|error| Failure::of("DescribeDBInstances", format!("instance `{id}`"), error)) {
+            Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),
+            Err(failure) if failure.fault == Fault::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// All instances of the Region.
+    pub async fn instances(&self) -> Result<Vec<Instance>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let page = patiently(|| async {
+                let request = self.rds.describe_db_instances().max_records(100).set_marker(marker.clone());
+                request.send().await.map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))
+            })
+            .await?;
+            all.extend(page.db_instances().iter().filter_map(instance));
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
+    pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let page = patiently(|| async {
+                let request = self
+                    .rds
+                    .describe_db_snapshots()
+                    .db_instance_identifier(id.as_str())
+                    .max_records(100)
+                    .set_marker(marker.clone());
+                let resource = format!("snapshots of `{id}`");
+                request.send().await.map_err(|error| Failure::of("DescribeDBSnapshots", resource, error))
+            })
+            .await?;
+            all.extend(page.db_snapshots().iter().filter_map(snapshot));
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One snapshot. RDS finds those of AWS Backup and shared ones only if they are asked for.
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+        let kind = match id.as_str() {
+            text if text.starts_with("rds:") => Some("automated"),
+            text if text.starts_with("awsbackup:") => Some("awsbackup"),
+            text if text.starts_with("arn:") => Some("shared"),
+            _ => None,
+        };
+        let look = |kind: Option<&'static str>| {
+            patiently(move || async move {
+                let request = self
+                    .rds
+                    .describe_db_snapshots()
+                    .db_snapshot_identifier(id.as_str())
+                    .set_snapshot_type(kind.map(str::to_owned));
+                let answer = request.send().await;
+                answer.map_err(|error| Failure::of("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
+            })
+        };
+        let found = match look(kind).await {
+            // An ARN names a snapshot of our own as well.
+            Ok(answer) if answer.db_snapshots().is_empty() && kind == Some("shared") => look(None).await,
+            Err(failure) if failure.fault == Fault::NotFound && kind == Some("shared") => look(None).await,
+            other => other,
+        };
+        match found {
+            Ok(answer) => Ok(answer.db_snapshots().first().and_then(snapshot)),
+            Err(failure) if failure.fault == Fault::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The span that the automated backups of an instance reach, by its immutable id: several rows can carry one
+    /// name (retained backups of earlier instances).
+    pub async fn restore_window(&self, resource: &ResourceId) -> Result<Option<RestoreWindow>, Failure> {
+        let answer = patiently(|| async {
+            let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
+            request.send().await.map_err(|error| {
+                Failure::of("DescribeDBInstanceAutomatedBackups", format!("automated backups of `{resource}`"), error)
+            })
+        })
+        .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) if failure.fault == Fault::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        Ok(answer.db_instance_automated_backups().first().map(|backup| RestoreWindow {
+            earliest: backup.restore_window().and_then(|window| window.earliest_time()).and_then(time),
+            latest: backup.restore_window().and_then(|window| window.latest_time()).and_then(time),
+            reported_status: backup.status().unwrap_or_default().to_owned(),
+        }))
+    }
+
+    /// Used and allowed DB instances of the account in this Region.
+    pub async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
+        let answer = patiently(|| async {
+            let answer = self.rds.describe_account_attributes().send().await;
+            answer.map_err(|error| Failure::of("DescribeAccountAttributes", "the account's quotas", error))
+        })
+        .await?;
+        Ok(answer
+            .account_quotas()
+            .iter()
+            .find(|quota| quota.account_quota_name() == Some("DBInstances"))
+            .and_then(|quota| Some(Quota { used: quota.used()?, max: quota.max()? })))
+    }
+
+    /// Whether a class can be had for an engine version, as far as AWS says.
+    pub async fn class_is_orderable(&self, engine: &str, version: &str, class: &str) -> Result<bool, Failure> {
+        let answer = patiently(|| async {
+            let request = self
+                .rds
+                .describe_orderable_db_instance_options()
+                .engine(engine)
+                .engine_version(version)
+                .db_instance_class(class);
+            let resource = format!("class `{class}` for {engine} {version}");
+            request.send().await.map_err(|error| Failure::of("DescribeOrderableDBInstanceOptions", resource, error))
+        })
+        .await?;
+        Ok(!answer.orderable_db_instance_options().is_empty())
+    }
+
+    /// Whether there is a DB subnet group of that name.
+    pub async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
+        let answer = patiently(|| async {
+            let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
+            answer.map_err(|error| Failure::of("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error))
+        })
+        .await;
+        exists(answer.map(|answer| !answer.db_subnet_groups().is_empty()))
+    }
+
+    /// Whether there is a DB parameter group of that name.
+    pub async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
+        let answer = patiently(|| async {
+            let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
+            answer.map_err(|error| Failure::of("DescribeDBParameterGroups", format!("parameter group `{name}`"), error))
+        })
+        .await;
+        exists(answer.map(|answer| !answer.db_parameter_groups().is_empty()))
+    }
+
+    /// Asks for a restore, once: the SDK must not repeat it behind our back, since after a lost answer the next
+    /// attempt is refused as a name already taken, and only the caller can tell whether that is its own.
+    pub async fn begin_restore(&self, restore: &Restore) -> Result<Instance, Failure> {
+        let resource = format!("instance `{}`", restore.id);
+        let tags = Some(restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect());
+        let groups = (!restore.security_groups.is_empty()).then(|| restore.security_groups.clone());
+        let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = match &restore.from {
+            RestoreFrom::Snapshot(snapshot) => self
+                .rds
+                .restore_db_instance_from_db_snapshot()
+                .db_instance_identifier(restore.id.as_str())
+                .db_snapshot_identifier(snapshot.as_str())
+                .db_instance_class(&restore.class)
+                .set_db_subnet_group_name(restore.subnet_group.clone())
+                .set_vpc_security_group_ids(groups)
+                .set_db_parameter_group_name(restore.parameter_group.clone())
+                .set_option_group_name(restore.option_group.clone())
+                .enable_iam_database_authentication(restore.iam_authentication)
+                .publicly_accessible(false)
+                .multi_az(false)
+                .deletion_protection(false)
+                .copy_tags_to_snapshot(false)
+                .backup_retention_period(restore.retention_days)
+                .set_tags(tags)
+                .customize()
+                .config_override(once)
+                .send()
+                .await
+                .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
+                .db_instance,
+            RestoreFrom::Time { source, at } => self
+                .rds
+                .restore_db_instance_to_point_in_time()
+                .target_db_instance_identifier(restore.id.as_str())
+                .source_dbi_resource_id(&source.0)
+                .restore_time(AwsTime::from_secs(at.timestamp()))
+                .db_instance_class(&restore.class)
+                .set_db_subnet_group_name(restore.subnet_group.clone())
+                .set_vpc_security_group_ids(groups)
+                .set_db_parameter_group_name(restore.parameter_group.clone())
+                .set_option_group_name(restore.option_group.clone())
+                .enable_iam_database_authentication(restore.iam_authentication)
+                .publicly_accessible(false)
+                .multi_az(false)
+                .deletion_protection(false)
+                .copy_tags_to_snapshot(false)
+                .backup_retention_period(restore.retention_days)
+                .set_tags(tags)
+                .customize()
+                .config_override(once)
+                .send()
+                .await
+                .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
+                .db_instance,
+        };
+        answer.as_ref().and_then(instance).ok_or_else(|| Failure {
+            operation: "RestoreDBInstance",
+            resource,
+            fault: Fault::Unsure,
+            code: None,
+            message: "the answer names no instance".to_owned(),
+            request_id: None,
+        })
+    }
+
+    /// Sets a new password for the master user of an instance, now. RDS does it in the background.
+    pub async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
+        patiently(|| async {
+            let request =
+                self.rds.modify_db_instance().db_instance_identifier(id.as_str()).master_user_password(password);
+            let answer = request.apply_immediately(true).send().await;
+            answer.map_err(|error| Failure::of("ModifyDBInstance", format!("instance `{id}`"), error))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// A token that stands in for the password of a database user that has `rds_iam`, for 15 minutes.
+    pub async fn login_token(&self, host: &str, port: u16, user: &str) -> crate::error::Result<Password> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::outside(format!("no IAM login token for user `{user}` could be made")).caused_by(error)
+        };
+        // The generator puts the user into a URL as it is.
+        if !user.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
+            return Err(Error::request(format!("user `{}` cannot log in by IAM", user.escape_default()))
+                .hint("The name may have letters, digits, `_`, `-` and `.` only."));
+        }
+        let config = Config::builder().hostname(host).port(u64::from(port)).username(user).expires_in(900);
+        let generator = AuthTokenGenerator::new(config.build().map_err(failed)?);
+        let token = generator.auth_token(&self.config).await.map_err(failed)?;
+        Ok(Password::new(token.as_str()))
+    }
+
+    /// Asks AWS to delete an instance with all its automated backups and without a final snapshot. What may be
+    /// deleted is the caller's to prove; one attempt, since the caller looks again before it repeats.
+    pub async fn begin_delete_for_good(&self, id: &InstanceId) -> Result<Delete, Failure> {
+        let answer = self
+            .rds
+            .delete_db_instance()
+            .db_instance_identifier(id.as_str())
+            .skip_final_snapshot(true)
+            .delete_automated_backups(true)
+            .send()
+            .await
+            .map_err(|error| Failure::of("DeleteDBInstance", format!("instance `{id}`"), error));
+        match answer {
+            Ok(_) => Ok(Delete::Accepted),
+            Err(failure) if failure.fault == Fault::NotFound => Ok(Delete::Gone),
+            Err(failure) if failure.fault == Fault::WrongState && failure.message.contains("already being deleted") => {
+                Ok(Delete::Accepted)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Names of instances that begin with the first letters of `id`, for "did you mean".
+    pub async fn names_like(&self, id: &InstanceId) -> Vec<String> {
+        let Ok(instances) = self.instances().await else { return Vec::new() };
+        let head: String = id.as_str().chars().take(4).collect();
+        instances.into_iter().map(|found| found.id.to_string()).filter(|name| name.contains(&head)).take(5).collect()
+    }
+}
+
+fn exists(answer: Result<bool, Failure>) -> Result<bool, Failure> {
+    match answer {
+        Err(failure) if failure.fault == Fault::NotFound => Ok(false),
+        other => other,
+    }
+}
+
+fn time(at: &AwsTime) -> Option<DateTime<Utc>> {
+    Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
+}
+
+fn tags(list: &[Tag]) -> Tags {
+    list.iter()
+        .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
+        .collect()
+}
+
+/// `None` for a row without the fields that every instance has; AWS has never sent one.
+fn instance(row: &DbInstance) -> Option<Instance> {
+    let endpoint = row.endpoint().and_then(|endpoint| {
+        Some((endpoint.address()?.to_owned(), u16::try_from(endpoint.port()?).ok()?))
+    });
+    Some(Instance {
+        id: InstanceId::parse(row.db_instance_identifier()?).ok()?,
+        resource_id: ResourceId(row.dbi_resource_id()?.to_owned()),
+        arn: row.db_instance_arn().unwrap_or_default().to_owned(),
+        engine: row.engine().unwrap_or_default().to_owned(),
+        engine_version: row.engine_version().unwrap_or_default().to_owned(),
+        reported_status: Status(row.db_instance_status().unwrap_or("unknown").to_owned()),
+        class: row.db_instance_class().unwrap_or_default().to_owned(),
+        endpoint,
+        master_user: row.master_username().unwrap_or_default().to_owned(),
+        master_secret_arn: row.master_user_secret().and_then(|secret| secret.secret_arn()).map(str::to_owned),
+        retention_days: row.backup_retention_period().unwrap_or(0),
+        latest_restorable: row.latest_restorable_time().and_then(time),
+        created_at: row.instance_create_time().and_then(time),
+        storage_gib: row.allocated_storage().unwrap_or(0),
+        storage_type: row.storage_type().map(str::to_owned),
+        encrypted: row.storage_encrypted().unwrap_or(false),
+        subnet_group: row.db_subnet_group().and_then(|group| group.db_subnet_group_name()).map(str::to_owned),
+        vpc_id: row.db_subnet_group().and_then(|group| group.vpc_id()).map(str::to_owned),
+        security_groups: row
+            .vpc_security_groups()
+            .iter()
+            .filter_map(|group| group.vpc_security_group_id().map(str::to_owned))
+            .collect(),
+        parameter_group: row
+            .db_parameter_groups()
+            .first()
+            .and_then(|group| group.db_parameter_group_name())
+            .map(str::to_owned),
+        option_group: row
+            .option_group_memberships()
+            .first()
+            .and_then(|group| group.option_group_name())
+            .map(str::to_owned),
+        deletion_protection: row.deletion_protection().unwrap_or(false),
+        iam_authentication: row.iam_database_authentication_enabled().unwrap_or(false),
+        cluster: row.db_cluster_identifier().map(str::to_owned),
+        tags: tags(row.tag_list()),
+    })
+}
+
+fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
+    Some(Snapshot {
+        id: SnapshotId::parse(row.db_snapshot_identifier()?).ok()?,
+        arn: row.db_snapshot_arn().unwrap_or_default().to_owned(),
+        instance: row.db_instance_identifier().unwrap_or_default().to_owned(),
+        resource_id: row.dbi_resource_id().map(|id| ResourceId(id.to_owned())),
+        snapshot_type: row.snapshot_type().unwrap_or("manual").to_owned(),
+        reported_status: row.status().unwrap_or_default().to_owned(),
+        // Absent while it is being created.
+        original_created_at: row
+            .original_snapshot_create_time()
+            .or(row.snapshot_create_time())
+            .and_then(time),
+        database_time: row.snapshot_database_time().and_then(time),
+        engine: row.engine().unwrap_or_default().to_owned(),
+        engine_version: row.engine_version().unwrap_or_default().to_owned(),
+        storage_gib: row.allocated_storage().unwrap_or(0),
+        encrypted: row.encrypted().unwrap_or(false),
+        tags: tags(row.tag_list()),
+    })
+}

@@ -1,0 +1,40 @@
+//! Master passwords that RDS keeps in Secrets Manager.
+
+use serde::Deserialize;
+
+use super::{Aws, Failure, Fault, patiently};
+
+/// The user and password in a secret that RDS manages.
+#[derive(Deserialize)]
+pub struct MasterSecret {
+    /// User name; absent in secrets that hold only a password.
+    pub username: Option<String>,
+    /// Password. Never printed: the type has no `Debug`.
+    pub password: String,
+}
+
+impl Aws {
+    /// Reads a secret (a name or an ARN) of the form that RDS writes: `{"username": …, "password": …}`.
+    pub async fn master_secret(&self, secret: &str) -> Result<MasterSecret, Failure> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.config);
+        let answer = patiently(|| async {
+            client
+                .get_secret_value()
+                .secret_id(secret)
+                .send()
+                .await
+                .map_err(|error| Failure::of("GetSecretValue", format!("secret `{secret}`"), error))
+        })
+        .await?;
+        let text = answer.secret_string().unwrap_or_default();
+        serde_json::from_str(text).map_err(|_| Failure {
+            operation: "GetSecretValue",
+            resource: format!("secret `{secret}`"),
+            fault: Fault::Refused,
+            code: None,
+            // The parser's own words could quote the secret.
+            message: "the secret is not a JSON object with a `password`".to_owned(),
+            request_id: None,
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! Waiting for an instance, with our own poller.
+//!
+//! The SDK's waiters sleep up to 30 minutes between looks, know half of the failure states and give up at the
+//! first throttled call. This one looks at a steady interval, rides out throttling and lost answers, and hands
+//! every look to the caller, who knows what it is waiting for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Aws, Failure};
+use crate::fleet::{Instance, InstanceId};
+
+/// How often to look, and when to stop looking.
+#[derive(Clone, Copy, Debug)]
+pub struct Poll {
+    /// The longest pause between two looks; each pause is 80 to 100 percent of it, so that fleets do not march in step.
+    pub every: Duration,
+    /// How long to wait in all.
+    pub give_up_after: Duration,
+}
+
+impl Poll {
+    /// One pause.
+    pub async fn pause(&self) {
+        tokio::time::sleep(self.every.mul_f64(0.8 + 0.2 * rand::random::<f64>())).await;
+    }
+}
+
+/// What one look found.
+pub enum Seen<'a> {
+    /// The instance as it is now; `None` if AWS knows no such instance.
+    Instance(Option<&'a Instance>),
+    /// AWS did not say: throttled, or no answer.
+    Nothing(&'a Failure),
+}
+
+impl Aws {
+    /// Looks at an instance until `judge` returns a value. `Ok(None)` when the time is up; an error only when AWS
+    /// refuses to tell us for good (denied, malformed): waiting would not change that.
+    pub async fn watch<T>(
+        &self,
+        id: &InstanceId,
+        poll: Poll,
+        mut judge: impl FnMut(Seen<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let give_up = Instant::now() + poll.give_up_after;
+        loop {
+            let look = self.look_at_instance(id).await;
+            let verdict = match &look {
+                Ok(instance) => judge(Seen::Instance(instance.as_ref())),
+                Err(failure) if failure.fault.is_transient() => judge(Seen::Nothing(failure)),
+                Err(failure) => return Err(failure.clone()),
+            };
+            if verdict.is_some() {
+                return Ok(verdict);
+            }
+            if Instant::now() >= give_up {
+                return Ok(None);
+            }
+            poll.pause().await;
+        }
+    }
+}

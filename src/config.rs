@@ -1,0 +1,227 @@
+//! `lifeboat.toml`: what a team has settled once, so that commands stay short.
+//!
+//! Flags win over environment variables, those over the section of a database, that over the general section,
+//! that over the defaults. Unknown keys are errors: a misspelt objective must not silently become the default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+
+/// The file, or the defaults where there is none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// AWS Region.
+    pub region: Option<String>,
+    /// AWS profile.
+    pub profile: Option<String>,
+    /// AWS endpoint.
+    pub endpoint_url: Option<String>,
+    /// Where what must last is kept.
+    pub vault: Option<String>,
+    /// How drills are run.
+    #[serde(default)]
+    pub drill: DrillSettings,
+    /// What is special about single databases, by instance id.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabaseSettings>,
+}
+
+/// What is special about one database.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// How its drills are run.
+    #[serde(default)]
+    pub drill: DrillSettings,
+    /// Questions that its restored copies must answer rightly.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// A query for the time of the newest row, from which the real RPO is measured.
+    pub freshness: Option<Freshness>,
+}
+
+/// How drills are run; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillSettings {
+    /// What to restore, as `--from`.
+    pub from: Option<String>,
+    /// Class of the throwaway.
+    pub class: Option<String>,
+    /// DB subnet group of the throwaway; otherwise the source's.
+    pub subnet_group: Option<String>,
+    /// Security groups of the throwaway; otherwise the source's.
+    pub security_groups: Option<Vec<String>>,
+    /// Parameter group of the throwaway; otherwise the source's.
+    pub parameter_group: Option<String>,
+    /// Option group of the throwaway; otherwise the source's.
+    pub option_group: Option<String>,
+    /// Recovery time objective.
+    #[serde(default, deserialize_with = "duration")]
+    pub rto: Option<Duration>,
+    /// Recovery point objective.
+    #[serde(default, deserialize_with = "duration")]
+    pub rpo: Option<Duration>,
+    /// How long the restore may take to become available.
+    #[serde(default, deserialize_with = "duration")]
+    pub wait: Option<Duration>,
+    /// User on the source.
+    pub user: Option<String>,
+    /// Secrets Manager secret with the user's password.
+    pub secret: Option<String>,
+    /// Databases to compare; otherwise all of them.
+    pub databases: Option<Vec<String>>,
+    /// Allowed difference where only counts can be compared, in percent.
+    pub tolerance_percent: Option<f64>,
+}
+
+impl DrillSettings {
+    /// These settings, and `general` where they say nothing.
+    fn over(self, general: &DrillSettings) -> DrillSettings {
+        let general = general.clone();
+        DrillSettings {
+            from: self.from.or(general.from),
+            class: self.class.or(general.class),
+            subnet_group: self.subnet_group.or(general.subnet_group),
+            security_groups: self.security_groups.or(general.security_groups),
+            parameter_group: self.parameter_group.or(general.parameter_group),
+            option_group: self.option_group.or(general.option_group),
+            rto: self.rto.or(general.rto),
+            rpo: self.rpo.or(general.rpo),
+            wait: self.wait.or(general.wait),
+            user: self.user.or(general.user),
+            secret: self.secret.or(general.secret),
+            databases: self.databases.or(general.databases),
+            tolerance_percent: self.tolerance_percent.or(general.tolerance_percent),
+        }
+    }
+}
+
+/// A question to a restored copy, in SQL, and the answer that it must give.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What the check is called in reports; otherwise its query.
+    pub name: Option<String>,
+    /// Database to ask.
+    pub database: String,
+    /// A query that returns one value.
+    pub query: String,
+    /// `> 100`, `= 0`, `!= x`, `between 1 and 5`, or the value itself.
+    #[serde(deserialize_with = "text_or_value")]
+    pub expect: String,
+}
+
+/// Where the time of the newest row is found.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freshness {
+    /// Database to ask.
+    pub database: String,
+    /// A query that returns one timestamp.
+    pub query: String,
+}
+
+impl Config {
+    /// Reads `file`, or `lifeboat.toml` here if there is one.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let path = match file {
+            Some(path) => path.to_owned(),
+            None => {
+                let usual = PathBuf::from("lifeboat.toml");
+                if !usual.exists() {
+                    return Ok(Config::default());
+                }
+                usual
+            }
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error))?;
+        Self::parse(&text, &path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            Error::request(format!("`{}` is not a configuration of lifeboat", path.display()))
+                .caused_by(error)
+                .hint("The section \"Configuration\" of README lists every key.")
+        })
+    }
+
+    /// How drills of one database are run.
+    pub fn drill_of(&self, instance: &str) -> DrillSettings {
+        let own = self.databases.get(instance).map(|database| database.drill.clone()).unwrap_or_default();
+        own.over(&self.drill)
+    }
+
+    /// The checks of one database.
+    pub fn checks_of(&self, instance: &str) -> &[Check] {
+        self.databases.get(instance).map(|database| database.checks.as_slice()).unwrap_or_default()
+    }
+
+    /// Where the newest row of one database is found.
+    pub fn freshness_of(&self, instance: &str) -> Option<&Freshness> {
+        self.databases.get(instance).and_then(|database| database.freshness.as_ref())
+    }
+}
+
+/// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`.
+pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 90s, 30m, 1h 30m, 7d"))
+}
+
+fn duration<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(source)?;
+    parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// `expect = 5` and `expect = true` mean what they look like.
+fn text_or_value<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<String, D::Error> {
+    match toml::Value::deserialize(source)? {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
+        toml::Value::Boolean(truth) => Ok(truth.to_string()),
+        other => {
+            let kind = other.type_str();
+            Err(serde::de::Error::custom(format!("`expect` is a text, a number or a boolean, not a {kind}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_of_a_database_wins_over_the_general_one() {
+        let text = r#"
+            [drill]
+            rto = "1h"
+            class = "db.t3.small"
+            [databases.orders-prod.drill]
+            rto = "30m"
+            [[databases.orders-prod.checks]]
+            database = "app"
+            query = "select count(*) from users"
+            expect = 5
+        "#;
+        let config = Config::parse(text, Path::new("x")).unwrap();
+        let drill = config.drill_of("orders-prod");
+        assert_eq!(drill.rto, Some(Duration::from_secs(1800)));
+        assert_eq!(drill.class.as_deref(), Some("db.t3.small"));
+        assert_eq!(config.checks_of("orders-prod")[0].expect, "5");
+        assert_eq!(config.drill_of("other").rto, Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error_that_names_it() {
+        let error = Config::parse("[drill]\nrtoo = \"1h\"\n", Path::new("lifeboat.toml")).unwrap_err();
+        assert!(error.chain().contains("rtoo"), "{}", error.chain());
+    }
+}

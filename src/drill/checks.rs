@@ -1,0 +1,193 @@
+//! The user's own questions to a restored copy, in SQL, and the answers that it must give.
+
+use crate::config::Check;
+use crate::error::{Error, Result};
+use crate::postgres::Server;
+use crate::verify::Verdict;
+
+use super::report::CheckResult;
+
+/// What an answer has to be.
+#[derive(Clone, Debug, PartialEq)]
+enum Expectation {
+    Compared(Comparison, String),
+    Between(f64, f64),
+    NoRow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+/// Refuses expectations that cannot be understood, before anything is created.
+pub fn check_syntax(checks: &[Check]) -> Result<()> {
+    for check in checks {
+        parse(&check.expect).map_err(|reason| {
+            Error::request(format!("check `{}` has an `expect` that cannot be understood: {reason}", title(check))).hint(
+                "Write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself.",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes every check, each in a transaction of its own that cannot write.
+pub async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
+    let mut results = Vec::new();
+    for check in checks {
+        let answer = ask(copy, &check.database, &check.query).await;
+        let (observed, verdict, reason) = match answer {
+            Ok(observed) => match judge(&check.expect, observed.as_deref()) {
+                Ok(true) => (observed, Verdict::Pass, String::new()),
+                Ok(false) => {
+                    let found = observed.as_deref().map_or("no row".to_owned(), |value| format!("`{value}`"));
+                    (observed, Verdict::Fail, format!("expected {}, found {found}", check.expect))
+                }
+                Err(reason) => (observed, Verdict::Unknown, reason),
+            },
+            Err(reason) => (None, Verdict::Unknown, reason),
+        };
+        results.push(CheckResult {
+            name: title(check),
+            database: check.database.clone(),
+            query: check.query.clone(),
+            expect: check.expect.clone(),
+            observed,
+            verdict,
+            reason,
+        });
+    }
+    results
+}
+
+fn title(check: &Check) -> String {
+    check.name.clone().unwrap_or_else(|| check.query.clone())
+}
+
+/// The one value that a query returns; `None` when it returns no row.
+pub(super) async fn ask(server: &Server, database: &str, query: &str) -> std::result::Result<Option<String>, String> {
+    let session = server.connect(database).await.map_err(|failure| failure.error.chain())?;
+    session.run("set default_transaction_read_only = on").await.map_err(|failure| failure.message)?;
+    let rows = session.text_rows(query).await.map_err(|failure| failure.message)?;
+    match rows.as_slice() {
+        [] => Ok(None),
+        [row] if row.len() == 1 => Ok(Some(row[0].clone().unwrap_or_else(|| "null".to_owned()))),
+        [row] => Err(format!("the query returned {} columns, a check has one value", row.len())),
+        rows => Err(format!("the query returned {} rows, a check has one value", rows.len())),
+    }
+}
+
+fn parse(expect: &str) -> std::result::Result<Expectation, String> {
+    let text = expect.trim();
+    // `n > 100` and `> 100` say the same.
+    let text = text.strip_prefix("n ").map_or(text, str::trim_start);
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if text.eq_ignore_ascii_case("no row") || text.eq_ignore_ascii_case("no rows") {
+        return Ok(Expectation::NoRow);
+    }
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| format!("`{}` is not a number", text.trim()));
+    if let Some(range) = text.strip_prefix("between ") {
+        let (low, high) = range.split_once(" and ").ok_or("a range is written `between 1 and 5`")?;
+        return Ok(Expectation::Between(number(low)?, number(high)?));
+    }
+    let operators = [
+        (">=", Comparison::AtLeast),
+        ("<=", Comparison::AtMost),
+        ("!=", Comparison::NotEqual),
+        ("<>", Comparison::NotEqual),
+        ("==", Comparison::Equal),
+        ("=", Comparison::Equal),
+        (">", Comparison::Greater),
+        ("<", Comparison::Less),
+    ];
+    for (operator, comparison) in operators {
+        let Some(value) = text.strip_prefix(operator) else { continue };
+        let value = value.trim().trim_matches('\'');
+        if !matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
+            number(value)?;
+        }
+        return Ok(Expectation::Compared(comparison, value.to_owned()));
+    }
+    Ok(Expectation::Compared(Comparison::Equal, text.trim_matches('\'').to_owned()))
+}
+
+fn judge(expect: &str, observed: Option<&str>) -> std::result::Result<bool, String> {
+    let expectation = parse(expect)?;
+    let Some(observed) = observed else { return Ok(expectation == Expectation::NoRow) };
+    let number = || observed.parse::<f64>().map_err(|_| format!("the answer `{observed}` is not a number"));
+    match expectation {
+        Expectation::NoRow => Ok(false),
+        Expectation::Between(low, high) => Ok((low..=high).contains(&number()?)),
+        Expectation::Compared(Comparison::Equal, value) => Ok(is_same(&value, observed)),
+        Expectation::Compared(Comparison::NotEqual, value) => Ok(!is_same(&value, observed)),
+        Expectation::Compared(comparison, value) => {
+            let (observed, value) = (number()?, value.parse::<f64>().map_err(|error| error.to_string())?);
+            Ok(match comparison {
+                Comparison::Less => observed < value,
+                Comparison::AtMost => observed <= value,
+                Comparison::Greater => observed > value,
+                _ => observed >= value,
+            })
+        }
+    }
+}
+
+/// PostgreSQL writes truth as `t` and `f`, and `5` and `5.00` are one number.
+fn is_same(expected: &str, observed: &str) -> bool {
+    let folded = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "t" | "true" => "true".to_owned(),
+        "f" | "false" => "false".to_owned(),
+        _ => text.to_owned(),
+    };
+    match (expected.parse::<f64>(), observed.parse::<f64>()) {
+        // Beyond 2^53 different integers are the same float, so equal text is asked for there.
+        (Ok(left), Ok(right)) if left.abs() < 9e15 && right.abs() < 9e15 => left == right,
+        _ => folded(expected) == folded(observed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expectations_are_read_as_people_write_them() {
+        for (expect, observed, holds) in [
+            ("> 100", Some("101"), true),
+            ("n > 100", Some("100"), false),
+            (">= 1", Some("1"), true),
+            ("< 5", Some("4.5"), true),
+            ("<= 5", Some("5.01"), false),
+            ("= 5", Some("5.00"), true),
+            ("5", Some("5"), true),
+            ("!= 0", Some("0"), false),
+            ("<> draft", Some("sent"), true),
+            ("= 'sent'", Some("sent"), true),
+            ("true", Some("t"), true),
+            ("between 1 and 5", Some("5"), true),
+            ("between 1 and 5", Some("6"), false),
+            ("no row", None, true),
+            ("no row", Some("1"), false),
+            ("> 0", None, false),
+            ("9007199254740993", Some("9007199254740992"), false),
+        ] {
+            assert_eq!(judge(expect, observed), Ok(holds), "{expect} against {observed:?}");
+        }
+        assert!(judge("> 5", Some("many")).is_err(), "an answer that is no number is not a no");
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        for wrong in ["", "> many", "between 1", "between a and b", ">"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

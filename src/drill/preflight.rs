@@ -1,0 +1,130 @@
+//! What is checked before anything is created, and the plan that comes of it. Reads only.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::throwaway::{self, RunId};
+use super::{CopyLogin, Event, Plan, Request, checks};
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+use crate::fleet::{Health, Instance, InstanceId};
+use crate::postgres::Server;
+use crate::restore::{self, Chosen};
+use crate::verify::Databases;
+
+/// Checks that a drill can be run, and plans it.
+pub async fn plan(
+    aws: &Aws,
+    request: Request,
+    source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
+    now: DateTime<Utc>,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Plan> {
+    checks::check_syntax(&request.checks)?;
+    let source = find_source(aws, &request.source).await?;
+    let chosen = restore::choose(aws, &source, &request.wanted).await?;
+    check_target(aws, &request, &source, &chosen, tell).await?;
+
+    let source_server = source_server(&source).await?;
+    let databases = Databases::connect(&source_server, &request.databases).await?;
+    if let Some(missing) = request.databases.iter().find(|name| !databases.has(name)) {
+        return Err(Error::request(format!("`{}` has no database `{missing}`", source.id))
+            .hint("Name existing databases with `--dbname`, or leave it out to compare all of them."));
+    }
+    if databases.any().is_none() {
+        return Err(Error::outside(format!("no database of `{}` can be read by user `{}`", source.id, source_server.user))
+            .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
+    }
+
+    let run = RunId::new(now);
+    let throwaway = throwaway::name(source.id.as_str(), &run)?;
+    let lifetime = chrono::TimeDelta::from_std(request.expires_after).unwrap_or(chrono::TimeDelta::hours(6));
+    Ok(Plan { run, throwaway, expires: now + lifetime, planned_at: now, source, source_server, chosen, request })
+}
+
+async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
+    let Some(source) = aws.instance(id).await? else {
+        let alike = aws.names_like(id).await;
+        let hint = if alike.is_empty() {
+            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`.".to_owned()
+        } else {
+            format!("Did you mean {}?", alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "))
+        };
+        return Err(Error::request(format!("instance `{id}` does not exist in {}", aws.region())).hint(hint));
+    };
+    const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
+    if source.engine.starts_with("aurora") {
+        return Err(Error::request(format!("`{id}` is an Aurora instance ({})", source.engine)).hint(SUPPORTED));
+    }
+    if let Some(cluster) = &source.cluster {
+        return Err(Error::request(format!("`{id}` is a member of DB cluster `{cluster}`")).hint(SUPPORTED));
+    }
+    if source.engine != "postgres" {
+        return Err(Error::request(format!("`{id}` runs {}, not PostgreSQL", source.engine)).hint(SUPPORTED));
+    }
+    if id.as_str().starts_with(throwaway::PREFIX) {
+        return Err(Error::request(format!("`{id}` is itself a throwaway of a drill")).hint("Drill its source."));
+    }
+    match source.reported_status.health() {
+        Health::Usable => Ok(source),
+        Health::Stopped => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status)).hint(format!(
+            "Start it first: `aws rds start-db-instance --db-instance-identifier {id}`. A stopped instance makes no \
+             backups either."
+        ))),
+        Health::InTransit => Err(Error::outside(format!("`{id}` is `{}`, not available", source.reported_status))
+            .hint("Run the drill again when it is available.")),
+        Health::Broken => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status))
+            .hint(source.reported_status.remedy())),
+    }
+}
+
+/// Whether what the restore is told to use exists and has room.
+async fn check_target(
+    aws: &Aws,
+    request: &Request,
+    source: &Instance,
+    chosen: &Chosen,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
+    if let Some(group) = &request.subnet_group
+        && !aws.subnet_group_exists(group).await?
+    {
+        return Err(Error::request(format!("DB subnet group `{group}` does not exist")).hint("Correct `--subnet-group`."));
+    }
+    if let Some(group) = &request.parameter_group
+        && !aws.parameter_group_exists(group).await?
+    {
+        return Err(Error::request(format!("DB parameter group `{group}` does not exist")).hint("Correct `--parameter-group`."));
+    }
+    let version = match chosen {
+        Chosen::Snapshot(snapshot) => &snapshot.engine_version,
+        Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
+    };
+    match aws.class_is_orderable(&source.engine, version, &request.class).await {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Error::request(format!("class `{}` cannot be had for PostgreSQL {version} here", request.class))
+                .hint("Choose another `--class`, for instance db.t4g.micro."));
+        }
+        // A role without this permission can still run drills; the restore itself would say.
+        Err(failure) => tell(Event::Warning(&format!("the class was not checked beforehand: {failure}"))),
+    }
+    match aws.instance_quota().await {
+        Ok(Some(quota)) if quota.used >= quota.max => {
+            return Err(Error::outside(format!("the quota of DB instances is used up: {} of {}", quota.used, quota.max))
+                .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
+        }
+        Ok(_) => {}
+        Err(failure) => tell(Event::Warning(&format!("the instance quota was not checked beforehand: {failure}"))),
+    }
+    if request.login == CopyLogin::Iam && !source.iam_authentication {
+        return Err(Error::request(format!("IAM logins are not enabled on `{}`", source.id))
+            .hint("Enable them there first, so that the user has `rds_iam`, or leave out `--login iam`."));
+    }
+    if request.expires_after < request.wait + Duration::from_secs(600) {
+        return Err(Error::request("the throwaway would expire while the drill may still wait for it")
+            .hint("Let `--expires-after` exceed `--wait` by some time for the comparison."));
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The record of a drill, `lifeboat.drill/1`: what `drill run` and `drill show` print and what is kept as evidence.
+//!
+//! Fields are added, never renamed. Nothing in here is secret.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Kind;
+use crate::restore::Way;
+use crate::verify::{Baseline, TableVerdict, Verdict};
+
+/// Name and version of the document.
+pub const SCHEMA: &str = "lifeboat.drill/1";
+
+/// Everything about one drill.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// `lifeboat.drill/1`.
+    pub schema: String,
+    /// Id of the run.
+    pub run: String,
+    /// Whether the drill is over.
+    pub state: State,
+    /// Whether the backup is good.
+    pub verdict: Verdict,
+    /// What the verdict rests on.
+    pub reasons: Vec<String>,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it was over.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Who ran it, with what.
+    pub ran_by: RanBy,
+    /// The database that was drilled.
+    pub source: Source,
+    /// What the restore went back to.
+    pub moment: Moment,
+    /// What the restored copy was compared with.
+    pub baseline: Baseline,
+    /// The instance that was made for it.
+    pub throwaway: Throwaway,
+    /// What took how long.
+    pub phases: Vec<Phase>,
+    /// Table by table.
+    pub tables: Vec<TableVerdict>,
+    /// The user's own checks.
+    pub checks: Vec<CheckResult>,
+    /// Recovery time against its objective.
+    pub rto: Rto,
+    /// Recovery point against its objective.
+    pub rpo: Rpo,
+    /// What the drill says nothing about.
+    pub not_tested: Vec<String>,
+    /// Where this is kept.
+    pub evidence: Evidence,
+}
+
+/// Whether a drill is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Still going on, or its process died.
+    Running,
+    /// Over.
+    Finished,
+    /// Stopped by SIGINT.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
+}
+
+/// Who ran a drill, with what.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RanBy {
+    /// ARN of the caller, if AWS told.
+    pub caller: Option<String>,
+    /// Host name.
+    pub host: String,
+    /// Version of lifeboat.
+    pub version: String,
+}
+
+/// The database that was drilled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Instance id.
+    pub id: String,
+    /// Immutable id.
+    pub resource_id: String,
+    /// Region.
+    pub region: String,
+    /// Engine.
+    pub engine: String,
+    /// Engine version.
+    pub engine_version: String,
+    /// Class.
+    pub class: String,
+    /// Allocated storage.
+    pub storage_gib: i32,
+    /// Whether its storage is encrypted.
+    pub encrypted: bool,
+}
+
+/// What a restore went back to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Moment {
+    /// By which way.
+    pub kind: Way,
+    /// The snapshot, if it was one.
+    pub snapshot_id: Option<String>,
+    /// `automated` or `manual`.
+    pub snapshot_type: Option<String>,
+    /// The time that the copy shows; known late for a point-in-time drill of the newest moment.
+    pub time: Option<DateTime<Utc>>,
+    /// What the user asked for.
+    pub asked_for: String,
+}
+
+/// The instance that was made for a drill.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Throwaway {
+    /// Instance id.
+    pub id: String,
+    /// Immutable id, once AWS has said it.
+    pub resource_id: Option<String>,
+    /// Class.
+    pub class: String,
+    /// When AWS was asked for it.
+    pub requested_at: Option<DateTime<Utc>>,
+    /// When anyone may remove it.
+    pub expires_at: DateTime<Utc>,
+    /// When AWS no longer knew it.
+    pub removed_at: Option<DateTime<Utc>>,
+    /// Kept because the user asked for that.
+    pub kept: bool,
+    /// Why it could not be removed.
+    pub left_behind: Option<String>,
+}
+
+/// One part of a drill.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Phase {
+    /// Which.
+    pub name: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// The result of one of the user's checks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// What it is called.
+    pub name: String,
+    /// Database that was asked.
+    pub database: String,
+    /// What was asked.
+    pub query: String,
+    /// What the answer had to be.
+    pub expect: String,
+    /// What it was; `None` when there was none.
+    pub observed: Option<String>,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Whether an objective was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Met {
+    /// It was.
+    Pass,
+    /// It was not.
+    Fail,
+    /// It was not measured.
+    Unknown,
+    /// It does not apply, since the backup was chosen by hand.
+    NotJudged,
+}
+
+/// Recovery time: from the request to restore until the copy was validated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rto {
+    /// At most.
+    pub objective_seconds: f64,
+    /// Until every row had been read and every check made.
+    pub measured_seconds: Option<f64>,
+    /// Until AWS said `available`.
+    pub available_seconds: Option<f64>,
+    /// Whether it was met.
+    pub verdict: Met,
+}
+
+/// Recovery point: how much would have been lost, had the source gone when the drill began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rpo {
+    /// At most.
+    pub objective_seconds: f64,
+    /// Age of what was restored when the drill began.
+    pub measured_seconds: Option<f64>,
+    /// Time of the newest row in the copy, where the configuration says how to find it.
+    pub newest_row: Option<DateTime<Utc>>,
+    /// Whether it was met.
+    pub verdict: Met,
+}
+
+/// Where the record of a drill is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Evidence {
+    /// This document.
+    pub json: String,
+    /// The page for people.
+    pub html: String,
+}
+
+impl Report {
+    /// Weighs an objective that was measured, and lets a missed one fail the drill.
+    pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
+        let weigh = |measured: Option<f64>, objective: f64| match measured {
+            Some(measured) if measured <= objective => Met::Pass,
+            Some(_) => Met::Fail,
+            None => Met::Unknown,
+        };
+        self.rto.verdict = weigh(self.rto.measured_seconds, self.rto.objective_seconds);
+        self.rpo.verdict =
+            if rpo_is_by_hand { Met::NotJudged } else { weigh(self.rpo.measured_seconds, self.rpo.objective_seconds) };
+        let missed = [("RTO", self.rto.verdict, self.rto.measured_seconds, self.rto.objective_seconds), (
+            "RPO",
+            self.rpo.verdict,
+            self.rpo.measured_seconds,
+            self.rpo.objective_seconds,
+        )];
+        for (name, verdict, measured, objective) in missed {
+            if verdict == Met::Fail {
+                self.verdict = Verdict::Fail;
+                let (measured, objective) = (span(measured.unwrap_or_default()), span(objective));
+                self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
+            }
+        }
+    }
+
+    /// What the drill means to its caller; `None` when every check holds.
+    pub fn kind(&self) -> Option<Kind> {
+        if self.throwaway.left_behind.is_some() {
+            return Some(Kind::LeftBehind);
+        }
+        match (self.state, self.verdict) {
+            (State::Interrupted, _) => Some(Kind::Interrupted),
+            (State::Terminated, _) => Some(Kind::Terminated),
+            (_, Verdict::Pass) => None,
+            (_, Verdict::Fail) => Some(Kind::No),
+            (_, Verdict::Unknown) => Some(Kind::Outside),
+        }
+    }
+}
+
+/// Seconds as people say them: `340 ms`, `2.4 s`, `1m 12s`, `5h 3m`.
+pub fn span(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 1.0 {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = Duration::from_secs(seconds.round() as u64);
+    let text = humantime::format_duration(whole).to_string();
+    // Two units are enough to decide by.
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_like_people_say_them() {
+        let said: Vec<String> = [0.34, 2.44, 72.0, 18_180.0, 90_061.0].into_iter().map(span).collect();
+        assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "1day 1h"]);
+    }
+}

@@ -1,0 +1,54 @@
+//! SIGINT and SIGTERM as something to wait for, so that whoever holds something that costs money can put it away
+//! before the process ends.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::error::{Error, Kind, Result};
+
+/// Signals that have arrived so far.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    arrived: watch::Receiver<Vec<Kind>>,
+    // Without signals to listen to, as in tests, the sender must outlive the receiver all the same.
+    _sender: Arc<watch::Sender<Vec<Kind>>>,
+}
+
+impl Interrupt {
+    /// Listens to SIGINT and SIGTERM from now on.
+    pub fn listen() -> Result<Self> {
+        let failed = |error| Error::new(Kind::Bug, "signals cannot be listened to").caused_by(error);
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        let (sender, arrived) = watch::channel(Vec::new());
+        let sender = Arc::new(sender);
+        let heard = Arc::clone(&sender);
+        tokio::spawn(async move {
+            loop {
+                let kind = tokio::select! {
+                    Some(()) = interrupts.recv() => Kind::Interrupted,
+                    Some(()) = terminations.recv() => Kind::Terminated,
+                    else => return,
+                };
+                heard.send_modify(|arrived| arrived.push(kind));
+            }
+        });
+        Ok(Interrupt { arrived, _sender: sender })
+    }
+
+    /// The first signal, if one has arrived.
+    pub fn first(&self) -> Option<Kind> {
+        self.arrived.borrow().first().copied()
+    }
+
+    /// Waits until `count` signals have arrived in all; returns the first.
+    pub async fn wait(&self, count: usize) -> Kind {
+        let mut arrived = self.arrived.clone();
+        match arrived.wait_for(|arrived| arrived.len() >= count).await {
+            Ok(arrived) => arrived.first().copied().unwrap_or(Kind::Interrupted),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

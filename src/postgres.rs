@@ -1,0 +1,281 @@
+//! The only code that connects to PostgreSQL: TLS, credentials, redaction, and what a refused login means.
+//!
+//! Writes nothing. A [`Session`] ends with its value; a password leaves this module only towards a server.
+
+mod password;
+mod tls;
+
+pub use password::{Password, from_pgpass, generate};
+pub use tls::{Tls, TlsMode};
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
+
+use crate::error::{Error, Result};
+
+/// How long a server may take to answer a connection attempt.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A server and who we are on it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User.
+    pub user: String,
+    /// Password; without one only servers that ask for none let us in.
+    pub password: Option<Password>,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// What `pg_stat_activity` shows.
+    pub application_name: String,
+}
+
+/// Why a connection did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing answered: security group, route, wrong address, server not up.
+    Unreachable,
+    /// The server was reached, but its certificate does not verify, or one side wants TLS and the other does not.
+    Tls,
+    /// User, password or `pg_hba.conf` rule.
+    Login,
+    /// There is no such database, or it takes no connections from us.
+    Database,
+    /// The server is starting, stopping, or full: later it may work.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+/// A connection that did not come about.
+#[derive(Debug)]
+pub struct ConnectFailure {
+    /// Why.
+    pub refusal: Refusal,
+    /// Told to the user.
+    pub error: Error,
+}
+
+impl From<ConnectFailure> for Error {
+    fn from(failure: ConnectFailure) -> Self {
+        failure.error
+    }
+}
+
+/// A connection to one database.
+pub struct Session {
+    client: Client,
+    database: String,
+}
+
+impl Server {
+    /// Connects to `database`.
+    pub async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
+        let connector = self.tls.connector().map_err(|error| ConnectFailure { refusal: Refusal::Tls, error })?;
+        let mut config = Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .user(&self.user)
+            .dbname(database)
+            .application_name(&self.application_name)
+            .connect_timeout(CONNECT)
+            .keepalives_idle(Duration::from_secs(30))
+            .ssl_mode(self.tls.ssl_mode());
+        if let Some(password) = &self.password {
+            config.password(password.expose());
+        }
+        let attempt = tokio::time::timeout(CONNECT * 2, config.connect(connector)).await;
+        let (client, connection) = match attempt {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return Err(self.refused(database, error)),
+            Err(_) => return Err(self.unreachable("no answer in 20 seconds")),
+        };
+        // Ends when the client is dropped; an error of the connection reaches us through the query that it fails.
+        tokio::spawn(connection);
+        Ok(Session { client, database: database.to_owned() })
+    }
+
+    fn unreachable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectFailure {
+        let error = Error::outside(format!("cannot reach PostgreSQL at {}:{}", self.host, self.port))
+            .caused_by(cause)
+            .hint(
+                "A timeout usually means that the security group or the route does not let this machine in; a refusal, \
+                 that nothing listens there. A database that is not public must be reached from inside its VPC.",
+            );
+        ConnectFailure { refusal: Refusal::Unreachable, error }
+    }
+
+    fn refused(&self, database: &str, error: tokio_postgres::Error) -> ConnectFailure {
+        let at = format!("{}:{}", self.host, self.port);
+        if tls::is_certificate_fault(&error) {
+            let told = Error::outside(format!("the certificate of PostgreSQL at {at} does not verify"))
+                .caused_by(error)
+                .hint(self.tls.hint());
+            return ConnectFailure { refusal: Refusal::Tls, error: told };
+        }
+        let Some(code) = error.code().cloned() else {
+            let text = Error::outside("").caused_by(error).causes().join(": ");
+            if text.contains("server does not support TLS") {
+                let told = Error::outside(format!("PostgreSQL at {at} does not speak TLS"))
+                    .hint("Pass `--tls disable` if the way to it is safe.");
+                return ConnectFailure { refusal: Refusal::Tls, error: told };
+            }
+            if text.contains("password missing") {
+                let told = Error::outside(format!("PostgreSQL at {at} asks user `{}` for a password", self.user))
+                    .hint(PASSWORD_HINT);
+                return ConnectFailure { refusal: Refusal::Login, error: told };
+            }
+            return self.unreachable(text);
+        };
+        let refusal = match code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Refusal::Login,
+            SqlState::INVALID_CATALOG_NAME | SqlState::INSUFFICIENT_PRIVILEGE => Refusal::Database,
+            SqlState::CANNOT_CONNECT_NOW | SqlState::TOO_MANY_CONNECTIONS | SqlState::ADMIN_SHUTDOWN => Refusal::Busy,
+            _ => Refusal::Other,
+        };
+        let says = error.as_db_error().map(|answer| answer.message().to_owned()).unwrap_or_default();
+        let told = Error::outside(format!("PostgreSQL at {at} refused user `{}` on database `{database}`", self.user))
+            .caused_by(says.clone());
+        let told = match refusal {
+            Refusal::Login if says.contains("no encryption") => {
+                told.hint("The server accepts only TLS here: leave `--tls` at verify-full.")
+            }
+            Refusal::Login => told.hint(PASSWORD_HINT),
+            Refusal::Database => told.hint("Name the databases to use with `--dbname`."),
+            Refusal::Busy => told.hint("Run it again in a moment."),
+            _ => told,
+        };
+        ConnectFailure { refusal, error: told }
+    }
+}
+
+const PASSWORD_HINT: &str = "Check `--user` and the password: it comes from `--password-file`, PGPASSWORD, `~/.pgpass`, \
+                             the secret named by `--secret`, or the one that RDS manages for the instance.";
+
+/// A statement that the server refused, or a connection that broke on the way.
+#[derive(Debug)]
+pub struct QueryFailure {
+    /// The five characters of SQLSTATE, if the server answered.
+    pub sqlstate: Option<String>,
+    /// The server's words, or what broke.
+    pub message: String,
+    source: tokio_postgres::Error,
+}
+
+impl QueryFailure {
+    /// Whether the session can be used after this: an answer of the server leaves it usable, a broken connection not.
+    pub fn session_survives(&self) -> bool {
+        !self.source.is_closed() && self.sqlstate.as_deref().is_some_and(|state| !state.starts_with("57P"))
+    }
+}
+
+impl std::fmt::Display for QueryFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for QueryFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<tokio_postgres::Error> for QueryFailure {
+    fn from(source: tokio_postgres::Error) -> Self {
+        let sqlstate = source.code().map(|code| code.code().to_owned());
+        let message = match source.as_db_error() {
+            Some(answer) => answer.message().to_owned(),
+            None => Error::outside(source.to_string()).caused_by(std::io::Error::other(describe(&source))).chain(),
+        };
+        QueryFailure { sqlstate, message, source }
+    }
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+impl From<QueryFailure> for Error {
+    fn from(failure: QueryFailure) -> Self {
+        Error::outside("a query failed").caused_by(failure)
+    }
+}
+
+impl Session {
+    /// The database that we are connected to.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Runs statements that return nothing of interest.
+    pub async fn run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Rows of a query.
+    pub async fn rows(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> std::result::Result<Vec<Row>, QueryFailure> {
+        Ok(self.client.query(sql, parameters).await?)
+    }
+
+    /// The one row of a query.
+    pub async fn row(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> std::result::Result<Row, QueryFailure> {
+        Ok(self.client.query_one(sql, parameters).await?)
+    }
+
+    /// The rows of any query as text, the way psql shows them; `None` is NULL.
+    pub async fn text_rows(&self, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
+        let mut rows = Vec::new();
+        for message in self.client.simple_query(sql).await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The rows of a query, one after the other, so that memory stays flat whatever their number.
+    pub async fn stream(&self, sql: &str) -> std::result::Result<tokio_postgres::RowStream, QueryFailure> {
+        let none: [&str; 0] = [];
+        Ok(self.client.query_raw(sql, none).await?)
+    }
+}
+
+/// The databases of an instance that hold users' data, and whether we may connect to each.
+pub async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
+    let rows = session
+        .rows(
+            // `rdsadmin` is Amazon's own: the master user may not connect to it.
+            "select datname::text, has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
+             where not datistemplate and datallowconn and datname <> 'rdsadmin' order by datname",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// An identifier, quoted so that any name means itself.
+pub fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_identifier_means_itself() {
+        assert_eq!(quoted("Kandidaten \"2026\"; drop"), "\"Kandidaten \"\"2026\"\"; drop\"");
+    }
+}

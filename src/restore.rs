@@ -1,0 +1,182 @@
+//! Which backup of an instance brings back which moment.
+//!
+//! Reads only. What is restored where, and what becomes of it, is for the caller.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+use crate::fleet::{Instance, Snapshot, SnapshotId};
+
+/// What the user asked to go back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest snapshot, automated or manual.
+    LatestSnapshot,
+    /// The newest automated snapshot.
+    LatestAutomated,
+    /// The newest manual snapshot.
+    LatestManual,
+    /// The newest moment that can be had.
+    Latest,
+    /// A snapshot by id.
+    Snapshot(SnapshotId),
+    /// A moment.
+    Time(DateTime<Utc>),
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "latest-snapshot" => Ok(Wanted::LatestSnapshot),
+            "latest-automated" => Ok(Wanted::LatestAutomated),
+            "latest-manual" => Ok(Wanted::LatestManual),
+            "latest" => Ok(Wanted::Latest),
+            // Ids begin with a letter, times with a digit.
+            time if time.starts_with(|c: char| c.is_ascii_digit()) => {
+                let parsed = DateTime::parse_from_rfc3339(time).map_err(|error| {
+                    Error::request(format!("`{time}` is not a time"))
+                        .caused_by(error)
+                        .hint("Write it as RFC 3339 with its zone, as in 2026-11-21T14:05:00Z or 2026-11-21T15:05:00+01:00.")
+                })?;
+                Ok(Wanted::Time(parsed.with_timezone(&Utc)))
+            }
+            id => SnapshotId::parse(id).map(Wanted::Snapshot),
+        }
+    }
+}
+
+impl Wanted {
+    /// Whether the user chose the very backup, so that its age says nothing about the routine.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self, Wanted::Snapshot(_) | Wanted::Time(_))
+    }
+}
+
+/// How a backup brings back its moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By restoring a snapshot.
+    Snapshot,
+    /// By replaying the transaction log up to a time.
+    PointInTime,
+}
+
+/// A backup that exists, and the moment that it brings back.
+#[derive(Clone, Debug)]
+pub enum Chosen {
+    /// A snapshot.
+    Snapshot(Box<Snapshot>),
+    /// The automated backups, up to a moment inside their window.
+    Time(DateTime<Utc>),
+    /// The automated backups, up to a moment that is yet to come: the drill observes the source first.
+    Now {
+        /// The newest moment that could be restored when this was chosen.
+        latest: DateTime<Utc>,
+    },
+}
+
+/// Finds the backup that brings back what is wanted, or says why there is none.
+pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
+    match wanted {
+        Wanted::Snapshot(id) => named_snapshot(aws, source, id).await,
+        Wanted::LatestSnapshot => newest_snapshot(aws, source, None).await,
+        Wanted::LatestAutomated => newest_snapshot(aws, source, Some("automated")).await,
+        Wanted::LatestManual => newest_snapshot(aws, source, Some("manual")).await,
+        Wanted::Latest => {
+            let (_, latest) = window(aws, source).await?;
+            Ok(Chosen::Now { latest })
+        }
+        Wanted::Time(at) => {
+            let (earliest, latest) = window(aws, source).await?;
+            if *at < earliest || *at > latest {
+                return Err(Error::request(format!("`{}` cannot be restored to {}", source.id, rfc3339(*at))).hint(
+                    format!("Choose a time from {} to {}.", rfc3339(earliest), rfc3339(latest)),
+                ));
+            }
+            Ok(Chosen::Time(*at))
+        }
+    }
+}
+
+async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result<Chosen> {
+    let Some(snapshot) = aws.snapshot(id).await? else {
+        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
+            .hint(format!("`aws rds describe-db-snapshots --db-instance-identifier {}` lists those that do.", source.id)));
+    };
+    if snapshot.reported_status != "available" {
+        return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
+            .hint("Run it again when the snapshot is available."));
+    }
+    if snapshot.instance != source.id.as_str() {
+        return Err(Error::request(format!("snapshot `{id}` is of instance `{}`, not of `{}`", snapshot.instance, source.id))
+            .hint(format!("Run the drill on `{}`, or choose another snapshot.", snapshot.instance)));
+    }
+    Ok(Chosen::Snapshot(Box::new(snapshot)))
+}
+
+async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Result<Chosen> {
+    let of_kind = |snapshot: &Snapshot| match kind {
+        Some(kind) => snapshot.snapshot_type == kind,
+        None => matches!(snapshot.snapshot_type.as_str(), "automated" | "manual"),
+    };
+    // An earlier instance may have had this name: its snapshots are not backups of the one that is there now.
+    let of_source = |snapshot: &Snapshot| snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id);
+    let snapshots = aws.snapshots_of(&source.id).await?;
+    let newest = snapshots
+        .into_iter()
+        .filter(|snapshot| of_kind(snapshot) && of_source(snapshot) && snapshot.reported_status == "available")
+        .max_by_key(Snapshot::moment);
+    match newest {
+        Some(snapshot) => Ok(Chosen::Snapshot(Box::new(snapshot))),
+        None => {
+            let kind = kind.map(|kind| format!("{kind} ")).unwrap_or_default();
+            let hint = if source.retention_days == 0 {
+                "Automated backups are off: set a retention of at least 7 days with `aws rds modify-db-instance \
+                 --backup-retention-period 7`, or take a snapshot."
+            } else {
+                "Take one with `aws rds create-db-snapshot`, or wait for the next backup window."
+            };
+            Err(Error::request(format!("`{}` has no {kind}snapshot that is available", source.id)).hint(hint))
+        }
+    }
+}
+
+/// The earliest and latest moment that an instance can be restored to.
+async fn window(aws: &Aws, source: &Instance) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
+    if source.retention_days == 0 {
+        return Err(Error::request(format!("automated backups of `{}` are off, so there is no moment to restore to", source.id))
+            .hint("Set a retention of at least 7 days, or drill from a snapshot with `--from latest-snapshot`."));
+    }
+    let window = aws.restore_window(&source.resource_id).await?;
+    let latest = window.as_ref().and_then(|window| window.latest).or(source.latest_restorable);
+    match (window.and_then(|window| window.earliest), latest) {
+        (Some(earliest), Some(latest)) => Ok((earliest, latest)),
+        _ => Err(Error::request(format!("`{}` has no restorable window yet", source.id))
+            .hint("Its first automated backup is still being made: run it again when that is done.")),
+    }
+}
+
+fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_read_as_people_write_it() {
+        assert_eq!("latest".parse::<Wanted>().unwrap(), Wanted::Latest);
+        let Wanted::Time(at) = "2026-11-21T15:05:00+01:00".parse().unwrap() else { panic!("not a time") };
+        assert_eq!(rfc3339(at), "2026-11-21T14:05:00Z");
+        assert!(matches!("rds:orders-2026-11-20-03-07".parse().unwrap(), Wanted::Snapshot(_)));
+        for wrong in ["2026-11-21", "yesterday!", "", "12:00"] {
+            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
+        }
+    }
+}
