@@ -1,4 +1,24 @@
-//! x
+//! lifeboat sets up, takes, restores and, above all, *proves* database backups.
+//!
+//! The house, top to ground. A module uses only what stands below it; `tests/it/house.rs` holds that order.
+//!
+//! ```text
+//! cli        one file per noun: flags, and how its report looks
+//! output     the only printer
+//! drill      restore elsewhere, prove, time, tear down
+//! restore    which backup brings back which moment
+//! verify     what a database contains, and whether two contents agree
+//! vault      what must not be lost: atomic writes, locks
+//! config     lifeboat.toml
+//! aws        the only code that speaks AWS
+//! postgres   the only code that connects to PostgreSQL
+//! fleet      the nouns: instances, snapshots, their ids and states
+//! interrupt  SIGINT and SIGTERM as something to wait for
+//! error      what went wrong, and the exit code that says so
+//! ```
+
+pub mod cli;
+pub mod output;
 pub mod drill;
 pub mod restore;
 pub mod verify;

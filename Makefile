@@ -1,0 +1,50 @@
+# make demo   a restore drill, from nothing: installs what is missing, builds, runs it on a local RDS
+# make test   formatting, lints, all tests
+# make bench  what is fast, measured against what one would do otherwise
+# make setup  only installs what is missing (the other three call it)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: demo test bench setup setup-database setup-clients
+
+# The AWS CLI and boto3 of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
+CLIENTS := target/clients
+export PATH := $(CURDIR)/$(CLIENTS)/bin:$(PATH)
+export CARGO_TERM_PROGRESS_WHEN ?= never
+
+demo: setup
+	cargo build --quiet --workspace --bins
+	localstack/demo/run
+
+test: setup
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo test --quiet --workspace
+
+bench: setup
+	cargo build --quiet --release --workspace --bins
+	benches/run
+
+setup: setup-database setup-clients
+
+APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq
+
+# PostgreSQL 14 or later: initdb, postgres, psql, pg_dump, pgbench. Debian would also start a cluster on port 5432; we want none.
+setup-database:
+	@if ! { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || ! command -v psql >/dev/null; then \
+	  echo "installing PostgreSQL"; \
+	  $(if $(filter 0,$(shell id -u)),,sudo) mkdir -p /etc/postgresql-common; \
+	  echo "create_main_cluster = false" | $(if $(filter 0,$(shell id -u)),,sudo) tee /etc/postgresql-common/createcluster.conf >/dev/null; \
+	  $(APT) update && $(APT) install -y postgresql postgresql-client >/dev/null; \
+	fi
+	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
+
+setup-clients: $(CLIENTS)/installed
+
+$(CLIENTS)/installed: localstack/clients.txt
+	@command -v python3 >/dev/null && python3 -c "import venv, ensurepip" 2>/dev/null \
+	  || { echo "installing Python"; $(APT) update && $(APT) install -y python3 python3-venv >/dev/null; }
+	@echo "installing the AWS CLI and boto3 into $(CLIENTS)"
+	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt
+	@touch $@

@@ -1,0 +1,184 @@
+//! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
+
+mod drill;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand};
+
+use crate::aws::{Access, Aws};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::output::{Color, Format, Output};
+use crate::vault::Vault;
+
+/// Takes, restores and proves database backups.
+///
+/// Untested backups are useless: `lifeboat drill run` restores one, compares it with its source, times it, and
+/// removes the copy.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prove a backup: restore it elsewhere, compare, time, and remove the copy.
+    #[command(subcommand)]
+    Drill(drill::DrillCommand),
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
+                          outside failed, we could not find out · 4 a guard refused · 5 partly done · 6 something was \
+                          left behind · 7 still going on at the end of --wait · 70 a bug · 130, 143 interrupted";
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+struct Global {
+    /// AWS Region [env: AWS_REGION]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    region: Option<String>,
+    /// Profile of the AWS configuration [env: AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    profile: Option<String>,
+    /// Another AWS endpoint, such as the local stack's [env: AWS_ENDPOINT_URL]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    endpoint_url: Option<String>,
+    /// Configuration file [default: lifeboat.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Directory for what must last: evidence, baselines, backups [env: BACKUP_DIR] [default: ./backups]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    vault: Option<String>,
+    /// Print the report as one JSON document
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    color: Color,
+    /// Say only what is wrong
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// Log what is done on stderr; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+}
+
+/// What every command works with.
+struct Session {
+    config: Config,
+    access: Access,
+    vault: String,
+    output: Output,
+}
+
+impl Session {
+    fn new(global: &Global, output: Output) -> Result<Self> {
+        let config = Config::load(global.config.as_deref())?;
+        let access = Access {
+            region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
+            profile: global.profile.clone().or_else(|| config.profile.clone().filter(|_| unset("AWS_PROFILE"))),
+            endpoint_url: global
+                .endpoint_url
+                .clone()
+                .or_else(|| config.endpoint_url.clone().filter(|_| unset("AWS_ENDPOINT_URL"))),
+        };
+        let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.is_empty());
+        let vault =
+            global.vault.clone().or(from_environment).or_else(|| config.vault.clone()).unwrap_or("./backups".to_owned());
+        Ok(Session { config, access, vault, output })
+    }
+
+    async fn aws(&self) -> Result<Aws> {
+        Aws::connect(&self.access).await
+    }
+
+    fn vault(&self) -> Result<Vault> {
+        Vault::open(&self.vault)
+    }
+
+    fn vault_to_read(&self) -> Result<Vault> {
+        Vault::open_to_read(&self.vault)
+    }
+}
+
+fn unset(variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|value| value.is_empty())
+}
+
+/// The only place where the clock is read.
+#[expect(clippy::disallowed_methods, reason = "the outermost layer; everything below takes the time as an argument")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Runs the command line and returns the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers (exit code 0), everything else is a wrong request (2).
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    log_to_stderr(cli.global.verbose);
+    let format = if cli.global.json { Format::Json } else { Format::Text };
+    let output = Output::new(format, cli.global.color, cli.global.quiet);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::outside("the process cannot be set up").caused_by(error);
+            output.error(&error);
+            return error.kind().exit_code();
+        }
+    };
+    let session = match Session::new(&cli.global, Output::new(format, cli.global.color, cli.global.quiet)) {
+        Ok(session) => session,
+        Err(error) => {
+            output.error(&error);
+            return error.kind().exit_code();
+        }
+    };
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Command::Drill(command) => drill::run(command, &session).await,
+        }
+    });
+    match ended {
+        Ok(None) => 0,
+        Ok(Some(kind)) => kind.exit_code(),
+        Err(error) => {
+            session.output.error(&error);
+            error.kind().exit_code()
+        }
+    }
+}
+
+fn log_to_stderr(verbosity: u8) {
+    let level = match verbosity {
+        0 => return,
+        1 => "lifeboat=info",
+        _ => "lifeboat=debug,aws_smithy_runtime=debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

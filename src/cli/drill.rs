@@ -1,0 +1,484 @@
+//! `lifeboat drill`: its flags, and how its reports look.
+
+mod render;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Session, now};
+use crate::config::parse_duration;
+use crate::drill::journal;
+use crate::drill::report::span;
+use crate::drill::sweep;
+use crate::drill::{self, Afterwards, CopyLogin, Event, Plan, Report, Request, Surroundings};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, InstanceId};
+use crate::interrupt::Interrupt;
+use crate::output::{Output, thousands};
+use crate::postgres::{Password, Server, Tls, TlsMode, from_pgpass};
+
+use render::{Drills, History, PlanReport, Plans};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DrillCommand {
+    /// Restore a backup of each DB to a throwaway instance, compare it with its source, time it, and remove it.
+    ///
+    /// The verdict is pass (exit code 0), fail (1) or unknown (3); a throwaway that could not be removed is 6.
+    /// Whatever happens, the throwaway is removed before the command ends, on Ctrl-C and SIGTERM too; after a
+    /// `kill -9`, `lifeboat drill sweep` removes it.
+    Run(Box<RunArgs>),
+    /// List the drills that are recorded in the vault, newest first.
+    List(ListArgs),
+    /// Show a recorded drill.
+    Show(ShowArgs),
+    /// Remove throwaways whose drill has died: those that have expired, and those whose run this vault knows to
+    /// have ended. Nothing else is ever removed.
+    Sweep(SweepArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Ids of the DB instances to drill, one after the other
+    #[arg(required = true, value_name = "DB")]
+    databases: Vec<InstanceId>,
+    /// What to restore: latest-snapshot, latest-automated, latest-manual, latest (point in time), a snapshot id, or
+    /// a time (RFC 3339) [default: latest-snapshot]
+    #[arg(long, value_name = "WHAT")]
+    from: Option<String>,
+    /// Class of the throwaway [default: db.t3.micro]
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// DB subnet group of the throwaway [default: the source's]
+    #[arg(long, value_name = "NAME")]
+    subnet_group: Option<String>,
+    /// VPC security group of the throwaway; may be repeated [default: the source's]
+    #[arg(long = "security-group", value_name = "ID")]
+    security_groups: Vec<String>,
+    /// DB parameter group of the throwaway [default: the source's]
+    #[arg(long, value_name = "NAME")]
+    parameter_group: Option<String>,
+    /// Option group of the throwaway [default: the source's]
+    #[arg(long, value_name = "NAME")]
+    option_group: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+    /// How to log in to the copy
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    login: LoginArg,
+    /// Recovery time objective: from the request to the validated copy [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    rto: Option<Duration>,
+    /// Recovery point objective: age of what was restored when the drill began [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    rpo: Option<Duration>,
+    /// Allowed difference, in percent, where nothing but counts can be compared [default: 10]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    tolerance: Option<f64>,
+    /// How often to look at AWS
+    #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
+    poll: Duration,
+    /// How long the copy may take to become available [default: 2h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// How long the removal of the throwaway may take
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
+    teardown_timeout: Duration,
+    /// When anyone may remove the throwaway, counted from the start [default: 6h, or --wait and 4h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    expires_after: Option<Duration>,
+    /// Keep the throwaway until it expires, to look at it; it costs money meanwhile
+    #[arg(long)]
+    keep: bool,
+    /// Check everything that can be checked beforehand, show the plan, create nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How to connect to a database.
+#[derive(Args, Debug)]
+struct ConnectArgs {
+    /// User on the source [default: its master user]
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    user: Option<String>,
+    /// Database to compare; may be repeated [default: all of them]
+    #[arg(long = "dbname", value_name = "NAME", help_heading = "Connecting")]
+    dbnames: Vec<String>,
+    /// File with the password in its first line; otherwise PGPASSWORD, --secret, ~/.pgpass, or the secret that RDS
+    /// manages for the instance
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    password_file: Option<PathBuf>,
+    /// Secrets Manager secret with the password
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    secret: Option<String>,
+    /// Log in to the source with an IAM token
+    #[arg(long, help_heading = "Connecting")]
+    iam: bool,
+    /// How connections are protected
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
+    tls: TlsArg,
+    /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum TlsArg {
+    /// Encrypted, certificate and host name checked
+    #[default]
+    VerifyFull,
+    /// Encrypted, certificate not checked
+    Require,
+    /// Not encrypted
+    Disable,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LoginArg {
+    /// As the master user, with a new random password
+    #[default]
+    ResetPassword,
+    /// With the credentials of the source
+    SameCredentials,
+    /// With an IAM token
+    Iam,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only drills of these DB instances
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Id of the run, as `drill list` shows it
+    #[arg(value_name = "RUN")]
+    run: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SweepArgs {
+    /// Show what would be removed, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How often to look at AWS
+    #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
+    poll: Duration,
+    /// How long a removal may take
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
+    wait: Duration,
+}
+
+pub(super) async fn run(command: DrillCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        DrillCommand::Run(args) => run_drills(*args, session).await,
+        DrillCommand::List(args) => list(&args, session),
+        DrillCommand::Show(args) => {
+            let report = journal::find(&session.vault_to_read()?, &args.run)?;
+            session.output.report(&report)?;
+            Ok(None)
+        }
+        DrillCommand::Sweep(args) => sweep_region(&args, session).await,
+    }
+}
+
+async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let requests: Vec<Request> =
+        args.databases.iter().map(|id| request(&args, id, session)).collect::<Result<Vec<_>>>()?;
+    let aws = session.aws().await?;
+    let vault = session.vault()?;
+    let output = &session.output;
+    let is_single = requests.len() == 1;
+    let (mut plans, mut reports, mut worst) = (Vec::new(), Vec::new(), None);
+    for request in requests {
+        let id = request.source.clone();
+        let live = LiveDrill::new(output, request.rto);
+        let tell = |event: Event<'_>| live.tell(&event);
+        let planned = tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+            planned = drill::plan(&aws, request, async |source: &Instance| server(&args.connect, session, &aws, source).await, now(), &tell) => planned,
+        };
+        let plan = match planned {
+            Ok(plan) => plan,
+            // With several databases one that cannot be drilled does not keep the others.
+            Err(error) if !is_single && interrupt.first().is_none() => {
+                output.error(&error);
+                worst = worse(worst, Some(error.kind()));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if args.dry_run {
+            plans.push(PlanReport::new(&plan, aws.region()));
+            continue;
+        }
+        announce(output, &plan);
+        let surroundings =
+            Surroundings { aws: &aws, vault: &vault, interrupt: &interrupt, tell: &tell, clock: now, host: host() };
+        let report = drill::run(plan, &surroundings).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+        output.settle();
+        tell_left_behind(output, &report);
+        worst = worse(worst, report.kind());
+        reports.push(report);
+        if interrupt.first().is_some() {
+            break;
+        }
+    }
+    match (args.dry_run, is_single) {
+        (true, true) => plans.first().map_or(Ok(()), |plan| output.report(plan))?,
+        (true, false) => output.report(&Plans::new(plans))?,
+        (false, true) => reports.first().map_or(Ok(()), |report| output.report(report))?,
+        (false, false) => output.report(&Drills::new(reports))?,
+    }
+    Ok(worst)
+}
+
+/// The exit code of several drills is that of the worst: what costs money, then an interrupt, then no, then unknown.
+fn worse(left: Option<Kind>, right: Option<Kind>) -> Option<Kind> {
+    let rank = |kind: Option<Kind>| match kind {
+        None => 0,
+        Some(Kind::Request) => 1,
+        Some(Kind::Outside) => 2,
+        Some(Kind::No) => 3,
+        Some(Kind::Interrupted | Kind::Terminated) => 4,
+        Some(Kind::LeftBehind) => 6,
+        Some(_) => 5,
+    };
+    if rank(right) > rank(left) { right } else { left }
+}
+
+fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request> {
+    let settings = session.config.drill_of(id.as_str());
+    let asked_for = args.from.clone().or(settings.from).unwrap_or("latest-snapshot".to_owned());
+    let wait = args.wait.or(settings.wait).unwrap_or(Duration::from_secs(2 * 3600));
+    let percent = args.tolerance.or(settings.tolerance_percent).unwrap_or(10.0);
+    let either = |flags: &[String], configured: Option<Vec<String>>| {
+        if flags.is_empty() { configured.unwrap_or_default() } else { flags.to_vec() }
+    };
+    Ok(Request {
+        source: id.clone(),
+        wanted: asked_for.parse()?,
+        asked_for,
+        class: args.class.clone().or(settings.class).unwrap_or("db.t3.micro".to_owned()),
+        subnet_group: args.subnet_group.clone().or(settings.subnet_group),
+        security_groups: either(&args.security_groups, settings.security_groups),
+        parameter_group: args.parameter_group.clone().or(settings.parameter_group),
+        option_group: args.option_group.clone().or(settings.option_group),
+        login: match args.login {
+            LoginArg::ResetPassword => CopyLogin::ResetPassword,
+            LoginArg::SameCredentials => CopyLogin::SameCredentials,
+            LoginArg::Iam => CopyLogin::Iam,
+        },
+        databases: either(&args.connect.dbnames, settings.databases),
+        checks: session.config.checks_of(id.as_str()).to_vec(),
+        freshness: session.config.freshness_of(id.as_str()).cloned(),
+        rto: args.rto.or(settings.rto).unwrap_or(Duration::from_secs(3600)),
+        rpo: args.rpo.or(settings.rpo).unwrap_or(Duration::from_secs(24 * 3600)),
+        tolerance: percent / 100.0,
+        poll: args.poll,
+        wait,
+        teardown_timeout: args.teardown_timeout,
+        expires_after: args.expires_after.unwrap_or(wait + Duration::from_secs(4 * 3600)),
+        afterwards: if args.keep { Afterwards::Keep } else { Afterwards::Remove },
+    })
+}
+
+/// How to reach the source, and as whom.
+async fn server(
+    connect: &ConnectArgs,
+    session: &Session,
+    aws: &crate::aws::Aws,
+    source: &Instance,
+) -> Result<Server> {
+    let (host, port) = source
+        .endpoint
+        .clone()
+        .ok_or_else(|| Error::outside(format!("AWS names no endpoint for `{}`", source.id)).hint("Run it again when it is available."))?;
+    let settings = session.config.drill_of(source.id.as_str());
+    let user = connect.user.clone().or(settings.user).unwrap_or_else(|| source.master_user.clone());
+    let secret = connect.secret.clone().or(settings.secret);
+    let password = if connect.iam {
+        Some(aws.login_token(&host, port, &user).await?)
+    } else if let Some(file) = &connect.password_file {
+        Some(Password::from_file(file)?)
+    } else if let Some(password) = std::env::var("PGPASSWORD").ok().filter(|value| !value.is_empty()) {
+        Some(Password::new(password))
+    } else if let Some(secret) = secret {
+        Some(Password::new(aws.master_secret(&secret).await?.password))
+    } else {
+        match (password_of_pgpass(&session.output, &host, port, &user), &source.master_secret_arn) {
+            (Some(password), _) => Some(password),
+            (None, Some(arn)) if user == source.master_user => Some(Password::new(aws.master_secret(arn).await?.password)),
+            (None, _) => None,
+        }
+    };
+    let mode = match connect.tls {
+        TlsArg::VerifyFull => TlsMode::VerifyFull,
+        TlsArg::Require => TlsMode::Require,
+        TlsArg::Disable => TlsMode::Disable,
+    };
+    let authorities = connect.ca.clone().or_else(|| std::env::var_os("PGSSLROOTCERT").map(PathBuf::from));
+    Ok(Server {
+        host,
+        port,
+        user,
+        password,
+        tls: Tls { mode, authorities: authorities.filter(|path| !path.as_os_str().is_empty()) },
+        application_name: "lifeboat drill".to_owned(),
+    })
+}
+
+fn password_of_pgpass(output: &Output, host: &str, port: u16, user: &str) -> Option<Password> {
+    let file = match std::env::var_os("PGPASSFILE") {
+        Some(file) => PathBuf::from(file),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
+    };
+    let (password, warning) = from_pgpass(&file, host, port, user);
+    if let Some(warning) = warning {
+        output.warn(warning);
+    }
+    password
+}
+
+fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let (reports, damaged) = journal::list(&vault, &args.databases)?;
+    for record in &damaged {
+        session.output.warn(record);
+    }
+    let drills = reports.iter().map(|report| Ok((report, journal::outcome(&vault, report)?))).collect::<Result<Vec<_>>>()?;
+    session.output.report(&History::new(&drills))?;
+    Ok(None)
+}
+
+async fn sweep_region(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> {
+    let (aws, vault) = (session.aws().await?, session.vault_to_read()?);
+    let plan = sweep::plan(&aws, &vault, now()).await?;
+    let preview = plan.preview(aws.region());
+    if args.dry_run {
+        session.output.report(&preview)?;
+        return Ok(None);
+    }
+    for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
+        session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
+    }
+    let live = LiveDrill::new(&session.output, Duration::ZERO);
+    let poll = crate::aws::Poll { every: args.poll, give_up_after: args.wait };
+    let report = sweep::apply(plan, &aws, poll, &|event| live.tell(&event)).await;
+    for swept in report.instances.iter().filter(|swept| swept.action == sweep::Action::Failed) {
+        session.output.warn(cost(&swept.id, &report.region, &swept.class));
+    }
+    session.output.report(&report)?;
+    Ok(report.kind())
+}
+
+fn announce(output: &Output, plan: &Plan) {
+    output.say(format!(
+        "drill {} of `{}`: restoring {} to `{}` ({})",
+        plan.run,
+        plan.source.id,
+        render::moment_of(plan),
+        plan.throwaway,
+        plan.request.class
+    ));
+}
+
+/// What costs money is said on stderr, whatever else is printed.
+fn tell_left_behind(output: &Output, report: &Report) {
+    if let Some(reason) = &report.throwaway.left_behind {
+        output.warn(cost(&report.throwaway.id, &report.source.region, &report.throwaway.class));
+        output.warn(reason);
+        output.warn(format!(
+            "remove it with `lifeboat drill sweep`, or `aws rds delete-db-instance --region {} --db-instance-identifier {} \
+             --skip-final-snapshot --delete-automated-backups`",
+            report.source.region, report.throwaway.id
+        ));
+    } else if report.throwaway.kept {
+        output.warn(format!(
+            "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",
+            report.throwaway.id, report.throwaway.class, report.throwaway.expires_at
+        ));
+    }
+}
+
+fn cost(id: &str, region: &str, class: &str) -> String {
+    format!("throwaway `{id}` was left behind in {region} and is billed by the hour as {class}")
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "unknown".to_owned())
+}
+
+fn parse_poll(text: &str) -> std::result::Result<Duration, String> {
+    let poll = parse_duration(text)?;
+    if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&poll) {
+        Ok(poll)
+    } else {
+        Err("it is from 100ms to 10m".to_owned())
+    }
+}
+
+fn parse_percent(text: &str) -> std::result::Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("it is a number from 0 to 100".to_owned()),
+    }
+}
+
+/// What a drill tells while it runs: one live line on a terminal, one line per change of state otherwise.
+struct LiveDrill<'a> {
+    output: &'a Output,
+    began: Instant,
+    objective: Duration,
+    phase: Mutex<String>,
+}
+
+impl<'a> LiveDrill<'a> {
+    fn new(output: &'a Output, objective: Duration) -> Self {
+        LiveDrill { output, began: Instant::now(), objective, phase: Mutex::new(String::new()) }
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        match event {
+            Event::Phase(name) => {
+                if let Ok(mut phase) = self.phase.lock() {
+                    (*name).clone_into(&mut phase);
+                }
+                self.output.say(format!("[{:>7}] {name}", span(elapsed)));
+                self.live("");
+            }
+            Event::Status { id, status, .. } => {
+                self.output.say(format!("[{:>7}]   `{id}` is {status}", span(elapsed)));
+                self.live(status);
+            }
+            Event::Counting { side, tables, of_tables, rows } => {
+                self.live(&format!("{side}: table {tables} of {of_tables}, {} rows", thousands(*rows)));
+            }
+            Event::Note(text) => self.output.say(format!("[{:>7}]   {text}", span(elapsed))),
+            Event::Warning(text) => self.output.warn(text),
+        }
+    }
+
+    fn live(&self, what: &str) {
+        if !self.output.is_live() {
+            return;
+        }
+        let phase = self.phase.lock().map(|phase| phase.clone()).unwrap_or_default();
+        let budget = if self.objective.is_zero() {
+            String::new()
+        } else {
+            format!(" · RTO {}", span(self.objective.as_secs_f64()))
+        };
+        self.output.show_live(format!("{phase} {what}{budget}"), self.began);
+    }
+}

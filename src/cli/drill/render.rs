@@ -1,0 +1,366 @@
+//! How the reports of drills look.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::drill::report::{CheckResult, Met, span};
+use crate::drill::sweep::{Action, SweepReport};
+use crate::drill::{Plan, Report};
+use crate::output::{self, Page, Tone, thousands};
+use crate::restore::Chosen;
+use crate::verify::{Baseline, TableVerdict, Verdict, Word};
+
+/// Tables that are as they should be are listed one by one up to this many.
+const LISTED: usize = 40;
+
+/// Several drills of one command.
+#[derive(Serialize)]
+pub(super) struct Drills {
+    schema: &'static str,
+    drills: Vec<Report>,
+}
+
+impl Drills {
+    pub(super) fn new(drills: Vec<Report>) -> Self {
+        Drills { schema: "lifeboat.drills/1", drills }
+    }
+}
+
+impl output::Report for Drills {
+    fn render(&self, page: &mut Page) {
+        for (position, drill) in self.drills.iter().enumerate() {
+            if position > 0 {
+                page.line("");
+            }
+            drill.render(page);
+        }
+    }
+}
+
+impl output::Report for Report {
+    fn render(&self, page: &mut Page) {
+        let (word, tone) = verdict(self.verdict);
+        let head = format!("drill {} of {}", self.run, self.source.id);
+        page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, word.to_uppercase())));
+        for reason in &self.reasons {
+            page.line(format!("  {} {}", page.toned(tone, "-"), output::plain(reason)));
+        }
+        for hint in &self.hints {
+            page.line(format!("  {} {hint}", page.toned(Tone::Strong, "hint:")));
+        }
+        page.line("");
+        facts(self, page);
+        page.line("");
+        tables(&self.tables, page);
+        checks(&self.checks, page);
+        if !self.phases.is_empty() {
+            let phases = self.phases.iter().map(|phase| format!("{} {}", phase.name, span(phase.seconds)));
+            page.line(page.toned(Tone::Faint, format!("  {}", phases.collect::<Vec<_>>().join(" · "))));
+        }
+        for untested in &self.not_tested {
+            page.line(page.toned(Tone::Faint, format!("  not tested: {}", output::plain(untested))));
+        }
+        page.line(format!("  evidence: {}", self.evidence.html));
+    }
+}
+
+fn facts(report: &Report, page: &mut Page) {
+    let moment = &report.moment;
+    let at = moment.time.map_or("a time not yet known".to_owned(), utc);
+    let restored = match (&moment.snapshot_id, &moment.snapshot_type) {
+        (Some(id), kind) => format!("snapshot `{id}` ({}) of {at}", kind.as_deref().unwrap_or("unknown")),
+        (None, _) => format!("point in time {at}"),
+    };
+    page.line(format!("  restored   {restored}"));
+    let against = match report.baseline {
+        Baseline::Aligned => "the source as it was at that very moment (aligned)",
+        Baseline::Recorded => "what was recorded when the backup was taken (recorded)",
+        Baseline::Live => "the source as it is now (live)",
+    };
+    page.line(format!("  compared   with {against}"));
+    let available = report.rto.available_seconds.map(|seconds| format!(" (available after {})", span(seconds)));
+    page.line(objective(page, "RTO", report.rto.measured_seconds, report.rto.objective_seconds, report.rto.verdict, &available.unwrap_or_default()));
+    let newest = report.rpo.newest_row.map(|at| format!(" (newest row {})", utc(at))).unwrap_or_default();
+    page.line(objective(page, "RPO", report.rpo.measured_seconds, report.rpo.objective_seconds, report.rpo.verdict, &newest));
+    let throwaway = &report.throwaway;
+    let fate = match (&throwaway.removed_at, throwaway.kept, &throwaway.left_behind, &throwaway.requested_at) {
+        (Some(at), ..) => format!("removed at {}", utc(*at)),
+        (None, _, Some(reason), _) => page.toned(Tone::Bad, format!("LEFT BEHIND: {reason}")),
+        (None, true, ..) => page.toned(Tone::Doubt, format!("kept until {}", utc(throwaway.expires_at))),
+        (None, _, _, Some(_)) => "not removed yet".to_owned(),
+        (None, ..) => "never made".to_owned(),
+    };
+    page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
+}
+
+fn objective(page: &Page, name: &str, measured: Option<f64>, objective: f64, met: Met, remark: &str) -> String {
+    let (word, tone) = match met {
+        Met::Pass => ("met", Tone::Good),
+        Met::Fail => ("MISSED", Tone::Bad),
+        Met::Unknown => ("not measured", Tone::Doubt),
+        Met::NotJudged => ("not judged: the backup was chosen by hand", Tone::Faint),
+    };
+    let measured = measured.map_or("-".to_owned(), span);
+    format!("  {name}        {measured} of {}, {}{remark}", span(objective), page.toned(tone, word))
+}
+
+fn tables(verdicts: &[TableVerdict], page: &mut Page) {
+    let is_fine = |word: Word| matches!(word, Word::Identical | Word::Equal);
+    let mut listed: Vec<&TableVerdict> = verdicts.iter().collect();
+    listed.sort_by_key(|table| (rank(table.verdict), &table.database, &table.schema, &table.table));
+    let fine = listed.iter().filter(|table| is_fine(table.verdict)).count();
+    let is_long = listed.len() > LISTED;
+    if is_long {
+        listed.retain(|table| !is_fine(table.verdict));
+    }
+    let rows = |rows: Option<u64>| (rows.map_or("-".to_owned(), thousands), None);
+    let cells = listed.iter().map(|table| {
+        vec![
+            (table.verdict.as_str().to_owned(), Some(tone_of(table.verdict))),
+            (table.database.clone(), None),
+            (format!("{}.{}", table.schema, table.table), None),
+            rows(table.expected_rows),
+            rows(table.observed_rows),
+            (table.reason.clone(), Some(Tone::Faint)),
+        ]
+    });
+    page.table(&["verdict", "database", "table", "expected", "found", ""], cells.collect());
+    if is_long && fine > 0 {
+        page.line(format!("  … and {fine} tables with equal rows (all of them in the evidence)"));
+    }
+    if !verdicts.is_empty() {
+        page.line("");
+    }
+}
+
+fn rank(word: Word) -> u8 {
+    match word {
+        Word::Differs => 0,
+        Word::Missing => 1,
+        Word::Unknown => 2,
+        Word::Unexpected => 3,
+        Word::Within => 4,
+        Word::Skipped => 6,
+        Word::Equal | Word::Identical => 5,
+    }
+}
+
+fn tone_of(word: Word) -> Tone {
+    match word {
+        Word::Identical | Word::Equal | Word::Within => Tone::Good,
+        Word::Differs | Word::Missing => Tone::Bad,
+        Word::Unexpected | Word::Unknown => Tone::Doubt,
+        Word::Skipped => Tone::Faint,
+    }
+}
+
+fn checks(results: &[CheckResult], page: &mut Page) {
+    let rows = results.iter().map(|check| {
+        let (word, tone) = verdict(check.verdict);
+        vec![
+            (word.to_owned(), Some(tone)),
+            (check.name.clone(), None),
+            (check.expect.clone(), None),
+            (check.observed.clone().unwrap_or("-".to_owned()), None),
+        ]
+    });
+    page.table(&["check", "", "expected", "found"], rows.collect());
+    if !results.is_empty() {
+        page.line("");
+    }
+}
+
+fn verdict(verdict: Verdict) -> (&'static str, Tone) {
+    match verdict {
+        Verdict::Pass => ("pass", Tone::Good),
+        Verdict::Fail => ("fail", Tone::Bad),
+        Verdict::Unknown => ("unknown", Tone::Doubt),
+    }
+}
+
+/// `drill list`.
+#[derive(Serialize)]
+pub(super) struct History {
+    schema: &'static str,
+    drills: Vec<Past>,
+}
+
+#[derive(Serialize)]
+struct Past {
+    run: String,
+    source: String,
+    outcome: &'static str,
+    verdict: Verdict,
+    started_at: DateTime<Utc>,
+    asked_for: String,
+    rto_seconds: Option<f64>,
+    rpo_seconds: Option<f64>,
+    throwaway: String,
+    left_behind: bool,
+}
+
+impl History {
+    pub(super) fn new(drills: &[(&Report, &'static str)]) -> Self {
+        let drills = drills.iter().map(|(report, outcome)| Past {
+            run: report.run.clone(),
+            source: report.source.id.clone(),
+            outcome,
+            verdict: report.verdict,
+            started_at: report.started_at,
+            asked_for: report.moment.asked_for.clone(),
+            rto_seconds: report.rto.measured_seconds,
+            rpo_seconds: report.rpo.measured_seconds,
+            throwaway: report.throwaway.id.clone(),
+            left_behind: report.throwaway.left_behind.is_some() || *outcome == "died",
+        });
+        History { schema: "lifeboat.drill-list/1", drills: drills.collect() }
+    }
+}
+
+impl output::Report for History {
+    fn render(&self, page: &mut Page) {
+        if self.drills.is_empty() {
+            page.line("no drill is recorded in this vault");
+            return;
+        }
+        let rows = self.drills.iter().map(|past| {
+            let tone = match past.outcome {
+                "pass" => Tone::Good,
+                "fail" => Tone::Bad,
+                _ => Tone::Doubt,
+            };
+            let seconds = |seconds: Option<f64>| (seconds.map_or("-".to_owned(), span), None);
+            let remark = if past.left_behind { "throwaway may be left: `lifeboat drill sweep`" } else { "" };
+            vec![
+                (past.outcome.to_owned(), Some(tone)),
+                (past.run.clone(), None),
+                (past.source.clone(), None),
+                (utc(past.started_at), None),
+                (past.asked_for.clone(), None),
+                seconds(past.rto_seconds),
+                seconds(past.rpo_seconds),
+                (remark.to_owned(), Some(Tone::Doubt)),
+            ]
+        });
+        page.table(&["outcome", "run", "source", "began", "from", "RTO", "RPO", ""], rows.collect());
+    }
+}
+
+impl output::Report for SweepReport {
+    fn render(&self, page: &mut Page) {
+        if self.instances.is_empty() {
+            page.line(format!("no throwaway in {}", self.region));
+            return;
+        }
+        let rows = self.instances.iter().map(|swept| {
+            let (word, tone) = match swept.action {
+                Action::Removed => ("removed", Tone::Good),
+                Action::WouldRemove => ("would remove", Tone::Doubt),
+                Action::Left => ("left alone", Tone::Faint),
+                Action::Failed => ("FAILED", Tone::Bad),
+            };
+            vec![(word.to_owned(), Some(tone)), (swept.id.clone(), None), (swept.class.clone(), None), (swept.reason.clone(), None)]
+        });
+        page.table(&["", "instance", "class", "why"], rows.collect());
+    }
+}
+
+/// `drill run --dry-run`.
+#[derive(Serialize)]
+pub(super) struct PlanReport {
+    schema: &'static str,
+    source: String,
+    region: String,
+    restore: String,
+    baseline: Baseline,
+    throwaway: String,
+    class: String,
+    subnet_group: Option<String>,
+    security_groups: Vec<String>,
+    parameter_group: Option<String>,
+    option_group: Option<String>,
+    backup_retention_days: i32,
+    tags: std::collections::BTreeMap<String, String>,
+    checks: usize,
+    rto_seconds: f64,
+    rpo_seconds: f64,
+    expires_at: DateTime<Utc>,
+}
+
+impl PlanReport {
+    pub(super) fn new(plan: &Plan, region: &str) -> Self {
+        let restore = plan.restore(None);
+        PlanReport {
+            schema: "lifeboat.drill-plan/1",
+            source: plan.source.id.to_string(),
+            region: region.to_owned(),
+            restore: moment_of(plan),
+            baseline: plan.way().1,
+            throwaway: restore.id.to_string(),
+            class: restore.class,
+            subnet_group: restore.subnet_group,
+            security_groups: restore.security_groups,
+            parameter_group: restore.parameter_group,
+            option_group: restore.option_group,
+            backup_retention_days: restore.retention_days,
+            tags: restore.tags,
+            checks: plan.request.checks.len(),
+            rto_seconds: plan.request.rto.as_secs_f64(),
+            rpo_seconds: plan.request.rpo.as_secs_f64(),
+            expires_at: plan.expires,
+        }
+    }
+}
+
+impl output::Report for PlanReport {
+    fn render(&self, page: &mut Page) {
+        let or_default = |value: &Option<String>| value.clone().unwrap_or("AWS's default".to_owned());
+        page.line(format!("would restore {} of `{}` in {}", self.restore, self.source, self.region));
+        page.line(format!("  to               `{}` ({}), not public, Single-AZ, no backups", self.throwaway, self.class));
+        page.line(format!("  subnet group     {}", or_default(&self.subnet_group)));
+        page.line(format!("  security groups  {}", self.security_groups.join(", ")));
+        page.line(format!("  parameter group  {}", or_default(&self.parameter_group)));
+        page.line(format!("  option group     {}", or_default(&self.option_group)));
+        page.line(format!("  checks           {} of your own", self.checks));
+        page.line(format!("  objectives       RTO {}, RPO {}", span(self.rto_seconds), span(self.rpo_seconds)));
+        page.line(format!("  removed by       the drill itself, or a sweep after {}", utc(self.expires_at)));
+        page.line("everything that can be checked beforehand was checked; nothing was created");
+    }
+}
+
+/// Several plans of one command.
+#[derive(Serialize)]
+pub(super) struct Plans {
+    schema: &'static str,
+    plans: Vec<PlanReport>,
+}
+
+impl Plans {
+    pub(super) fn new(plans: Vec<PlanReport>) -> Self {
+        Plans { schema: "lifeboat.drill-plans/1", plans }
+    }
+}
+
+impl output::Report for Plans {
+    fn render(&self, page: &mut Page) {
+        for plan in &self.plans {
+            plan.render(page);
+        }
+    }
+}
+
+/// What a plan goes back to, in words.
+pub(super) fn moment_of(plan: &Plan) -> String {
+    match &plan.chosen {
+        Chosen::Snapshot(snapshot) => {
+            let at = snapshot.moment().map_or(String::new(), |at| format!(" of {}", utc(at)));
+            format!("{} snapshot `{}`{at}", snapshot.snapshot_type, snapshot.id)
+        }
+        Chosen::Time(at) => format!("the state of {}", utc(*at)),
+        Chosen::Now { .. } => "the state of now".to_owned(),
+    }
+}
+
+fn utc(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', " UTC")
+}

@@ -1,0 +1,307 @@
+//! The only printer. stdout carries the report and nothing else, as text or as one JSON document; stderr carries
+//! talk: one live line on a terminal, one line per change of state otherwise.
+//!
+//! A closed pipe is not an error: whoever reads has read enough.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// What something means, said by colour as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// As it should not be.
+    Bad,
+    /// Not known, or worth a look.
+    Doubt,
+    /// Beside the point.
+    Faint,
+    /// A heading.
+    Strong,
+}
+
+/// What a command has to say, for people and for programs.
+pub trait Report: Serialize {
+    /// Writes it for people.
+    fn render(&self, page: &mut Page);
+}
+
+/// Text for people, in the making.
+pub struct Page {
+    text: String,
+    colored: bool,
+    width: Option<u16>,
+}
+
+impl Page {
+    /// A line.
+    pub fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref());
+        self.text.push('\n');
+    }
+
+    /// Words in a tone.
+    pub fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
+        paint(self.colored, tone, text.as_ref())
+    }
+
+    /// A table; an empty one is left out. The cells of one column may carry a tone.
+    pub fn table(&mut self, header: &[&str], rows: Vec<Vec<(String, Option<Tone>)>>) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(header.iter().map(|title| cell(title, Some(Tone::Faint))));
+        match self.colored {
+            true => table.enforce_styling(),
+            false => table.force_no_tty(),
+        };
+        match self.width {
+            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2)),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        for row in rows {
+            table.add_row(row.iter().map(|(text, tone)| cell(text, *tone)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.to_string().lines() {
+            let _ = writeln!(self.text, "  {}", line.trim_end());
+        }
+    }
+}
+
+/// Names of tables come from outside: a control character in one must not move the cursor.
+fn cell(text: &str, tone: Option<Tone>) -> Cell {
+    let cell = Cell::new(plain(text));
+    match tone {
+        Some(Tone::Good) => cell.fg(comfy_table::Color::Green),
+        Some(Tone::Bad) => cell.fg(comfy_table::Color::Red).add_attribute(Attribute::Bold),
+        Some(Tone::Doubt) => cell.fg(comfy_table::Color::Yellow),
+        Some(Tone::Faint) => cell.add_attribute(Attribute::Dim),
+        Some(Tone::Strong) => cell.add_attribute(Attribute::Bold),
+        None => cell,
+    }
+}
+
+/// Without control characters.
+pub fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn paint(colored: bool, tone: Tone, text: &str) -> String {
+    use clap::builder::styling::{AnsiColor, Style};
+    let style = match tone {
+        Tone::Good => Style::new().fg_color(Some(AnsiColor::Green.into())),
+        Tone::Bad => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
+        Tone::Doubt => Style::new().fg_color(Some(AnsiColor::Yellow.into())),
+        Tone::Faint => Style::new().dimmed(),
+        Tone::Strong => Style::new().bold(),
+    };
+    if colored { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Where everything is printed.
+pub struct Output {
+    format: Format,
+    colored_stdout: bool,
+    colored_stderr: bool,
+    quiet: bool,
+    live: Option<ProgressBar>,
+}
+
+impl Output {
+    /// The printer of this process.
+    pub fn new(format: Format, color: Color, quiet: bool) -> Self {
+        let wanted = |is_terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        let live = (!quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bar.set_style(style);
+            bar
+        });
+        Output {
+            format,
+            colored_stdout: wanted(io::stdout().is_terminal()),
+            colored_stderr: wanted(io::stderr().is_terminal()),
+            quiet,
+            live,
+        }
+    }
+
+    /// Prints a report on stdout.
+    pub fn report(&self, report: &dyn ErasedReport) -> Result<()> {
+        self.settle();
+        let text = match self.format {
+            Format::Json => {
+                let mut text = report.to_json()?;
+                text.push('\n');
+                text
+            }
+            Format::Text => {
+                let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
+                let mut page = Page { text: String::new(), colored: self.colored_stdout, width };
+                report.render_text(&mut page);
+                page.text
+            }
+        };
+        match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().lock().flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(Error::outside("the report could not be printed").caused_by(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// A line of talk that stays.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.talk(text.as_ref());
+        }
+    }
+
+    /// A line that stays, and is said even when quiet.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.talk(&format!("{}: {}", paint(self.colored_stderr, Tone::Doubt, "warning"), text.as_ref()));
+    }
+
+    /// What happens at the moment, with the time since `began`: a live line on a terminal, nothing otherwise.
+    pub fn show_live(&self, text: impl Into<String>, began: Instant) {
+        if let Some(bar) = &self.live {
+            if bar.is_finished() {
+                bar.reset();
+            }
+            bar.set_elapsed(began.elapsed());
+            bar.set_message(plain(&text.into()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+    }
+
+    /// Ends the live line.
+    pub fn settle(&self) {
+        if let Some(bar) = &self.live {
+            bar.disable_steady_tick();
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Whether talk goes to a terminal.
+    pub fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Tells an error: what, why, and what to do.
+    pub fn error(&self, error: &Error) {
+        self.settle();
+        let mut text = format!("{}: {error}", paint(self.colored_stderr, Tone::Bad, "error"));
+        for cause in error.causes() {
+            let _ = write!(text, "\n  caused by: {cause}");
+        }
+        let mut hints: Vec<String> = error.hints().to_vec();
+        let mut next = std::error::Error::source(error);
+        while let Some(cause) = next {
+            hints.extend(cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default().iter().cloned());
+            next = cause.source();
+        }
+        hints.dedup();
+        for hint in hints {
+            let _ = write!(text, "\n{}: {hint}", paint(self.colored_stderr, Tone::Strong, "hint"));
+        }
+        if error.kind() == Kind::Bug {
+            text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
+        }
+        self.talk(&text);
+    }
+
+    fn talk(&self, text: &str) {
+        let write = || {
+            // Nothing can be done about a stderr that is gone.
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        };
+        match &self.live {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// [`Report`] without its type, since `Serialize` has no trait objects.
+pub trait ErasedReport {
+    /// As JSON.
+    fn to_json(&self) -> Result<String>;
+    /// As text.
+    fn render_text(&self, page: &mut Page);
+}
+
+impl<R: Report> ErasedReport for R {
+    fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| Error::new(Kind::Bug, "a report cannot be written as JSON").caused_by(error))
+    }
+
+    fn render_text(&self, page: &mut Page) {
+        self.render(page);
+    }
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn control_characters_of_names_are_shown_not_obeyed() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+    }
+}

@@ -1,0 +1,104 @@
+//! The house is as it is drawn: modules use only what stands below them, and every test file is built.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            files.extend(rust_files(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            files.push(entry);
+        }
+    }
+    files
+}
+
+/// The modules of `src/lib.rs`, top to ground.
+fn modules() -> Vec<String> {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_module_uses_only_what_stands_below_it() {
+    let modules = modules();
+    let floor: BTreeMap<&str, usize> = modules.iter().enumerate().map(|(floor, name)| (name.as_str(), floor)).collect();
+    let src = root().join("src");
+    let mut wrong = Vec::new();
+    for file in rust_files(&src) {
+        let relative = file.strip_prefix(&src).unwrap();
+        let owner = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let Some(own_floor) = floor.get(owner) else { continue };
+        let text = fs::read_to_string(&file).unwrap();
+        for used in text.split("crate::").skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if floor.get(used.as_str()).is_some_and(|used_floor| used_floor < own_floor) {
+                wrong.push(format!("{} uses `{used}`, which stands above it", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_picture_in_lib_rs_lists_the_modules_in_their_order() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let drawn: Vec<String> = lib
+        .split("```text")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("//! ")?.split_whitespace().next()?.to_owned()))
+        .collect();
+    assert_eq!(drawn, modules());
+}
+
+#[test]
+fn the_local_stack_shares_no_code_with_the_tool() {
+    let manifest = fs::read_to_string(root().join("localstack/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("lifeboat =") && !manifest.contains("path ="), "localstack depends on the tool");
+    for file in rust_files(&root().join("localstack/src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("lifeboat::"), "{} uses the tool", file.display());
+    }
+}
+
+#[test]
+fn every_test_file_is_built() {
+    let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
+    for file in rust_files(&root().join("tests/it")) {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(name == "main" || main.contains(&format!("mod {name};")), "tests/it/main.rs does not name `{name}`");
+    }
+}
+
+#[test]
+fn readme_lists_the_exit_codes_that_the_tool_has() {
+    use lifeboat::error::Kind;
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let kinds = [
+        Kind::No,
+        Kind::Request,
+        Kind::Outside,
+        Kind::Guard,
+        Kind::Partial,
+        Kind::LeftBehind,
+        Kind::StillGoing,
+        Kind::Bug,
+    ];
+    for kind in kinds {
+        assert!(readme.contains(&format!("| {} | ", kind.exit_code())), "README lacks the exit code of {kind:?}");
+    }
+    let (interrupted, terminated) = (Kind::Interrupted.exit_code(), Kind::Terminated.exit_code());
+    assert!(readme.contains(&format!("| {interrupted}, {terminated} |")));
+}
