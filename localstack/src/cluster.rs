@@ -1,0 +1,12 @@
+//! Real PostgreSQL: which versions are installed, a running server, its configuration, its base backups.
+//!
+//! Knows nothing of RDS. Only `initdb` and `postgres` are needed of an installation.
+
+pub(crate) mod backup;
+pub(crate) mod config;
+pub(crate) mod engine;
+pub(crate) mod files;
+pub(crate) mod orphans;
+pub(crate) mod server;
+pub(crate) mod template;
+pub(crate) mod tls;

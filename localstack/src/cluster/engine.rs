@@ -1,0 +1,136 @@
+//! Which PostgreSQL versions are installed here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::bail;
+
+/// The majors that the stack is made for.
+const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
+
+/// One installed version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Engine {
+    pub(crate) major: u32,
+    /// As RDS writes it: `15.18`.
+    pub(crate) version: String,
+    bin: PathBuf,
+}
+
+impl Engine {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+}
+
+/// The installed versions, by their majors.
+#[derive(Debug, Clone)]
+pub(crate) struct Engines(BTreeMap<u32, Engine>);
+
+impl Engines {
+    /// Looks in `chosen` if given, else in `LIFEBOAT_PG_BIN`, else in PATH and the usual places. The first of a major
+    /// wins.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(crate) fn find(chosen: Option<&Path>) -> anyhow::Result<Self> {
+        let told = chosen
+            .map(Path::as_os_str)
+            .map(ToOwned::to_owned)
+            .or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
+        let places = match &told {
+            Some(told) => std::env::split_paths(told).collect(),
+            None => usual_places(),
+        };
+        let mut found = BTreeMap::new();
+        for bin in places {
+            if let Some(engine) = look(&bin) {
+                found.entry(engine.major).or_insert(engine);
+            }
+        }
+        if found.is_empty() {
+            let (first, last) = SUPPORTED.into_inner();
+            let place = told.map_or_else(String::new, |told| format!(" in `{}`", told.display()));
+            bail!(
+                "found no PostgreSQL {first} to {last}{place} (`initdb` and `postgres`): install one, for example \
+                 `sudo apt-get install postgresql`, or name its directory with `--pg-bin`"
+            );
+        }
+        Ok(Self(found))
+    }
+
+    pub(crate) fn newest(&self) -> &Engine {
+        self.0.values().next_back().expect("`find` refuses an empty set")
+    }
+
+    pub(crate) fn major(&self, major: u32) -> Option<&Engine> {
+        self.0.get(&major)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Engine> {
+        self.0.values()
+    }
+
+    /// The version that `asked` names: a major (`15`) or exactly an installed one (`15.18`).
+    pub(crate) fn version(&self, asked: &str) -> Option<&Engine> {
+        self.0.values().find(|engine| engine.version == asked || engine.major.to_string() == asked)
+    }
+}
+
+fn usual_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    for (parent, prefix, rest) in [
+        ("/usr/lib/postgresql", "", "bin"),
+        ("/usr", "pgsql-", "bin"),
+        ("/usr/local", "pgsql", "bin"),
+        ("/opt/homebrew/opt", "postgresql@", "bin"),
+        ("/usr/local/opt", "postgresql@", "bin"),
+        ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+    ] {
+        let Ok(entries) = std::fs::read_dir(parent) else { continue };
+        let mut versions: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path().join(rest))
+            .collect();
+        versions.sort();
+        places.extend(versions.into_iter().rev());
+    }
+    places
+}
+
+/// The version in that directory, if it is one with everything that is needed.
+fn look(bin: &Path) -> Option<Engine> {
+    if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
+        return None;
+    }
+    let bin = bin.canonicalize().ok()?;
+    let answer = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
+    let (major, version) = parse(&String::from_utf8_lossy(&answer.stdout))?;
+    SUPPORTED.contains(&major).then_some(Engine { major, version, bin })
+}
+
+/// Reads `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+fn parse(answer: &str) -> Option<(u32, String)> {
+    let version = answer.split_whitespace().nth(2)?;
+    let major: String = version.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, version.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_servers_print_them() {
+        assert_eq!(
+            parse("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
+            Some((15, "15.18".to_owned()))
+        );
+        assert_eq!(parse("postgres (PostgreSQL) 18beta1"), Some((18, "18beta1".to_owned())));
+        assert_eq!(parse("nonsense"), None);
+    }
+}

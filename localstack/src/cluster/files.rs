@@ -1,0 +1,160 @@
+//! Copies of whole database clusters on disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use crate::home::Owner;
+use crate::stop::Cancel;
+
+/// Directories whose content a base backup leaves out (the directories themselves stay): it is rebuilt at startup,
+/// or, for `pg_wal`, comes from the archive. The list is PostgreSQL's own (basebackup, "excludeDirContents").
+const EMPTIED: [&str; 8] = [
+    "pg_wal",
+    "pg_dynshmem",
+    "pg_notify",
+    "pg_replslot",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_stat_tmp",
+    "pg_subtrans",
+];
+
+/// Files that belong to the running server and not to its data.
+const LEFT_OUT: [&str; 6] = [
+    "postmaster.pid",
+    "postmaster.opts",
+    "postgresql.auto.conf.tmp",
+    "current_logfiles.tmp",
+    "backup_label.old",
+    "recovery.signal",
+];
+
+/// What a copy takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A cluster at rest: everything.
+    Everything,
+    /// A cluster in use: what a base backup consists of. Files may vanish meanwhile.
+    BaseBackup,
+}
+
+/// Copies a tree; the kernel shares the blocks where the file system can. Ends early, with
+/// `io::ErrorKind::Interrupted`, when `cancel` says so.
+pub(crate) fn copy_tree(
+    from: &Path,
+    to: &Path,
+    content: Content,
+    owner: Option<Owner>,
+    cancel: &Cancel,
+) -> io::Result<()> {
+    let copy = Copy { content, owner, cancel };
+    copy.directory(from, to, true)?;
+    Ok(())
+}
+
+struct Copy<'a> {
+    content: Content,
+    owner: Option<Owner>,
+    cancel: &'a Cancel,
+}
+
+impl Copy<'_> {
+    fn directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
+        fs::create_dir(to)?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
+        self.give(to)?;
+        let mut last = None;
+        for entry in fs::read_dir(from)? {
+            if self.cancel.is_set() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let entry = entry?;
+            let name = entry.file_name();
+            let text = name.to_string_lossy();
+            let in_use = self.content == Content::BaseBackup;
+            if in_use && (text.starts_with("pgsql_tmp") || text == "pg_internal.init") {
+                continue;
+            }
+            if in_use && is_top && LEFT_OUT.contains(&text.as_ref()) {
+                continue;
+            }
+            let (source, target) = (entry.path(), to.join(&name));
+            let kind = match entry.file_type() {
+                Ok(kind) => kind,
+                Err(error) if in_use && error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if kind.is_dir() {
+                if in_use && is_top && EMPTIED.contains(&text.as_ref()) {
+                    self.empty(&target)?;
+                } else {
+                    self.directory(&source, &target, false)?;
+                }
+            } else if kind.is_file() {
+                // PostgreSQL's own tools copy the control file after everything else; so does this.
+                if text == "pg_control" {
+                    last = Some((source, target));
+                } else {
+                    self.file(&source, &target)?;
+                }
+            }
+        }
+        if let Some((source, target)) = last {
+            self.file(&source, &target)?;
+        }
+        Ok(())
+    }
+
+    fn empty(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+        self.give(directory)
+    }
+
+    fn file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::copy(from, to) {
+            Ok(_) => self.give(to),
+            // Dropped or truncated while the backup ran: its write-ahead log tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.content == Content::BaseBackup => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn give(&self, path: &Path) -> io::Result<()> {
+        match self.owner {
+            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Removes a tree that may not be there, or may be half there.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The names in a directory; none when it is not there.
+pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<_>>(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes room for a tree that is about to be made: removes what an interrupted attempt left, makes its parent.
+pub(crate) fn make_room(path: &Path) -> io::Result<PathBuf> {
+    remove_tree(path)?;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(path.to_owned())
+}

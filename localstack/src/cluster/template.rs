@@ -1,0 +1,170 @@
+//! A fresh cluster per installed version, made once and copied for each new instance: a copy takes a tenth of what
+//! `initdb` takes. All copies share one system identifier; nothing here streams from one server to another, which is
+//! all that it is for.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::cluster::config::{self, Config};
+use crate::cluster::engine::{Engine, Engines};
+use crate::cluster::files::make_room;
+use crate::cluster::server::{SUPERUSER, Server, free_port};
+use crate::home::{ClusterPaths, Home};
+use crate::state::replace;
+use crate::stop::Cancel;
+
+/// Goes up when what a template contains changes: older ones are then not used.
+const RECIPE: u32 = 1;
+
+/// What each version's server can be set to, and a cluster to copy.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) data: PathBuf,
+    pub(crate) settings: BTreeMap<String, Setting>,
+}
+
+/// A row of `pg_settings`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    pub(crate) description: String,
+    /// `postmaster` settings need a restart.
+    pub(crate) context: String,
+    pub(crate) kind: String,
+    pub(crate) least: Option<String>,
+    pub(crate) greatest: Option<String>,
+    pub(crate) choices: Vec<String>,
+}
+
+/// The templates, each made when it is first needed.
+#[derive(Debug)]
+pub(crate) struct Templates(BTreeMap<u32, OnceCell<Template>>);
+
+impl Templates {
+    pub(crate) fn new(engines: &Engines) -> Self {
+        Self(engines.all().map(|engine| (engine.major, OnceCell::new())).collect())
+    }
+
+    pub(crate) async fn get(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
+        let cell = self.0.get(&engine.major).context("no template for that version")?;
+        cell.get_or_try_init(|| open_or_make(home, engine)).await
+    }
+}
+
+async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
+    let place = home.templates().join(format!("{}-{RECIPE}", engine.version));
+    let settings = place.join("settings.json");
+    if !settings.is_file() {
+        make(home, engine, &place)
+            .await
+            .with_context(|| format!("cannot make a database cluster with PostgreSQL {}", engine.version))?;
+    }
+    let settings = std::fs::read(&settings).context("cannot read a template's settings")?;
+    Ok(Template { data: place.join("data"), settings: serde_json::from_slice(&settings)? })
+}
+
+/// Makes the template. The list of settings is written last: a template without it is not finished.
+async fn make(home: &Home, engine: &Engine, place: &PathBuf) -> anyhow::Result<()> {
+    make_room(place)?;
+    home.make_private(place)?;
+    let paths = ClusterPaths {
+        root: place.clone(),
+        data: place.join("data"),
+        conf: place.join("conf"),
+        log: place.join("log"),
+    };
+    initdb(home, engine, &paths).await?;
+    for leftover in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+        std::fs::remove_file(paths.data.join(leftover))?;
+    }
+    let archive = place.join("archive");
+    home.make_private(&archive)?;
+    let port = free_port()?;
+    let none = BTreeMap::new();
+    let config = Config { port, force_tls: false, parameters: &none, archive: &archive, recovery: None };
+    config::write(home, &paths, &config)?;
+    let server = Server::start(home, engine, &paths, port, &Cancel::never()).await?;
+    let outcome = furnish(&server, engine.major).await;
+    server.stop().await;
+    let settings = serde_json::to_vec(&outcome?)?;
+    std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(absent_is_fine)?;
+    std::fs::remove_dir_all(&archive)?;
+    replace(&place.join("settings.json"), &settings)?;
+    Ok(())
+}
+
+async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
+    let password = paths.root.join("password");
+    home.write_private(&password, home.secret())?;
+    let mut command = Command::new(engine.program("initdb"));
+    command
+        .arg("-D")
+        .arg(&paths.data)
+        .args(["-U", SUPERUSER, "-A", "scram-sha-256", "--locale=C", "--encoding=UTF8"])
+        // Small segments keep an archive of many switched ones small.
+        .args(["--wal-segsize=1", "--no-sync", "--no-instructions"])
+        .arg(format!("--pwfile={}", password.display()))
+        .env("LC_ALL", "C")
+        .current_dir(&paths.root)
+        .stdin(Stdio::null());
+    if engine.major >= 18 {
+        command.arg("--no-data-checksums");
+    }
+    if let Some(owner) = home.owner() {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+    let answer = command.output().await.context("cannot run initdb")?;
+    std::fs::remove_file(&password)?;
+    if !answer.status.success() {
+        bail!("initdb failed: {}", String::from_utf8_lossy(&answer.stderr).trim());
+    }
+    Ok(())
+}
+
+/// The roles and the database that every RDS instance has, and what the server can be set to.
+async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
+    let client = server.connect("postgres").await?;
+    let roles = "create role rds_superuser; create role rds_replication; create role rds_password; create role rds_iam; \
+                 grant pg_monitor, pg_signal_backend, rds_replication, rds_password to rds_superuser with admin option;";
+    client.batch_execute(roles).await?;
+    if major >= 15 {
+        client.batch_execute("grant pg_checkpoint to rds_superuser with admin option").await?;
+    }
+    if major >= 16 {
+        let grant =
+            "grant pg_create_subscription, pg_use_reserved_connections to rds_superuser with admin option";
+        client.batch_execute(grant).await?;
+    }
+    client.batch_execute("create database rdsadmin").await?;
+    client.batch_execute("revoke all on database rdsadmin from public").await?;
+    let rows = client
+        .query(
+            "select name, short_desc, context, vartype, min_val, max_val, enumvals from pg_settings \
+             where context <> 'internal'",
+            &[],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let setting = Setting {
+                description: row.try_get(1)?,
+                context: row.try_get(2)?,
+                kind: row.try_get(3)?,
+                least: row.try_get(4)?,
+                greatest: row.try_get(5)?,
+                choices: row.try_get::<_, Option<Vec<String>>>(6)?.unwrap_or_default(),
+            };
+            Ok((row.try_get(0)?, setting))
+        })
+        .collect()
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}

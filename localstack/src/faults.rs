@@ -1,0 +1,283 @@
+//! What the control endpoint injects: faults of calls, ends of restores, SQL in restored copies.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApiError, status_of};
+use crate::record::Fate;
+
+/// How a call goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Refused before anything is done.
+    Refuse(ApiError),
+    /// Done, and then the connection closes without an answer.
+    LoseResponse,
+    /// The connection closes before anything is done.
+    Cut,
+    /// Done, and answered this much later.
+    Slow(Duration),
+}
+
+impl Fault {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Refuse(_) => "error",
+            Self::LoseResponse => "lost-response",
+            Self::Cut => "cut",
+            Self::Slow(_) => "slow",
+        }
+    }
+}
+
+/// A request for faults, as it is posted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FaultRequest {
+    /// An API action, or `*`.
+    action: String,
+    fault: FaultName,
+    code: Option<String>,
+    message: Option<String>,
+    status: Option<u16>,
+    seconds: Option<f64>,
+    times: Option<u32>,
+    for_seconds: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum FaultName {
+    Throttle,
+    Error,
+    LostResponse,
+    Cut,
+    Slow,
+}
+
+#[derive(Debug)]
+struct Rule {
+    action: String,
+    fault: Fault,
+    left: Option<u32>,
+    until: Option<Instant>,
+}
+
+/// SQL that runs in restored copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestoredSql {
+    pub(crate) database: String,
+    pub(crate) sql: String,
+    #[serde(default = "once")]
+    times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Everything injected and not used up.
+#[derive(Debug, Default)]
+pub(crate) struct Injected {
+    rules: Mutex<Vec<Rule>>,
+    fates: Mutex<Vec<Fate>>,
+    sql: Mutex<Vec<RestoredSql>>,
+}
+
+impl Injected {
+    /// # Errors
+    ///
+    /// When the request contradicts itself, in words for whoever posted it.
+    pub(crate) fn add_fault(&self, request: FaultRequest) -> Result<(), String> {
+        let rule = rule(request)?;
+        lock(&self.rules).push(rule);
+        Ok(())
+    }
+
+    pub(crate) fn clear_faults(&self) {
+        lock(&self.rules).clear();
+    }
+
+    /// The fault that the next call of `action` meets, used up by asking.
+    pub(crate) fn fault(&self, action: &str, now: Instant) -> Option<Fault> {
+        let mut rules = lock(&self.rules);
+        rules.retain(|rule| rule.until.is_none_or(|until| now < until));
+        let index = rules.iter().position(|rule| rule.action == "*" || rule.action == action)?;
+        let rule = &mut rules[index];
+        let fault = rule.fault.clone();
+        if let Some(left) = &mut rule.left {
+            *left -= 1;
+            if *left == 0 {
+                rules.remove(index);
+            }
+        }
+        Some(fault)
+    }
+
+    pub(crate) fn add_fate(&self, fate: Fate) {
+        lock(&self.fates).push(fate);
+    }
+
+    /// Where the restore that begins now ends, if it was told.
+    pub(crate) fn take_fate(&self) -> Option<Fate> {
+        let mut fates = lock(&self.fates);
+        (!fates.is_empty()).then(|| fates.remove(0))
+    }
+
+    pub(crate) fn clear_fates(&self) {
+        lock(&self.fates).clear();
+    }
+
+    /// # Errors
+    ///
+    /// When it would never run.
+    pub(crate) fn add_sql(&self, sql: RestoredSql) -> Result<(), String> {
+        if sql.times == 0 {
+            return Err("`times` must be at least 1".to_owned());
+        }
+        lock(&self.sql).push(sql);
+        Ok(())
+    }
+
+    /// What runs in the copy that is being restored now, in the order it was posted.
+    pub(crate) fn take_sql(&self) -> Vec<RestoredSql> {
+        let mut waiting = lock(&self.sql);
+        let taken = waiting.clone();
+        for entry in waiting.iter_mut() {
+            entry.times -= 1;
+        }
+        waiting.retain(|entry| entry.times > 0);
+        taken
+    }
+
+    pub(crate) fn clear_sql(&self) {
+        lock(&self.sql).clear();
+    }
+}
+
+fn rule(request: FaultRequest) -> Result<Rule, String> {
+    if request.action.is_empty() {
+        return Err("`action` is empty: name an API action, or `*` for any".to_owned());
+    }
+    if request.times == Some(0) {
+        return Err("`times` must be at least 1".to_owned());
+    }
+    let fault = match request.fault {
+        FaultName::Throttle => refusal("Throttling", "Rate exceeded", &request),
+        FaultName::Error => refusal(
+            "InternalFailure",
+            "An internal error has occurred. Please try your query again.",
+            &request,
+        ),
+        FaultName::LostResponse => Fault::LoseResponse,
+        FaultName::Cut => Fault::Cut,
+        FaultName::Slow => Fault::Slow(span("seconds", request.seconds.unwrap_or(5.0))?),
+    };
+    let until = request.for_seconds.map(|seconds| span("for_seconds", seconds)).transpose()?;
+    // A fault that lasts for a time has no count, unless one is given too.
+    let left = request.times.or(if until.is_some() { None } else { Some(1) });
+    Ok(Rule { action: request.action, fault, left, until: until.map(|span| Instant::now() + span) })
+}
+
+fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
+    let code = request.code.as_deref().unwrap_or(code);
+    Fault::Refuse(ApiError {
+        code: code.to_owned(),
+        status: request.status.unwrap_or_else(|| status_of(code)),
+        message: request.message.clone().unwrap_or_else(|| message_of(code).unwrap_or(message).to_owned()),
+    })
+}
+
+/// Words that AWS sends with codes that tests like to inject.
+fn message_of(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "InsufficientDBInstanceCapacity" => {
+            "The requested DB instance class isn't available in the specified Availability Zone."
+        }
+        "InstanceQuotaExceeded" => "The request would exceed the allowed number of DB instances.",
+        "SnapshotQuotaExceeded" => "The request would exceed the allowed number of DB snapshots.",
+        "AccessDenied" => "The user is not authorized to perform this action.",
+        _ => return None,
+    })
+}
+
+fn span(name: &str, seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| format!("`{name}` must be a number of seconds, not {seconds}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn injected(requests: &[&str]) -> Injected {
+        let injected = Injected::default();
+        for request in requests {
+            injected.add_fault(serde_json::from_str(request).unwrap()).unwrap();
+        }
+        injected
+    }
+
+    #[test]
+    fn a_fault_meets_its_action_as_often_as_it_was_told() {
+        let injected = injected(&[r#"{"action":"DescribeDBInstances","fault":"throttle","times":2}"#]);
+        let now = Instant::now();
+        assert_eq!(injected.fault("CreateDBSnapshot", now), None);
+        for _ in 0..2 {
+            let Some(Fault::Refuse(error)) = injected.fault("DescribeDBInstances", now) else {
+                panic!("no fault")
+            };
+            assert_eq!((error.code.as_str(), error.status), ("Throttling", 400));
+        }
+        assert_eq!(injected.fault("DescribeDBInstances", now), None);
+    }
+
+    #[test]
+    fn a_fault_for_a_time_has_no_count() {
+        let injected = injected(&[r#"{"action":"*","fault":"cut","for_seconds":60}"#]);
+        let now = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(injected.fault("Anything", now), Some(Fault::Cut));
+        }
+        assert_eq!(injected.fault("Anything", now + Duration::from_secs(61)), None);
+    }
+
+    #[test]
+    fn an_unknown_code_is_a_failure_of_the_service() {
+        let injected = injected(&[r#"{"action":"*","fault":"error","code":"SomethingNew"}"#]);
+        let Some(Fault::Refuse(error)) = injected.fault("Any", Instant::now()) else { panic!("no fault") };
+        assert_eq!(error.status, 500);
+    }
+
+    #[test]
+    fn requests_that_mean_nothing_are_refused() {
+        for request in [
+            r#"{"action":"","fault":"cut"}"#,
+            r#"{"action":"*","fault":"cut","times":0}"#,
+            r#"{"action":"*","fault":"slow","seconds":-1}"#,
+        ] {
+            assert!(rule(serde_json::from_str(request).unwrap()).is_err(), "{request}");
+        }
+        assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"explode"}"#).is_err());
+        assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"cut","tmies":1}"#).is_err());
+    }
+
+    #[test]
+    fn sql_runs_in_order_and_as_often_as_told() {
+        let injected = Injected::default();
+        for (sql, times) in [("a", 1), ("b", 2)] {
+            injected.add_sql(RestoredSql { database: "app".to_owned(), sql: sql.to_owned(), times }).unwrap();
+        }
+        let texts = |taken: Vec<RestoredSql>| taken.into_iter().map(|entry| entry.sql).collect::<Vec<_>>();
+        assert_eq!(texts(injected.take_sql()), ["a", "b"]);
+        assert_eq!(texts(injected.take_sql()), ["b"]);
+        assert!(injected.take_sql().is_empty());
+    }
+}

@@ -1,0 +1,276 @@
+//! The directory that everything lies in, and the user that its servers run as.
+//!
+//! ```text
+//! DIR/ca.pem            the certificate clients trust; its key is beside it
+//! DIR/state.json        what the stack knows
+//! DIR/secret            the password of `rdsadmin`, the stack's own superuser
+//! DIR/lock              held by the stack that uses DIR
+//! DIR/templates/…       a fresh database cluster per PostgreSQL version, copied for each new instance
+//! DIR/clusters/DB-…/    one per instance: data, configuration, certificate, log
+//! DIR/archive/DB-…/     its archived write-ahead log; outlives it when its automated backup is kept
+//! DIR/backups/…         base backups: what snapshots refer to
+//! ```
+//!
+//! PostgreSQL refuses to run as root. As root, the servers run as `postgres`, or `nobody` where there is no such user,
+//! and own what they need.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use fs4::fs_std::FileExt as _;
+
+use crate::state::replace;
+
+/// Who owns the databases' files and runs their servers, when it is not who runs the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// DIR, locked for this process.
+#[derive(Debug)]
+pub(crate) struct Home {
+    root: PathBuf,
+    owner: Option<Owner>,
+    secret: String,
+    lock: Mutex<Option<File>>,
+}
+
+/// The places of one instance.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterPaths {
+    pub(crate) root: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) conf: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl Home {
+    /// Takes DIR for this process, making it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When another stack uses it, or the servers' user could not reach it.
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let owner = server_owner()?;
+        make_directory(directory, 0o755).with_context(|| format!("cannot make `{}`", directory.display()))?;
+        let root =
+            directory.canonicalize().with_context(|| format!("cannot open `{}`", directory.display()))?;
+        let me = rustix::process::geteuid().as_raw();
+        if fs::metadata(&root)?.uid() != me && owner.is_none() {
+            bail!("`{}` belongs to another user: choose another directory with `--data`", root.display());
+        }
+        if let Some(owner) = owner {
+            make_reachable(&root, owner)?;
+        }
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(root.join("lock"))
+            .with_context(|| format!("cannot lock `{}`", root.display()))?;
+        if !lock.try_lock_exclusive().unwrap_or(false) {
+            bail!(
+                "another local stack uses `{}`: stop it, or choose another directory with `--data`",
+                root.display()
+            );
+        }
+        for part in ["templates", "clusters", "archive", "backups"] {
+            make_directory(&root.join(part), 0o755)?;
+        }
+        let secret = secret(&root.join("secret"))?;
+        Ok(Self { root, owner, secret, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Lets another stack use the directory.
+    pub(crate) fn release(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The password of `rdsadmin` in every cluster of this directory.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
+    pub(crate) fn clusters(&self) -> PathBuf {
+        self.root.join("clusters")
+    }
+
+    pub(crate) fn cluster(&self, resource_id: &str) -> ClusterPaths {
+        let root = self.clusters().join(resource_id);
+        ClusterPaths { data: root.join("data"), conf: root.join("conf"), log: root.join("log"), root }
+    }
+
+    pub(crate) fn archives(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
+    pub(crate) fn archive(&self, resource_id: &str) -> PathBuf {
+        self.archives().join(resource_id)
+    }
+
+    pub(crate) fn backups(&self) -> PathBuf {
+        self.root.join("backups")
+    }
+
+    pub(crate) fn backup(&self, id: &str) -> PathBuf {
+        self.backups().join(id)
+    }
+
+    /// Makes a directory that only the servers' user reads.
+    pub(crate) fn make_private(&self, directory: &Path) -> io::Result<()> {
+        make_directory(directory, 0o700)?;
+        self.give(directory)
+    }
+
+    /// Hands a file or directory to the servers' user.
+    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
+        match self.owner {
+            Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a file that only the servers' user reads.
+    pub(crate) fn write_private(&self, file: &Path, content: &str) -> io::Result<()> {
+        replace(file, content.as_bytes())?;
+        self.give(file)
+    }
+}
+
+/// Where a stack lives that was not told: one place per user, so that it is found again, and on a disk that the
+/// servers' user can reach, which root's home directory is not.
+pub(crate) fn default_directory() -> PathBuf {
+    let uid = rustix::process::geteuid();
+    let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    match state_home.or(home) {
+        Some(state) if !uid.is_root() => state.join("lifeboat-localstack"),
+        _ => PathBuf::from(format!("/var/tmp/lifeboat-localstack-{}", uid.as_raw())),
+    }
+}
+
+fn server_owner() -> anyhow::Result<Option<Owner>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    match account(&accounts, "postgres").or_else(|| account(&accounts, "nobody")) {
+        Some(owner) => Ok(Some(owner)),
+        None => {
+            bail!("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
+        }
+    }
+}
+
+fn account(accounts: &str, name: &str) -> Option<Owner> {
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (user, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        (user == name)
+            .then_some(Owner { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+            .filter(|o| o.uid != 0)
+    })
+}
+
+/// Makes sure that the servers' user can walk down to `root`.
+///
+/// A directory that we own below the system's temporary directory gets the right to be walked through (not listed):
+/// `mktemp -d` makes them for one user only. Elsewhere that is for the directory's owner to decide.
+fn make_reachable(root: &Path, owner: Owner) -> anyhow::Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    let temporary = std::env::temp_dir();
+    for directory in root.ancestors() {
+        let found = fs::metadata(directory)?;
+        let mode = found.mode();
+        let reachable = mode & 0o001 != 0
+            || (found.uid() == owner.uid && mode & 0o100 != 0)
+            || (found.gid() == owner.gid && mode & 0o010 != 0);
+        if reachable {
+            continue;
+        }
+        if found.uid() == me && (directory == root || directory.starts_with(&temporary)) {
+            fs::set_permissions(directory, Permissions::from_mode(mode & 0o7777 | 0o011))?;
+        } else {
+            bail!(
+                "the user that runs the databases (uid {}) cannot reach `{}`: run `chmod o+x {}` or choose another \
+                 directory with `--data`",
+                owner.uid,
+                directory.display(),
+                directory.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(directory)
+}
+
+fn secret(file: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(file) {
+        Ok(secret) if secret.trim().len() >= 32 => Ok(secret.trim().to_owned()),
+        Ok(_) => bail!(
+            "`{}` is damaged: the databases in this directory cannot be reached without it",
+            file.display()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret = random_hex(24)?;
+            replace(file, secret.as_bytes())?;
+            Ok(secret)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),
+    }
+}
+
+fn random_hex(bytes: usize) -> io::Result<String> {
+    let mut random = vec![0; bytes];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_read_and_root_is_never_taken() {
+        let accounts = "root:x:0:0::/root:/bin/sh\npostgres:x:101:104:PG:/:/bin/sh\nfake:x:0:0::/:/bin/sh\n";
+        assert_eq!(account(accounts, "postgres"), Some(Owner { uid: 101, gid: 104 }));
+        assert_eq!(account(accounts, "nobody"), None);
+        assert_eq!(account(accounts, "fake"), None);
+    }
+
+    #[test]
+    fn a_directory_is_not_shared_and_keeps_its_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Home::open(directory.path()).unwrap();
+        let refused = Home::open(directory.path()).unwrap_err().to_string();
+        assert!(refused.contains("another local stack uses"), "{refused}");
+        let secret = first.secret().to_owned();
+        drop(first);
+        assert_eq!(Home::open(directory.path()).unwrap().secret(), secret);
+    }
+}

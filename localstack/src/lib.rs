@@ -1,0 +1,233 @@
+//! A local Amazon RDS whose DB instances are real PostgreSQL servers.
+//!
+//! ```text
+//! server      HTTP: who is called, with which fault in the way
+//! control     the control endpoint: faults, statuses, clock, SQL in restored copies
+//! rds         the RDS API: what each action accepts, refuses, decides and shows
+//! sts         who am I
+//! secrets     reading the master passwords that RDS manages
+//! lifecycle   the work behind the states, one actor per instance; schedules
+//! restorable  up to when, and from when on, an instance can be brought back
+//! stack       what all parts share
+//! faults      what was injected and is not used up
+//! calls       the log of calls
+//! cluster     real PostgreSQL: versions, servers, base backups, certificates
+//! state       the memory, and the file it is kept in
+//! home        the directory that everything lies in, and the servers' user
+//! record      the nouns: instances, snapshots, groups; plain data
+//! status      the states and which follow which
+//! windows     backup and maintenance windows
+//! pace        how long each state lasts
+//! clock       the stack's time
+//! wire        awsQuery in, XML out
+//! error       refusals: code, HTTP status, message
+//! stop        a signal that work is no longer wanted
+//! ```
+//!
+//! Nothing here is shared with the tool: a misreading of AWS's manual must not be on both sides.
+
+mod calls;
+mod clock;
+mod cluster;
+mod control;
+mod error;
+mod faults;
+mod home;
+mod lifecycle;
+mod pace;
+mod rds;
+mod record;
+mod restorable;
+mod secrets;
+mod server;
+mod stack;
+mod state;
+mod status;
+mod stop;
+mod sts;
+mod windows;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::cluster::engine::Engines;
+use crate::cluster::orphans;
+use crate::cluster::tls::Authority;
+use crate::home::Home;
+use crate::stack::{Parts, Shared, report};
+use crate::state::Store;
+
+pub use crate::pace::Pace;
+pub use crate::stack::Limits;
+
+/// How a stack is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens; a loopback address. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The directory that everything lies in; `default_directory()` if not given.
+    pub data: Option<PathBuf>,
+    /// How fast states change.
+    pub pace: Pace,
+    /// Where `initdb` and `postgres` are; looked for if not given.
+    pub pg_bin: Option<PathBuf>,
+    /// How many of a kind a Region holds.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: None,
+            pace: Pace::default(),
+            pg_bin: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where a stack keeps everything when it is not told: one place per user.
+pub fn default_directory() -> PathBuf {
+    home::default_directory()
+}
+
+/// Why a stack did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// What was asked for is not to be had.
+    Request(String),
+    /// The machine does not give what is needed: a port, a directory, PostgreSQL.
+    Machine(anyhow::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Request(message) => formatter.write_str(message),
+            Self::Machine(error) => write!(formatter, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Machine(error)
+    }
+}
+
+/// A running local RDS. Its servers end with it: in order on `stop`, at once when it is dropped.
+#[derive(Debug)]
+pub struct Stack {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+    warm_up: Option<JoinHandle<()>>,
+}
+
+impl Stack {
+    /// Starts a stack, with all instances that its directory holds. It answers when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When it is not to listen on loopback, when the port or the directory is in use, and when no PostgreSQL is
+    /// installed.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        if !options.listen.ip().is_loopback() {
+            return Err(StartError::Request(format!(
+                "`{}` is not a loopback address: the local stack has no access control, so it listens on 127.0.0.1 only",
+                options.listen
+            )));
+        }
+        let engines = Engines::find(options.pg_bin.as_deref())?;
+        let listener = TcpListener::bind(options.listen).await.with_context(|| {
+            format!("cannot listen on {}: choose another port with `--listen 127.0.0.1:0`", options.listen)
+        })?;
+        let address = listener.local_addr().context("the port is gone")?;
+        let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
+        orphans::end_all(&home.clusters())?;
+        orphans::end_all(&home.templates())?;
+        let authority = Authority::open(&home)?;
+        let store = Store::open(home.file("state.json"))?;
+        let parts = Parts { home, engines, authority, store, pace: options.pace, limits: options.limits };
+        let shared = Arc::new(Shared::new(parts));
+        let writer = Arc::clone(&shared);
+        let mut tasks = vec![tokio::spawn(async move {
+            let trouble = |error: &_| report(format_args!("cannot write state.json: {error}"));
+            writer.store.keep_writing(trouble).await;
+        })];
+        lifecycle::resume(&shared).await?;
+        tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
+        tasks.push(tokio::spawn(server::serve(Arc::clone(&shared), listener)));
+        let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
+        Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
+    }
+
+    /// The URL to give to AWS clients.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The certificate that clients of the databases trust.
+    pub fn ca_path(&self) -> PathBuf {
+        self.shared.home.file("ca.pem")
+    }
+
+    /// The directory that everything lies in.
+    pub fn directory(&self) -> &Path {
+        self.shared.home.root()
+    }
+
+    /// Stops everything in order. The same directory then starts with every instance as it was.
+    pub async fn stop(mut self) {
+        // The schedules and the calls first, so that no new work comes.
+        for task in self.tasks.drain(1..) {
+            task.abort();
+        }
+        self.shared.stop_all_work().await;
+        if let Some(warm_up) = self.warm_up.take() {
+            // It reported its own trouble.
+            let _ = warm_up.await;
+        }
+        self.shared.stop_all_servers().await;
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        if let Err(error) = self.shared.store.flush() {
+            report(format_args!("cannot write state.json: {error}"));
+        }
+        self.shared.home.release();
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        self.shared.stopping.cancel();
+        self.shared.cancel_all_work();
+        self.shared.abandon_all_servers();
+        self.end();
+    }
+}
+
+/// Makes the newest version's template while nobody waits for it.
+async fn warm_up(shared: Arc<Shared>) {
+    let engine = shared.engines.newest();
+    if let Err(error) = shared.templates.get(&shared.home, engine).await {
+        report(format_args!("{error:#}"));
+    }
+}

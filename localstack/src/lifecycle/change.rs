@@ -1,0 +1,215 @@
+//! Changes of an instance that lives: settings, password, name, reboot, stop, start.
+
+use chrono::{DateTime, Utc};
+
+use crate::clock::Clock;
+use crate::cluster::backup::archive_all;
+use crate::lifecycle::backup::drop_automated;
+use crate::lifecycle::create::set_password;
+use crate::lifecycle::{Job, Superseded, sweep};
+use crate::pace::Stage;
+use crate::record::{Instance, ParameterStatus, Pending};
+use crate::status::Status;
+
+impl Job {
+    /// Makes pending changes happen. The password, and a retention that is neither switched on nor off, never wait; the
+    /// rest does, unless `all`.
+    pub(super) async fn change(&self, all: bool) -> anyhow::Result<()> {
+        self.hold(self.shared.clock.now(), Stage::Settle).await?;
+        if let Some(verifier) = self.instance()?.pending.verifier {
+            self.reset_password(&verifier).await?;
+        }
+        let instance = self.instance()?;
+        let due = due(&instance, all);
+        if due == Pending::default() {
+            return Ok(());
+        }
+        let since = self.shared.clock.now();
+        self.enter(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
+        if needs_restart(&due) && self.shared.server(&self.resource_id).is_some() {
+            self.restart_server(&due).await?;
+        }
+        self.hold(since, Stage::Modify).await?;
+        let was = instance.settings.retention_days;
+        let becomes = due.retention_days.unwrap_or(was);
+        self.apply(&due, since)?;
+        if was > 0 && becomes == 0 {
+            self.event("configuration change", "Automated backups for this DB instance have been disabled");
+            self.shared.store.change(|state| {
+                drop_automated(state.region_mut(&instance.region), &self.resource_id);
+            });
+            sweep(&self.shared)?;
+            self.prune_archive()?;
+        }
+        self.event("configuration change", "Finished applying modification to the DB instance");
+        if was == 0 && becomes > 0 {
+            self.event("configuration change", "Automated backups for this DB instance have been enabled");
+            return self.back_up().await;
+        }
+        if due.allocated_storage.is_some() {
+            let since = self.shared.clock.now();
+            self.enter(Status::StorageOptimization)?;
+            self.hold(since, Stage::Modify).await?;
+        }
+        Ok(self.enter(Status::Available)?)
+    }
+
+    async fn reset_password(&self, verifier: &str) -> anyhow::Result<()> {
+        let since = self.shared.clock.now();
+        self.enter(Status::ResettingMasterCredentials)?;
+        let instance = self.instance()?;
+        if let (true, Some(user)) = (instance.settings.is_postgres(), &instance.settings.master_username) {
+            let client = self.server()?.connect("postgres").await?;
+            set_password(&client, user, verifier).await?;
+        }
+        self.hold(since, Stage::ResetCredentials).await?;
+        let applied = verifier.to_owned();
+        self.enter_with(Status::Available, |instance| {
+            // A newer password may have come meanwhile; it is next.
+            if instance.pending.verifier.as_ref() == Some(&applied) {
+                instance.pending.verifier = None;
+            }
+            if let Some(secret) = &mut instance.secret {
+                secret.active = true;
+            }
+        })?;
+        self.event("configuration change", "Reset master credentials");
+        Ok(())
+    }
+
+    /// Writes what happened into the settings and takes it off the list.
+    fn apply(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
+        self.shared.store.change(|state| {
+            let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
+            settle(instance, due);
+            if due.retention_days.is_some() {
+                instance.backup_considered_at = now;
+            }
+            if let Some(new_id) = &due.new_id {
+                let (region, old_id) = (instance.region.clone(), instance.id.clone());
+                let instances = &mut state.region_mut(&region).instances;
+                // Taken meanwhile: the old name stays, and the wish is dropped.
+                if !instances.contains_key(new_id)
+                    && let Some(mut instance) = instances.remove(&old_id)
+                {
+                    instance.id.clone_from(new_id);
+                    instances.insert(new_id.clone(), instance);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn reload(&self) -> anyhow::Result<()> {
+        self.shared.reload_server(&self.instance()?)
+    }
+
+    pub(super) async fn reboot(&self) -> anyhow::Result<()> {
+        let since = self.shared.clock.now();
+        self.enter(Status::Rebooting)?;
+        self.event("availability", "DB instance shutdown");
+        if self.instance()?.settings.is_postgres() {
+            self.restart_server(&Pending::default()).await?;
+        }
+        self.hold(since, Stage::Reboot).await?;
+        self.enter_with(Status::Available, |instance| instance.parameter_status = ParameterStatus::InSync)?;
+        self.event("availability", "DB instance restarted");
+        Ok(())
+    }
+
+    /// Restarts the server. One that does not start with its parameters leaves the instance in
+    /// `incompatible-parameters`, as on AWS.
+    async fn restart_server(&self, due: &Pending) -> anyhow::Result<()> {
+        self.shared.stop_server(&self.resource_id).await;
+        let mut instance = self.instance()?;
+        if let Some(port) = due.port {
+            instance.port = None;
+            instance.settings.asked_port = port;
+        }
+        match self.shared.start_server(&instance, None, &self.cancel).await {
+            Ok(server) => Ok(self.edit(|instance| instance.port = Some(server.port))?),
+            Err(_) if self.cancel.is_set() => Err(Superseded.into()),
+            Err(error) => {
+                self.enter(Status::IncompatibleParameters)?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn stop(&self, snapshot: Option<String>) -> anyhow::Result<()> {
+        let since = self.shared.clock.now();
+        if let Some(id) = snapshot {
+            self.fill(&id).await?;
+        }
+        let mut until = Clock::machine_now();
+        if let Some(server) = self.shared.server(&self.resource_id) {
+            until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
+            self.shared.stop_server(&self.resource_id).await;
+        }
+        self.hold(since, Stage::Stop).await?;
+        self.enter_with(Status::Stopped, |instance| instance.archived_until = Some(until))?;
+        self.event("notification", "DB instance stopped");
+        Ok(())
+    }
+
+    pub(super) async fn start(&self) -> anyhow::Result<()> {
+        let since = self.shared.clock.now();
+        self.enter(Status::Starting)?;
+        if self.instance()?.settings.is_postgres() {
+            self.restart_server(&Pending::default()).await?;
+        }
+        self.hold(since, Stage::Start).await?;
+        self.enter_with(Status::Available, |instance| {
+            instance.archived_until = None;
+            instance.parameter_status = ParameterStatus::InSync;
+        })?;
+        self.event("notification", "DB instance started");
+        Ok(())
+    }
+}
+
+/// What of the pending changes happens now.
+fn due(instance: &Instance, all: bool) -> Pending {
+    let mut due = Pending { verifier: None, ..instance.pending.clone() };
+    if !all {
+        // From one number of days to another: at once, whatever the caller said about applying.
+        let is_switch = |days: i64| days == 0 || instance.settings.retention_days == 0;
+        let retention_days = due.retention_days.filter(|days| !is_switch(*days));
+        due = Pending { retention_days, ..Pending::default() };
+    }
+    due
+}
+
+fn needs_restart(due: &Pending) -> bool {
+    due.class.is_some() || due.port.is_some() || due.new_id.is_some() || due.ca.is_some()
+}
+
+/// Moves `due` from the pending changes into the settings. A change that was replaced meanwhile stays pending.
+fn settle(instance: &mut Instance, due: &Pending) {
+    fn move_over<T: Clone + PartialEq>(due: &Option<T>, pending: &mut Option<T>, setting: &mut T) {
+        if let Some(value) = due {
+            setting.clone_from(value);
+            if pending.as_ref() == Some(value) {
+                *pending = None;
+            }
+        }
+    }
+    let (settings, pending) = (&mut instance.settings, &mut instance.pending);
+    move_over(&due.class, &mut pending.class, &mut settings.class);
+    move_over(&due.allocated_storage, &mut pending.allocated_storage, &mut settings.allocated_storage);
+    move_over(&due.storage_type, &mut pending.storage_type, &mut settings.storage_type);
+    move_over(&due.multi_az, &mut pending.multi_az, &mut settings.multi_az);
+    move_over(&due.retention_days, &mut pending.retention_days, &mut settings.retention_days);
+    move_over(&due.port, &mut pending.port, &mut settings.asked_port);
+    move_over(&due.engine_version, &mut pending.engine_version, &mut settings.engine_version);
+    move_over(&due.subnet_group, &mut pending.subnet_group, &mut settings.subnet_group);
+    move_over(&due.ca, &mut pending.ca, &mut settings.ca);
+    move_over(&due.iam_authentication, &mut pending.iam_authentication, &mut settings.iam_authentication);
+    if due.iops.is_some() {
+        settings.iops = due.iops;
+        pending.iops = None;
+    }
+    if due.new_id == pending.new_id {
+        pending.new_id = None;
+    }
+}

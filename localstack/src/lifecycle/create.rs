@@ -1,0 +1,195 @@
+//! How a database comes to be: empty, from a snapshot, or from a time.
+
+use anyhow::{Context, bail};
+use tokio_postgres::Client;
+
+use crate::calls::Call;
+use crate::cluster::backup::{archive_all, ask_for_recovery, copy, put_back};
+use crate::cluster::config::Recovery;
+use crate::cluster::files::{Content, make_room};
+use crate::cluster::server::Server;
+use crate::lifecycle::{Job, Superseded, sweep};
+use crate::pace::Stage;
+use crate::record::{Fate, Instance, Origin};
+use crate::stack::report;
+use crate::status::Status;
+use crate::stop::Cancel;
+use crate::wire::timestamp;
+
+impl Job {
+    pub(super) async fn create(&self) -> anyhow::Result<()> {
+        let instance = self.instance()?;
+        let since = self.shared.clock.now();
+        let is_new = matches!(instance.origin, Origin::New { .. });
+        if instance.settings.is_postgres()
+            && let Err(error) = self.build(&instance).await
+        {
+            if error.is::<Superseded>() || self.cancel.is_set() {
+                return Err(Superseded.into());
+            }
+            self.shared.stop_server(&self.resource_id).await;
+            let (status, event) = if is_new {
+                (Status::Failed, "The DB instance could not be created.")
+            } else {
+                (Status::IncompatibleRestore, "The DB instance could not be restored from this backup.")
+            };
+            self.enter_with(status, |instance| instance.origin = Origin::Done)?;
+            self.event("failure", event);
+            return Err(error);
+        }
+        self.hold(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
+        let now = self.shared.clock.now();
+        let fate = self.instance()?.fate.filter(|fate| fate.status != Status::Deleting);
+        if let Some(fate) = fate {
+            return self.meet(&fate).await;
+        }
+        let retention = instance.settings.retention_days;
+        let next = if retention > 0 && instance.settings.is_postgres() {
+            Status::BackingUp
+        } else {
+            Status::Available
+        };
+        self.enter_with(next.clone(), |instance| {
+            instance.origin = Origin::Done;
+            instance.created_at = Some(now);
+            if let Some(secret) = &mut instance.secret {
+                secret.active = true;
+            }
+        })?;
+        self.event("creation", if is_new { "DB instance created" } else { "DB instance restored" });
+        // What it was made from may have been deleted meanwhile, and is then needed no longer.
+        sweep(&self.shared)?;
+        if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
+    }
+
+    /// The end that the control endpoint asked for.
+    async fn meet(&self, fate: &Fate) -> anyhow::Result<()> {
+        let is_running = fate.status.is_running();
+        if !is_running {
+            self.shared.stop_server(&self.resource_id).await;
+        }
+        let now = self.shared.clock.now();
+        self.enter_with(fate.status.clone(), |instance| {
+            // One that is stuck in `creating` begins again when the stack does, and is stuck again.
+            if fate.status != Status::Creating {
+                instance.origin = Origin::Done;
+            }
+            instance.created_at = is_running.then_some(now);
+        })?;
+        self.event("failure", &format!("DB instance put into {} state.", fate.status));
+        Ok(())
+    }
+
+    async fn build(&self, instance: &Instance) -> anyhow::Result<()> {
+        let paths = self.shared.home.cluster(&self.resource_id);
+        make_room(&paths.root)?;
+        make_room(&self.shared.home.archive(&self.resource_id))?;
+        self.shared.home.make_private(&paths.root)?;
+        let server = match &instance.origin {
+            Origin::Done => bail!("it has no origin"),
+            Origin::New { verifier } => {
+                let engine = self.shared.engine_of(instance)?;
+                let template = self.shared.templates.get(&self.shared.home, engine).await?;
+                let owner = self.shared.home.owner();
+                copy(template.data.clone(), paths.data.clone(), Content::Everything, owner, &self.cancel)
+                    .await?;
+                let server = self.shared.start_server(instance, None, &self.cancel).await?;
+                furnish(&server, instance, verifier).await.context("cannot set up the master user")?;
+                server
+            }
+            Origin::Snapshot { backup, .. } => {
+                put_back(&self.shared.home, &self.shared.home.backup(backup), &paths, &self.cancel).await?;
+                self.shared.start_server(instance, None, &self.cancel).await?
+            }
+            Origin::Time { source, backup, target, .. } => {
+                // A source that does not run had everything archived when it stopped.
+                if let Some(source_server) = self.shared.server(source) {
+                    archive_all(&self.shared.home, &source_server, source, &self.cancel).await?;
+                }
+                put_back(&self.shared.home, &self.shared.home.backup(backup), &paths, &self.cancel).await?;
+                ask_for_recovery(&self.shared.home, &paths)?;
+                let archive = self.shared.home.archive(source);
+                let recovery = Recovery { archive: &archive, target: *target };
+                self.shared.start_server(instance, Some(recovery), &self.cancel).await?
+            }
+        };
+        let port = server.port;
+        self.edit(|instance| instance.port = Some(port))?;
+        if !matches!(instance.origin, Origin::New { .. }) {
+            // The recovery is over: its settings go.
+            self.shared.reload_server(instance)?;
+            self.run_restored_sql(&server, instance).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs what the control endpoint queued for the next restored copy.
+    async fn run_restored_sql(&self, server: &Server, instance: &Instance) -> anyhow::Result<()> {
+        for entry in self.shared.injected.take_sql() {
+            let outcome = run(server, &entry.database, &entry.sql, &self.cancel).await;
+            let message = outcome.as_ref().err().map(ToString::to_string);
+            self.shared.calls.add(Call {
+                time: timestamp(self.shared.clock.now()),
+                service: "control",
+                action: "restored-sql".to_owned(),
+                region: instance.region.clone(),
+                parameters: [("DBInstanceIdentifier", instance.id.as_str()), ("Database", &entry.database)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+                outcome: if outcome.is_ok() { "ok" } else { "error" }.to_owned(),
+                status: None,
+                message: message.clone(),
+            });
+            if let Some(message) = message {
+                report(format_args!("SQL for the restored `{}` failed: {message}", instance.id));
+                bail!("restored-sql failed in database `{}`: {message}", entry.database);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run(server: &Server, database: &str, sql: &str, cancel: &Cancel) -> anyhow::Result<()> {
+    let client = server.connect(database).await.map_err(|error| anyhow::anyhow!(explain(&error)))?;
+    tokio::select! {
+        outcome = client.batch_execute(sql) => outcome.map_err(|error| anyhow::anyhow!(explain(&error))),
+        () = cancel.given() => Err(Superseded.into()),
+    }
+}
+
+/// The server's own words; tokio-postgres says only "db error".
+fn explain(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), |error| format!("{}: {}", error.severity(), error.message()))
+}
+
+/// Makes the master user as RDS makes it: no superuser, but owner of its databases and member of `rds_superuser`.
+async fn furnish(server: &Server, instance: &Instance, verifier: &str) -> anyhow::Result<()> {
+    let client = server.connect("postgres").await?;
+    let user = instance.settings.master_username.as_deref().context("no master user")?;
+    let user = identifier(user);
+    // A verifier is base64, `$` and `:`: nothing to escape. The password itself is never in the SQL.
+    client
+        .batch_execute(&format!(
+            "create role {user} login createdb createrole password '{verifier}' valid until 'infinity';\n\
+             grant rds_superuser to {user} with admin option;\n\
+             alter database postgres owner to {user};\n\
+             alter database template1 owner to {user}"
+        ))
+        .await?;
+    if let Some(database) = instance.settings.db_name.as_deref().filter(|name| *name != "postgres") {
+        client.batch_execute(&format!("create database {} owner {user}", identifier(database))).await?;
+    }
+    Ok(())
+}
+
+/// Sets the master user's password.
+pub(super) async fn set_password(client: &Client, user: &str, verifier: &str) -> anyhow::Result<()> {
+    client.batch_execute(&format!("alter role {} password '{verifier}'", identifier(user))).await?;
+    Ok(())
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,104 @@
+//! The end of an instance.
+
+use crate::clock::Clock;
+use crate::cluster::backup::archive_all;
+use crate::cluster::files::remove_tree;
+use crate::lifecycle::backup::drop_automated;
+use crate::lifecycle::{Job, Superseded, sweep};
+use crate::pace::Stage;
+use crate::record::{Instance, Retained, Snapshot, SnapshotStatus};
+use crate::status::Status;
+use crate::stop::Cancel;
+
+impl Job {
+    /// The actor's last piece of work. The signal that ended the pieces before it has been given; from here on only the
+    /// stack's own end interrupts.
+    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+        let last = Job { cancel: self.shared.stopping.listener(), ..self.clone() };
+        last.delete_uninterrupted().await
+    }
+
+    async fn delete_uninterrupted(&self) -> anyhow::Result<()> {
+        let since = self.shared.clock.now();
+        let instance = self.instance()?;
+        let deletion = instance.deletion.clone().ok_or(Superseded)?;
+        if let Some(id) = &deletion.final_snapshot
+            && self.is_waiting(&instance, id)
+        {
+            if instance.settings.is_postgres() && self.shared.server(&self.resource_id).is_none() {
+                // The stack ended in the middle of this deletion, and began again.
+                self.shared.start_server(&instance, None, &self.cancel).await?;
+            }
+            if let Err(error) = self.fill(id).await {
+                // Without its final snapshot an instance is not deleted.
+                if !self.cancel.is_set() {
+                    let is_up = self.shared.server(&self.resource_id).is_some();
+                    self.edit(|instance| {
+                        instance.status = if is_up { Status::Available } else { Status::Failed };
+                        instance.deletion = None;
+                    })?;
+                }
+                return Err(error);
+            }
+        }
+        let mut until = instance.archived_until;
+        if deletion.keep_automated_backups
+            && until.is_none()
+            && let Some(server) = self.shared.server(&self.resource_id)
+        {
+            until = Some(archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?);
+        }
+        self.shared.stop_server(&self.resource_id).await;
+        self.hold(since, Stage::Delete).await?;
+        self.wait_while_undying(&self.cancel).await?;
+        remove_tree(&self.shared.home.cluster(&self.resource_id).root)?;
+        let now = self.shared.clock.now();
+        self.event("deletion", "DB instance deleted");
+        self.shared.store.change(|state| {
+            let region = state.region_mut(&instance.region);
+            let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
+            let Some(mut instance) = region.instances.remove(&name) else { return };
+            // Nothing to keep of an instance that never had a complete backup.
+            let has_backup = region.snapshots.values().any(|snapshot| is_kept(snapshot, &instance));
+            if deletion.keep_automated_backups && instance.settings.retention_days > 0 && has_backup {
+                instance.archived_until = until.or(Some(Clock::machine_now()));
+                instance.secret = None;
+                instance.shown = None;
+                region.retained.insert(self.resource_id.clone(), Retained { instance, deleted_at: now });
+            } else {
+                drop_automated(region, &self.resource_id);
+            }
+        });
+        sweep(&self.shared)
+    }
+
+    /// Whether the final snapshot is still to be taken.
+    fn is_waiting(&self, instance: &Instance, snapshot: &str) -> bool {
+        self.shared.store.read(|state| {
+            let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
+            found.is_some_and(|snapshot| snapshot.status == SnapshotStatus::Creating)
+        })
+    }
+
+    /// The control endpoint can say that an instance never goes away.
+    async fn wait_while_undying(&self, cancel: &Cancel) -> Result<(), Superseded> {
+        let mut changes = self.shared.store.subscribe();
+        while self.instance()?.is_undying() {
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = cancel.given() => return Err(Superseded),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state_name<'a>(mut instances: impl Iterator<Item = &'a Instance>, resource_id: &str) -> Option<String> {
+    instances.find(|instance| instance.resource_id == resource_id).map(|instance| instance.id.clone())
+}
+
+fn is_kept(snapshot: &Snapshot, instance: &Instance) -> bool {
+    snapshot.kind == crate::record::SnapshotKind::Automated
+        && snapshot.status == SnapshotStatus::Available
+        && snapshot.resource_id == instance.resource_id
+}

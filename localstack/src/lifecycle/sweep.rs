@@ -1,0 +1,100 @@
+//! What nothing refers to any more: base backups, archives, clusters of instances that are gone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::cluster::backup::prune_archive;
+use crate::cluster::files::{names, remove_tree};
+use crate::record::{Origin, SnapshotKind, State};
+use crate::stack::Shared;
+
+/// Removes base backups without a snapshot, and archives without an automated backup.
+///
+/// A restore under way refers to what it restores from, so that deleting a snapshot or an instance meanwhile does not
+/// pull the ground away.
+pub(crate) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
+    // Listed first: an instance is in the state before its archive is on disk, so a directory that was listed and has
+    // no instance has lost it.
+    let archives = names(&shared.home.archives())?;
+    let (backups, archives) = shared.store.change(|state| {
+        let wanted = referred_backups(state);
+        let gone: Vec<String> = state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
+        state.backups.retain(|id, _| wanted.contains(id));
+        let wanted = referred_archives(state);
+        let archives: Vec<String> = archives.into_iter().filter(|name| !wanted.contains(name)).collect();
+        (gone, archives)
+    });
+    for id in backups {
+        remove_tree(&shared.home.backup(&id))?;
+    }
+    for name in archives {
+        remove_tree(&shared.home.archive(&name))?;
+    }
+    Ok(())
+}
+
+/// At the start, when no work is under way: also what a killed stack left unfinished.
+pub(crate) fn sweep_all(shared: &Arc<Shared>) -> anyhow::Result<()> {
+    let (backups, instances) = shared.store.read(|state| {
+        let backups: HashSet<String> = state.backups.keys().cloned().collect();
+        let instances: HashSet<String> =
+            state.instances().map(|instance| instance.resource_id.clone()).collect();
+        (backups, instances)
+    });
+    for id in names(&shared.home.backups())? {
+        if !backups.contains(&id) {
+            remove_tree(&shared.home.backup(&id))?;
+        }
+    }
+    for id in names(&shared.home.clusters())? {
+        if !instances.contains(&id) {
+            remove_tree(&shared.home.cluster(&id).root)?;
+        }
+    }
+    sweep(shared)
+}
+
+/// Throws away the archived log before the oldest base backup that a recovery may start from. To be called by the
+/// instance's own actor: no backup is then being taken.
+pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
+    let oldest = shared.store.read(|state| {
+        let automated = state
+            .regions
+            .values()
+            .flat_map(|region| region.snapshots.values())
+            .filter(|snapshot| {
+                snapshot.kind == SnapshotKind::Automated && snapshot.resource_id == resource_id
+            })
+            .filter_map(|snapshot| snapshot.backup.as_ref());
+        let in_use = state.instances().filter_map(|instance| match &instance.origin {
+            Origin::Time { source, backup, .. } if source == resource_id => Some(backup),
+            _ => None,
+        });
+        automated
+            .chain(in_use)
+            .filter_map(|id| state.backups.get(id))
+            .map(|backup| backup.start_segment.clone())
+            .min()
+    });
+    prune_archive(&shared.home.archive(resource_id), oldest.as_deref())?;
+    Ok(())
+}
+
+fn referred_backups(state: &State) -> HashSet<String> {
+    let snapshots = state.regions.values().flat_map(|region| region.snapshots.values());
+    let restores = state.instances().filter_map(|instance| match &instance.origin {
+        Origin::Snapshot { backup, .. } | Origin::Time { backup, .. } => Some(backup.clone()),
+        Origin::New { .. } | Origin::Done => None,
+    });
+    snapshots.filter_map(|snapshot| snapshot.backup.clone()).chain(restores).collect()
+}
+
+fn referred_archives(state: &State) -> HashSet<String> {
+    let living = state.instances().map(|instance| instance.resource_id.clone());
+    let retained = state.regions.values().flat_map(|region| region.retained.keys().cloned());
+    let sources = state.instances().filter_map(|instance| match &instance.origin {
+        Origin::Time { source, .. } => Some(source.clone()),
+        _ => None,
+    });
+    living.chain(retained).chain(sources).collect()
+}

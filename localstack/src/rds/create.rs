@@ -1,0 +1,312 @@
+//! CreateDBInstance, and the settings that creating and restoring have in common.
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{ApiError, Result};
+use crate::lifecycle::Work;
+use crate::rds::instances::write_instance;
+use crate::rds::{Request, catalogue, parameter_groups, random_text, resource_id, subnet_groups, validate};
+use crate::record::{
+    Fate, Instance, ManagedSecret, Origin, ParameterStatus, Pending, Region, Settings, State, Tag,
+};
+use crate::status::Status;
+use crate::windows::{random_daily, random_weekly};
+use crate::wire::{Query, Xml};
+
+/// What every Region has without anybody making it.
+pub(super) const DEFAULT_CA: &str = "rds-ca-rsa2048-g1";
+
+pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let engine_name = query.required("Engine")?.to_ascii_lowercase();
+    let class = query.required("DBInstanceClass")?;
+    let cluster = query.get("DBClusterIdentifier").map(str::to_lowercase);
+    let is_aurora = engine_name.starts_with("aurora");
+    if is_aurora != cluster.is_some() {
+        return Err(ApiError::combination(if is_aurora {
+            "Aurora DB instances must belong to a DB cluster: specify DBClusterIdentifier."
+        } else {
+            "The engine of a DB cluster's member must be the cluster's."
+        }));
+    }
+    let choice = catalogue::engine(request.shared, &engine_name, query.get("EngineVersion"))?;
+    catalogue::class(class, &engine_name, &choice.version, choice.license)?;
+    let (master_username, secret, verifier) = if is_aurora {
+        (None, None, String::new())
+    } else {
+        let user = query.get("MasterUsername").ok_or_else(|| blank("MasterUsername"))?;
+        validate::master_username(user)?;
+        let (secret, password) = password(request)?;
+        (Some(user.to_owned()), secret, verifier(&password))
+    };
+    let db_name = query.owned("DBName");
+    if let Some(name) = &db_name
+        && !is_aurora
+    {
+        validate::database_name(name)?;
+    }
+    let (backup_window, maintenance_window) = windows(query, None)?;
+    let retention_days = validate::retention(query.number("BackupRetentionPeriod")?.unwrap_or(1))?;
+    let asked_port = match query.number("Port")? {
+        Some(port) => validate::port(port)?,
+        None => choice.port,
+    };
+    let iops = query.number("Iops")?;
+    let mut settings = Settings {
+        license_model: query.get("LicenseModel").unwrap_or(choice.license).to_owned(),
+        class: class.to_owned(),
+        master_username,
+        db_name,
+        asked_port,
+        allocated_storage: match query.number("AllocatedStorage")? {
+            Some(size) => size,
+            None if is_aurora => 1,
+            None => return Err(missing("AllocatedStorage")),
+        },
+        max_allocated_storage: query.number("MaxAllocatedStorage")?,
+        storage_type: query.owned("StorageType").unwrap_or_else(|| {
+            if is_aurora {
+                "aurora"
+            } else if iops.is_some() {
+                "io1"
+            } else {
+                "gp2"
+            }
+            .to_owned()
+        }),
+        iops,
+        storage_throughput: query.number("StorageThroughput")?,
+        kms_key: query.flag("StorageEncrypted")?.unwrap_or(false).then(|| kms_key(request.region, query)),
+        backup_window,
+        maintenance_window,
+        retention_days,
+        security_groups: Vec::new(),
+        parameter_group: String::new(),
+        option_group: String::new(),
+        subnet_group: String::new(),
+        availability_zone: String::new(),
+        multi_az: query.flag("MultiAZ")?.unwrap_or(false),
+        public: false,
+        auto_minor_upgrade: query.flag("AutoMinorVersionUpgrade")?.unwrap_or(true),
+        deletion_protection: query.flag("DeletionProtection")?.unwrap_or(false),
+        copy_tags_to_snapshot: query.flag("CopyTagsToSnapshot")?.unwrap_or(false),
+        iam_authentication: query.flag("EnableIAMDatabaseAuthentication")?.unwrap_or(false),
+        performance_insights: query.flag("EnablePerformanceInsights")?.unwrap_or(false),
+        monitoring_interval: query.number("MonitoringInterval")?.unwrap_or(0),
+        log_exports: query.list("EnableCloudwatchLogsExports", "member").unwrap_or_default(),
+        ca: query.get("CACertificateIdentifier").unwrap_or(DEFAULT_CA).to_owned(),
+        lifecycle_support: lifecycle_support(query),
+        cluster,
+        engine: engine_name,
+        engine_version: choice.version,
+    };
+    if !is_aurora {
+        validate::storage(&settings)?;
+    }
+    let tags = validate::tags(query)?.unwrap_or_default();
+    validate::tag_count(&tags)?;
+    request.shared.store.change(|state| {
+        place(request, state, &mut settings)?;
+        let origin = Origin::New { verifier };
+        let instance = new_instance(request, id, settings, origin, tags, secret, None);
+        add(request, state, instance)
+    })
+}
+
+/// Fills in the groups, zone and access of a new or restored instance: what the request names, RDS's defaults
+/// otherwise.
+///
+/// An instance is public unless it lies in a subnet group of the caller's own.
+pub(super) fn place(request: &Request<'_>, state: &mut State, settings: &mut Settings) -> Result<()> {
+    let query = request.query;
+    let region = state.region_mut(request.region);
+    let family = catalogue::family(&settings.engine, &settings.engine_version);
+    settings.parameter_group = match query.get("DBParameterGroupName") {
+        Some(name) => parameter_groups::of_family(request, region, name, &family)?,
+        None => format!("default.{family}"),
+    };
+    settings.subnet_group = match query.get("DBSubnetGroupName") {
+        Some(name) => subnet_groups::existing(request, region, name)?,
+        None => "default".to_owned(),
+    };
+    let default_option_group = format!("default:{}", option_family(settings));
+    settings.option_group = match query.get("OptionGroupName") {
+        Some(name) if name != default_option_group => {
+            return Err(ApiError::new(
+                "OptionGroupNotFoundFault",
+                format!("Specified OptionGroupName: {name} not found."),
+            ));
+        }
+        _ => default_option_group,
+    };
+    settings.security_groups = match query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {
+        Some(groups) => groups,
+        None => vec![default_security_group(&subnet_groups::vpc(request, region, &settings.subnet_group))],
+    };
+    validate::security_groups(&settings.security_groups)?;
+    let zones = catalogue::zones(request.region);
+    settings.availability_zone = match query.get("AvailabilityZone") {
+        Some(_) if settings.multi_az => {
+            return Err(ApiError::combination(
+                "Requesting a specific availability zone is not valid for Multi-AZ instances.",
+            ));
+        }
+        Some(zone) if zones.iter().any(|known| known == zone) => zone.to_owned(),
+        Some(zone) => return Err(ApiError::value(format!("Invalid Availability Zone: {zone}"))),
+        None => zones[usize::from(rand::random::<u8>()) % zones.len()].clone(),
+    };
+    let is_default_network = settings.subnet_group == "default" && settings.cluster.is_none();
+    settings.public = query.flag("PubliclyAccessible")?.unwrap_or(is_default_network);
+    Ok(())
+}
+
+/// Puts a new instance in its Region and begins to make it.
+pub(super) fn add(request: &Request<'_>, state: &mut State, instance: Instance) -> Result<Xml> {
+    let region = state.region_mut(request.region);
+    refuse_duplicate(region, &instance.id)?;
+    if region.instances.len() >= request.shared.limits.instances {
+        return Err(ApiError::new(
+            "InstanceQuotaExceeded",
+            "The request would exceed the allowed number of DB instances for this account.",
+        ));
+    }
+    let (id, resource_id) = (instance.id.clone(), instance.resource_id.clone());
+    region.instances.insert(id.clone(), instance);
+    request.shared.queue(&resource_id, Work::Create);
+    let mut xml = Xml::new();
+    let instance = request.instance(state, &id)?;
+    xml.within("DBInstance", |xml| write_instance(xml, request.shared, state, instance));
+    Ok(xml)
+}
+
+pub(super) fn refuse_duplicate(region: &Region, id: &str) -> Result<()> {
+    if region.instances.contains_key(id) {
+        return Err(ApiError::new("DBInstanceAlreadyExists", "DB instance already exists"));
+    }
+    Ok(())
+}
+
+pub(super) fn new_instance(
+    request: &Request<'_>,
+    id: String,
+    settings: Settings,
+    origin: Origin,
+    tags: Vec<Tag>,
+    secret: Option<ManagedSecret>,
+    fate: Option<Fate>,
+) -> Instance {
+    Instance {
+        id,
+        resource_id: resource_id(),
+        backup_name: format!("ab-{}", random_text(b"abcdefghijklmnopqrstuvwxyz234567")),
+        region: request.region.to_owned(),
+        status: Status::Creating,
+        shown: None,
+        fate,
+        origin,
+        deletion: None,
+        requested_at: request.now,
+        created_at: None,
+        port: None,
+        settings,
+        parameter_status: ParameterStatus::InSync,
+        pending: Pending::default(),
+        secret,
+        tags,
+        backup_considered_at: request.now,
+        maintenance_considered_at: request.now,
+        archived_until: None,
+    }
+}
+
+/// The two windows of a request; what it leaves out is `inherited` (maintenance only) or made up so that they do not
+/// meet.
+pub(super) fn windows(query: &Query, inherited: Option<&str>) -> Result<(String, String)> {
+    let backup_text = query.owned("PreferredBackupWindow");
+    let maintenance_text =
+        query.get("PreferredMaintenanceWindow").or(inherited).map(|text| text.to_ascii_lowercase());
+    let backup = backup_text.as_deref().map(validate::backup_window).transpose()?;
+    let maintenance = maintenance_text.as_deref().map(validate::maintenance_window).transpose()?;
+    validate::apart(backup, maintenance)?;
+    let backup_text = backup_text.unwrap_or_else(|| random_daily(maintenance));
+    let backup = Some(validate::backup_window(&backup_text)?);
+    Ok((backup_text, maintenance_text.unwrap_or_else(|| random_weekly(backup))))
+}
+
+/// The master password: the caller's, or one that the stack makes up and keeps.
+fn password(request: &Request<'_>) -> Result<(Option<ManagedSecret>, String)> {
+    let query = request.query;
+    let given = query.get("MasterUserPassword");
+    if query.flag("ManageMasterUserPassword")?.unwrap_or(false) {
+        if given.is_some() {
+            return Err(managed_and_given());
+        }
+        let secret = managed_secret(request.region, query, request.now);
+        let password = secret.password.clone();
+        return Ok((Some(secret), password));
+    }
+    let given = given.ok_or_else(|| blank("MasterUserPassword"))?;
+    validate::password(given)?;
+    Ok((None, given.to_owned()))
+}
+
+pub(super) fn managed_and_given() -> ApiError {
+    ApiError::combination("You can't specify MasterUserPassword when ManageMasterUserPassword is turned on.")
+}
+
+/// A password that the stack keeps, under the name that RDS gives its secrets.
+pub(super) fn managed_secret(region: &str, query: &Query, now: DateTime<Utc>) -> ManagedSecret {
+    let kms_key = query.owned("MasterUserSecretKmsKeyId");
+    ManagedSecret {
+        name: format!("rds!db-{:08x}-{:016x}", rand::random::<u32>(), rand::random::<u64>()),
+        password: random_text(b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"),
+        version: format!("{:032x}", rand::random::<u128>()),
+        since: now,
+        kms_key: Some(kms_key.unwrap_or_else(|| kms_arn(region, "lifeboat-default-secretsmanager"))),
+        active: false,
+    }
+}
+
+/// What the database keeps of a password.
+pub(super) fn verifier(password: &str) -> String {
+    postgres_protocol::password::scram_sha_256(password.as_bytes())
+}
+
+/// The key of an encrypted instance: the one named, else RDS's own.
+pub(super) fn kms_key(region: &str, query: &Query) -> String {
+    match query.get("KmsKeyId") {
+        Some(arn) if arn.starts_with("arn:") => arn.to_owned(),
+        Some(id) => kms_arn(region, id),
+        None => kms_arn(region, "lifeboat-default-rds"),
+    }
+}
+
+fn kms_arn(region: &str, id: &str) -> String {
+    format!("arn:aws:kms:{region}:{}:key/{id}", crate::record::ACCOUNT)
+}
+
+pub(super) fn default_security_group(vpc: &str) -> String {
+    format!("sg-{}", vpc.trim_start_matches("vpc-"))
+}
+
+pub(super) fn lifecycle_support(query: &Query) -> String {
+    query.get("EngineLifecycleSupport").unwrap_or("open-source-rds-extended-support").to_owned()
+}
+
+fn option_family(settings: &Settings) -> String {
+    let major = if settings.is_postgres() {
+        settings.major().to_owned()
+    } else {
+        settings.engine_version.split('.').take(2).collect::<Vec<_>>().join("-")
+    };
+    format!("{}-{major}", settings.engine)
+}
+
+fn blank(parameter: &str) -> ApiError {
+    ApiError::value(format!("The parameter {parameter} must be provided and must not be blank."))
+}
+
+fn missing(parameter: &str) -> ApiError {
+    ApiError::new("MissingParameter", format!("The request must contain the parameter {parameter}."))
+}

@@ -1,0 +1,300 @@
+//! DB instances that exist: how they look, and how they stop, start, reboot and end.
+
+use chrono::TimeDelta;
+
+use crate::error::{ApiError, Result};
+use crate::lifecycle::Work;
+use crate::rds::paging::{Filters, page};
+use crate::rds::snapshots::begin_snapshot;
+use crate::rds::subnet_groups::write_subnet_group;
+use crate::rds::{Request, bare, validate};
+use crate::record::{ACCOUNT, Deletion, Instance, ParameterStatus, State, Tag, arn};
+use crate::restorable::window;
+use crate::stack::Shared;
+use crate::status::{Status, Wish, permits};
+use crate::wire::Xml;
+
+pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
+    let filters = Filters::parse(
+        request.query,
+        &["db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine"],
+    )?;
+    request.shared.store.read(|state| {
+        let found: Vec<&Instance> = match request.query.get("DBInstanceIdentifier") {
+            Some(id) => vec![request.instance(state, &bare(id))?],
+            None => state
+                .regions
+                .get(request.region)
+                .into_iter()
+                .flat_map(|region| region.instances.values())
+                .collect(),
+        };
+        let found = found
+            .into_iter()
+            .filter(|instance| {
+                let cluster = instance.settings.cluster.as_deref().unwrap_or_default();
+                filters.admit("db-instance-id", &[&instance.id, &instance.arn()])
+                    && filters.admit("dbi-resource-id", &[&instance.resource_id])
+                    && filters.admit("engine", &[&instance.settings.engine])
+                    && filters.admit("db-cluster-id", &[cluster, &arn(request.region, "cluster", cluster)])
+                    && filters.admit("domain", &[])
+            })
+            .collect();
+        let page = page(request.query, found, |instance| instance.id.clone())?;
+        let mut xml = Xml::new();
+        page.marker(&mut xml);
+        xml.list("DBInstances", "DBInstance", &page.items, |xml, instance| {
+            write_instance(xml, request.shared, state, instance);
+        });
+        Ok(xml)
+    })
+}
+
+pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let id = request.identifier("DBInstanceIdentifier")?;
+    let skip = query.flag("SkipFinalSnapshot")?.unwrap_or(false);
+    let final_snapshot = query.get("FinalDBSnapshotIdentifier");
+    let keep_automated_backups = !query.flag("DeleteAutomatedBackups")?.unwrap_or(true);
+    request.shared.store.change(|state| {
+        let instance = request.instance(state, &id)?.clone();
+        if *instance.shown_status() == Status::Deleting || instance.status == Status::Deleting {
+            return Err(ApiError::instance_state(format!("Instance {id} is already being deleted.")));
+        }
+        if instance.settings.deletion_protection {
+            return Err(ApiError::combination(
+                "Cannot delete protected DB Instance, please disable deletion protection and try again.",
+            ));
+        }
+        let final_snapshot = match (skip, final_snapshot) {
+            (true, Some(_)) => {
+                return Err(ApiError::combination(
+                    "FinalDBSnapshotIdentifier can not be specified when SkipFinalSnapshot is true.",
+                ));
+            }
+            (true, None) => None,
+            (false, _) if instance.settings.cluster.is_some() => {
+                if final_snapshot.is_some() {
+                    return Err(ApiError::combination(
+                        "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
+                    ));
+                }
+                None
+            }
+            (false, None) => {
+                return Err(ApiError::combination(
+                    "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
+                ));
+            }
+            (false, Some(name)) => Some(validate::identifier("FinalDBSnapshotIdentifier", name, 255)?),
+        };
+        if let Some(snapshot) = &final_snapshot {
+            if !permits(instance.shown_status(), Wish::DeleteWithSnapshot) {
+                return Err(no_snapshot_now(&id));
+            }
+            begin_snapshot(request, state, &instance, snapshot, Vec::new())?;
+        }
+        let instance = request.instance_mut(state, &id)?;
+        instance.deletion = Some(Deletion { final_snapshot, keep_automated_backups });
+        instance.status = Status::Deleting;
+        if !instance.is_undying() {
+            instance.shown = None;
+        }
+        request.shared.queue(&instance.resource_id.clone(), Work::Delete);
+        answer(request, state, &id)
+    })
+}
+
+pub(super) fn no_snapshot_now(id: &str) -> ApiError {
+    ApiError::instance_state(format!(
+        "Cannot create a snapshot because the database instance {id} is not currently in the available state."
+    ))
+}
+
+pub(super) fn start_db_instance(request: &Request<'_>) -> Result<Xml> {
+    turn(request, Wish::Start, "stopped", Status::Starting, |_| Ok(Work::Start))
+}
+
+pub(super) fn stop_db_instance(request: &Request<'_>) -> Result<Xml> {
+    let snapshot = request.query.get("DBSnapshotIdentifier");
+    let snapshot =
+        snapshot.map(|name| validate::identifier("DBSnapshotIdentifier", name, 255)).transpose()?;
+    turn(request, Wish::Stop, "available", Status::Stopping, |state| {
+        if let Some(name) = &snapshot {
+            let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?.clone();
+            begin_snapshot(request, state, &instance, name, Vec::new())?;
+        }
+        Ok(Work::Stop { snapshot: snapshot.clone() })
+    })
+}
+
+pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
+    let failover = request.query.flag("ForceFailover")?.unwrap_or(false);
+    turn(request, Wish::Reboot, "available", Status::Rebooting, |state| {
+        let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?;
+        if failover && !instance.settings.multi_az {
+            return Err(ApiError::combination(
+                "ForceFailover cannot be specified since the instance is not configured for either MultiAZ or High \
+                 Availability",
+            ));
+        }
+        Ok(Work::Reboot)
+    })
+}
+
+/// Takes an instance to another state for as long as some work takes.
+fn turn(
+    request: &Request<'_>,
+    wish: Wish,
+    needed: &str,
+    next: Status,
+    work: impl FnOnce(&mut State) -> Result<Work>,
+) -> Result<Xml> {
+    let id = request.identifier("DBInstanceIdentifier")?;
+    request.shared.store.change(|state| {
+        let instance = request.instance(state, &id)?;
+        if !permits(instance.shown_status(), wish) {
+            return Err(ApiError::instance_state(format!("Instance {id} is not in {needed} state.")));
+        }
+        if instance.settings.cluster.is_some() && wish != Wish::Reboot {
+            return Err(ApiError::combination(
+                "The specified DB Instance is a member of a cluster: use the operations of the cluster.",
+            ));
+        }
+        let work = work(state)?;
+        let instance = request.instance_mut(state, &id)?;
+        instance.status = next;
+        instance.shown = instance.shown.take().filter(|shown| shown.stay);
+        request.shared.queue(&instance.resource_id.clone(), work);
+        answer(request, state, &id)
+    })
+}
+
+/// The instance as the result of an action.
+pub(super) fn answer(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
+    let mut xml = Xml::new();
+    let instance = request.instance(state, id)?;
+    xml.within("DBInstance", |xml| write_instance(xml, request.shared, state, instance));
+    Ok(xml)
+}
+
+/// Writes an instance as RDS shows it.
+pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, instance: &Instance) {
+    let settings = &instance.settings;
+    xml.text("DBInstanceIdentifier", &instance.id)
+        .text("DBInstanceClass", &settings.class)
+        .text("Engine", &settings.engine)
+        .text("DBInstanceStatus", instance.shown_status())
+        .maybe("MasterUsername", settings.master_username.as_ref())
+        .maybe("DBName", settings.db_name.as_ref());
+    if let (Some(port), Some(_)) = (instance.port, instance.created_at) {
+        xml.within("Endpoint", |xml| {
+            xml.text("Address", "localhost").text("Port", port).text("HostedZoneId", "Z00000000000000000000");
+        });
+    }
+    xml.text("AllocatedStorage", settings.allocated_storage)
+        .time("InstanceCreateTime", instance.created_at)
+        .text("PreferredBackupWindow", &settings.backup_window)
+        .text("BackupRetentionPeriod", settings.retention_days)
+        .within("DBSecurityGroups", |_| {})
+        .list("VpcSecurityGroups", "VpcSecurityGroupMembership", &settings.security_groups, |xml, group| {
+            xml.text("VpcSecurityGroupId", group).text("Status", "active");
+        })
+        .list("DBParameterGroups", "DBParameterGroup", [&settings.parameter_group], |xml, group| {
+            let status = match instance.parameter_status {
+                ParameterStatus::InSync => "in-sync",
+                ParameterStatus::PendingReboot => "pending-reboot",
+            };
+            xml.text("DBParameterGroupName", group).text("ParameterApplyStatus", status);
+        })
+        .text("AvailabilityZone", &settings.availability_zone)
+        .within("DBSubnetGroup", |xml| {
+            write_subnet_group(xml, state, &instance.region, &settings.subnet_group)
+        })
+        .text("PreferredMaintenanceWindow", &settings.maintenance_window)
+        .within("PendingModifiedValues", |xml| write_pending(xml, instance));
+    if settings.is_postgres() {
+        let latest = window(state, &shared.clock, shared.pace, instance).map(|window| window.latest);
+        xml.time("LatestRestorableTime", latest);
+    }
+    xml.text("MultiAZ", settings.multi_az)
+        .text("EngineVersion", &settings.engine_version)
+        .text("AutoMinorVersionUpgrade", settings.auto_minor_upgrade)
+        .within("ReadReplicaDBInstanceIdentifiers", |_| {})
+        .text("LicenseModel", &settings.license_model)
+        .maybe("Iops", settings.iops)
+        .maybe("StorageThroughput", settings.storage_throughput)
+        .list("OptionGroupMemberships", "OptionGroupMembership", [&settings.option_group], |xml, group| {
+            xml.text("OptionGroupName", group).text("Status", "in-sync");
+        })
+        .text("PubliclyAccessible", settings.public)
+        .within("StatusInfos", |_| {})
+        .text("StorageType", &settings.storage_type)
+        .text("DbInstancePort", 0)
+        .maybe("DBClusterIdentifier", settings.cluster.as_ref())
+        .text("StorageEncrypted", settings.kms_key.is_some())
+        .maybe("KmsKeyId", settings.kms_key.as_ref())
+        .text("DbiResourceId", &instance.resource_id)
+        .text("CACertificateIdentifier", &settings.ca)
+        .within("DomainMemberships", |_| {})
+        .text("CopyTagsToSnapshot", settings.copy_tags_to_snapshot)
+        .text("MonitoringInterval", settings.monitoring_interval)
+        .text("DBInstanceArn", instance.arn())
+        .text("IAMDatabaseAuthenticationEnabled", settings.iam_authentication)
+        .text("DatabaseInsightsMode", "standard")
+        .text("PerformanceInsightsEnabled", settings.performance_insights)
+        .values("EnabledCloudwatchLogsExports", "member", &settings.log_exports)
+        .text("DeletionProtection", settings.deletion_protection)
+        .within("AssociatedRoles", |_| {})
+        .maybe("MaxAllocatedStorage", settings.max_allocated_storage);
+    write_tags(xml, &instance.tags);
+    xml.text("CustomerOwnedIpEnabled", false)
+        .text("NetworkType", "IPV4")
+        .text("ActivityStreamStatus", "stopped")
+        .within("DBInstanceAutomatedBackupsReplications", |_| {})
+        .text("BackupTarget", "region");
+    if instance.created_at.is_some() {
+        xml.within("CertificateDetails", |xml| {
+            xml.text("CAIdentifier", &settings.ca)
+                .time("ValidTill", Some(instance.requested_at + TimeDelta::days(365)));
+        });
+    }
+    if let Some(secret) = &instance.secret {
+        xml.within("MasterUserSecret", |xml| {
+            xml.text("SecretArn", secret_arn(&instance.region, &secret.name))
+                .text("SecretStatus", if secret.active { "active" } else { "creating" })
+                .maybe("KmsKeyId", secret.kms_key.as_ref());
+        });
+    }
+    xml.text("DedicatedLogVolume", false)
+        .text("IsStorageConfigUpgradeAvailable", false)
+        .text("EngineLifecycleSupport", &settings.lifecycle_support);
+}
+
+fn write_pending(xml: &mut Xml, instance: &Instance) {
+    let pending = &instance.pending;
+    xml.maybe("DBInstanceClass", pending.class.as_ref())
+        .maybe("AllocatedStorage", pending.allocated_storage)
+        .maybe("MasterUserPassword", pending.verifier.as_ref().map(|_| "****"))
+        .maybe("Port", pending.port)
+        .maybe("BackupRetentionPeriod", pending.retention_days)
+        .maybe("MultiAZ", pending.multi_az)
+        .maybe("EngineVersion", pending.engine_version.as_ref())
+        .maybe("Iops", pending.iops)
+        .maybe("DBInstanceIdentifier", pending.new_id.as_ref())
+        .maybe("StorageType", pending.storage_type.as_ref())
+        .maybe("CACertificateIdentifier", pending.ca.as_ref())
+        .maybe("DBSubnetGroupName", pending.subnet_group.as_ref())
+        .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication);
+}
+
+pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {
+    xml.list("TagList", "Tag", tags, |xml, tag| {
+        xml.text("Key", &tag.key).text("Value", &tag.value);
+    });
+}
+
+/// The ARN under which Secrets Manager knows a secret.
+pub(crate) fn secret_arn(region: &str, name: &str) -> String {
+    format!("arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:{name}-lifebt")
+}

@@ -1,0 +1,276 @@
+//! ModifyDBInstance: which changes happen at once, which soon, and which wait for the maintenance window unless the
+//! caller says otherwise.
+
+use crate::error::{ApiError, Result};
+use crate::lifecycle::Work;
+use crate::rds::create::{
+    default_security_group, managed_and_given, managed_secret, refuse_duplicate, verifier,
+};
+use crate::rds::instances::answer;
+use crate::rds::{Request, catalogue, parameter_groups, subnet_groups, validate};
+use crate::record::{Instance, ParameterStatus, Region, Settings, State};
+use crate::status::{Status, Wish, permits};
+use crate::wire::Xml;
+
+pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let id = request.identifier("DBInstanceIdentifier")?;
+    let apply_now = query.flag("ApplyImmediately")?.unwrap_or(false);
+    request.shared.store.change(|state| {
+        let instance = request.instance(state, &id)?;
+        let is_stopped_and_harmless = *instance.shown_status() == Status::Stopped && is_harmless(request);
+        if !permits(instance.shown_status(), Wish::Modify) && !is_stopped_and_harmless {
+            return Err(ApiError::instance_state("Database instance is not in available state."));
+        }
+        // All checks on a copy: a request that is refused half way must change nothing.
+        let mut changed = instance.clone();
+        let region = state.region_mut(request.region);
+        change_at_once(request, region, &mut changed)?;
+        change_password(request, &mut changed)?;
+        queue_changes(request, region, &mut changed)?;
+        let resource_id = changed.resource_id.clone();
+        let was = region.instances.insert(id.clone(), changed);
+        let group_changed =
+            was.is_some_and(|was| was.settings.parameter_group != state_group(state, request.region, &id));
+        if group_changed {
+            request.shared.queue(&resource_id, Work::Reload);
+        }
+        request.shared.queue(&resource_id, Work::Change { all: apply_now });
+        answer(request, state, &id)
+    })
+}
+
+fn state_group(state: &State, region: &str, id: &str) -> String {
+    let instance = state.regions.get(region).and_then(|region| region.instances.get(id));
+    instance.map(|instance| instance.settings.parameter_group.clone()).unwrap_or_default()
+}
+
+/// A stopped instance takes changes that need no database.
+fn is_harmless(request: &Request<'_>) -> bool {
+    const NEEDS_DATABASE: [&str; 12] = [
+        "AllocatedStorage",
+        "BackupRetentionPeriod",
+        "DBInstanceClass",
+        "DBPortNumber",
+        "EngineVersion",
+        "Iops",
+        "ManageMasterUserPassword",
+        "MasterUserPassword",
+        "MultiAZ",
+        "NewDBInstanceIdentifier",
+        "RotateMasterUserPassword",
+        "StorageType",
+    ];
+    NEEDS_DATABASE.iter().all(|name| request.query.get(name).is_none())
+}
+
+/// Changes that `ApplyImmediately` has no say in, and that are over when the call returns.
+fn change_at_once(request: &Request<'_>, region: &Region, instance: &mut Instance) -> Result<()> {
+    let query = request.query;
+    let settings = &mut instance.settings;
+    let backup = query.get("PreferredBackupWindow").map(str::to_owned);
+    let maintenance = query.get("PreferredMaintenanceWindow").map(str::to_ascii_lowercase);
+    if backup.is_some() || maintenance.is_some() {
+        // Either one against the other as it will be.
+        let backup_text = backup.clone().unwrap_or_else(|| settings.backup_window.clone());
+        let maintenance_text = maintenance.clone().unwrap_or_else(|| settings.maintenance_window.clone());
+        validate::apart(
+            Some(validate::backup_window(&backup_text)?),
+            Some(validate::maintenance_window(&maintenance_text)?),
+        )?;
+    }
+    if let Some(window) = backup {
+        settings.backup_window = window;
+        instance.backup_considered_at = request.now;
+    }
+    if let Some(window) = maintenance {
+        settings.maintenance_window = window;
+        instance.maintenance_considered_at = request.now;
+    }
+    if let Some(groups) = query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {
+        validate::security_groups(&groups)?;
+        settings.security_groups = groups;
+    }
+    if let Some(name) = query.get("DBParameterGroupName") {
+        let family = catalogue::family(&settings.engine, &settings.engine_version);
+        let group = parameter_groups::of_family(request, region, name, &family)?;
+        if group != settings.parameter_group {
+            settings.parameter_group = group;
+            instance.parameter_status = ParameterStatus::PendingReboot;
+        }
+    }
+    if let Some(name) = query.get("OptionGroupName")
+        && name != settings.option_group
+    {
+        return Err(ApiError::new(
+            "OptionGroupNotFoundFault",
+            format!("Specified OptionGroupName: {name} not found."),
+        ));
+    }
+    set(&mut settings.deletion_protection, query.flag("DeletionProtection")?);
+    set(&mut settings.copy_tags_to_snapshot, query.flag("CopyTagsToSnapshot")?);
+    set(&mut settings.auto_minor_upgrade, query.flag("AutoMinorVersionUpgrade")?);
+    set(&mut settings.public, query.flag("PubliclyAccessible")?);
+    set(&mut settings.performance_insights, query.flag("EnablePerformanceInsights")?);
+    set(&mut settings.monitoring_interval, query.number("MonitoringInterval")?);
+    if let Some(most) = query.number("MaxAllocatedStorage")? {
+        settings.max_allocated_storage = (most > settings.allocated_storage).then_some(most);
+    }
+    change_log_exports(request, settings);
+    Ok(())
+}
+
+fn set<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+fn change_log_exports(request: &Request<'_>, settings: &mut Settings) {
+    let list = |name: &str| {
+        let list = request.query.list(&format!("CloudwatchLogsExportConfiguration.{name}"), "member");
+        list.unwrap_or_default()
+    };
+    let disabled = list("DisableLogTypes");
+    settings.log_exports.retain(|log| !disabled.contains(log));
+    for log in list("EnableLogTypes") {
+        if !settings.log_exports.contains(&log) {
+            settings.log_exports.push(log);
+        }
+    }
+}
+
+/// A new password is on its way as soon as the call returns, whatever it says about applying.
+fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()> {
+    let query = request.query;
+    let given = query.get("MasterUserPassword");
+    let manage = query.flag("ManageMasterUserPassword")?;
+    let rotate = query.flag("RotateMasterUserPassword")?.unwrap_or(false);
+    if instance.settings.cluster.is_some() && (given.is_some() || manage.is_some()) {
+        return Err(ApiError::combination(
+            "The specified DB Instance is a member of a cluster: set the master password on the cluster.",
+        ));
+    }
+    let is_managed = manage.unwrap_or(instance.secret.is_some());
+    if is_managed && given.is_some() {
+        return Err(managed_and_given());
+    }
+    if rotate && !is_managed {
+        return Err(ApiError::combination(
+            "You can rotate only a master user password that is managed in Secrets Manager.",
+        ));
+    }
+    if manage == Some(false) && instance.secret.is_some() && given.is_none() {
+        return Err(ApiError::combination(
+            "Specify MasterUserPassword when you turn off ManageMasterUserPassword.",
+        ));
+    }
+    if let Some(password) = given {
+        validate::password(password)?;
+        instance.secret = None;
+        instance.pending.verifier = Some(verifier(password));
+    } else if is_managed && (rotate || instance.secret.is_none()) {
+        let secret = managed_secret(request.region, query, request.now);
+        instance.pending.verifier = Some(verifier(&secret.password));
+        instance.secret = Some(match instance.secret.take() {
+            // A rotation keeps the secret and gives it another version.
+            Some(old) => crate::record::ManagedSecret { name: old.name, kms_key: old.kms_key, ..secret },
+            None => secret,
+        });
+    }
+    Ok(())
+}
+
+/// Changes that happen in the maintenance window, or soon. Asking for what already is takes a pending change back.
+fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance) -> Result<()> {
+    let query = request.query;
+    let Instance { settings, pending, .. } = instance;
+    if let Some(days) = query.number("BackupRetentionPeriod")? {
+        if settings.cluster.is_some() {
+            return Err(ApiError::combination(
+                "The specified DB Instance is a member of a cluster and its backup retention should not be modified \
+                 directly.",
+            ));
+        }
+        let days = validate::retention(days)?;
+        pending.retention_days = (days != settings.retention_days).then_some(days);
+    }
+    if let Some(class) = query.get("DBInstanceClass") {
+        catalogue::class(class, &settings.engine, &settings.engine_version, &settings.license_model)?;
+        pending.class = (class != settings.class).then(|| class.to_owned());
+    }
+    let storage = query.number("AllocatedStorage")?;
+    let (storage_type, iops) = (query.owned("StorageType"), query.number("Iops")?);
+    if storage.is_some() || storage_type.is_some() || iops.is_some() {
+        let size = storage.unwrap_or(settings.allocated_storage);
+        if size < settings.allocated_storage {
+            return Err(ApiError::combination(format!(
+                "Invalid storage size for engine name {} and storage type {}: {size}. Storage can not be decreased.",
+                settings.engine, settings.storage_type
+            )));
+        }
+        if size != settings.allocated_storage && size * 10 < settings.allocated_storage * 11 {
+            return Err(ApiError::combination("New storage size must be at least 10 percent greater."));
+        }
+        let wanted = Settings {
+            allocated_storage: size,
+            storage_type: storage_type.unwrap_or_else(|| settings.storage_type.clone()),
+            iops: iops.or(settings.iops),
+            ..settings.clone()
+        };
+        validate::storage(&wanted)?;
+        pending.allocated_storage = (size != settings.allocated_storage).then_some(size);
+        pending.storage_type = (wanted.storage_type != settings.storage_type).then_some(wanted.storage_type);
+        pending.iops = iops.filter(|iops| Some(*iops) != settings.iops);
+    }
+    if let Some(multi_az) = query.flag("MultiAZ")? {
+        pending.multi_az = (multi_az != settings.multi_az).then_some(multi_az);
+    }
+    if let Some(iam) = query.flag("EnableIAMDatabaseAuthentication")? {
+        pending.iam_authentication = (iam != settings.iam_authentication).then_some(iam);
+    }
+    if let Some(port) = query.number("DBPortNumber")? {
+        let port = validate::port(port)?;
+        pending.port = (port != settings.asked_port).then_some(port);
+    }
+    if let Some(ca) = query.get("CACertificateIdentifier") {
+        if !["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"].contains(&ca) {
+            return Err(ApiError::new(
+                "CertificateNotFound",
+                format!("CertificateIdentifier not found: {ca}"),
+            ));
+        }
+        pending.ca = (ca != settings.ca).then(|| ca.to_owned());
+    }
+    if let Some(version) = query.get("EngineVersion")
+        && settings.is_postgres()
+    {
+        let choice = catalogue::engine(request.shared, &settings.engine, Some(version))?;
+        if choice.version != settings.engine_version {
+            // The data of one major is not readable to another, and of each major only one minor is installed.
+            return Err(ApiError::combination(format!(
+                "Cannot upgrade postgres from {} to {}: this local stack does not upgrade.",
+                settings.engine_version, choice.version
+            )));
+        }
+    }
+    if let Some(name) = query.get("DBSubnetGroupName") {
+        let name = subnet_groups::existing(request, region, name)?;
+        let vpc = subnet_groups::vpc(request, region, &name);
+        if name != settings.subnet_group && query.list("VpcSecurityGroupIds", "VpcSecurityGroupId").is_none()
+        {
+            settings.security_groups = vec![default_security_group(&vpc)];
+        }
+        pending.subnet_group = (name != settings.subnet_group).then_some(name);
+    }
+    if let Some(new_id) = query.get("NewDBInstanceIdentifier") {
+        let new_id = validate::identifier("NewDBInstanceIdentifier", new_id, 63)?;
+        if new_id == instance.id {
+            pending.new_id = None;
+        } else {
+            refuse_duplicate(region, &new_id)?;
+            pending.new_id = Some(new_id);
+        }
+    }
+    Ok(())
+}

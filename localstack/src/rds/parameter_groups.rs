@@ -1,0 +1,362 @@
+//! DB parameter groups. Which settings there are, and what they may be, is what the installed PostgreSQL says.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::config::applies;
+use crate::cluster::template::Setting;
+use crate::error::{ApiError, Result};
+use crate::lifecycle::Work;
+use crate::rds::paging::{Filters, page};
+use crate::rds::{Request, catalogue, validate};
+use crate::record::{ParameterGroup, ParameterStatus, Region, arn};
+use crate::wire::Xml;
+
+/// How many a Region holds on AWS.
+pub(super) const MOST: usize = 50;
+
+/// Settings that RDS adds to PostgreSQL's, with their defaults.
+const RDS_SETTINGS: [(&str, &str, &str); 3] = [
+    ("rds.force_ssl", "Force SSL connections.", "1"),
+    (
+        "rds.log_retention_period",
+        "Amazon RDS will delete PostgreSQL log that are older than N minutes.",
+        "4320",
+    ),
+    ("rds.logical_replication", "Enables logical decoding.", "0"),
+];
+
+pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = validate::identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
+    let family = query.required("DBParameterGroupFamily")?.to_owned();
+    let description = query.required("Description")?.to_owned();
+    if !catalogue::is_family(request.shared, &family) {
+        return Err(ApiError::value(format!(
+            "ParameterGroupFamily {family} is not a valid parameter group family"
+        )));
+    }
+    let tags = validate::tags(query)?.unwrap_or_default();
+    request.shared.store.change(|state| {
+        let groups = &mut state.region_mut(request.region).parameter_groups;
+        if groups.contains_key(&name) {
+            return Err(ApiError::new(
+                "DBParameterGroupAlreadyExists",
+                format!("Parameter group {name} already exists"),
+            ));
+        }
+        if groups.len() >= MOST {
+            return Err(ApiError::new(
+                "DBParameterGroupQuotaExceeded",
+                "A Region has at most 50 DB parameter groups.",
+            ));
+        }
+        let group = ParameterGroup { name: name.clone(), family, description, values: BTreeMap::new(), tags };
+        let mut xml = Xml::new();
+        xml.within("DBParameterGroup", |xml| write(xml, request.region, &group));
+        groups.insert(name, group);
+        Ok(xml)
+    })
+}
+
+pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+    Filters::parse(request.query, &[])?;
+    let mut found: Vec<ParameterGroup> = request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        region.into_iter().flat_map(|region| region.parameter_groups.values().cloned()).collect()
+    });
+    found.extend(
+        request.shared.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))),
+    );
+    if let Some(asked) = request.query.get("DBParameterGroupName") {
+        let asked = asked.to_lowercase();
+        found.retain(|group| group.name == asked);
+        if found.is_empty() {
+            return Err(not_found(&asked));
+        }
+    }
+    let page = page(request.query, found, |group| group.name.clone())?;
+    let mut xml = Xml::new();
+    page.marker(&mut xml);
+    xml.list("DBParameterGroups", "DBParameterGroup", &page.items, |xml, group| {
+        write(xml, request.region, group)
+    });
+    Ok(xml)
+}
+
+pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("DBParameterGroupName")?.to_lowercase();
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if is_default(&name) {
+            return Err(ApiError::new("InvalidDBParameterGroupState", format!("The parameter group {name} cannot be deleted")));
+        }
+        if !region.parameter_groups.contains_key(&name) {
+            return Err(not_found(&name));
+        }
+        if region.instances.values().any(|instance| instance.settings.parameter_group == name) {
+            return Err(ApiError::new(
+                "InvalidDBParameterGroupState",
+                "One or more database instances are still members of this parameter group, so the group cannot be deleted",
+            ));
+        }
+        region.parameter_groups.remove(&name);
+        Ok(Xml::new())
+    })
+}
+
+pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    Filters::parse(query, &[])?;
+    let name = query.required("DBParameterGroupName")?.to_lowercase();
+    let group = find(request, &name)?;
+    let source = query.get("Source");
+    if let Some(source) = source
+        && !["user", "system", "engine-default"].contains(&source)
+    {
+        return Err(ApiError::value(format!(
+            "Invalid source: {source}. Must be user, system or engine-default."
+        )));
+    }
+    let settings = settings_of(request, &group.family).await?;
+    let found: Vec<Parameter> = settings
+        .into_iter()
+        .map(|(name, setting)| {
+            let value = group.values.get(&name).cloned();
+            let source = match (&value, name.starts_with("rds.")) {
+                (Some(_), _) => "user",
+                (None, true) => "system",
+                (None, false) => "engine-default",
+            };
+            Parameter { value: value.or_else(|| rds_default(&name, &group.family)), source, name, setting }
+        })
+        .filter(|parameter| source.is_none_or(|source| source == parameter.source))
+        .collect();
+    let page = page(query, found, |parameter| parameter.name.clone())?;
+    let mut xml = Xml::new();
+    xml.list("Parameters", "Parameter", &page.items, write_parameter);
+    page.marker(&mut xml);
+    Ok(xml)
+}
+
+pub(super) async fn modify(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = query.required("DBParameterGroupName")?.to_lowercase();
+    let group = find(request, &name)?;
+    if is_default(&name) {
+        return Err(ApiError::new(
+            "InvalidDBParameterGroupState",
+            format!("The parameter group {name} cannot be modified"),
+        ));
+    }
+    let wanted = query.structs("Parameters", "Parameter");
+    if wanted.is_empty() || wanted.len() > 20 {
+        return Err(ApiError::value("A request modifies between 1 and 20 parameters."));
+    }
+    let settings = settings_of(request, &group.family).await?;
+    let mut values = Vec::new();
+    let mut needs_reboot = false;
+    for parameter in wanted {
+        let parameter_name = parameter.required("ParameterName")?.to_owned();
+        let value = parameter.required("ParameterValue")?.to_owned();
+        let setting = settings.get(&parameter_name).ok_or_else(|| {
+            ApiError::value(format!("Could not find parameter with name: {parameter_name}"))
+        })?;
+        let method = parameter.get("ApplyMethod").unwrap_or("pending-reboot");
+        match method {
+            "immediate" if setting.context == "postmaster" => {
+                return Err(ApiError::combination("cannot use immediate apply method for static parameter"));
+            }
+            "immediate" => {}
+            "pending-reboot" => needs_reboot = true,
+            other => return Err(ApiError::value(format!("Invalid apply method: {other}"))),
+        }
+        check(&parameter_name, &value, setting)?;
+        values.push((parameter_name, value, method == "immediate"));
+    }
+    let is_immediate = values.iter().any(|(_, _, immediate)| *immediate);
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        group.values.extend(values.into_iter().map(|(name, value, _)| (name, value)));
+        for instance in region.instances.values_mut() {
+            if instance.settings.parameter_group != name || !instance.settings.is_postgres() {
+                continue;
+            }
+            if needs_reboot {
+                instance.parameter_status = ParameterStatus::PendingReboot;
+            }
+            if is_immediate && instance.status.is_running() {
+                request.shared.queue(&instance.resource_id, Work::Reload);
+            }
+        }
+        let mut xml = Xml::new();
+        xml.text("DBParameterGroupName", &name);
+        Ok(xml)
+    })
+}
+
+/// The name of a group that a request refers to, if its family is right.
+pub(super) fn of_family(request: &Request<'_>, region: &Region, name: &str, family: &str) -> Result<String> {
+    let name = name.to_lowercase();
+    let found = match region.parameter_groups.get(&name) {
+        Some(group) => group.family.clone(),
+        None => match name.strip_prefix("default.") {
+            Some(default) if catalogue::is_family(request.shared, default) => default.to_owned(),
+            _ => return Err(not_found(&name)),
+        },
+    };
+    if found != family {
+        return Err(ApiError::combination(format!(
+            "The Parameter Group {name} with DBParameterGroupFamily {found} cannot be used for this instance. Please use \
+             a Parameter Group with DBParameterGroupFamily {family}"
+        )));
+    }
+    Ok(name)
+}
+
+struct Parameter {
+    name: String,
+    value: Option<String>,
+    source: &'static str,
+    setting: Setting,
+}
+
+fn find(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
+    let own = request.shared.store.read(|state| {
+        state.regions.get(request.region).and_then(|region| region.parameter_groups.get(name)).cloned()
+    });
+    let default = || {
+        let family = name.strip_prefix("default.")?;
+        catalogue::is_family(request.shared, family).then(|| default_group(family))
+    };
+    own.or_else(default).ok_or_else(|| not_found(name))
+}
+
+/// What a family's server can be set to; for engines without a server, nothing.
+async fn settings_of(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
+    let major = family.strip_prefix("postgres").and_then(|major| major.parse().ok());
+    let Some(engine) = major.and_then(|major| request.shared.engines.major(major)) else {
+        return Ok(BTreeMap::new());
+    };
+    let template = request.shared.templates.get(&request.shared.home, engine).await;
+    let template = template.map_err(|error| ApiError::new("InternalFailure", format!("{error:#}")))?;
+    let mut settings = template.settings.clone();
+    for (name, description, _) in RDS_SETTINGS {
+        let is_switch = name != "rds.log_retention_period";
+        settings.insert(
+            name.to_owned(),
+            Setting {
+                description: description.to_owned(),
+                context: if name == "rds.logical_replication" { "postmaster" } else { "sighup" }.to_owned(),
+                kind: "integer".to_owned(),
+                least: Some("0".to_owned()),
+                greatest: Some(if is_switch { "1" } else { "10080" }.to_owned()),
+                choices: Vec::new(),
+            },
+        );
+    }
+    Ok(settings)
+}
+
+fn rds_default(name: &str, family: &str) -> Option<String> {
+    let (_, _, value) = RDS_SETTINGS.iter().find(|(known, ..)| *known == name)?;
+    let is_old =
+        family.strip_prefix("postgres").and_then(|major| major.parse::<u32>().ok()).is_some_and(|m| m < 15);
+    Some(if name == "rds.force_ssl" && is_old { "0" } else { value }.to_owned())
+}
+
+/// Checks a value against what its setting allows. Values with a unit or an RDS formula are left to the server.
+fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
+    if !name.starts_with("rds.") && !applies(name) {
+        // Accepted and kept, as the stack decides about it; a caller's group may well name it.
+        return Ok(());
+    }
+    let outside = || {
+        ApiError::value(format!(
+            "Invalid parameter value: {value} for: {name} allowed values are: {}",
+            allowed(setting)
+        ))
+    };
+    match setting.kind.as_str() {
+        "bool" => {
+            let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];
+            if known.contains(&value.to_ascii_lowercase().as_str()) { Ok(()) } else { Err(outside()) }
+        }
+        "enum" => {
+            let is_known = setting.choices.iter().any(|choice| choice.eq_ignore_ascii_case(value));
+            if is_known { Ok(()) } else { Err(outside()) }
+        }
+        "integer" | "real" => {
+            let bound = |bound: &Option<String>| bound.as_deref().and_then(|bound| bound.parse::<f64>().ok());
+            let (Some(least), Some(greatest)) = (bound(&setting.least), bound(&setting.greatest)) else {
+                return Ok(());
+            };
+            match value.parse::<f64>() {
+                Ok(number) if (least..=greatest).contains(&number) => Ok(()),
+                Ok(_) => Err(outside()),
+                Err(_)
+                    if name.starts_with("rds.") || value.starts_with(|first: char| first.is_alphabetic()) =>
+                {
+                    Err(outside())
+                }
+                Err(_) => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn allowed(setting: &Setting) -> String {
+    match (setting.kind.as_str(), &setting.least, &setting.greatest) {
+        ("bool", ..) => "0,1".to_owned(),
+        ("enum", ..) => setting.choices.join(","),
+        (_, Some(least), Some(greatest)) => format!("{least}-{greatest}"),
+        _ => String::new(),
+    }
+}
+
+fn write(xml: &mut Xml, region: &str, group: &ParameterGroup) {
+    xml.text("DBParameterGroupName", &group.name)
+        .text("DBParameterGroupFamily", &group.family)
+        .text("Description", &group.description)
+        .text("DBParameterGroupArn", arn(region, "pg", &group.name));
+}
+
+fn write_parameter(xml: &mut Xml, parameter: &Parameter) {
+    let setting = &parameter.setting;
+    let kind = match setting.kind.as_str() {
+        "bool" => "boolean",
+        "real" => "float",
+        "enum" => "list",
+        other => other,
+    };
+    let is_static = setting.context == "postmaster";
+    let allowed = Some(allowed(setting)).filter(|allowed| !allowed.is_empty());
+    xml.text("ParameterName", &parameter.name)
+        .maybe("ParameterValue", parameter.value.as_ref())
+        .text("Description", &setting.description)
+        .text("Source", parameter.source)
+        .text("ApplyType", if is_static { "static" } else { "dynamic" })
+        .text("DataType", kind)
+        .maybe("AllowedValues", allowed)
+        .text("IsModifiable", true)
+        .text("ApplyMethod", if is_static { "pending-reboot" } else { "immediate" });
+}
+
+fn default_group(family: &str) -> ParameterGroup {
+    ParameterGroup {
+        name: format!("default.{family}"),
+        family: family.to_owned(),
+        description: format!("Default parameter group for {family}"),
+        values: BTreeMap::new(),
+        tags: Vec::new(),
+    }
+}
+
+fn is_default(name: &str) -> bool {
+    name.starts_with("default.")
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::new("DBParameterGroupNotFound", format!("DBParameterGroup not found: {name}"))
+}

@@ -1,0 +1,166 @@
+//! DB subnet groups. There is no network behind them: a subnet is a name, and its zone follows from its place in the
+//! list. Every Region has the group `default`.
+
+use crate::error::{ApiError, Result};
+use crate::rds::paging::{Filters, page};
+use crate::rds::{Request, catalogue, validate};
+use crate::record::{Region, State, SubnetGroup, arn};
+use crate::wire::Xml;
+
+/// The VPC of the group `default`; groups of the caller's own lie in it too.
+const VPC: &str = "vpc-0a1b2c3d4e5f60718";
+const DEFAULT_SUBNETS: [&str; 3] =
+    ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0bbbbbbbbbbbbbbb2", "subnet-0ccccccccccccccc3"];
+
+/// How many a Region holds on AWS.
+pub(super) const MOST: usize = 50;
+pub(super) const MOST_SUBNETS: usize = 20;
+
+pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = name("DBSubnetGroupName", query.required("DBSubnetGroupName")?)?;
+    let description = query.required("DBSubnetGroupDescription")?.to_owned();
+    let subnets = query.list("SubnetIds", "SubnetIdentifier").ok_or_else(|| {
+        ApiError::new("MissingParameter", "The request must contain the parameter SubnetIds.")
+    })?;
+    for subnet in &subnets {
+        let is_id = subnet.strip_prefix("subnet-").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
+        if !is_id {
+            return Err(ApiError::new(
+                "InvalidSubnet",
+                format!("Some input subnets in :[{subnet}] are invalid."),
+            ));
+        }
+    }
+    if subnets.len() < 2 {
+        return Err(ApiError::new(
+            "DBSubnetGroupDoesNotCoverEnoughAZs",
+            "The DB subnet group doesn't meet Availability Zone (AZ) coverage requirement. Current AZ coverage: 1. Add \
+             subnets to cover at least 2 AZs.",
+        ));
+    }
+    if subnets.len() > MOST_SUBNETS {
+        return Err(ApiError::new("DBSubnetQuotaExceededFault", "A DB subnet group has at most 20 subnets."));
+    }
+    let tags = validate::tags(query)?.unwrap_or_default();
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if name == "default" || region.subnet_groups.contains_key(&name) {
+            return Err(ApiError::new(
+                "DBSubnetGroupAlreadyExists",
+                format!("The DB subnet group '{name}' already exists."),
+            ));
+        }
+        if region.subnet_groups.len() + 1 >= MOST {
+            return Err(ApiError::new(
+                "DBSubnetGroupQuotaExceeded",
+                "A Region has at most 50 DB subnet groups.",
+            ));
+        }
+        let group = SubnetGroup { name: name.clone(), description, vpc: VPC.to_owned(), subnets, tags };
+        region.subnet_groups.insert(name.clone(), group);
+        let mut xml = Xml::new();
+        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
+        Ok(xml)
+    })
+}
+
+pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+    Filters::parse(request.query, &[])?;
+    request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        let mut names: Vec<&str> =
+            region.into_iter().flat_map(|region| region.subnet_groups.keys()).map(String::as_str).collect();
+        names.push("default");
+        if let Some(asked) = request.query.get("DBSubnetGroupName") {
+            let asked = asked.to_lowercase();
+            names.retain(|name| *name == asked);
+            if names.is_empty() {
+                return Err(not_found(&asked));
+            }
+        }
+        let page = page(request.query, names, |name| (*name).to_owned())?;
+        let mut xml = Xml::new();
+        page.marker(&mut xml);
+        xml.list("DBSubnetGroups", "DBSubnetGroup", &page.items, |xml, name| {
+            write_subnet_group(xml, state, request.region, name);
+        });
+        Ok(xml)
+    })
+}
+
+pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("DBSubnetGroupName")?.to_lowercase();
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if name == "default" {
+            return Err(ApiError::new("InvalidDBSubnetGroupStateFault", "The group default cannot be deleted."));
+        }
+        if !region.subnet_groups.contains_key(&name) {
+            return Err(not_found(&name));
+        }
+        if let Some(user) = region.instances.values().find(|instance| instance.settings.subnet_group == name) {
+            return Err(ApiError::new(
+                "InvalidDBSubnetGroupStateFault",
+                format!("Cannot delete the subnet group '{name}' because at least one database instance: {} is still using it.", user.id),
+            ));
+        }
+        region.subnet_groups.remove(&name);
+        Ok(Xml::new())
+    })
+}
+
+/// The name of a group that a request refers to.
+pub(super) fn existing(_request: &Request<'_>, region: &Region, name: &str) -> Result<String> {
+    let name = name.to_lowercase();
+    if name == "default" || region.subnet_groups.contains_key(&name) {
+        Ok(name)
+    } else {
+        Err(not_found(&name))
+    }
+}
+
+/// The VPC that a group lies in.
+pub(super) fn vpc(_request: &Request<'_>, region: &Region, group: &str) -> String {
+    region.subnet_groups.get(group).map_or(VPC, |group| &group.vpc).to_owned()
+}
+
+pub(super) fn write_subnet_group(xml: &mut Xml, state: &State, region: &str, name: &str) {
+    let group = state.regions.get(region).and_then(|region| region.subnet_groups.get(name));
+    let subnets: Vec<&str> = match group {
+        Some(group) => group.subnets.iter().map(String::as_str).collect(),
+        None => DEFAULT_SUBNETS.to_vec(),
+    };
+    let zones = catalogue::zones(region);
+    xml.text("DBSubnetGroupName", name)
+        .text("DBSubnetGroupDescription", group.map_or("default", |group| &group.description))
+        .text("VpcId", group.map_or(VPC, |group| &group.vpc))
+        .text("SubnetGroupStatus", "Complete")
+        .list("Subnets", "Subnet", subnets.iter().zip(zones.iter().cycle()), |xml, (subnet, zone)| {
+            xml.text("SubnetIdentifier", subnet)
+                .within("SubnetAvailabilityZone", |xml| {
+                    xml.text("Name", zone);
+                })
+                .within("SubnetOutpost", |_| {})
+                .text("SubnetStatus", "Active");
+        })
+        .text("DBSubnetGroupArn", arn(region, "subgrp", name))
+        .values("SupportedNetworkTypes", "member", ["IPV4"]);
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::new("DBSubnetGroupNotFoundFault", format!("DB subnet group '{name}' does not exist."))
+}
+
+/// Names of subnet groups may have dots, spaces and underscores.
+fn name(parameter: &str, text: &str) -> Result<String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte));
+    if is_plain && text.len() <= 255 {
+        return Ok(text.to_lowercase());
+    }
+    Err(ApiError::value(format!(
+        "The parameter {parameter} must contain only ASCII letters, digits, hyphens, underscores, periods and spaces."
+    )))
+}

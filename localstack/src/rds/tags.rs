@@ -1,0 +1,83 @@
+//! Tags of resources, by their ARNs.
+
+use crate::error::{ApiError, Result};
+use crate::rds::instances::write_tags;
+use crate::rds::paging::Filters;
+use crate::rds::{Request, bare, region_of, validate};
+use crate::record::{ACCOUNT, Region, State, Tag};
+use crate::wire::Xml;
+
+pub(super) fn add(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("ResourceName")?;
+    let given = validate::tags(request.query)?
+        .ok_or_else(|| ApiError::new("MissingParameter", "The request must contain the parameter Tags."))?;
+    request.shared.store.change(|state| {
+        let tags = tags_of(request, state, name)?;
+        let mut all: Vec<Tag> =
+            tags.iter().filter(|tag| given.iter().all(|new| new.key != tag.key)).cloned().collect();
+        all.extend(given);
+        validate::tag_count(&all)?;
+        all.sort();
+        *tags = all;
+        Ok(Xml::new())
+    })
+}
+
+pub(super) fn remove(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("ResourceName")?;
+    let keys = request.query.list("TagKeys", "member").ok_or_else(|| {
+        ApiError::new("MissingParameter", "The request must contain the parameter TagKeys.")
+    })?;
+    request.shared.store.change(|state| {
+        tags_of(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
+        Ok(Xml::new())
+    })
+}
+
+pub(super) fn list(request: &Request<'_>) -> Result<Xml> {
+    Filters::parse(request.query, &[])?;
+    let name = request.query.required("ResourceName")?;
+    // A change that changes nothing: looking the tags up is the same either way.
+    let tags = request.shared.store.change(|state| tags_of(request, state, name).cloned())?;
+    let mut xml = Xml::new();
+    write_tags(&mut xml, &tags);
+    Ok(xml)
+}
+
+/// The tags of the resource with that ARN.
+fn tags_of<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Result<&'s mut Vec<Tag>> {
+    let invalid = || {
+        ApiError::value(format!(
+            "The specified resource name does not match an RDS resource in this region: {name}"
+        ))
+    };
+    let parts: Vec<&str> = name.splitn(7, ':').collect();
+    let ["arn", _, "rds", _, account, kind, _] = parts[..] else { return Err(invalid()) };
+    if account != ACCOUNT || region_of(name) != Some(request.region) {
+        return Err(invalid());
+    }
+    let id = bare(name);
+    let region: &mut Region = state.region_mut(request.region);
+    match kind {
+        "db" => region
+            .instances
+            .get_mut(&id)
+            .map(|instance| &mut instance.tags)
+            .ok_or_else(|| ApiError::no_instance(&id)),
+        "snapshot" => region
+            .snapshots
+            .get_mut(&id)
+            .map(|snapshot| &mut snapshot.tags)
+            .ok_or_else(|| ApiError::no_snapshot(&id)),
+        "subgrp" => region.subnet_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
+        "pg" => region.parameter_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
+        "auto-backup" => region
+            .instances
+            .values_mut()
+            .chain(region.retained.values_mut().map(|kept| &mut kept.instance))
+            .find(|instance| instance.backup_name == id)
+            .map(|instance| &mut instance.tags)
+            .ok_or_else(invalid),
+        _ => Err(invalid()),
+    }
+}

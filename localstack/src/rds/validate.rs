@@ -1,0 +1,257 @@
+//! The rules that values must follow, and RDS's words when they do not.
+
+use crate::error::{ApiError, Result};
+use crate::record::{Settings, Tag};
+use crate::windows::{Window, WindowFault};
+use crate::wire::Query;
+
+/// Checks an identifier that a caller makes up: letters, digits and hyphens, a letter first, no hyphen last or doubled.
+/// Returns it lowercased.
+pub(super) fn identifier(parameter: &str, text: &str, longest: usize) -> Result<String> {
+    let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if starts_well && is_plain && text.len() <= longest && !text.ends_with('-') && !text.contains("--") {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(ApiError::value(format!(
+        "The parameter {parameter} is not a valid identifier. Identifiers must begin with a letter; must contain only \
+         ASCII letters, digits, and hyphens; must be at most {longest} characters long; and must not end with a hyphen \
+         or contain two consecutive hyphens."
+    )))
+}
+
+/// Checks a master password for PostgreSQL.
+pub(super) fn password(text: &str) -> Result<()> {
+    let why = match text.len() {
+        0..8 => "is not a valid password because it is shorter than 8 characters.",
+        129.. => "is not a valid password because it is longer than 128 characters.",
+        _ if text.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'@' | b'"')) => {
+            "is not a valid password. Only printable ASCII characters besides '/', '@', '\"', ' ' may be used."
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::value(format!("The parameter MasterUserPassword {why}")))
+}
+
+/// Checks a master user's name.
+pub(super) fn master_username(text: &str) -> Result<()> {
+    const RESERVED: [&str; 12] = [
+        "admin",
+        "all",
+        "current_user",
+        "none",
+        "public",
+        "rdsadmin",
+        "rds_iam",
+        "rds_password",
+        "rds_replication",
+        "rds_superuser",
+        "replication",
+        "user",
+    ];
+    let lower = text.to_ascii_lowercase();
+    if RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_") {
+        return Err(ApiError::value(format!(
+            "MasterUsername {text} cannot be used as it is a reserved word used by the engine"
+        )));
+    }
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_plain || !text.starts_with(|first: char| first.is_ascii_alphabetic()) || text.len() > 63 {
+        return Err(ApiError::value(
+            "The parameter MasterUsername is not a valid identifier. Identifiers must begin with a letter; must \
+             contain only ASCII letters, digits, and underscores; and must be at most 63 characters long.",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn database_name(text: &str) -> Result<()> {
+    const RESERVED: [&str; 4] = ["rdsadmin", "template0", "template1", "default"];
+    if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
+        return Err(ApiError::value(format!("Database name {text} cannot be used. It is a reserved word")));
+    }
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_plain || !text.starts_with(|first: char| first.is_ascii_alphabetic()) || text.len() > 63 {
+        return Err(ApiError::value(
+            "DBName must begin with a letter and contain only alphanumeric characters.",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn retention(days: i64) -> Result<i64> {
+    if (0..=35).contains(&days) {
+        return Ok(days);
+    }
+    Err(ApiError::value(format!(
+        "Invalid backup retention period: {days}. The backup retention period must be between 0 and 35 days."
+    )))
+}
+
+pub(super) fn port(number: i64) -> Result<u16> {
+    u16::try_from(number).ok().filter(|port| *port >= 1150).ok_or_else(|| {
+        ApiError::value(format!("Invalid port: {number}. The port must be between 1150 and 65535."))
+    })
+}
+
+pub(super) fn backup_window(text: &str) -> Result<Window> {
+    Window::daily(text).map_err(|fault| {
+        ApiError::value(match fault {
+            WindowFault::Format => format!(
+                "Invalid backup window format: {text}. Must be specified as a range hh24:mi-hh24:mi (24H Clock UTC)."
+            ),
+            WindowFault::TooShort => "The backup window must be at least 30 minutes.".to_owned(),
+        })
+    })
+}
+
+pub(super) fn maintenance_window(text: &str) -> Result<Window> {
+    Window::weekly(text).map_err(|fault| {
+        ApiError::value(match fault {
+            WindowFault::Format => format!(
+                "Invalid maintenance window format: {text}. Should be specified as a range \
+                 ddd:hh24:mi-ddd:hh24:mi (24H Clock UTC), less than 24 hours long. Example: Sun:23:45-Mon:00:15"
+            ),
+            WindowFault::TooShort => "The maintenance window must be at least 30 minutes.".to_owned(),
+        })
+    })
+}
+
+/// Checks that two windows do not meet; either may be absent.
+pub(super) fn apart(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
+    match (backup, maintenance) {
+        (Some(backup), Some(maintenance)) if backup.meets(maintenance) => {
+            Err(ApiError::value("The backup window and maintenance window must not overlap."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks how much storage of which kind, with which IOPS.
+pub(super) fn storage(settings: &Settings) -> Result<()> {
+    let least = match settings.storage_type.as_str() {
+        "gp2" | "gp3" => 20,
+        "io1" | "io2" => 100,
+        "standard" => 5,
+        other => return Err(ApiError::value(format!("Invalid storage type: {other}"))),
+    };
+    let most = if settings.storage_type == "standard" { 3072 } else { 65_536 };
+    if !(least..=most).contains(&settings.allocated_storage) {
+        return Err(ApiError::combination(format!(
+            "Invalid storage size for engine name {} and storage type {}: {}",
+            settings.engine, settings.storage_type, settings.allocated_storage
+        )));
+    }
+    if matches!(settings.storage_type.as_str(), "io1" | "io2") && settings.iops.is_none() {
+        return Err(ApiError::combination(format!(
+            "You must specify the Iops parameter when you use the storage type {}.",
+            settings.storage_type
+        )));
+    }
+    if let Some(most) = settings.max_allocated_storage
+        && most <= settings.allocated_storage
+    {
+        return Err(ApiError::combination("Max storage size must be greater than storage size"));
+    }
+    Ok(())
+}
+
+pub(super) fn security_groups(groups: &[String]) -> Result<()> {
+    for group in groups {
+        let is_id = group.strip_prefix("sg-").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
+        if !is_id {
+            return Err(ApiError::value(format!("Invalid security group , groupId= {group}, groupName=.")));
+        }
+    }
+    Ok(())
+}
+
+/// The tags of a request, or `None` when it has none.
+pub(super) fn tags(query: &Query) -> Result<Option<Vec<Tag>>> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for given in query.structs("Tags", "Tag") {
+        let tag = Tag {
+            key: given.get("Key").unwrap_or_default().to_owned(),
+            value: given.get("Value").unwrap_or_default().to_owned(),
+        };
+        tag_rules(&tag)?;
+        if tags.iter().any(|other| other.key == tag.key) {
+            return Err(ApiError::value(format!("Duplicate tag key: {}", tag.key)));
+        }
+        tags.push(tag);
+    }
+    tags.sort();
+    Ok((!tags.is_empty()).then_some(tags))
+}
+
+fn tag_rules(tag: &Tag) -> Result<()> {
+    let lower = tag.key.to_lowercase();
+    let is_fine = |text: &str| {
+        text.chars().all(|character| character.is_alphanumeric() || " _.:/=+-@".contains(character))
+    };
+    let why = if tag.key.is_empty() || tag.key.chars().count() > 128 {
+        "Tag keys must be between 1 and 128 characters long."
+    } else if tag.value.chars().count() > 256 {
+        "Tag values must be at most 256 characters long."
+    } else if lower.starts_with("aws:") || lower.starts_with("rds:") {
+        "Tag keys must not begin with aws: or rds:."
+    } else if !is_fine(&tag.key) || !is_fine(&tag.value) {
+        "Tags may only contain letters, digits, whitespace and the characters _ . : / = + - @."
+    } else {
+        return Ok(());
+    };
+    Err(ApiError::value(format!("Invalid tag {}: {why}", tag.key)))
+}
+
+/// How many tags a resource can have.
+pub(super) fn tag_count(tags: &[Tag]) -> Result<()> {
+    if tags.len() <= 50 {
+        return Ok(());
+    }
+    Err(ApiError::value("A resource can have at most 50 tags."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_follow_the_rules() {
+        assert_eq!(identifier("X", "Orders-Prod", 63).unwrap(), "orders-prod");
+        for bad in ["", "1a", "-a", "a-", "a--b", "a_b", "a.b", "ä", "a b", &"a".repeat(64)] {
+            assert_eq!(identifier("X", bad, 63).unwrap_err().code, "InvalidParameterValue", "{bad}");
+        }
+        assert!(identifier("X", &"a".repeat(63), 63).is_ok());
+    }
+
+    #[test]
+    fn passwords_follow_the_rules() {
+        assert!(password("abcd1234").is_ok());
+        assert!(password("it's-fine!").is_ok());
+        for bad in [
+            "",
+            "short12",
+            "has space1",
+            "has/slash1",
+            "has@at1234",
+            "has\"quote1",
+            "non-ascii-ü",
+            &"a".repeat(129),
+        ] {
+            assert!(password(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags_follow_the_rules() {
+        let tags_of = |form: &str| tags(&Query::parse(form.as_bytes()));
+        assert_eq!(tags_of("").unwrap(), None);
+        let found = tags_of("Tags.Tag.1.Key=lifeboat:run&Tags.Tag.1.Value=a%2Bb").unwrap().unwrap();
+        assert_eq!((found[0].key.as_str(), found[0].value.as_str()), ("lifeboat:run", "a+b"));
+        for bad in ["Key=aws:x", "Key=a,b", "Key=", "Key=a&Tags.Tag.2.Key=a"] {
+            assert!(tags_of(&format!("Tags.Tag.1.{bad}")).is_err(), "{bad}");
+        }
+    }
+}

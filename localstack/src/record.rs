@@ -1,0 +1,385 @@
+//! The nouns the stack keeps: instances, snapshots, groups, events. Plain data, as they lie in `state.json`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Jump;
+use crate::status::Status;
+
+/// The account that every object belongs to.
+pub(crate) const ACCOUNT: &str = "123456789012";
+
+/// Everything the stack knows, apart from the databases themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) regions: BTreeMap<String, Region>,
+    /// Base backups by their ids. Snapshots refer to them; a copy of a snapshot refers to the same one.
+    pub(crate) backups: BTreeMap<String, BaseBackup>,
+    pub(crate) jumps: Vec<Jump>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Region {
+    pub(crate) instances: BTreeMap<String, Instance>,
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// Automated backups of deleted instances, by the instance's resource id.
+    pub(crate) retained: BTreeMap<String, Retained>,
+    pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
+    pub(crate) parameter_groups: BTreeMap<String, ParameterGroup>,
+    pub(crate) events: Vec<Event>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Tag {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    /// The id that survives a rename and is never used again: `db-…`.
+    pub(crate) resource_id: String,
+    /// The last part of the ARN of its automated backup.
+    pub(crate) backup_name: String,
+    pub(crate) region: String,
+    pub(crate) status: Status,
+    pub(crate) shown: Option<Shown>,
+    pub(crate) fate: Option<Fate>,
+    pub(crate) origin: Origin,
+    pub(crate) deletion: Option<Deletion>,
+    pub(crate) requested_at: DateTime<Utc>,
+    pub(crate) created_at: Option<DateTime<Utc>>,
+    /// The port its server really listens on, once there is one.
+    pub(crate) port: Option<u16>,
+    pub(crate) settings: Settings,
+    pub(crate) parameter_status: ParameterStatus,
+    pub(crate) pending: Pending,
+    pub(crate) secret: Option<ManagedSecret>,
+    pub(crate) tags: Vec<Tag>,
+    /// When the backup window was last looked at and used, or skipped.
+    pub(crate) backup_considered_at: DateTime<Utc>,
+    pub(crate) maintenance_considered_at: DateTime<Utc>,
+    /// For a stopped instance: up to when (machine's time) its write-ahead log was archived.
+    pub(crate) archived_until: Option<DateTime<Utc>>,
+}
+
+/// What a caller may set, and what a snapshot remembers of its instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) engine: String,
+    pub(crate) engine_version: String,
+    pub(crate) class: String,
+    pub(crate) license_model: String,
+    pub(crate) master_username: Option<String>,
+    pub(crate) db_name: Option<String>,
+    /// The port that was asked for.
+    pub(crate) asked_port: u16,
+    pub(crate) allocated_storage: i64,
+    pub(crate) max_allocated_storage: Option<i64>,
+    pub(crate) storage_type: String,
+    pub(crate) iops: Option<i64>,
+    pub(crate) storage_throughput: Option<i64>,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) backup_window: String,
+    pub(crate) maintenance_window: String,
+    pub(crate) retention_days: i64,
+    pub(crate) security_groups: Vec<String>,
+    pub(crate) parameter_group: String,
+    pub(crate) option_group: String,
+    pub(crate) subnet_group: String,
+    pub(crate) availability_zone: String,
+    pub(crate) multi_az: bool,
+    pub(crate) public: bool,
+    pub(crate) auto_minor_upgrade: bool,
+    pub(crate) deletion_protection: bool,
+    pub(crate) copy_tags_to_snapshot: bool,
+    pub(crate) iam_authentication: bool,
+    pub(crate) performance_insights: bool,
+    pub(crate) monitoring_interval: i64,
+    pub(crate) log_exports: Vec<String>,
+    pub(crate) ca: String,
+    pub(crate) lifecycle_support: String,
+    pub(crate) cluster: Option<String>,
+}
+
+impl Settings {
+    /// Whether there is a real server behind it.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.engine == "postgres"
+    }
+
+    pub(crate) fn major(&self) -> &str {
+        self.engine_version.split('.').next().unwrap_or(&self.engine_version)
+    }
+}
+
+/// How an instance's database comes to be. Kept until it is there, so that a restarted stack can begin again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Origin {
+    /// Empty, with a master user whose password has this SCRAM verifier.
+    New {
+        verifier: String,
+    },
+    Snapshot {
+        backup: String,
+        snapshot: String,
+    },
+    /// `target` is in the machine's time, as the write-ahead log is.
+    Time {
+        source: String,
+        region: String,
+        backup: String,
+        target: DateTime<Utc>,
+    },
+    /// It is there, or never will be.
+    Done,
+}
+
+/// A status the control endpoint shows in place of the real one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    pub(crate) status: Status,
+    /// Until told otherwise; without it, until the instance's next change of state.
+    pub(crate) stay: bool,
+}
+
+/// Where the control endpoint wants a restore to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fate {
+    pub(crate) status: Status,
+    pub(crate) stay: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deletion {
+    pub(crate) final_snapshot: Option<String>,
+    pub(crate) keep_automated_backups: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ParameterStatus {
+    InSync,
+    PendingReboot,
+}
+
+/// Changes that were accepted and have not happened yet.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) class: Option<String>,
+    pub(crate) allocated_storage: Option<i64>,
+    pub(crate) storage_type: Option<String>,
+    pub(crate) iops: Option<i64>,
+    pub(crate) multi_az: Option<bool>,
+    pub(crate) retention_days: Option<i64>,
+    pub(crate) new_id: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) engine_version: Option<String>,
+    pub(crate) subnet_group: Option<String>,
+    pub(crate) ca: Option<String>,
+    pub(crate) iam_authentication: Option<bool>,
+    /// The new password's SCRAM verifier.
+    pub(crate) verifier: Option<String>,
+}
+
+/// A master password that the stack made up and keeps, as Secrets Manager would.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ManagedSecret {
+    pub(crate) name: String,
+    pub(crate) password: String,
+    pub(crate) version: String,
+    pub(crate) since: DateTime<Utc>,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) active: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SnapshotKind {
+    Manual,
+    Automated,
+}
+
+impl SnapshotKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Automated => "automated",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SnapshotStatus {
+    Creating,
+    Available,
+    Failed,
+}
+
+impl SnapshotStatus {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Available => "available",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) id: String,
+    pub(crate) region: String,
+    pub(crate) kind: SnapshotKind,
+    pub(crate) status: SnapshotStatus,
+    pub(crate) percent: u8,
+    pub(crate) instance_id: String,
+    pub(crate) resource_id: String,
+    pub(crate) instance_created_at: Option<DateTime<Utc>>,
+    pub(crate) settings: Settings,
+    /// Absent until the base backup is complete, and for engines that have no server.
+    pub(crate) backup: Option<String>,
+    pub(crate) created_at: Option<DateTime<Utc>>,
+    pub(crate) original_created_at: Option<DateTime<Utc>>,
+    pub(crate) database_time: Option<DateTime<Utc>>,
+    /// The ARN it was copied from.
+    pub(crate) copied_from: Option<String>,
+    pub(crate) tags: Vec<Tag>,
+    /// The instance's tags when it was taken: what a restore without tags gets.
+    pub(crate) source_tags: Vec<Tag>,
+}
+
+/// A base backup's place in time, all in the machine's time and in WAL file names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BaseBackup {
+    pub(crate) resource_id: String,
+    pub(crate) start_segment: String,
+    /// Every commit up to here is in it.
+    pub(crate) complete_until: DateTime<Utc>,
+    /// It can be recovered to any time from here on.
+    pub(crate) consistent_at: DateTime<Utc>,
+}
+
+/// The automated backup of an instance that was deleted without it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Retained {
+    pub(crate) instance: Instance,
+    pub(crate) deleted_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SubnetGroup {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) vpc: String,
+    pub(crate) subnets: Vec<String>,
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ParameterGroup {
+    pub(crate) name: String,
+    pub(crate) family: String,
+    pub(crate) description: String,
+    /// What was set, by name.
+    pub(crate) values: BTreeMap<String, String>,
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) source: String,
+    pub(crate) source_type: EventSource,
+    pub(crate) category: String,
+    pub(crate) message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EventSource {
+    DbInstance,
+    DbSnapshot,
+    DbParameterGroup,
+}
+
+impl EventSource {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::DbInstance => "db-instance",
+            Self::DbSnapshot => "db-snapshot",
+            Self::DbParameterGroup => "db-parameter-group",
+        }
+    }
+
+    /// The word that stands for it in an ARN.
+    pub(crate) fn arn_word(self) -> &'static str {
+        match self {
+            Self::DbInstance => "db",
+            Self::DbSnapshot => "snapshot",
+            Self::DbParameterGroup => "pg",
+        }
+    }
+}
+
+/// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`.
+pub(crate) fn arn(region: &str, kind: &str, name: &str) -> String {
+    format!("arn:aws:rds:{region}:{ACCOUNT}:{kind}:{name}")
+}
+
+impl Instance {
+    pub(crate) fn arn(&self) -> String {
+        arn(&self.region, "db", &self.id)
+    }
+
+    pub(crate) fn backup_arn(&self) -> String {
+        arn(&self.region, "auto-backup", &self.backup_name)
+    }
+
+    /// What callers see, and what decides about their wishes.
+    pub(crate) fn shown_status(&self) -> &Status {
+        self.shown.as_ref().map_or(&self.status, |shown| &shown.status)
+    }
+
+    /// Whether the control endpoint said that it never goes away.
+    pub(crate) fn is_undying(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.stay && shown.status == Status::Deleting)
+            || self.fate.as_ref().is_some_and(|fate| fate.stay && fate.status == Status::Deleting)
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn arn(&self) -> String {
+        arn(&self.region, "snapshot", &self.id)
+    }
+}
+
+impl State {
+    /// The instance of that resource id, wherever and under whichever name.
+    pub(crate) fn instance(&self, resource_id: &str) -> Option<&Instance> {
+        self.regions
+            .values()
+            .flat_map(|region| region.instances.values())
+            .find(|i| i.resource_id == resource_id)
+    }
+
+    pub(crate) fn instance_mut(&mut self, resource_id: &str) -> Option<&mut Instance> {
+        self.regions
+            .values_mut()
+            .flat_map(|region| region.instances.values_mut())
+            .find(|instance| instance.resource_id == resource_id)
+    }
+
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.regions.values().flat_map(|region| region.instances.values())
+    }
+
+    pub(crate) fn region_mut(&mut self, name: &str) -> &mut Region {
+        self.regions.entry(name.to_owned()).or_default()
+    }
+}

@@ -1,0 +1,63 @@
+//! Up to when, and from when on, an instance can be brought back.
+
+use chrono::{DateTime, Utc};
+
+use crate::clock::Clock;
+use crate::pace::Pace;
+use crate::record::{BaseBackup, Instance, SnapshotKind, SnapshotStatus, State};
+
+/// The window that `RestoreTime` must lie in, in the stack's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RestoreWindow {
+    pub(crate) earliest: DateTime<Utc>,
+    pub(crate) latest: DateTime<Utc>,
+}
+
+/// The instance's window; none while backups are off or the first is not complete.
+pub(crate) fn window(state: &State, clock: &Clock, pace: Pace, instance: &Instance) -> Option<RestoreWindow> {
+    if instance.settings.retention_days == 0 {
+        return None;
+    }
+    let earliest = automated(state, instance).map(|(_, backup)| backup.consistent_at).min()?;
+    // Rounded up to what the API can say: a caller that asks for the earliest time must not be refused.
+    let earliest = up_to_a_millisecond(clock.stack_time(earliest));
+    let mut latest = clock.now() - pace.restorable_lag();
+    if let Some(until) = instance.archived_until {
+        latest = latest.min(clock.stack_time(until));
+    }
+    Some(RestoreWindow { earliest, latest: down_to_a_millisecond(latest).max(earliest) })
+}
+
+/// The automated base backup that a recovery to `target` (machine's time) starts from: the newest that is not later.
+pub(crate) fn base_for<'a>(
+    state: &'a State,
+    instance: &Instance,
+    target: DateTime<Utc>,
+) -> Option<(&'a str, &'a BaseBackup)> {
+    automated(state, instance)
+        .filter(|(_, backup)| backup.consistent_at <= target)
+        .max_by_key(|(_, backup)| backup.consistent_at)
+}
+
+/// The complete automated base backups of an instance, under its Region and resource id.
+fn automated<'a>(state: &'a State, instance: &Instance) -> impl Iterator<Item = (&'a str, &'a BaseBackup)> {
+    let resource_id = instance.resource_id.clone();
+    state.regions.get(&instance.region).into_iter().flat_map(|region| region.snapshots.values()).filter_map(
+        move |snapshot| {
+            let is_its = snapshot.kind == SnapshotKind::Automated
+                && snapshot.status == SnapshotStatus::Available
+                && snapshot.resource_id == resource_id;
+            let id = snapshot.backup.as_ref().filter(|_| is_its)?;
+            Some((id.as_str(), state.backups.get(id)?))
+        },
+    )
+}
+
+fn down_to_a_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
+}
+
+fn up_to_a_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
+    let down = down_to_a_millisecond(time);
+    if down == time { down } else { down + chrono::TimeDelta::milliseconds(1) }
+}

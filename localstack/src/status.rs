@@ -1,0 +1,215 @@
+//! The states of a DB instance: which follow which, and what may be asked in each.
+//!
+//! Work that is under way moves its instance on only along `may_become`. Once an instance is `deleting` nothing else
+//! may follow, so a restore that finishes late cannot bring a deleted instance back.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Status {
+    Creating,
+    BackingUp,
+    Available,
+    Modifying,
+    ResettingMasterCredentials,
+    Renaming,
+    Rebooting,
+    Stopping,
+    Stopped,
+    Starting,
+    StorageOptimization,
+    Deleting,
+    Failed,
+    IncompatibleRestore,
+    IncompatibleParameters,
+    /// A state that only the control endpoint sets, such as `storage-full`.
+    #[serde(untagged)]
+    Told(String),
+}
+
+impl Status {
+    /// The status of that name.
+    pub(crate) fn named(name: &str) -> Self {
+        const OWN: [Status; 15] = [
+            Status::Creating,
+            Status::BackingUp,
+            Status::Available,
+            Status::Modifying,
+            Status::ResettingMasterCredentials,
+            Status::Renaming,
+            Status::Rebooting,
+            Status::Stopping,
+            Status::Stopped,
+            Status::Starting,
+            Status::StorageOptimization,
+            Status::Deleting,
+            Status::Failed,
+            Status::IncompatibleRestore,
+            Status::IncompatibleParameters,
+        ];
+        OWN.into_iter().find(|status| status.name() == name).unwrap_or_else(|| Self::Told(name.to_owned()))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Creating => "creating",
+            Self::BackingUp => "backing-up",
+            Self::Available => "available",
+            Self::Modifying => "modifying",
+            Self::ResettingMasterCredentials => "resetting-master-credentials",
+            Self::Renaming => "renaming",
+            Self::Rebooting => "rebooting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::StorageOptimization => "storage-optimization",
+            Self::Deleting => "deleting",
+            Self::Failed => "failed",
+            Self::IncompatibleRestore => "incompatible-restore",
+            Self::IncompatibleParameters => "incompatible-parameters",
+            Self::Told(name) => name,
+        }
+    }
+
+    /// Whether work under way may take an instance from this state to `next`.
+    pub(crate) fn may_become(&self, next: &Self) -> bool {
+        use Status::{
+            Available, BackingUp, Creating, Deleting, Failed, IncompatibleParameters, IncompatibleRestore,
+            Modifying, Rebooting, Renaming, ResettingMasterCredentials, Starting, Stopped, Stopping,
+            StorageOptimization, Told,
+        };
+        if next == self || *next == Deleting {
+            return true;
+        }
+        match self {
+            Deleting => false,
+            Creating => {
+                matches!(
+                    next,
+                    BackingUp | Available | Failed | IncompatibleRestore | IncompatibleParameters | Told(_)
+                )
+            }
+            BackingUp => matches!(next, Available | Modifying | Failed | Told(_)),
+            Available | StorageOptimization => !matches!(next, Creating | Stopped | Starting),
+            Modifying | ResettingMasterCredentials | Renaming => matches!(
+                next,
+                Modifying
+                    | ResettingMasterCredentials
+                    | Renaming
+                    | Rebooting
+                    | BackingUp
+                    | StorageOptimization
+                    | Available
+                    | IncompatibleParameters
+                    | Failed
+            ),
+            Rebooting | Starting => matches!(next, Available | IncompatibleParameters | Failed | Stopping),
+            Stopping => matches!(next, Stopped | Failed),
+            Stopped => matches!(next, Starting),
+            IncompatibleParameters => matches!(next, Rebooting | Modifying | Available),
+            Failed | IncompatibleRestore | Told(_) => false,
+        }
+    }
+
+    /// Whether the instance's server accepts connections in this state.
+    pub(crate) fn is_running(&self) -> bool {
+        const TOLD_AND_USABLE: [&str; 8] = [
+            "configuring-enhanced-monitoring",
+            "configuring-iam-database-auth",
+            "configuring-log-exports",
+            "maintenance",
+            "moving-to-vpc",
+            "storage-config-upgrade",
+            "storage-initialization",
+            "upgrading",
+        ];
+        match self {
+            Self::Creating
+            | Self::Stopped
+            | Self::Starting
+            | Self::Deleting
+            | Self::Failed
+            | Self::IncompatibleRestore
+            | Self::IncompatibleParameters => false,
+            Self::Told(name) => TOLD_AND_USABLE.contains(&name.as_str()),
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What a caller may ask for, as far as an instance's state decides about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Modify,
+    Reboot,
+    Stop,
+    Start,
+    Snapshot,
+    /// With a final snapshot, which needs a database that runs.
+    DeleteWithSnapshot,
+}
+
+/// Whether `wish` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
+pub(crate) fn permits(status: &Status, wish: Wish) -> bool {
+    match wish {
+        Wish::Modify => {
+            matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
+                || matches!(status, Status::Told(name) if name == "storage-full")
+        }
+        Wish::Reboot => {
+            matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
+        }
+        Wish::Stop => matches!(status, Status::Available),
+        Wish::Start => matches!(status, Status::Stopped),
+        Wish::Snapshot | Wish::DeleteWithSnapshot => {
+            matches!(status, Status::Available | Status::StorageOptimization)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_deleting() {
+        for name in ["creating", "available", "backing-up", "modifying", "failed", "storage-full"] {
+            assert!(!Status::Deleting.may_become(&Status::named(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_state_may_become_deleting() {
+        for name in ["creating", "available", "stopped", "failed", "incompatible-restore", "storage-full"] {
+            assert!(Status::named(name).may_become(&Status::Deleting), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_survive_a_round_trip_through_the_state_file() {
+        for name in ["creating", "resetting-master-credentials", "storage-full", "incompatible-restore"] {
+            let status = Status::named(name);
+            assert_eq!(status.name(), name);
+            let json = serde_json::to_string(&status).unwrap();
+            assert_eq!(json, format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+        }
+    }
+
+    #[test]
+    fn only_a_stopped_instance_starts_and_only_an_available_one_stops() {
+        assert!(permits(&Status::Stopped, Wish::Start));
+        assert!(!permits(&Status::Available, Wish::Start));
+        assert!(permits(&Status::Available, Wish::Stop));
+        assert!(!permits(&Status::BackingUp, Wish::Stop));
+    }
+}

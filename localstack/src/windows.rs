@@ -1,0 +1,194 @@
+//! Backup and maintenance windows: their texts, whether they meet, when they last began. All in UTC, in minutes of a
+//! week that has no end: a window may run over midnight, or over Sunday's.
+
+use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
+
+const DAY: u32 = 24 * 60;
+const WEEK: u32 = 7 * DAY;
+const SHORTEST: u32 = 30;
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+/// Part of the week, or (for a backup window) of each day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Minutes after Monday 00:00, or after midnight.
+    start: u32,
+    length: u32,
+    /// After how many minutes it comes again.
+    every: u32,
+}
+
+/// Why a text is no window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WindowFault {
+    Format,
+    TooShort,
+}
+
+impl Window {
+    /// Reads `hh24:mi-hh24:mi`.
+    pub(crate) fn daily(text: &str) -> Result<Self, WindowFault> {
+        let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
+        Self::between(time_of_day(start)?, time_of_day(end)?, DAY)
+    }
+
+    /// Reads `ddd:hh24:mi-ddd:hh24:mi`.
+    pub(crate) fn weekly(text: &str) -> Result<Self, WindowFault> {
+        let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
+        let window = Self::between(time_of_week(start)?, time_of_week(end)?, WEEK)?;
+        // RDS wants less than a day.
+        if window.length >= DAY { Err(WindowFault::Format) } else { Ok(window) }
+    }
+
+    fn between(start: u32, end: u32, every: u32) -> Result<Self, WindowFault> {
+        let length = (end + every - start) % every;
+        if length < SHORTEST { Err(WindowFault::TooShort) } else { Ok(Self { start, length, every }) }
+    }
+
+    /// Whether some minute of some week belongs to both. Windows that only touch do not meet.
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.starts().any(|a| {
+            other
+                .starts()
+                .any(|b| (b + WEEK - a) % WEEK < self.length || (a + WEEK - b) % WEEK < other.length)
+        })
+    }
+
+    fn starts(self) -> impl Iterator<Item = u32> {
+        (0..WEEK / self.every).map(move |turn| self.start + turn * self.every)
+    }
+
+    /// When it last began, at or before `now`.
+    pub(crate) fn last_start(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let minute = now.weekday().num_days_from_monday() * DAY + now.hour() * 60 + now.minute();
+        let since = (minute + WEEK - self.start) % self.every;
+        let whole = now.with_second(0).and_then(|time| time.with_nanosecond(0)).unwrap_or(now);
+        whole - TimeDelta::minutes(i64::from(since))
+    }
+}
+
+/// A backup window that does not meet the maintenance window.
+pub(crate) fn random_daily(other: Option<Window>) -> String {
+    pick(other, Window::daily, || {
+        let start = rand::random::<u32>() % DAY;
+        format!("{}-{}", clock(start), clock(start + SHORTEST))
+    })
+}
+
+/// A maintenance window that does not meet the backup window.
+pub(crate) fn random_weekly(other: Option<Window>) -> String {
+    pick(other, Window::weekly, || {
+        let start = rand::random::<u32>() % WEEK;
+        format!("{}-{}", week_clock(start), week_clock(start + SHORTEST))
+    })
+}
+
+fn pick(
+    other: Option<Window>,
+    read: impl Fn(&str) -> Result<Window, WindowFault>,
+    make: impl Fn() -> String,
+) -> String {
+    loop {
+        let text = make();
+        // Half an hour always fits somewhere: the other window leaves at least some of the day free.
+        if let Ok(window) = read(&text)
+            && other.is_none_or(|other| !window.meets(other))
+        {
+            return text;
+        }
+    }
+}
+
+fn clock(minute: u32) -> String {
+    let minute = minute % DAY;
+    format!("{:02}:{:02}", minute / 60, minute % 60)
+}
+
+fn week_clock(minute: u32) -> String {
+    let minute = minute % WEEK;
+    format!("{}:{}", DAYS[(minute / DAY) as usize], clock(minute))
+}
+
+fn time_of_day(text: &str) -> Result<u32, WindowFault> {
+    let (hours, minutes) = text.split_once(':').ok_or(WindowFault::Format)?;
+    Ok(two_digits(hours, 23)? * 60 + two_digits(minutes, 59)?)
+}
+
+fn time_of_week(text: &str) -> Result<u32, WindowFault> {
+    let (day, time) = text.split_once(':').ok_or(WindowFault::Format)?;
+    let day = day.to_ascii_lowercase();
+    let day = (0u32..).zip(DAYS).find(|(_, name)| *name == day).ok_or(WindowFault::Format)?.0;
+    Ok(day * DAY + time_of_day(time)?)
+}
+
+fn two_digits(text: &str, most: u32) -> Result<u32, WindowFault> {
+    let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_number { text.parse().ok() } else { None };
+    number.filter(|number| *number <= most).ok_or(WindowFault::Format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daily(text: &str) -> Window {
+        Window::daily(text).unwrap()
+    }
+
+    fn weekly(text: &str) -> Window {
+        Window::weekly(text).unwrap()
+    }
+
+    #[test]
+    fn windows_that_share_a_minute_meet_on_any_day_and_over_midnight() {
+        assert!(daily("04:00-04:30").meets(weekly("wed:04:15-wed:05:00")));
+        assert!(weekly("wed:04:15-wed:05:00").meets(daily("04:00-04:30")));
+        assert!(daily("23:45-00:15").meets(weekly("mon:00:00-mon:00:30")));
+        assert!(daily("00:00-00:30").meets(weekly("sun:23:30-mon:00:10")));
+        assert!(weekly("sun:23:30-mon:00:10").meets(daily("00:00-00:30")));
+        assert!(daily("03:00-06:00").meets(weekly("tue:04:00-tue:04:30")));
+        assert!(daily("04:00-04:30").meets(weekly("tue:03:00-tue:06:00")));
+    }
+
+    #[test]
+    fn windows_that_only_touch_do_not_meet() {
+        assert!(!daily("04:00-04:30").meets(weekly("wed:04:30-wed:05:00")));
+        assert!(!daily("04:30-05:00").meets(weekly("wed:04:00-wed:04:30")));
+        assert!(!daily("23:30-00:00").meets(weekly("mon:00:00-mon:00:30")));
+    }
+
+    #[test]
+    fn texts_that_are_no_windows_are_refused() {
+        for text in
+            ["", "04:00", "4:00-5:00", "24:00-25:00", "04:00-04:60", "99:99-zz", "04:00–04:30", "+4:00-05:00"]
+        {
+            assert_eq!(Window::daily(text), Err(WindowFault::Format), "{text}");
+        }
+        for text in ["04:00-04:30", "foo:04:00-foo:04:30", "mon:04:00-wed:04:30"] {
+            assert_eq!(Window::weekly(text), Err(WindowFault::Format), "{text}");
+        }
+        assert_eq!(Window::daily("04:00-04:29"), Err(WindowFault::TooShort));
+        assert_eq!(Window::daily("04:00-04:00"), Err(WindowFault::TooShort));
+        assert_eq!(Window::weekly("sun:23:50-mon:00:10"), Err(WindowFault::TooShort));
+    }
+
+    #[test]
+    fn the_last_start_is_never_in_the_future() {
+        let now = "2026-11-21T10:20:30Z".parse::<DateTime<Utc>>().unwrap(); // a Saturday
+        let start = |window: Window| window.last_start(now).to_rfc3339();
+        assert_eq!(start(daily("10:00-10:30")), "2026-11-21T10:00:00+00:00");
+        assert_eq!(start(daily("10:21-10:59")), "2026-11-20T10:21:00+00:00");
+        assert_eq!(start(weekly("sat:10:20-sat:10:50")), "2026-11-21T10:20:00+00:00");
+        assert_eq!(start(weekly("sun:10:20-sun:10:50")), "2026-11-15T10:20:00+00:00");
+    }
+
+    #[test]
+    fn windows_made_up_do_not_meet_the_other() {
+        let wide = daily("00:00-22:30");
+        let made = random_weekly(Some(wide));
+        assert!(!weekly(&made).meets(wide), "{made}");
+        let week = weekly("mon:00:00-mon:23:00");
+        let made = random_daily(Some(week));
+        assert!(!daily(&made).meets(week), "{made}");
+    }
+}

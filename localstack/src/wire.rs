@@ -1,0 +1,280 @@
+//! The awsQuery protocol: a form comes in, XML goes out.
+//!
+//! Owns spelling only: names of lists (`Tags.Tag.1.Key`), booleans, times, escaping. What a request means is `rds`.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::error::{ApiError, Result};
+
+/// A request's parameters by their full names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Query(BTreeMap<String, String>);
+
+impl Query {
+    pub(crate) fn parse(form: &[u8]) -> Self {
+        Self(form_urlencoded::parse(form).into_owned().collect())
+    }
+
+    pub(crate) fn single(name: &str, value: &str) -> Self {
+        Self([(name.to_owned(), value.to_owned())].into())
+    }
+
+    /// A value that was given. The empty string counts as not given: that is how RDS reads `Port=`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn owned(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+
+    pub(crate) fn required(&self, name: &str) -> Result<&str> {
+        self.get(name).ok_or_else(|| {
+            ApiError::new("MissingParameter", format!("The request must contain the parameter {name}."))
+        })
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
+        self.get(name)
+            .map(|text| match text.to_ascii_lowercase().as_str() {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => {
+                    Err(ApiError::new("MalformedInput", format!("{name} must be true or false, not {text}")))
+                }
+            })
+            .transpose()
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
+        self.get(name)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    ApiError::new("MalformedInput", format!("{name} must be an integer, not {text}"))
+                })
+            })
+            .transpose()
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>> {
+        self.get(name)
+            .map(|text| {
+                DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
+                    ApiError::value(format!("{name} must be a time such as 2026-09-07T23:45:00Z, not {text}"))
+                })
+            })
+            .transpose()
+    }
+
+    /// The members of a list, or `None` when the request does not mention it.
+    ///
+    /// Clients send `Name.Member.1` with the member's own name; old ones send `Name.member.1`.
+    pub(crate) fn list(&self, name: &str, member: &str) -> Option<Vec<String>> {
+        let found: Vec<String> = self
+            .structs(name, member)
+            .into_iter()
+            .filter_map(|item| item.0.get("").cloned())
+            .filter(|value| !value.is_empty())
+            .collect();
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// The members of a list of structures, each with its own parameters, in the order of their numbers.
+    pub(crate) fn structs(&self, name: &str, member: &str) -> Vec<Query> {
+        let mut items: BTreeMap<u32, Query> = BTreeMap::new();
+        for (key, value) in &self.0 {
+            let Some(rest) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else { continue };
+            let Some(rest) = [member, "member"]
+                .iter()
+                .find_map(|word| rest.strip_prefix(word).and_then(|rest| rest.strip_prefix('.')))
+            else {
+                continue;
+            };
+            let (number, field) = rest.split_once('.').unwrap_or((rest, ""));
+            if let Ok(number) = number.parse() {
+                items.entry(number).or_default().0.insert(field.to_owned(), value.clone());
+            }
+        }
+        items.into_values().collect()
+    }
+
+    /// What a log may show: passwords are masked, the rest is as it came.
+    pub(crate) fn redacted(&self) -> BTreeMap<String, String> {
+        self.0
+            .iter()
+            .map(|(key, value)| {
+                let secret = key.ends_with("Password") && value != "true" && value != "false";
+                (key.clone(), if secret { "****".to_owned() } else { value.clone() })
+            })
+            .collect()
+    }
+}
+
+/// XML under construction. Empty containers are written: a list without members is `<DBSecurityGroups/>` on AWS too.
+#[derive(Debug, Default)]
+pub(crate) struct Xml(String);
+
+impl Xml {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn text(&mut self, name: &str, value: impl Display) -> &mut Self {
+        self.0.push_str(&format!("<{name}>{}</{name}>", escape(&value.to_string())));
+        self
+    }
+
+    pub(crate) fn maybe(&mut self, name: &str, value: Option<impl Display>) -> &mut Self {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+        self
+    }
+
+    pub(crate) fn time(&mut self, name: &str, value: Option<DateTime<Utc>>) -> &mut Self {
+        self.maybe(name, value.map(timestamp))
+    }
+
+    pub(crate) fn within(&mut self, name: &str, inside: impl FnOnce(&mut Xml)) -> &mut Self {
+        self.0.push_str(&format!("<{name}>"));
+        inside(self);
+        self.0.push_str(&format!("</{name}>"));
+        self
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &str,
+        member: &str,
+        items: impl IntoIterator<Item = T>,
+        mut each: impl FnMut(&mut Xml, T),
+    ) -> &mut Self {
+        self.within(name, |xml| {
+            for item in items {
+                xml.within(member, |xml| each(xml, item));
+            }
+        })
+    }
+
+    /// A list of plain values.
+    pub(crate) fn values<T: Display>(
+        &mut self,
+        name: &str,
+        member: &str,
+        items: impl IntoIterator<Item = T>,
+    ) -> &mut Self {
+        self.within(name, |xml| {
+            for item in items {
+                xml.text(member, item);
+            }
+        })
+    }
+
+    /// Puts another value into the first element of that name.
+    pub(crate) fn replace_text(&mut self, name: &str, value: &str) {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        if let Some(start) = self.0.find(&open).map(|at| at + open.len())
+            && let Some(length) = self.0[start..].find(&close)
+        {
+            self.0.replace_range(start..start + length, &escape(value));
+        }
+    }
+
+    /// The whole answer to `action`; one that has no result has only metadata.
+    pub(crate) fn response(
+        &self,
+        namespace: &str,
+        action: &str,
+        has_result: bool,
+        request_id: &str,
+    ) -> String {
+        let result =
+            if has_result { format!("<{action}Result>{}</{action}Result>", self.0) } else { String::new() };
+        format!(
+            "<{action}Response xmlns=\"{namespace}\">{result}\
+             <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+        )
+    }
+}
+
+pub(crate) fn error_response(namespace: &str, error: &ApiError, request_id: &str) -> String {
+    let mut xml = Xml::new();
+    xml.within("Error", |xml| {
+        xml.text("Type", error.party()).text("Code", &error.code).text("Message", &error.message);
+    });
+    xml.text("RequestId", request_id);
+    format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", xml.0)
+}
+
+/// Times as RDS writes them: UTC, milliseconds, `Z`.
+pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Text for an element. Characters that XML 1.0 cannot carry become `?`; a raw carriage return would be read as a
+/// line feed, so it is written as a reference.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\r' => escaped.push_str("&#13;"),
+            '\t' | '\n' => escaped.push(character),
+            control if (control as u32) < 0x20 || matches!(control, '\u{fffe}' | '\u{ffff}') => {
+                escaped.push('?')
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_come_in_order_of_their_numbers_under_either_member_name() {
+        let query = Query::parse(b"S.Id.10=c&S.Id.2=b&S.Id.1=a&T.member.1=x&S.Other.1=no");
+        assert_eq!(query.list("S", "Id").unwrap(), ["a", "b", "c"]);
+        assert_eq!(query.list("T", "Tag").unwrap(), ["x"]);
+        assert_eq!(query.list("Absent", "Id"), None);
+    }
+
+    #[test]
+    fn structures_keep_their_fields_together() {
+        let query = Query::parse(b"Tags.Tag.1.Key=a&Tags.Tag.1.Value=1&Tags.Tag.2.Key=b");
+        let tags = query.structs("Tags", "Tag");
+        assert_eq!(tags.len(), 2);
+        assert_eq!((tags[0].get("Key"), tags[0].get("Value")), (Some("a"), Some("1")));
+        assert_eq!((tags[1].get("Key"), tags[1].get("Value")), (Some("b"), None));
+    }
+
+    #[test]
+    fn passwords_are_masked_and_switches_about_passwords_are_not() {
+        let shown = Query::parse(b"MasterUserPassword=s3cret&ManageMasterUserPassword=true&A=b").redacted();
+        assert_eq!(shown["MasterUserPassword"], "****");
+        assert_eq!(shown["ManageMasterUserPassword"], "true");
+        assert_eq!(shown["A"], "b");
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let mut xml = Xml::new();
+        xml.text("V", "a<b>&\"c\"\u{1}\r");
+        assert_eq!(xml.0, "<V>a&lt;b&gt;&amp;\"c\"?&#13;</V>");
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_fractions_and_offsets() {
+        let query = Query::parse(b"A=2026-11-21T10:00:00Z&B=2026-11-21T11:00:00.250%2B01:00&C=yesterday");
+        assert_eq!(timestamp(query.time("A").unwrap().unwrap()), "2026-11-21T10:00:00.000Z");
+        assert_eq!(timestamp(query.time("B").unwrap().unwrap()), "2026-11-21T10:00:00.250Z");
+        assert_eq!(query.time("C").unwrap_err().code, "InvalidParameterValue");
+    }
+}
