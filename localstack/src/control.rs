@@ -41,17 +41,17 @@ pub(crate) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[
         ("POST", "faults") => {
             read::<FaultRequest>(body).and_then(|fault| shared.injected.add_fault(fault)).map(done)
         }
-        ("DELETE", "faults") => Ok(done(shared.injected.clear_faults())),
+        ("DELETE", "faults") => did(|| shared.injected.clear_faults()),
         ("POST", "statuses") => read(body).and_then(|request| set_status(shared, request)).map(done),
-        ("DELETE", "statuses") => Ok(done(clear_statuses(shared))),
+        ("DELETE", "statuses") => did(|| clear_statuses(shared)),
         ("POST", "restored-sql") => {
             read::<RestoredSql>(body).and_then(|sql| shared.injected.add_sql(sql)).map(done)
         }
-        ("DELETE", "restored-sql") => Ok(done(shared.injected.clear_sql())),
+        ("DELETE", "restored-sql") => did(|| shared.injected.clear_sql()),
         ("POST", "clock") => read(body).and_then(|request| advance(shared, &request)),
         ("GET", "clock") => Ok(json!({ "now": timestamp(shared.clock.now()) })),
         ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
-        ("DELETE", "calls") => Ok(done(shared.calls.clear())),
+        ("DELETE", "calls") => did(|| shared.calls.clear()),
         ("GET", "instances") => Ok(instances(shared)),
         (_, "faults" | "statuses" | "restored-sql" | "clock" | "calls" | "instances") => {
             return refuse(405, &format!("{method} means nothing here"));
@@ -70,6 +70,11 @@ pub(crate) fn refuse(status: u16, message: &str) -> Answer {
 
 fn done((): ()) -> Value {
     json!({ "ok": true })
+}
+
+fn did(what: impl FnOnce()) -> Result<Value, String> {
+    what();
+    Ok(done(()))
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {

@@ -21,17 +21,6 @@ pub(crate) enum Fault {
     Slow(Duration),
 }
 
-impl Fault {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Refuse(_) => "error",
-            Self::LoseResponse => "lost-response",
-            Self::Cut => "cut",
-            Self::Slow(_) => "slow",
-        }
-    }
-}
-
 /// A request for faults, as it is posted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

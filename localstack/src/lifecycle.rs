@@ -276,7 +276,7 @@ impl Job {
 
     fn event(&self, category: &str, message: &str) {
         if let Ok(instance) = self.instance() {
-            self.shared.add_event(&instance.region, EventSource::DbInstance, &instance.id, category, message);
+            self.shared.add_event(&instance.region, EventSource::Instance, &instance.id, category, message);
         }
     }
 

@@ -303,26 +303,23 @@ pub(crate) struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EventSource {
-    DbInstance,
-    DbSnapshot,
-    DbParameterGroup,
+    Instance,
+    Snapshot,
 }
 
 impl EventSource {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::DbInstance => "db-instance",
-            Self::DbSnapshot => "db-snapshot",
-            Self::DbParameterGroup => "db-parameter-group",
+            Self::Instance => "db-instance",
+            Self::Snapshot => "db-snapshot",
         }
     }
 
     /// The word that stands for it in an ARN.
     pub(crate) fn arn_word(self) -> &'static str {
         match self {
-            Self::DbInstance => "db",
-            Self::DbSnapshot => "snapshot",
-            Self::DbParameterGroup => "pg",
+            Self::Instance => "db",
+            Self::Snapshot => "snapshot",
         }
     }
 }

@@ -67,10 +67,10 @@ impl Store {
         let mut changes = self.changes.subscribe();
         loop {
             let made = *changes.borrow_and_update();
-            if made > *self.written.borrow() {
-                if let Err(error) = self.write(made) {
-                    trouble(&error);
-                }
+            if made > *self.written.borrow()
+                && let Err(error) = self.write(made)
+            {
+                trouble(&error);
             }
             if changes.changed().await.is_err() {
                 return;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
@@ -70,11 +70,11 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
 }
 
 /// Makes the template. The list of settings is written last: a template without it is not finished.
-async fn make(home: &Home, engine: &Engine, place: &PathBuf) -> anyhow::Result<()> {
+async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
     make_room(place)?;
     home.make_private(place)?;
     let paths = ClusterPaths {
-        root: place.clone(),
+        root: place.to_owned(),
         data: place.join("data"),
         conf: place.join("conf"),
         log: place.join("log"),

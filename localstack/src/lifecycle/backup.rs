@@ -155,7 +155,7 @@ impl Job {
             SnapshotKind::Manual => (id, "Manual snapshot created"),
             SnapshotKind::Automated => (id, "Automated snapshot created"),
         };
-        self.shared.add_event(&instance.region, EventSource::DbSnapshot, source, "creation", message);
+        self.shared.add_event(&instance.region, EventSource::Snapshot, source, "creation", message);
     }
 }
 

@@ -63,8 +63,6 @@ pub(super) struct EngineChoice {
     pub(super) version: String,
     pub(super) license: &'static str,
     pub(super) port: u16,
-    /// The parameter group family.
-    pub(super) family: String,
 }
 
 /// The engine and version that a request names; the newest when it names no version.
@@ -81,19 +79,13 @@ pub(super) fn engine(shared: &Shared, name: &str, version: Option<&str>) -> Resu
             version: engine.version.clone(),
             license: "postgresql-license",
             port: super::DEFAULT_PORT,
-            family: format!("postgres{}", engine.major),
         });
     }
-    let (_, newest, family, license, port) = OTHERS
+    let (_, newest, _, license, port) = OTHERS
         .iter()
         .find(|(other, ..)| *other == name)
         .ok_or_else(|| ApiError::value(format!("Invalid DB engine: {name}")))?;
-    Ok(EngineChoice {
-        version: version.unwrap_or(newest).to_owned(),
-        license,
-        port: *port,
-        family: (*family).to_owned(),
-    })
+    Ok(EngineChoice { version: version.unwrap_or(newest).to_owned(), license, port: *port })
 }
 
 /// The parameter group family of an engine's version.

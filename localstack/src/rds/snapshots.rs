@@ -217,7 +217,7 @@ pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) 
         });
         if is_there {
             let message = "Finished copying the DB snapshot";
-            shared.add_event(&region, EventSource::DbSnapshot, &name, "notification", message);
+            shared.add_event(&region, EventSource::Snapshot, &name, "notification", message);
         }
     });
 }
@@ -246,7 +246,7 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     })?;
     request.shared.add_event(
         request.region,
-        EventSource::DbSnapshot,
+        EventSource::Snapshot,
         &name,
         "deletion",
         "Deleted manual snapshot",
