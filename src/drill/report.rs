@@ -2,8 +2,6 @@
 //!
 //! Fields are added, never renamed. Nothing in here is secret.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -261,7 +259,7 @@ impl Report {
     }
 }
 
-/// Seconds as people say them: `340 ms`, `2.4 s`, `1m 12s`, `5h 3m`.
+/// Seconds as people say them, in the two units that one decides by: `340 ms`, `2.4 s`, `1m 12s`, `24h`, `3d 4h`.
 pub fn span(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 1.0 {
@@ -270,10 +268,16 @@ pub fn span(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1} s");
     }
-    let whole = Duration::from_secs(seconds.round() as u64);
-    let text = humantime::format_duration(whole).to_string();
-    // Two units are enough to decide by.
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    let whole = seconds.round() as u64;
+    let (large, small) = match whole {
+        0..3_600 => ((whole / 60, "m"), (whole % 60, "s")),
+        3_600..172_800 => ((whole / 3_600, "h"), (whole % 3_600 / 60, "m")),
+        _ => ((whole / 86_400, "d"), (whole % 86_400 / 3_600, "h")),
+    };
+    match small.0 {
+        0 => format!("{}{}", large.0, large.1),
+        rest => format!("{}{} {rest}{}", large.0, large.1, small.1),
+    }
 }
 
 #[cfg(test)]
@@ -282,7 +286,7 @@ mod tests {
 
     #[test]
     fn spans_read_like_people_say_them() {
-        let said: Vec<String> = [0.34, 2.44, 72.0, 18_180.0, 90_061.0].into_iter().map(span).collect();
-        assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "1day 1h"]);
+        let said: Vec<String> = [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(span).collect();
+        assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "24h", "3d 4h"]);
     }
 }

@@ -190,7 +190,7 @@ pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_
     let mut accepted = false;
     let mut refusals = 0;
     let mut last_refusal: Option<Error> = None;
-    let mut said = String::new();
+    let mut said = String::from("available");
     loop {
         let seen = match aws.instance(&proof.id).await {
             Ok(seen) => seen,

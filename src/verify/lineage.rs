@@ -50,9 +50,11 @@ async fn end_of_recovery(session: &Session) -> Result<Option<u64>> {
     } else {
         "(select checkpoints_timed + checkpoints_req from pg_stat_bgwriter)"
     };
-    // A checkpoint that shuts down or ends a recovery starts at its own record; others start before it.
+    // A checkpoint that shuts down or ends a recovery starts at its own record; others start before it. The control
+    // file knows whole seconds only.
     let sql = format!(
-        "select next_xid, redo_lsn = checkpoint_lsn, checkpoint_time >= pg_postmaster_start_time(), {checkpoints}
+        "select next_xid, redo_lsn = checkpoint_lsn,
+                checkpoint_time >= date_trunc('second', pg_postmaster_start_time()), {checkpoints}
          from pg_control_checkpoint()"
     );
     let row = match session.row(&sql, &[]).await {

@@ -1,0 +1,275 @@
+//! Drills that reach a verdict.
+
+use serde_json::json;
+
+use crate::support::{PASSWORD, World, finish};
+
+const LEFT: [&str; 1] = ["orders-prod"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_from_a_snapshot_passes_and_leaves_nothing_but_evidence() {
+    let world = World::with_orders().await;
+    let run = world.drill(&[]).await;
+    run.assert_code(0);
+    world.assert_only(&LEFT).await;
+
+    let report = run.json();
+    assert_eq!(report["schema"], "lifeboat.drill/1");
+    assert_eq!((&report["verdict"], &report["baseline"]), (&json!("pass"), &json!("live")));
+    assert_eq!(report["moment"]["snapshot_id"], "before");
+    assert_eq!(report["source"]["id"], "orders-prod");
+    assert_eq!(report["source"]["region"], "eu-central-1");
+    assert_ne!(report["source"]["resource_id"], report["throwaway"]["resource_id"]);
+    assert!(report["throwaway"]["id"].as_str().unwrap().starts_with("lifeboat-drill-orders-prod-"));
+    assert!(report["throwaway"]["removed_at"].is_string());
+    assert_eq!((&report["rto"]["verdict"], &report["rpo"]["verdict"]), (&json!("pass"), &json!("pass")));
+    assert_eq!(run.table("users"), ("equal".into(), Some(500), Some(500)));
+    assert_eq!(run.table("Jobs \"2026\"; drop"), ("equal".into(), Some(20), Some(20)));
+    assert_eq!(run.table("events_2"), ("equal".into(), Some(120), Some(120)));
+    assert_eq!(run.table("invoices"), ("equal".into(), Some(40), Some(40)));
+    assert_eq!(run.table("sessions").0, "skipped");
+    assert_eq!(run.table("empty_one"), ("equal".into(), Some(0), Some(0)));
+    assert!(!run.stdout.contains("\"events\""), "the partition parent was counted as well");
+    let names: Vec<_> = report["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["restore", "log in", "observe copy", "compare", "tear down"]);
+
+    let kept = std::fs::read_to_string(report["evidence"]["json"].as_str().unwrap()).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&kept).unwrap(), report);
+    let page = std::fs::read_to_string(report["evidence"]["html"].as_str().unwrap()).unwrap();
+    assert!(page.contains("orders-prod") && !page.contains("<script") && !page.contains(PASSWORD));
+
+    let listed = world.lifeboat(&["drill", "list", "--json"]).await;
+    assert_eq!(listed.json()["drills"][0]["outcome"], "pass");
+    let shown = world.lifeboat(&["drill", "show", report["run"].as_str().unwrap(), "--json"]).await;
+    assert_eq!(shown.json(), report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_throwaway_is_small_private_tagged_and_without_backups() {
+    let world = World::with_orders().await;
+    let run = world.drill(&["--keep"]).await;
+    run.assert_code(0).assert_says(&["was kept"]);
+    let id = run.json()["throwaway"]["id"].as_str().unwrap().to_owned();
+    let answer = world.rds.describe_db_instances().db_instance_identifier(&id).send().await.unwrap();
+    let copy = &answer.db_instances()[0];
+    assert_eq!(copy.db_instance_class(), Some("db.t3.micro"));
+    assert_eq!((copy.publicly_accessible(), copy.multi_az(), copy.deletion_protection()), (Some(false), Some(false), Some(false)));
+    assert_eq!(copy.backup_retention_period(), Some(0));
+    let tags: Vec<_> = copy.tag_list().iter().map(|tag| tag.key().unwrap()).collect();
+    for tag in ["lifeboat:purpose", "lifeboat:run", "lifeboat:source", "lifeboat:expires"] {
+        assert!(tags.contains(&tag), "{tag} is missing: {tags:?}");
+    }
+    assert!(!tags.contains(&"env"), "the source's tags were copied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_moved_on_since_the_snapshot_is_not_a_failure_and_is_said_why() {
+    let world = World::with_orders().await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "insert into users select n, 'new' from generate_series(501, 900) n;
+             update users set name = 'other' where id <= 50;
+             delete from jobs where id > 290;
+             truncate \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\";
+             alter table events_1 rename to events_early;
+             drop table empty_one;
+             create table flags as select 1 as id",
+        )
+        .await;
+    let run = world.drill(&[]).await;
+    run.assert_code(0);
+    assert_eq!(run.table("users"), ("within".into(), Some(900), Some(500)));
+    assert!(run.stdout.contains("450 rows from before the backup are all there; the source has grown by 400 rows since"));
+    assert_eq!(run.table("jobs"), ("within".into(), Some(290), Some(300)));
+    assert_eq!(run.table("events_early").0, "equal");
+    assert_eq!(run.table("empty_one").0, "unexpected");
+    assert_eq!(run.table("flags").0, "skipped");
+    world.assert_only(&LEFT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_to_the_restored_copy_is_found_and_named_with_both_counts() {
+    let world = World::with_orders().await;
+    world.sql("orders-prod", "app", "insert into users select n, 'new' from generate_series(501, 510) n").await;
+    let damages = [
+        ("app", "delete from users where id = 7", "users", "differs", Some(510), Some(499)),
+        ("app", "insert into jobs select n, 1 from generate_series(900, 904) n", "jobs", "differs", Some(300), Some(305)),
+        ("app", "drop table jobs", "jobs", "missing", Some(300), None),
+        ("app", "truncate jobs", "jobs", "differs", Some(300), Some(0)),
+        ("app", "delete from events where at < '2026-01-03'", "events_1", "differs", Some(181), Some(179)),
+        ("postgres", "drop database billing", "invoices", "missing", Some(40), None),
+    ];
+    for (database, sql, table, verdict, expected, found) in damages {
+        world.control("POST", "restored-sql", json!({"database": database, "sql": sql})).await;
+        let run = world.drill(&[]).await;
+        run.assert_code(1);
+        assert_eq!(run.table(table), (verdict.into(), expected, found), "after {sql}");
+        assert!(run.json()["reasons"].to_string().contains(table), "{sql}: {}", run.json()["reasons"]);
+        world.assert_only(&LEFT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_damage_is_found_in_a_copy_of_a_point_in_time() {
+    let world = World::with_orders().await;
+    for (database, sql, table) in [
+        ("app", "delete from users where id = 7", "users"),
+        ("app", "drop table jobs", "jobs"),
+        ("postgres", "drop database billing", "invoices"),
+        ("app", "create table ghosts ()", "ghosts"),
+    ] {
+        world.control("POST", "restored-sql", json!({"database": database, "sql": sql})).await;
+        let run = world.drill(&["--from", "latest"]).await;
+        run.assert_code(1);
+        assert!(run.json()["reasons"].to_string().contains(table), "{sql}: {}", run.json()["reasons"]);
+        world.assert_only(&LEFT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drills_of_a_source_that_is_written_to_all_the_time_raise_no_alarm() {
+    let world = World::with_orders().await;
+    let writing = async {
+        let mut number = 10_000;
+        loop {
+            let sql = format!(
+                "insert into users select n, 'x' from generate_series({number}, {number} + 9) n;
+                 update jobs set owner = 1 + ({number} % 400) where id % 50 = 1;
+                 delete from users where id = {number};
+                 truncate \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\"; insert into \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\" values (1)"
+            );
+            world.sql("orders-prod", "app", &sql).await;
+            number += 10;
+        }
+    };
+    let drilling = async {
+        for from in ["latest-snapshot", "latest", "latest-automated", "latest"] {
+            let run = world.drill(&["--from", from]).await;
+            run.assert_code(0);
+        }
+    };
+    tokio::select! {
+        () = writing => unreachable!("it never stops writing"),
+        () = drilling => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_in_time_drill_compares_with_the_source_at_that_very_moment() {
+    let world = World::with_orders().await;
+    let run = world.drill(&["--from", "latest"]).await;
+    run.assert_code(0);
+    let report = run.json();
+    assert_eq!((&report["baseline"], &report["moment"]["kind"]), (&json!("aligned"), &json!("point-in-time")));
+    assert!(report["moment"]["time"].is_string());
+    assert_eq!(run.table("users"), ("equal".into(), Some(500), Some(500)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_in_the_past_is_restored_and_compared_with_the_source_of_now() {
+    let world = World::with_orders().await;
+    let at = world.sql("orders-prod", "app", "select to_char(now() + interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SSOF:00')").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    world.sql("orders-prod", "app", "insert into users select n, 'new' from generate_series(501, 600) n").await;
+    let run = world.drill(&["--from", &at]).await;
+    run.assert_code(0);
+    assert_eq!(run.table("users"), ("within".into(), Some(600), Some(500)));
+    assert_eq!(run.json()["rpo"]["verdict"], "not_judged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_the_configuration_are_made_in_the_copy() {
+    let world = World::with_orders().await;
+    let check = |query: &str, expect: &str| {
+        format!("[[databases.orders-prod.checks]]\nname = \"mine\"\ndatabase = \"app\"\nquery = \"{query}\"\nexpect = {expect}\n")
+    };
+    for (query, expect, code, verdict) in [
+        ("select count(*) from users", "500", 0, "pass"),
+        ("select count(*) from users", "\"> 500\"", 1, "fail"),
+        ("select count(*) from nothing", "\"> 0\"", 3, "unknown"),
+        ("delete from users returning 1", "1", 3, "unknown"),
+    ] {
+        world.write("lifeboat.toml", &check(query, expect));
+        let run = world.drill(&[]).await;
+        run.assert_code(code);
+        assert_eq!(run.json()["checks"][0]["verdict"], verdict, "{}", run.stdout);
+        world.assert_only(&LEFT).await;
+    }
+    world.write("lifeboat.toml", &check("select 1", "\"> many\""));
+    world.drill(&[]).await.assert_code(2).assert_says(&["check `mine`", "`many` is not a number"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missed_objective_fails_the_drill_and_the_newest_row_gives_the_real_rpo() {
+    let world = World::with_orders().await;
+    world.drill(&["--rto", "1ms"]).await.assert_code(1);
+    let freshness = "[databases.orders-prod.freshness]\ndatabase = \"app\"\nquery = \"select timestamptz '2026-01-01 00:00Z'\"\n";
+    world.write("lifeboat.toml", freshness);
+    let run = world.drill(&[]).await;
+    run.assert_code(1);
+    let report = run.json();
+    assert_eq!(report["rpo"]["newest_row"], "2026-01-01T00:00:00Z");
+    assert!(report["reasons"][0].as_str().unwrap().starts_with("RPO missed"), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_creates_nothing() {
+    let world = World::with_orders().await;
+    let run = world.drill(&["--dry-run"]).await;
+    run.assert_code(0);
+    assert_eq!(run.json()["schema"], "lifeboat.drill-plan/1");
+    assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_databases_are_drilled_one_after_the_other() {
+    let world = World::with_orders().await;
+    world.create("users-prod").await;
+    world.sql("users-prod", "app", "create table people (id int)").await;
+    let run = world
+        .lifeboat(&["drill", "run", "orders-prod", "nobody", "users-prod", "--json", "--poll", "200ms", "--from", "latest"])
+        .await;
+    run.assert_code(2).assert_says(&["`nobody` does not exist"]);
+    let drills = run.json()["drills"].clone();
+    assert_eq!(drills.as_array().unwrap().len(), 2);
+    assert!(drills.as_array().unwrap().iter().all(|drill| drill["verdict"] == "pass"), "{drills:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_cannot_log_in_or_read_a_table_is_unknown_and_never_a_pass() {
+    let world = World::with_orders().await;
+    // The password was changed after the snapshot.
+    world.rds.modify_db_instance().db_instance_identifier("orders-prod").master_user_password("another-canary").apply_immediately(true).send().await.unwrap();
+    world.until_status("orders-prod", "available").await;
+    let mut command = world.command(&["drill", "run", "orders-prod", "--json", "--poll", "200ms", "--login", "same-credentials"]);
+    let run = finish(command.env("PGPASSWORD", "another-canary").spawn().unwrap()).await;
+    run.assert_code(3);
+    assert_eq!(run.json()["verdict"], "unknown");
+    world.assert_only(&LEFT).await;
+    let mut command = world.command(&["drill", "run", "orders-prod", "--json", "--poll", "200ms"]);
+    finish(command.env("PGPASSWORD", "another-canary").spawn().unwrap()).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_rights_or_behind_row_level_security_is_unknown() {
+    let world = World::with_orders().await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "create role keeper; grant keeper to owner; set role keeper; reset role;
+             create table hidden (id int); insert into hidden values (1);
+             create table policed (id int); insert into policed values (1);
+             alter table policed enable row level security; alter table policed force row level security;
+             alter table hidden owner to keeper; revoke keeper from owner",
+        )
+        .await;
+    let run = world.drill(&["--from", "latest"]).await;
+    run.assert_code(3);
+    assert_eq!(run.table("hidden").0, "unknown");
+    assert_eq!(run.table("policed").0, "unknown");
+    assert_eq!(run.table("users").0, "equal");
+    world.assert_only(&LEFT).await;
+}

@@ -1,0 +1,85 @@
+//! Drills that are stopped in the middle.
+
+use serde_json::json;
+
+use crate::support::{World, finish, signal, wait};
+
+const LEFT: [&str; 1] = ["orders-prod"];
+
+/// What holds a drill in each of its phases long enough to be met there.
+async fn hold(world: &World, phase: &str) {
+    let check = |query: &str| {
+        format!("[[databases.orders-prod.checks]]\ndatabase = \"app\"\nquery = \"{query}\"\nexpect = 1\n")
+    };
+    match phase {
+        "restore" => {
+            world.control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true})).await;
+        }
+        "log in" => world.fault("ModifyDBInstance", json!({"fault": "slow", "seconds": 5, "times": 1})).await,
+        "observe copy" => world.write("lifeboat.toml", &check("select 1 from pg_sleep(20)")),
+        "tear down" => world.fault("DeleteDBInstance", json!({"fault": "slow", "seconds": 2, "times": 1})).await,
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() {
+    let world = World::with_orders().await;
+    for phase in ["restore", "is creating", "log in", "observe copy", "compare", "tear down"] {
+        for (name, code, state) in [("INT", 130, "interrupted"), ("TERM", 143, "terminated")] {
+            hold(&world, if phase == "is creating" { "restore" } else { phase }).await;
+            let child = world.drill_until(&[], phase).await;
+            signal(&child, name);
+            let run = finish(child).await;
+            run.assert_code(code);
+            assert_eq!(run.json()["state"], state, "in {phase}");
+            world.assert_only(&LEFT).await;
+            world.write("lifeboat.toml", "");
+            world.control("DELETE", "faults", serde_json::Value::Null).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_the_restore_is_being_asked_for_leaves_nothing() {
+    let world = World::with_orders().await;
+    for fault in [json!({"fault": "slow", "seconds": 2, "times": 1}), json!({"fault": "lost-response", "times": 1})] {
+        world.fault("RestoreDBInstanceFromDBSnapshot", fault).await;
+        let child = world.drill_until(&[], "] restore").await;
+        signal(&child, "INT");
+        finish(child).await.assert_code(130);
+        world.assert_only(&LEFT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_removes_what_a_killed_drill_has_left_at_any_phase() {
+    let world = World::with_orders().await;
+    for phase in ["is creating", "log in", "observe copy", "tear down"] {
+        hold(&world, if phase == "is creating" { "restore" } else { phase }).await;
+        let mut child = world.drill_until(&[], phase).await;
+        let swept = world.lifeboat(&["drill", "sweep", "--json", "--poll", "200ms"]).await;
+        assert!(!swept.stdout.contains("\"removed\""), "a sweep removed the throwaway of a drill that runs: {swept:?}");
+        child.kill().await.unwrap();
+        let listed = world.lifeboat(&["drill", "list", "--json"]).await;
+        assert_eq!(listed.json()["drills"][0]["outcome"], "died");
+        world.lifeboat(&["drill", "sweep", "--poll", "200ms"]).await.assert_code(0);
+        world.assert_only(&LEFT).await;
+        world.write("lifeboat.toml", "");
+        world.control("DELETE", "faults", serde_json::Value::Null).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_insists_is_let_go_and_told_what_is_left() {
+    let world = World::with_orders().await;
+    hold(&world, "restore").await;
+    let child = world.drill_until(&[], "is creating").await;
+    world.fault("DeleteDBInstance", json!({"fault": "slow", "seconds": 20, "times": 1})).await;
+    signal(&child, "INT");
+    wait("the removal to begin", async || world.calls("DeleteDBInstance").await > 0).await;
+    signal(&child, "INT");
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    signal(&child, "INT");
+    finish(child).await.assert_code(6);
+}

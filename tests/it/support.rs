@@ -1,0 +1,310 @@
+//! A world of its own for each test: a local stack in this process, a directory, and the built binary.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use aws_sdk_rds::Client;
+use lifeboat_localstack::{Options, Pace, Stack};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// The password of every master user: a canary, which no output may show.
+pub(crate) const PASSWORD: &str = "canary-7f3a-correct-horse";
+pub(crate) const REGION: &str = "eu-central-1";
+
+pub(crate) struct World {
+    pub(crate) rds: Client,
+    pub(crate) stack: Stack,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        World::at(Pace::Instant).await
+    }
+
+    pub(crate) async fn at(pace: Pace) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        // The servers run as another user than root, who must get there.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let options = Options { data: Some(directory.path().join("stack")), pace, ..Options::default() };
+        let stack = Stack::start(options).await.unwrap();
+        let credentials = aws_sdk_rds::config::Credentials::new("test", "test", None, None, "test");
+        let config = aws_sdk_rds::Config::builder()
+            .behavior_version(aws_sdk_rds::config::BehaviorVersion::latest())
+            .region(aws_sdk_rds::config::Region::new(REGION))
+            .credentials_provider(credentials)
+            .endpoint_url(stack.endpoint())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        World { rds: Client::from_conf(config), stack, directory }
+    }
+
+    /// A world with an available instance `orders-prod` that has the usual tables, and a snapshot `before`.
+    pub(crate) async fn with_orders() -> World {
+        let world = World::new().await;
+        world.create("orders-prod").await;
+        world.fill("orders-prod").await;
+        world.snapshot("orders-prod", "before").await;
+        world
+    }
+
+    pub(crate) async fn create(&self, id: &str) {
+        self.rds
+            .create_db_instance()
+            .db_instance_identifier(id)
+            .engine("postgres")
+            .db_instance_class("db.m6g.large")
+            .allocated_storage(20)
+            .master_username("owner")
+            .master_user_password(PASSWORD)
+            .db_name("app")
+            .backup_retention_period(7)
+            .tags(aws_sdk_rds::types::Tag::builder().key("env").value("prod").build())
+            .send()
+            .await
+            .unwrap();
+        self.until_status(id, "available").await;
+    }
+
+    /// Users, jobs (quoted and partitioned ones too), an unlogged table, and a second database.
+    pub(crate) async fn fill(&self, id: &str) {
+        self.sql(
+            id,
+            "app",
+            r#"create table users (id int primary key, name text);
+               create table jobs (id int primary key, owner int references users);
+               create schema "Odd Schema"; create table "Odd Schema"."Jobs ""2026""; drop" (id int);
+               create table events (at date, what text) partition by range (at);
+               create table events_1 partition of events for values from ('2026-01-01') to ('2026-07-01');
+               create table events_2 partition of events for values from ('2026-07-01') to ('2027-01-01');
+               create unlogged table sessions (id int);
+               create table empty_one (id int);
+               insert into users select n, 'user ' || n from generate_series(1, 500) n;
+               insert into jobs select n, n from generate_series(1, 300) n;
+               insert into "Odd Schema"."Jobs ""2026""; drop" select generate_series(1, 20);
+               insert into events select date '2026-01-01' + n, 'x' from generate_series(0, 300) n;
+               insert into sessions values (1);
+               create database billing"#,
+        )
+        .await;
+        self.sql(id, "billing", "create table invoices as select generate_series(1, 40) as id").await;
+    }
+
+    pub(crate) async fn snapshot(&self, instance: &str, id: &str) {
+        self.rds.create_db_snapshot().db_instance_identifier(instance).db_snapshot_identifier(id).send().await.unwrap();
+        wait("the snapshot", async || {
+            let answer = self.rds.describe_db_snapshots().db_snapshot_identifier(id).send().await.unwrap();
+            answer.db_snapshots()[0].status() == Some("available")
+        })
+        .await;
+    }
+
+    pub(crate) async fn until_status(&self, id: &str, status: &str) {
+        wait(&format!("{id} to be {status}"), async || {
+            let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
+            answer.db_instances()[0].db_instance_status() == Some(status)
+        })
+        .await;
+    }
+
+    /// Runs SQL with psql, each statement by itself, and returns what it printed.
+    pub(crate) async fn sql(&self, id: &str, database: &str, sql: &str) -> String {
+        let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
+        let endpoint = answer.db_instances()[0].endpoint().unwrap();
+        let mut command = Command::new("psql");
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "owner", "-d", database])
+            .args(["-h", endpoint.address().unwrap(), "-p", &endpoint.port().unwrap().to_string()])
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", self.stack.ca_path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("psql is installed by `make setup`");
+        child.stdin.take().unwrap().write_all(sql.as_bytes()).await.unwrap();
+        let done = child.wait_with_output().await.unwrap();
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Ids of all instances.
+    pub(crate) async fn instances(&self) -> BTreeSet<String> {
+        let answer = self.rds.describe_db_instances().send().await.unwrap();
+        answer.db_instances().iter().map(|instance| instance.db_instance_identifier().unwrap().to_owned()).collect()
+    }
+
+    /// Asserts that no throwaway is left.
+    pub(crate) async fn assert_only(&self, ids: &[&str]) {
+        let expected: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(self.instances().await, expected);
+    }
+
+    /// A call to the control endpoint.
+    pub(crate) async fn control(&self, method: &str, path: &str, body: Value) -> Value {
+        let endpoint = self.stack.endpoint();
+        let address = endpoint.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = format!(
+            "{method} /_control/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 2"), "{path}: {answer}");
+        serde_json::from_str(body).unwrap_or(Value::Null)
+    }
+
+    pub(crate) async fn fault(&self, action: &str, fault: Value) {
+        let mut body = fault;
+        body["action"] = action.into();
+        self.control("POST", "faults", body).await;
+    }
+
+    /// How often an action was called.
+    pub(crate) async fn calls(&self, action: &str) -> usize {
+        let log = self.control("GET", "calls", Value::Null).await;
+        let calls = log.as_array().or_else(|| log["calls"].as_array()).unwrap();
+        calls.iter().filter(|call| call["action"] == action).count()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The built binary, in the world's directory and environment, and in no other.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.directory.path())
+            .env("AWS_ENDPOINT_URL", self.stack.endpoint())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGSSLROOTCERT", self.stack.ca_path())
+            .env("BACKUP_DIR", self.path("vault"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub(crate) async fn lifeboat(&self, arguments: &[&str]) -> Run {
+        finish(self.command(arguments).spawn().unwrap()).await
+    }
+
+    /// `drill run orders-prod` with JSON and a quick poll.
+    pub(crate) async fn drill(&self, arguments: &[&str]) -> Run {
+        self.lifeboat(&[&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat()).await
+    }
+
+    /// Starts a drill and returns when it has said `words`.
+    pub(crate) async fn drill_until(&self, arguments: &[&str], words: &str) -> Child {
+        let all = [&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat();
+        let mut child = self.command(&all).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        loop {
+            let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+            match line.expect("the drill is still saying things").unwrap() {
+                Some(line) if line.contains(words) => break,
+                Some(line) => said.push_str(&format!("{line}\n")),
+                None => panic!("the drill ended without saying {words:?}:\n{said}"),
+            }
+        }
+        // Whatever else it says must not block it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        child
+    }
+}
+
+pub(crate) fn signal(child: &Child, name: &str) {
+    let done = std::process::Command::new("kill").args([&format!("-{name}"), &child.id().unwrap().to_string()]).status();
+    assert!(done.unwrap().success());
+}
+
+pub(crate) async fn finish(child: Child) -> Run {
+    let done = tokio::time::timeout(Duration::from_secs(120), child.wait_with_output()).await;
+    let done = done.expect("the command ends within two minutes").unwrap();
+    let run = Run {
+        code: done.status.code(),
+        stdout: String::from_utf8(done.stdout).unwrap(),
+        stderr: String::from_utf8(done.stderr).unwrap(),
+    };
+    assert!(!run.stdout.contains("canary") && !run.stderr.contains("canary"), "a secret was printed: {run:?}");
+    run
+}
+
+/// What a command did.
+#[derive(Debug)]
+#[must_use = "look at the output or assert the exit code"]
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn assert_code(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that stderr says each of `words`.
+    #[track_caller]
+    pub(crate) fn assert_says(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(self.stderr.contains(word), "stderr does not say {word:?}:\n{}", self.stderr);
+        }
+        self
+    }
+
+    /// The one document on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        match serde_json::from_str(&self.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("{error}\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr),
+        }
+    }
+
+    /// What the report says of a table: verdict, expected rows, found rows.
+    #[track_caller]
+    pub(crate) fn table(&self, name: &str) -> (String, Option<u64>, Option<u64>) {
+        let report = self.json();
+        let table = report["tables"].as_array().unwrap().iter().find(|table| table["table"] == name);
+        let table = table.unwrap_or_else(|| panic!("no table {name} in {report:#}"));
+        let verdict = table["verdict"].as_str().unwrap().to_owned();
+        (verdict, table["expected_rows"].as_u64(), table["observed_rows"].as_u64())
+    }
+}
+
+/// Waits for a condition; the limit is there so that a test that waits in vain ends.
+pub(crate) async fn wait(what: &str, condition: impl AsyncFn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(Instant::now() < give_up, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
