@@ -1,6 +1,443 @@
-//! The page of a drill.
-use super::report::Report;
+//! The page of a drill: its record as one HTML file, for an engineer on a phone and for an auditor on paper.
+//!
+//! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside
+//! (names, queries, answers) passes through maud's escaping and [`spelled`]. The JSON beside it is the record; the
+//! page carries its hash.
 
+mod words;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+use words::{
+    Tone, badge, baseline, capitalised, explained, fact, lines, mark, meaning, name, prose, rank, share,
+    spelled, tally, thousands, time, verdict_word, words,
+};
+
+use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway, span};
+use crate::restore::Way;
+use crate::verify::{Baseline, TableVerdict, Verdict};
+
+const CSS: &str = include_str!("page.css");
+
+/// `style-src` allows inline styles for the lengths of bars, which are numbers of ours.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// Rows of sound tables that are shown at once; more are folded away.
+const ROWS_UNFOLDED: usize = 30;
+
+/// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render(report: &Report, json: &[u8]) -> String {
-    format!("{} {}", report.run, json.len())
+    let verdict = verdict_word(report.verdict);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                // Phones take row counts for telephone numbers.
+                meta name="format-detection" content="telephone=no, date=no, address=no, email=no";
+                title { (verdict) ": restore drill of " (spelled(&report.source.id)) ", " (spelled(&report.run)) }
+                style { (PreEscaped(CSS)) }
+            }
+            body {
+                (symbols())
+                main {
+                    (head(report))
+                    (reasons(report))
+                    (record(report))
+                    (objectives(report))
+                    (phases(report))
+                    (tables(report))
+                    (checks(&report.checks))
+                    (throwaway(&report.throwaway))
+                    (not_tested(&report.not_tested))
+                    (evidence(report, json))
+                    (sign_off())
+                }
+                footer { "Written by lifeboat " (spelled(&report.ran_by.version)) " as " (spelled(&report.schema)) }
+            }
+        }
+    };
+    page.into_string()
 }
+
+/// The symbols, drawn once: fonts differ in which they have, and some make coloured pictures of them.
+fn symbols() -> Markup {
+    html! {
+        svg.symbols aria-hidden="true" { @for tone in Tone::ALL {
+            symbol id=(tone.class()) viewBox="0 0 16 16" { path d=(tone.strokes()) {} }
+        } }
+    }
+}
+
+fn head(report: &Report) -> Markup {
+    let source = &report.source;
+    html! {
+        header {
+            p.over { span { "lifeboat" } span { "Restore drill" } span.run { (name(&report.run)) } }
+            h1 { (name(&source.id)) }
+            p.moment { (moment(&report.moment)) }
+            div class={ "verdict " (Tone::from(report.verdict).class()) } {
+                p.word { (mark(Tone::from(report.verdict))) (verdict_word(report.verdict)) }
+                p.meaning { (meaning(report)) }
+            }
+            (alarm(&report.throwaway))
+        }
+    }
+}
+
+/// What still costs money is said at the top.
+fn alarm(throwaway: &Throwaway) -> Markup {
+    let instance = || html! { code { (name(&throwaway.id)) } };
+    html! {
+        @if throwaway.left_behind.is_some() {
+            div.alarm.bad {
+                p { strong { "An instance was left behind and costs money: " } (instance()) }
+                p { "Remove it with " code { "lifeboat drill sweep" } ", and make sure that it is gone." }
+            }
+        } @else if throwaway.kept {
+            div.alarm.doubt {
+                p { strong { "An instance was kept, as asked, and costs money: " } (instance()) }
+                p { code { "lifeboat drill sweep" } " removes it from " (time(throwaway.expires_at)) " on." }
+            }
+        }
+    }
+}
+
+fn moment(moment: &Moment) -> Markup {
+    html! {
+        @match moment.kind {
+            Way::Snapshot => {
+                @if let Some(kind) = &moment.snapshot_type { (capitalised(&spelled(kind))) " snapshot " } @else { "Snapshot " }
+                code { (name(moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) }
+                @if moment.time.is_some() { " of " }
+            }
+            Way::PointInTime => { "Point in time" @if moment.time.is_none() { ", not settled before the drill ended" } " " }
+        }
+        @if let Some(at) = moment.time { (time(at)) }
+        span.asked { "asked for: " code { (name(&moment.asked_for)) } }
+    }
+}
+
+fn reasons(report: &Report) -> Markup {
+    html! {
+        @if !report.reasons.is_empty() {
+            section.reasons { h2 { "Reasons" } (lines(&report.reasons)) }
+        }
+        @if !report.hints.is_empty() {
+            section.reasons { h2 { "What to do" } (lines(&report.hints)) }
+        }
+    }
+}
+
+fn record(report: &Report) -> Markup {
+    let (source, by) = (&report.source, &report.ran_by);
+    let took = report.finished_at.map(|at| span((at - report.started_at).as_seconds_f64()));
+    html! {
+        section {
+            h2 { "Record" }
+            dl.facts {
+                (fact("Run", html! { (name(&report.run)) }))
+                (fact("Started", time(report.started_at)))
+                (fact("Finished", html! {
+                    @if let Some(at) = report.finished_at { (time(at)) } @else { "not finished" }
+                    @if let Some(took) = took { small { "after " (took) } }
+                    @match report.state {
+                        State::Interrupted => small { "interrupted by SIGINT" },
+                        State::Terminated => small { "terminated by SIGTERM" },
+                        State::Running | State::Finished => {},
+                    }
+                }))
+                (fact("Run by", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) }))
+                (fact("On host", html! { (name(&by.host)) }))
+                (fact("With", html! { "lifeboat " (name(&by.version)) }))
+                (fact("Source", html! { (name(&source.id)) small { (name(&source.resource_id)) } }))
+                (fact("Engine", html! { (name(&source.engine)) " " (name(&source.engine_version)) small { "in " (name(&source.region)) } }))
+                (fact("Size", html! {
+                    (name(&source.class)) ", " (source.storage_gib) " GiB"
+                    small { @if source.encrypted { "encrypted" } @else { "not encrypted" } }
+                }))
+            }
+        }
+    }
+}
+
+fn objectives(report: &Report) -> Markup {
+    let (rto, rpo) = (&report.rto, &report.rpo);
+    let available = rto.available_seconds.map(span);
+    let rto_note = match (available, rto.measured_seconds.map(span)) {
+        (Some(available), Some(validated)) => {
+            format!("Available after {available}, validated after {validated}.")
+        }
+        (Some(available), None) => format!("Available after {available}, never validated."),
+        (None, _) => "The copy never became available.".to_owned(),
+    };
+    html! {
+        section {
+            h2 { "Objectives" }
+            div.objectives {
+                (objective("Recovery time", "RTO", rto.measured_seconds, rto.objective_seconds, rto.verdict, html! {
+                    p { (rto_note) " Counted from the request to restore until every row had been read and every check made." }
+                }))
+                (objective("Recovery point", "RPO", rpo.measured_seconds, rpo.objective_seconds, rpo.verdict, html! {
+                    @if let Some(newest) = rpo.newest_row {
+                        p { "The newest row in the copy is of " (time(newest)) "." }
+                    } @else if rpo.measured_seconds.is_some() {
+                        p { "The age of the backup when the drill began; the newest row in it was not looked for." }
+                    }
+                    @if rpo.verdict == Met::NotJudged {
+                        p { "The backup was chosen by hand, so its age says nothing about the routine." }
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn objective(
+    title: &str,
+    short: &str,
+    measured: Option<f64>,
+    objective: f64,
+    met: Met,
+    notes: Markup,
+) -> Markup {
+    let (tone, word) = match met {
+        Met::Pass => (Tone::Good, "met"),
+        Met::Fail => (Tone::Bad, "missed"),
+        Met::Unknown if measured.is_some() => (Tone::Doubt, "not judged"),
+        Met::Unknown => (Tone::Doubt, "not measured"),
+        Met::NotJudged => (Tone::Quiet, "not judged"),
+    };
+    let scale = measured.unwrap_or_default().max(objective).max(f64::MIN_POSITIVE);
+    let percent = |seconds: f64| (seconds / scale * 100.0).clamp(0.0, 100.0);
+    let lengths =
+        format!("--used:{:.2}%;--goal:{:.2}%", percent(measured.unwrap_or_default()), percent(objective));
+    html! {
+        div.objective {
+            h3 { (title) " " abbr { (short) } (badge(tone, word)) }
+            p.figure {
+                @if let Some(measured) = measured { (span(measured)) } @else { span.none { "not measured" } }
+                small { "objective " (span(objective)) }
+            }
+            div class={ "bar " (tone.class()) } style=(lengths) aria-hidden="true" {
+                @if measured.is_some() { span.used {} }
+                span.goal {}
+            }
+            @if let Some(measured) = measured { p { (share(measured, objective)) } }
+            (notes)
+        }
+    }
+}
+
+fn phases(report: &Report) -> Markup {
+    let offset = |phase: &Phase| (phase.started_at - report.started_at).as_seconds_f64().max(0.0);
+    let over = report.finished_at.map_or(0.0, |at| (at - report.started_at).as_seconds_f64());
+    // The phases are timed by another clock than the drill; neither may reach out of the picture.
+    let whole =
+        report.phases.iter().map(|phase| offset(phase) + phase.seconds).fold(over, f64::max).max(0.001);
+    let lengths = |phase: &Phase| {
+        format!("--at:{:.3}%;--for:{:.3}%", offset(phase) / whole * 100.0, phase.seconds / whole * 100.0)
+    };
+    html! {
+        section {
+            h2 { "Phases" }
+            @if report.phases.is_empty() { p { "The drill ended before its first phase." } } @else {
+                table.phases {
+                    caption { "What took how long, from " (time(report.started_at)) " on" }
+                    thead { tr {
+                        th scope="col" { "Phase" } th.number scope="col" { "Began after" }
+                        th.lane scope="col" { span { "0" } span { (span(whole)) } }
+                        th.number scope="col" { "Took" } th.number scope="col" { "Seconds" }
+                    } }
+                    tbody { @for phase in &report.phases { tr {
+                        th scope="row" { (name(&phase.name)) }
+                        td.number.began { (span(offset(phase))) }
+                        td.lane aria-hidden="true" { div.track style=(lengths(phase)) { span {} } }
+                        td.number.took { (span(phase.seconds)) }
+                        td.number.seconds { (format!("{:.1}", phase.seconds)) }
+                    } } }
+                }
+            }
+        }
+    }
+}
+
+fn tables(report: &Report) -> Markup {
+    let mut sorted: Vec<&TableVerdict> = report.tables.iter().collect();
+    sorted.sort_by_key(|table| (&table.database, rank(table.verdict), &table.schema, &table.table));
+    let rows: u64 = sorted.iter().filter_map(|table| table.observed_rows).fold(0, u64::saturating_add);
+    html! {
+        section {
+            h2 { "Tables" }
+            @if sorted.is_empty() { p { "No table was compared." } } @else {
+                p { (tally(&sorted)) ". " (thousands(rows)) " rows were counted in the copy." }
+                p.baseline { (baseline(report.baseline)) }
+                dl.words { @for word in words(&sorted) {
+                    div { dt { (badge(Tone::of_table(word, report.baseline), word.as_str())) } dd { (explained(word)) } }
+                } }
+                @for tables in sorted.chunk_by(|left, right| left.database == right.database) {
+                    (database(tables, report.baseline))
+                }
+            }
+        }
+    }
+}
+
+fn database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
+    let database = tables.first().map(|table| table.database.as_str()).unwrap_or_default();
+    let is_sound =
+        |table: &TableVerdict| !matches!(Tone::of_table(table.verdict, baseline), Tone::Bad | Tone::Doubt);
+    let (sound, other): (Vec<&TableVerdict>, Vec<&TableVerdict>) =
+        tables.iter().partition(|table| is_sound(table));
+    let is_folded = sound.len() > ROWS_UNFOLDED;
+    html! {
+        h3 { "Database " code { (name(database)) } small { (tally(tables)) } }
+        @if is_folded {
+            @if !other.is_empty() { (table_of(&other, baseline, &format!("Tables of {database} that need a look"))) }
+            details {
+                summary { (tally(&sound)) }
+                (table_of(&sound, baseline, &format!("Tables of {database} that are as expected")))
+            }
+        } @else { (table_of(tables, baseline, &format!("Tables of {database}"))) }
+    }
+}
+
+fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Markup {
+    let rows = |rows: Option<u64>| rows.map_or("–".to_owned(), thousands);
+    html! {
+        table.results {
+            caption.unseen { (spelled(caption)) }
+            thead { tr {
+                th scope="col" { "Table" } th scope="col" { "Verdict" }
+                th.number scope="col" { "Expected" } th.number scope="col" { "Found" } th scope="col" { "Reason" }
+            } }
+            tbody { @for table in tables { tr {
+                // Each part by itself: a name from right to left must not change places with its schema.
+                th scope="row" { (name(&table.schema)) "." wbr; (name(&table.table)) }
+                td { (badge(Tone::of_table(table.verdict, baseline), table.verdict.as_str())) }
+                td.number data-label="expected" { (rows(table.expected_rows)) }
+                td.number data-label="found" { (rows(table.observed_rows)) }
+                td.reason { (prose(&table.reason)) }
+            } } }
+        }
+    }
+}
+
+fn checks(checks: &[CheckResult]) -> Markup {
+    html! {
+        section {
+            h2 { "Checks" }
+            @if checks.is_empty() { p { "None were configured or made." } } @else {
+                table.results.checks {
+                    caption { "Questions that the restored copy was asked, in SQL" }
+                    thead { tr {
+                        th scope="col" { "Check" } th scope="col" { "Verdict" }
+                        th scope="col" { "Expected" } th scope="col" { "Found" } th scope="col" { "Reason" }
+                    } }
+                    tbody { @for check in checks { (check_row(check)) } }
+                }
+            }
+        }
+    }
+}
+
+fn check_row(check: &CheckResult) -> Markup {
+    let none = if check.verdict == Verdict::Unknown { "no answer" } else { "no row" };
+    html! {
+        tr {
+            th scope="row" {
+                @if check.name != check.query { (name(&check.name)) }
+                pre { code { (spelled(&check.query)) } }
+                small { "in database " (name(&check.database)) }
+            }
+            td { (badge(Tone::from(check.verdict), &verdict_word(check.verdict).to_lowercase())) }
+            td data-label="expected" { code { (name(&check.expect)) } }
+            td data-label="found" { @if let Some(found) = &check.observed { code { (name(found)) } } @else { (none) } }
+            td.reason { (prose(&check.reason)) }
+        }
+    }
+}
+
+fn throwaway(throwaway: &Throwaway) -> Markup {
+    let (tone, word, fate) = match throwaway {
+        Throwaway { left_behind: Some(why), .. } => {
+            (Tone::Bad, "left behind", html! { strong { "It could not be removed: " } (prose(why)) })
+        }
+        Throwaway { kept: true, .. } => (
+            Tone::Doubt,
+            "kept",
+            html! { "Kept because that was asked for; it costs money until it is removed." },
+        ),
+        Throwaway { removed_at: Some(at), .. } => (
+            Tone::Good,
+            "removed",
+            html! { (time(*at)) small { "by then AWS no longer knew an instance of this id" } },
+        ),
+        Throwaway { requested_at: None, .. } => {
+            (Tone::Quiet, "never made", html! { "AWS was never asked for it." })
+        }
+        _ => {
+            (Tone::Doubt, "not known", html! { "Its removal is not on record: look for it in the account." })
+        }
+    };
+    html! {
+        section {
+            h2 { "Throwaway instance" (badge(tone, word)) }
+            dl.facts {
+                (fact("Instance", html! { (name(&throwaway.id)) }))
+                (fact("Resource id", html! { (name(throwaway.resource_id.as_deref().unwrap_or("not known"))) }))
+                (fact("Class", html! { (name(&throwaway.class)) }))
+                (fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (time(at)) } @else { "never" } }))
+                (fact(if word == "removed" { "Removed" } else { "What became of it" }, fate))
+                @if word != "removed" { (fact("May be removed by anyone from", time(throwaway.expires_at))) }
+            }
+        }
+    }
+}
+
+fn not_tested(not_tested: &[String]) -> Markup {
+    html! {
+        section {
+            h2 { "Not tested" }
+            @if not_tested.is_empty() { p { "The drill lists nothing that it left out." } } @else {
+                p { "This drill says nothing about:" }
+                (lines(not_tested))
+            }
+        }
+    }
+}
+
+fn evidence(report: &Report, json: &[u8]) -> Markup {
+    let hash: String = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
+    html! {
+        section.evidence {
+            h2 { "Evidence" }
+            p { "This page shows what is in the file below. The file is the record; whoever has it can check with "
+                code { "sha256sum" } " that it is the one this page was made from." }
+            dl.facts {
+                (fact("SHA-256", html! { code { (hash) } }))
+                (fact("File", html! { code { (name(&report.evidence.json)) } }))
+            }
+        }
+    }
+}
+
+/// Lines to be filled in by hand, on paper.
+fn sign_off() -> Markup {
+    html! {
+        section.sign-off {
+            h2 { "Reviewed" }
+            dl { @for line in ["Name", "Date", "Signature", "Remarks and corrective action"] { div { dt { (line) } dd {} } } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
