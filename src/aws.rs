@@ -80,8 +80,9 @@ impl Aws {
         }
         let config = loader.load().await;
         let Some(region) = config.region().map(|region| region.to_string()) else {
-            return Err(Error::request("no AWS Region is set")
-                .hint("Pass `--region`, set AWS_REGION, or put `region` into lifeboat.toml or your AWS profile."));
+            return Err(Error::request("no AWS Region is set").hint(
+                "Pass `--region`, set AWS_REGION, or put `region` into lifeboat.toml or your AWS profile.",
+            ));
         };
         check_credentials(&config).await?;
         let rds = aws_sdk_rds::Client::new(&config);
@@ -181,7 +182,8 @@ impl Failure {
         let code = error.as_service_error().and_then(|service| service.code()).map(str::to_owned);
         let (fault, message) = match (&error, &code) {
             (SdkError::ServiceError(context), Some(code)) => {
-                let message = context.err().message().unwrap_or("AWS gave no reason").trim_end_matches('.').to_owned();
+                let message =
+                    context.err().message().unwrap_or("AWS gave no reason").trim_end_matches('.').to_owned();
                 (fault_of_code(code), message)
             }
             _ => (Fault::Unsure, deepest(&error)),
@@ -195,16 +197,37 @@ impl Failure {
 fn fault_of_code(code: &str) -> Fault {
     let bare = code.strip_suffix("Fault").unwrap_or(code);
     match bare {
-        "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestLimitExceeded" | "TooManyRequestsException"
-        | "SlowDown" | "RequestThrottled" | "RequestThrottledException" => Fault::Throttled,
-        "InternalFailure" | "InternalError" | "InternalServerError" | "InternalServiceError" | "ServiceUnavailable"
-        | "ServiceUnavailableException" | "RequestTimeout" | "RequestTimeoutException" => Fault::Unsure,
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" | "AuthFailure"
-        | "InvalidClientTokenId" | "UnrecognizedClientException" | "SignatureDoesNotMatch" | "ExpiredToken"
-        | "ExpiredTokenException" | "OptInRequired" | "MissingAuthenticationToken" => Fault::Denied,
-        "InsufficientDBInstanceCapacity" | "InsufficientStorageClusterCapacity" | "InsufficientDBClusterCapacity" => {
-            Fault::NoCapacity
-        }
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "SlowDown"
+        | "RequestThrottled"
+        | "RequestThrottledException" => Fault::Throttled,
+        "InternalFailure"
+        | "InternalError"
+        | "InternalServerError"
+        | "InternalServiceError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => Fault::Unsure,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "NotAuthorized"
+        | "AuthFailure"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "OptInRequired"
+        | "MissingAuthenticationToken" => Fault::Denied,
+        "InsufficientDBInstanceCapacity"
+        | "InsufficientStorageClusterCapacity"
+        | "InsufficientDBClusterCapacity" => Fault::NoCapacity,
         _ if bare.ends_with("QuotaExceeded") => Fault::Quota,
         _ if bare.ends_with("AlreadyExists") => Fault::AlreadyExists,
         _ if bare.ends_with("NotFound") => Fault::NotFound,
@@ -270,7 +293,11 @@ where
     let mut pause = Duration::from_millis(500);
     loop {
         match call().await {
-            Err(failure) if failure.fault.is_transient() && Instant::now() + pause < give_up && !unreachable(&failure) => {
+            Err(failure)
+                if failure.fault.is_transient()
+                    && Instant::now() + pause < give_up
+                    && !unreachable(&failure) =>
+            {
                 tracing::info!(operation = failure.operation, %failure, "trying again");
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(Duration::from_secs(15));
@@ -283,7 +310,9 @@ where
 /// Nobody listens at the address: a wrong `--endpoint-url` or no network, which no patience mends.
 fn unreachable(failure: &Failure) -> bool {
     failure.code.is_none()
-        && ["Connection refused", "dns error", "failed to lookup"].iter().any(|sign| failure.message.contains(sign))
+        && ["Connection refused", "dns error", "failed to lookup"]
+            .iter()
+            .any(|sign| failure.message.contains(sign))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::vault::Vault;
 /// Untested backups are useless: `lifeboat drill run` restores one, compares it with its source, times it, and
 /// removes the copy.
 #[derive(Debug, Parser)]
-#[command(name = "lifeboat", version, propagate_version = true, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "lifeboat", version, propagate_version = true, args_override_self = true, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -60,7 +60,14 @@ struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// When to use colour
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
     color: Color,
     /// Say only what is wrong
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -83,15 +90,22 @@ impl Session {
         let config = Config::load(global.config.as_deref())?;
         let access = Access {
             region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
-            profile: global.profile.clone().or_else(|| config.profile.clone().filter(|_| unset("AWS_PROFILE"))),
+            profile: global
+                .profile
+                .clone()
+                .or_else(|| config.profile.clone().filter(|_| unset("AWS_PROFILE"))),
             endpoint_url: global
                 .endpoint_url
                 .clone()
                 .or_else(|| config.endpoint_url.clone().filter(|_| unset("AWS_ENDPOINT_URL"))),
         };
         let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.is_empty());
-        let vault =
-            global.vault.clone().or(from_environment).or_else(|| config.vault.clone()).unwrap_or("./backups".to_owned());
+        let vault = global
+            .vault
+            .clone()
+            .or(from_environment)
+            .or_else(|| config.vault.clone())
+            .unwrap_or("./backups".to_owned());
         Ok(Session { config, access, vault, output })
     }
 
@@ -113,7 +127,10 @@ fn unset(variable: &str) -> bool {
 }
 
 /// The only place where the clock is read.
-#[expect(clippy::disallowed_methods, reason = "the outermost layer; everything below takes the time as an argument")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outermost layer; everything below takes the time as an argument"
+)]
 fn now() -> DateTime<Utc> {
     Utc::now()
 }

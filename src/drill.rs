@@ -377,7 +377,12 @@ impl Drill<'_> {
             ),
             Chosen::Time(_) | Chosen::Now { .. } => (true, true),
         };
-        compare::Ties { is_same_instance, is_same_major, moment: self.report.moment.time, tolerance: self.plan.request.tolerance }
+        compare::Ties {
+            is_same_instance,
+            is_same_major,
+            moment: self.report.moment.time,
+            tolerance: self.plan.request.tolerance,
+        }
     }
 
     /// For the time-aligned baseline: the source first, then the wait until its moment can be restored.
@@ -429,20 +434,26 @@ impl Drill<'_> {
         loop {
             let (aws, asked) = (self.to.aws.clone(), restore.clone());
             self.copy.was_requested = true;
-            let request = self.copy.request.insert(tokio::spawn(async move { aws.begin_restore(&asked).await }));
+            let request =
+                self.copy.request.insert(tokio::spawn(async move { aws.begin_restore(&asked).await }));
             let answer = request.await;
             self.copy.request = None;
             let failure = match answer {
                 Ok(Ok(instance)) => return Ok(instance),
                 Ok(Err(failure)) => failure,
-                Err(error) => return Err(Error::new(Kind::Bug, "the restore request was lost").caused_by(error)),
+                Err(error) => {
+                    return Err(Error::new(Kind::Bug, "the restore request was lost").caused_by(error));
+                }
             };
             self.copy.is_unsure |= failure.fault == Fault::Unsure;
             let may_be_there = failure.fault == Fault::AlreadyExists || failure.fault == Fault::Unsure;
             if may_be_there && let Some(found) = self.to.aws.instance(&restore.id).await? {
-                let is_ours = throwaway::prove(&found).is_ok_and(|proof| proof.origin.run == self.plan.run.as_str());
+                let is_ours =
+                    throwaway::prove(&found).is_ok_and(|proof| proof.origin.run == self.plan.run.as_str());
                 return if is_ours {
-                    (self.to.tell)(Event::Note("AWS had begun the restore although its answer was lost; it is used"));
+                    (self.to.tell)(Event::Note(
+                        "AWS had begun the restore although its answer was lost; it is used",
+                    ));
                     Ok(found)
                 } else {
                     Err(Error::from(failure).hint("Another instance has this name: run the drill again."))
@@ -472,7 +483,9 @@ impl Drill<'_> {
                     Seen::Instance(Some(instance)) => instance,
                     // Describe may lag behind the restore that it should show.
                     Seen::Instance(None) if started.elapsed() < Duration::from_secs(90) => return None,
-                    Seen::Instance(None) => return Some(End::Never("it has vanished".to_owned(), "Look at who deleted it.")),
+                    Seen::Instance(None) => {
+                        return Some(End::Never("it has vanished".to_owned(), "Look at who deleted it."));
+                    }
                     Seen::Nothing(failure) => {
                         tell(Event::Note(&format!("AWS did not say how it stands: {failure}")));
                         return None;
@@ -484,18 +497,22 @@ impl Drill<'_> {
                     tell(Event::Status { id, status: &said, elapsed: started.elapsed() });
                 }
                 match status.health() {
-                    Health::Usable if instance.endpoint.is_some() => Some(End::Usable(Box::new(instance.clone()))),
+                    Health::Usable if instance.endpoint.is_some() => {
+                        Some(End::Usable(Box::new(instance.clone())))
+                    }
                     Health::Broken | Health::Stopped => {
                         Some(End::Never(format!("it ended as `{status}`"), status.remedy()))
                     }
-                    _ if status.0 == "deleting" => {
-                        Some(End::Never("someone is deleting it".to_owned(), "Look at the account's CloudTrail."))
-                    }
+                    _ if status.0 == "deleting" => Some(End::Never(
+                        "someone is deleting it".to_owned(),
+                        "Look at the account's CloudTrail.",
+                    )),
                     Health::Usable | Health::InTransit => None,
                 }
             })
             .await?;
-        let failed = |why: String| Error::outside(format!("the restored copy `{id}` did not become available: {why}"));
+        let failed =
+            |why: String| Error::outside(format!("the restored copy `{id}` did not become available: {why}"));
         match end {
             Some(End::Usable(instance)) => Ok(*instance),
             Some(End::Never(why, remedy)) => Err(failed(why).hint(remedy)),
@@ -544,7 +561,9 @@ impl Drill<'_> {
                 Ok(()) => return Ok(()),
                 Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
                     (self.to.tell)(Event::Note(&format!("the password is set again in a moment: {failure}")));
-                    Poll { every: self.plan.request.poll.min(Duration::from_secs(5)), ..self.poll() }.pause().await;
+                    Poll { every: self.plan.request.poll.min(Duration::from_secs(5)), ..self.poll() }
+                        .pause()
+                        .await;
                 }
                 Err(failure) => return Err(failure.into()),
             }
@@ -552,28 +571,31 @@ impl Drill<'_> {
     }
 
     async fn wait_for_login(&self, server: &Server) -> Result<()> {
-        // A fresh password can take minutes to be in force; what the source accepted a moment ago takes no time.
-        let patience = match self.plan.request.login {
-            CopyLogin::ResetPassword => Duration::from_secs(600),
-            CopyLogin::SameCredentials | CopyLogin::Iam => Duration::from_secs(60),
-        };
         let started = Instant::now();
         loop {
-            let failure = match server.connect("postgres").await {
+            let (refusal, failure) = match server.connect("postgres").await {
                 Ok(session) => match session.row("select 1", &[]).await {
                     Ok(_) => return Ok(()),
-                    Err(failure) => failure.into(),
+                    Err(failure) => (Refusal::Busy, failure.into()),
                 },
                 // `postgres` may have been dropped; being let in so far is enough.
                 Err(failure) if failure.refusal == Refusal::Database => return Ok(()),
                 Err(failure) if failure.refusal == Refusal::Tls => return Err(failure.error),
-                Err(failure) => failure.error,
+                Err(failure) => (failure.refusal, failure.error),
             };
-            let patience = if started.elapsed() >= patience { Duration::ZERO } else { patience };
-            if patience.is_zero() {
-                return Err(Error::outside(format!("could not log in to the restored copy at {}:{}", server.host, server.port))
-                    .hint("Its security group and subnets must let this machine in: compare them with the source's.")
-                    .caused_by(failure));
+            // A fresh password can take minutes to be in force; one that the copy brought along is in force at once.
+            let patience = match (self.plan.request.login, refusal) {
+                (CopyLogin::SameCredentials | CopyLogin::Iam, Refusal::Login) => Duration::from_secs(15),
+                _ => Duration::from_secs(600),
+            };
+            if started.elapsed() >= patience {
+                let at = format!("{}:{}", server.host, server.port);
+                let error = Error::outside(format!("could not log in to the restored copy at {at}"))
+                    .caused_by(failure);
+                return Err(match refusal {
+                    Refusal::Login => error.hint("Leave out `--login`: the drill then sets a new password on the copy."),
+                    _ => error.hint("Its security group and subnets must let this machine in: compare them with the source's."),
+                });
             }
             tokio::time::sleep(Duration::from_millis(500).min(self.plan.request.poll)).await;
         }
@@ -585,7 +607,10 @@ impl Drill<'_> {
             self.report.not_tested.push("how old the newest row is: no `freshness` is configured".to_owned());
             return;
         };
-        let query = format!("select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')", freshness.query.trim_end_matches(';'));
+        let query = format!(
+            "select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+            freshness.query.trim_end_matches(';')
+        );
         let answer = checks::ask(copy, &freshness.database, &query).await;
         let newest = answer.and_then(|text| {
             let text = text.unwrap_or_default();
@@ -594,7 +619,8 @@ impl Drill<'_> {
         match newest {
             Ok(newest) => {
                 self.report.rpo.newest_row = Some(newest);
-                self.report.rpo.measured_seconds = Some((self.plan.planned_at - newest).as_seconds_f64().max(0.0));
+                self.report.rpo.measured_seconds =
+                    Some((self.plan.planned_at - newest).as_seconds_f64().max(0.0));
             }
             Err(reason) => {
                 self.report.rpo.measured_seconds = None;
@@ -644,7 +670,8 @@ impl Drill<'_> {
             }
         }
         let exists = self.copy.resource_id.is_some();
-        if self.plan.request.afterwards == Afterwards::Keep && self.report.state == State::Finished && exists {
+        if self.plan.request.afterwards == Afterwards::Keep && self.report.state == State::Finished && exists
+        {
             self.report.throwaway.kept = true;
             return;
         }

@@ -253,11 +253,15 @@ impl Status {
             "incompatible-network" => {
                 "The subnet group has no free address or its VPC changed: pass another `--subnet-group`."
             }
-            "incompatible-option-group" => "Pass the option group that the backup needs with `--option-group`.",
+            "incompatible-option-group" => {
+                "Pass the option group that the backup needs with `--option-group`."
+            }
             "insufficient-capacity" => {
                 "The Availability Zone has no room for this class now: choose another `--class`, or run the drill later."
             }
-            "storage-full" => "The restored copy has no free storage: restore with more of it, and look at the source's.",
+            "storage-full" => {
+                "The restored copy has no free storage: restore with more of it, and look at the source's."
+            }
             "inaccessible-encryption-credentials" | "inaccessible-encryption-credentials-recoverable" => {
                 "The KMS key of the backup cannot be used: check that it is enabled and that its policy admits RDS."
             }
@@ -290,10 +294,13 @@ fn check_identifier(noun: &str, text: &str, longest: usize) -> Result<String> {
     };
     match fault {
         None => Ok(text.to_ascii_lowercase()),
-        Some(fault) => Err(Error::request(format!("`{}` is not a DB {noun} id: {fault}", text.escape_default()))
-            .hint(format!(
-                "AWS allows 1 to {longest} letters, digits and single hyphens, a letter first and no hyphen last."
-            ))),
+        Some(fault) => Err(Error::request(format!(
+            "`{}` is not a DB {noun} id: {fault}",
+            text.escape_default()
+        ))
+        .hint(format!(
+            "AWS allows 1 to {longest} letters, digits and single hyphens, a letter first and no hyphen last."
+        ))),
     }
 }
 
@@ -312,7 +319,12 @@ mod tests {
 
     #[test]
     fn snapshot_ids_may_be_automated_ones_and_arns() {
-        for right in ["pre-deploy-1", "rds:orders-2026-11-20-03-07", "arn:aws:rds:eu-west-1:1:snapshot:x", "awsbackup:job-1"] {
+        for right in [
+            "pre-deploy-1",
+            "rds:orders-2026-11-20-03-07",
+            "arn:aws:rds:eu-west-1:1:snapshot:x",
+            "awsbackup:job-1",
+        ] {
             assert_eq!(SnapshotId::parse(right).unwrap().as_str(), right);
         }
         assert!(SnapshotId::parse("s3:orders").is_err());

@@ -81,13 +81,17 @@ impl Page {
             return;
         }
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(header.iter().map(|title| cell(title, Some(Tone::Faint))));
+        table
+            .load_style(presets::NOTHING)
+            .set_header(header.iter().map(|title| cell(title, Some(Tone::Faint))));
         match self.colored {
             true => table.enforce_styling(),
             false => table.force_no_tty(),
         };
         match self.width {
-            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2)),
+            Some(width) => {
+                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2))
+            }
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
         for row in rows {
@@ -151,7 +155,8 @@ impl Output {
         };
         let live = (!quiet && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             bar.set_style(style);
             bar
         });

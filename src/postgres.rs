@@ -77,7 +77,8 @@ pub struct Session {
 impl Server {
     /// Connects to `database`.
     pub async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
-        let connector = self.tls.connector().map_err(|error| ConnectFailure { refusal: Refusal::Tls, error })?;
+        let connector =
+            self.tls.connector().map_err(|error| ConnectFailure { refusal: Refusal::Tls, error })?;
         let mut config = Config::new();
         config
             .host(&self.host)
@@ -128,8 +129,9 @@ impl Server {
                 return ConnectFailure { refusal: Refusal::Tls, error: told };
             }
             if text.contains("password missing") {
-                let told = Error::outside(format!("PostgreSQL at {at} asks user `{}` for a password", self.user))
-                    .hint(PASSWORD_HINT);
+                let told =
+                    Error::outside(format!("PostgreSQL at {at} asks user `{}` for a password", self.user))
+                        .hint(PASSWORD_HINT);
                 return ConnectFailure { refusal: Refusal::Login, error: told };
             }
             return self.unreachable(text);
@@ -137,12 +139,17 @@ impl Server {
         let refusal = match code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Refusal::Login,
             SqlState::INVALID_CATALOG_NAME | SqlState::INSUFFICIENT_PRIVILEGE => Refusal::Database,
-            SqlState::CANNOT_CONNECT_NOW | SqlState::TOO_MANY_CONNECTIONS | SqlState::ADMIN_SHUTDOWN => Refusal::Busy,
+            SqlState::CANNOT_CONNECT_NOW | SqlState::TOO_MANY_CONNECTIONS | SqlState::ADMIN_SHUTDOWN => {
+                Refusal::Busy
+            }
             _ => Refusal::Other,
         };
         let says = error.as_db_error().map(|answer| answer.message().to_owned()).unwrap_or_default();
-        let told = Error::outside(format!("PostgreSQL at {at} refused user `{}` on database `{database}`", self.user))
-            .caused_by(says.clone());
+        let told = Error::outside(format!(
+            "PostgreSQL at {at} refused user `{}` on database `{database}`",
+            self.user
+        ))
+        .caused_by(says.clone());
         let told = match refusal {
             Refusal::Login if says.contains("no encryption") => {
                 told.hint("The server accepts only TLS here: leave `--tls` at verify-full.")
@@ -193,7 +200,9 @@ impl From<tokio_postgres::Error> for QueryFailure {
         let sqlstate = source.code().map(|code| code.code().to_owned());
         let message = match source.as_db_error() {
             Some(answer) => answer.message().to_owned(),
-            None => Error::outside(source.to_string()).caused_by(std::io::Error::other(describe(&source))).chain(),
+            None => {
+                Error::outside(source.to_string()).caused_by(std::io::Error::other(describe(&source))).chain()
+            }
         };
         QueryFailure { sqlstate, message, source }
     }
@@ -230,7 +239,11 @@ impl Session {
     }
 
     /// The one row of a query.
-    pub async fn row(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> std::result::Result<Row, QueryFailure> {
+    pub async fn row(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> std::result::Result<Row, QueryFailure> {
         Ok(self.client.query_one(sql, parameters).await?)
     }
 

@@ -94,9 +94,16 @@ pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Cho
         Wanted::Time(at) => {
             let (earliest, latest) = window(aws, source).await?;
             if *at < earliest || *at > latest {
-                return Err(Error::request(format!("`{}` cannot be restored to {}", source.id, rfc3339(*at))).hint(
-                    format!("Choose a time from {} to {}.", rfc3339(earliest), rfc3339(latest)),
-                ));
+                return Err(Error::request(format!(
+                    "`{}` cannot be restored to {}",
+                    source.id,
+                    rfc3339(*at)
+                ))
+                .hint(format!(
+                    "Choose a time from {} to {}.",
+                    rfc3339(earliest),
+                    rfc3339(latest)
+                )));
             }
             Ok(Chosen::Time(*at))
         }
@@ -105,16 +112,23 @@ pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Cho
 
 async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result<Chosen> {
     let Some(snapshot) = aws.snapshot(id).await? else {
-        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
-            .hint(format!("`aws rds describe-db-snapshots --db-instance-identifier {}` lists those that do.", source.id)));
+        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region())).hint(
+            format!(
+                "`aws rds describe-db-snapshots --db-instance-identifier {}` lists those that do.",
+                source.id
+            ),
+        ));
     };
     if snapshot.reported_status != "available" {
         return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
             .hint("Run it again when the snapshot is available."));
     }
     if snapshot.instance != source.id.as_str() {
-        return Err(Error::request(format!("snapshot `{id}` is of instance `{}`, not of `{}`", snapshot.instance, source.id))
-            .hint(format!("Run the drill on `{}`, or choose another snapshot.", snapshot.instance)));
+        return Err(Error::request(format!(
+            "snapshot `{id}` is of instance `{}`, not of `{}`",
+            snapshot.instance, source.id
+        ))
+        .hint(format!("Run the drill on `{}`, or choose another snapshot.", snapshot.instance)));
     }
     Ok(Chosen::Snapshot(Box::new(snapshot)))
 }
@@ -125,11 +139,14 @@ async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Re
         None => matches!(snapshot.snapshot_type.as_str(), "automated" | "manual"),
     };
     // An earlier instance may have had this name: its snapshots are not backups of the one that is there now.
-    let of_source = |snapshot: &Snapshot| snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id);
+    let of_source =
+        |snapshot: &Snapshot| snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id);
     let snapshots = aws.snapshots_of(&source.id).await?;
     let newest = snapshots
         .into_iter()
-        .filter(|snapshot| of_kind(snapshot) && of_source(snapshot) && snapshot.reported_status == "available")
+        .filter(|snapshot| {
+            of_kind(snapshot) && of_source(snapshot) && snapshot.reported_status == "available"
+        })
         .max_by_key(Snapshot::moment);
     match newest {
         Some(snapshot) => Ok(Chosen::Snapshot(Box::new(snapshot))),
@@ -149,8 +166,13 @@ async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Re
 /// The earliest and latest moment that an instance can be restored to.
 async fn window(aws: &Aws, source: &Instance) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
     if source.retention_days == 0 {
-        return Err(Error::request(format!("automated backups of `{}` are off, so there is no moment to restore to", source.id))
-            .hint("Set a retention of at least 7 days, or drill from a snapshot with `--from latest-snapshot`."));
+        return Err(Error::request(format!(
+            "automated backups of `{}` are off, so there is no moment to restore to",
+            source.id
+        ))
+        .hint(
+            "Set a retention of at least 7 days, or drill from a snapshot with `--from latest-snapshot`.",
+        ));
     }
     let window = aws.restore_window(&source.resource_id).await?;
     let latest = window.as_ref().and_then(|window| window.latest).or(source.latest_restorable);

@@ -29,8 +29,10 @@ impl Vault {
     /// Opens the vault at `place`, a directory that need not exist yet, and proves that it can be written.
     pub fn open(place: &str) -> Result<Self> {
         if let Some((scheme, _)) = place.split_once("://") {
-            return Err(Error::request(format!("`{place}` cannot be the vault: `{scheme}://` is not supported"))
-                .hint("Name a directory with `--vault` or BACKUP_DIR."));
+            return Err(Error::request(format!(
+                "`{place}` cannot be the vault: `{scheme}://` is not supported"
+            ))
+            .hint("Name a directory with `--vault` or BACKUP_DIR."));
         }
         let vault = Vault { root: PathBuf::from(place) };
         let unusable = |error: std::io::Error| {
@@ -39,7 +41,9 @@ impl Vault {
                 .hint("Choose another directory with `--vault` or BACKUP_DIR, or make this one writable.")
         };
         make_directory(&vault.root).map_err(unusable)?;
-        tempfile::tempfile_in(&vault.root).and_then(|mut probe| probe.write_all(b"lifeboat")).map_err(unusable)?;
+        tempfile::tempfile_in(&vault.root)
+            .and_then(|mut probe| probe.write_all(b"lifeboat"))
+            .map_err(unusable)?;
         Ok(vault)
     }
 
@@ -57,12 +61,15 @@ impl Vault {
     pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
         let path = self.inside(name)?;
         let failed = |error: std::io::Error| {
-            Error::outside(format!("cannot write `{}`", path.display())).caused_by(error).hint("Free some space, or choose another `--vault`.")
+            Error::outside(format!("cannot write `{}`", path.display()))
+                .caused_by(error)
+                .hint("Free some space, or choose another `--vault`.")
         };
         let parent = path.parent().unwrap_or(&self.root);
         make_directory(parent).map_err(failed)?;
         // A private temporary file in the same directory, since a rename is atomic only within a file system.
-        let mut file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
+        let mut file =
+            tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
         file.write_all(content).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
@@ -87,7 +94,9 @@ impl Vault {
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
+            Err(error) => {
+                return Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error));
+            }
         };
         let mut names: Vec<String> = entries
             .flatten()
@@ -101,9 +110,17 @@ impl Vault {
     /// Takes the lock file `name`, or says `None` when another process holds it.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
         let path = self.inside(name)?;
-        let failed = |error: std::io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
+        let failed = |error: std::io::Error| {
+            Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error)
+        };
         make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
         // A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
         Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock { _file: file }))
     }

@@ -9,8 +9,8 @@ use aws_smithy_types::retry::RetryConfig;
 
 use super::{Aws, Failure, Fault, patiently};
 use crate::error::Error;
-use crate::postgres::Password;
 use crate::fleet::{Instance, InstanceId, ResourceId, RestoreWindow, Snapshot, SnapshotId, Status, Tags};
+use crate::postgres::Password;
 
 /// What a restore goes back to.
 #[derive(Clone, Debug)]
@@ -93,7 +93,10 @@ impl Aws {
         loop {
             let page = patiently(|| async {
                 let request = self.rds.describe_db_instances().max_records(100).set_marker(marker.clone());
-                request.send().await.map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))
+                request
+                    .send()
+                    .await
+                    .map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))
             })
             .await?;
             all.extend(page.db_instances().iter().filter_map(instance));
@@ -166,7 +169,11 @@ impl Aws {
         let answer = patiently(|| async {
             let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
             request.send().await.map_err(|error| {
-                Failure::of("DescribeDBInstanceAutomatedBackups", format!("automated backups of `{resource}`"), error)
+                Failure::of(
+                    "DescribeDBInstanceAutomatedBackups",
+                    format!("automated backups of `{resource}`"),
+                    error,
+                )
             })
         })
         .await;
@@ -197,7 +204,12 @@ impl Aws {
     }
 
     /// Whether a class can be had for an engine version, as far as AWS says.
-    pub async fn class_is_orderable(&self, engine: &str, version: &str, class: &str) -> Result<bool, Failure> {
+    pub async fn class_is_orderable(
+        &self,
+        engine: &str,
+        version: &str,
+        class: &str,
+    ) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let request = self
                 .rds
@@ -206,7 +218,10 @@ impl Aws {
                 .engine_version(version)
                 .db_instance_class(class);
             let resource = format!("class `{class}` for {engine} {version}");
-            request.send().await.map_err(|error| Failure::of("DescribeOrderableDBInstanceOptions", resource, error))
+            request
+                .send()
+                .await
+                .map_err(|error| Failure::of("DescribeOrderableDBInstanceOptions", resource, error))
         })
         .await?;
         Ok(!answer.orderable_db_instance_options().is_empty())
@@ -216,7 +231,9 @@ impl Aws {
     pub async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
-            answer.map_err(|error| Failure::of("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error))
+            answer.map_err(|error| {
+                Failure::of("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error)
+            })
         })
         .await;
         exists(answer.map(|answer| !answer.db_subnet_groups().is_empty()))
@@ -226,7 +243,9 @@ impl Aws {
     pub async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
-            answer.map_err(|error| Failure::of("DescribeDBParameterGroups", format!("parameter group `{name}`"), error))
+            answer.map_err(|error| {
+                Failure::of("DescribeDBParameterGroups", format!("parameter group `{name}`"), error)
+            })
         })
         .await;
         exists(answer.map(|answer| !answer.db_parameter_groups().is_empty()))
@@ -236,57 +255,61 @@ impl Aws {
     /// attempt is refused as a name already taken, and only the caller can tell whether that is its own.
     pub async fn begin_restore(&self, restore: &Restore) -> Result<Instance, Failure> {
         let resource = format!("instance `{}`", restore.id);
-        let tags = Some(restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect());
+        let tags = Some(
+            restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect(),
+        );
         let groups = (!restore.security_groups.is_empty()).then(|| restore.security_groups.clone());
         let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
         let answer = match &restore.from {
-            RestoreFrom::Snapshot(snapshot) => self
-                .rds
-                .restore_db_instance_from_db_snapshot()
-                .db_instance_identifier(restore.id.as_str())
-                .db_snapshot_identifier(snapshot.as_str())
-                .db_instance_class(&restore.class)
-                .set_db_subnet_group_name(restore.subnet_group.clone())
-                .set_vpc_security_group_ids(groups)
-                .set_db_parameter_group_name(restore.parameter_group.clone())
-                .set_option_group_name(restore.option_group.clone())
-                .enable_iam_database_authentication(restore.iam_authentication)
-                .publicly_accessible(false)
-                .multi_az(false)
-                .deletion_protection(false)
-                .copy_tags_to_snapshot(false)
-                .backup_retention_period(restore.retention_days)
-                .set_tags(tags)
-                .customize()
-                .config_override(once)
-                .send()
-                .await
-                .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
-                .db_instance,
-            RestoreFrom::Time { source, at } => self
-                .rds
-                .restore_db_instance_to_point_in_time()
-                .target_db_instance_identifier(restore.id.as_str())
-                .source_dbi_resource_id(&source.0)
-                .restore_time(AwsTime::from_secs(at.timestamp()))
-                .db_instance_class(&restore.class)
-                .set_db_subnet_group_name(restore.subnet_group.clone())
-                .set_vpc_security_group_ids(groups)
-                .set_db_parameter_group_name(restore.parameter_group.clone())
-                .set_option_group_name(restore.option_group.clone())
-                .enable_iam_database_authentication(restore.iam_authentication)
-                .publicly_accessible(false)
-                .multi_az(false)
-                .deletion_protection(false)
-                .copy_tags_to_snapshot(false)
-                .backup_retention_period(restore.retention_days)
-                .set_tags(tags)
-                .customize()
-                .config_override(once)
-                .send()
-                .await
-                .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
-                .db_instance,
+            RestoreFrom::Snapshot(snapshot) => {
+                self.rds
+                    .restore_db_instance_from_db_snapshot()
+                    .db_instance_identifier(restore.id.as_str())
+                    .db_snapshot_identifier(snapshot.as_str())
+                    .db_instance_class(&restore.class)
+                    .set_db_subnet_group_name(restore.subnet_group.clone())
+                    .set_vpc_security_group_ids(groups)
+                    .set_db_parameter_group_name(restore.parameter_group.clone())
+                    .set_option_group_name(restore.option_group.clone())
+                    .enable_iam_database_authentication(restore.iam_authentication)
+                    .publicly_accessible(false)
+                    .multi_az(false)
+                    .deletion_protection(false)
+                    .copy_tags_to_snapshot(false)
+                    .backup_retention_period(restore.retention_days)
+                    .set_tags(tags)
+                    .customize()
+                    .config_override(once)
+                    .send()
+                    .await
+                    .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
+                    .db_instance
+            }
+            RestoreFrom::Time { source, at } => {
+                self.rds
+                    .restore_db_instance_to_point_in_time()
+                    .target_db_instance_identifier(restore.id.as_str())
+                    .source_dbi_resource_id(&source.0)
+                    .restore_time(AwsTime::from_secs(at.timestamp()))
+                    .db_instance_class(&restore.class)
+                    .set_db_subnet_group_name(restore.subnet_group.clone())
+                    .set_vpc_security_group_ids(groups)
+                    .set_db_parameter_group_name(restore.parameter_group.clone())
+                    .set_option_group_name(restore.option_group.clone())
+                    .enable_iam_database_authentication(restore.iam_authentication)
+                    .publicly_accessible(false)
+                    .multi_az(false)
+                    .deletion_protection(false)
+                    .copy_tags_to_snapshot(false)
+                    .backup_retention_period(restore.retention_days)
+                    .set_tags(tags)
+                    .customize()
+                    .config_override(once)
+                    .send()
+                    .await
+                    .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
+                    .db_instance
+            }
         };
         answer.as_ref().and_then(instance).ok_or_else(|| Failure {
             operation: "RestoreDBInstance",
@@ -301,8 +324,11 @@ impl Aws {
     /// Sets a new password for the master user of an instance, now. RDS does it in the background.
     pub async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
         patiently(|| async {
-            let request =
-                self.rds.modify_db_instance().db_instance_identifier(id.as_str()).master_user_password(password);
+            let request = self
+                .rds
+                .modify_db_instance()
+                .db_instance_identifier(id.as_str())
+                .master_user_password(password);
             let answer = request.apply_immediately(true).send().await;
             answer.map_err(|error| Failure::of("ModifyDBInstance", format!("instance `{id}`"), error))
         })
@@ -341,7 +367,10 @@ impl Aws {
         match answer {
             Ok(_) => Ok(Delete::Accepted),
             Err(failure) if failure.fault == Fault::NotFound => Ok(Delete::Gone),
-            Err(failure) if failure.fault == Fault::WrongState && failure.message.contains("already being deleted") => {
+            Err(failure)
+                if failure.fault == Fault::WrongState
+                    && failure.message.contains("already being deleted") =>
+            {
                 Ok(Delete::Accepted)
             }
             Err(failure) => Err(failure),
@@ -352,7 +381,12 @@ impl Aws {
     pub async fn names_like(&self, id: &InstanceId) -> Vec<String> {
         let Ok(instances) = self.instances().await else { return Vec::new() };
         let head: String = id.as_str().chars().take(4).collect();
-        instances.into_iter().map(|found| found.id.to_string()).filter(|name| name.contains(&head)).take(5).collect()
+        instances
+            .into_iter()
+            .map(|found| found.id.to_string())
+            .filter(|name| name.contains(&head))
+            .take(5)
+            .collect()
     }
 }
 
@@ -375,9 +409,9 @@ fn tags(list: &[Tag]) -> Tags {
 
 /// `None` for a row without the fields that every instance has; AWS has never sent one.
 fn instance(row: &DbInstance) -> Option<Instance> {
-    let endpoint = row.endpoint().and_then(|endpoint| {
-        Some((endpoint.address()?.to_owned(), u16::try_from(endpoint.port()?).ok()?))
-    });
+    let endpoint = row
+        .endpoint()
+        .and_then(|endpoint| Some((endpoint.address()?.to_owned(), u16::try_from(endpoint.port()?).ok()?)));
     Some(Instance {
         id: InstanceId::parse(row.db_instance_identifier()?).ok()?,
         resource_id: ResourceId(row.dbi_resource_id()?.to_owned()),

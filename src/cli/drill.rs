@@ -219,9 +219,17 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             continue;
         }
         announce(output, &plan);
-        let surroundings =
-            Surroundings { aws: &aws, vault: &vault, interrupt: &interrupt, tell: &tell, clock: now, host: host() };
-        let report = drill::run(plan, &surroundings).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+        let surroundings = Surroundings {
+            aws: &aws,
+            vault: &vault,
+            interrupt: &interrupt,
+            tell: &tell,
+            clock: now,
+            host: host(),
+        };
+        let report = drill::run(plan, &surroundings)
+            .await
+            .map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
         output.settle();
         tell_left_behind(output, &report);
         worst = worse(worst, report.kind());
@@ -296,10 +304,10 @@ async fn server(
     aws: &crate::aws::Aws,
     source: &Instance,
 ) -> Result<Server> {
-    let (host, port) = source
-        .endpoint
-        .clone()
-        .ok_or_else(|| Error::outside(format!("AWS names no endpoint for `{}`", source.id)).hint("Run it again when it is available."))?;
+    let (host, port) = source.endpoint.clone().ok_or_else(|| {
+        Error::outside(format!("AWS names no endpoint for `{}`", source.id))
+            .hint("Run it again when it is available.")
+    })?;
     let settings = session.config.drill_of(source.id.as_str());
     let user = connect.user.clone().or(settings.user).unwrap_or_else(|| source.master_user.clone());
     let secret = connect.secret.clone().or(settings.secret);
@@ -314,7 +322,9 @@ async fn server(
     } else {
         match (password_of_pgpass(&session.output, &host, port, &user), &source.master_secret_arn) {
             (Some(password), _) => Some(password),
-            (None, Some(arn)) if user == source.master_user => Some(Password::new(aws.master_secret(arn).await?.password)),
+            (None, Some(arn)) if user == source.master_user => {
+                Some(Password::new(aws.master_secret(arn).await?.password))
+            }
             (None, _) => None,
         }
     };
@@ -352,7 +362,10 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     for record in &damaged {
         session.output.warn(record);
     }
-    let drills = reports.iter().map(|report| Ok((report, journal::outcome(&vault, report)?))).collect::<Result<Vec<_>>>()?;
+    let drills = reports
+        .iter()
+        .map(|report| Ok((report, journal::outcome(&vault, report)?)))
+        .collect::<Result<Vec<_>>>()?;
     session.output.report(&History::new(&drills))?;
     Ok(None)
 }

@@ -71,7 +71,11 @@ fn title(check: &Check) -> String {
 }
 
 /// The one value that a query returns; `None` when it returns no row.
-pub(super) async fn ask(server: &Server, database: &str, query: &str) -> std::result::Result<Option<String>, String> {
+pub(super) async fn ask(
+    server: &Server,
+    database: &str,
+    query: &str,
+) -> std::result::Result<Option<String>, String> {
     let session = server.connect(database).await.map_err(|failure| failure.error.chain())?;
     session.run("set default_transaction_read_only = on").await.map_err(|failure| failure.message)?;
     let rows = session.text_rows(query).await.map_err(|failure| failure.message)?;
@@ -93,7 +97,8 @@ fn parse(expect: &str) -> std::result::Result<Expectation, String> {
     if text.eq_ignore_ascii_case("no row") || text.eq_ignore_ascii_case("no rows") {
         return Ok(Expectation::NoRow);
     }
-    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| format!("`{}` is not a number", text.trim()));
+    let number =
+        |text: &str| text.trim().parse::<f64>().map_err(|_| format!("`{}` is not a number", text.trim()));
     if let Some(range) = text.strip_prefix("between ") {
         let (low, high) = range.split_once(" and ").ok_or("a range is written `between 1 and 5`")?;
         return Ok(Expectation::Between(number(low)?, number(high)?));

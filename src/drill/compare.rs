@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::postgres::{Server, Session};
 use crate::verify::judge::{CommitLog, Kinship, Movement};
 use crate::verify::observe::Progress;
-use crate::verify::{Databases, Horizon, Judgement, Observation, Question, Verdict, WriteCounters, judge, lineage};
+use crate::verify::{
+    Databases, Horizon, Judgement, Observation, Question, Verdict, WriteCounters, judge, lineage,
+};
 
 /// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
 /// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
@@ -31,7 +33,11 @@ pub(super) struct Aligned {
 }
 
 /// Observes the source at a moment that a restore can go back to.
-pub(super) async fn observe_aligned(source: &Server, only: &[String], tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Aligned> {
+pub(super) async fn observe_aligned(
+    source: &Server,
+    only: &[String],
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Aligned> {
     let databases = Databases::connect(source, only).await?;
     let before = databases.write_counters().await?;
     let clock = databases.clock().await?;
@@ -46,7 +52,12 @@ pub(super) async fn observe_aligned(source: &Server, only: &[String], tell: &(dy
 }
 
 /// Judges a copy of the aligned moment.
-pub(super) async fn judge_aligned(aligned: Aligned, source: &Server, only: &[String], copy: &Observation) -> Result<Judgement> {
+pub(super) async fn judge_aligned(
+    aligned: Aligned,
+    source: &Server,
+    only: &[String],
+    copy: &Observation,
+) -> Result<Judgement> {
     let databases = Databases::connect(source, only).await?;
     wait_for_counters(&databases, aligned.taken + Duration::from_secs(1)).await?;
     let movement = Movement { before: aligned.before, after: databases.write_counters().await? };
@@ -61,10 +72,15 @@ pub(super) struct Copy {
 }
 
 /// Observes a restored copy.
-pub(super) async fn observe_copy(copy: &Server, only: &[String], tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Copy> {
+pub(super) async fn observe_copy(
+    copy: &Server,
+    only: &[String],
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Copy> {
     let databases = Databases::connect(copy, only).await?;
     databases.begin().await?;
-    let observed = databases.observe(&Question::NewestWrite, &|progress| counting(tell, "copy", progress)).await?;
+    let observed =
+        databases.observe(&Question::NewestWrite, &|progress| counting(tell, "copy", progress)).await?;
     Ok(Copy { databases, observed })
 }
 
@@ -108,7 +124,11 @@ pub(super) async fn judge_live(
     };
     let Some(horizon) = horizon.filter(|_| because.is_empty()) else {
         databases.end().await?;
-        return Ok(judge::live(&seen, &copy.observed, &Kinship::Names { tolerance: ties.tolerance, because }));
+        return Ok(judge::live(
+            &seen,
+            &copy.observed,
+            &Kinship::Names { tolerance: ties.tolerance, because },
+        ));
     };
     let commit_log = read_commit_log(&databases, &seen, copy, &horizon).await?;
     databases.end().await?;
@@ -131,22 +151,40 @@ pub(super) async fn judge_live(
 }
 
 /// Asks the copy's commit log about everything that seems to be missing.
-async fn read_commit_log(source: &Databases, seen: &Observation, copy: &Copy, horizon: &Horizon) -> Result<CommitLog> {
+async fn read_commit_log(
+    source: &Databases,
+    seen: &Observation,
+    copy: &Copy,
+    horizon: &Horizon,
+) -> Result<CommitLog> {
     let mut log = CommitLog::default();
     let Some(in_copy) = copy.databases.any() else { return Ok(log) };
     for (database, table) in judge::suspects(seen, &copy.observed) {
         let Some(in_source) = source.session(database) else { continue };
-        let absent = lineage::count_not_in_copy(in_source, table, in_copy, horizon).await.map_err(|failure| {
-            Error::outside(format!("table `{database}.{}.{}` could not be compared", table.schema, table.name)).caused_by(failure)
-        })?;
+        let absent =
+            lineage::count_not_in_copy(in_source, table, in_copy, horizon).await.map_err(|failure| {
+                Error::outside(format!(
+                    "table `{database}.{}.{}` could not be compared",
+                    table.schema, table.name
+                ))
+                .caused_by(failure)
+            })?;
         log.rows_not_in_copy.insert((database.to_owned(), table.oid), absent);
     }
-    let made_by = seen.databases.values().flatten().filter_map(|table| table.created_by).chain(seen.made_by.values().copied());
+    let made_by = seen
+        .databases
+        .values()
+        .flatten()
+        .filter_map(|table| table.created_by)
+        .chain(seen.made_by.values().copied());
     log.uncommitted = uncommitted(in_copy, made_by.filter(|id| *id <= horizon.maybe_before)).await?;
     Ok(log)
 }
 
-async fn uncommitted(copy: &Session, ids: impl Iterator<Item = u64>) -> Result<std::collections::BTreeSet<u64>> {
+async fn uncommitted(
+    copy: &Session,
+    ids: impl Iterator<Item = u64>,
+) -> Result<std::collections::BTreeSet<u64>> {
     let ids: std::collections::BTreeSet<u64> = ids.collect();
     let texts: Vec<String> = ids.iter().map(u64::to_string).collect();
     let rows = copy
@@ -185,5 +223,10 @@ async fn wait_for_counters(databases: &Databases, since: Instant) -> Result<()> 
 }
 
 fn counting(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress<'_>) {
-    tell(Event::Counting { side, tables: progress.tables, of_tables: progress.of_tables, rows: progress.rows });
+    tell(Event::Counting {
+        side,
+        tables: progress.tables,
+        of_tables: progress.of_tables,
+        rows: progress.rows,
+    });
 }

@@ -55,8 +55,13 @@ impl<'a> Journal<'a> {
     pub fn close(self, report: &Report) -> Result<()> {
         let json = to_json(report)?;
         self.vault.write(&format!("{}/evidence.json", self.folder), &json)?;
-        self.vault.write(&format!("{}/evidence.html", self.folder), page::render(report, &json).as_bytes())?;
-        let stamp = Stamp { run: report.run.clone(), at: report.finished_at.unwrap_or(report.started_at), verdict: report.verdict };
+        self.vault
+            .write(&format!("{}/evidence.html", self.folder), page::render(report, &json).as_bytes())?;
+        let stamp = Stamp {
+            run: report.run.clone(),
+            at: report.finished_at.unwrap_or(report.started_at),
+            verdict: report.verdict,
+        };
         let stamp = to_json(&stamp)?;
         self.vault.write(&format!("drills/{}/last-run.json", report.source.id), &stamp)?;
         if report.verdict == Verdict::Pass {

@@ -33,29 +33,47 @@ pub async fn plan(
             .hint("Name existing databases with `--dbname`, or leave it out to compare all of them."));
     }
     if databases.any().is_none() {
-        return Err(Error::outside(format!("no database of `{}` can be read by user `{}`", source.id, source_server.user))
-            .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
+        return Err(Error::outside(format!(
+            "no database of `{}` can be read by user `{}`",
+            source.id, source_server.user
+        ))
+        .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
     let lifetime = chrono::TimeDelta::from_std(request.expires_after).unwrap_or(chrono::TimeDelta::hours(6));
-    Ok(Plan { run, throwaway, expires: now + lifetime, planned_at: now, source, source_server, chosen, request })
+    Ok(Plan {
+        run,
+        throwaway,
+        expires: now + lifetime,
+        planned_at: now,
+        source,
+        source_server,
+        chosen,
+        request,
+    })
 }
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let Some(source) = aws.instance(id).await? else {
         let alike = aws.names_like(id).await;
         let hint = if alike.is_empty() {
-            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`.".to_owned()
+            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
+                .to_owned()
         } else {
-            format!("Did you mean {}?", alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "))
+            format!(
+                "Did you mean {}?",
+                alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+            )
         };
         return Err(Error::request(format!("instance `{id}` does not exist in {}", aws.region())).hint(hint));
     };
     const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
     if source.engine.starts_with("aurora") {
-        return Err(Error::request(format!("`{id}` is an Aurora instance ({})", source.engine)).hint(SUPPORTED));
+        return Err(
+            Error::request(format!("`{id}` is an Aurora instance ({})", source.engine)).hint(SUPPORTED)
+        );
     }
     if let Some(cluster) = &source.cluster {
         return Err(Error::request(format!("`{id}` is a member of DB cluster `{cluster}`")).hint(SUPPORTED));
@@ -64,7 +82,9 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
         return Err(Error::request(format!("`{id}` runs {}, not PostgreSQL", source.engine)).hint(SUPPORTED));
     }
     if id.as_str().starts_with(throwaway::PREFIX) {
-        return Err(Error::request(format!("`{id}` is itself a throwaway of a drill")).hint("Drill its source."));
+        return Err(
+            Error::request(format!("`{id}` is itself a throwaway of a drill")).hint("Drill its source.")
+        );
     }
     match source.reported_status.health() {
         Health::Usable => Ok(source),
@@ -90,12 +110,14 @@ async fn check_target(
     if let Some(group) = &request.subnet_group
         && !aws.subnet_group_exists(group).await?
     {
-        return Err(Error::request(format!("DB subnet group `{group}` does not exist")).hint("Correct `--subnet-group`."));
+        return Err(Error::request(format!("DB subnet group `{group}` does not exist"))
+            .hint("Correct `--subnet-group`."));
     }
     if let Some(group) = &request.parameter_group
         && !aws.parameter_group_exists(group).await?
     {
-        return Err(Error::request(format!("DB parameter group `{group}` does not exist")).hint("Correct `--parameter-group`."));
+        return Err(Error::request(format!("DB parameter group `{group}` does not exist"))
+            .hint("Correct `--parameter-group`."));
     }
     let version = match chosen {
         Chosen::Snapshot(snapshot) => &snapshot.engine_version,
@@ -104,19 +126,27 @@ async fn check_target(
     match aws.class_is_orderable(&source.engine, version, &request.class).await {
         Ok(true) => {}
         Ok(false) => {
-            return Err(Error::request(format!("class `{}` cannot be had for PostgreSQL {version} here", request.class))
-                .hint("Choose another `--class`, for instance db.t4g.micro."));
+            return Err(Error::request(format!(
+                "class `{}` cannot be had for PostgreSQL {version} here",
+                request.class
+            ))
+            .hint("Choose another `--class`, for instance db.t4g.micro."));
         }
         // A role without this permission can still run drills; the restore itself would say.
         Err(failure) => tell(Event::Warning(&format!("the class was not checked beforehand: {failure}"))),
     }
     match aws.instance_quota().await {
         Ok(Some(quota)) if quota.used >= quota.max => {
-            return Err(Error::outside(format!("the quota of DB instances is used up: {} of {}", quota.used, quota.max))
-                .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
+            return Err(Error::outside(format!(
+                "the quota of DB instances is used up: {} of {}",
+                quota.used, quota.max
+            ))
+            .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
         }
         Ok(_) => {}
-        Err(failure) => tell(Event::Warning(&format!("the instance quota was not checked beforehand: {failure}"))),
+        Err(failure) => {
+            tell(Event::Warning(&format!("the instance quota was not checked beforehand: {failure}")))
+        }
     }
     if request.login == CopyLogin::Iam && !source.iam_authentication {
         return Err(Error::request(format!("IAM logins are not enabled on `{}`", source.id))

@@ -227,14 +227,15 @@ impl Report {
             None => Met::Unknown,
         };
         self.rto.verdict = weigh(self.rto.measured_seconds, self.rto.objective_seconds);
-        self.rpo.verdict =
-            if rpo_is_by_hand { Met::NotJudged } else { weigh(self.rpo.measured_seconds, self.rpo.objective_seconds) };
-        let missed = [("RTO", self.rto.verdict, self.rto.measured_seconds, self.rto.objective_seconds), (
-            "RPO",
-            self.rpo.verdict,
-            self.rpo.measured_seconds,
-            self.rpo.objective_seconds,
-        )];
+        self.rpo.verdict = if rpo_is_by_hand {
+            Met::NotJudged
+        } else {
+            weigh(self.rpo.measured_seconds, self.rpo.objective_seconds)
+        };
+        let missed = [
+            ("RTO", self.rto.verdict, self.rto.measured_seconds, self.rto.objective_seconds),
+            ("RPO", self.rpo.verdict, self.rpo.measured_seconds, self.rpo.objective_seconds),
+        ];
         for (name, verdict, measured, objective) in missed {
             if verdict == Met::Fail {
                 self.verdict = Verdict::Fail;
@@ -286,7 +287,8 @@ mod tests {
 
     #[test]
     fn spans_read_like_people_say_them() {
-        let said: Vec<String> = [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(span).collect();
+        let said: Vec<String> =
+            [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(span).collect();
         assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "24h", "3d 4h"]);
     }
 }

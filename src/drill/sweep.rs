@@ -73,8 +73,9 @@ pub struct SweepPlan {
 pub async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
     let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new() };
     let instances = aws.instances().await?;
-    let looks_like_one =
-        |instance: &Instance| instance.id.as_str().starts_with(PREFIX) || instance.tags.contains_key("lifeboat:purpose");
+    let looks_like_one = |instance: &Instance| {
+        instance.id.as_str().starts_with(PREFIX) || instance.tags.contains_key("lifeboat:purpose")
+    };
     for instance in instances.iter().filter(|instance| looks_like_one(instance)) {
         let decision = decide(instance, &instances, vault, now)?;
         match decision {
@@ -98,11 +99,15 @@ fn decide(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Ut
         return refuse("someone has turned on its deletion protection".to_owned());
     }
     // A tag is only a tag: what the source really is counts as well.
-    if all.iter().any(|other| other.id.as_str() == origin.source && other.resource_id == instance.resource_id) {
+    if all.iter().any(|other| other.id.as_str() == origin.source && other.resource_id == instance.resource_id)
+    {
         return refuse("it is its own source".to_owned());
     }
     if origin.expires <= now {
-        return Ok(Ok((proof, format!("it expired at {}", origin.expires.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)))));
+        return Ok(Ok((
+            proof,
+            format!("it expired at {}", origin.expires.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+        )));
     }
     let until = origin.expires.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     match journal::process_of(vault, &origin.source, &origin.run)? {

@@ -38,7 +38,8 @@ impl RunId {
     /// A new id.
     pub fn new(now: DateTime<Utc>) -> Self {
         const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let random: String = (0..6).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
+        let random: String =
+            (0..6).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
         RunId(format!("{}-{random}", now.format("%Y%m%d-%H%M%S")))
     }
 
@@ -116,7 +117,9 @@ pub struct Proof {
 /// that fits the tags, a resource id that is not the source's, and that it was created after its run began, which
 /// an instance that someone renamed and tagged was not.
 pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
-    let tag = |key: &str| instance.tags.get(key).map(String::as_str).ok_or_else(|| format!("it has no tag `{key}`"));
+    let tag = |key: &str| {
+        instance.tags.get(key).map(String::as_str).ok_or_else(|| format!("it has no tag `{key}`"))
+    };
     if !instance.id.as_str().starts_with(PREFIX) {
         return Err(format!("its name does not begin with `{PREFIX}`"));
     }
@@ -158,7 +161,12 @@ pub struct Claim {
 }
 
 /// Removes the throwaway of a run, and returns when AWS no longer knows it.
-pub async fn remove_claimed(aws: &Aws, claim: &Claim, poll: Poll, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
+pub async fn remove_claimed(
+    aws: &Aws,
+    claim: &Claim,
+    poll: Poll,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<()> {
     let appear_until = Instant::now() + if claim.may_yet_appear { APPEARANCE } else { Duration::ZERO };
     let instance = loop {
         match aws.instance(&claim.id).await? {
@@ -198,7 +206,9 @@ pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_
             Err(failure) => return Err(failure.into()),
         };
         // A new instance under the old name is not ours.
-        let Some(instance) = seen.filter(|instance| instance.resource_id == proof.resource_id) else { return Ok(()) };
+        let Some(instance) = seen.filter(|instance| instance.resource_id == proof.resource_id) else {
+            return Ok(());
+        };
         if instance.reported_status.0 != said {
             said.clone_from(&instance.reported_status.0);
             tell(Event::Status { id: &proof.id, status: &said, elapsed: started.elapsed() });
@@ -211,7 +221,8 @@ pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_
                 Ok(Delete::Accepted) => accepted = true,
                 Err(failure) => {
                     // A state that passes by itself, throttling and a failing service are worth waiting for.
-                    let passes = failure.fault == Fault::WrongState && instance.reported_status.health() == Health::InTransit;
+                    let passes = failure.fault == Fault::WrongState
+                        && instance.reported_status.health() == Health::InTransit;
                     if !passes && !(failure.fault.is_transient() && started.elapsed() < ACCEPTANCE) {
                         refusals += 1;
                     }
@@ -294,8 +305,12 @@ mod tests {
             ("an expiry that is no time", |it| drop(it.tags.insert(EXPIRES.into(), "soon".into()))),
             ("a run that is none", |it| drop(it.tags.insert(RUN.into(), "my-run".into()))),
             ("another name with our prefix", |it| it.id = InstanceId::parse("lifeboat-drill-me").unwrap()),
-            ("production renamed: the resource id of the source", |it| it.resource_id = ResourceId("db-SOURCE".into())),
-            ("an old instance renamed and tagged", |it| it.created_at = Some("2024-01-01T00:00:00Z".parse().unwrap())),
+            ("production renamed: the resource id of the source", |it| {
+                it.resource_id = ResourceId("db-SOURCE".into())
+            }),
+            ("an old instance renamed and tagged", |it| {
+                it.created_at = Some("2024-01-01T00:00:00Z".parse().unwrap())
+            }),
             ("a cluster member", |it| it.cluster = Some("orders".into())),
         ];
         for (attack, change) in attacks {

@@ -25,11 +25,15 @@ impl Password {
 
     /// The first line of a file.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Error::request(format!("cannot read the password file `{}`", path.display())).caused_by(error))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            Error::request(format!("cannot read the password file `{}`", path.display())).caused_by(error)
+        })?;
         let line = text.lines().next().unwrap_or_default();
         if line.is_empty() {
-            return Err(Error::request(format!("the first line of the password file `{}` is empty", path.display())));
+            return Err(Error::request(format!(
+                "the first line of the password file `{}` is empty",
+                path.display()
+            )));
         }
         Ok(Password::new(line))
     }
@@ -62,7 +66,8 @@ pub fn from_pgpass(path: &Path, host: &str, port: u16, user: &str) -> (Option<Pa
         let [line_host, line_port, _database, line_user, password] = fields.as_slice() else { return None };
         let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
         // The field for the database is passed over: we connect to every database of the server with one login.
-        (fits(line_host, host) && fits(line_port, &port) && fits(line_user, user)).then(|| Password::new(password.as_str()))
+        (fits(line_host, host) && fits(line_port, &port) && fits(line_user, user))
+            .then(|| Password::new(password.as_str()))
     });
     (found, None)
 }
@@ -70,8 +75,9 @@ pub fn from_pgpass(path: &Path, host: &str, port: u16, user: &str) -> (Option<Pa
 fn readable_by_others(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0)
-        .then(|| format!("`{}` is readable by others and was not used: run `chmod 600` on it", path.display()))
+    (mode & 0o077 != 0).then(|| {
+        format!("`{}` is readable by others and was not used: run `chmod 600` on it", path.display())
+    })
 }
 
 /// Splits at colons; `\:` and `\\` stand for the characters themselves.
@@ -112,9 +118,11 @@ mod tests {
     #[test]
     fn pgpass_takes_the_first_line_that_fits() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "# comment\nother:*:*:me:no\ndb\\:1:5432:*:me:a\\:b\\\\c\n*:*:*:*:rest\n").unwrap();
+        fs::write(file.path(), "# comment\nother:*:*:me:no\ndb\\:1:5432:*:me:a\\:b\\\\c\n*:*:*:*:rest\n")
+            .unwrap();
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        let find = |host, user| from_pgpass(file.path(), host, 5432, user).0.map(|found| found.expose().to_owned());
+        let find =
+            |host, user| from_pgpass(file.path(), host, 5432, user).0.map(|found| found.expose().to_owned());
         assert_eq!(find("db:1", "me").as_deref(), Some("a:b\\c"));
         assert_eq!(find("db:1", "you").as_deref(), Some("rest"));
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();

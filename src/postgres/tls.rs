@@ -73,7 +73,8 @@ impl Tls {
             Error::request(format!("cannot use the certificate authorities in `{}`", path.display()))
                 .hint("`--ca` and PGSSLROOTCERT name a PEM file with at least one CERTIFICATE block.")
         };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unreadable().caused_by(error))?;
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| unreadable().caused_by(error))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| unreadable().caused_by(error))?;
             roots.add(certificate).map_err(|error| unreadable().caused_by(error))?;
@@ -103,7 +104,9 @@ pub(super) fn is_certificate_fault(error: &tokio_postgres::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
         let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let found = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or(cause.downcast_ref::<rustls::Error>());
+        let found = inner
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .or(cause.downcast_ref::<rustls::Error>());
         if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }

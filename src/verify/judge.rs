@@ -155,7 +155,13 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
         }
         for copy in copies {
             if !tables.iter().any(|table| is_same_name(table, copy)) {
-                bench.add(database, None, Some(copy), Word::Unexpected, "it was not in the source at that moment");
+                bench.add(
+                    database,
+                    None,
+                    Some(copy),
+                    Word::Unexpected,
+                    "it was not in the source at that moment",
+                );
             }
         }
     }
@@ -172,11 +178,17 @@ fn aligned_rows(
         return (Word::Equal, String::new());
     }
     let (Some((first, first_file)), Some((second, second_file))) = (before, after) else {
-        return (Word::Unknown, "the table was made or dropped while the source was being observed".to_owned());
+        return (
+            Word::Unknown,
+            "the table was made or dropped while the source was being observed".to_owned(),
+        );
     };
     let (inserted, deleted) = (second.inserted - first.inserted, second.deleted - first.deleted);
     if inserted < 0 || deleted < 0 {
-        return (Word::Unknown, "the source's write counters were reset meanwhile, so nothing bounds its writes".to_owned());
+        return (
+            Word::Unknown,
+            "the source's write counters were reset meanwhile, so nothing bounds its writes".to_owned(),
+        );
     }
     let was_rewritten = first_file != second_file;
     let lowest = if was_rewritten { 0 } else { rows.saturating_sub(deleted.unsigned_abs()) };
@@ -201,7 +213,9 @@ fn aligned_rows(
 pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
     let mut bench = Bench::new(source, copy);
     if let Kinship::Names { because, .. } = kinship {
-        bench.not_tested.push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
+        bench
+            .not_tested
+            .push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
     }
     for (database, tables) in &source.databases {
         let Some(copies) = copy.databases.get(database) else {
@@ -221,7 +235,10 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                 let (word, reason) = match existed(table.created_by, kinship) {
                     Some(true) => (Word::Missing, "it is older than the backup and not in the restored copy"),
                     Some(false) => (Word::Skipped, "made after the backup"),
-                    None => (Word::Unknown, "it is not in the restored copy, and whether it is older cannot be told"),
+                    None => (
+                        Word::Unknown,
+                        "it is not in the restored copy, and whether it is older cannot be told",
+                    ),
                 };
                 bench.add(database, Some(table), None, word, reason);
                 continue;
@@ -243,7 +260,13 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             bench.add(database, Some(table), Some(copied), word, reason);
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
-            bench.add(database, None, Some(copied), Word::Unexpected, "the source no longer has it: dropped since the backup");
+            bench.add(
+                database,
+                None,
+                Some(copied),
+                Word::Unexpected,
+                "the source no longer has it: dropped since the backup",
+            );
         }
     }
     for database in copy.databases.keys().filter(|name| !source.databases.contains_key(*name)) {
@@ -297,11 +320,21 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
         let missing = survivors.surely - held;
         return (
             Word::Differs,
-            format!("{} missing: the source still has {} from before the backup", counted_rows(missing), counted_rows(survivors.surely)),
+            format!(
+                "{} missing: the source still has {} from before the backup",
+                counted_rows(missing),
+                counted_rows(survivors.surely)
+            ),
         );
     }
     if held < survivors.at_most && held == 0 {
-        return (Word::Unknown, format!("the copy is empty; whether {} of the source are newer cannot be told", counted_rows(survivors.at_most)));
+        return (
+            Word::Unknown,
+            format!(
+                "the copy is empty; whether {} of the source are newer cannot be told",
+                counted_rows(survivors.at_most)
+            ),
+        );
     }
     let gone_since = held - survivors.surely.min(held);
     if let Some(writes) = writes {
@@ -313,7 +346,8 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
                 Word::Differs,
                 format!(
                     "{} too many: the source has {} from before the backup and since updated or deleted at most {allowed}",
-                    counted_rows(unexplained), counted_rows(survivors.at_most)
+                    counted_rows(unexplained),
+                    counted_rows(survivors.at_most)
                 ),
             );
         }
@@ -328,7 +362,10 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
     } else if held < rows {
         (Word::Within, format!("{proven}; the source has grown by {} since", counted_rows(rows - held)))
     } else {
-        (Word::Within, format!("{proven}; {} deleted or updated in the source since", counted_rows(gone_since)))
+        (
+            Word::Within,
+            format!("{proven}; {} deleted or updated in the source since", counted_rows(gone_since)),
+        )
     }
 }
 
@@ -365,7 +402,12 @@ fn is_same_name(left: &Table, right: &Table) -> bool {
 }
 
 /// The copy of a table: by object id, which survives renaming, else by name, which survives being made anew.
-fn counterpart<'a>(table: &Table, tables: &[Table], copies: &'a [Table], kinship: &Kinship<'_>) -> Option<&'a Table> {
+fn counterpart<'a>(
+    table: &Table,
+    tables: &[Table],
+    copies: &'a [Table],
+    kinship: &Kinship<'_>,
+) -> Option<&'a Table> {
     let by_id = match kinship {
         Kinship::Lineage { .. } => copies.iter().find(|copy| copy.oid == table.oid),
         Kinship::Names { .. } => None,
@@ -373,7 +415,8 @@ fn counterpart<'a>(table: &Table, tables: &[Table], copies: &'a [Table], kinship
     by_id.or_else(|| {
         copies.iter().find(|copy| {
             // Not the copy of another table that has since taken another name.
-            let taken = matches!(kinship, Kinship::Lineage { .. }) && tables.iter().any(|other| other.oid == copy.oid);
+            let taken = matches!(kinship, Kinship::Lineage { .. })
+                && tables.iter().any(|other| other.oid == copy.oid);
             is_same_name(table, copy) && !taken
         })
     })
@@ -405,13 +448,23 @@ impl Bench {
     fn new(expected: &Observation, observed: &Observation) -> Self {
         let side = |side: &str, observation: &Observation| -> Vec<String> {
             let told = observation.unreadable.iter();
-            told.map(|(database, reason)| format!("database `{database}` of the {side} could not be read: {reason}")).collect()
+            told.map(|(database, reason)| {
+                format!("database `{database}` of the {side} could not be read: {reason}")
+            })
+            .collect()
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
         Bench { tables: Vec::new(), missing_databases: Vec::new(), unreadable, not_tested: Vec::new() }
     }
 
-    fn add(&mut self, database: &str, table: Option<&Table>, copy: Option<&Table>, verdict: Word, reason: impl Into<String>) {
+    fn add(
+        &mut self,
+        database: &str,
+        table: Option<&Table>,
+        copy: Option<&Table>,
+        verdict: Word,
+        reason: impl Into<String>,
+    ) {
         let Some(named) = table.or(copy) else { return };
         let rows = |table: Option<&Table>| match table.map(|table| &table.counted) {
             Some(Counted::Rows(rows)) => Some(*rows),
@@ -428,23 +481,41 @@ impl Bench {
         });
     }
 
-    fn database_is_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>, copy: &Observation) {
+    fn database_is_missing<'a>(
+        &mut self,
+        database: &str,
+        tables: impl Iterator<Item = &'a Table>,
+        copy: &Observation,
+    ) {
         if copy.unreadable.contains_key(database) {
             for table in tables {
-                self.add(database, Some(table), None, Word::Unknown, "its database could not be read in the restored copy");
+                self.add(
+                    database,
+                    Some(table),
+                    None,
+                    Word::Unknown,
+                    "its database could not be read in the restored copy",
+                );
             }
             return;
         }
         self.missing_databases.push(format!("database `{database}` is not in the restored copy"));
         for table in tables {
-            self.add(database, Some(table), None, Word::Missing, "its whole database is not in the restored copy");
+            self.add(
+                database,
+                Some(table),
+                None,
+                Word::Missing,
+                "its whole database is not in the restored copy",
+            );
         }
     }
 
     fn close(mut self, failing: &[Word]) -> Judgement {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());
-            let counts = format!("expected {}, found {}", rows(table.expected_rows), rows(table.observed_rows));
+            let counts =
+                format!("expected {}, found {}", rows(table.expected_rows), rows(table.observed_rows));
             match table.verdict {
                 Word::Differs => format!("table `{}` differs ({counts}): {}", table.name(), table.reason),
                 word => format!("table `{}` is {}: {}", table.name(), word.as_str(), table.reason),
@@ -453,7 +524,8 @@ impl Bench {
         let tables_that = |wanted: &dyn Fn(Word) -> bool| -> Vec<String> {
             self.tables.iter().filter(|table| wanted(table.verdict)).map(told).collect()
         };
-        let failures = [self.missing_databases.clone(), tables_that(&|word| failing.contains(&word))].concat();
+        let failures =
+            [self.missing_databases.clone(), tables_that(&|word| failing.contains(&word))].concat();
         let mut doubts = [self.unreadable.clone(), tables_that(&|word| word == Word::Unknown)].concat();
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
         if compared == 0 && failures.is_empty() && doubts.is_empty() {
@@ -467,7 +539,12 @@ impl Bench {
             (true, false) => Verdict::Unknown,
             (true, true) => Verdict::Pass,
         };
-        Judgement { verdict, reasons: [failures, doubts].concat(), tables: self.tables, not_tested: self.not_tested }
+        Judgement {
+            verdict,
+            reasons: [failures, doubts].concat(),
+            tables: self.tables,
+            not_tested: self.not_tested,
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Horizon {
 pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
     let Some(session) = copy.any() else { return Ok(None) };
     // Nobody writes users' tables in a copy, so the newest row in them is from before.
-    let newest_row = observed.databases.values().flatten().filter_map(|table| table.newest_write).max().unwrap_or(3);
+    let newest_row =
+        observed.databases.values().flatten().filter_map(|table| table.newest_write).max().unwrap_or(3);
     let recovered_at = end_of_recovery(session).await?;
     let handed_out = observed.next_transaction.saturating_sub(1);
     Ok(Some(match recovered_at {
@@ -73,9 +74,9 @@ async fn end_of_recovery(session: &Session) -> Result<Option<u64>> {
         return Ok(None);
     }
     let text: String = row.get(0);
-    Ok(text.split_once(':').and_then(|(epoch, xid)| {
-        Some((epoch.parse::<u64>().ok()? << 32) | xid.parse::<u64>().ok()?)
-    }))
+    Ok(text
+        .split_once(':')
+        .and_then(|(epoch, xid)| Some((epoch.parse::<u64>().ok()? << 32) | xid.parse::<u64>().ok()?)))
 }
 
 /// How many of the source's rows from before the horizon the copy never held, because the transactions that wrote

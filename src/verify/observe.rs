@@ -101,7 +101,9 @@ impl Observation {
     /// How many rows were counted in all.
     pub fn rows(&self) -> u64 {
         let tables = self.databases.values().flatten();
-        tables.filter_map(|table| if let Counted::Rows(rows) = table.counted { Some(rows) } else { None }).sum()
+        tables
+            .filter_map(|table| if let Counted::Rows(rows) = table.counted { Some(rows) } else { None })
+            .sum()
     }
 }
 
@@ -142,7 +144,9 @@ impl Databases {
         // Someone may have dropped `postgres`, or closed it to us.
         let first = match (server.connect("postgres").await, only.first()) {
             (Ok(session), _) => session,
-            (Err(failure), Some(name)) if failure.refusal == Refusal::Database => server.connect(name).await?,
+            (Err(failure), Some(name)) if failure.refusal == Refusal::Database => {
+                server.connect(name).await?
+            }
             (Err(failure), _) => return Err(failure.into()),
         };
         let mut wanted = user_databases(&first).await?;
@@ -225,14 +229,20 @@ impl Databases {
     }
 
     /// Reads every table, in the transactions that [`Databases::begin`] began.
-    pub async fn observe(&self, question: &Question, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Observation> {
+    pub async fn observe(
+        &self,
+        question: &Question,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Observation> {
         let mut observation = Observation { unreadable: self.unreadable.clone(), ..Observation::default() };
         let mut seen = (0, 0, 0);
         for session in &self.open {
             let mut tables = list_tables(session).await?;
             let reference = reference(session).await?;
             observation.next_transaction = observation.next_transaction.max(reference.next);
-            let made = session.row("select age(xmin)::int8 from pg_database where datname = current_database()", &[]).await?;
+            let made = session
+                .row("select age(xmin)::int8 from pg_database where datname = current_database()", &[])
+                .await?;
             observation.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
             let since = counting_since(session).await?;
             observation.counting_since = observation.counting_since.max(since);
@@ -241,7 +251,12 @@ impl Databases {
                 count(session, table, question, reference).await?;
                 seen.0 += 1;
                 seen.2 += if let Counted::Rows(rows) = table.counted { rows } else { 0 };
-                progress(Progress { database: session.database(), tables: seen.0, of_tables: seen.1, rows: seen.2 });
+                progress(Progress {
+                    database: session.database(),
+                    tables: seen.0,
+                    of_tables: seen.1,
+                    rows: seen.2,
+                });
             }
             observation.databases.insert(session.database().to_owned(), tables);
         }
@@ -310,7 +325,9 @@ async fn list_tables(session: &Session) -> Result<Vec<Table>> {
         let counted = if kind == "f" {
             Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
         } else if persistence == "u" {
-            Counted::Skipped("unlogged: PostgreSQL empties it in every restore, so it is not recoverable".to_owned())
+            Counted::Skipped(
+                "unlogged: PostgreSQL empties it in every restore, so it is not recoverable".to_owned(),
+            )
         } else if row.get(11) {
             Counted::Skipped("a materialised view that has never been filled".to_owned())
         } else if !row.get::<_, bool>(6) {
@@ -335,11 +352,18 @@ async fn list_tables(session: &Session) -> Result<Vec<Table>> {
 }
 
 /// Counts one table. An error of the server is the table's own and is kept with it; a broken connection is not.
-async fn count(session: &Session, table: &mut Table, question: &Question, reference: Reference) -> Result<()> {
+async fn count(
+    session: &Session,
+    table: &mut Table,
+    question: &Question,
+    reference: Reference,
+) -> Result<()> {
     let name = table.quoted();
     let sql = match question {
         Question::Rows => format!("select count(*), null::int8, null::int8 from only {name}"),
-        Question::NewestWrite => format!("select count(*), min(age(xmin))::int8, null::int8 from only {name}"),
+        Question::NewestWrite => {
+            format!("select count(*), min(age(xmin))::int8, null::int8 from only {name}")
+        }
         Question::Survivors(horizon) => format!(
             "select count(*), count(*) filter (where age(xmin) >= age('{}'::xid)), \
              count(*) filter (where age(xmin) >= age('{}'::xid)) from only {name}",

@@ -8,7 +8,13 @@ use crate::support::{PASSWORD, REGION, World, wait};
 async fn boto3_and_psql_live_through_a_whole_life() {
     let world = World::new().await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/life.py");
-    let done = Command::new("python3").arg(script).arg(world.stack.endpoint()).arg(world.stack.ca_path()).output().await.unwrap();
+    let done = Command::new("python3")
+        .arg(script)
+        .arg(world.stack.endpoint())
+        .arg(world.stack.ca_path())
+        .output()
+        .await
+        .unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "run `make setup` for boto3\n{stdout}\n{stderr}");
     assert_eq!(stdout.trim(), "a whole life");
@@ -47,13 +53,21 @@ async fn the_aws_cli_creates_changes_restores_and_deletes() {
                   --preferred-backup-window 02:00-02:30 --preferred-maintenance-window sun:05:00-sun:05:30 --apply-immediately";
     assert_eq!(aws(&world, modify).await.0, 0);
     wait("the new retention", async || {
-        aws(&world, "describe-db-instances --query DBInstances[0].BackupRetentionPeriod --output text").await.1 == "14"
+        aws(&world, "describe-db-instances --query DBInstances[0].BackupRetentionPeriod --output text")
+            .await
+            .1
+            == "14"
     })
     .await;
     let snapshot = "create-db-snapshot --db-instance-identifier orders --db-snapshot-identifier s1";
     assert_eq!(aws(&world, snapshot).await.0, 0);
     wait("the snapshot", async || {
-        aws(&world, "describe-db-snapshots --db-snapshot-identifier s1 --query DBSnapshots[0].Status --output text").await.1 == "available"
+        aws(
+            &world,
+            "describe-db-snapshots --db-snapshot-identifier s1 --query DBSnapshots[0].Status --output text",
+        )
+        .await
+        .1 == "available"
     })
     .await;
     let restore = "restore-db-instance-from-db-snapshot --db-instance-identifier orders-2 --db-snapshot-identifier s1 \
@@ -63,6 +77,9 @@ async fn the_aws_cli_creates_changes_restores_and_deletes() {
     assert_eq!(world.sql("orders-2", "app", "select count(*) from t").await, "7");
     let (code, refusal) = aws(&world, "delete-db-instance --db-instance-identifier orders-2").await;
     assert!(code != 0 && refusal.contains("(InvalidParameterCombination)"), "{refusal}");
-    assert_eq!(aws(&world, "delete-db-instance --db-instance-identifier orders-2 --skip-final-snapshot").await.0, 0);
+    assert_eq!(
+        aws(&world, "delete-db-instance --db-instance-identifier orders-2 --skip-final-snapshot").await.0,
+        0
+    );
     wait("the end of orders-2", async || !world.instances().await.contains("orders-2")).await;
 }

@@ -30,7 +30,9 @@ async fn a_restore_that_ends_badly_is_unknown_says_what_to_do_and_is_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_never_becomes_available_is_given_up_and_removed() {
     let world = World::with_orders().await;
-    world.control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true})).await;
+    world
+        .control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true}))
+        .await;
     let run = world.drill(&["--wait", "2s"]).await;
     run.assert_code(3);
     assert!(run.json()["reasons"][0].as_str().unwrap().contains("still `creating`"), "{}", run.stdout);
@@ -85,11 +87,16 @@ async fn a_restore_that_aws_refuses_says_why_and_leaves_nothing() {
         ("AccessDenied", "rds:RestoreDBInstanceFromDBSnapshot"),
         ("KMSKeyNotAccessibleFault", "KMSKeyNotAccessibleFault"),
     ] {
-        world.fault("RestoreDBInstanceFromDBSnapshot", json!({"fault": "error", "code": code, "times": 1})).await;
+        world
+            .fault("RestoreDBInstanceFromDBSnapshot", json!({"fault": "error", "code": code, "times": 1}))
+            .await;
         let run = world.drill(&[]).await;
         run.assert_code(3);
         let report = run.json();
-        assert!(report["reasons"].to_string().contains(words) || report["hints"].to_string().contains(words), "{report:#}");
+        assert!(
+            report["reasons"].to_string().contains(words) || report["hints"].to_string().contains(words),
+            "{report:#}"
+        );
         world.assert_only(&LEFT).await;
     }
 }
@@ -109,7 +116,9 @@ async fn a_throwaway_that_cannot_be_deleted_is_exit_6_with_its_id_region_and_cla
         world.lifeboat(&["drill", "sweep", "--poll", "200ms"]).await.assert_code(0);
         world.assert_only(&LEFT).await;
     }
-    world.control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true})).await;
+    world
+        .control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true}))
+        .await;
     let run = world.drill(&["--wait", "1s"]).await;
     run.assert_code(3);
 }
@@ -120,9 +129,13 @@ async fn a_deletion_that_hangs_is_exit_6_after_its_time() {
     let child = world.drill_until(&["--teardown-timeout", "2s"], "observe copy").await;
     let id = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
     world.control("POST", "statuses", json!({"instance": id, "status": "deleting", "stay": true})).await;
-    let run = crate::support::finish(child).await;
+    let run = child.finish().await;
     run.assert_code(6);
-    assert!(run.json()["throwaway"]["left_behind"].as_str().unwrap().contains("still `deleting`"), "{}", run.stdout);
+    assert!(
+        run.json()["throwaway"]["left_behind"].as_str().unwrap().contains("still `deleting`"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,8 +148,9 @@ async fn available_is_noticed_within_one_poll_interval() {
     let id = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
     world.until_status(&id, "available").await;
     let available = Instant::now();
-    crate::support::wait("the drill to set the password", async || world.calls("ModifyDBInstance").await > 0).await;
+    crate::support::wait("the drill to set the password", async || world.calls("ModifyDBInstance").await > 0)
+        .await;
     let lag = available.elapsed();
     assert!(lag < Duration::from_millis(1500), "noticed after {lag:?}");
-    crate::support::finish(child).await.assert_code(0);
+    child.finish().await.assert_code(0);
 }

@@ -23,18 +23,23 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// The modules of `src/lib.rs`, top to ground.
 fn modules() -> Vec<String> {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect()
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn a_module_uses_only_what_stands_below_it() {
     let modules = modules();
-    let floor: BTreeMap<&str, usize> = modules.iter().enumerate().map(|(floor, name)| (name.as_str(), floor)).collect();
+    let floor: BTreeMap<&str, usize> =
+        modules.iter().enumerate().map(|(floor, name)| (name.as_str(), floor)).collect();
     let src = root().join("src");
     let mut wrong = Vec::new();
     for file in rust_files(&src) {
         let relative = file.strip_prefix(&src).unwrap();
-        let owner = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let owner =
+            relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
         let Some(own_floor) = floor.get(owner) else { continue };
         let text = fs::read_to_string(&file).unwrap();
         for used in text.split("crate::").skip(1) {
@@ -66,7 +71,10 @@ fn the_picture_in_lib_rs_lists_the_modules_in_their_order() {
 #[test]
 fn the_local_stack_shares_no_code_with_the_tool() {
     let manifest = fs::read_to_string(root().join("localstack/Cargo.toml")).unwrap();
-    assert!(!manifest.contains("lifeboat =") && !manifest.contains("path ="), "localstack depends on the tool");
+    assert!(
+        !manifest.contains("lifeboat =") && !manifest.contains("path ="),
+        "localstack depends on the tool"
+    );
     for file in rust_files(&root().join("localstack/src")) {
         let text = fs::read_to_string(&file).unwrap();
         assert!(!text.contains("lifeboat::"), "{} uses the tool", file.display());
@@ -78,7 +86,10 @@ fn every_test_file_is_built() {
     let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
     for file in rust_files(&root().join("tests/it")) {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        assert!(name == "main" || main.contains(&format!("mod {name};")), "tests/it/main.rs does not name `{name}`");
+        assert!(
+            name == "main" || main.contains(&format!("mod {name};")),
+            "tests/it/main.rs does not name `{name}`"
+        );
     }
 }
 
@@ -97,7 +108,10 @@ fn readme_lists_the_exit_codes_that_the_tool_has() {
         Kind::Bug,
     ];
     for kind in kinds {
-        assert!(readme.contains(&format!("| {} | ", kind.exit_code())), "README lacks the exit code of {kind:?}");
+        assert!(
+            readme.contains(&format!("| {} | ", kind.exit_code())),
+            "README lacks the exit code of {kind:?}"
+        );
     }
     let (interrupted, terminated) = (Kind::Interrupted.exit_code(), Kind::Terminated.exit_code());
     assert!(readme.contains(&format!("| {interrupted}, {terminated} |")));

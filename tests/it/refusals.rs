@@ -9,17 +9,41 @@ async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created()
     let cases: [(&[&str], i32, &[&str]); 13] = [
         (&["drill", "run", "order-prod"], 2, &["`order-prod` does not exist", "Did you mean `orders-prod`?"]),
         (&["drill", "run", &too_long], 2, &["64 characters, the most is 63"]),
-        (&["drill", "run", "orders-prod", "--from", "nothing"], 2, &["snapshot `nothing` does not exist", "describe-db-snapshots"]),
-        (&["drill", "run", "orders-prod", "--from", "2001-01-01T00:00:00Z"], 2, &["cannot be restored to 2001", "Choose a time from 20"]),
-        (&["drill", "run", "orders-prod", "--from", "2999-01-01T00:00:00Z"], 2, &["cannot be restored to 2999", "Choose a time from 20"]),
+        (
+            &["drill", "run", "orders-prod", "--from", "nothing"],
+            2,
+            &["snapshot `nothing` does not exist", "describe-db-snapshots"],
+        ),
+        (
+            &["drill", "run", "orders-prod", "--from", "2001-01-01T00:00:00Z"],
+            2,
+            &["cannot be restored to 2001", "Choose a time from 20"],
+        ),
+        (
+            &["drill", "run", "orders-prod", "--from", "2999-01-01T00:00:00Z"],
+            2,
+            &["cannot be restored to 2999", "Choose a time from 20"],
+        ),
         (&["drill", "run", "orders-prod", "--from", "2026-11-21"], 2, &["is not a time", "RFC 3339"]),
         (&["drill", "run", "orders-prod", "--class", "db.nonsense.9x"], 2, &["db.nonsense.9x", "--class"]),
-        (&["drill", "run", "orders-prod", "--subnet-group", "nowhere"], 2, &["subnet group `nowhere` does not exist"]),
-        (&["drill", "run", "orders-prod", "--parameter-group", "nope"], 2, &["parameter group `nope` does not exist"]),
+        (
+            &["drill", "run", "orders-prod", "--subnet-group", "nowhere"],
+            2,
+            &["subnet group `nowhere` does not exist"],
+        ),
+        (
+            &["drill", "run", "orders-prod", "--parameter-group", "nope"],
+            2,
+            &["parameter group `nope` does not exist"],
+        ),
         (&["drill", "run", "orders-prod", "--dbname", "nope"], 2, &["no database `nope`"]),
         (&["drill", "run", "orders-prod", "--poll", "0s"], 2, &["--poll"]),
         (&["drill", "run", "orders-prod", "--ca", "/dev/null"], 2, &["/dev/null", "PEM"]),
-        (&["drill", "run", "orders-prod", "--user", "stranger"], 3, &["refused user `stranger`", "--password-file"]),
+        (
+            &["drill", "run", "orders-prod", "--user", "stranger"],
+            3,
+            &["refused user `stranger`", "--password-file"],
+        ),
     ];
     for (arguments, code, words) in cases {
         let run = world.lifeboat(arguments).await;
@@ -29,7 +53,11 @@ async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created()
     world.rds.stop_db_instance().db_instance_identifier("orders-prod").send().await.unwrap();
     world.until_status("orders-prod", "stopped").await;
     world.drill(&[]).await.assert_code(3).assert_says(&["is `stopped`", "start-db-instance"]);
-    assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await + world.calls("RestoreDBInstanceToPointInTime").await, 0);
+    assert_eq!(
+        world.calls("RestoreDBInstanceFromDBSnapshot").await
+            + world.calls("RestoreDBInstanceToPointInTime").await,
+        0
+    );
     assert!(!world.path("vault/drills").exists(), "a drill was recorded that never began");
 }
 
@@ -37,13 +65,22 @@ async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created()
 async fn other_engines_and_aurora_are_refused_and_told_what_is_supported() {
     let world = World::new().await;
     let create = |id: &str, engine: &str| {
-        let request = world.rds.create_db_instance().db_instance_identifier(id).engine(engine).db_instance_class("db.t3.medium");
+        let request = world
+            .rds
+            .create_db_instance()
+            .db_instance_identifier(id)
+            .engine(engine)
+            .db_instance_class("db.t3.medium");
         request.allocated_storage(20).master_username("owner").master_user_password(PASSWORD)
     };
     create("shop", "mysql").send().await.unwrap();
     create("member", "aurora-postgresql").db_cluster_identifier("big").send().await.unwrap();
     for (id, words) in [("shop", "runs mysql"), ("member", "Aurora")] {
-        world.lifeboat(&["drill", "run", id]).await.assert_code(2).assert_says(&[words, "Amazon RDS for PostgreSQL"]);
+        world
+            .lifeboat(&["drill", "run", id])
+            .await
+            .assert_code(2)
+            .assert_says(&[words, "Amazon RDS for PostgreSQL"]);
     }
 }
 
@@ -75,7 +112,13 @@ async fn an_instance_without_backups_is_told_how_to_get_some() {
     let request = request.db_instance_class("db.t3.micro").allocated_storage(20).backup_retention_period(0);
     request.master_username("owner").master_user_password(PASSWORD).send().await.unwrap();
     world.until_status("orders-prod", "available").await;
-    for (from, words) in [("latest-snapshot", "no snapshot"), ("latest", "automated backups of `orders-prod` are off")] {
-        world.drill(&["--from", from]).await.assert_code(2).assert_says(&[words, "retention of at least 7 days"]);
+    for (from, words) in
+        [("latest-snapshot", "no snapshot"), ("latest", "automated backups of `orders-prod` are off")]
+    {
+        world
+            .drill(&["--from", from])
+            .await
+            .assert_code(2)
+            .assert_says(&[words, "retention of at least 7 days"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, finish, signal, wait};
+use crate::support::{World, wait};
 
 const LEFT: [&str; 1] = ["orders-prod"];
 
@@ -13,11 +13,19 @@ async fn hold(world: &World, phase: &str) {
     };
     match phase {
         "restore" => {
-            world.control("POST", "statuses", json!({"instance": "next-restore", "status": "creating", "stay": true})).await;
+            world
+                .control(
+                    "POST",
+                    "statuses",
+                    json!({"instance": "next-restore", "status": "creating", "stay": true}),
+                )
+                .await;
         }
         "log in" => world.fault("ModifyDBInstance", json!({"fault": "slow", "seconds": 5, "times": 1})).await,
         "observe copy" => world.write("lifeboat.toml", &check("select 1 from pg_sleep(20)")),
-        "tear down" => world.fault("DeleteDBInstance", json!({"fault": "slow", "seconds": 2, "times": 1})).await,
+        "tear down" => {
+            world.fault("DeleteDBInstance", json!({"fault": "slow", "seconds": 2, "times": 1})).await
+        }
         _ => {}
     }
 }
@@ -29,8 +37,8 @@ async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() 
         for (name, code, state) in [("INT", 130, "interrupted"), ("TERM", 143, "terminated")] {
             hold(&world, if phase == "is creating" { "restore" } else { phase }).await;
             let child = world.drill_until(&[], phase).await;
-            signal(&child, name);
-            let run = finish(child).await;
+            child.signal(name);
+            let run = child.finish().await;
             run.assert_code(code);
             assert_eq!(run.json()["state"], state, "in {phase}");
             world.assert_only(&LEFT).await;
@@ -43,11 +51,13 @@ async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_while_the_restore_is_being_asked_for_leaves_nothing() {
     let world = World::with_orders().await;
-    for fault in [json!({"fault": "slow", "seconds": 2, "times": 1}), json!({"fault": "lost-response", "times": 1})] {
+    for fault in
+        [json!({"fault": "slow", "seconds": 2, "times": 1}), json!({"fault": "lost-response", "times": 1})]
+    {
         world.fault("RestoreDBInstanceFromDBSnapshot", fault).await;
         let child = world.drill_until(&[], "] restore").await;
-        signal(&child, "INT");
-        finish(child).await.assert_code(130);
+        child.signal("INT");
+        child.finish().await.assert_code(130);
         world.assert_only(&LEFT).await;
     }
 }
@@ -57,10 +67,13 @@ async fn a_sweep_removes_what_a_killed_drill_has_left_at_any_phase() {
     let world = World::with_orders().await;
     for phase in ["is creating", "log in", "observe copy", "tear down"] {
         hold(&world, if phase == "is creating" { "restore" } else { phase }).await;
-        let mut child = world.drill_until(&[], phase).await;
+        let child = world.drill_until(&[], phase).await;
         let swept = world.lifeboat(&["drill", "sweep", "--json", "--poll", "200ms"]).await;
-        assert!(!swept.stdout.contains("\"removed\""), "a sweep removed the throwaway of a drill that runs: {swept:?}");
-        child.kill().await.unwrap();
+        assert!(
+            !swept.stdout.contains("\"removed\""),
+            "a sweep removed the throwaway of a drill that runs: {swept:?}"
+        );
+        child.kill().await;
         let listed = world.lifeboat(&["drill", "list", "--json"]).await;
         assert_eq!(listed.json()["drills"][0]["outcome"], "died");
         world.lifeboat(&["drill", "sweep", "--poll", "200ms"]).await.assert_code(0);
@@ -76,10 +89,10 @@ async fn whoever_insists_is_let_go_and_told_what_is_left() {
     hold(&world, "restore").await;
     let child = world.drill_until(&[], "is creating").await;
     world.fault("DeleteDBInstance", json!({"fault": "slow", "seconds": 20, "times": 1})).await;
-    signal(&child, "INT");
+    child.signal("INT");
     wait("the removal to begin", async || world.calls("DeleteDBInstance").await > 0).await;
-    signal(&child, "INT");
+    child.signal("INT");
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    signal(&child, "INT");
-    finish(child).await.assert_code(6);
+    child.signal("INT");
+    child.finish().await.assert_code(6);
 }

@@ -96,7 +96,13 @@ impl World {
     }
 
     pub(crate) async fn snapshot(&self, instance: &str, id: &str) {
-        self.rds.create_db_snapshot().db_instance_identifier(instance).db_snapshot_identifier(id).send().await.unwrap();
+        self.rds
+            .create_db_snapshot()
+            .db_instance_identifier(instance)
+            .db_snapshot_identifier(id)
+            .send()
+            .await
+            .unwrap();
         wait("the snapshot", async || {
             let answer = self.rds.describe_db_snapshots().db_snapshot_identifier(id).send().await.unwrap();
             answer.db_snapshots()[0].status() == Some("available")
@@ -136,7 +142,11 @@ impl World {
     /// Ids of all instances.
     pub(crate) async fn instances(&self) -> BTreeSet<String> {
         let answer = self.rds.describe_db_instances().send().await.unwrap();
-        answer.db_instances().iter().map(|instance| instance.db_instance_identifier().unwrap().to_owned()).collect()
+        answer
+            .db_instances()
+            .iter()
+            .map(|instance| instance.db_instance_identifier().unwrap().to_owned())
+            .collect()
     }
 
     /// Asserts that no throwaway is left.
@@ -215,32 +225,58 @@ impl World {
 
     /// `drill run orders-prod` with JSON and a quick poll.
     pub(crate) async fn drill(&self, arguments: &[&str]) -> Run {
-        self.lifeboat(&[&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat()).await
+        self.lifeboat(&[&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat())
+            .await
     }
 
     /// Starts a drill and returns when it has said `words`.
-    pub(crate) async fn drill_until(&self, arguments: &[&str], words: &str) -> Child {
+    pub(crate) async fn drill_until(&self, arguments: &[&str], words: &str) -> Started {
         let all = [&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat();
         let mut child = self.command(&all).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = String::new();
         loop {
             let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
-            match line.expect("the drill is still saying things").unwrap() {
-                Some(line) if line.contains(words) => break,
-                Some(line) => said.push_str(&format!("{line}\n")),
-                None => panic!("the drill ended without saying {words:?}:\n{said}"),
+            let line = line.expect("the drill is still saying things").unwrap();
+            let Some(line) = line else { panic!("the drill ended without saying {words:?}:\n{said}") };
+            said.push_str(&format!("{line}\n"));
+            if line.contains(words) {
+                break;
             }
         }
         // Whatever else it says must not block it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        child
+        let rest = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                said.push_str(&format!("{line}\n"));
+            }
+            said
+        });
+        Started { child, rest }
     }
 }
 
-pub(crate) fn signal(child: &Child, name: &str) {
-    let done = std::process::Command::new("kill").args([&format!("-{name}"), &child.id().unwrap().to_string()]).status();
-    assert!(done.unwrap().success());
+/// A drill that goes on.
+pub(crate) struct Started {
+    child: Child,
+    rest: tokio::task::JoinHandle<String>,
+}
+
+impl Started {
+    pub(crate) fn signal(&self, name: &str) {
+        let process = self.child.id().unwrap().to_string();
+        let done = std::process::Command::new("kill").args([&format!("-{name}"), &process]).status();
+        assert!(done.unwrap().success());
+    }
+
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub(crate) async fn finish(self) -> Run {
+        let mut run = finish(self.child).await;
+        run.stderr = self.rest.await.unwrap();
+        run
+    }
 }
 
 pub(crate) async fn finish(child: Child) -> Run {
@@ -251,7 +287,10 @@ pub(crate) async fn finish(child: Child) -> Run {
         stdout: String::from_utf8(done.stdout).unwrap(),
         stderr: String::from_utf8(done.stderr).unwrap(),
     };
-    assert!(!run.stdout.contains("canary") && !run.stderr.contains("canary"), "a secret was printed: {run:?}");
+    assert!(
+        !run.stdout.contains("canary") && !run.stderr.contains("canary"),
+        "a secret was printed: {run:?}"
+    );
     run
 }
 

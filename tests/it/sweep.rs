@@ -23,7 +23,11 @@ const PAST: &str = "2025-01-01T06:00:00Z";
 const FUTURE: &str = "2099-01-01T00:00:00Z";
 
 async fn copy(world: &World, id: &str, tags: Vec<Tag>) {
-    let request = world.rds.restore_db_instance_from_db_snapshot().db_instance_identifier(id).db_snapshot_identifier("before");
+    let request = world
+        .rds
+        .restore_db_instance_from_db_snapshot()
+        .db_instance_identifier(id)
+        .db_snapshot_identifier("before");
     request.set_tags(Some(tags)).send().await.unwrap();
     world.until_status(id, "available").await;
 }
@@ -58,25 +62,54 @@ async fn a_sweep_never_removes_what_no_drill_made() {
     // Our prefix and tags, but not the name that this run would have given.
     copy(&world, "lifeboat-drill-orders-prod-20250101-zzzzzz", good()).await;
     // An unexpired throwaway of a drill elsewhere.
-    copy(&world, "lifeboat-drill-orders-prod-20250101-bcdefg", tags("20250101-000000-bcdefg", "orders-prod", &source, FUTURE)).await;
+    copy(
+        &world,
+        "lifeboat-drill-orders-prod-20250101-bcdefg",
+        tags("20250101-000000-bcdefg", "orders-prod", &source, FUTURE),
+    )
+    .await;
     // No expiry at all, or one that is no time.
-    copy(&world, "lifeboat-drill-orders-prod-20250101-cdefgh", tags("20250101-000000-cdefgh", "orders-prod", &source, "soon")).await;
+    copy(
+        &world,
+        "lifeboat-drill-orders-prod-20250101-cdefgh",
+        tags("20250101-000000-cdefgh", "orders-prod", &source, "soon"),
+    )
+    .await;
     // A full set of tags copied to production, and to production that was renamed.
     let arn = |id: &str| format!("arn:aws:rds:eu-central-1:123456789012:db:{id}");
-    world.rds.add_tags_to_resource().resource_name(arn("orders-prod")).set_tags(Some(good())).send().await.unwrap();
+    world
+        .rds
+        .add_tags_to_resource()
+        .resource_name(arn("orders-prod"))
+        .set_tags(Some(good()))
+        .send()
+        .await
+        .unwrap();
     // Created before its run began: an old instance that someone renamed and tagged.
     let late = "29990101-000000-defghi";
-    copy(&world, "lifeboat-drill-orders-prod-29990101-defghi", tags(late, "orders-prod", &source, PAST)).await;
+    copy(&world, "lifeboat-drill-orders-prod-29990101-defghi", tags(late, "orders-prod", &source, PAST))
+        .await;
     // Someone wants it kept.
     copy(&world, NAME, good()).await;
-    world.rds.modify_db_instance().db_instance_identifier(NAME).deletion_protection(true).send().await.unwrap();
+    world
+        .rds
+        .modify_db_instance()
+        .db_instance_identifier(NAME)
+        .deletion_protection(true)
+        .send()
+        .await
+        .unwrap();
 
     let before = world.instances().await;
     assert_eq!(before.len(), 8);
     let run = world.lifeboat(&["drill", "sweep", "--json", "--poll", "200ms"]).await;
     run.assert_code(0);
     assert_eq!(world.instances().await, before, "{}", run.stdout);
-    assert!(run.json()["instances"].as_array().unwrap().iter().all(|swept| swept["action"] == "left"), "{}", run.stdout);
+    assert!(
+        run.json()["instances"].as_array().unwrap().iter().all(|swept| swept["action"] == "left"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(world.calls("DeleteDBInstance").await, 0);
 }
 
@@ -112,8 +145,15 @@ async fn teardown_does_not_remove_an_instance_whose_tags_were_taken_away() {
     let child = world.drill_until(&[], "observe copy").await;
     let id = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
     let arn = format!("arn:aws:rds:eu-central-1:123456789012:db:{id}");
-    world.rds.remove_tags_from_resource().resource_name(arn).tag_keys("lifeboat:purpose").send().await.unwrap();
-    let run = crate::support::finish(child).await;
+    world
+        .rds
+        .remove_tags_from_resource()
+        .resource_name(arn)
+        .tag_keys("lifeboat:purpose")
+        .send()
+        .await
+        .unwrap();
+    let run = child.finish().await;
     run.assert_code(6).assert_says(&[&id, "lifeboat:purpose"]);
     assert!(world.instances().await.contains(&id));
 }

@@ -78,12 +78,28 @@ fn facts(report: &Report, page: &mut Page) {
         Baseline::Live => "the source as it is now (live)",
     };
     page.line(format!("  compared   with {against}"));
-    let available = report.rto.available_seconds.map(|seconds| format!(" (available after {})", span(seconds)));
-    page.line(objective(page, "RTO", report.rto.measured_seconds, report.rto.objective_seconds, report.rto.verdict, &available.unwrap_or_default()));
+    let available =
+        report.rto.available_seconds.map(|seconds| format!(" (available after {})", span(seconds)));
+    page.line(objective(
+        page,
+        "RTO",
+        report.rto.measured_seconds,
+        report.rto.objective_seconds,
+        report.rto.verdict,
+        &available.unwrap_or_default(),
+    ));
     let newest = report.rpo.newest_row.map(|at| format!(" (newest row {})", utc(at))).unwrap_or_default();
-    page.line(objective(page, "RPO", report.rpo.measured_seconds, report.rpo.objective_seconds, report.rpo.verdict, &newest));
+    page.line(objective(
+        page,
+        "RPO",
+        report.rpo.measured_seconds,
+        report.rpo.objective_seconds,
+        report.rpo.verdict,
+        &newest,
+    ));
     let throwaway = &report.throwaway;
-    let fate = match (&throwaway.removed_at, throwaway.kept, &throwaway.left_behind, &throwaway.requested_at) {
+    let fate = match (&throwaway.removed_at, throwaway.kept, &throwaway.left_behind, &throwaway.requested_at)
+    {
         (Some(at), ..) => format!("removed at {}", utc(*at)),
         (None, _, Some(reason), _) => page.toned(Tone::Bad, format!("LEFT BEHIND: {reason}")),
         (None, true, ..) => page.toned(Tone::Doubt, format!("kept until {}", utc(throwaway.expires_at))),
@@ -93,7 +109,14 @@ fn facts(report: &Report, page: &mut Page) {
     page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
 }
 
-fn objective(page: &Page, name: &str, measured: Option<f64>, objective: f64, met: Met, remark: &str) -> String {
+fn objective(
+    page: &Page,
+    name: &str,
+    measured: Option<f64>,
+    objective: f64,
+    met: Met,
+    remark: &str,
+) -> String {
     let (word, tone) = match met {
         Met::Pass => ("met", Tone::Good),
         Met::Fail => ("MISSED", Tone::Bad),
@@ -259,7 +282,12 @@ impl output::Report for SweepReport {
                 Action::Left => ("left alone", Tone::Faint),
                 Action::Failed => ("FAILED", Tone::Bad),
             };
-            vec![(word.to_owned(), Some(tone)), (swept.id.clone(), None), (swept.class.clone(), None), (swept.reason.clone(), None)]
+            vec![
+                (word.to_owned(), Some(tone)),
+                (swept.id.clone(), None),
+                (swept.class.clone(), None),
+                (swept.reason.clone(), None),
+            ]
         });
         page.table(&["", "instance", "class", "why"], rows.collect());
     }
@@ -316,13 +344,20 @@ impl output::Report for PlanReport {
     fn render(&self, page: &mut Page) {
         let or_default = |value: &Option<String>| value.clone().unwrap_or("AWS's default".to_owned());
         page.line(format!("would restore {} of `{}` in {}", self.restore, self.source, self.region));
-        page.line(format!("  to               `{}` ({}), not public, Single-AZ, no backups", self.throwaway, self.class));
+        page.line(format!(
+            "  to               `{}` ({}), not public, Single-AZ, no backups",
+            self.throwaway, self.class
+        ));
         page.line(format!("  subnet group     {}", or_default(&self.subnet_group)));
         page.line(format!("  security groups  {}", self.security_groups.join(", ")));
         page.line(format!("  parameter group  {}", or_default(&self.parameter_group)));
         page.line(format!("  option group     {}", or_default(&self.option_group)));
         page.line(format!("  checks           {} of your own", self.checks));
-        page.line(format!("  objectives       RTO {}, RPO {}", span(self.rto_seconds), span(self.rpo_seconds)));
+        page.line(format!(
+            "  objectives       RTO {}, RPO {}",
+            span(self.rto_seconds),
+            span(self.rpo_seconds)
+        ));
         page.line(format!("  removed by       the drill itself, or a sweep after {}", utc(self.expires_at)));
         page.line("everything that can be checked beforehand was checked; nothing was created");
     }

@@ -55,7 +55,10 @@ fn grown(rows: u64, older: u64) -> Table {
 fn a_source_that_has_grown_since_is_not_a_failure_and_is_said_why() {
     let judgement = judge_live(vec![grown(150, 100)], vec![table("jobs", 100)]);
     assert_eq!(words(&judgement), (Word::Within, Verdict::Pass));
-    assert_eq!(judgement.tables[0].reason, "100 rows from before the backup are all there; the source has grown by 50 rows since");
+    assert_eq!(
+        judgement.tables[0].reason,
+        "100 rows from before the backup are all there; the source has grown by 50 rows since"
+    );
 }
 
 #[test]
@@ -64,13 +67,16 @@ fn rows_missing_from_the_copy_are_found_although_the_source_has_grown() {
     assert_eq!(words(&judgement), (Word::Differs, Verdict::Fail));
     assert_eq!(
         judgement.reasons,
-        ["table `app.public.jobs` differs (expected 150, found 99): 1 row missing: the source still has 100 rows from before the backup"]
+        [
+            "table `app.public.jobs` differs (expected 150, found 99): 1 row missing: the source still has 100 rows from before the backup"
+        ]
     );
 }
 
 #[test]
 fn rows_too_many_are_found_unless_the_source_has_deleted_as_many() {
-    let source = |deleted| Table { writes: WriteCounters { deleted, ..WriteCounters::default() }, ..grown(90, 90) };
+    let source =
+        |deleted| Table { writes: WriteCounters { deleted, ..WriteCounters::default() }, ..grown(90, 90) };
     assert_eq!(words(&judge_live(vec![source(10)], vec![table("jobs", 100)])), (Word::Within, Verdict::Pass));
     assert_eq!(words(&judge_live(vec![source(9)], vec![table("jobs", 100)])), (Word::Differs, Verdict::Fail));
 }
@@ -117,7 +123,8 @@ fn a_renamed_table_is_compared_under_its_new_name() {
 fn an_emptied_copy_is_not_explained_away_by_a_blurred_horizon() {
     let blurred = Horizon { surely_before: 50, maybe_before: 100 };
     let source = Table { surely_older: Some(0), maybe_older: Some(1000), ..table("jobs", 1000) };
-    let judgement = judge_live_with(vec![table("kept", 1), source], vec![table("kept", 1), table("jobs", 0)], &blurred);
+    let judgement =
+        judge_live_with(vec![table("kept", 1), source], vec![table("kept", 1), table("jobs", 0)], &blurred);
     assert_eq!((judgement.tables[1].verdict, judgement.verdict), (Word::Unknown, Verdict::Unknown));
 }
 
@@ -125,14 +132,19 @@ fn an_emptied_copy_is_not_explained_away_by_a_blurred_horizon() {
 fn a_missing_database_fails_and_one_that_cannot_be_read_is_unknown() {
     let source = seen(vec![table("jobs", 1)]);
     let missing = Observation { next_transaction: 100, ..Observation::default() };
-    let unreadable =
-        Observation { unreadable: BTreeMap::from([(DB.to_owned(), "no rights".to_owned())]), ..missing.clone() };
+    let unreadable = Observation {
+        unreadable: BTreeMap::from([(DB.to_owned(), "no rights".to_owned())]),
+        ..missing.clone()
+    };
     let commit_log = CommitLog::default();
     let kinship = Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None };
     assert_eq!(words(&live(&source, &missing, &kinship)), (Word::Missing, Verdict::Fail));
     assert_eq!(words(&live(&source, &unreadable, &kinship)), (Word::Unknown, Verdict::Unknown));
     assert_eq!(words(&aligned(&source, &Movement::default(), &missing)), (Word::Missing, Verdict::Fail));
-    assert_eq!(words(&aligned(&source, &Movement::default(), &unreadable)), (Word::Unknown, Verdict::Unknown));
+    assert_eq!(
+        words(&aligned(&source, &Movement::default(), &unreadable)),
+        (Word::Unknown, Verdict::Unknown)
+    );
 }
 
 #[test]
@@ -146,7 +158,10 @@ fn a_comparison_of_nothing_is_not_a_pass() {
 
 #[test]
 fn empty_against_empty_is_fine() {
-    assert_eq!(words(&judge_live(vec![table("jobs", 0)], vec![table("jobs", 0)])), (Word::Equal, Verdict::Pass));
+    assert_eq!(
+        words(&judge_live(vec![table("jobs", 0)], vec![table("jobs", 0)])),
+        (Word::Equal, Verdict::Pass)
+    );
 }
 
 #[test]
@@ -176,7 +191,9 @@ fn counters(inserted: i64, deleted: i64) -> BTreeMap<(String, u32), (WriteCounte
 #[test]
 fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
     let movement = Movement { before: counters(1000, 50), after: counters(1005, 52) };
-    let judge = |copied| words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)])));
+    let judge = |copied| {
+        words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)])))
+    };
     assert_eq!(judge(100), (Word::Equal, Verdict::Pass));
     assert_eq!(judge(98), (Word::Within, Verdict::Pass));
     assert_eq!(judge(105), (Word::Within, Verdict::Pass));
