@@ -5,8 +5,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::{Plan, Surroundings};
 use crate::error::Kind;
-use crate::restore::Way;
+use crate::restore::{Chosen, Way};
 use crate::verify::{Baseline, TableVerdict, Verdict};
 
 /// Name and version of the document.
@@ -219,6 +220,85 @@ pub struct Evidence {
 }
 
 impl Report {
+    /// The record of a drill that begins.
+    pub(super) fn begin(
+        plan: &Plan,
+        to: &Surroundings<'_>,
+        caller: Option<String>,
+        evidence: Evidence,
+    ) -> Report {
+        let (way, baseline) = plan.way();
+        let (snapshot, time) = match &plan.chosen {
+            Chosen::Snapshot(snapshot) => (Some(snapshot), snapshot.moment()),
+            Chosen::Time(at) => (None, Some(*at)),
+            Chosen::Now { .. } => (None, None),
+        };
+        let seconds_before_start = |at: DateTime<Utc>| ((plan.planned_at - at).as_seconds_f64()).max(0.0);
+        let lost = match &plan.chosen {
+            Chosen::Now { latest } => Some(*latest),
+            Chosen::Snapshot(_) | Chosen::Time(_) => time,
+        };
+        let source = &plan.source;
+        Report {
+            schema: SCHEMA.to_owned(),
+            run: plan.run.to_string(),
+            state: State::Running,
+            verdict: Verdict::Unknown,
+            reasons: Vec::new(),
+            hints: Vec::new(),
+            started_at: plan.planned_at,
+            finished_at: None,
+            ran_by: RanBy { caller, host: to.host.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            source: Source {
+                id: source.id.to_string(),
+                resource_id: source.resource_id.to_string(),
+                region: to.aws.region().to_owned(),
+                engine: source.engine.clone(),
+                engine_version: source.engine_version.clone(),
+                class: source.class.clone(),
+                storage_gib: source.storage_gib,
+                encrypted: source.encrypted,
+            },
+            moment: Moment {
+                kind: way,
+                snapshot_id: snapshot.map(|snapshot| snapshot.id.to_string()),
+                snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.clone()),
+                time,
+                asked_for: plan.request.asked_for.clone(),
+            },
+            baseline,
+            throwaway: Throwaway {
+                id: plan.throwaway.to_string(),
+                resource_id: None,
+                class: plan.request.class.clone(),
+                requested_at: None,
+                expires_at: plan.expires,
+                removed_at: None,
+                kept: false,
+                left_behind: None,
+            },
+            phases: Vec::new(),
+            tables: Vec::new(),
+            checks: Vec::new(),
+            rto: Rto {
+                objective_seconds: plan.request.rto.as_secs_f64(),
+                measured_seconds: None,
+                available_seconds: None,
+                verdict: Met::Unknown,
+            },
+            rpo: Rpo {
+                objective_seconds: plan.request.rpo.as_secs_f64(),
+                measured_seconds: lost.map(seconds_before_start),
+                newest_row: None,
+                verdict: Met::Unknown,
+            },
+            not_tested: vec![
+                "the content of rows: tables are compared by their exact number of rows".to_owned(),
+            ],
+            evidence,
+        }
+    }
+
     /// Weighs an objective that was measured, and lets a missed one fail the drill.
     pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
         let weigh = |measured: Option<f64>, objective: f64| match measured {

@@ -1,0 +1,279 @@
+//! A drill while it runs: its phases in order, its verdict, and the removal of the throwaway at the end, whatever
+//! happened before.
+
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::journal::Journal;
+use super::report::{CheckResult, Phase, Report, State};
+use super::throwaway::{self, Claim};
+use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
+use crate::aws::{Failure, Fault, Poll, Seen};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, ResourceId};
+use crate::postgres::Server;
+use crate::restore::Chosen;
+use crate::verify::{Judgement, Verdict};
+
+/// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
+/// is written. An error is returned only when nothing was begun.
+pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> {
+    let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
+    let caller = surroundings.aws.caller().await.ok();
+    let report = Report::begin(&plan, surroundings, caller, journal.evidence());
+    journal.write(&report)?;
+
+    let mut drill = Drill { plan, to: surroundings, report, copy: CopyState::default(), phase_begun: None };
+    let ended = tokio::select! {
+        biased;
+        kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
+        ended = drill.restore_and_prove() => ended,
+    };
+    drill.conclude(ended);
+    drill.tear_down().await;
+    drill.end_phase();
+    let mut report = drill.report;
+    if let Some(kind) = surroundings.interrupt.first() {
+        report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
+    }
+    report.finished_at = Some((surroundings.clock)());
+    journal.close(&report)?;
+    Ok(report)
+}
+
+/// A drill while it runs.
+pub(super) struct Drill<'a> {
+    pub(super) plan: Plan,
+    pub(super) to: &'a Surroundings<'a>,
+    report: Report,
+    pub(super) copy: CopyState,
+    /// When the phase that the report lists last began, while it goes on.
+    phase_begun: Option<Instant>,
+}
+
+/// What is known of the throwaway.
+#[derive(Default)]
+pub(super) struct CopyState {
+    /// The request that is under way. It runs as a task of its own, so that an interrupt does not tear it off and
+    /// leave us not knowing what AWS made of it.
+    pub(super) request: Option<JoinHandle<std::result::Result<Instance, Failure>>>,
+    /// A request was sent at all.
+    pub(super) was_requested: bool,
+    /// The last answer left open whether AWS has begun.
+    pub(super) is_unsure: bool,
+    resource_id: Option<ResourceId>,
+    requested_at: Option<Instant>,
+}
+
+impl Drill<'_> {
+    /// Everything between the record's first and last writing, but for the removal.
+    async fn restore_and_prove(&mut self) -> Result<Judgement> {
+        let aligned = match self.plan.chosen {
+            Chosen::Now { .. } => Some(self.observe_source_and_wait().await?),
+            Chosen::Snapshot(_) | Chosen::Time(_) => None,
+        };
+        let instance = self.restore(aligned.as_ref().map(|aligned| aligned.moment)).await?;
+        let server = self.log_in(&instance).await?;
+
+        self.begin_phase("observe copy");
+        let copy = compare::observe_copy(&server, &self.plan.request.databases, self.to.tell).await?;
+        self.report.checks = checks::make(&self.plan.request.checks, &server).await;
+        self.measure_freshness(&server).await;
+        self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
+
+        self.begin_phase("compare");
+        let (source, only) = (&self.plan.source_server, &self.plan.request.databases);
+        let judgement = match aligned {
+            Some(aligned) => compare::judge_aligned(aligned, source, only, &copy.observed).await?,
+            None => compare::judge_live(source, only, &copy, &self.ties(), self.to.tell).await?,
+        };
+        Ok(judgement)
+    }
+
+    fn ties(&self) -> compare::Ties {
+        let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
+        let (is_same_instance, is_same_major) = match &self.plan.chosen {
+            Chosen::Snapshot(snapshot) => (
+                snapshot.resource_id.as_ref() == Some(&self.plan.source.resource_id),
+                major(&snapshot.engine_version) == major(&self.plan.source.engine_version),
+            ),
+            Chosen::Time(_) | Chosen::Now { .. } => (true, true),
+        };
+        compare::Ties {
+            is_same_instance,
+            is_same_major,
+            moment: self.report.moment.time,
+            tolerance: self.plan.request.tolerance,
+        }
+    }
+
+    /// For the time-aligned baseline: the source first, then the wait until its moment can be restored.
+    async fn observe_source_and_wait(&mut self) -> Result<compare::Aligned> {
+        self.begin_phase("observe source");
+        let only = &self.plan.request.databases;
+        let aligned = compare::observe_aligned(&self.plan.source_server, only, self.to.tell).await?;
+        self.report.moment.time = Some(aligned.moment);
+
+        self.begin_phase("wait until restorable");
+        let moment = aligned.moment;
+        let reached = self
+            .to
+            .aws
+            .watch(&self.plan.source.id, self.poll(), |seen| match seen {
+                Seen::Instance(Some(source)) => (source.latest_restorable >= Some(moment)).then_some(()),
+                Seen::Instance(None) | Seen::Nothing(_) => None,
+            })
+            .await?;
+        reached.ok_or_else(|| {
+            Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
+                .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
+        })?;
+        Ok(aligned)
+    }
+
+    /// Asks for the throwaway and waits until it can be used.
+    async fn restore(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
+        self.begin_phase("restore");
+        let restore = self.plan.restore(at);
+        self.report.throwaway.requested_at = Some((self.to.clock)());
+        self.copy.requested_at = Some(Instant::now());
+        let begun = self.request(&restore).await?;
+        self.copy.resource_id = Some(begun.resource_id.clone());
+        self.report.throwaway.resource_id = Some(begun.resource_id.to_string());
+        if begun.resource_id == self.plan.source.resource_id {
+            return Err(Error::new(Kind::Guard, format!("AWS returned the source itself as `{}`", begun.id)));
+        }
+        let available = self.wait_until_available(&restore.id).await?;
+        self.report.rto.available_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
+        Ok(available)
+    }
+
+    /// The real RPO, where the configuration says how to find the newest row.
+    async fn measure_freshness(&mut self, copy: &Server) {
+        let Some(freshness) = &self.plan.request.freshness else {
+            self.report.not_tested.push("how old the newest row is: no `freshness` is configured".to_owned());
+            return;
+        };
+        let query = format!(
+            "select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+            freshness.query.trim_end_matches(';')
+        );
+        let answer = checks::ask(copy, &freshness.database, &query).await;
+        let newest = answer.and_then(|text| {
+            let text = text.unwrap_or_default();
+            text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
+        });
+        match newest {
+            Ok(newest) => {
+                self.report.rpo.newest_row = Some(newest);
+                self.report.rpo.measured_seconds =
+                    Some((self.plan.planned_at - newest).as_seconds_f64().max(0.0));
+            }
+            Err(reason) => {
+                self.report.rpo.measured_seconds = None;
+                self.report.not_tested.push(format!("how old the newest row is: {reason}"));
+            }
+        }
+    }
+
+    /// Turns the end of the drill into its verdict.
+    fn conclude(&mut self, ended: Result<Judgement>) {
+        let report = &mut self.report;
+        report.state = State::Finished;
+        match ended {
+            Ok(judgement) => {
+                report.verdict = judgement.verdict;
+                report.reasons = judgement.reasons;
+                report.tables = judgement.tables;
+                report.not_tested.extend(judgement.not_tested);
+                weigh_checks(report);
+                report.judge_objectives(self.plan.request.wanted.is_by_hand());
+            }
+            Err(error) => {
+                report.verdict = Verdict::Unknown;
+                report.reasons.push(error.chain());
+                let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+                while let Some(cause) = next {
+                    let hints = cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default();
+                    report.hints.extend(hints.iter().cloned());
+                    next = cause.source();
+                }
+            }
+        }
+    }
+
+    /// Removes the throwaway, or keeps it if that was asked for and the drill was not interrupted.
+    async fn tear_down(&mut self) {
+        let pending = self.copy.request.take();
+        if !self.copy.was_requested {
+            return;
+        }
+        self.begin_phase("tear down");
+        if let Some(request) = pending {
+            match request.await {
+                Ok(Ok(instance)) => self.copy.resource_id = Some(instance.resource_id),
+                Ok(Err(failure)) => self.copy.is_unsure |= failure.fault == Fault::Unsure,
+                Err(_) => self.copy.is_unsure = true,
+            }
+        }
+        let exists = self.copy.resource_id.is_some();
+        if self.plan.request.afterwards == Afterwards::Keep && self.report.state == State::Finished && exists
+        {
+            self.report.throwaway.kept = true;
+            return;
+        }
+        let claim = Claim {
+            id: self.plan.throwaway.clone(),
+            run: self.plan.run.clone(),
+            resource_id: self.copy.resource_id.clone(),
+            may_yet_appear: self.copy.is_unsure && !exists,
+        };
+        let poll = Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+        // One signal ends the drill, and its throwaway with it. Whoever insists is let go.
+        let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
+        let removed = tokio::select! {
+            biased;
+            removed = throwaway::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
+            _ = self.to.interrupt.wait(signals) => Err(Error::outside("the removal was broken off by a signal")),
+        };
+        match removed {
+            Ok(()) => self.report.throwaway.removed_at = Some((self.to.clock)()),
+            Err(error) => {
+                self.report.throwaway.left_behind = Some(error.chain());
+                self.report.hints.extend(error.hints().iter().cloned());
+            }
+        }
+    }
+
+    pub(super) fn poll(&self) -> Poll {
+        Poll { every: self.plan.request.poll, give_up_after: self.plan.request.wait }
+    }
+
+    /// Begins a part of the drill, and with that ends the one before.
+    pub(super) fn begin_phase(&mut self, name: &'static str) {
+        self.end_phase();
+        (self.to.tell)(Event::Phase(name));
+        self.report.phases.push(Phase { name: name.to_owned(), started_at: (self.to.clock)(), seconds: 0.0 });
+        self.phase_begun = Some(Instant::now());
+    }
+
+    fn end_phase(&mut self) {
+        if let (Some(begun), Some(phase)) = (self.phase_begun.take(), self.report.phases.last_mut()) {
+            phase.seconds = begun.elapsed().as_secs_f64();
+        }
+    }
+}
+
+/// A check that does not hold fails the drill; one that could not be made leaves it unknown at best.
+fn weigh_checks(report: &mut Report) {
+    let told = |check: &CheckResult| format!("check `{}`: {}", check.name, check.reason);
+    for check in report.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
+        report.reasons.push(told(check));
+        report.verdict = match (report.verdict, check.verdict) {
+            (Verdict::Fail, _) | (_, Verdict::Fail) => Verdict::Fail,
+            _ => Verdict::Unknown,
+        };
+    }
+}
