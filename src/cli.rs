@@ -182,7 +182,8 @@ fn log_to_stderr(verbosity: u8) {
     let level = match verbosity {
         0 => return,
         1 => "lifeboat=info",
-        _ => "lifeboat=debug,aws_smithy_runtime=debug",
+        // Not the SDK's own log: it would show requests, and with them a new password.
+        _ => "lifeboat=debug",
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();

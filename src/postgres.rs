@@ -87,7 +87,10 @@ impl Server {
             .dbname(database)
             .application_name(&self.application_name)
             .connect_timeout(CONNECT)
+            // A network that swallows packets must not hold a drill, and its throwaway, for ever.
             .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .tcp_user_timeout(Duration::from_secs(120))
             .ssl_mode(self.tls.ssl_mode());
         if let Some(password) = &self.password {
             config.password(password.expose());

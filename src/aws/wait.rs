@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use super::{Aws, Failure};
 use crate::fleet::{Instance, InstanceId};
 
+/// How long AWS may say nothing before waiting is given up.
+const SILENCE: Duration = Duration::from_secs(600);
+
 /// How often to look, and when to stop looking.
 #[derive(Clone, Copy, Debug)]
 pub struct Poll {
@@ -45,11 +48,17 @@ impl Aws {
         mut judge: impl FnMut(Seen<'_>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
         let give_up = Instant::now() + poll.give_up_after;
+        let mut heard = Instant::now();
         loop {
             let look = self.look_at_instance(id).await;
             let verdict = match &look {
-                Ok(instance) => judge(Seen::Instance(instance.as_ref())),
-                Err(failure) if failure.fault.is_transient() => judge(Seen::Nothing(failure)),
+                Ok(instance) => {
+                    heard = Instant::now();
+                    judge(Seen::Instance(instance.as_ref()))
+                }
+                Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => {
+                    judge(Seen::Nothing(failure))
+                }
                 Err(failure) => return Err(failure.clone()),
             };
             if verdict.is_some() {

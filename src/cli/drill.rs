@@ -238,11 +238,16 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             break;
         }
     }
-    match (args.dry_run, is_single) {
-        (true, true) => plans.first().map_or(Ok(()), |plan| output.report(plan))?,
-        (true, false) => output.report(&Plans::new(plans))?,
-        (false, true) => reports.first().map_or(Ok(()), |report| output.report(report))?,
-        (false, false) => output.report(&Drills::new(reports))?,
+    let printed = match (args.dry_run, is_single) {
+        (true, true) => plans.first().map_or(Ok(()), |plan| output.report(plan)),
+        (true, false) => output.report(&Plans::new(plans)),
+        (false, true) => reports.first().map_or(Ok(()), |report| output.report(report)),
+        (false, false) => output.report(&Drills::new(reports)),
+    };
+    match printed {
+        // What costs money outranks a report that could not be printed.
+        Err(error) if worst == Some(Kind::LeftBehind) => output.error(&error),
+        other => other?,
     }
     Ok(worst)
 }

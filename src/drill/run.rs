@@ -1,8 +1,10 @@
 //! A drill while it runs: its phases in order, its verdict, and the removal of the throwaway at the end, whatever
 //! happened before.
 
+use std::panic::AssertUnwindSafe;
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -29,7 +31,10 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> 
     let ended = tokio::select! {
         biased;
         kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
-        ended = drill.restore_and_prove() => ended,
+        // Not even a defect of ours may keep the throwaway from being removed.
+        ended = AssertUnwindSafe(drill.restore_and_prove()).catch_unwind() => ended.unwrap_or_else(|_| {
+            Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
+        }),
     };
     drill.conclude(ended);
     drill.tear_down().await;
@@ -39,7 +44,14 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> 
         report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
     }
     report.finished_at = Some((surroundings.clock)());
-    journal.close(&report)?;
+    if let Err(error) = journal.close(&report) {
+        // A drill without evidence proves nothing to those who were not there.
+        report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
+        report.hints.extend(error.hints().iter().cloned());
+        if report.verdict == Verdict::Pass {
+            report.verdict = Verdict::Unknown;
+        }
+    }
     Ok(report)
 }
 

@@ -24,7 +24,7 @@ const EXPIRES: &str = "lifeboat:expires";
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
-/// How long AWS may refuse to begin a deletion by throttling or failing, before it is given up.
+/// How long AWS may throttle, fail or be out of reach, before a removal is given up.
 const ACCEPTANCE: Duration = Duration::from_secs(180);
 
 /// How long a throwaway whose restore was asked for, without an answer, may take to show up.
@@ -168,12 +168,16 @@ pub async fn remove_claimed(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<()> {
     let appear_until = Instant::now() + if claim.may_yet_appear { APPEARANCE } else { Duration::ZERO };
+    let started = Instant::now();
     let instance = loop {
-        match aws.instance(&claim.id).await? {
-            Some(instance) => break instance,
-            None if Instant::now() >= appear_until => return Ok(()),
-            None => tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await,
+        match aws.instance(&claim.id).await {
+            Ok(Some(instance)) => break instance,
+            Ok(None) if Instant::now() >= appear_until => return Ok(()),
+            Ok(None) => {}
+            Err(failure) if failure.fault.is_transient() && started.elapsed() < ACCEPTANCE => {}
+            Err(failure) => return Err(failure.into()),
         }
+        tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await;
     };
     let proof = prove(&instance).and_then(|proof| {
         if proof.origin.run != claim.run.as_str() {
@@ -199,12 +203,21 @@ pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_
     let mut refusals = 0;
     let mut last_refusal: Option<Error> = None;
     let mut said = String::from("available");
+    let mut heard = Instant::now();
     loop {
         let seen = match aws.instance(&proof.id).await {
             Ok(seen) => seen,
-            Err(failure) if failure.fault.is_transient() && Instant::now() < give_up => continue,
+            Err(failure)
+                if failure.fault.is_transient()
+                    && heard.elapsed() < ACCEPTANCE
+                    && Instant::now() < give_up =>
+            {
+                tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await;
+                continue;
+            }
             Err(failure) => return Err(failure.into()),
         };
+        heard = Instant::now();
         // A new instance under the old name is not ours.
         let Some(instance) = seen.filter(|instance| instance.resource_id == proof.resource_id) else {
             return Ok(());
