@@ -21,9 +21,10 @@ use crate::cluster::engine::Engine;
 use crate::home::{ClusterPaths, Home};
 use crate::stop::Cancel;
 
-/// Starts the watcher as nobody's child (so that the server never sees it end), then becomes the server.
+/// Starts the watcher as nobody's child (so that the server never sees it end), then becomes the server. The watcher's
+/// own words name neither PostgreSQL nor a directory: who looks for servers must not find it.
 const WATCHED: &str = r#"exec 3<&0 </dev/null
-( { read -r word <&3 || kill -INT $$; } >/dev/null 2>&1 & )
+( exec /bin/sh -c 'read -r word || kill -INT "$1"' watcher $$ <&3 3<&- >/dev/null 2>&1 & )
 exec "$@" 3<&-"#;
 
 /// The superuser of every cluster; known to the stack alone.

@@ -1,5 +1,7 @@
 //! How a database comes to be: empty, from a snapshot, or from a time.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
 
@@ -102,10 +104,7 @@ impl Job {
                 self.shared.start_server(instance, None, &self.cancel).await?
             }
             Origin::Time { source, backup, target, .. } => {
-                // A source that does not run had everything archived when it stopped.
-                if let Some(source_server) = self.shared.server(source) {
-                    archive_all(&self.shared.home, &source_server, source, &self.cancel).await?;
-                }
+                self.archive_source(source).await?;
                 put_back(&self.shared.home, &self.shared.home.backup(backup), &paths, &self.cancel).await?;
                 ask_for_recovery(&self.shared.home, &paths)?;
                 let archive = self.shared.home.archive(source);
@@ -121,6 +120,45 @@ impl Job {
             self.run_restored_sql(&server, instance).await?;
         }
         Ok(())
+    }
+
+    /// Makes sure that the log of the source reaches beyond the target.
+    ///
+    /// One that is stopped, or gone, had everything archived on its way there; one that is just restarting, stopping or
+    /// being deleted is waited for.
+    async fn archive_source(&self, source: &str) -> anyhow::Result<()> {
+        loop {
+            let look = || {
+                let found = self.shared.store.read(|state| state.instance(source).cloned());
+                found.filter(|found| found.archived_until.is_none())
+            };
+            if look().is_none() {
+                return Ok(());
+            }
+            let outcome = match self.shared.server(source) {
+                Some(server) => {
+                    archive_all(&self.shared.home, &server, source, &self.cancel).await.map(|_| ())
+                }
+                None => Err(anyhow::anyhow!("the source's PostgreSQL server does not run")),
+            };
+            // Looked at again: it may have begun to stop while we were at it.
+            let is_passing = look().is_none_or(|found| {
+                matches!(
+                    found.status,
+                    Status::Deleting
+                        | Status::Stopping
+                        | Status::Stopped
+                        | Status::Starting
+                        | Status::Rebooting
+                        | Status::Modifying
+                        | Status::Renaming
+                )
+            });
+            if outcome.is_ok() || !is_passing || self.cancel.is_set() {
+                return outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Runs what the control endpoint queued for the next restored copy.

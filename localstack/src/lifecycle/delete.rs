@@ -6,7 +6,7 @@ use crate::cluster::files::remove_tree;
 use crate::lifecycle::backup::drop_automated;
 use crate::lifecycle::{Job, Superseded, sweep};
 use crate::pace::Stage;
-use crate::record::{Instance, Retained, Snapshot, SnapshotStatus};
+use crate::record::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
 use crate::status::Status;
 use crate::stop::Cancel;
 
@@ -41,12 +41,17 @@ impl Job {
                 return Err(error);
             }
         }
-        let mut until = instance.archived_until;
-        if deletion.keep_automated_backups
-            && until.is_none()
+        let is_source = self.shared.store.read(|state| {
+            state.instances().any(
+                |other| matches!(&other.origin, Origin::Time { source, .. } if *source == self.resource_id),
+            )
+        });
+        if (deletion.keep_automated_backups || is_source)
+            && instance.archived_until.is_none()
             && let Some(server) = self.shared.server(&self.resource_id)
         {
-            until = Some(archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?);
+            let until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
+            self.edit(|instance| instance.archived_until = Some(until))?;
         }
         self.shared.stop_server(&self.resource_id).await;
         self.hold(since, Stage::Delete).await?;
@@ -61,7 +66,7 @@ impl Job {
             // Nothing to keep of an instance that never had a complete backup.
             let has_backup = region.snapshots.values().any(|snapshot| is_kept(snapshot, &instance));
             if deletion.keep_automated_backups && instance.settings.retention_days > 0 && has_backup {
-                instance.archived_until = until.or(Some(Clock::machine_now()));
+                instance.archived_until.get_or_insert_with(Clock::machine_now);
                 instance.secret = None;
                 instance.shown = None;
                 region.retained.insert(self.resource_id.clone(), Retained { instance, deleted_at: now });
@@ -98,7 +103,7 @@ fn state_name<'a>(mut instances: impl Iterator<Item = &'a Instance>, resource_id
 }
 
 fn is_kept(snapshot: &Snapshot, instance: &Instance) -> bool {
-    snapshot.kind == crate::record::SnapshotKind::Automated
+    snapshot.kind == SnapshotKind::Automated
         && snapshot.status == SnapshotStatus::Available
         && snapshot.resource_id == instance.resource_id
 }

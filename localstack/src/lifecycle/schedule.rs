@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::lifecycle::backup::expire;
@@ -37,21 +38,24 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
 }
 
 fn look(shared: &Arc<Shared>, now: DateTime<Utc>) {
-    let work = shared
-        .store
-        .read(|state| state.instances().filter_map(|instance| due(instance, now)).collect::<Vec<_>>());
+    let work = shared.store.read(|state| {
+        let has_server = |instance: &Instance| shared.server(&instance.resource_id).is_some();
+        state.instances().filter_map(|instance| due(instance, has_server(instance), now)).collect::<Vec<_>>()
+    });
     for (resource_id, due) in work {
         shared.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
             match due {
-                Due::BackUp => instance.backup_considered_at = now,
+                Due::BackUp => {
+                    instance.backup_considered_at = now;
+                    shared.queue(&resource_id, Work::BackUp);
+                }
                 Due::Skip => instance.backup_considered_at = now,
-                Due::Change => instance.maintenance_considered_at = now,
-            }
-            match due {
-                Due::BackUp => shared.queue(&resource_id, Work::BackUp),
-                Due::Change => shared.queue(&resource_id, Work::Change { all: true }),
-                Due::Skip => {}
+                Due::Change => {
+                    instance.maintenance_considered_at = now;
+                    shared.queue(&resource_id, Work::Change { all: true });
+                }
+                Due::Revive => shared.queue(&resource_id, Work::Reboot),
             }
         });
     }
@@ -83,15 +87,19 @@ enum Due {
     /// The window passed while no backup could be taken.
     Skip,
     Change,
+    /// Its server ended by itself.
+    Revive,
 }
 
-/// What an instance's windows ask for now.
-fn due(instance: &Instance, now: DateTime<Utc>) -> Option<(String, Due)> {
+/// What an instance's windows, and its server, ask for now.
+fn due(instance: &Instance, has_server: bool, now: DateTime<Utc>) -> Option<(String, Due)> {
     let passed = |window: Result<Window, _>, considered: DateTime<Utc>| {
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
     };
     let is_free = instance.status == Status::Available && instance.shown.is_none();
-    let due = if instance.settings.retention_days > 0
+    let due = if is_free && !has_server && instance.settings.is_postgres() {
+        Due::Revive
+    } else if instance.settings.retention_days > 0
         && instance.settings.is_postgres()
         && passed(Window::daily(&instance.settings.backup_window), instance.backup_considered_at)
     {
@@ -139,19 +147,23 @@ pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
     for instance in instances {
         let runs = instance.settings.is_postgres()
             && (instance.status.is_running() || instance.status == Status::Starting);
-        if runs {
-            let shared = Arc::clone(shared);
-            starting.push(tokio::spawn(async move {
-                let outcome = shared.start_server(&instance, None, &Cancel::never()).await;
-                settle(&shared, &instance, outcome.map(|server| server.port));
-            }));
-        } else {
-            settle(shared, &instance, Ok(0));
-        }
+        let shared = Arc::clone(shared);
+        starting.push(tokio::spawn(async move {
+            let outcome = if runs {
+                shared.start_server(&instance, None, &Cancel::never()).await.map(|server| Some(server.port))
+            } else {
+                Ok(None)
+            };
+            (instance, outcome)
+        }));
     }
+    // All servers first, then the work: a restore under way may need the server of another instance.
+    let mut started = Vec::new();
     for start in starting {
-        // A panic in there was reported by the runtime.
-        let _ = start.await;
+        started.push(start.await.context("the start of an instance was lost")?);
+    }
+    for (instance, outcome) in started {
+        settle(shared, &instance, outcome);
     }
     Ok(())
 }
@@ -170,8 +182,8 @@ fn finish_copies(shared: &Arc<Shared>) {
     }
 }
 
-/// Decides where an instance goes on, once its server runs (on `port`; 0 for none).
-fn settle(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<u16>) {
+/// Decides where an instance goes on, once its server runs on the port that `outcome` tells, if it needs one.
+fn settle(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<Option<u16>>) {
     let resource_id = &was.resource_id;
     let unfinished = shared.store.change(|state| {
         let region = state.region_mut(&was.region);
@@ -196,7 +208,7 @@ fn settle(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<u16>) {
         shared.store.change(|state| {
             if let Some(instance) = state.instance_mut(resource_id) {
                 instance.status = status;
-                if let Ok(port @ 1..) = outcome {
+                if let Ok(Some(port)) = outcome {
                     instance.port = Some(port);
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::{ApiError, Result};
 use crate::lifecycle::{Work, new_snapshot, sweep};
 use crate::pace::Stage;
+use crate::rds::create::kms_key;
 use crate::rds::instances::{no_snapshot_now, write_tags};
 use crate::rds::paging::{Filters, page};
 use crate::rds::{Request, bare, region_of, subnet_groups, validate};
@@ -163,8 +164,8 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         }
         let is_elsewhere = source_region != request.region;
         let mut settings = source.settings.clone();
-        if let Some(key) = query.get("KmsKeyId") {
-            settings.kms_key = Some(key.to_owned());
+        if query.get("KmsKeyId").is_some() {
+            settings.kms_key = Some(kms_key(request.region, query));
         } else if is_elsewhere && settings.kms_key.is_some() {
             return Err(ApiError::value("Must specify new KMS key for cross region encrypted snapshot copy"));
         }
