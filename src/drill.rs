@@ -40,7 +40,7 @@ use crate::interrupt::Interrupt;
 use crate::postgres::Server;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
-use crate::verify::Baseline;
+use crate::verify::{Baseline, Depth};
 
 use throwaway::RunId;
 
@@ -67,6 +67,8 @@ pub struct Request {
     pub login: CopyLogin,
     /// Databases to compare; none means all.
     pub databases: Vec<String>,
+    /// How deep to compare.
+    pub depth: Depth,
     /// Questions to the copy.
     pub checks: Vec<Check>,
     /// Where the newest row is found.

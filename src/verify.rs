@@ -7,13 +7,15 @@
 //! makes an old snapshot comparable with a source that has moved on ([`lineage`]): every row that the source
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
+mod catalog;
+pub mod fingerprint;
 pub mod judge;
 pub mod lineage;
 pub mod observe;
 
 pub use judge::{Judgement, TableVerdict, Word};
 pub use lineage::Horizon;
-pub use observe::{Counted, Databases, Observation, Question, Table, WriteCounters};
+pub use observe::{Counted, Databases, Depth, Observation, Question, Table, WriteCounters};
 
 use serde::{Deserialize, Serialize};
 

@@ -19,6 +19,7 @@ use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, thousands};
 use crate::postgres::{Password, Server, Tls, TlsMode, from_pgpass};
+use crate::verify::Depth;
 
 use render::{Drills, History, PlanReport, Plans};
 
@@ -74,6 +75,9 @@ pub(super) struct RunArgs {
     /// Recovery point objective: age of what was restored when the drill began [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     rpo: Option<Duration>,
+    /// How deep to compare: content reads and fingerprints every value, counts only counts rows
+    #[arg(long, value_enum, default_value_t, value_name = "DEPTH")]
+    depth: DepthArg,
     /// Allowed difference, in percent, where nothing but counts can be compared [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
@@ -144,6 +148,15 @@ enum LoginArg {
     SameCredentials,
     /// With an IAM token
     Iam,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DepthArg {
+    /// Numbers of rows
+    Counts,
+    /// Numbers of rows, and a fingerprint of every table's content
+    #[default]
+    Content,
 }
 
 #[derive(Args, Debug)]
@@ -289,6 +302,10 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
             LoginArg::Iam => CopyLogin::Iam,
         },
         databases: either(&args.connect.dbnames, settings.databases),
+        depth: match args.depth {
+            DepthArg::Counts => Depth::Counts,
+            DepthArg::Content => Depth::Content,
+        },
         checks: session.config.checks_of(id.as_str()).to_vec(),
         freshness: session.config.freshness_of(id.as_str()).cloned(),
         rto: args.rto.or(settings.rto).unwrap_or(Duration::from_secs(3600)),

@@ -12,7 +12,7 @@ use crate::postgres::{Server, Session};
 use crate::verify::judge::{CommitLog, Kinship, Movement};
 use crate::verify::observe::Progress;
 use crate::verify::{
-    Databases, Horizon, Judgement, Observation, Question, Verdict, WriteCounters, judge, lineage,
+    Databases, Depth, Horizon, Judgement, Observation, Question, Verdict, WriteCounters, judge, lineage,
 };
 
 /// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
@@ -36,6 +36,7 @@ pub(super) struct Aligned {
 pub(super) async fn observe_aligned(
     source: &Server,
     only: &[String],
+    depth: Depth,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Aligned> {
     let databases = Databases::connect(source, only).await?;
@@ -46,7 +47,8 @@ pub(super) async fn observe_aligned(
     let instant = databases.begin().await?;
     let taken = Instant::now();
     let moment = instant.with_nanosecond(0).unwrap_or(instant) + chrono::TimeDelta::seconds(1);
-    let expected = databases.observe(&Question::Rows, &|progress| counting(tell, "source", progress)).await?;
+    let expected =
+        databases.observe(&Question::Rows, depth, &|progress| counting(tell, "source", progress)).await?;
     databases.end().await?;
     Ok(Aligned { expected, before, moment, taken })
 }
@@ -75,12 +77,14 @@ pub(super) struct Copy {
 pub(super) async fn observe_copy(
     copy: &Server,
     only: &[String],
+    depth: Depth,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Copy> {
     let databases = Databases::connect(copy, only).await?;
     databases.begin().await?;
-    let observed =
-        databases.observe(&Question::NewestWrite, &|progress| counting(tell, "copy", progress)).await?;
+    let observed = databases
+        .observe(&Question::NewestWrite, depth, &|progress| counting(tell, "copy", progress))
+        .await?;
     Ok(Copy { databases, observed })
 }
 
@@ -94,6 +98,8 @@ pub(super) struct Ties {
     pub(super) moment: Option<DateTime<Utc>>,
     /// Allowed difference where only counts can be compared, 0 to 1.
     pub(super) tolerance: f64,
+    /// How deep to look.
+    pub(super) depth: Depth,
 }
 
 /// Judges a copy of an earlier moment against the source as it is now.
@@ -112,7 +118,8 @@ pub(super) async fn judge_live(
     };
     databases.begin().await?;
     let question = horizon.clone().map_or(Question::Rows, Question::Survivors);
-    let mut seen = databases.observe(&question, &|progress| counting(tell, "source", progress)).await?;
+    let mut seen =
+        databases.observe(&question, ties.depth, &|progress| counting(tell, "source", progress)).await?;
     let because = match &horizon {
         _ if !ties.is_same_instance => "the backup is of an earlier instance of this name".to_owned(),
         _ if !ties.is_same_major => "the source has been upgraded to another major version since".to_owned(),

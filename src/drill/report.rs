@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Plan, Surroundings};
 use crate::error::Kind;
 use crate::restore::{Chosen, Way};
-use crate::verify::{Baseline, TableVerdict, Verdict};
+use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "lifeboat.drill/1";
@@ -292,9 +292,15 @@ impl Report {
                 newest_row: None,
                 verdict: Met::Unknown,
             },
-            not_tested: vec![
-                "the content of rows: tables are compared by their exact number of rows".to_owned(),
-            ],
+            not_tested: match plan.request.depth {
+                Depth::Counts => {
+                    vec!["the content of rows: tables were compared by their number of rows".to_owned()]
+                }
+                Depth::Content => Vec::new(),
+            }
+            .into_iter()
+            .chain(["definitions (indexes, functions, grants) and sequences".to_owned()])
+            .collect(),
             evidence,
         }
     }

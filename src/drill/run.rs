@@ -90,7 +90,13 @@ impl Drill<'_> {
         let server = self.log_in(&instance).await?;
 
         self.begin_phase("observe copy");
-        let copy = compare::observe_copy(&server, &self.plan.request.databases, self.to.tell).await?;
+        let copy = compare::observe_copy(
+            &server,
+            &self.plan.request.databases,
+            self.plan.request.depth,
+            self.to.tell,
+        )
+        .await?;
         self.report.checks = checks::make(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
@@ -118,6 +124,7 @@ impl Drill<'_> {
             is_same_major,
             moment: self.report.moment.time,
             tolerance: self.plan.request.tolerance,
+            depth: self.plan.request.depth,
         }
     }
 
@@ -125,7 +132,9 @@ impl Drill<'_> {
     async fn observe_source_and_wait(&mut self) -> Result<compare::Aligned> {
         self.begin_phase("observe source");
         let only = &self.plan.request.databases;
-        let aligned = compare::observe_aligned(&self.plan.source_server, only, self.to.tell).await?;
+        let aligned =
+            compare::observe_aligned(&self.plan.source_server, only, self.plan.request.depth, self.to.tell)
+                .await?;
         self.report.moment.time = Some(aligned.moment);
 
         self.begin_phase("wait until restorable");

@@ -147,7 +147,9 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
             let key = (database.clone(), table.oid);
             let (word, reason) = match (&table.counted, &copy.counted) {
                 (Counted::Rows(rows), Counted::Rows(copied)) => {
-                    aligned_rows(*rows, *copied, movement.before.get(&key), movement.after.get(&key))
+                    let same_content = same_content(table.fingerprint.as_ref(), copy.fingerprint.as_ref());
+                    let looks = (movement.before.get(&key), movement.after.get(&key));
+                    aligned_rows(*rows, *copied, same_content, looks)
                 }
                 (left, right) => uncounted(left, right),
             };
@@ -168,14 +170,24 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
+/// Whether two fingerprints are of the same content; `None` where there are none.
+fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
+    left.zip(right).map(|(left, right)| left == right)
+}
+
+/// The counters and the file of a table at one look.
+type Look<'a> = Option<&'a (WriteCounters, Option<u32>)>;
+
 fn aligned_rows(
     rows: u64,
     copied: u64,
-    before: Option<&(WriteCounters, Option<u32>)>,
-    after: Option<&(WriteCounters, Option<u32>)>,
+    same_content: Option<bool>,
+    (before, after): (Look<'_>, Look<'_>),
 ) -> (Word, String) {
-    if rows == copied {
-        return (Word::Equal, String::new());
+    match same_content {
+        Some(true) if rows == copied => return (Word::Identical, String::new()),
+        None if rows == copied => return (Word::Equal, String::new()),
+        _ => {}
     }
     let (Some((first, first_file)), Some((second, second_file))) = (before, after) else {
         return (
@@ -183,25 +195,31 @@ fn aligned_rows(
             "the table was made or dropped while the source was being observed".to_owned(),
         );
     };
-    let (inserted, deleted) = (second.inserted - first.inserted, second.deleted - first.deleted);
-    if inserted < 0 || deleted < 0 {
-        return (
-            Word::Unknown,
-            "the source's write counters were reset meanwhile, so nothing bounds its writes".to_owned(),
-        );
+    let inserted = second.inserted - first.inserted;
+    let updated = second.updated - first.updated;
+    let deleted = second.deleted - first.deleted;
+    if inserted < 0 || updated < 0 || deleted < 0 {
+        let reason = "the source's write counters were reset meanwhile, so nothing bounds its writes";
+        return (Word::Unknown, reason.to_owned());
     }
     let was_rewritten = first_file != second_file;
+    let nobody_wrote = inserted == 0 && updated == 0 && deleted == 0 && !was_rewritten;
     let lowest = if was_rewritten { 0 } else { rows.saturating_sub(deleted.unsigned_abs()) };
     let highest = rows.saturating_add(inserted.unsigned_abs());
+    if rows == copied && nobody_wrote {
+        let reason = "as many rows, but with other content; nobody wrote to it meanwhile";
+        return (Word::Differs, reason.to_owned());
+    }
     if (lowest..=highest).contains(&copied) {
         let rewritten = if was_rewritten { ", and the table was truncated or rewritten" } else { "" };
         let reason = format!(
-            "written to around that moment: {lowest} to {highest} rows are sound (+{inserted}, -{deleted}{rewritten})"
+            "written to around that moment, so only bounds can be checked: {lowest} to {highest} rows are sound \
+             ({inserted} inserted, {updated} updated, {deleted} deleted{rewritten})"
         );
         return (Word::Within, reason);
     }
     let (difference, direction) = (rows.abs_diff(copied), if copied < rows { "missing" } else { "too many" });
-    let allowed = if inserted == 0 && deleted == 0 {
+    let allowed = if nobody_wrote {
         "nobody wrote to it meanwhile".to_owned()
     } else {
         format!("the writes meanwhile allow {lowest} to {highest}")
@@ -249,7 +267,7 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                     Kinship::Lineage { horizon, commit_log, moment } => {
                         let absent = commit_log.rows_not_in_copy.get(&(database.clone(), table.oid)).copied();
                         let counters_cover = matches!((source.counting_since, moment), (Some(since), Some(moment)) if since <= *moment);
-                        let survivors = Survivors::of(table, horizon, absent.unwrap_or_default());
+                        let survivors = Survivors::of(table, copied, horizon, absent.unwrap_or_default());
                         let same_file = table.filenode == copied.filenode && counters_cover;
                         live_rows(*rows, *held, &survivors, same_file.then_some(table.writes))
                     }
@@ -295,22 +313,28 @@ pub fn suspects<'a>(source: &'a Observation, copy: &Observation) -> Vec<(&'a str
     suspects
 }
 
-/// How many rows the source still holds from before the backup.
+/// The rows that the source still holds from before the backup.
 struct Survivors {
     surely: u64,
     at_most: u64,
+    /// Whether their content is that of the whole copy; `None` where that cannot be told.
+    same_content: Option<bool>,
 }
 
 impl Survivors {
-    fn of(table: &Table, horizon: &Horizon, absent: u64) -> Self {
+    fn of(table: &Table, copied: &Table, horizon: &Horizon, absent: u64) -> Self {
         let at_most = table.maybe_older.unwrap_or_default().saturating_sub(absent);
-        let surely = if horizon.surely_before == horizon.maybe_before {
+        let is_sharp = horizon.surely_before == horizon.maybe_before;
+        let surely = if is_sharp {
             at_most
         } else {
             // `absent` counts over the wider horizon, so this errs to the side of fewer survivors.
             table.surely_older.unwrap_or_default().saturating_sub(absent)
         };
-        Survivors { surely, at_most }
+        let same = same_content(table.older_fingerprint.as_ref(), copied.fingerprint.as_ref());
+        // Under a blurred horizon, and with rows that were not committed then, another content is no evidence.
+        let same_content = same.filter(|same| *same || (is_sharp && absent == 0));
+        Survivors { surely, at_most, same_content }
     }
 }
 
@@ -318,45 +342,56 @@ impl Survivors {
 fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCounters>) -> (Word, String) {
     if held < survivors.surely {
         let missing = survivors.surely - held;
-        return (
-            Word::Differs,
-            format!(
-                "{} missing: the source still has {} from before the backup",
-                counted_rows(missing),
-                counted_rows(survivors.surely)
-            ),
+        let reason = format!(
+            "{} missing: the source still has {} from before the backup",
+            counted_rows(missing),
+            counted_rows(survivors.surely)
         );
+        return (Word::Differs, reason);
     }
     if held < survivors.at_most && held == 0 {
+        let newer = counted_rows(survivors.at_most);
         return (
             Word::Unknown,
-            format!(
-                "the copy is empty; whether {} of the source are newer cannot be told",
-                counted_rows(survivors.at_most)
-            ),
+            format!("the copy is empty; whether {newer} of the source are newer cannot be told"),
         );
     }
-    let gone_since = held - survivors.surely.min(held);
+    // As many rows as are left from then: nothing of that time was changed since, so the content must be the same.
+    if held == survivors.at_most && survivors.same_content == Some(false) {
+        return (
+            Word::Differs,
+            "as many rows as are left from before the backup, but with other content".to_owned(),
+        );
+    }
     if let Some(writes) = writes {
         let allowed = u64::try_from(writes.updated + writes.deleted).unwrap_or_default();
         // Rows between the two horizons may be in the copy as well.
         let unexplained = (held.saturating_sub(survivors.at_most)).saturating_sub(allowed);
         if unexplained > 0 {
-            return (
-                Word::Differs,
-                format!(
-                    "{} too many: the source has {} from before the backup and since updated or deleted at most {allowed}",
-                    counted_rows(unexplained),
-                    counted_rows(survivors.at_most)
-                ),
+            let reason = format!(
+                "{} too many: the source has {} from before the backup and since updated or deleted at most {allowed}",
+                counted_rows(unexplained),
+                counted_rows(survivors.at_most)
             );
+            return (Word::Differs, reason);
         }
     }
-    let proven = format!("{} from before the backup are all there", counted_rows(survivors.surely));
-    if rows == held && gone_since == 0 {
+    live_words(rows, held, survivors)
+}
+
+/// The words for a copy that nothing speaks against.
+fn live_words(rows: u64, held: u64, survivors: &Survivors) -> (Word, String) {
+    let is_identical = held == survivors.at_most && survivors.same_content == Some(true);
+    let changed_since = held - survivors.surely.min(held);
+    let identical = if is_identical { ", identical" } else { "" };
+    let proven =
+        format!("{} from before the backup are all there{identical}", counted_rows(survivors.surely));
+    if rows == held && is_identical {
+        (Word::Identical, String::new())
+    } else if rows == held && changed_since == 0 {
         (Word::Equal, String::new())
     } else if rows == held {
-        (Word::Equal, format!("{proven}; {} updated or replaced since", counted_rows(gone_since)))
+        (Word::Equal, format!("{proven}; {} updated or replaced since", counted_rows(changed_since)))
     } else if survivors.surely == 0 && held < rows {
         (Word::Within, format!("every row of the source is newer than the backup ({} more)", rows - held))
     } else if held < rows {
@@ -364,7 +399,7 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
     } else {
         (
             Word::Within,
-            format!("{proven}; {} deleted or updated in the source since", counted_rows(gone_since)),
+            format!("{proven}; {} deleted or updated in the source since", counted_rows(changed_since)),
         )
     }
 }

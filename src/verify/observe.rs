@@ -5,12 +5,15 @@
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use super::catalog;
+use super::fingerprint::{Column, SETTINGS, row_hash};
 use super::lineage::Horizon;
 use crate::error::{Error, Result};
-use crate::postgres::{QueryFailure, Refusal, Server, Session, quoted, user_databases};
+use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, quoted, user_databases};
 
 /// What is asked of each table besides its number of rows.
 #[derive(Clone, Debug)]
@@ -21,6 +24,16 @@ pub enum Question {
     NewestWrite,
     /// On the source of a copy: how many of its rows date from before the copy.
     Survivors(Horizon),
+}
+
+/// How deep an observation looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Exact numbers of rows.
+    Counts,
+    /// Those, and a fingerprint of every table's content.
+    #[default]
+    Content,
 }
 
 /// How many rows a table has, or why that is not known.
@@ -68,6 +81,12 @@ pub struct Table {
     pub surely_older: Option<u64>,
     /// Answer to [`Question::Survivors`]: rows that may be older than the copy.
     pub maybe_older: Option<u64>,
+    /// Its columns, as far as the fingerprint depends on them.
+    pub columns: Vec<Column>,
+    /// The fingerprint of its content, where that was asked for.
+    pub fingerprint: Option<String>,
+    /// The fingerprint of the rows that may be older than the copy.
+    pub older_fingerprint: Option<String>,
 }
 
 impl Table {
@@ -120,18 +139,29 @@ pub struct Progress<'a> {
     pub rows: u64,
 }
 
-/// Connections to the databases of a server, each in a transaction that sees one instant.
+/// Connections to the databases of a server, each database in transactions that see one instant.
 pub struct Databases {
-    open: Vec<Session>,
+    open: Vec<Connections>,
     unreadable: BTreeMap<String, String>,
 }
+
+/// The connections to one database: the first exports its snapshot, the others import it.
+struct Connections {
+    first: Session,
+    others: Vec<Session>,
+}
+
+/// Connections to each database: as many as cores of a small instance. More of them read no faster and take memory
+/// from the users of the source.
+const CONNECTIONS: usize = 2;
 
 /// What is said to every session of an observation. The empty search path makes names mean one thing; with
 /// `row_security = off` a policy that would hide rows is an error instead of a low count; `lock_timeout` keeps a
 /// migration's lock from stopping us, and us from queueing up in front of others.
 const SESSION: &str = "set search_path = pg_catalog; set row_security = off; set lock_timeout = '30s'; \
                        set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; \
-                       set default_transaction_read_only = on; set max_parallel_workers_per_gather = 1; set timezone = 'UTC'";
+                       set default_transaction_read_only = on; set max_parallel_workers_per_gather = 1; \
+                       set synchronize_seqscans = off";
 
 const BEGIN: &str = "begin isolation level repeatable read read only";
 
@@ -160,11 +190,8 @@ impl Databases {
                 databases.unreadable.insert(name, reason);
                 continue;
             }
-            match server.connect(&name).await {
-                Ok(session) => {
-                    session.run(SESSION).await?;
-                    databases.open.push(session);
-                }
+            match connections(server, &name).await {
+                Ok(connections) => databases.open.push(connections),
                 Err(failure) => {
                     databases.unreadable.insert(name, failure.error.chain());
                 }
@@ -173,14 +200,22 @@ impl Databases {
         Ok(databases)
     }
 
+    fn firsts(&self) -> impl Iterator<Item = &Session> {
+        self.open.iter().map(|connections| &connections.first)
+    }
+
     /// Begins the transactions, all of them as close together as can be, and fixes what each will see.
     ///
     /// Returns the latest of their instants, by the server's clock: nothing that is committed later is seen.
     pub async fn begin(&self) -> Result<DateTime<Utc>> {
-        let begun = futures::future::try_join_all(self.open.iter().map(|session| async {
-            session.run(BEGIN).await?;
+        let begun = futures::future::try_join_all(self.open.iter().map(|connections| async {
+            connections.first.run(BEGIN).await?;
             // The first query takes the snapshot; the clock is read after that.
-            let row = session.row("select pg_current_snapshot()::text, clock_timestamp()", &[]).await?;
+            let row = connections.first.row("select pg_export_snapshot(), clock_timestamp()", &[]).await?;
+            let snapshot: String = row.get(0);
+            for other in &connections.others {
+                other.run(&format!("{BEGIN}; set transaction snapshot '{snapshot}'")).await?;
+            }
             Ok::<DateTime<Utc>, QueryFailure>(row.get(1))
         }))
         .await?;
@@ -194,83 +229,141 @@ impl Databases {
 
     /// The server's clock.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        let session = self.open.first().ok_or_else(|| Error::outside("there is no database to look into"))?;
+        let session = self.any().ok_or_else(|| Error::outside("there is no database to look into"))?;
         Ok(session.row("select clock_timestamp()", &[]).await?.get(0))
     }
 
     /// Ends the transactions, so that they hold back no vacuum.
     pub async fn end(&self) -> Result<()> {
-        for session in &self.open {
-            session.run("rollback").await?;
+        for connections in &self.open {
+            for session in connections.all() {
+                session.run("rollback").await?;
+            }
         }
         Ok(())
     }
 
     /// The sessions that are open, by database.
     pub fn session(&self, database: &str) -> Option<&Session> {
-        self.open.iter().find(|session| session.database() == database)
+        self.firsts().find(|session| session.database() == database)
     }
 
     /// Any one session, for questions about the whole server.
     pub fn any(&self) -> Option<&Session> {
-        self.open.first()
+        self.firsts().next()
     }
 
     /// The write counters of every table as they are now, by database and object id, with the file of each. Taken
     /// outside of the transactions of [`Databases::begin`].
     pub async fn write_counters(&self) -> Result<BTreeMap<(String, u32), (WriteCounters, Option<u32>)>> {
         let mut counters = BTreeMap::new();
-        for session in &self.open {
-            for table in list_tables(session).await? {
+        for session in self.firsts() {
+            for table in catalog::tables(session).await? {
                 counters.insert((session.database().to_owned(), table.oid), (table.writes, table.filenode));
             }
         }
         Ok(counters)
     }
 
-    /// Reads every table, in the transactions that [`Databases::begin`] began.
+    /// Reads every table, largest first, in the transactions that [`Databases::begin`] began.
     pub async fn observe(
         &self,
         question: &Question,
+        depth: Depth,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Observation> {
         let mut observation = Observation { unreadable: self.unreadable.clone(), ..Observation::default() };
-        let mut seen = (0, 0, 0);
-        for session in &self.open {
-            let mut tables = list_tables(session).await?;
+        let mut done = (0, 0, 0);
+        for connections in &self.open {
+            let session = &connections.first;
             let reference = reference(session).await?;
             observation.next_transaction = observation.next_transaction.max(reference.next);
-            let made = session
-                .row("select age(xmin)::int8 from pg_database where datname = current_database()", &[])
-                .await?;
-            observation.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
-            let since = counting_since(session).await?;
-            observation.counting_since = observation.counting_since.max(since);
-            seen.1 += tables.iter().filter(|table| table.is_countable()).count();
-            for table in tables.iter_mut().filter(|table| table.is_countable()) {
-                count(session, table, question, reference).await?;
+            let made = "select age(xmin)::int8 from pg_database where datname = current_database()";
+            let made = reference.aged(session.row(made, &[]).await?.get(0));
+            observation.made_by.insert(session.database().to_owned(), made);
+            observation.counting_since = observation.counting_since.max(counting_since(session).await?);
+
+            let tables = catalog::tables(session).await?;
+            done.1 += tables.iter().filter(|table| table.is_countable()).count();
+            let of_tables = done.1;
+            let seen = Mutex::new(done);
+            let tell = |table: &Table| {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.0 += 1;
                 seen.2 += if let Counted::Rows(rows) = table.counted { rows } else { 0 };
-                progress(Progress {
-                    database: session.database(),
-                    tables: seen.0,
-                    of_tables: seen.1,
-                    rows: seen.2,
-                });
-            }
+                progress(Progress { database: session.database(), tables: seen.0, of_tables, rows: seen.2 });
+            };
+            let tables = connections.count_all(tables, question, depth, &tell).await?;
+            done = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
             observation.databases.insert(session.database().to_owned(), tables);
         }
         Ok(observation)
     }
 }
 
+async fn connections(server: &Server, database: &str) -> std::result::Result<Connections, ConnectFailure> {
+    let settings = format!("{SESSION}; {SETTINGS}");
+    let open = async || {
+        let session = server.connect(database).await?;
+        let failed =
+            |failure: QueryFailure| ConnectFailure { refusal: Refusal::Other, error: failure.into() };
+        session.run(&settings).await.map_err(failed)?;
+        Ok::<Session, ConnectFailure>(session)
+    };
+    let (first, mut others) = (open().await?, Vec::new());
+    while others.len() + 1 < CONNECTIONS {
+        match open().await {
+            Ok(session) => others.push(session),
+            // The server is full: one connection reads everything as well.
+            Err(failure) if failure.refusal == Refusal::Busy => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(Connections { first, others })
+}
+
+impl Connections {
+    fn all(&self) -> impl Iterator<Item = &Session> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Reads all tables, each connection the next one when it is done with one.
+    async fn count_all(
+        &self,
+        tables: Vec<Table>,
+        question: &Question,
+        depth: Depth,
+        tell: &(dyn Fn(&Table) + Sync),
+    ) -> Result<Vec<Table>> {
+        let waiting = Mutex::new(tables.into_iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let read = futures::future::try_join_all(self.all().map(|session| async {
+            // `age()` counts from another transaction in each session.
+            let reference = reference(session).await?;
+            let mut read = Vec::new();
+            while let Some(mut table) = next() {
+                if table.is_countable() {
+                    count(session, &mut table, question, depth, reference).await?;
+                    tell(&table);
+                }
+                read.push(table);
+            }
+            Ok::<Vec<Table>, Error>(read)
+        }))
+        .await?;
+        let mut tables: Vec<Table> = read.into_iter().flatten().collect();
+        tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
+        Ok(tables)
+    }
+}
+
 /// The transaction id that `age()` counts from in this transaction, as 64 bits: `age()` knows only the lower 32.
 #[derive(Clone, Copy, Debug)]
-struct Reference {
+pub(super) struct Reference {
     next: u64,
 }
 
-async fn reference(session: &Session) -> Result<Reference> {
+pub(super) async fn reference(session: &Session) -> Result<Reference> {
     let row = session
         .row("select pg_snapshot_xmax(pg_current_snapshot())::text::int8, age('3'::xid)::int8", &[])
         .await?;
@@ -283,7 +376,7 @@ async fn reference(session: &Session) -> Result<Reference> {
 
 impl Reference {
     /// The transaction that is `age` old. Frozen rows of ancient times have the greatest age there is.
-    fn aged(self, age: i64) -> u64 {
+    pub(super) fn aged(self, age: i64) -> u64 {
         self.next.saturating_add_signed(-age)
     }
 }
@@ -300,86 +393,28 @@ async fn counting_since(session: &Session) -> Result<Option<DateTime<Utc>>> {
     Ok(row.get(0))
 }
 
-/// Every table of a database that holds rows of its own, and those that are deliberately not counted.
-///
-/// When a table was made is read off its system columns in `pg_attribute`: hardly anything ever touches those rows
-/// again, while the row in `pg_class` is replaced by many commands.
-const TABLES: &str = "
-    select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
-           pg_relation_filenode(c.oid),
-           has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT'),
-           coalesce(pg_stat_get_tuples_inserted(c.oid), 0), coalesce(pg_stat_get_tuples_updated(c.oid), 0),
-           coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
-           (select max(age(a.xmin))::int8 from pg_attribute a where a.attrelid = c.oid and a.attnum < 0),
-           c.relkind = 'm' and not c.relispopulated
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'm', 'f')
-      and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
-    order by pg_relation_size(c.oid) desc nulls last, n.nspname, c.relname";
-
-async fn list_tables(session: &Session) -> Result<Vec<Table>> {
-    let reference = reference(session).await?;
-    let rows = session.rows(TABLES, &[]).await?;
-    let table = |row: &tokio_postgres::Row| {
-        let (kind, persistence): (String, String) = (row.get(3), row.get(4));
-        let counted = if kind == "f" {
-            Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
-        } else if persistence == "u" {
-            Counted::Skipped(
-                "unlogged: PostgreSQL empties it in every restore, so it is not recoverable".to_owned(),
-            )
-        } else if row.get(11) {
-            Counted::Skipped("a materialised view that has never been filled".to_owned())
-        } else if !row.get::<_, bool>(6) {
-            Counted::Unreadable("permission denied".to_owned())
-        } else {
-            Counted::Rows(0)
-        };
-        Table {
-            oid: row.get(0),
-            schema: row.get(1),
-            name: row.get(2),
-            filenode: row.get(5),
-            counted,
-            writes: WriteCounters { inserted: row.get(7), updated: row.get(8), deleted: row.get(9) },
-            created_by: row.get::<_, Option<i64>>(10).map(|age| reference.aged(age)),
-            newest_write: None,
-            surely_older: None,
-            maybe_older: None,
-        }
-    };
-    Ok(rows.iter().map(table).collect())
-}
-
-/// Counts one table. An error of the server is the table's own and is kept with it; a broken connection is not.
+/// Reads one table. An error of the server is the table's own and is kept with it; a broken connection is not.
 async fn count(
     session: &Session,
     table: &mut Table,
     question: &Question,
+    depth: Depth,
     reference: Reference,
 ) -> Result<()> {
-    let name = table.quoted();
-    let sql = match question {
-        Question::Rows => format!("select count(*), null::int8, null::int8 from only {name}"),
-        Question::NewestWrite => {
-            format!("select count(*), min(age(xmin))::int8, null::int8 from only {name}")
-        }
-        Question::Survivors(horizon) => format!(
-            "select count(*), count(*) filter (where age(xmin) >= age('{}'::xid)), \
-             count(*) filter (where age(xmin) >= age('{}'::xid)) from only {name}",
-            horizon.surely_before as u32, horizon.maybe_before as u32
-        ),
-    };
     session.run("savepoint a_table").await?;
-    match session.row(&sql, &[]).await {
+    match session.row(&count_sql(table, question, depth), &[]).await {
         Ok(row) => {
             let number = |column| row.get::<_, Option<i64>>(column);
             let rows = |column| number(column).and_then(|rows| u64::try_from(rows).ok());
             table.counted = Counted::Rows(rows(0).unwrap_or_default());
+            table.fingerprint = row.get(1);
             match question {
                 Question::Rows => {}
-                Question::NewestWrite => table.newest_write = number(1).map(|age| reference.aged(age)),
-                Question::Survivors(_) => (table.surely_older, table.maybe_older) = (rows(1), rows(2)),
+                Question::NewestWrite => table.newest_write = number(2).map(|age| reference.aged(age)),
+                Question::Survivors(_) => {
+                    (table.surely_older, table.maybe_older) = (rows(2), rows(3));
+                    table.older_fingerprint = row.get(4);
+                }
             }
             session.run("release savepoint a_table").await?;
         }
@@ -394,4 +429,31 @@ async fn count(
         Err(failure) => return Err(failure.into()),
     }
     Ok(())
+}
+
+/// One pass over the table for everything that is asked. The sum over no row is NULL, and that is 0.
+fn count_sql(table: &Table, question: &Question, depth: Depth) -> String {
+    let name = table.quoted();
+    let hash = match depth {
+        Depth::Counts => None,
+        Depth::Content => Some(row_hash(&table.columns)),
+    };
+    let sum = |filter: &str| match &hash {
+        None => "null::text".to_owned(),
+        Some(hash) => format!("coalesce(sum({hash}){filter}, 0)::text"),
+    };
+    match question {
+        Question::Rows => format!("select count(*), {} from only {name}", sum("")),
+        Question::NewestWrite => {
+            format!("select count(*), {}, min(age(xmin))::int8 from only {name}", sum(""))
+        }
+        Question::Survivors(horizon) => {
+            let older = |than: u64| format!(" filter (where age(xmin) >= age('{}'::xid))", than as u32);
+            let (surely, maybe) = (older(horizon.surely_before), older(horizon.maybe_before));
+            format!(
+                "select count(*), null::text, count(*){surely}, count(*){maybe}, {} from only {name}",
+                sum(&maybe)
+            )
+        }
+    }
 }

@@ -23,12 +23,12 @@ async fn a_drill_from_a_snapshot_passes_and_leaves_nothing_but_evidence() {
     assert!(report["throwaway"]["id"].as_str().unwrap().starts_with("lifeboat-drill-orders-prod-"));
     assert!(report["throwaway"]["removed_at"].is_string());
     assert_eq!((&report["rto"]["verdict"], &report["rpo"]["verdict"]), (&json!("pass"), &json!("pass")));
-    assert_eq!(run.table("users"), ("equal".into(), Some(500), Some(500)));
-    assert_eq!(run.table("Jobs \"2026\"; drop"), ("equal".into(), Some(20), Some(20)));
-    assert_eq!(run.table("events_2"), ("equal".into(), Some(120), Some(120)));
-    assert_eq!(run.table("invoices"), ("equal".into(), Some(40), Some(40)));
+    assert_eq!(run.table("users"), ("identical".into(), Some(500), Some(500)));
+    assert_eq!(run.table("Jobs \"2026\"; drop"), ("identical".into(), Some(20), Some(20)));
+    assert_eq!(run.table("events_2"), ("identical".into(), Some(120), Some(120)));
+    assert_eq!(run.table("invoices"), ("identical".into(), Some(40), Some(40)));
     assert_eq!(run.table("sessions").0, "skipped");
-    assert_eq!(run.table("empty_one"), ("equal".into(), Some(0), Some(0)));
+    assert_eq!(run.table("empty_one"), ("identical".into(), Some(0), Some(0)));
     assert!(!run.stdout.contains("\"events\""), "the partition parent was counted as well");
     let names: Vec<_> =
         report["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
@@ -91,7 +91,7 @@ async fn a_source_that_has_moved_on_since_the_snapshot_is_not_a_failure_and_is_s
         )
     );
     assert_eq!(run.table("jobs"), ("within".into(), Some(290), Some(300)));
-    assert_eq!(run.table("events_early").0, "equal");
+    assert_eq!(run.table("events_early").0, "identical");
     assert_eq!(run.table("empty_one").0, "unexpected");
     assert_eq!(run.table("flags").0, "skipped");
     world.assert_only(&LEFT).await;
@@ -115,6 +115,16 @@ async fn damage_to_the_restored_copy_is_found_and_named_with_both_counts() {
         ),
         ("app", "drop table jobs", "jobs", "missing", Some(300), None),
         ("app", "truncate jobs", "jobs", "differs", Some(300), Some(0)),
+        ("app", "update jobs set owner = 9 where id = 8", "jobs", "differs", Some(300), Some(300)),
+        ("app", "update users set name = null where id = 1", "users", "differs", Some(510), Some(500)),
+        (
+            "app",
+            "update users set name = case id when 1 then 'user 2' else 'user 1' end where id < 3",
+            "users",
+            "differs",
+            Some(510),
+            Some(500),
+        ),
         ("app", "delete from events where at < '2026-01-03'", "events_1", "differs", Some(181), Some(179)),
         ("postgres", "drop database billing", "invoices", "missing", Some(40), None),
     ];
@@ -136,6 +146,7 @@ async fn the_same_damage_is_found_in_a_copy_of_a_point_in_time() {
         ("app", "drop table jobs", "jobs"),
         ("postgres", "drop database billing", "invoices"),
         ("app", "create table ghosts ()", "ghosts"),
+        ("app", "update jobs set owner = 9 where id = 8", "jobs"),
     ] {
         world.control("POST", "restored-sql", json!({"database": database, "sql": sql})).await;
         let run = world.drill(&["--from", "latest"]).await;
@@ -187,7 +198,7 @@ async fn a_point_in_time_drill_compares_with_the_source_at_that_very_moment() {
         (&json!("aligned"), &json!("point-in-time"))
     );
     assert!(report["moment"]["time"].is_string());
-    assert_eq!(run.table("users"), ("equal".into(), Some(500), Some(500)));
+    assert_eq!(run.table("users"), ("identical".into(), Some(500), Some(500)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,6 +342,6 @@ async fn a_table_without_rights_or_behind_row_level_security_is_unknown() {
     run.assert_code(3);
     assert_eq!(run.table("hidden").0, "unknown");
     assert_eq!(run.table("policed").0, "unknown");
-    assert_eq!(run.table("users").0, "equal");
+    assert_eq!(run.table("users").0, "identical");
     world.assert_only(&LEFT).await;
 }

@@ -16,6 +16,9 @@ fn table(name: &str, rows: u64) -> Table {
         newest_write: Some(20),
         surely_older: Some(rows),
         maybe_older: Some(rows),
+        columns: Vec::new(),
+        fingerprint: None,
+        older_fingerprint: None,
     }
 }
 
@@ -181,6 +184,47 @@ fn without_a_common_history_counts_are_held_against_the_tolerance() {
     assert_eq!(by_names(100, 95), (Word::Within, Verdict::Pass));
     assert_eq!(by_names(100, 89), (Word::Differs, Verdict::Fail));
     assert_eq!(by_names(3, 0), (Word::Differs, Verdict::Fail));
+}
+
+/// A source and a copy of 100 rows each with these fingerprints, of all rows and of the older ones.
+fn with_content(source: &str, copy: &str) -> (Table, Table) {
+    let content = |text: &str| Some(text.to_owned());
+    (
+        Table { fingerprint: content(source), older_fingerprint: content(source), ..grown(100, 100) },
+        Table { fingerprint: content(copy), ..table("jobs", 100) },
+    )
+}
+
+#[test]
+fn a_changed_value_is_found_where_nothing_of_that_time_was_changed_since() {
+    let (source, copy) = with_content("1", "1");
+    assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Identical, Verdict::Pass));
+    let (source, copy) = with_content("1", "2");
+    assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Differs, Verdict::Fail));
+    // The source has since replaced ten rows of that time, so the copy has ten that it has not.
+    let (source, copy) = with_content("1", "2");
+    let writes = WriteCounters { updated: 10, ..WriteCounters::default() };
+    let source = Table { writes, surely_older: Some(90), maybe_older: Some(90), ..source };
+    assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Equal, Verdict::Pass));
+}
+
+#[test]
+fn other_content_is_no_evidence_under_a_blurred_horizon() {
+    let blurred = Horizon { surely_before: 50, maybe_before: 100 };
+    let (source, copy) = with_content("1", "2");
+    assert_eq!(words(&judge_live_with(vec![source], vec![copy], &blurred)), (Word::Equal, Verdict::Pass));
+}
+
+#[test]
+fn in_an_aligned_copy_a_changed_value_is_found_unless_the_table_was_written_to() {
+    let judge = |updated: i64| {
+        let ((source, copy), mut movement) = (with_content("1", "2"), Movement::default());
+        (movement.before, movement.after) = (counters(5, 5), counters(5, 5));
+        movement.after.values_mut().for_each(|look| look.0.updated = updated);
+        words(&aligned(&seen(vec![source]), &movement, &seen(vec![copy])))
+    };
+    assert_eq!(judge(0), (Word::Differs, Verdict::Fail));
+    assert_eq!(judge(1), (Word::Within, Verdict::Pass));
 }
 
 fn counters(inserted: i64, deleted: i64) -> BTreeMap<(String, u32), (WriteCounters, Option<u32>)> {
