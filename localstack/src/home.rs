@@ -5,11 +5,15 @@
 //! DIR/state.json        what the stack knows
 //! DIR/secret            the password of `rdsadmin`, the stack's own superuser
 //! DIR/lock              held by the stack that uses DIR
-//! DIR/templates/…       a fresh database cluster per PostgreSQL version, copied for each new instance
 //! DIR/clusters/DB-…/    one per instance: data, configuration, certificate, log
 //! DIR/archive/DB-…/     its archived write-ahead log; outlives it when its automated backup is kept
 //! DIR/backups/…         base backups: what snapshots refer to
+//! DIR/templates/…       a fresh database cluster per PostgreSQL version, copied for each new instance
 //! ```
+//!
+//! Templates cost a second each, so the stacks of a user share them in a cache directory, and with them the password of
+//! `rdsadmin`. A directory whose password is another, or a cache that is not to be trusted, goes without: the templates
+//! then lie in DIR.
 //!
 //! PostgreSQL refuses to run as root. As root, the servers run as `postgres`, or `nobody` where there is no such user,
 //! and own what they need.
@@ -36,6 +40,7 @@ pub(crate) struct Owner {
 #[derive(Debug)]
 pub(crate) struct Home {
     root: PathBuf,
+    templates: PathBuf,
     owner: Option<Owner>,
     secret: String,
     lock: Mutex<Option<File>>,
@@ -50,6 +55,12 @@ pub(crate) struct ClusterPaths {
     pub(crate) log: PathBuf,
 }
 
+impl ClusterPaths {
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { data: root.join("data"), conf: root.join("conf"), log: root.join("log"), root }
+    }
+}
+
 impl Home {
     /// Takes DIR for this process, making it if it is not there.
     ///
@@ -58,6 +69,12 @@ impl Home {
     /// When another stack uses it, or the servers' user could not reach it.
     pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
         let owner = server_owner()?;
+        if directory == default_directory()
+            && fs::symlink_metadata(directory).is_ok()
+            && !belongs_to_me(directory)
+        {
+            bail!("`{}` is not ours alone: choose another directory with `--data`", directory.display());
+        }
         make_directory(directory, 0o755).with_context(|| format!("cannot make `{}`", directory.display()))?;
         let root =
             directory.canonicalize().with_context(|| format!("cannot open `{}`", directory.display()))?;
@@ -80,11 +97,19 @@ impl Home {
                 root.display()
             );
         }
-        for part in ["templates", "clusters", "archive", "backups"] {
-            make_directory(&root.join(part), 0o755)?;
+        let cache = open_cache(owner);
+        let templates = cache.clone().unwrap_or_else(|| root.clone()).join("templates");
+        let mut home = Self { root, templates, owner, secret: String::new(), lock: Mutex::new(Some(lock)) };
+        for part in ["clusters", "archive", "backups"] {
+            home.make_passage(&home.root.join(part))?;
         }
-        let secret = secret(&root.join("secret"))?;
-        Ok(Self { root, owner, secret, lock: Mutex::new(Some(lock)) })
+        let shared = cache.map(|cache| secret(&cache.join("secret"), None)).transpose()?;
+        home.secret = secret(&home.root.join("secret"), shared.as_deref())?;
+        if shared.is_some_and(|shared| shared != home.secret) {
+            home.templates = home.root.join("templates");
+        }
+        home.make_passage(&home.templates)?;
+        Ok(home)
     }
 
     /// Lets another stack use the directory.
@@ -109,8 +134,8 @@ impl Home {
         self.root.join(name)
     }
 
-    pub(crate) fn templates(&self) -> PathBuf {
-        self.root.join("templates")
+    pub(crate) fn templates(&self) -> &Path {
+        &self.templates
     }
 
     pub(crate) fn clusters(&self) -> PathBuf {
@@ -118,8 +143,7 @@ impl Home {
     }
 
     pub(crate) fn cluster(&self, resource_id: &str) -> ClusterPaths {
-        let root = self.clusters().join(resource_id);
-        ClusterPaths { data: root.join("data"), conf: root.join("conf"), log: root.join("log"), root }
+        ClusterPaths::at(self.clusters().join(resource_id))
     }
 
     pub(crate) fn archives(&self) -> PathBuf {
@@ -136,6 +160,13 @@ impl Home {
 
     pub(crate) fn backup(&self, id: &str) -> PathBuf {
         self.backups().join(id)
+    }
+
+    /// Makes a directory that the servers' user walks through, whatever the umask.
+    fn make_passage(&self, directory: &Path) -> io::Result<()> {
+        let mode = if self.owner.is_some() { 0o711 } else { 0o700 };
+        make_directory(directory, mode)?;
+        fs::set_permissions(directory, Permissions::from_mode(mode))
     }
 
     /// Makes a directory that only the servers' user reads.
@@ -162,13 +193,41 @@ impl Home {
 /// Where a stack lives that was not told: one place per user, so that it is found again, and on a disk that the
 /// servers' user can reach, which root's home directory is not.
 pub(crate) fn default_directory() -> PathBuf {
+    own_place("XDG_STATE_HOME", ".local/state", "lifeboat-localstack")
+}
+
+/// Where the stacks of a user keep what they can make again.
+fn cache_directory() -> PathBuf {
+    own_place("XDG_CACHE_HOME", ".cache", "lifeboat-localstack-cache")
+}
+
+fn own_place(variable: &str, below_home: &str, name: &str) -> PathBuf {
     let uid = rustix::process::geteuid();
-    let state_home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    match state_home.or(home) {
-        Some(state) if !uid.is_root() => state.join("lifeboat-localstack"),
-        _ => PathBuf::from(format!("/var/tmp/lifeboat-localstack-{}", uid.as_raw())),
+    let told = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home));
+    match told.or(home) {
+        Some(place) if !uid.is_root() => place.join(name),
+        _ => PathBuf::from(format!("/var/tmp/{name}-{}", uid.as_raw())),
     }
+}
+
+/// The cache, if it can be had and nobody else could have put something in it.
+fn open_cache(owner: Option<Owner>) -> Option<PathBuf> {
+    let directory = cache_directory();
+    make_directory(&directory, 0o711).ok()?;
+    belongs_to_me(&directory).then_some(())?;
+    if let Some(owner) = owner {
+        make_reachable(&directory, owner).ok()?;
+    }
+    directory.canonicalize().ok()
+}
+
+/// Whether a directory is ours and nobody else's to write in. `/var/tmp` is everybody's: someone may have been there
+/// first, with a directory or a link of the same name.
+fn belongs_to_me(directory: &Path) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(directory)
+        .is_ok_and(|found| found.is_dir() && found.uid() == me && found.mode() & 0o022 == 0)
 }
 
 fn server_owner() -> anyhow::Result<Option<Owner>> {
@@ -229,7 +288,8 @@ fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(directory)
 }
 
-fn secret(file: &Path) -> anyhow::Result<String> {
+/// The secret in a file; if there is none yet, `shared` or a fresh one.
+fn secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
     match fs::read_to_string(file) {
         Ok(secret) if secret.trim().len() >= 32 => Ok(secret.trim().to_owned()),
         Ok(_) => bail!(
@@ -237,11 +297,24 @@ fn secret(file: &Path) -> anyhow::Result<String> {
             file.display()
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = random_hex(24)?;
-            replace(file, secret.as_bytes())?;
-            Ok(secret)
+            let secret = shared.map_or_else(|| random_hex(24), |shared| Ok(shared.to_owned()))?;
+            write_new(file, &secret).with_context(|| format!("cannot write `{}`", file.display()))?;
+            // Another stack may have been faster.
+            Ok(fs::read_to_string(file)?.trim().to_owned())
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),
+    }
+}
+
+/// Writes a file that did not exist, whole or not at all. If it exists by now, it stays.
+fn write_new(file: &Path, content: &str) -> io::Result<()> {
+    let partial = file.with_extension(format!("{:08x}", rand::random::<u32>()));
+    replace(&partial, content.as_bytes())?;
+    let outcome = fs::hard_link(&partial, file);
+    fs::remove_file(&partial)?;
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -154,7 +154,6 @@ impl Stack {
         let address = listener.local_addr().context("the port is gone")?;
         let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
         orphans::end_all(&home.clusters())?;
-        orphans::end_all(&home.templates())?;
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
         let parts = Parts { home, engines, authority, store, pace: options.pace, limits: options.limits };

@@ -98,7 +98,14 @@ pub(crate) fn has_no_result(action: &str) -> bool {
 impl Request<'_> {
     /// The identifier in a parameter, lowercased as RDS stores it; an ARN stands for its last part.
     fn identifier(&self, parameter: &str) -> Result<String> {
-        Ok(bare(self.query.required(parameter)?))
+        Ok(self.local(self.query.required(parameter)?))
+    }
+
+    /// The name that a text stands for in this Region. The ARN of another Region's object stays whole, and is then
+    /// not found.
+    fn local(&self, text: &str) -> String {
+        let is_elsewhere = region_of(text).is_some_and(|region| region != self.region);
+        if is_elsewhere { text.to_lowercase() } else { bare(text) }
     }
 
     fn instance<'s>(&self, state: &'s State, id: &str) -> Result<&'s Instance> {

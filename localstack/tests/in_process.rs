@@ -1,6 +1,8 @@
 //! The stack inside a test: what a caller of the library relies on. The API itself is tested from outside, with AWS's
 //! own clients.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -3,11 +3,13 @@
 //! all that it is for.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
+use fs4::fs_std::FileExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -15,13 +17,14 @@ use tokio::sync::OnceCell;
 use crate::cluster::config::{self, Config};
 use crate::cluster::engine::{Engine, Engines};
 use crate::cluster::files::make_room;
+use crate::cluster::orphans::end_all;
 use crate::cluster::server::{SUPERUSER, Server, free_port};
 use crate::home::{ClusterPaths, Home};
 use crate::state::replace;
 use crate::stop::Cancel;
 
 /// Goes up when what a template contains changes: older ones are then not used.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// What each version's server can be set to, and a cluster to copy.
 #[derive(Debug)]
@@ -61,24 +64,35 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
     let place = home.templates().join(format!("{}-{RECIPE}", engine.version));
     let settings = place.join("settings.json");
     if !settings.is_file() {
-        make(home, engine, &place)
-            .await
-            .with_context(|| format!("cannot make a database cluster with PostgreSQL {}", engine.version))?;
+        // Other stacks of this user share the templates.
+        let _lock = lock(home.templates().join(format!("{}-{RECIPE}.lock", engine.version))).await?;
+        if !settings.is_file() {
+            end_all(&place)?;
+            make(home, engine, &place).await.with_context(|| {
+                format!("cannot make a database cluster with PostgreSQL {}", engine.version)
+            })?;
+        }
     }
     let settings = std::fs::read(&settings).context("cannot read a template's settings")?;
-    Ok(Template { data: place.join("data"), settings: serde_json::from_slice(&settings)? })
+    Ok(Template { data: place.join("cluster/data"), settings: serde_json::from_slice(&settings)? })
+}
+
+/// Waits until no other stack makes this template.
+async fn lock(file: PathBuf) -> anyhow::Result<File> {
+    let locked = tokio::task::spawn_blocking(move || {
+        let lock = File::options().write(true).create(true).truncate(false).open(&file)?;
+        lock.lock_exclusive()?;
+        io::Result::Ok(lock)
+    });
+    locked.await?.context("cannot lock a template")
 }
 
 /// Makes the template. The list of settings is written last: a template without it is not finished.
 async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
     make_room(place)?;
     home.make_private(place)?;
-    let paths = ClusterPaths {
-        root: place.to_owned(),
-        data: place.join("data"),
-        conf: place.join("conf"),
-        log: place.join("log"),
-    };
+    let paths = ClusterPaths::at(place.join("cluster"));
+    home.make_private(&paths.root)?;
     initdb(home, engine, &paths).await?;
     for leftover in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         std::fs::remove_file(paths.data.join(leftover))?;

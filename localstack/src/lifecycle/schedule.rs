@@ -162,6 +162,15 @@ pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
     for start in starting {
         started.push(start.await.context("the start of an instance was lost")?);
     }
+    let now = shared.clock.now();
+    shared.store.change(|state| {
+        for instance in state.regions.values_mut().flat_map(|region| region.instances.values_mut()) {
+            // Windows that passed while the stack was down are not made up for: an instance that was available
+            // is available when the first call is answered.
+            instance.backup_considered_at = instance.backup_considered_at.max(now);
+            instance.maintenance_considered_at = instance.maintenance_considered_at.max(now);
+        }
+    });
     for (instance, outcome) in started {
         settle(shared, &instance, outcome);
     }

@@ -6,7 +6,7 @@ use crate::error::{ApiError, Result};
 use crate::lifecycle::{drop_automated, sweep};
 use crate::rds::instances::write_tags;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare, subnet_groups};
+use crate::rds::{Request, subnet_groups};
 use crate::record::{Instance, State};
 use crate::restorable::{RestoreWindow, window};
 use crate::stack::report;
@@ -27,7 +27,7 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::value(format!("Invalid value for filter status: {status}")));
         }
     }
-    let id = query.get("DBInstanceIdentifier").map(bare);
+    let id = query.get("DBInstanceIdentifier").map(|id| request.local(id));
     let resource = query.get("DbiResourceId");
     let arn = query.get("DBInstanceAutomatedBackupsArn");
     request.shared.store.read(|state| {

@@ -7,7 +7,7 @@ use crate::lifecycle::Work;
 use crate::rds::paging::{Filters, page};
 use crate::rds::snapshots::begin_snapshot;
 use crate::rds::subnet_groups::write_subnet_group;
-use crate::rds::{Request, bare, validate};
+use crate::rds::{Request, validate};
 use crate::record::{ACCOUNT, Deletion, Instance, ParameterStatus, State, Tag, arn};
 use crate::restorable::window;
 use crate::stack::Shared;
@@ -21,7 +21,7 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
     )?;
     request.shared.store.read(|state| {
         let found: Vec<&Instance> = match request.query.get("DBInstanceIdentifier") {
-            Some(id) => vec![request.instance(state, &bare(id))?],
+            Some(id) => vec![request.instance(state, &request.local(id))?],
             None => state
                 .regions
                 .get(request.region)

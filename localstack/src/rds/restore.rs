@@ -8,7 +8,7 @@ use crate::error::{ApiError, Result};
 use crate::rds::create::{
     DEFAULT_CA, add, lifecycle_support, new_instance, place, refuse_duplicate, windows,
 };
-use crate::rds::{Request, bare, catalogue, validate};
+use crate::rds::{Request, catalogue, validate};
 use crate::record::{Instance, Origin, Settings, SnapshotStatus, State, Tag};
 use crate::restorable::{base_for, window};
 use crate::status::Status;
@@ -23,7 +23,7 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
             "DBClusterSnapshot not found: this local stack has no cluster snapshots.",
         ));
     }
-    let name = bare(query.required("DBSnapshotIdentifier")?);
+    let name = request.identifier("DBSnapshotIdentifier")?;
     let given_tags = validate::tags(query)?;
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
@@ -137,7 +137,7 @@ fn source(request: &Request<'_>, state: &State) -> Result<Instance> {
         query.get("SourceDbiResourceId"),
         query.get("SourceDBInstanceAutomatedBackupsArn"),
     ) {
-        (Some(id), None, None) => request.instance(state, &bare(id))?,
+        (Some(id), None, None) => request.instance(state, &request.local(id))?,
         (None, Some(id), None) => living()
             .chain(retained())
             .find(|instance| instance.resource_id == id)

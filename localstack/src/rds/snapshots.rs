@@ -101,12 +101,12 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
             "Invalid snapshot type: {kind}. Must be one of automated, manual, shared, public, awsbackup."
         )));
     }
-    let instance = query.get("DBInstanceIdentifier").map(bare);
+    let instance = query.get("DBInstanceIdentifier").map(|id| request.local(id));
     let resource = query.get("DbiResourceId");
     request.shared.store.read(|state| {
         let all = state.regions.get(request.region);
         let all = || all.into_iter().flat_map(|region| region.snapshots.values());
-        let found: Vec<&Snapshot> = match query.get("DBSnapshotIdentifier").map(bare) {
+        let found: Vec<&Snapshot> = match query.get("DBSnapshotIdentifier").map(|name| request.local(name)) {
             Some(name) => {
                 let found = all().find(|snapshot| snapshot.id == name);
                 vec![found.ok_or_else(|| ApiError::no_snapshot(&name))?]
