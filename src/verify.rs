@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod judge;
 pub mod lineage;
 pub mod observe;
+pub mod schema;
 
 pub use judge::{Judgement, TableVerdict, Word};
 pub use lineage::Horizon;

@@ -11,9 +11,7 @@ use crate::error::{Error, Result};
 use crate::postgres::{Server, Session};
 use crate::verify::judge::{CommitLog, Kinship, Movement};
 use crate::verify::observe::Progress;
-use crate::verify::{
-    Databases, Depth, Horizon, Judgement, Observation, Question, Verdict, WriteCounters, judge, lineage,
-};
+use crate::verify::{Databases, Depth, Horizon, Judgement, Observation, Question, Verdict, judge, lineage};
 
 /// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
 /// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
@@ -26,7 +24,7 @@ const LATE_IN_THE_SECOND: u32 = 850_000_000;
 /// The source as it was at a moment that can be restored.
 pub(super) struct Aligned {
     expected: Observation,
-    before: BTreeMap<(String, u32), (WriteCounters, Option<u32>)>,
+    movement: Movement,
     /// The whole second to restore to: nothing that was observed was committed after it.
     pub(super) moment: DateTime<Utc>,
     taken: Instant,
@@ -41,6 +39,9 @@ pub(super) async fn observe_aligned(
 ) -> Result<Aligned> {
     let databases = Databases::connect(source, only).await?;
     let before = databases.write_counters().await?;
+    let sequences_before =
+        if depth == Depth::Content { databases.sequences().await? } else { BTreeMap::new() };
+    let movement = Movement { before, sequences_before, ..Movement::default() };
     let clock = databases.clock().await?;
     let early = LATE_IN_THE_SECOND.saturating_sub(clock.nanosecond() % 1_000_000_000);
     tokio::time::sleep(Duration::from_nanos(u64::from(early))).await;
@@ -50,7 +51,7 @@ pub(super) async fn observe_aligned(
     let expected =
         databases.observe(&Question::Rows, depth, &|progress| counting(tell, "source", progress)).await?;
     databases.end().await?;
-    Ok(Aligned { expected, before, moment, taken })
+    Ok(Aligned { expected, movement, moment, taken })
 }
 
 /// Judges a copy of the aligned moment.
@@ -62,7 +63,13 @@ pub(super) async fn judge_aligned(
 ) -> Result<Judgement> {
     let databases = Databases::connect(source, only).await?;
     wait_for_counters(&databases, aligned.taken + Duration::from_secs(1)).await?;
-    let movement = Movement { before: aligned.before, after: databases.write_counters().await? };
+    let after = databases.write_counters().await?;
+    let movement = Movement {
+        after,
+        sequences_after: databases.sequences().await?,
+        definitions_after: databases.definitions().await?,
+        ..aligned.movement
+    };
     Ok(judge::aligned(&aligned.expected, &movement, copy))
 }
 

@@ -16,6 +16,7 @@ use words::{
 
 use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway, span};
 use crate::restore::Way;
+use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};
 
 const CSS: &str = include_str!("page.css");
@@ -52,6 +53,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
                     (objectives(report))
                     (phases(report))
                     (tables(report))
+                    (definitions(&report.definitions))
                     (checks(&report.checks))
                     (throwaway(&report.throwaway))
                     (not_tested(&report.not_tested))
@@ -324,6 +326,28 @@ fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Mark
                 td.number data-label="found" { (rows(table.observed_rows)) }
                 td.reason { (prose(&table.reason)) }
             } } }
+        }
+    }
+}
+
+/// Nothing where everything is as it ought to be, and where definitions were not compared: that is said elsewhere.
+fn definitions(found: &[DefinitionVerdict]) -> Markup {
+    html! {
+        @if !found.is_empty() {
+            section {
+                h2 { "Definitions" }
+                table.results.checks {
+                    caption { "Definitions and sequences that are not what they ought to be" }
+                    thead { tr {
+                        th scope="col" { "Name" } th scope="col" { "Verdict" } th scope="col" { "Reason" }
+                    } }
+                    tbody { @for one in found { tr {
+                        th scope="row" { (name(&one.name)) small { (one.kind) " in database " (name(&one.database)) } }
+                        td { (badge(Tone::from(Verdict::Fail), one.verdict.as_str())) }
+                        td.reason { (prose(&one.reason)) }
+                    } } }
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Plan, Surroundings};
 use crate::error::Kind;
 use crate::restore::{Chosen, Way};
+use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
 
 /// Name and version of the document.
@@ -46,6 +47,9 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// Table by table.
     pub tables: Vec<TableVerdict>,
+    /// Definitions and sequences of the copy that are not what they ought to be.
+    #[serde(default)]
+    pub definitions: Vec<DefinitionVerdict>,
     /// The user's own checks.
     pub checks: Vec<CheckResult>,
     /// Recovery time against its objective.
@@ -279,6 +283,7 @@ impl Report {
             },
             phases: Vec::new(),
             tables: Vec::new(),
+            definitions: Vec::new(),
             checks: Vec::new(),
             rto: Rto {
                 objective_seconds: plan.request.rto.as_secs_f64(),
@@ -292,15 +297,7 @@ impl Report {
                 newest_row: None,
                 verdict: Met::Unknown,
             },
-            not_tested: match plan.request.depth {
-                Depth::Counts => {
-                    vec!["the content of rows: tables were compared by their number of rows".to_owned()]
-                }
-                Depth::Content => Vec::new(),
-            }
-            .into_iter()
-            .chain(["definitions (indexes, functions, grants) and sequences".to_owned()])
-            .collect(),
+            not_tested: not_tested(plan.request.depth, baseline),
             evidence,
         }
     }
@@ -344,6 +341,19 @@ impl Report {
             (_, Verdict::Unknown) => Some(Kind::Outside),
         }
     }
+}
+
+/// What a drill of this kind says nothing about, whatever it finds.
+fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
+    let mut not_tested = Vec::new();
+    if depth == Depth::Counts {
+        not_tested.push("the content of rows: tables were compared by their number of rows".to_owned());
+    }
+    if depth == Depth::Counts || baseline == Baseline::Live {
+        let definitions = "definitions (indexes, functions, grants) and sequences";
+        not_tested.push(format!("{definitions}: a point-in-time drill with `--from latest` compares them"));
+    }
+    not_tested
 }
 
 /// Seconds as people say them, in the two units that one decides by: `340 ms`, `2.4 s`, `1m 12s`, `24h`, `3d 4h`.

@@ -208,6 +208,7 @@ impl Drill<'_> {
                 report.verdict = judgement.verdict;
                 report.reasons = judgement.reasons;
                 report.tables = judgement.tables;
+                report.definitions = judgement.definitions;
                 report.not_tested.extend(judgement.not_tested);
                 weigh_checks(report);
                 report.judge_objectives(self.plan.request.wanted.is_by_hand());

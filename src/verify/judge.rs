@@ -1,13 +1,18 @@
 //! Whether a restored copy holds what it ought to. Pure: observations in, verdicts with reasons out.
 
+mod definitions;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use definitions::DefinitionVerdict;
+
 use super::Verdict;
 use super::lineage::Horizon;
 use super::observe::{Counted, Observation, Table, WriteCounters};
+use super::schema::{Definitions, Sequences};
 
 /// What was found of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +91,8 @@ pub struct Judgement {
     pub reasons: Vec<String>,
     /// Table by table, worst first within each database.
     pub tables: Vec<TableVerdict>,
+    /// Definitions and sequences that are not what they ought to be.
+    pub definitions: Vec<DefinitionVerdict>,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
 }
@@ -99,6 +106,12 @@ pub struct Movement {
     pub before: BTreeMap<(String, u32), (WriteCounters, Option<u32>)>,
     /// The second look.
     pub after: BTreeMap<(String, u32), (WriteCounters, Option<u32>)>,
+    /// Where the sequences stood at the first look, by database.
+    pub sequences_before: BTreeMap<String, Sequences>,
+    /// And at the second.
+    pub sequences_after: BTreeMap<String, Sequences>,
+    /// The definitions at the second look, by database.
+    pub definitions_after: BTreeMap<String, Definitions>,
 }
 
 /// What the copy's commit log says where rows or tables seem to be missing.
@@ -165,6 +178,13 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
                     "it was not in the source at that moment",
                 );
             }
+        }
+    }
+    bench.definitions = definitions::differences(expected, &movement.definitions_after, observed);
+    for (database, before) in &movement.sequences_before {
+        if let Some(copies) = observed.sequences.get(database) {
+            let after = movement.sequences_after.get(database);
+            bench.definitions.extend(definitions::sequences_set_back(database, before, after, copies));
         }
     }
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
@@ -476,6 +496,7 @@ struct Bench {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     unreadable: Vec<String>,
+    definitions: Vec<DefinitionVerdict>,
     not_tested: Vec<String>,
 }
 
@@ -489,7 +510,13 @@ impl Bench {
             .collect()
         };
         let unreadable = [side("source", expected), side("restored copy", observed)].concat();
-        Bench { tables: Vec::new(), missing_databases: Vec::new(), unreadable, not_tested: Vec::new() }
+        Bench {
+            tables: Vec::new(),
+            missing_databases: Vec::new(),
+            unreadable,
+            definitions: Vec::new(),
+            not_tested: Vec::new(),
+        }
     }
 
     fn add(
@@ -559,8 +586,22 @@ impl Bench {
         let tables_that = |wanted: &dyn Fn(Word) -> bool| -> Vec<String> {
             self.tables.iter().filter(|table| wanted(table.verdict)).map(told).collect()
         };
-        let failures =
-            [self.missing_databases.clone(), tables_that(&|word| failing.contains(&word))].concat();
+        let definitions = self.definitions.iter().map(|found| {
+            format!(
+                "{} `{}.{}` is {}: {}",
+                found.kind,
+                found.database,
+                found.name,
+                found.verdict.as_str(),
+                found.reason
+            )
+        });
+        let failures = [
+            self.missing_databases.clone(),
+            tables_that(&|word| failing.contains(&word)),
+            definitions.collect(),
+        ]
+        .concat();
         let mut doubts = [self.unreadable.clone(), tables_that(&|word| word == Word::Unknown)].concat();
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
         if compared == 0 && failures.is_empty() && doubts.is_empty() {
@@ -578,6 +619,7 @@ impl Bench {
             verdict,
             reasons: [failures, doubts].concat(),
             tables: self.tables,
+            definitions: self.definitions,
             not_tested: self.not_tested,
         }
     }

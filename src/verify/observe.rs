@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use super::catalog;
 use super::fingerprint::{Column, SETTINGS, row_hash};
 use super::lineage::Horizon;
+use super::schema::{self, Definitions, Sequences};
 use crate::error::{Error, Result};
 use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, quoted, user_databases};
 
@@ -31,7 +32,7 @@ pub enum Question {
 pub enum Depth {
     /// Exact numbers of rows.
     Counts,
-    /// Those, and a fingerprint of every table's content.
+    /// Those, a fingerprint of every table's content, definitions and sequences.
     #[default]
     Content,
 }
@@ -110,6 +111,10 @@ pub struct Observation {
     pub unreadable: BTreeMap<String, String>,
     /// Transaction that made (or last altered) a database.
     pub made_by: BTreeMap<String, u64>,
+    /// Definitions by database.
+    pub definitions: BTreeMap<String, Definitions>,
+    /// Sequences by database.
+    pub sequences: BTreeMap<String, Sequences>,
     /// Newest transaction id that the server had handed out by then.
     pub next_transaction: u64,
     /// Since when the write counters have been counting, if that is known.
@@ -265,6 +270,24 @@ impl Databases {
         Ok(counters)
     }
 
+    /// Where the sequences stand now, by database. They are not part of transactions.
+    pub async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
+        let mut all = BTreeMap::new();
+        for session in self.firsts() {
+            all.insert(session.database().to_owned(), schema::sequences(session).await?);
+        }
+        Ok(all)
+    }
+
+    /// The definitions as they are now, by database.
+    pub async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
+        let mut all = BTreeMap::new();
+        for session in self.firsts() {
+            all.insert(session.database().to_owned(), schema::definitions(session).await?);
+        }
+        Ok(all)
+    }
+
     /// Reads every table, largest first, in the transactions that [`Databases::begin`] began.
     pub async fn observe(
         &self,
@@ -283,6 +306,11 @@ impl Databases {
             observation.made_by.insert(session.database().to_owned(), made);
             observation.counting_since = observation.counting_since.max(counting_since(session).await?);
 
+            if depth == Depth::Content {
+                let name = session.database().to_owned();
+                observation.definitions.insert(name.clone(), schema::definitions(session).await?);
+                observation.sequences.insert(name, schema::sequences(session).await?);
+            }
             let tables = catalog::tables(session).await?;
             done.1 += tables.iter().filter(|table| table.is_countable()).count();
             let of_tables = done.1;

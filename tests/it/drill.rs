@@ -141,12 +141,31 @@ async fn damage_to_the_restored_copy_is_found_and_named_with_both_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_damage_is_found_in_a_copy_of_a_point_in_time() {
     let world = World::with_orders().await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "create sequence tickets; select setval('tickets', 500);
+             create index by_name on users (name); create view names as select name from users;
+             create function total() returns bigint language sql as 'select count(*) from users'",
+        )
+        .await;
     for (database, sql, table) in [
         ("app", "delete from users where id = 407", "users"),
         ("app", "drop table jobs", "jobs"),
         ("postgres", "drop database billing", "invoices"),
         ("app", "create table ghosts ()", "ghosts"),
         ("app", "update jobs set owner = 9 where id = 8", "jobs"),
+        ("app", "select setval('tickets', 450)", "tickets"),
+        ("app", "update pg_index set indisvalid = false where indexrelid = 'by_name'::regclass", "by_name"),
+        (
+            "app",
+            "create or replace function total() returns bigint language sql as 'select 1::bigint'",
+            "total",
+        ),
+        ("app", "alter table jobs alter id type bigint", "jobs"),
+        ("app", "drop view names", "names"),
+        ("app", "grant select on jobs to public", "jobs"),
     ] {
         world.control("POST", "restored-sql", json!({"database": database, "sql": sql})).await;
         let run = world.drill(&["--from", "latest"]).await;

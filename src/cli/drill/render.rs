@@ -8,6 +8,7 @@ use crate::drill::sweep::{Action, SweepReport};
 use crate::drill::{Plan, Report};
 use crate::output::{self, Page, Tone, thousands};
 use crate::restore::Chosen;
+use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
 
 /// Tables that are as they should be are listed one by one up to this many.
@@ -52,6 +53,7 @@ impl output::Report for Report {
         facts(self, page);
         page.line("");
         tables(&self.tables, page);
+        definitions(&self.definitions, page);
         checks(&self.checks, page);
         if !self.phases.is_empty() {
             let phases = self.phases.iter().map(|phase| format!("{} {}", phase.name, span(phase.seconds)));
@@ -151,6 +153,22 @@ fn tables(verdicts: &[TableVerdict], page: &mut Page) {
     if is_long && fine > 0 {
         page.line(format!("  … and {fine} tables with equal rows (all of them in the evidence)"));
     }
+    if !verdicts.is_empty() {
+        page.line("");
+    }
+}
+
+fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
+    let rows = verdicts.iter().map(|found| {
+        vec![
+            (found.verdict.as_str().to_owned(), Some(tone_of(found.verdict))),
+            (found.database.clone(), None),
+            (found.kind.clone(), None),
+            (found.name.clone(), None),
+            (found.reason.clone(), Some(Tone::Faint)),
+        ]
+    });
+    page.table(&["verdict", "database", "kind", "name", ""], rows.collect());
     if !verdicts.is_empty() {
         page.line("");
     }

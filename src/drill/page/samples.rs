@@ -169,6 +169,7 @@ pub(super) fn pass() -> Report {
             ],
         ),
         tables,
+        definitions: Vec::new(),
         checks: vec![
             check(
                 "orders of the last day",

@@ -234,7 +234,7 @@ fn counters(inserted: i64, deleted: i64) -> BTreeMap<(String, u32), (WriteCounte
 
 #[test]
 fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
-    let movement = Movement { before: counters(1000, 50), after: counters(1005, 52) };
+    let movement = Movement { before: counters(1000, 50), after: counters(1005, 52), ..Movement::default() };
     let judge = |copied| {
         words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)])))
     };

@@ -1,0 +1,147 @@
+//! Whether a copy has the definitions and sequences of its source. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Observation, Word};
+use crate::verify::schema::{Definitions, SequenceState, Sequences};
+
+/// A definition or a sequence of the copy that is not what it ought to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionVerdict {
+    /// Database.
+    pub database: String,
+    /// `index`, `function`, `constraint`, …
+    pub kind: String,
+    /// Qualified name.
+    pub name: String,
+    /// How it is not.
+    pub verdict: Word,
+    /// Why.
+    pub reason: String,
+}
+
+/// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
+/// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
+/// sides are left out: that they are missing is said elsewhere.
+pub(super) fn differences(
+    expected: &Observation,
+    later: &BTreeMap<String, Definitions>,
+    observed: &Observation,
+) -> Vec<DefinitionVerdict> {
+    let mut found = Vec::new();
+    for (database, definitions) in &expected.definitions {
+        let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
+            continue;
+        };
+        let mut add = |(kind, name): &(String, String), verdict, reason: &str| {
+            found.push(DefinitionVerdict {
+                database: database.clone(),
+                kind: kind.clone(),
+                name: name.clone(),
+                verdict,
+                reason: reason.to_owned(),
+            });
+        };
+        for (key, digest) in definitions.iter().filter(|(key, digest)| later.get(*key) == Some(*digest)) {
+            match copies.get(key) {
+                None => add(key, Word::Missing, "it is not in the restored copy"),
+                Some(copy) if copy != digest => {
+                    add(key, Word::Differs, "its definition is another one in the restored copy");
+                }
+                Some(_) => {}
+            }
+        }
+        for key in copies.keys() {
+            if !definitions.contains_key(key) && !later.contains_key(key) {
+                add(key, Word::Unexpected, "it was not in the source at that moment");
+            }
+        }
+    }
+    found
+}
+
+/// Sequences that stand further back in the copy than they stood in the source *before* the moment: sequences are
+/// not part of transactions, so only a look from before bounds them. Copies may stand ahead, since PostgreSQL logs
+/// 32 values in advance. `after`: a later look, for sequences that the source itself has set back.
+pub(super) fn sequences_set_back(
+    database: &str,
+    before: &Sequences,
+    after: Option<&Sequences>,
+    copies: &Sequences,
+) -> Vec<DefinitionVerdict> {
+    let is_behind =
+        |state: &SequenceState, reference: &SequenceState| match (state.last_value, reference.last_value) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(value), Some(reference)) => (value - reference).signum() == -state.increment.signum(),
+        };
+    let verdict = |(name, state): (&String, &SequenceState)| {
+        let copy = copies.get(name)?;
+        let source_went_back =
+            after.and_then(|after| after.get(name)).is_none_or(|after| is_behind(after, state));
+        (is_behind(copy, state) && !source_went_back).then(|| DefinitionVerdict {
+            database: database.to_owned(),
+            kind: "sequence".to_owned(),
+            name: name.clone(),
+            verdict: Word::Differs,
+            reason: match (copy.last_value, state.last_value) {
+                (Some(copy), Some(source)) => {
+                    format!("it stands at {copy}, and stood at {source} in the source before")
+                }
+                _ => "it has handed out nothing, and had in the source before".to_owned(),
+            },
+        })
+    };
+    before.iter().filter_map(verdict).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defined(entries: &[(&str, &str)]) -> BTreeMap<String, Definitions> {
+        let definition =
+            |(name, digest): &(&str, &str)| (("index".to_owned(), (*name).to_owned()), (*digest).to_owned());
+        BTreeMap::from([("app".to_owned(), entries.iter().map(definition).collect())])
+    }
+
+    #[test]
+    fn each_way_to_differ_is_named_and_changes_of_the_source_are_not() {
+        let seen = |definitions| Observation { definitions, ..Observation::default() };
+        let source = seen(defined(&[
+            ("same", "1"),
+            ("other", "1"),
+            ("gone", "1"),
+            ("altered", "1"),
+            ("dropped", "1"),
+        ]));
+        let later =
+            defined(&[("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "2"), ("newer", "1")]);
+        let copy =
+            seen(defined(&[("same", "1"), ("other", "2"), ("altered", "2"), ("new", "1"), ("newer", "1")]));
+        let found: Vec<_> =
+            differences(&source, &later, &copy).into_iter().map(|it| (it.name, it.verdict)).collect();
+        let expected = [("gone", Word::Missing), ("other", Word::Differs), ("new", Word::Unexpected)];
+        assert_eq!(found, expected.map(|(name, word)| (name.to_owned(), word)));
+    }
+
+    #[test]
+    fn a_sequence_that_was_set_back_is_found_and_one_ahead_is_not() {
+        let at = |last_value, increment| {
+            Sequences::from([("s".to_owned(), SequenceState { last_value, increment })])
+        };
+        let judge = |before, after, copy| {
+            sequences_set_back("app", &at(before, 1), Some(&at(after, 1)), &at(copy, 1)).len()
+        };
+        assert_eq!(judge(Some(50), Some(60), Some(49)), 1);
+        assert_eq!(judge(Some(50), Some(60), None), 1);
+        assert_eq!(judge(Some(50), Some(60), Some(82)), 0);
+        assert_eq!(judge(Some(50), Some(1), Some(1)), 0, "the source itself set it back");
+        assert_eq!(
+            sequences_set_back("app", &at(Some(-5), -1), Some(&at(Some(-5), -1)), &at(Some(-4), -1)).len(),
+            1
+        );
+    }
+}

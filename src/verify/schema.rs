@@ -1,0 +1,153 @@
+//! The definitions in a database: what there is besides rows, each thing with a digest of its definition.
+//!
+//! Digests are taken in the server from PostgreSQL's own deparsed definitions, under an empty search path, so that
+//! they do not depend on object ids and are the same on every server of one major version. What an extension brought
+//! along is covered by the extension and its version.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::postgres::Session;
+
+/// Digests of the definitions of a database, by kind (`index`, `function`, …) and qualified name.
+pub type Definitions = BTreeMap<(String, String), String>;
+
+/// Where a sequence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceState {
+    /// Last value handed out; none yet, or not readable.
+    pub last_value: Option<i64>,
+    /// Step.
+    pub increment: i64,
+}
+
+/// Sequences of a database, by qualified name.
+pub type Sequences = BTreeMap<String, SequenceState>;
+
+/// Every part of the query is `(kind, name, definition)`.
+const DEFINITIONS: &str = "
+    with skipped_schema as (
+        select oid from pg_namespace
+        where nspname in ('pg_catalog', 'information_schema', 'pg_toast') or nspname ~ '^pg_(temp|toast_temp)_'
+    ), of_extension as (
+        select classid, objid from pg_depend where deptype = 'e'
+    ), relation as (
+        select c.*, format('%I.%I', n.nspname, c.relname) as name
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relnamespace not in (select oid from skipped_schema)
+          and not exists (select from of_extension where classid = 'pg_class'::regclass and objid = c.oid)
+    ), definition (kind, name, body) as (
+        select 'schema', quote_ident(nspname), concat_ws(' ', nspowner::regrole, acl(nspacl))
+        from pg_namespace where oid not in (select oid from skipped_schema)
+        union all
+        select 'extension', quote_ident(extname), concat_ws(' ', extversion, extnamespace::regnamespace) from pg_extension
+        union all
+        select 'columns', r.name,
+               string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+                                    a.attgenerated, a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid), acl(a.attacl)),
+                          ', ' order by a.attnum)
+        from relation r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where r.relkind in ('r', 'p', 'v', 'm', 'f') group by r.name
+        union all
+        select 'rights', name, concat_ws(' ', relkind, relpersistence, relowner::regrole, relrowsecurity, relforcerowsecurity,
+                                         acl(relacl), pg_get_expr(relpartbound, oid), reloptions)
+        from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+        union all
+        select 'constraint', format('%s on %s', quote_ident(conname), r.name),
+               concat_ws(' ', pg_get_constraintdef(o.oid), convalidated)
+        from pg_constraint o join relation r on r.oid = o.conrelid
+        union all
+        select 'index', x.name, concat_ws(' ', pg_get_indexdef(i.indexrelid), i.indisvalid, i.indisready, i.indisclustered)
+        from pg_index i join relation x on x.oid = i.indexrelid
+        union all
+        select 'view', name, pg_get_viewdef(oid) from relation where relkind in ('v', 'm')
+        union all
+        select 'rule', format('%s on %s', quote_ident(rulename), r.name), pg_get_ruledef(u.oid)
+        from pg_rewrite u join relation r on r.oid = u.ev_class where rulename <> '_RETURN'
+        union all
+        select 'trigger', format('%s on %s', quote_ident(tgname), r.name), concat_ws(' ', pg_get_triggerdef(t.oid), tgenabled)
+        from pg_trigger t join relation r on r.oid = t.tgrelid where not tgisinternal
+        union all
+        select 'policy', format('%s on %s', quote_ident(polname), r.name),
+               concat_ws(' ', polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+        from pg_policy p join relation r on r.oid = p.polrelid
+        union all
+        select 'sequence', r.name, concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
+        from pg_sequence s join relation r on r.oid = s.seqrelid
+        union all
+        select 'function', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               concat_ws(' ', case when p.prokind = 'a' then concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.agginitval)
+                                   else pg_get_functiondef(p.oid) end, p.proowner::regrole, acl(p.proacl))
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace left join pg_aggregate a on a.aggfnoid = p.oid
+        where p.pronamespace not in (select oid from skipped_schema)
+          and not exists (select from of_extension where classid = 'pg_proc'::regclass and objid = p.oid)
+        union all
+        select 'type', format('%I.%I', n.nspname, t.typname),
+               concat_ws(' ', t.typtype, t.typowner::regrole, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,
+                         (select string_agg(quote_literal(enumlabel), ',' order by enumsortorder) from pg_enum where enumtypid = t.oid),
+                         (select string_agg(format_type(rngsubtype, null), ',') from pg_range where rngtypid = t.oid),
+                         (select string_agg(pg_get_constraintdef(oid), ',' order by conname) from pg_constraint where contypid = t.oid),
+                         (select string_agg(concat_ws(' ', quote_ident(attname), format_type(atttypid, atttypmod)), ',' order by attnum)
+                          from pg_attribute where attrelid = t.typrelid and attnum > 0 and not attisdropped))
+        from pg_type t join pg_namespace n on n.oid = t.typnamespace left join pg_class c on c.oid = t.typrelid
+        where t.typnamespace not in (select oid from skipped_schema) and t.typcategory <> 'A'
+          and (t.typtype in ('e', 'd', 'r') or (t.typtype = 'c' and c.relkind = 'c'))
+          and not exists (select from of_extension where classid = 'pg_type'::regclass and objid = t.oid)
+        union all
+        select 'event trigger', quote_ident(evtname), concat_ws(' ', evtevent, evtenabled, evtfoid::regprocedure, evttags)
+        from pg_event_trigger
+        union all
+        select 'publication', quote_ident(pubname), concat_ws(' ', puballtables, pubinsert, pubupdate, pubdelete) from pg_publication
+        union all
+        select 'database', 'encoding and collation', concat_ws(' ', pg_encoding_to_char(encoding), datcollate, datctype)
+        from pg_database where datname = current_database()
+    )
+    select kind, name, md5(string_agg(coalesce(body, ''), ' ' order by body)) from definition group by kind, name";
+
+/// The rights in an ACL in a fixed order, since PostgreSQL keeps them in the order of the commands that granted them.
+const ACL: &str = "(select string_agg(item::text, ',' order by item::text) from unnest({}) as item)";
+
+/// Reads the definitions of a database.
+pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
+    let rows = session.rows(&with_acls(DEFINITIONS), &[]).await?;
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// Reads where the sequences of a database stand.
+pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
+    let rows = session
+        .rows(
+            "select format('%I.%I', schemaname, sequencename), last_value, increment_by from pg_sequences",
+            &[],
+        )
+        .await?;
+    let state = |row: &tokio_postgres::Row| {
+        (row.get::<_, String>(0), SequenceState { last_value: row.get(1), increment: row.get(2) })
+    };
+    Ok(rows.iter().map(state).collect())
+}
+
+/// Writes out `acl(column)`.
+fn with_acls(sql: &str) -> String {
+    let mut parts = sql.split(" acl(");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (column, rest) = part.split_once(')').unwrap_or((part, ""));
+        whole.push(' ');
+        whole.push_str(&ACL.replace("{}", column));
+        whole.push_str(rest);
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_acl_is_written_out() {
+        let sql = with_acls(DEFINITIONS);
+        assert!(!sql.contains("acl(") && sql.contains("unnest(relacl)") && sql.contains("unnest(p.proacl)"));
+    }
+}
