@@ -53,7 +53,7 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
         let mut xml = Xml::new();
         page.marker(&mut xml);
         xml.list("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", &page.items, |xml, backup| {
-            write(xml, request, state, backup);
+            write(xml, state, backup);
         });
         Ok(xml)
     })
@@ -84,7 +84,7 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
             ));
         }
         let mut xml = Xml::new();
-        xml.within("DBInstanceAutomatedBackup", |xml| write(xml, request, state, &backup));
+        xml.within("DBInstanceAutomatedBackup", |xml| write(xml, state, &backup));
         let resource_id = backup.instance.resource_id.clone();
         let region = state.region_mut(request.region);
         region.retained.remove(&resource_id);
@@ -124,13 +124,13 @@ fn backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> {
     living.chain(retained).collect()
 }
 
-fn write(xml: &mut Xml, request: &Request<'_>, state: &State, backup: &Backup<'_>) {
+fn write(xml: &mut Xml, state: &State, backup: &Backup<'_>) {
     let instance = backup.instance;
     let settings = &instance.settings;
     let vpc = state
         .regions
         .get(&instance.region)
-        .map(|region| subnet_groups::vpc(request, region, &settings.subnet_group))
+        .map(|region| subnet_groups::vpc(region, &settings.subnet_group))
         .unwrap_or_default();
     xml.text("DBInstanceArn", instance.arn())
         .text("DbiResourceId", &instance.resource_id)

@@ -127,7 +127,7 @@ pub(super) fn place(request: &Request<'_>, state: &mut State, settings: &mut Set
         None => format!("default.{family}"),
     };
     settings.subnet_group = match query.get("DBSubnetGroupName") {
-        Some(name) => subnet_groups::existing(request, region, name)?,
+        Some(name) => subnet_groups::existing(region, name)?,
         None => "default".to_owned(),
     };
     let default_option_group = format!("default:{}", option_family(settings));
@@ -142,7 +142,7 @@ pub(super) fn place(request: &Request<'_>, state: &mut State, settings: &mut Set
     };
     settings.security_groups = match query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {
         Some(groups) => groups,
-        None => vec![default_security_group(&subnet_groups::vpc(request, region, &settings.subnet_group))],
+        None => vec![default_security_group(&subnet_groups::vpc(region, &settings.subnet_group))],
     };
     validate::security_groups(&settings.security_groups)?;
     let zones = catalogue::zones(request.region);

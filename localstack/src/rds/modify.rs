@@ -255,8 +255,8 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         }
     }
     if let Some(name) = query.get("DBSubnetGroupName") {
-        let name = subnet_groups::existing(request, region, name)?;
-        let vpc = subnet_groups::vpc(request, region, &name);
+        let name = subnet_groups::existing(region, name)?;
+        let vpc = subnet_groups::vpc(region, &name);
         if name != settings.subnet_group && query.list("VpcSecurityGroupIds", "VpcSecurityGroupId").is_none()
         {
             settings.security_groups = vec![default_security_group(&vpc)];

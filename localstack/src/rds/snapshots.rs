@@ -131,7 +131,7 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
         let mut xml = Xml::new();
         page.marker(&mut xml);
         xml.list("DBSnapshots", "DBSnapshot", &page.items, |xml, snapshot| {
-            write_snapshot(xml, request, state, snapshot);
+            write_snapshot(xml, state, snapshot);
         });
         Ok(xml)
     })
@@ -267,16 +267,16 @@ fn answer(request: &Request<'_>, state: &State, name: &str) -> Result<Xml> {
     let snapshot =
         region.and_then(|region| region.snapshots.get(name)).ok_or_else(|| ApiError::no_snapshot(name))?;
     let mut xml = Xml::new();
-    xml.within("DBSnapshot", |xml| write_snapshot(xml, request, state, snapshot));
+    xml.within("DBSnapshot", |xml| write_snapshot(xml, state, snapshot));
     Ok(xml)
 }
 
-fn write_snapshot(xml: &mut Xml, request: &Request<'_>, state: &State, snapshot: &Snapshot) {
+fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
     let settings = &snapshot.settings;
     let vpc = state
         .regions
         .get(&snapshot.region)
-        .map(|region| subnet_groups::vpc(request, region, &settings.subnet_group))
+        .map(|region| subnet_groups::vpc(region, &settings.subnet_group))
         .unwrap_or_default();
     let source_region = snapshot.copied_from.as_deref().and_then(region_of);
     xml.text("DBSnapshotIdentifier", &snapshot.id)

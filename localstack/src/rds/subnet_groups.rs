@@ -113,7 +113,7 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
 }
 
 /// The name of a group that a request refers to.
-pub(super) fn existing(_request: &Request<'_>, region: &Region, name: &str) -> Result<String> {
+pub(super) fn existing(region: &Region, name: &str) -> Result<String> {
     let name = name.to_lowercase();
     if name == "default" || region.subnet_groups.contains_key(&name) {
         Ok(name)
@@ -123,7 +123,7 @@ pub(super) fn existing(_request: &Request<'_>, region: &Region, name: &str) -> R
 }
 
 /// The VPC that a group lies in.
-pub(super) fn vpc(_request: &Request<'_>, region: &Region, group: &str) -> String {
+pub(super) fn vpc(region: &Region, group: &str) -> String {
     region.subnet_groups.get(group).map_or(VPC, |group| &group.vpc).to_owned()
 }
 
