@@ -131,7 +131,7 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
             }
         }
     }
-    reports.sort_by(|left, right| right.started_at.cmp(&left.started_at));
+    reports.sort_by_key(|report| std::cmp::Reverse(report.started_at));
     Ok((reports, damaged))
 }
 

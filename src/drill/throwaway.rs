@@ -236,7 +236,8 @@ pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_
                     // A state that passes by itself, throttling and a failing service are worth waiting for.
                     let passes = failure.fault == Fault::WrongState
                         && instance.reported_status.health() == Health::InTransit;
-                    if !passes && !(failure.fault.is_transient() && started.elapsed() < ACCEPTANCE) {
+                    let may_pass = passes || (failure.fault.is_transient() && started.elapsed() < ACCEPTANCE);
+                    if !may_pass {
                         refusals += 1;
                     }
                     last_refusal = Some(failure.into());
@@ -310,7 +311,8 @@ mod tests {
 
     #[test]
     fn nothing_else_passes_for_a_throwaway() {
-        let attacks: [(&str, fn(&mut Instance)); 10] = [
+        type Change = fn(&mut Instance);
+        let attacks: [(&str, Change); 10] = [
             ("production with the tags of a drill", |it| it.id = InstanceId::parse("orders-prod").unwrap()),
             ("our prefix without tags", |it| it.tags.clear()),
             ("another purpose", |it| drop(it.tags.insert(PURPOSE.into(), "restore".into()))),

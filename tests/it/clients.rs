@@ -23,9 +23,8 @@ async fn boto3_and_psql_live_through_a_whole_life() {
 /// Runs the AWS CLI and returns its exit code and what it printed.
 async fn aws(world: &World, line: &str) -> (i32, String) {
     let done = Command::new("aws")
-        .arg("rds")
+        .args(["--endpoint-url", &world.stack.endpoint(), "rds"])
         .args(line.split_whitespace())
-        .env("AWS_ENDPOINT_URL", world.stack.endpoint())
         .env("AWS_DEFAULT_REGION", REGION)
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")

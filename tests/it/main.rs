@@ -1,5 +1,7 @@
 //! Black box: the built binary against the local stack and real PostgreSQL. One test binary, so that it links once.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the way to fail")]
+
 mod support;
 
 mod clients;
