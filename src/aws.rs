@@ -72,10 +72,7 @@ impl Aws {
             loader = loader.profile_name(profile);
         }
         if let Some(url) = &access.endpoint_url {
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                return Err(Error::request(format!("`{url}` is not an endpoint URL"))
-                    .hint("It begins with http:// or https://, as in http://127.0.0.1:4566."));
-            }
+            check_endpoint(url)?;
             loader = loader.endpoint_url(url);
         }
         let config = loader.load().await;
@@ -84,6 +81,11 @@ impl Aws {
                 "Pass `--region`, set AWS_REGION, or put `region` into lifeboat.toml or your AWS profile.",
             ));
         };
+        if !region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            return Err(Error::request(format!("`{}` is not an AWS Region", region.escape_default()))
+                .hint("It reads like eu-central-1; look at `--region`, AWS_REGION and lifeboat.toml."));
+        }
+        config.endpoint_url().map_or(Ok(()), check_endpoint)?;
         check_credentials(&config).await?;
         let rds = aws_sdk_rds::Client::new(&config);
         Ok(Aws { region, config, rds })
@@ -103,6 +105,19 @@ impl Aws {
             .map_err(|error| Failure::of("GetCallerIdentity", "the caller", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
+}
+
+/// Refuses what the SDK would try for minutes without a word.
+fn check_endpoint(url: &str) -> Result<()> {
+    let host = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap_or_default();
+    if host.is_empty()
+        || host.starts_with(['/', ':'])
+        || url.contains(|c: char| c.is_whitespace() || c.is_control())
+    {
+        return Err(Error::request(format!("`{}` is not an endpoint URL", url.escape_default()))
+            .hint("It reads like http://127.0.0.1:4566; look at `--endpoint-url` and AWS_ENDPOINT_URL."));
+    }
+    Ok(())
 }
 
 async fn check_credentials(config: &SdkConfig) -> Result<()> {

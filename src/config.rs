@@ -172,7 +172,12 @@ impl Config {
 
 /// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`.
 pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 90s, 30m, 1h 30m, 7d"))
+    const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("it is at most 366 days".to_owned()),
+        Err(error) => Err(format!("{error}; write it as in 90s, 30m, 1h 30m, 7d")),
+    }
 }
 
 fn duration<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<Duration>, D::Error> {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as something to wait for, so that whoever holds something that costs money can put it away
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT as something to wait for, so that whoever holds something that costs money can put it away
 //! before the process ends.
 
 use std::sync::Arc;
@@ -17,11 +17,14 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens to SIGINT and SIGTERM from now on.
+    /// Listens from now on.
     pub fn listen() -> Result<Self> {
         let failed = |error| Error::new(Kind::Bug, "signals cannot be listened to").caused_by(error);
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        // A terminal that is closed or a lost ssh connection must not leave anything behind either.
+        let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut quits = signal(SignalKind::quit()).map_err(failed)?;
         let (sender, arrived) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         let heard = Arc::clone(&sender);
@@ -30,6 +33,8 @@ impl Interrupt {
                 let kind = tokio::select! {
                     Some(()) = interrupts.recv() => Kind::Interrupted,
                     Some(()) = terminations.recv() => Kind::Terminated,
+                    Some(()) = hangups.recv() => Kind::Terminated,
+                    Some(()) = quits.recv() => Kind::Terminated,
                     else => return,
                 };
                 heard.send_modify(|arrived| arrived.push(kind));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, Row};
 
 use crate::error::{Error, Result};
 
@@ -250,15 +250,9 @@ impl Session {
         Ok(self.client.query_one(sql, parameters).await?)
     }
 
-    /// The rows of any query as text, the way psql shows them; `None` is NULL.
-    pub async fn text_rows(&self, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
-        let mut rows = Vec::new();
-        for message in self.client.simple_query(sql).await? {
-            if let SimpleQueryMessage::Row(row) = message {
-                rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
-            }
-        }
-        Ok(rows)
+    /// How many columns a query returns. More than one statement is refused.
+    pub async fn columns(&self, sql: &str) -> std::result::Result<usize, QueryFailure> {
+        Ok(self.client.prepare(sql).await?.columns().len())
     }
 
     /// The rows of a query, one after the other, so that memory stays flat whatever their number.
@@ -273,8 +267,8 @@ pub async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
     let rows = session
         .rows(
             // `rdsadmin` is Amazon's own: the master user may not connect to it.
-            "select datname::text, has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
-             where not datistemplate and datallowconn and datname <> 'rdsadmin' order by datname",
+            "select datname::text, datallowconn and has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
+             where datname not in ('template0', 'template1', 'rdsadmin') order by datname",
             &[],
         )
         .await?;

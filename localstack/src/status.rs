@@ -86,12 +86,8 @@ impl Status {
         }
         match self {
             Deleting => false,
-            Creating => {
-                matches!(
-                    next,
-                    BackingUp | Available | Failed | IncompatibleRestore | IncompatibleParameters | Told(_)
-                )
-            }
+            // The control endpoint may let a restore end in any state.
+            Creating => true,
             BackingUp => matches!(next, Available | Modifying | Failed | Told(_)),
             Available | StorageOptimization => !matches!(next, Creating | Stopped | Starting),
             Modifying | ResettingMasterCredentials | Renaming => matches!(

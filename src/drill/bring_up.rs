@@ -68,7 +68,11 @@ impl Drill<'_> {
                 let instance = match seen {
                     Seen::Instance(Some(instance)) => instance,
                     // Describe may lag behind the restore that it should show.
-                    Seen::Instance(None) if started.elapsed() < Duration::from_secs(90) => return None,
+                    Seen::Instance(None)
+                        if said.is_empty() && started.elapsed() < Duration::from_secs(90) =>
+                    {
+                        return None;
+                    }
                     Seen::Instance(None) => {
                         return Some(End::Never("it has vanished".to_owned(), "Look at who deleted it."));
                     }

@@ -28,6 +28,9 @@ enum Comparison {
 /// Refuses expectations that cannot be understood, before anything is created.
 pub fn check_syntax(checks: &[Check]) -> Result<()> {
     for check in checks {
+        if check.query.trim().is_empty() {
+            return Err(Error::request(format!("check `{}` has no `query`", title(check))));
+        }
         parse(&check.expect).map_err(|reason| {
             Error::request(format!("check `{}` has an `expect` that cannot be understood: {reason}", title(check))).hint(
                 "Write `> 100`, `>= 1`, `< 5`, `<= 5`, `= x`, `!= x`, `between 1 and 5`, `no row`, or the value itself.",
@@ -70,22 +73,39 @@ fn title(check: &Check) -> String {
     check.name.clone().unwrap_or_else(|| check.query.clone())
 }
 
-/// The one value that a query returns; `None` when it returns no row.
+/// How long one check may take.
+const PATIENCE: &str = "5min";
+
+/// The one value that a query returns; `None` when it returns no row. The query is one statement, wrapped into
+/// another: it can neither end the transaction, which only reads, nor begin a new one.
 pub(super) async fn ask(
     server: &Server,
     database: &str,
     query: &str,
 ) -> std::result::Result<Option<String>, String> {
+    let failed = |failure: crate::postgres::QueryFailure| match failure.sqlstate.as_deref() {
+        Some("57014") => format!("it was broken off after {PATIENCE}"),
+        _ => failure.message,
+    };
     let session = server.connect(database).await.map_err(|failure| failure.error.chain())?;
-    session.run("set default_transaction_read_only = on").await.map_err(|failure| failure.message)?;
-    let rows = session.text_rows(query).await.map_err(|failure| failure.message)?;
+    let settings = format!("set statement_timeout = '{PATIENCE}'; begin read only");
+    session.run(&settings).await.map_err(failed)?;
+    let columns = session.columns(query).await.map_err(failed)?;
+    if columns != 1 {
+        return Err(format!("the query returns {columns} columns, a check has one value"));
+    }
+    let query = query.trim().trim_end_matches(';');
+    let wrapped = format!("select value::text from (\n{query}\n) as answer (value) limit 2");
+    let rows = session.rows(&wrapped, &[]).await.map_err(failed)?;
     match rows.as_slice() {
         [] => Ok(None),
-        [row] if row.len() == 1 => Ok(Some(row[0].clone().unwrap_or_else(|| "null".to_owned()))),
-        [row] => Err(format!("the query returned {} columns, a check has one value", row.len())),
-        rows => Err(format!("the query returned {} rows, a check has one value", rows.len())),
+        [row] => Ok(Some(row.get::<_, Option<String>>(0).unwrap_or_else(|| NULL.to_owned()))),
+        _ => Err("the query returns several rows, a check has one value".to_owned()),
     }
 }
+
+/// How the absence of a value is shown.
+const NULL: &str = "null";
 
 fn parse(expect: &str) -> std::result::Result<Expectation, String> {
     let text = expect.trim();
@@ -132,7 +152,10 @@ fn judge(expect: &str, observed: Option<&str>) -> std::result::Result<bool, Stri
         Expectation::NoRow => Ok(false),
         Expectation::Between(low, high) => Ok((low..=high).contains(&number()?)),
         Expectation::Compared(Comparison::Equal, value) => Ok(is_same(&value, observed)),
-        Expectation::Compared(Comparison::NotEqual, value) => Ok(!is_same(&value, observed)),
+        // As in SQL, nothing is known of NULL: not even that it is not something.
+        Expectation::Compared(Comparison::NotEqual, value) => {
+            Ok(observed != NULL && !is_same(&value, observed))
+        }
         Expectation::Compared(comparison, value) => {
             let (observed, value) = (number()?, value.parse::<f64>().map_err(|error| error.to_string())?);
             Ok(match comparison {
@@ -174,6 +197,8 @@ mod tests {
             ("= 5", Some("5.00"), true),
             ("5", Some("5"), true),
             ("!= 0", Some("0"), false),
+            ("!= 5", Some("null"), false),
+            ("!= null", Some("5"), true),
             ("<> draft", Some("sent"), true),
             ("= 'sent'", Some("sent"), true),
             ("true", Some("t"), true),

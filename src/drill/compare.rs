@@ -54,23 +54,21 @@ pub(super) async fn observe_aligned(
     Ok(Aligned { expected, movement, moment, taken })
 }
 
-/// Judges a copy of the aligned moment.
-pub(super) async fn judge_aligned(
-    aligned: Aligned,
-    source: &Server,
-    only: &[String],
-    copy: &Observation,
-) -> Result<Judgement> {
+/// Looks at the source once more when its sessions have reported what they wrote up to the moment: as soon as that
+/// is so, since all that is written later only widens the bounds.
+pub(super) async fn look_again(aligned: &mut Aligned, source: &Server, only: &[String]) -> Result<()> {
     let databases = Databases::connect(source, only).await?;
     wait_for_counters(&databases, aligned.taken + Duration::from_secs(1)).await?;
-    let after = databases.write_counters().await?;
-    let movement = Movement {
-        after,
-        sequences_after: databases.sequences().await?,
-        definitions_after: databases.definitions().await?,
-        ..aligned.movement
-    };
-    Ok(judge::aligned(&aligned.expected, &movement, copy))
+    aligned.movement.after = databases.write_counters().await?;
+    aligned.movement.sequences_after = databases.sequences().await?;
+    aligned.movement.definitions_after = databases.definitions().await?;
+    Ok(())
+}
+
+/// Judges a copy of the aligned moment.
+pub(super) async fn judge_aligned(aligned: &Aligned, copy: &Copy) -> Result<Judgement> {
+    let horizon = lineage::horizon(&copy.databases, &copy.observed).await?;
+    Ok(judge::aligned(&aligned.expected, &aligned.movement, &copy.observed, horizon.as_ref()))
 }
 
 /// A restored copy, observed.
@@ -131,11 +129,14 @@ pub(super) async fn judge_live(
         _ if !ties.is_same_instance => "the backup is of an earlier instance of this name".to_owned(),
         _ if !ties.is_same_major => "the source has been upgraded to another major version since".to_owned(),
         None => "the copy does not tell up to which transaction it reaches".to_owned(),
-        Some(horizon) if horizon.maybe_before >= seen.next_transaction => {
+        Some(horizon) if horizon.surely_before >= seen.next_transaction => {
             "the copy reaches further than the source, so they do not share a history".to_owned()
         }
         Some(_) => String::new(),
     };
+    // On a source at rest the copy's own transactions run ahead of the source's.
+    let last = seen.next_transaction.saturating_sub(1);
+    let horizon = horizon.map(|horizon| Horizon { maybe_before: horizon.maybe_before.min(last), ..horizon });
     let Some(horizon) = horizon.filter(|_| because.is_empty()) else {
         databases.end().await?;
         return Ok(judge::live(
@@ -146,7 +147,12 @@ pub(super) async fn judge_live(
     };
     let commit_log = read_commit_log(&databases, &seen, copy, &horizon).await?;
     databases.end().await?;
-    let kinship = Kinship::Lineage { horizon: &horizon, commit_log: &commit_log, moment: ties.moment };
+    let kinship = Kinship::Lineage {
+        horizon: &horizon,
+        commit_log: &commit_log,
+        moment: ties.moment,
+        tolerance: ties.tolerance,
+    };
     let judgement = judge::live(&seen, &copy.observed, &kinship);
     if judgement.verdict != Verdict::Fail {
         return Ok(judgement);

@@ -32,6 +32,20 @@ pub async fn plan(
         return Err(Error::request(format!("`{}` has no database `{missing}`", source.id))
             .hint("Name existing databases with `--dbname`, or leave it out to compare all of them."));
     }
+    let unknown = request
+        .checks
+        .iter()
+        .map(|check| &check.database)
+        .chain(request.freshness.iter().map(|it| &it.database));
+    if let Some(missing) =
+        unknown.into_iter().find(|name| request.databases.is_empty() && !databases.has(name))
+    {
+        return Err(Error::request(format!(
+            "a check asks database `{missing}`, which `{}` does not have",
+            source.id
+        ))
+        .hint("Correct `database` in lifeboat.toml."));
+    }
     if databases.any().is_none() {
         return Err(Error::outside(format!(
             "no database of `{}` can be read by user `{}`",

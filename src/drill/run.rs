@@ -2,6 +2,7 @@
 //! happened before.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
@@ -32,7 +33,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> 
         biased;
         kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
         // Not even a defect of ours may keep the throwaway from being removed.
-        ended = AssertUnwindSafe(drill.restore_and_prove()).catch_unwind() => ended.unwrap_or_else(|_| {
+        ended = AssertUnwindSafe(drill.within_its_time()).catch_unwind() => ended.unwrap_or_else(|_| {
             Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
         }),
     };
@@ -80,6 +81,16 @@ pub(super) struct CopyState {
 }
 
 impl Drill<'_> {
+    /// The drill, ended in time to remove the throwaway before others may.
+    async fn within_its_time(&mut self) -> Result<Judgement> {
+        let limit = self.plan.request.expires_after.saturating_sub(Duration::from_secs(300));
+        match tokio::time::timeout(limit, self.restore_and_prove()).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Error::outside(format!("the drill was not done after {}", humantime::format_duration(limit)))
+                .hint("Give it more time with `--expires-after`, or compare less with `--depth counts` or `--dbname`.")),
+        }
+    }
+
     /// Everything between the record's first and last writing, but for the removal.
     async fn restore_and_prove(&mut self) -> Result<Judgement> {
         let aligned = match self.plan.chosen {
@@ -104,7 +115,7 @@ impl Drill<'_> {
         self.begin_phase("compare");
         let (source, only) = (&self.plan.source_server, &self.plan.request.databases);
         let judgement = match aligned {
-            Some(aligned) => compare::judge_aligned(aligned, source, only, &copy.observed).await?,
+            Some(aligned) => compare::judge_aligned(&aligned, &copy).await?,
             None => compare::judge_live(source, only, &copy, &self.ties(), self.to.tell).await?,
         };
         Ok(judgement)
@@ -132,12 +143,14 @@ impl Drill<'_> {
     async fn observe_source_and_wait(&mut self) -> Result<compare::Aligned> {
         self.begin_phase("observe source");
         let only = &self.plan.request.databases;
-        let aligned =
+        let mut aligned =
             compare::observe_aligned(&self.plan.source_server, only, self.plan.request.depth, self.to.tell)
                 .await?;
         self.report.moment.time = Some(aligned.moment);
 
         self.begin_phase("wait until restorable");
+        let only = &self.plan.request.databases;
+        compare::look_again(&mut aligned, &self.plan.source_server, only).await?;
         let moment = aligned.moment;
         let reached = self
             .to
@@ -261,7 +274,8 @@ impl Drill<'_> {
             _ = self.to.interrupt.wait(signals) => Err(Error::outside("the removal was broken off by a signal")),
         };
         match removed {
-            Ok(()) => self.report.throwaway.removed_at = Some((self.to.clock)()),
+            Ok(true) => self.report.throwaway.removed_at = Some((self.to.clock)()),
+            Ok(false) => {}
             Err(error) => {
                 self.report.throwaway.left_behind = Some(error.chain());
                 self.report.hints.extend(error.hints().iter().cloned());

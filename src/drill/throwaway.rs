@@ -160,19 +160,20 @@ pub struct Claim {
     pub may_yet_appear: bool,
 }
 
-/// Removes the throwaway of a run, and returns when AWS no longer knows it.
+/// Removes the throwaway of a run, and returns when AWS no longer knows it; `false` if there never was one.
 pub async fn remove_claimed(
     aws: &Aws,
     claim: &Claim,
     poll: Poll,
     tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<()> {
+) -> Result<bool> {
     let appear_until = Instant::now() + if claim.may_yet_appear { APPEARANCE } else { Duration::ZERO };
     let started = Instant::now();
     let instance = loop {
         match aws.instance(&claim.id).await {
             Ok(Some(instance)) => break instance,
-            Ok(None) if Instant::now() >= appear_until => return Ok(()),
+            // Known to have been there, it was removed by someone else.
+            Ok(None) if Instant::now() >= appear_until => return Ok(claim.resource_id.is_some()),
             Ok(None) => {}
             Err(failure) if failure.fault.is_transient() && started.elapsed() < ACCEPTANCE => {}
             Err(failure) => return Err(failure.into()),
@@ -189,7 +190,7 @@ pub async fn remove_claimed(
         }
     });
     match proof {
-        Ok(proof) => remove(aws, proof, poll, tell).await,
+        Ok(proof) => remove(aws, proof, poll, tell).await.map(|()| true),
         Err(reason) => Err(Error::outside(format!("instance `{}` was not deleted: {reason}", claim.id))
             .hint("Look at who changed its tags; a drill deletes only what it can prove to be its own.")),
     }

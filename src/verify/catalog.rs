@@ -42,6 +42,7 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     let rows = session.rows(TABLES, &[]).await?;
     let table = |row: &tokio_postgres::Row| {
         let (kind, persistence): (String, String) = (row.get(3), row.get(4));
+        // Rights are NULL for a table that was dropped since; reading it will tell.
         let counted = if kind == "f" {
             Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
         } else if persistence == "u" {
@@ -50,7 +51,7 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             )
         } else if row.get(11) {
             Counted::Skipped("a materialised view that has never been filled".to_owned())
-        } else if !row.get::<_, bool>(6) {
+        } else if row.get::<_, Option<bool>>(6) == Some(false) {
             Counted::Unreadable("permission denied".to_owned())
         } else {
             Counted::Rows(0)

@@ -134,6 +134,8 @@ pub enum Kinship<'a> {
         commit_log: &'a CommitLog,
         /// The moment of the backup.
         moment: Option<DateTime<Utc>>,
+        /// How large a part of a table, 0 to 1, may be beyond what can be placed before or after the backup.
+        tolerance: f64,
     },
     /// Nothing but the names: the counts may differ by a tolerance.
     Names {
@@ -145,7 +147,15 @@ pub enum Kinship<'a> {
 }
 
 /// Judges a copy of the very moment that was observed.
-pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observation) -> Judgement {
+///
+/// `horizon`: up to which transaction the copy reaches, to tell what the source made and dropped around that moment
+/// from what somebody made in the copy.
+pub fn aligned(
+    expected: &Observation,
+    movement: &Movement,
+    observed: &Observation,
+    horizon: Option<&Horizon>,
+) -> Judgement {
     let mut bench = Bench::new(expected, observed);
     for (database, tables) in &expected.databases {
         let Some(copies) = observed.databases.get(database) else {
@@ -154,7 +164,13 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
         };
         for table in tables {
             let Some(copy) = copies.iter().find(|copy| is_same_name(table, copy)) else {
-                bench.add(database, Some(table), None, Word::Missing, "it is not in the restored copy");
+                let was_dropped = !movement.after.is_empty()
+                    && !movement.after.contains_key(&(database.clone(), table.oid));
+                if was_dropped {
+                    bench.add(database, Some(table), None, Word::Skipped, "dropped around that moment");
+                } else {
+                    bench.add(database, Some(table), None, Word::Missing, "it is not in the restored copy");
+                }
                 continue;
             };
             let key = (database.clone(), table.oid);
@@ -164,12 +180,26 @@ pub fn aligned(expected: &Observation, movement: &Movement, observed: &Observati
                     let looks = (movement.before.get(&key), movement.after.get(&key));
                     aligned_rows(*rows, *copied, same_content, looks)
                 }
+                (Counted::Rows(_), Counted::Skipped(reason)) => {
+                    (Word::Differs, format!("only in the copy: {reason}"))
+                }
                 (left, right) => uncounted(left, right),
             };
             bench.add(database, Some(table), Some(copy), word, reason);
         }
         for copy in copies {
-            if !tables.iter().any(|table| is_same_name(table, copy)) {
+            if tables.iter().any(|table| is_same_name(table, copy)) {
+                continue;
+            }
+            let key = (database.clone(), copy.oid);
+            let is_of_source = movement.before.contains_key(&key)
+                || movement.after.contains_key(&key)
+                || horizon
+                    .zip(copy.created_by)
+                    .is_some_and(|(horizon, made_by)| made_by <= horizon.surely_before);
+            if is_of_source {
+                bench.add(database, None, Some(copy), Word::Skipped, "made or dropped around that moment");
+            } else {
                 bench.add(
                     database,
                     None,
@@ -256,14 +286,12 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             .push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
     }
     for (database, tables) in &source.databases {
-        let Some(copies) = copy.databases.get(database) else {
-            let older: Vec<&Table> =
-                tables.iter().filter(|table| existed(table.created_by, kinship) != Some(false)).collect();
-            let itself = source.made_by.get(database).copied();
-            if older.is_empty() && existed(itself, kinship) == Some(false) {
+        let Some(copies) = database_counterpart(source, copy, database, kinship) else {
+            if made_since(source, database, kinship) {
                 bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
             } else {
-                bench.database_is_missing(database, older.into_iter(), copy);
+                let older = tables.iter().filter(|table| existed(table.created_by, kinship) != Some(false));
+                bench.database_is_missing(database, older, copy);
             }
             continue;
         };
@@ -284,15 +312,42 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             matched.insert(copied.oid);
             let (word, reason) = match (&table.counted, &copied.counted) {
                 (Counted::Rows(rows), Counted::Rows(held)) => match kinship {
-                    Kinship::Lineage { horizon, commit_log, moment } => {
+                    Kinship::Lineage { horizon, commit_log, moment, tolerance } => {
                         let absent = commit_log.rows_not_in_copy.get(&(database.clone(), table.oid)).copied();
                         let counters_cover = matches!((source.counting_since, moment), (Some(since), Some(moment)) if since <= *moment);
                         let survivors = Survivors::of(table, copied, horizon, absent.unwrap_or_default());
-                        let same_file = table.filenode == copied.filenode && counters_cover;
-                        live_rows(*rows, *held, &survivors, same_file.then_some(table.writes))
+                        let writes = Writes {
+                            counters: table.writes,
+                            cover_the_time: counters_cover,
+                            was_rewritten: table.filenode != copied.filenode,
+                        };
+                        live_rows(*rows, *held, &survivors, &writes, *tolerance)
                     }
                     Kinship::Names { tolerance, .. } => tolerated(*rows, *held, *tolerance),
                 },
+                (Counted::Rows(_), Counted::Skipped(reason)) => {
+                    let absent = match kinship {
+                        Kinship::Lineage { commit_log, .. } => commit_log
+                            .rows_not_in_copy
+                            .get(&(database.clone(), table.oid))
+                            .copied()
+                            .unwrap_or_default(),
+                        Kinship::Names { .. } => 0,
+                    };
+                    match table.surely_older.map(|older| older.saturating_sub(absent)) {
+                        Some(0) => (Word::Skipped, reason.clone()),
+                        Some(older) => {
+                            let older = counted_rows(older);
+                            (
+                                Word::Differs,
+                                format!(
+                                    "the source has {older} from before the backup; the copy is {reason}"
+                                ),
+                            )
+                        }
+                        None => (Word::Unknown, format!("only in the copy: {reason}")),
+                    }
+                }
                 (left, right) => uncounted(left, right),
             };
             bench.add(database, Some(table), Some(copied), word, reason);
@@ -307,8 +362,12 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             );
         }
     }
-    for database in copy.databases.keys().filter(|name| !source.databases.contains_key(*name)) {
-        if !source.unreadable.contains_key(database) {
+    let oids: BTreeSet<&u32> = source.database_oids.values().collect();
+    for database in copy.databases.keys() {
+        let is_known = source.databases.contains_key(database)
+            || source.unreadable.contains_key(database)
+            || copy.database_oids.get(database).is_some_and(|oid| oids.contains(oid));
+        if !is_known {
             bench.not_tested.push(format!("database `{database}`: the source no longer has it"));
         }
     }
@@ -320,12 +379,17 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
 pub fn suspects<'a>(source: &'a Observation, copy: &Observation) -> Vec<(&'a str, &'a Table)> {
     let mut suspects = Vec::new();
     for (database, tables) in &source.databases {
-        let Some(copies) = copy.databases.get(database) else { continue };
+        let oid = source.database_oids.get(database);
+        let renamed = copy.database_oids.iter().find(|(_, other)| oid == Some(other)).map(|(name, _)| name);
+        let Some(copies) = copy.databases.get(renamed.unwrap_or(database)) else { continue };
         for table in tables {
             let held = copies.iter().find(|copied| copied.oid == table.oid || is_same_name(table, copied));
-            if let (Some(Table { counted: Counted::Rows(held), .. }), Some(older)) = (held, table.maybe_older)
-                && *held < older
-            {
+            let held = match held.map(|copied| &copied.counted) {
+                Some(Counted::Rows(held)) => *held,
+                Some(Counted::Skipped(_)) => 0,
+                Some(Counted::Unreadable(_)) | None => continue,
+            };
+            if table.maybe_older.is_some_and(|older| held < older) {
                 suspects.push((database.as_str(), table));
             }
         }
@@ -358,8 +422,37 @@ impl Survivors {
     }
 }
 
-/// `writes`: the source's counters, if they have counted since before the backup and the table was never rewritten.
-fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCounters>) -> (Word, String) {
+/// What is known of the source's writes to a table since the backup.
+struct Writes {
+    counters: WriteCounters,
+    /// The counters have counted since before the backup.
+    cover_the_time: bool,
+    /// The table has another file than in the copy: truncated, rewritten or made anew.
+    was_rewritten: bool,
+}
+
+impl Writes {
+    /// At most how many rows of the source that are newer than the backup may be older ones that were updated.
+    /// Counters that were reset since, and have not seen an update, are taken for those of a table that only grows.
+    fn updated_at_most(&self, newer: u64) -> u64 {
+        let updated = u64::try_from(self.counters.updated).unwrap_or_default();
+        match (self.was_rewritten, self.cover_the_time) {
+            (true, _) => newer,
+            (false, true) => newer.min(updated),
+            (false, false) if updated == 0 => 0,
+            (false, false) => newer,
+        }
+    }
+
+    /// Rows come and go in it, as in a queue: then any number of rows may be right, and only bounds can be checked. An
+    /// empty copy is believed only if all that is there now has come since.
+    fn show_a_table_that_turns_over(&self, rows: u64, held: u64) -> bool {
+        let deleted = u64::try_from(self.counters.deleted).unwrap_or_default();
+        self.cover_the_time && !self.was_rewritten && deleted > 0 && (held > 0 || deleted >= rows)
+    }
+}
+
+fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: &Writes, tolerance: f64) -> (Word, String) {
     if held < survivors.surely {
         let missing = survivors.surely - held;
         let reason = format!(
@@ -369,13 +462,6 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
         );
         return (Word::Differs, reason);
     }
-    if held < survivors.at_most && held == 0 {
-        let newer = counted_rows(survivors.at_most);
-        return (
-            Word::Unknown,
-            format!("the copy is empty; whether {newer} of the source are newer cannot be told"),
-        );
-    }
     // As many rows as are left from then: nothing of that time was changed since, so the content must be the same.
     if held == survivors.at_most && survivors.same_content == Some(false) {
         return (
@@ -383,8 +469,8 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
             "as many rows as are left from before the backup, but with other content".to_owned(),
         );
     }
-    if let Some(writes) = writes {
-        let allowed = u64::try_from(writes.updated + writes.deleted).unwrap_or_default();
+    if writes.cover_the_time && !writes.was_rewritten {
+        let allowed = u64::try_from(writes.counters.updated + writes.counters.deleted).unwrap_or_default();
         // Rows between the two horizons may be in the copy as well.
         let unexplained = (held.saturating_sub(survivors.at_most)).saturating_sub(allowed);
         if unexplained > 0 {
@@ -396,7 +482,29 @@ fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: Option<WriteCo
             return (Word::Differs, reason);
         }
     }
-    live_words(rows, held, survivors)
+    // Rows that the source has updated since look new there. As many as may have been must not be missing unnoticed.
+    let may_have_been = survivors.at_most + writes.updated_at_most(rows.saturating_sub(survivors.at_most));
+    let unplaced = may_have_been.saturating_sub(held);
+    let beyond = unplaced > (rows as f64 * tolerance).floor() as u64 || (held == 0 && unplaced > 0);
+    if beyond && !writes.show_a_table_that_turns_over(rows, held) {
+        let reason = format!(
+            "{} from before the backup are there; {} of the source were written since then or are missing, which cannot be told",
+            counted_rows(survivors.surely),
+            counted_rows(unplaced)
+        );
+        return (Word::Unknown, reason);
+    }
+    let (word, reason) = live_words(rows, held, survivors);
+    match unplaced {
+        0 => (word, reason),
+        _ => (
+            word,
+            format!(
+                "{reason} (only bounds could be checked: {} were updated or are new)",
+                counted_rows(unplaced)
+            ),
+        ),
+    }
 }
 
 /// The words for a copy that nothing speaks against.
@@ -449,6 +557,38 @@ fn existed(made_by: Option<u64>, kinship: &Kinship<'_>) -> Option<bool> {
         Some(true)
     } else {
         None
+    }
+}
+
+/// The tables of the copy of a database: by object id, which survives renaming, else by name.
+fn database_counterpart<'a>(
+    source: &Observation,
+    copy: &'a Observation,
+    database: &str,
+    kinship: &Kinship<'_>,
+) -> Option<&'a Vec<Table>> {
+    let oid = source.database_oids.get(database);
+    let by_id =
+        copy.database_oids.iter().find(|(_, other)| oid == Some(other)).map(|(name, _)| name.as_str());
+    match kinship {
+        Kinship::Lineage { .. } => copy.databases.get(by_id.unwrap_or(database)),
+        Kinship::Names { .. } => copy.databases.get(database),
+    }
+}
+
+/// Whether a database was made after the backup. One that was made from a template has tables that are older than
+/// itself, and one that was altered since looks new: so its object id is held against those of tables that are older
+/// than the backup.
+fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> bool {
+    if existed(source.made_by.get(database).copied(), kinship) != Some(false) {
+        return false;
+    }
+    let older =
+        source.databases.values().flatten().filter(|table| existed(table.created_by, kinship) == Some(true));
+    let older = older.map(|table| table.oid).max();
+    match (source.database_oids.get(database), older) {
+        (Some(oid), Some(older)) => *oid > older,
+        _ => true,
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Observation {
     pub unreadable: BTreeMap<String, String>,
     /// Transaction that made (or last altered) a database.
     pub made_by: BTreeMap<String, u64>,
+    /// Object ids of the databases; a physical copy has the same.
+    pub database_oids: BTreeMap<String, u32>,
     /// Definitions by database.
     pub definitions: BTreeMap<String, Definitions>,
     /// Sequences by database.
@@ -301,9 +303,10 @@ impl Databases {
             let session = &connections.first;
             let reference = reference(session).await?;
             observation.next_transaction = observation.next_transaction.max(reference.next);
-            let made = "select age(xmin)::int8 from pg_database where datname = current_database()";
-            let made = reference.aged(session.row(made, &[]).await?.get(0));
-            observation.made_by.insert(session.database().to_owned(), made);
+            let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";
+            let made = session.row(made, &[]).await?;
+            observation.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
+            observation.database_oids.insert(session.database().to_owned(), made.get(1));
             observation.counting_since = observation.counting_since.max(counting_since(session).await?);
 
             if depth == Depth::Content {

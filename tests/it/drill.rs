@@ -185,7 +185,7 @@ async fn drills_of_a_source_that_is_written_to_all_the_time_raise_no_alarm() {
                 "insert into users select n, 'x' from generate_series({number}, {number} + 9) n;
                  update jobs set owner = 1 + ({number} % 400) where id % 50 = 1;
                  delete from users where id = {number};
-                 truncate \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\"; insert into \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\" values (1)"
+                 begin; truncate \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\"; insert into \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\" values (1); commit"
             );
             world.sql("orders-prod", "app", &sql).await;
             number += 10;
@@ -253,6 +253,8 @@ async fn checks_of_the_configuration_are_made_in_the_copy() {
         ("select count(*) from users", "\"> 500\"", 1, "fail"),
         ("select count(*) from nothing", "\"> 0\"", 3, "unknown"),
         ("delete from users returning 1", "1", 3, "unknown"),
+        ("begin read write; delete from users; commit; select 1", "1", 3, "unknown"),
+        ("select null", "\"!= 5\"", 1, "fail"),
     ] {
         world.write("lifeboat.toml", &check(query, expect));
         let run = world.drill(&[]).await;
@@ -363,4 +365,87 @@ async fn a_table_without_rights_or_behind_row_level_security_is_unknown() {
     assert_eq!(run.table("policed").0, "unknown");
     assert_eq!(run.table("users").0, "identical");
     world.assert_only(&LEFT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_databases_since_the_snapshot_raises_no_alarm_and_hides_no_loss() {
+    let world = World::with_orders().await;
+    world.sql("orders-prod", "postgres", "create database second template billing").await;
+    world.sql("orders-prod", "postgres", "alter database billing rename to invoicing").await;
+    let run = world.drill(&[]).await;
+    run.assert_code(0);
+    assert!(run.json()["not_tested"].to_string().contains("`second`"), "{}", run.stdout);
+    // A database that nobody may connect to cannot be compared, and so is not passed either.
+    world.sql("orders-prod", "postgres", "alter database invoicing allow_connections false").await;
+    let run = world.drill(&["--from", "latest"]).await;
+    run.assert_code(3);
+    assert!(run.json()["reasons"].to_string().contains("invoicing"), "{}", run.stdout);
+    world.assert_only(&LEFT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_whatever_hides_it() {
+    let world = World::with_orders().await;
+    world.sql("orders-prod", "app", "create materialized view names as select name from users").await;
+    world.snapshot("orders-prod", "later").await;
+    world.sql("orders-prod", "app", "update users set name = name || '!'").await;
+    let damages = [
+        ("refresh materialized view names with no data", "names", "differs", 1),
+        ("alter table jobs set unlogged; delete from jobs", "jobs", "differs", 1),
+        // A later checkpoint takes away the sharp horizon.
+        ("delete from jobs where id <= 100; checkpoint", "jobs", "differs", 1),
+        // Every row was updated in the source since: that none is left cannot be excused by it.
+        ("truncate users cascade", "users", "unknown", 1),
+        ("delete from users where id > 400", "users", "unknown", 3),
+    ];
+    for (sql, table, verdict, code) in damages {
+        world.control("POST", "restored-sql", json!({"database": "app", "sql": sql})).await;
+        let run = world.drill(&["--from", "later"]).await;
+        run.assert_code(code);
+        assert_eq!(run.table(table).0, verdict, "after {sql}: {}", run.stdout);
+        world.assert_only(&LEFT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_come_and_go_during_a_drill_do_it_no_harm() {
+    let world = World::with_orders().await;
+    let churning = async {
+        for number in 20.. {
+            let drop = format!("drop table if exists st_{}", number - 20);
+            world
+                .sql("orders-prod", "app", &format!("create table st_{number} as select 1 as id; {drop}"))
+                .await;
+        }
+    };
+    let drilling = async {
+        for from in ["latest-snapshot", "latest", "latest"] {
+            world.drill(&["--from", from]).await.assert_code(0);
+        }
+    };
+    tokio::select! {
+        () = churning => unreachable!("it never stops"),
+        () = drilling => {}
+    }
+    world.assert_only(&LEFT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_cannot_be_kept_hides_neither_the_verdict_nor_what_is_left() {
+    let world = World::with_orders().await;
+    for (faulty, code) in [(false, 3), (true, 6)] {
+        if faulty {
+            world
+                .fault("DeleteDBInstance", json!({"fault": "error", "code": "AccessDenied", "times": 100}))
+                .await;
+        }
+        let child = world.drill_until(&[], "log in").await;
+        std::fs::rename(world.path("vault"), world.path(&format!("gone-{code}"))).unwrap();
+        world.write("vault", "not a directory");
+        let run = child.finish().await;
+        run.assert_code(code);
+        let report = run.json();
+        assert!(report["reasons"].to_string().contains("the evidence could not be kept"), "{report:#}");
+        std::fs::remove_file(world.path("vault")).unwrap();
+    }
 }

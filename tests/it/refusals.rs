@@ -6,7 +6,10 @@ use crate::support::{PASSWORD, World, finish};
 async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created() {
     let world = World::with_orders().await;
     let too_long = "a".repeat(64);
-    let cases: [(&[&str], i32, &[&str]); 13] = [
+    let cases: [(&[&str], i32, &[&str]); 16] = [
+        (&["drill", "run", "orders-prod", "--wait", "5000000y"], 2, &["--wait", "366 days"]),
+        (&["drill", "run", "orders-prod", "--endpoint-url", "http:// junk"], 2, &["not an endpoint URL"]),
+        (&["drill", "run", "orders-prod", "--region", "bad region"], 2, &["not an AWS Region"]),
         (&["drill", "run", "order-prod"], 2, &["`order-prod` does not exist", "Did you mean `orders-prod`?"]),
         (&["drill", "run", &too_long], 2, &["64 characters, the most is 63"]),
         (

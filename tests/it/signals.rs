@@ -34,7 +34,9 @@ async fn hold(world: &World, phase: &str) {
 async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() {
     let world = World::with_orders().await;
     for phase in ["restore", "is creating", "log in", "observe copy", "compare", "tear down"] {
-        for (name, code, state) in [("INT", 130, "interrupted"), ("TERM", 143, "terminated")] {
+        for (name, code, state) in
+            [("INT", 130, "interrupted"), ("TERM", 143, "terminated"), ("HUP", 143, "terminated")]
+        {
             hold(&world, if phase == "is creating" { "restore" } else { phase }).await;
             let child = world.drill_until(&[], phase).await;
             child.signal(name);

@@ -41,7 +41,11 @@ fn judge_live(source: Vec<Table>, copy: Vec<Table>) -> Judgement {
 fn judge_live_with(source: Vec<Table>, copy: Vec<Table>, horizon: &Horizon) -> Judgement {
     let commit_log = CommitLog::default();
     let moment = Some("2026-11-21T00:00:00Z".parse().unwrap());
-    live(&seen(source), &seen(copy), &Kinship::Lineage { horizon, commit_log: &commit_log, moment })
+    live(
+        &seen(source),
+        &seen(copy),
+        &Kinship::Lineage { horizon, commit_log: &commit_log, moment, tolerance: 0.1 },
+    )
 }
 
 /// The verdict on the one table, and the overall one.
@@ -93,6 +97,7 @@ fn nothing_bounds_the_deletes_of_a_source_whose_counters_were_reset_since() {
         horizon: &HORIZON,
         commit_log: &commit_log,
         moment: Some("2026-11-21T00:00:00Z".parse().unwrap()),
+        tolerance: 0.1,
     };
     assert_eq!(words(&live(&source, &copy, &kinship)), (Word::Within, Verdict::Pass));
 }
@@ -102,7 +107,8 @@ fn transactions_that_were_running_at_the_moment_of_the_backup_raise_no_alarm() {
     let (source, copy) = (seen(vec![grown(150, 120)]), seen(vec![table("jobs", 100)]));
     let mut commit_log = CommitLog::default();
     commit_log.rows_not_in_copy.insert((DB.to_owned(), table("jobs", 0).oid), 20);
-    let kinship = Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None };
+    let kinship =
+        Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None, tolerance: 0.1 };
     assert_eq!(words(&live(&source, &copy, &kinship)), (Word::Within, Verdict::Pass));
 }
 
@@ -140,12 +146,16 @@ fn a_missing_database_fails_and_one_that_cannot_be_read_is_unknown() {
         ..missing.clone()
     };
     let commit_log = CommitLog::default();
-    let kinship = Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None };
+    let kinship =
+        Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None, tolerance: 0.1 };
     assert_eq!(words(&live(&source, &missing, &kinship)), (Word::Missing, Verdict::Fail));
     assert_eq!(words(&live(&source, &unreadable, &kinship)), (Word::Unknown, Verdict::Unknown));
-    assert_eq!(words(&aligned(&source, &Movement::default(), &missing)), (Word::Missing, Verdict::Fail));
     assert_eq!(
-        words(&aligned(&source, &Movement::default(), &unreadable)),
+        words(&aligned(&source, &Movement::default(), &missing, None)),
+        (Word::Missing, Verdict::Fail)
+    );
+    assert_eq!(
+        words(&aligned(&source, &Movement::default(), &unreadable, None)),
         (Word::Unknown, Verdict::Unknown)
     );
 }
@@ -186,6 +196,73 @@ fn without_a_common_history_counts_are_held_against_the_tolerance() {
     assert_eq!(by_names(3, 0), (Word::Differs, Verdict::Fail));
 }
 
+/// A source of 1,000 rows, of which `older` are left from before the backup, after so many updates and deletes.
+fn rewritten(older: u64, updated: i64, deleted: i64) -> Table {
+    Table { writes: WriteCounters { inserted: 1000, updated, deleted }, ..grown(1000, older) }
+}
+
+#[test]
+fn updates_in_the_source_do_not_excuse_rows_that_are_missing_from_the_copy() {
+    let second = |source: Table, held| {
+        let judgement =
+            judge_live(vec![table("kept", 1), source], vec![table("kept", 1), table("jobs", held)]);
+        (judgement.tables[1].verdict, judgement.verdict)
+    };
+    assert_eq!(second(rewritten(0, 1000, 0), 1000), (Word::Equal, Verdict::Pass));
+    // Half of it, and all of it, although every row was updated since.
+    assert_eq!(second(rewritten(0, 1000, 0), 500), (Word::Unknown, Verdict::Unknown));
+    assert_eq!(second(rewritten(0, 1000, 0), 0), (Word::Unknown, Verdict::Unknown));
+    assert_eq!(second(rewritten(700, 300, 0), 700), (Word::Unknown, Verdict::Unknown));
+    // A rewrite makes every row new.
+    assert_eq!(
+        second(Table { filenode: Some(2), ..rewritten(0, 0, 0) }, 0),
+        (Word::Unknown, Verdict::Unknown)
+    );
+    // Growth without updates is growth.
+    assert_eq!(second(rewritten(400, 0, 0), 400), (Word::Within, Verdict::Pass));
+    // Within the tolerance, and in a table whose rows come and go, only bounds are checked.
+    assert_eq!(second(rewritten(900, 100, 0), 910), (Word::Within, Verdict::Pass));
+    assert_eq!(second(rewritten(0, 5000, 9000), 300), (Word::Within, Verdict::Pass));
+    assert_eq!(second(rewritten(0, 5000, 900), 0), (Word::Unknown, Verdict::Unknown));
+}
+
+#[test]
+fn a_table_that_was_emptied_by_its_nature_in_the_copy_is_not_skipped() {
+    let unlogged = Table { counted: Counted::Skipped("unlogged".into()), ..table("jobs", 0) };
+    assert_eq!(
+        words(&judge_live(vec![grown(10, 10)], vec![unlogged.clone()])),
+        (Word::Differs, Verdict::Fail)
+    );
+    assert_eq!(words(&judge_live(vec![grown(10, 0)], vec![unlogged])).0, Word::Skipped);
+}
+
+#[test]
+fn a_renamed_database_is_compared_and_one_made_since_from_a_template_is_not_missed() {
+    let named = |name: &str, oid: u32, made_by: u64, tables: Vec<Table>| Observation {
+        databases: BTreeMap::from([(name.to_owned(), tables)]),
+        made_by: BTreeMap::from([(name.to_owned(), made_by)]),
+        database_oids: BTreeMap::from([(name.to_owned(), oid)]),
+        next_transaction: 200,
+        ..Observation::default()
+    };
+    let commit_log = CommitLog::default();
+    let kinship =
+        Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment: None, tolerance: 0.1 };
+    let copy = named("bill", 50, 5, vec![table("jobs", 3)]);
+    assert_eq!(
+        live(&named("bill2", 50, 150, vec![table("jobs", 3)]), &copy, &kinship).verdict,
+        Verdict::Pass
+    );
+    let mut source = named("bill", 50, 5, vec![table("jobs", 3)]);
+    source.databases.insert("copy".into(), vec![table("jobs", 3)]);
+    source.made_by.insert("copy".into(), 150);
+    source.database_oids.insert("copy".into(), 60_000);
+    assert_eq!(live(&source, &copy, &kinship).verdict, Verdict::Pass);
+    // Altered since, but older than its own tables: it was there.
+    source.database_oids.insert("copy".into(), 20);
+    assert_eq!(live(&source, &copy, &kinship).verdict, Verdict::Fail);
+}
+
 /// A source and a copy of 100 rows each with these fingerprints, of all rows and of the older ones.
 fn with_content(source: &str, copy: &str) -> (Table, Table) {
     let content = |text: &str| Some(text.to_owned());
@@ -221,7 +298,7 @@ fn in_an_aligned_copy_a_changed_value_is_found_unless_the_table_was_written_to()
         let ((source, copy), mut movement) = (with_content("1", "2"), Movement::default());
         (movement.before, movement.after) = (counters(5, 5), counters(5, 5));
         movement.after.values_mut().for_each(|look| look.0.updated = updated);
-        words(&aligned(&seen(vec![source]), &movement, &seen(vec![copy])))
+        words(&aligned(&seen(vec![source]), &movement, &seen(vec![copy]), None))
     };
     assert_eq!(judge(0), (Word::Differs, Verdict::Fail));
     assert_eq!(judge(1), (Word::Within, Verdict::Pass));
@@ -236,7 +313,7 @@ fn counters(inserted: i64, deleted: i64) -> BTreeMap<(String, u32), (WriteCounte
 fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
     let movement = Movement { before: counters(1000, 50), after: counters(1005, 52), ..Movement::default() };
     let judge = |copied| {
-        words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)])))
+        words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)]), None))
     };
     assert_eq!(judge(100), (Word::Equal, Verdict::Pass));
     assert_eq!(judge(98), (Word::Within, Verdict::Pass));
@@ -251,6 +328,7 @@ fn a_table_that_appears_only_in_an_aligned_copy_fails() {
         &seen(vec![table("jobs", 1)]),
         &Movement::default(),
         &seen(vec![table("jobs", 1), table("ghosts", 1)]),
+        None,
     );
     assert_eq!((judgement.tables[1].verdict, judgement.verdict), (Word::Unexpected, Verdict::Fail));
 }
@@ -276,7 +354,7 @@ proptest! {
             commit_log.rows_not_in_copy.insert((DB.to_owned(), oid), running);
         }
         let moment = Some("2026-11-21T00:00:00Z".parse().unwrap());
-        let kinship = Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment };
+        let kinship = Kinship::Lineage { horizon: &HORIZON, commit_log: &commit_log, moment, tolerance: 0.1 };
         // Where the commit log was not asked, the running rows count as survivors: that must not hurt either.
         let judgement = live(&seen(vec![source]), &seen(vec![table("jobs", at_backup)]), &kinship);
         prop_assert_eq!(judgement.verdict, Verdict::Pass, "{:?}", judgement.reasons);
