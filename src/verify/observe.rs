@@ -450,11 +450,14 @@ async fn count(
             session.run("release savepoint a_table").await?;
         }
         Err(failure) if failure.session_survives() => {
-            table.counted = Counted::Unreadable(match failure.sqlstate.as_deref() {
-                Some("42P01") => "it was dropped while the database was being observed".to_owned(),
-                Some("42501") => format!("{} (row-level security or rights)", failure.message),
-                _ => failure.message.clone(),
-            });
+            table.counted = match failure.sqlstate.as_deref() {
+                // Its owner wanted it gone, so nothing is lost with it.
+                Some("42P01") => Counted::Skipped("dropped while the database was being observed".to_owned()),
+                Some("42501") => {
+                    Counted::Unreadable(format!("{} (row-level security or rights)", failure.message))
+                }
+                _ => Counted::Unreadable(failure.message.clone()),
+            };
             session.run("rollback to savepoint a_table; release savepoint a_table").await?;
         }
         Err(failure) => return Err(failure.into()),
