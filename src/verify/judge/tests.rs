@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::verify::lineage::Horizon;
+use crate::verify::observe::WriteCounters;
 
 const DB: &str = "app";
 
