@@ -20,6 +20,12 @@ pub struct CommitLog {
     pub uncommitted: BTreeSet<u64>,
 }
 
+impl CommitLog {
+    fn absent(&self, database: &str, table: &Table) -> u64 {
+        self.rows_not_in_copy.get(&(database.to_owned(), table.oid)).copied().unwrap_or_default()
+    }
+}
+
 /// What the source and its copy have in common.
 #[derive(Clone, Debug)]
 pub enum Kinship<'a> {
@@ -76,46 +82,7 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                 continue;
             };
             matched.insert(copied.oid);
-            let (word, reason) = match (&table.counted, &copied.counted) {
-                (Counted::Rows(rows), Counted::Rows(held)) => match kinship {
-                    Kinship::Lineage { horizon, commit_log, moment, tolerance } => {
-                        let absent = commit_log.rows_not_in_copy.get(&(database.clone(), table.oid)).copied();
-                        let counters_cover = matches!((source.counting_since, moment), (Some(since), Some(moment)) if since <= *moment);
-                        let survivors = Survivors::of(table, copied, horizon, absent.unwrap_or_default());
-                        let writes = Writes {
-                            counters: table.writes,
-                            cover_the_time: counters_cover,
-                            was_rewritten: table.filenode != copied.filenode,
-                        };
-                        live_rows(*rows, *held, &survivors, &writes, *tolerance)
-                    }
-                    Kinship::Names { tolerance, .. } => tolerated(*rows, *held, *tolerance),
-                },
-                (Counted::Rows(_), Counted::Skipped(reason)) => {
-                    let absent = match kinship {
-                        Kinship::Lineage { commit_log, .. } => commit_log
-                            .rows_not_in_copy
-                            .get(&(database.clone(), table.oid))
-                            .copied()
-                            .unwrap_or_default(),
-                        Kinship::Names { .. } => 0,
-                    };
-                    match table.surely_older.map(|older| older.saturating_sub(absent)) {
-                        Some(0) => (Word::Skipped, reason.clone()),
-                        Some(older) => {
-                            let older = counted_rows(older);
-                            (
-                                Word::Differs,
-                                format!(
-                                    "the source has {older} from before the backup; the copy is {reason}"
-                                ),
-                            )
-                        }
-                        None => (Word::Unknown, format!("only in the copy: {reason}")),
-                    }
-                }
-                (left, right) => uncounted(left, right),
-            };
+            let (word, reason) = compare(source, database, table, copied, kinship);
             bench.add(database, Some(table), Some(copied), word, reason);
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
@@ -138,6 +105,55 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
         }
     }
     bench.close(&[Word::Differs, Word::Missing])
+}
+
+/// The verdict on a table that is on both sides.
+fn compare(
+    source: &Observation,
+    database: &str,
+    table: &Table,
+    copied: &Table,
+    kinship: &Kinship<'_>,
+) -> (Word, String) {
+    match (&table.counted, &copied.counted, kinship) {
+        (
+            Counted::Rows(rows),
+            Counted::Rows(held),
+            Kinship::Lineage { horizon, commit_log, moment, tolerance },
+        ) => {
+            let survivors = Survivors::of(table, copied, horizon, commit_log.absent(database, table));
+            let writes = Writes {
+                counters: table.writes,
+                cover_the_time: source
+                    .counting_since
+                    .zip(*moment)
+                    .is_some_and(|(since, moment)| since <= moment),
+                was_rewritten: table.filenode != copied.filenode,
+            };
+            live_rows(*rows, *held, &survivors, &writes, *tolerance)
+        }
+        (Counted::Rows(rows), Counted::Rows(held), Kinship::Names { tolerance, .. }) => {
+            tolerated(*rows, *held, *tolerance)
+        }
+        // Empty by its nature in the copy only: fine if the source has nothing from then either.
+        (Counted::Rows(_), Counted::Skipped(reason), Kinship::Lineage { commit_log, .. }) => {
+            let older = table.surely_older.unwrap_or_default();
+            match older.saturating_sub(commit_log.absent(database, table)) {
+                0 => (Word::Skipped, reason.clone()),
+                older => {
+                    let older = counted_rows(older);
+                    (
+                        Word::Differs,
+                        format!("the source has {older} from before the backup; the copy is {reason}"),
+                    )
+                }
+            }
+        }
+        (Counted::Rows(_), Counted::Skipped(reason), Kinship::Names { .. }) => {
+            (Word::Unknown, format!("only in the copy: {reason}"))
+        }
+        (left, right, _) => uncounted(left, right),
+    }
 }
 
 /// Tables whose verdict in [`live`] would rest on the copy's commit log: those that hold fewer rows than the
