@@ -148,7 +148,8 @@ async fn available_is_noticed_within_one_poll_interval() {
     let id = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
     world.until_status(&id, "available").await;
     let available = Instant::now();
-    crate::support::wait("the drill to set the password", async || world.calls("ModifyDBInstance").await > 0).await;
+    crate::support::wait("the drill to set the password", async || world.calls("ModifyDBInstance").await > 0)
+        .await;
     // One interval, and as much again for a machine that is busy with other tests. The SDK's waiter looks after 30 s.
     let lag = available.elapsed();
     assert!(lag < Duration::from_secs(8), "noticed after {lag:?}");
