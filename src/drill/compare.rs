@@ -25,6 +25,7 @@ const LATE_IN_THE_SECOND: u32 = 850_000_000;
 pub(super) struct Aligned {
     expected: Observation,
     movement: Movement,
+    depth: Depth,
     /// The whole second to restore to: nothing that was observed was committed after it.
     pub(super) moment: DateTime<Utc>,
     taken: Instant,
@@ -51,7 +52,7 @@ pub(super) async fn observe_aligned(
     let expected =
         databases.observe(&Question::Rows, depth, &|progress| counting(tell, "source", progress)).await?;
     databases.end().await?;
-    Ok(Aligned { expected, movement, moment, taken })
+    Ok(Aligned { expected, movement, depth, moment, taken })
 }
 
 /// Looks at the source once more when its sessions have reported what they wrote up to the moment: as soon as that
@@ -60,8 +61,10 @@ pub(super) async fn look_again(aligned: &mut Aligned, source: &Server, only: &[S
     let databases = Databases::connect(source, only).await?;
     wait_for_counters(&databases, aligned.taken + Duration::from_secs(1)).await?;
     aligned.movement.after = databases.write_counters().await?;
-    aligned.movement.sequences_after = databases.sequences().await?;
-    aligned.movement.definitions_after = databases.definitions().await?;
+    if aligned.depth == Depth::Content {
+        aligned.movement.sequences_after = databases.sequences().await?;
+        aligned.movement.definitions_after = databases.definitions().await?;
+    }
     Ok(())
 }
 

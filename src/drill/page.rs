@@ -462,6 +462,6 @@ fn sign_off() -> Markup {
 }
 
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 #[cfg(test)]
 mod tests;

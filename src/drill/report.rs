@@ -60,6 +60,9 @@ pub struct Report {
     pub not_tested: Vec<String>,
     /// Where this is kept.
     pub evidence: Evidence,
+    /// What broke the drill off, if anything did: a guard and a defect have exit codes of their own.
+    #[serde(skip)]
+    pub(super) broke_off: Option<Kind>,
 }
 
 /// Whether a drill is over.
@@ -299,6 +302,7 @@ impl Report {
             },
             not_tested: not_tested(plan.request.depth, baseline),
             evidence,
+            broke_off: None,
         }
     }
 
@@ -338,7 +342,10 @@ impl Report {
             (State::Terminated, _) => Some(Kind::Terminated),
             (_, Verdict::Pass) => None,
             (_, Verdict::Fail) => Some(Kind::No),
-            (_, Verdict::Unknown) => Some(Kind::Outside),
+            (_, Verdict::Unknown) => match self.broke_off {
+                Some(kind @ (Kind::Bug | Kind::Guard)) => Some(kind),
+                _ => Some(Kind::Outside),
+            },
         }
     }
 }
@@ -380,6 +387,21 @@ pub fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_defect_and_a_guard_keep_their_exit_codes_and_what_is_left_outranks_them() {
+        let kind_of = |broke_off: Option<Kind>, left_behind: Option<&str>| {
+            let mut report = crate::drill::page::samples::unknown();
+            report.state = State::Finished;
+            (report.broke_off, report.throwaway.left_behind) = (broke_off, left_behind.map(str::to_owned));
+            report.kind()
+        };
+        assert_eq!(kind_of(Some(Kind::Bug), None), Some(Kind::Bug));
+        assert_eq!(kind_of(Some(Kind::Guard), None), Some(Kind::Guard));
+        assert_eq!(kind_of(Some(Kind::Request), None), Some(Kind::Outside));
+        assert_eq!(kind_of(None, None), Some(Kind::Outside));
+        assert_eq!(kind_of(Some(Kind::Bug), Some("denied")), Some(Kind::LeftBehind));
+    }
 
     #[test]
     fn spans_read_like_people_say_them() {

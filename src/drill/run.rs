@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
 use crate::restore::Chosen;
-use crate::verify::{Judgement, Verdict};
+use crate::verify::{Judgement, Verdict, Word};
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun.
@@ -223,11 +223,23 @@ impl Drill<'_> {
                 report.tables = judgement.tables;
                 report.definitions = judgement.definitions;
                 report.not_tested.extend(judgement.not_tested);
+                if report
+                    .tables
+                    .iter()
+                    .any(|table| table.verdict == Word::Unknown && is_refusal(&table.reason))
+                {
+                    report.hints.push(
+                        "Let the user read every table: `grant pg_read_all_data to` it, and for row-level security \
+                         `alter role … bypassrls`."
+                            .to_owned(),
+                    );
+                }
                 weigh_checks(report);
                 report.judge_objectives(self.plan.request.wanted.is_by_hand());
             }
             Err(error) => {
                 report.verdict = Verdict::Unknown;
+                report.broke_off = Some(error.kind());
                 report.reasons.push(error.chain());
                 let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
                 while let Some(cause) = next {
@@ -300,6 +312,11 @@ impl Drill<'_> {
             phase.seconds = begun.elapsed().as_secs_f64();
         }
     }
+}
+
+/// Whether a table could not be read for want of rights.
+fn is_refusal(reason: &str) -> bool {
+    reason.contains("permission denied") || reason.contains("row-level security")
 }
 
 /// A check that does not hold fails the drill; one that could not be made leaves it unknown at best.

@@ -233,7 +233,7 @@ impl Bench {
         let mut doubts = [self.unreadable.clone(), tables_that(&|word| word == Word::Unknown)].concat();
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
         if compared == 0 && failures.is_empty() && doubts.is_empty() {
-            doubts.push("no table was compared: that proves nothing".to_owned());
+            doubts.push("no table was compared, which proves nothing: choose a newer backup, or other databases with `--dbname`".to_owned());
         }
         let skipped = self.tables.iter().filter(|table| table.verdict == Word::Skipped);
         self.not_tested.extend(skipped.map(|table| format!("table `{}`: {}", table.name(), table.reason)));

@@ -363,6 +363,7 @@ async fn a_table_without_rights_or_behind_row_level_security_is_unknown() {
     run.assert_code(3);
     assert_eq!(run.table("hidden").0, "unknown");
     assert_eq!(run.table("policed").0, "unknown");
+    assert!(run.json()["hints"].to_string().contains("pg_read_all_data"), "{}", run.stdout);
     assert_eq!(run.table("users").0, "identical");
     world.assert_only(&LEFT).await;
 }

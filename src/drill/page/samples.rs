@@ -170,6 +170,7 @@ pub(super) fn pass() -> Report {
         ),
         tables,
         definitions: Vec::new(),
+        broke_off: None,
         checks: vec![
             check(
                 "orders of the last day",
@@ -324,7 +325,7 @@ pub(super) fn fail() -> Report {
 }
 
 /// A drill that was stopped, and whose throwaway is still there.
-pub(super) fn unknown() -> Report {
+pub(in crate::drill) fn unknown() -> Report {
     let mut report = pass();
     report.state = State::Interrupted;
     report.verdict = Verdict::Unknown;
