@@ -1,5 +1,6 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
+mod connect;
 mod drill;
 
 use std::ffi::OsString;

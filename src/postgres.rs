@@ -4,9 +4,11 @@
 
 mod password;
 mod tls;
+mod url;
 
 pub use password::{Password, from_pgpass, generate};
 pub use tls::{Tls, TlsMode};
+pub use url::{Target, is_url};
 
 use std::time::Duration;
 

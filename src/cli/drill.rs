@@ -2,12 +2,12 @@
 
 mod render;
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::connect::ConnectArgs;
 use super::{Session, now};
 use crate::config::parse_duration;
 use crate::drill::journal;
@@ -18,7 +18,6 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, thousands};
-use crate::postgres::{Password, Server, Tls, TlsMode, from_pgpass};
 use crate::verify::Depth;
 
 use render::{Drills, History, PlanReport, Plans};
@@ -101,44 +100,6 @@ pub(super) struct RunArgs {
     dry_run: bool,
 }
 
-/// How to connect to a database.
-#[derive(Args, Debug)]
-struct ConnectArgs {
-    /// User on the source [default: its master user]
-    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
-    user: Option<String>,
-    /// Database to compare; may be repeated [default: all of them]
-    #[arg(long = "dbname", value_name = "NAME", help_heading = "Connecting")]
-    dbnames: Vec<String>,
-    /// File with the password in its first line; otherwise PGPASSWORD, --secret, ~/.pgpass, or the secret that RDS
-    /// manages for the instance
-    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
-    password_file: Option<PathBuf>,
-    /// Secrets Manager secret with the password
-    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
-    secret: Option<String>,
-    /// Log in to the source with an IAM token
-    #[arg(long, help_heading = "Connecting")]
-    iam: bool,
-    /// How connections are protected
-    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
-    tls: TlsArg,
-    /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
-    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
-    ca: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum TlsArg {
-    /// Encrypted, certificate and host name checked
-    #[default]
-    VerifyFull,
-    /// Encrypted, certificate not checked
-    Require,
-    /// Not encrypted
-    Disable,
-}
-
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum LoginArg {
     /// As the master user, with a new random password
@@ -215,7 +176,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let planned = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-            planned = drill::plan(&aws, request, async |source: &Instance| server(&args.connect, session, &aws, source).await, now(), &tell) => planned,
+            planned = drill::plan(&aws, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, now(), &tell) => planned,
         };
         let plan = match planned {
             Ok(plan) => plan,
@@ -317,65 +278,6 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
         expires_after: args.expires_after.unwrap_or(wait + Duration::from_secs(4 * 3600)),
         afterwards: if args.keep { Afterwards::Keep } else { Afterwards::Remove },
     })
-}
-
-/// How to reach the source, and as whom.
-async fn server(
-    connect: &ConnectArgs,
-    session: &Session,
-    aws: &crate::aws::Aws,
-    source: &Instance,
-) -> Result<Server> {
-    let (host, port) = source.endpoint.clone().ok_or_else(|| {
-        Error::outside(format!("AWS names no endpoint for `{}`", source.id))
-            .hint("Run it again when it is available.")
-    })?;
-    let settings = session.config.drill_of(source.id.as_str());
-    let user = connect.user.clone().or(settings.user).unwrap_or_else(|| source.master_user.clone());
-    let secret = connect.secret.clone().or(settings.secret);
-    let password = if connect.iam {
-        Some(aws.login_token(&host, port, &user).await?)
-    } else if let Some(file) = &connect.password_file {
-        Some(Password::from_file(file)?)
-    } else if let Some(password) = std::env::var("PGPASSWORD").ok().filter(|value| !value.is_empty()) {
-        Some(Password::new(password))
-    } else if let Some(secret) = secret {
-        Some(Password::new(aws.master_secret(&secret).await?.password))
-    } else {
-        match (password_of_pgpass(&session.output, &host, port, &user), &source.master_secret_arn) {
-            (Some(password), _) => Some(password),
-            (None, Some(arn)) if user == source.master_user => {
-                Some(Password::new(aws.master_secret(arn).await?.password))
-            }
-            (None, _) => None,
-        }
-    };
-    let mode = match connect.tls {
-        TlsArg::VerifyFull => TlsMode::VerifyFull,
-        TlsArg::Require => TlsMode::Require,
-        TlsArg::Disable => TlsMode::Disable,
-    };
-    let authorities = connect.ca.clone().or_else(|| std::env::var_os("PGSSLROOTCERT").map(PathBuf::from));
-    Ok(Server {
-        host,
-        port,
-        user,
-        password,
-        tls: Tls { mode, authorities: authorities.filter(|path| !path.as_os_str().is_empty()) },
-        application_name: "lifeboat drill".to_owned(),
-    })
-}
-
-fn password_of_pgpass(output: &Output, host: &str, port: u16, user: &str) -> Option<Password> {
-    let file = match std::env::var_os("PGPASSFILE") {
-        Some(file) => PathBuf::from(file),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
-    };
-    let (password, warning) = from_pgpass(&file, host, port, user);
-    if let Some(warning) = warning {
-        output.warn(warning);
-    }
-    password
 }
 
 fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {

@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -24,8 +25,12 @@ pub enum TlsMode {
     /// Encrypted, the certificate checked against the authorities and the host name.
     #[default]
     VerifyFull,
+    /// Encrypted, the certificate checked against the authorities but not the host name.
+    VerifyCa,
     /// Encrypted, the certificate not checked: someone in between could read along.
     Require,
+    /// Encrypted if the server can, not checked: for ways that do not leave the machine.
+    Prefer,
     /// Not encrypted.
     Disable,
 }
@@ -35,14 +40,16 @@ pub enum TlsMode {
 pub struct Tls {
     /// How.
     pub mode: TlsMode,
-    /// PEM file with the authorities to trust in place of RDS's.
+    /// PEM file with the authorities to trust in place of RDS's; `system` stands for those of the operating system, as in
+    /// libpq's `sslrootcert`.
     pub authorities: Option<PathBuf>,
 }
 
 impl Tls {
     pub(super) fn ssl_mode(&self) -> SslMode {
         match self.mode {
-            TlsMode::VerifyFull | TlsMode::Require => SslMode::Require,
+            TlsMode::VerifyFull | TlsMode::VerifyCa | TlsMode::Require => SslMode::Require,
+            TlsMode::Prefer => SslMode::Prefer,
             TlsMode::Disable => SslMode::Disable,
         }
     }
@@ -54,7 +61,18 @@ impl Tls {
             .map_err(|error| Error::new(crate::error::Kind::Bug, "TLS cannot be set up").caused_by(error))?;
         let config = match self.mode {
             TlsMode::VerifyFull => builder.with_root_certificates(self.roots()?).with_no_client_auth(),
-            TlsMode::Require | TlsMode::Disable => builder
+            TlsMode::VerifyCa => {
+                let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
+                    .build()
+                    .map_err(|error| {
+                        Error::new(crate::error::Kind::Bug, "TLS cannot be set up").caused_by(error)
+                    })?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(AnyName(inner)))
+                    .with_no_client_auth()
+            }
+            TlsMode::Require | TlsMode::Prefer | TlsMode::Disable => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
                 .with_no_client_auth(),
@@ -69,6 +87,10 @@ impl Tls {
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(RDS_AUTHORITIES).flatten());
             return Ok(roots);
         };
+        if path.as_os_str() == "system" {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return Ok(roots);
+        }
         let unreadable = || {
             Error::request(format!("cannot use the certificate authorities in `{}`", path.display()))
                 .hint("`--ca` and PGSSLROOTCERT name a PEM file with at least one CERTIFICATE block.")
@@ -93,7 +115,8 @@ impl Tls {
                 path.display()
             ),
             None => "Only RDS's certificate authorities are built in. For another server, pass its authority with `--ca FILE` \
-                     (or PGSSLROOTCERT); for a local stack that is `ca.pem` in its data directory."
+                     (PGSSLROOTCERT, or `?sslrootcert=FILE` in the URL): `root.crt` or `ca.pem` of whoever runs the server, `system` \
+                     for those of this operating system. For a local stack that is `ca.pem` in its data directory."
                 .to_owned(),
         }
     }
@@ -151,6 +174,52 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// `sslmode=verify-ca`: the certificate must come from an authority that is trusted, whatever host it names.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        // The name is checked last, after the chain.
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -1,0 +1,163 @@
+//! How commands get into a database: the flags, and the order in which credentials are looked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Session;
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+use crate::fleet::Instance;
+use crate::output::Output;
+use crate::postgres::{Password, Server, Target, Tls, TlsMode, from_pgpass};
+
+/// How to connect to a database.
+#[derive(Args, Debug)]
+pub(super) struct ConnectArgs {
+    /// User on the source [default: its master user]
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    user: Option<String>,
+    /// Database to compare; may be repeated [default: all of them]
+    #[arg(long = "dbname", value_name = "NAME", help_heading = "Connecting")]
+    pub(super) dbnames: Vec<String>,
+    /// File with the password in its first line; otherwise PGPASSWORD, --secret, ~/.pgpass, or the secret that RDS
+    /// manages for the instance
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    password_file: Option<PathBuf>,
+    /// Secrets Manager secret with the password
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    secret: Option<String>,
+    /// Log in to the source with an IAM token
+    #[arg(long, help_heading = "Connecting")]
+    iam: bool,
+    /// How connections are protected
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
+    tls: TlsArg,
+    /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum TlsArg {
+    /// Encrypted, certificate and host name checked
+    #[default]
+    VerifyFull,
+    /// Encrypted, certificate not checked
+    Require,
+    /// Not encrypted
+    Disable,
+}
+
+impl ConnectArgs {
+    /// How to reach an RDS instance, and as whom.
+    pub(super) async fn server(
+        &self,
+        session: &Session,
+        aws: &Aws,
+        source: &Instance,
+        application_name: &str,
+    ) -> Result<Server> {
+        let (host, port) = source.endpoint.clone().ok_or_else(|| {
+            Error::outside(format!("AWS names no endpoint for `{}`", source.id))
+                .hint("Run it again when it is available.")
+        })?;
+        let settings = session.config.drill_of(source.id.as_str());
+        let user = self.user.clone().or(settings.user).unwrap_or_else(|| source.master_user.clone());
+        let secret = self.secret.clone().or(settings.secret);
+        let password = if self.iam {
+            Some(aws.login_token(&host, port, &user).await?)
+        } else if let Some(file) = &self.password_file {
+            Some(Password::from_file(file)?)
+        } else if let Some(password) = std::env::var("PGPASSWORD").ok().filter(|value| !value.is_empty()) {
+            Some(Password::new(password))
+        } else if let Some(secret) = secret {
+            Some(Password::new(aws.master_secret(&secret).await?.password))
+        } else {
+            match (password_of_pgpass(&session.output, &host, port, &user), &source.master_secret_arn) {
+                (Some(password), _) => Some(password),
+                (None, Some(arn)) if user == source.master_user => {
+                    Some(Password::new(aws.master_secret(arn).await?.password))
+                }
+                (None, _) => None,
+            }
+        };
+        let tls = Tls { mode: self.tls.mode(), authorities: authorities(self.ca.as_ref()) };
+        Ok(Server { host, port, user, password, tls, application_name: application_name.to_owned() })
+    }
+}
+
+impl TlsArg {
+    /// As the connection knows it.
+    fn mode(self) -> TlsMode {
+        match self {
+            TlsArg::VerifyFull => TlsMode::VerifyFull,
+            TlsArg::Require => TlsMode::Require,
+            TlsArg::Disable => TlsMode::Disable,
+        }
+    }
+}
+
+/// How connections to databases that are named by a URL are protected.
+#[derive(Args, Debug)]
+pub(super) struct UrlArgs {
+    /// How connections are protected, where a URL does not say it with `sslmode` [default: verify-full; on this
+    /// machine's own addresses prefer]
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Connecting")]
+    tls: Option<TlsArg>,
+    /// Certificate authorities to trust, in place of RDS's; `system` for those of the operating system
+    /// [env: PGSSLROOTCERT]
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    ca: Option<PathBuf>,
+}
+
+impl UrlArgs {
+    #[expect(dead_code, reason = "`verify` and `backup` come to use it")]
+    /// The database that a URL names. `env:NAME` takes the URL from an environment variable, which no list of processes
+    /// shows. A password comes from the URL, PGPASSWORD or `~/.pgpass`.
+    pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {
+        let from_environment;
+        let text = match text.strip_prefix("env:") {
+            None => text,
+            Some(name) => {
+                from_environment = std::env::var(name).map_err(|_| {
+                    Error::request(format!("the environment variable `{name}` is not set"))
+                        .hint("`env:NAME` takes a connection URL from the environment.")
+                })?;
+                from_environment.trim()
+            }
+        };
+        let user = ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        let mut target = Target::parse(text, user.as_deref().filter(|name| !name.is_empty()))?;
+        let server = &mut target.server;
+        if let (Some(tls), false) = (self.tls, target.says_tls) {
+            server.tls.mode = tls.mode();
+        }
+        server.tls.authorities = server.tls.authorities.take().or_else(|| authorities(self.ca.as_ref()));
+        if server.password.is_none() {
+            server.password = match std::env::var("PGPASSWORD").ok().filter(|value| !value.is_empty()) {
+                Some(password) => Some(Password::new(password)),
+                None => password_of_pgpass(output, &server.host, server.port, &server.user),
+            };
+        }
+        application_name.clone_into(&mut server.application_name);
+        Ok(target)
+    }
+}
+
+fn authorities(flag: Option<&PathBuf>) -> Option<PathBuf> {
+    let file = flag.cloned().or_else(|| std::env::var_os("PGSSLROOTCERT").map(PathBuf::from));
+    file.filter(|path| !path.as_os_str().is_empty())
+}
+
+fn password_of_pgpass(output: &Output, host: &str, port: u16, user: &str) -> Option<Password> {
+    let file = match std::env::var_os("PGPASSFILE") {
+        Some(file) => PathBuf::from(file),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
+    };
+    let (password, warning) = from_pgpass(&file, host, port, user);
+    if let Some(warning) = warning {
+        output.warn(warning);
+    }
+    password
+}
