@@ -2,6 +2,7 @@
 
 mod connect;
 mod drill;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,6 +34,11 @@ enum Command {
     /// Prove a backup: restore it elsewhere, compare, time, and remove the copy.
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    /// Compare two databases row by row, or one with a baseline that was recorded.
+    ///
+    /// The verdict is pass (exit code 0), fail (1) or unknown (3). Tables that differ are narrowed down to the keys of
+    /// the rows that do.
+    Verify(Box<verify::VerifyArgs>),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -167,6 +173,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
+            Command::Verify(args) => verify::run(*args, &session).await,
         }
     });
     match ended {

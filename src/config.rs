@@ -76,6 +76,8 @@ pub struct DrillSettings {
     pub secret: Option<String>,
     /// Databases to compare; otherwise all of them.
     pub databases: Option<Vec<String>>,
+    /// How deep to compare, as `--depth`: `content`, or `audit.*=counts` for some tables; the last one that fits counts.
+    pub depth: Option<Vec<String>>,
     /// Allowed difference where only counts can be compared, in percent.
     pub tolerance_percent: Option<f64>,
 }
@@ -97,6 +99,7 @@ impl DrillSettings {
             user: self.user.or(general.user),
             secret: self.secret.or(general.secret),
             databases: self.databases.or(general.databases),
+            depth: self.depth.or(general.depth),
             tolerance_percent: self.tolerance_percent.or(general.tolerance_percent),
         }
     }

@@ -25,6 +25,7 @@ mod run;
 pub mod sweep;
 pub mod throwaway;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -40,7 +41,7 @@ use crate::interrupt::Interrupt;
 use crate::postgres::Server;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
-use crate::verify::{Baseline, Depth};
+use crate::verify::{Baseline, Look, Recorded};
 
 use throwaway::RunId;
 
@@ -67,8 +68,10 @@ pub struct Request {
     pub login: CopyLogin,
     /// Databases to compare; none means all.
     pub databases: Vec<String>,
-    /// How deep to compare.
-    pub depth: Depth,
+    /// How deep to compare, and how gently.
+    pub look: Look,
+    /// Whether a baseline that was recorded with the backup is used.
+    pub baseline: BaselineChoice,
     /// Questions to the copy.
     pub checks: Vec<Check>,
     /// Where the newest row is found.
@@ -103,6 +106,18 @@ pub enum CopyLogin {
     Iam,
 }
 
+/// What a copy is compared with, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BaselineChoice {
+    /// What was recorded with the backup if that is in the vault, else the source as it is now.
+    #[default]
+    Best,
+    /// What was recorded with the backup.
+    Recorded,
+    /// The source as it is now.
+    Live,
+}
+
 /// What becomes of the throwaway when the drill is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Afterwards {
@@ -130,6 +145,8 @@ pub struct Plan {
     pub source_server: Server,
     /// What will be restored.
     pub chosen: Chosen,
+    /// The baseline that was recorded with it, and its seal.
+    pub recorded: Option<Arc<(String, Recorded)>>,
     /// What was asked for.
     pub request: Request,
 }
@@ -158,6 +175,10 @@ pub enum Event<'a> {
         of_tables: usize,
         /// Rows read.
         rows: u64,
+        /// Bytes of the tables read.
+        bytes: u64,
+        /// Bytes of the tables in all, as far as known.
+        of_bytes: u64,
     },
     /// Worth knowing.
     Note(&'a str),
@@ -185,6 +206,7 @@ impl Plan {
     /// By which way the moment comes back, and which baseline that allows.
     pub fn way(&self) -> (Way, Baseline) {
         match self.chosen {
+            Chosen::Snapshot(_) if self.recorded.is_some() => (Way::Snapshot, Baseline::Recorded),
             Chosen::Snapshot(_) => (Way::Snapshot, Baseline::Live),
             Chosen::Time(_) => (Way::PointInTime, Baseline::Live),
             Chosen::Now { .. } => (Way::PointInTime, Baseline::Aligned),

@@ -296,6 +296,23 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// Bytes as people say them, in decimal units: `812 bytes`, `4.1 kB`, `2.3 GB`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for next in UNITS {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    format!("{value:.1} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,6 +320,14 @@ mod tests {
     #[test]
     fn thousands_stand_apart() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn bytes_read_like_people_say_them() {
+        assert_eq!(
+            [0, 999, 4_100, 999_960, 2_345_678_901].map(human_bytes),
+            ["0 bytes", "999 bytes", "4.1 kB", "1.0 MB", "2.3 GB"]
+        );
     }
 
     #[test]

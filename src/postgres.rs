@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
 
 use crate::error::{Error, Result};
 
@@ -241,6 +241,17 @@ impl Session {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> std::result::Result<Vec<Row>, QueryFailure> {
         Ok(self.client.query(sql, parameters).await?)
+    }
+
+    /// Rows of several statements, every value as text.
+    pub async fn texts(&self, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            _ => None,
+        };
+        Ok(self.client.simple_query(sql).await?.into_iter().filter_map(row).collect())
     }
 
     /// The one row of a query.

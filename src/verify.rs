@@ -8,15 +8,22 @@
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
 mod catalog;
+pub mod depth;
 pub mod fingerprint;
 pub mod judge;
 pub mod lineage;
 pub mod observe;
+pub mod narrow;
+pub mod pair;
+mod read;
+pub mod record;
 pub mod schema;
 
+pub use depth::{Depth, DepthRule, Depths, Look};
 pub use judge::{Judgement, TableVerdict, Word};
-pub use lineage::Horizon;
-pub use observe::{Counted, Databases, Depth, Observation, Question, Table, WriteCounters};
+pub use lineage::{Boundary, Horizon};
+pub use observe::{Counted, Databases, Observation, Question, Table, WriteCounters};
+pub use record::{Origin, Recorded, Recording};
 
 use serde::{Deserialize, Serialize};
 

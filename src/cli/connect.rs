@@ -1,15 +1,19 @@
 //! How commands get into a database: the flags, and the order in which credentials are looked for.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::Session;
 use crate::aws::Aws;
+use crate::config::parse_duration;
+use crate::drill::report::span;
 use crate::error::{Error, Result};
 use crate::fleet::Instance;
-use crate::output::Output;
+use crate::output::{Output, human_bytes, thousands};
 use crate::postgres::{Password, Server, Target, Tls, TlsMode, from_pgpass};
+use crate::verify::{DepthRule, Depths, Look};
 
 /// How to connect to a database.
 #[derive(Args, Debug)]
@@ -98,6 +102,60 @@ impl TlsArg {
     }
 }
 
+/// How deep databases are looked into, and how gently.
+#[derive(Args, Debug)]
+pub(super) struct LookArgs {
+    /// How deep to compare: content reads and fingerprints every value, counts only counts rows, schema reads
+    /// definitions alone. TABLE=DEPTH sets that of some tables, as in `audit.*=counts`; may be repeated, the last one
+    /// that fits a table counts [default: content]
+    #[arg(long = "depth", value_name = "[TABLE=]DEPTH", help_heading = "Comparing")]
+    depths: Vec<String>,
+    /// How many connections read at once, for each server (1 to 16)
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), help_heading = "Comparing")]
+    connections: u8,
+    /// How long a server may work on one table; what takes longer is reported as unknown [default: as long as it takes]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Comparing")]
+    statement_timeout: Option<Duration>,
+}
+
+impl LookArgs {
+    /// The look that the flags ask for, on top of the rules of the configuration.
+    pub(super) fn look(&self, configured: &[String]) -> Result<Look> {
+        let rules = configured.iter().chain(&self.depths).map(|rule| rule.parse());
+        Ok(Look {
+            depths: Depths::new(rules.collect::<Result<Vec<DepthRule>>>()?),
+            connections: usize::from(self.connections),
+            statement_timeout: self.statement_timeout.unwrap_or_default(),
+        })
+    }
+}
+
+/// How far the reading of a server has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub(super) tables: usize,
+    pub(super) of_tables: usize,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) of_bytes: u64,
+}
+
+impl Reading {
+    /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB, 40 s left`.
+    pub(super) fn told(&self, since: Duration) -> String {
+        let (rows, bytes, of_bytes) =
+            (thousands(self.rows), human_bytes(self.bytes), human_bytes(self.of_bytes));
+        let part = self.bytes as f64 / self.of_bytes.max(1) as f64;
+        // At first the guess is wild.
+        let left = if part > 0.05 && since > Duration::from_secs(3) {
+            format!(", about {} left", span(since.as_secs_f64() * (1.0 - part) / part))
+        } else {
+            String::new()
+        };
+        format!("table {} of {}, {rows} rows, {bytes} of {of_bytes}{left}", self.tables, self.of_tables)
+    }
+}
+
 /// How connections to databases that are named by a URL are protected.
 #[derive(Args, Debug)]
 pub(super) struct UrlArgs {
@@ -112,7 +170,6 @@ pub(super) struct UrlArgs {
 }
 
 impl UrlArgs {
-    #[expect(dead_code, reason = "`verify` and `backup` come to use it")]
     /// The database that a URL names. `env:NAME` takes the URL from an environment variable, which no list of processes
     /// shows. A password comes from the URL, PGPASSWORD or `~/.pgpass`.
     pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {

@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::{Session, now};
 use crate::config::parse_duration;
 use crate::drill::journal;
 use crate::drill::report::span;
 use crate::drill::sweep;
-use crate::drill::{self, Afterwards, CopyLogin, Event, Plan, Report, Request, Surroundings};
+use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, thousands};
-use crate::verify::Depth;
+use crate::output::Output;
 
 use render::{Drills, History, PlanReport, Plans};
 
@@ -74,9 +73,12 @@ pub(super) struct RunArgs {
     /// Recovery point objective: age of what was restored when the drill began [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     rpo: Option<Duration>,
-    /// How deep to compare: content reads and fingerprints every value, counts only counts rows
-    #[arg(long, value_enum, default_value_t, value_name = "DEPTH")]
-    depth: DepthArg,
+    #[command(flatten)]
+    look: LookArgs,
+    /// What to compare the copy with: what was recorded with the backup if that is in the vault (best), only that
+    /// (recorded), or the source as it is now (live)
+    #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
+    baseline: BaselineArg,
     /// Allowed difference, in percent, where nothing but counts can be compared [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
@@ -112,12 +114,14 @@ enum LoginArg {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum DepthArg {
-    /// Numbers of rows
-    Counts,
-    /// Numbers of rows, and a fingerprint of every table's content
+enum BaselineArg {
+    /// Recorded with the backup, else live
     #[default]
-    Content,
+    Best,
+    /// Recorded with the backup
+    Recorded,
+    /// The source as it is now
+    Live,
 }
 
 #[derive(Args, Debug)]
@@ -176,7 +180,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let planned = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-            planned = drill::plan(&aws, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, now(), &tell) => planned,
+            planned = drill::plan(&aws, &vault, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, now(), &tell) => planned,
         };
         let plan = match planned {
             Ok(plan) => plan,
@@ -263,9 +267,11 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
             LoginArg::Iam => CopyLogin::Iam,
         },
         databases: either(&args.connect.dbnames, settings.databases),
-        depth: match args.depth {
-            DepthArg::Counts => Depth::Counts,
-            DepthArg::Content => Depth::Content,
+        look: args.look.look(settings.depth.as_deref().unwrap_or_default())?,
+        baseline: match args.baseline {
+            BaselineArg::Best => BaselineChoice::Best,
+            BaselineArg::Recorded => BaselineChoice::Recorded,
+            BaselineArg::Live => BaselineChoice::Live,
         },
         checks: session.config.checks_of(id.as_str()).to_vec(),
         freshness: session.config.freshness_of(id.as_str()).cloned(),
@@ -398,8 +404,15 @@ impl<'a> LiveDrill<'a> {
                 self.output.say(format!("[{:>7}]   `{id}` is {status}", span(elapsed)));
                 self.live(status);
             }
-            Event::Counting { side, tables, of_tables, rows } => {
-                self.live(&format!("{side}: table {tables} of {of_tables}, {} rows", thousands(*rows)));
+            Event::Counting { side, tables, of_tables, rows, bytes, of_bytes } => {
+                let read = Reading {
+                    tables: *tables,
+                    of_tables: *of_tables,
+                    rows: *rows,
+                    bytes: *bytes,
+                    of_bytes: *of_bytes,
+                };
+                self.live(&format!("{side}: {}", read.told(self.began.elapsed())));
             }
             Event::Note(text) => self.output.say(format!("[{:>7}]   {text}", span(elapsed))),
             Event::Warning(text) => self.output.warn(text),

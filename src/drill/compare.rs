@@ -1,9 +1,6 @@
 //! The comparison of a drill: the source and its restored copy are observed, then judged by `verify`.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use chrono::{DateTime, Timelike as _, Utc};
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::Event;
@@ -11,67 +8,30 @@ use crate::error::{Error, Result};
 use crate::postgres::{Server, Session};
 use crate::verify::judge::{CommitLog, Kinship, Movement};
 use crate::verify::observe::Progress;
-use crate::verify::{Databases, Depth, Horizon, Judgement, Observation, Question, Verdict, judge, lineage};
-
-/// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
-/// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
-const COUNTERS_LAG: Duration = Duration::from_secs(11);
-
-/// Where in a second the source is observed: the log can be replayed up to whole seconds only, so the later in
-/// its second the observation is, the less can be written between it and the moment that is restored.
-const LATE_IN_THE_SECOND: u32 = 850_000_000;
-
-/// The source as it was at a moment that can be restored.
-pub(super) struct Aligned {
-    expected: Observation,
-    movement: Movement,
-    depth: Depth,
-    /// The whole second to restore to: nothing that was observed was committed after it.
-    pub(super) moment: DateTime<Utc>,
-    taken: Instant,
-}
+use crate::verify::{
+    Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, judge, lineage,
+};
 
 /// Observes the source at a moment that a restore can go back to.
 pub(super) async fn observe_aligned(
     source: &Server,
     only: &[String],
-    depth: Depth,
+    look: &Look,
     tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Aligned> {
-    let databases = Databases::connect(source, only).await?;
-    let before = databases.write_counters().await?;
-    let sequences_before =
-        if depth == Depth::Content { databases.sequences().await? } else { BTreeMap::new() };
-    let movement = Movement { before, sequences_before, ..Movement::default() };
-    let clock = databases.clock().await?;
-    let early = LATE_IN_THE_SECOND.saturating_sub(clock.nanosecond() % 1_000_000_000);
-    tokio::time::sleep(Duration::from_nanos(u64::from(early))).await;
-    let instant = databases.begin().await?;
-    let taken = Instant::now();
-    let moment = instant.with_nanosecond(0).unwrap_or(instant) + chrono::TimeDelta::seconds(1);
-    let expected =
-        databases.observe(&Question::Rows, depth, &|progress| counting(tell, "source", progress)).await?;
-    databases.end().await?;
-    Ok(Aligned { expected, movement, depth, moment, taken })
+) -> Result<Recording> {
+    let mut recording = Recording::begin_late(source, only, look).await?;
+    recording.observe(&|progress| counting(tell, "source", progress)).await?;
+    Ok(recording)
 }
 
-/// Looks at the source once more when its sessions have reported what they wrote up to the moment: as soon as that
-/// is so, since all that is written later only widens the bounds.
-pub(super) async fn look_again(aligned: &mut Aligned, source: &Server, only: &[String]) -> Result<()> {
-    let databases = Databases::connect(source, only).await?;
-    wait_for_counters(&databases, aligned.taken + Duration::from_secs(1)).await?;
-    aligned.movement.after = databases.write_counters().await?;
-    if aligned.depth == Depth::Content {
-        aligned.movement.sequences_after = databases.sequences().await?;
-        aligned.movement.definitions_after = databases.definitions().await?;
-    }
-    Ok(())
-}
-
-/// Judges a copy of the aligned moment.
-pub(super) async fn judge_aligned(aligned: &Aligned, copy: &Copy) -> Result<Judgement> {
+/// Judges a copy of the very moment that was recorded.
+pub(super) async fn judge_recorded(
+    seen: &Observation,
+    movement: &Movement,
+    copy: &Copy,
+) -> Result<Judgement> {
     let horizon = lineage::horizon(&copy.databases, &copy.observed).await?;
-    Ok(judge::aligned(&aligned.expected, &aligned.movement, &copy.observed, horizon.as_ref()))
+    Ok(judge::at_the_moment(seen, movement, &copy.observed, horizon.as_ref()))
 }
 
 /// A restored copy, observed.
@@ -81,18 +41,19 @@ pub(super) struct Copy {
     pub(super) observed: Observation,
 }
 
-/// Observes a restored copy.
+/// Observes a restored copy. `recorded`: what its source was seen to contain, where that was recorded.
 pub(super) async fn observe_copy(
     copy: &Server,
     only: &[String],
-    depth: Depth,
+    look: &Look,
+    recorded: Option<&Observation>,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Copy> {
-    let databases = Databases::connect(copy, only).await?;
+    let mut databases = Databases::connect(copy, only, look).await?;
     databases.begin().await?;
-    let observed = databases
-        .observe(&Question::NewestWrite, depth, &|progress| counting(tell, "copy", progress))
-        .await?;
+    let boundaries = recorded.map(|seen| seen.boundaries.clone()).unwrap_or_default();
+    let question = Question { boundaries, newest_write: true };
+    let observed = databases.observe(&question, &|progress| counting(tell, "copy", progress)).await?;
     Ok(Copy { databases, observed })
 }
 
@@ -106,8 +67,8 @@ pub(super) struct Ties {
     pub(super) moment: Option<DateTime<Utc>>,
     /// Allowed difference where only counts can be compared, 0 to 1.
     pub(super) tolerance: f64,
-    /// How deep to look.
-    pub(super) depth: Depth,
+    /// How to look.
+    pub(super) look: Look,
 }
 
 /// Judges a copy of an earlier moment against the source as it is now.
@@ -118,16 +79,19 @@ pub(super) async fn judge_live(
     ties: &Ties,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Judgement> {
-    let databases = Databases::connect(source, only).await?;
+    let mut databases = Databases::connect(source, only, &ties.look).await?;
     let begun = Instant::now();
     let horizon = match (ties.is_same_instance, ties.is_same_major) {
         (true, true) => lineage::horizon(&copy.databases, &copy.observed).await?,
         _ => None,
     };
     databases.begin().await?;
-    let question = horizon.clone().map_or(Question::Rows, Question::Survivors);
-    let mut seen =
-        databases.observe(&question, ties.depth, &|progress| counting(tell, "source", progress)).await?;
+    let mut question = Question::default();
+    if let Some(horizon) = &horizon {
+        let names = databases.names();
+        question.boundaries = names.map(|name| (name.to_owned(), horizon.boundary())).collect();
+    }
+    let mut seen = databases.observe(&question, &|progress| counting(tell, "source", progress)).await?;
     let because = match &horizon {
         _ if !ties.is_same_instance => "the backup is of an earlier instance of this name".to_owned(),
         _ if !ties.is_same_major => "the source has been upgraded to another major version since".to_owned(),
@@ -161,12 +125,12 @@ pub(super) async fn judge_live(
         return Ok(judgement);
     }
     // Before rows are called superfluous, the deletes that would explain them get the time to be counted.
-    wait_for_counters(&databases, begun).await?;
-    let counters = databases.write_counters().await?;
+    databases.wait_for_counters(begun).await?;
+    let written = databases.written().await?;
     for (database, tables) in &mut seen.databases {
         for table in tables {
-            if let Some((writes, _)) = counters.get(&(database.clone(), table.oid)) {
-                table.writes = *writes;
+            if let Some(written) = written.get(database).and_then(|tables| tables.get(&table.oid)) {
+                table.written.counters = written.counters;
             }
         }
     }
@@ -220,36 +184,13 @@ async fn uncommitted(
     Ok(rows.iter().filter_map(|row| row.get::<_, String>(0).parse().ok()).collect())
 }
 
-/// Waits until every session that may have written before `since` has reported what it wrote: at once when there
-/// is no other session, since those that end report first.
-async fn wait_for_counters(databases: &Databases, since: Instant) -> Result<()> {
-    let Some(session) = databases.any() else { return Ok(()) };
-    while since.elapsed() < COUNTERS_LAG {
-        let others: i64 = session
-            .row(
-                "select count(*) from pg_stat_activity
-                 where application_name <> current_setting('application_name') and pid <> pg_backend_pid()
-                   and coalesce(backend_type, 'client backend') not in
-                       ('autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter',
-                        'archiver', 'walsender', 'walsummarizer', 'logical replication launcher', 'startup',
-                        'io worker', 'slotsync worker', 'stats collector')",
-                &[],
-            )
-            .await?
-            .get(0);
-        if others == 0 && since.elapsed() >= Duration::from_millis(500) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
-}
-
 fn counting(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress<'_>) {
     tell(Event::Counting {
         side,
         tables: progress.tables,
         of_tables: progress.of_tables,
         rows: progress.rows,
+        bytes: progress.bytes,
+        of_bytes: progress.of_bytes,
     });
 }

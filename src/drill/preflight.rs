@@ -1,21 +1,25 @@
 //! What is checked before anything is created, and the plan that comes of it. Reads only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::throwaway::{self, RunId};
-use super::{CopyLogin, Event, Plan, Request, checks};
+use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Health, Instance, InstanceId};
 use crate::postgres::Server;
 use crate::restore::{self, Chosen};
-use crate::verify::Databases;
+use crate::vault::Vault;
+use crate::verify::record::{self, BASELINE_TAG};
+use crate::verify::{Databases, Recorded};
 
 /// Checks that a drill can be run, and plans it.
 pub async fn plan(
     aws: &Aws,
+    vault: &Vault,
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
     now: DateTime<Utc>,
@@ -26,8 +30,9 @@ pub async fn plan(
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
     check_target(aws, &request, &source, &chosen, tell).await?;
 
+    let recorded = recorded_baseline(vault, &request, &chosen, tell)?;
     let source_server = source_server(&source).await?;
-    let databases = Databases::connect(&source_server, &request.databases).await?;
+    let databases = Databases::connect(&source_server, &request.databases, &request.look).await?;
     if let Some(missing) = request.databases.iter().find(|name| !databases.has(name)) {
         return Err(Error::request(format!("`{}` has no database `{missing}`", source.id))
             .hint("Name existing databases with `--dbname`, or leave it out to compare all of them."));
@@ -65,8 +70,54 @@ pub async fn plan(
         source,
         source_server,
         chosen,
+        recorded,
         request,
     })
+}
+
+/// The baseline that was recorded with a snapshot, if it is to be used and can be had. A damaged one is never passed
+/// over.
+fn recorded_baseline(
+    vault: &Vault,
+    request: &Request,
+    chosen: &Chosen,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Option<Arc<(String, Recorded)>>> {
+    let missing = |why: String| {
+        match request.baseline {
+        BaselineChoice::Recorded => Err(Error::request(why).hint(
+            "Leave out `--baseline`: the copy is then compared with its source as it is now. `lifeboat snapshot create --baseline` \
+             records one.",
+        )),
+        BaselineChoice::Best | BaselineChoice::Live => Ok(None),
+    }
+    };
+    if request.baseline == BaselineChoice::Live {
+        return Ok(None);
+    }
+    let Chosen::Snapshot(snapshot) = chosen else {
+        return missing("a restore to a time has no recorded baseline".to_owned());
+    };
+    let Some(seal) = snapshot.tags.get(BASELINE_TAG) else {
+        return missing(format!(
+            "snapshot `{}` has no tag `{BASELINE_TAG}`: none was recorded with it",
+            snapshot.id
+        ));
+    };
+    if !record::is_seal(seal) {
+        return missing(format!("the tag `{BASELINE_TAG}` of snapshot `{}` is not a SHA-256", snapshot.id));
+    }
+    let name = record::vault_name(seal);
+    let Some(document) = vault.read(&name)? else {
+        tell(Event::Warning(&format!(
+            "the baseline of snapshot `{}` is not in this vault: `{name}`",
+            snapshot.id
+        )));
+        return missing(format!("the baseline of snapshot `{}` is not in this vault: `{name}`", snapshot.id));
+    };
+    let (_, recorded) = Recorded::open(&vault.path(&name).to_string_lossy(), &document, Some(seal))
+        .map_err(|error| error.hint("Or pass `--baseline live` to compare with the source as it is now."))?;
+    Ok(Some(Arc::new((seal.clone(), recorded))))
 }
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {

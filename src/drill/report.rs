@@ -300,7 +300,7 @@ impl Report {
                 newest_row: None,
                 verdict: Met::Unknown,
             },
-            not_tested: not_tested(plan.request.depth, baseline),
+            not_tested: not_tested(plan.request.look.depths.usual(), baseline),
             evidence,
             broke_off: None,
         }
@@ -353,12 +353,17 @@ impl Report {
 /// What a drill of this kind says nothing about, whatever it finds.
 fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
     let mut not_tested = Vec::new();
+    if depth == Depth::Schema {
+        not_tested.push("rows: definitions alone were compared".to_owned());
+    }
     if depth == Depth::Counts {
         not_tested.push("the content of rows: tables were compared by their number of rows".to_owned());
     }
     if depth == Depth::Counts || baseline == Baseline::Live {
         let definitions = "definitions (indexes, functions, grants) and sequences";
-        not_tested.push(format!("{definitions}: a point-in-time drill with `--from latest` compares them"));
+        not_tested.push(format!(
+            "{definitions}: a drill of a snapshot with a recorded baseline, or one with `--from latest`, compares them"
+        ));
     }
     not_tested
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
 use crate::restore::Chosen;
-use crate::verify::{Judgement, Verdict, Word};
+use crate::verify::{Judgement, Recording, Verdict, Word};
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun.
@@ -97,28 +97,31 @@ impl Drill<'_> {
             Chosen::Now { .. } => Some(self.observe_source_and_wait().await?),
             Chosen::Snapshot(_) | Chosen::Time(_) => None,
         };
-        let instance = self.restore(aligned.as_ref().map(|aligned| aligned.moment)).await?;
+        let instance = self.restore(aligned.as_ref().map(Recording::next_second)).await?;
         let server = self.log_in(&instance).await?;
 
         self.begin_phase("observe copy");
-        let copy = compare::observe_copy(
-            &server,
-            &self.plan.request.databases,
-            self.plan.request.depth,
-            self.to.tell,
-        )
-        .await?;
+        let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
+        let kept = self.plan.recorded.clone();
+        let recorded = match (&aligned, kept.as_deref()) {
+            (Some(aligned), _) => Some((&aligned.seen, &aligned.movement)),
+            (None, Some(kept)) => Some((&kept.1.seen, &kept.1.movement)),
+            (None, None) => None,
+        };
+        let seen = recorded.map(|(seen, _)| seen);
+        let copy = compare::observe_copy(&server, &only, &look, seen, self.to.tell).await?;
         self.report.checks = checks::make(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
         self.begin_phase("compare");
-        let (source, only) = (&self.plan.source_server, &self.plan.request.databases);
-        let judgement = match aligned {
-            Some(aligned) => compare::judge_aligned(&aligned, &copy).await?,
-            None => compare::judge_live(source, only, &copy, &self.ties(), self.to.tell).await?,
-        };
-        Ok(judgement)
+        match recorded {
+            Some((seen, movement)) => compare::judge_recorded(seen, movement, &copy).await,
+            None => {
+                let source = &self.plan.source_server;
+                compare::judge_live(source, &only, &copy, &self.ties(), self.to.tell).await
+            }
+        }
     }
 
     fn ties(&self) -> compare::Ties {
@@ -135,23 +138,21 @@ impl Drill<'_> {
             is_same_major,
             moment: self.report.moment.time,
             tolerance: self.plan.request.tolerance,
-            depth: self.plan.request.depth,
+            look: self.plan.request.look.clone(),
         }
     }
 
     /// For the time-aligned baseline: the source first, then the wait until its moment can be restored.
-    async fn observe_source_and_wait(&mut self) -> Result<compare::Aligned> {
+    async fn observe_source_and_wait(&mut self) -> Result<Recording> {
         self.begin_phase("observe source");
-        let only = &self.plan.request.databases;
+        let (only, look) = (&self.plan.request.databases, &self.plan.request.look);
         let mut aligned =
-            compare::observe_aligned(&self.plan.source_server, only, self.plan.request.depth, self.to.tell)
-                .await?;
-        self.report.moment.time = Some(aligned.moment);
+            compare::observe_aligned(&self.plan.source_server, only, look, self.to.tell).await?;
+        let moment = aligned.next_second();
+        self.report.moment.time = Some(moment);
 
         self.begin_phase("wait until restorable");
-        let only = &self.plan.request.databases;
-        compare::look_again(&mut aligned, &self.plan.source_server, only).await?;
-        let moment = aligned.moment;
+        aligned.look_again(aligned.begun() + Duration::from_secs(1)).await?;
         let reached = self
             .to
             .aws

@@ -1,7 +1,9 @@
 //! What the catalog of a database says of its tables.
 
+use super::depth::Depth;
 use super::fingerprint::Column;
-use super::observe::{Counted, Table, WriteCounters, reference};
+use super::observe::{Counted, Table, WriteCounters, Written};
+use super::read::reference;
 use crate::error::Result;
 use crate::postgres::Session;
 
@@ -25,17 +27,27 @@ const TABLES: &str = "
            coalesce(pg_stat_get_tuples_inserted(c.oid), 0), coalesce(pg_stat_get_tuples_updated(c.oid), 0),
            coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
            (select max(age(a.xmin))::int8 from pg_attribute a where a.attrelid = c.oid and a.attnum < 0),
-           c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.nullable
+           c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.nullable, k.numbers, i.numbers,
+           case when c.relkind <> 'f' then coalesce(pg_table_size(c.oid), 0) else 0 end
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     left join (
         select a.attrelid, array_agg(a.attname::text order by a.attnum) as names,
-               array_agg(b.name order by a.attnum) as types, array_agg(not a.attnotnull order by a.attnum) as nullable
+               array_agg(b.name order by a.attnum) as types, array_agg(not a.attnotnull order by a.attnum) as nullable,
+               array_agg(a.attnum order by a.attnum) as numbers
         from pg_attribute a left join base b on b.oid = a.atttypid
         where a.attnum > 0 and not a.attisdropped group by a.attrelid
     ) k on k.attrelid = c.oid
+    left join lateral (
+        select x.indkey::int2[] as numbers from pg_index x
+        where x.indrelid = c.oid and x.indisunique and x.indisvalid and x.indpred is null and x.indexprs is null
+          and x.indnkeyatts = x.indnatts
+          and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attnum = any (x.indkey) and not a.attnotnull)
+        order by x.indisprimary desc, x.indnkeyatts, x.indexrelid limit 1
+    ) i on true
     where c.relkind in ('r', 'm', 'f')
       and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
-    order by pg_relation_size(c.oid) desc nulls last, n.nspname, c.relname";
+       or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
+    order by 18 desc, n.nspname, c.relname";
 
 pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     let reference = reference(session).await?;
@@ -56,20 +68,26 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         } else {
             Counted::Rows(0)
         };
+        let columns = columns(row);
+        let numbers: Vec<i16> = row.get::<_, Option<_>>(15).unwrap_or_default();
+        let key: Vec<i16> = row.get::<_, Option<_>>(16).unwrap_or_default();
+        let position = |number: &i16| numbers.iter().position(|other| other == number);
+        let counters = WriteCounters { inserted: row.get(7), updated: row.get(8), deleted: row.get(9) };
         Table {
             oid: row.get(0),
             schema: row.get(1),
             name: row.get(2),
-            filenode: row.get(5),
+            is_view: kind == "m",
+            bytes: row.get::<_, i64>(17).unsigned_abs(),
+            depth: Depth::Content,
             counted,
-            writes: WriteCounters { inserted: row.get(7), updated: row.get(8), deleted: row.get(9) },
+            written: Written { counters, filenode: row.get(5) },
             created_by: row.get::<_, Option<i64>>(10).map(|age| reference.aged(age)),
             newest_write: None,
-            surely_older: None,
-            maybe_older: None,
-            columns: columns(row),
+            strata: None,
+            columns,
+            key: key.iter().filter_map(position).collect(),
             fingerprint: None,
-            older_fingerprint: None,
         }
     };
     Ok(rows.iter().map(table).collect())

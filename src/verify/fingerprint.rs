@@ -3,15 +3,19 @@
 //!
 //! Each column of a row is hashed with a seed of its own, the hashes are combined, *finalised by one more hash*, and
 //! summed over the rows. Without the last hash a swap of two values between rows could go unseen, since sums and
-//! record hashes are linear; with a seed per column a value that moves to another column does not. Rows may come
-//! in any order, and the same content gives the same number in every PostgreSQL from 14 on.
+//! record hashes are linear; with a seed per column a value that moves to another column does not. Seeds come from
+//! the columns' names, since a dump may restore columns in another order. Rows may come in any order, and the same
+//! content gives the same number in every PostgreSQL from 14 on.
 //!
 //! Where the hash of a type calls different stored values equal (`1.0` and `1.00`, `-0` and `0`), or depends on the
 //! cluster (enums and composites hash their object ids), or does not exist (json, xml, geometric types), the text
 //! form is hashed, under settings that [`SETTINGS`] fixes.
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
 /// Version of the recipe: fingerprints of different versions cannot be compared.
-pub const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 2;
 
 /// Settings on which the text form of values depends, for every session that takes fingerprints.
 pub const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; \
@@ -19,7 +23,7 @@ pub const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; se
                             set xmloption = 'content'";
 
 /// A column, as far as its hash depends on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Name.
     pub name: String,
@@ -30,9 +34,8 @@ pub struct Column {
 }
 
 /// The SQL expression for the hash of one row, an `int8`.
-pub fn row_hash(columns: &[Column]) -> String {
-    let hashes: Vec<String> =
-        columns.iter().zip(1..).map(|(column, position)| column_hash(column, position)).collect();
+pub fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
+    let hashes: Vec<String> = columns.into_iter().map(column_hash).collect();
     format!("hashint8extended({}, 0)", combine(&hashes))
 }
 
@@ -48,32 +51,36 @@ fn combine(hashes: &[String]) -> String {
     }
 }
 
-fn column_hash(column: &Column, position: i64) -> String {
+/// The SQL expression for the hash of one column, an `int8`.
+pub fn column_hash(column: &Column) -> String {
     let name = crate::postgres::quoted(&column.name);
+    let seed = format!("'{}'::int8", number_of(&column.name, "seed"));
     let hash = match column.built_in_type.as_deref() {
-        Some("bool") => format!("hashint4extended({name}::bool::int4, {position})"),
-        Some("int2") => format!("hashint2extended({name}::int2, {position})"),
-        Some("int4") => format!("hashint4extended({name}::int4, {position})"),
-        Some("int8") => format!("hashint8extended({name}::int8, {position})"),
-        Some("oid") => format!("hashoidextended({name}::oid, {position})"),
-        Some("uuid") => format!("uuid_hash_extended({name}::uuid, {position})"),
+        Some("bool") => format!("hashint4extended({name}::bool::int4, {seed})"),
+        Some("int2") => format!("hashint2extended({name}::int2, {seed})"),
+        Some("int4") => format!("hashint4extended({name}::int4, {seed})"),
+        Some("int8") => format!("hashint8extended({name}::int8, {seed})"),
+        Some("oid") => format!("hashoidextended({name}::oid, {seed})"),
+        Some("uuid") => format!("uuid_hash_extended({name}::uuid, {seed})"),
         // These have no hash function that SQL can call in every version, but their record has. NULL is 0 there.
         Some(
             kind @ ("date" | "time" | "timetz" | "timestamp" | "timestamptz" | "bytea" | "inet" | "cidr"
             | "macaddr" | "macaddr8" | "pg_lsn"),
-        ) => return format!("hash_record_extended(row({name}::{kind}), {position})"),
-        _ => format!("hashtextextended({name}::text collate \"C\", {position})"),
+        ) => return format!("hash_record_extended(row({name}::{kind}), {seed})"),
+        _ => format!("hashtextextended({name}::text collate \"C\", {seed})"),
     };
-    if column.nullable { format!("coalesce({hash}, {})", null_hash(position)) } else { hash }
+    if column.nullable {
+        format!("coalesce({hash}, '{}'::int8)", number_of(&column.name, "null"))
+    } else {
+        hash
+    }
 }
 
-/// What NULL counts as in a column: any number that no other column uses.
-fn null_hash(position: i64) -> String {
-    let mixed = (position as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .rotate_left(31)
-        .wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    format!("'{}'::int8", mixed as i64)
+/// A number that stands for a column in one of its parts, and for no other.
+fn number_of(column: &str, part: &str) -> i64 {
+    let digest = Sha256::new().chain_update(part).chain_update([0]).chain_update(column).finalize();
+    let (start, _) = digest.as_slice().split_first_chunk().expect("a SHA-256 has 32 bytes");
+    i64::from_be_bytes(*start)
 }
 
 #[cfg(test)]
@@ -85,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipe_is_what_version_1_says() {
+    fn the_recipe_is_what_version_2_says() {
         let columns = [
             column("id", Some("int4"), false),
             column("Na\"me", Some("text"), true),
@@ -95,17 +102,19 @@ mod tests {
         ];
         assert_eq!(
             row_hash(&columns),
-            "hashint8extended(((hashint4extended(\"id\"::int4, 1) # \
-             coalesce(hashtextextended(\"Na\"\"me\"::text collate \"C\", 2), '-8149073550284852303'::int8)) # \
-             (hash_record_extended(row(\"at\"::timestamptz), 3) # \
-             (hashtextextended(\"price\"::text collate \"C\", 4) # hashtextextended(\"mood\"::text collate \"C\", 5)))), 0)"
+            "hashint8extended(((hashint4extended(\"id\"::int4, '1223326041390210585'::int8) # \
+             coalesce(hashtextextended(\"Na\"\"me\"::text collate \"C\", '3386831257302061975'::int8), '8134948049947841944'::int8)) # \
+             (hash_record_extended(row(\"at\"::timestamptz), '5788404585619212431'::int8) # \
+             (hashtextextended(\"price\"::text collate \"C\", '1695948408102785671'::int8) # \
+             hashtextextended(\"mood\"::text collate \"C\", '1882102308694216748'::int8)))), 0)"
         );
         assert_eq!(row_hash(&[]), "hashint8extended(0::int8, 0)");
     }
 
     #[test]
-    fn no_two_columns_share_their_null() {
-        let all: std::collections::BTreeSet<String> = (1..=1600).map(null_hash).collect();
-        assert_eq!(all.len(), 1600);
+    fn no_two_columns_share_a_number() {
+        let numbers = |part: &'static str| (1..=1600).map(move |n| number_of(&format!("c{n}"), part));
+        let all: std::collections::BTreeSet<i64> = numbers("seed").chain(numbers("null")).collect();
+        assert_eq!(all.len(), 3200);
     }
 }

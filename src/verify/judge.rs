@@ -1,16 +1,20 @@
 //! Whether a restored copy holds what it ought to. Pure: observations in, verdicts with reasons out.
 
-mod aligned;
+mod alike;
 mod definitions;
 mod live;
+mod moment;
 
 use serde::{Deserialize, Serialize};
 
-pub use aligned::{Movement, aligned};
+pub use alike::{Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
 pub use live::{CommitLog, Kinship, live, suspects};
+pub use moment::{Movement, at_the_moment};
 
 use super::Verdict;
+use super::depth::Depth;
+use super::narrow::RowDifference;
 use super::observe::{Counted, Observation, Table};
 
 /// What was found of one table.
@@ -73,6 +77,9 @@ pub struct TableVerdict {
     pub observed_rows: Option<u64>,
     /// Why.
     pub reason: String,
+    /// Rows that differ, where they could be found out: some of them, in the order of their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<RowDifference>,
 }
 
 impl TableVerdict {
@@ -94,6 +101,9 @@ pub struct Judgement {
     pub definitions: Vec<DefinitionVerdict>,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
+    failing: &'static [Word],
+    other_failures: Vec<String>,
+    other_doubts: Vec<String>,
 }
 
 /// Whether two fingerprints are of the same content; `None` where there are none.
@@ -123,9 +133,12 @@ fn counted_rows(rows: u64) -> String {
 struct Bench {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
+    extra_databases: Vec<String>,
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
     not_tested: Vec<String>,
+    /// Any table was to be read.
+    rows_were_asked: bool,
 }
 
 impl Bench {
@@ -141,9 +154,11 @@ impl Bench {
         Bench {
             tables: Vec::new(),
             missing_databases: Vec::new(),
+            extra_databases: Vec::new(),
             unreadable,
             definitions: Vec::new(),
             not_tested: Vec::new(),
+            rows_were_asked: expected.databases.values().flatten().all(|table| table.depth != Depth::Schema),
         }
     }
 
@@ -156,10 +171,7 @@ impl Bench {
         reason: impl Into<String>,
     ) {
         let Some(named) = table.or(copy) else { return };
-        let rows = |table: Option<&Table>| match table.map(|table| &table.counted) {
-            Some(Counted::Rows(rows)) => Some(*rows),
-            _ => None,
-        };
+        let rows = |table: Option<&Table>| table.and_then(Table::rows);
         self.tables.push(TableVerdict {
             database: database.to_owned(),
             schema: named.schema.clone(),
@@ -168,6 +180,7 @@ impl Bench {
             expected_rows: rows(table),
             observed_rows: rows(copy),
             reason: reason.into(),
+            differences: Vec::new(),
         });
     }
 
@@ -201,7 +214,63 @@ impl Bench {
         }
     }
 
-    fn close(mut self, failing: &[Word]) -> Judgement {
+    /// Another major version deparses views and rules in other words, and knows other rights.
+    fn leave_out_what_versions_write_differently(&mut self, left: &Observation, right: &Observation) {
+        const WORDS: [&str; 3] = ["view", "rule", "rights"];
+        if left.major() == right.major() {
+            return;
+        }
+        let of_words = |found: &DefinitionVerdict| {
+            found.verdict == Word::Differs && WORDS.contains(&found.kind.as_str())
+        };
+        let left_out = self.definitions.extract_if(.., |found| of_words(found)).map(|found| {
+            format!(
+                "{} `{}.{}`: PostgreSQL {} and {} write it down in different words",
+                found.kind,
+                found.database,
+                found.name,
+                left.major(),
+                right.major()
+            )
+        });
+        self.not_tested.extend(left_out);
+    }
+
+    fn close(mut self, failing: &'static [Word]) -> Judgement {
+        let mut other_doubts = self.unreadable.clone();
+        let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
+        let is_all_well = self.missing_databases.is_empty()
+            && self.extra_databases.is_empty()
+            && self.definitions.is_empty()
+            && other_doubts.is_empty()
+            && self
+                .tables
+                .iter()
+                .all(|table| !failing.contains(&table.verdict) && table.verdict != Word::Unknown);
+        if compared == 0 && is_all_well && self.rows_were_asked {
+            other_doubts.push("no table was compared, which proves nothing: choose a newer backup, or other databases with `--dbname`".to_owned());
+        }
+        let skipped = self.tables.iter().filter(|table| table.verdict == Word::Skipped);
+        self.not_tested.extend(skipped.map(|table| format!("table `{}`: {}", table.name(), table.reason)));
+        self.not_tested.extend(self.unreadable);
+        let mut judgement = Judgement {
+            verdict: Verdict::Unknown,
+            reasons: Vec::new(),
+            tables: self.tables,
+            definitions: self.definitions,
+            not_tested: self.not_tested,
+            failing,
+            other_failures: [self.missing_databases, self.extra_databases].concat(),
+            other_doubts,
+        };
+        judgement.tell();
+        judgement
+    }
+}
+
+impl Judgement {
+    /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
+    pub fn tell(&mut self) {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());
             let counts =
@@ -220,36 +289,26 @@ impl Bench {
                 found.kind,
                 found.database,
                 found.name,
-                found.verdict.as_str(),
+                match found.verdict {
+                    Word::Differs => "different",
+                    word => word.as_str(),
+                },
                 found.reason
             )
         });
         let failures = [
-            self.missing_databases.clone(),
-            tables_that(&|word| failing.contains(&word)),
+            self.other_failures.clone(),
+            tables_that(&|word| self.failing.contains(&word)),
             definitions.collect(),
         ]
         .concat();
-        let mut doubts = [self.unreadable.clone(), tables_that(&|word| word == Word::Unknown)].concat();
-        let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
-        if compared == 0 && failures.is_empty() && doubts.is_empty() {
-            doubts.push("no table was compared, which proves nothing: choose a newer backup, or other databases with `--dbname`".to_owned());
-        }
-        let skipped = self.tables.iter().filter(|table| table.verdict == Word::Skipped);
-        self.not_tested.extend(skipped.map(|table| format!("table `{}`: {}", table.name(), table.reason)));
-        self.not_tested.extend(self.unreadable.clone());
-        let verdict = match (failures.is_empty(), doubts.is_empty()) {
+        let doubts = [self.other_doubts.clone(), tables_that(&|word| word == Word::Unknown)].concat();
+        self.verdict = match (failures.is_empty(), doubts.is_empty()) {
             (false, _) => Verdict::Fail,
             (true, false) => Verdict::Unknown,
             (true, true) => Verdict::Pass,
         };
-        Judgement {
-            verdict,
-            reasons: [failures, doubts].concat(),
-            tables: self.tables,
-            definitions: self.definitions,
-            not_tested: self.not_tested,
-        }
+        self.reasons = [failures, doubts].concat();
     }
 }
 

@@ -12,9 +12,56 @@
 
 use futures::{StreamExt as _, pin_mut};
 
+use serde::{Deserialize, Serialize};
+
 use super::observe::{Databases, Observation, Table};
 use crate::error::Result;
 use crate::postgres::{QueryFailure, Session};
+
+/// Which transactions had ended at an instant of a source, as 64-bit ids: those before `visible_before` that are not
+/// listed as running.
+///
+/// PostgreSQL lists running transactions without their subtransactions, which may be any id from `settled_before`
+/// on; rows from before that are beyond all doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// Every earlier transaction had ended.
+    pub settled_before: u64,
+    /// No later transaction had begun to write.
+    pub visible_before: u64,
+    /// Those in between that were still running.
+    pub running: Vec<u64>,
+}
+
+impl Boundary {
+    /// From the text of a `pg_snapshot`: `xmin:xmax:xip,…`.
+    pub fn of_snapshot(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (settled, visible, running) = (parts.next()?, parts.next()?, parts.next()?);
+        let running = running.split(',').filter(|id| !id.is_empty()).map(str::parse);
+        Some(Boundary {
+            settled_before: settled.parse().ok()?,
+            visible_before: visible.parse().ok()?,
+            running: running.collect::<std::result::Result<_, _>>().ok()?,
+        })
+    }
+
+    /// Whether any transaction was still running.
+    pub fn has_running(&self) -> bool {
+        self.settled_before < self.visible_before
+    }
+}
+
+impl Horizon {
+    /// The boundary that divides the source's rows at this horizon.
+    pub fn boundary(&self) -> Boundary {
+        Boundary {
+            settled_before: self.surely_before + 1,
+            visible_before: self.maybe_before + 1,
+            running: Vec::new(),
+        }
+    }
+}
 
 /// Up to which transaction a copy reaches, as 64-bit transaction ids (both inclusive).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +72,7 @@ pub struct Horizon {
     pub maybe_before: u64,
 }
 
-/// Reads the horizon off a copy that has been observed with [`super::Question::NewestWrite`].
+/// Reads the horizon off a copy that has been whose newest writes have been observed.
 pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
     let Some(session) = copy.any() else { return Ok(None) };
     // Nobody writes users' tables in a copy, so the newest row in them is from before.
@@ -96,7 +143,7 @@ pub async fn count_not_in_copy(
 ) -> std::result::Result<u64, QueryFailure> {
     const BATCH: usize = 5_000;
     let sql = format!(
-        "select xmin::text::int8, count(*) from only {} where age(xmin) >= age('{}'::xid) group by 1",
+        "select xmin::text::int8, count(*) from only {} where age(xmin) >= age('{}'::xid) or age(xmin) < 0 group by 1",
         table.quoted(),
         horizon.maybe_before as u32
     );
@@ -137,6 +184,14 @@ fn full_id(short: i64, latest: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_read_with_its_running_transactions() {
+        let boundary = Boundary::of_snapshot("10:20:10,14").unwrap();
+        assert_eq!(boundary, Boundary { settled_before: 10, visible_before: 20, running: vec![10, 14] });
+        assert!(boundary.has_running() && !Boundary::of_snapshot("20:20:").unwrap().has_running());
+        assert!(Boundary::of_snapshot("20").is_none());
+    }
 
     #[test]
     fn ids_are_completed_across_the_wrap_of_the_counter() {

@@ -6,39 +6,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::catalog;
-use super::fingerprint::{Column, SETTINGS, row_hash};
-use super::lineage::Horizon;
+use super::depth::{Depth, Look};
+use super::fingerprint::{Column, SETTINGS};
+use super::lineage::Boundary;
+use super::read::{self, Reader};
 use super::schema::{self, Definitions, Sequences};
 use crate::error::{Error, Result};
 use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, quoted, user_databases};
 
-/// What is asked of each table besides its number of rows.
-#[derive(Clone, Debug)]
-pub enum Question {
-    /// Nothing more.
-    Rows,
-    /// On a physical copy: the newest transaction that wrote one of its rows.
-    NewestWrite,
-    /// On the source of a copy: how many of its rows date from before the copy.
-    Survivors(Horizon),
-}
-
-/// How deep an observation looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Depth {
-    /// Exact numbers of rows.
-    Counts,
-    /// Those, a fingerprint of every table's content, definitions and sequences.
-    #[default]
-    Content,
+/// What is asked of the rows of each table besides their number and content.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Where to divide the rows by age, for each database.
+    pub boundaries: BTreeMap<String, Boundary>,
+    /// On a physical copy: the newest transaction that wrote one of them.
+    pub newest_write: bool,
 }
 
 /// How many rows a table has, or why that is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Counted {
     /// Counted exactly.
     Rows(u64),
@@ -49,7 +42,7 @@ pub enum Counted {
 }
 
 /// How often a table was written to, since its statistics were last reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteCounters {
     /// Rows inserted.
     pub inserted: i64,
@@ -59,8 +52,56 @@ pub struct WriteCounters {
     pub deleted: i64,
 }
 
+/// One look at what was written to a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its write counters.
+    pub counters: WriteCounters,
+    /// Its file; another one means that it was truncated or rewritten.
+    pub filenode: Option<u32>,
+}
+
+/// The write counters of tables, by database and object id.
+pub type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
+
+/// Some of the rows of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stratum {
+    /// How many.
+    pub rows: u64,
+    /// Sum of their fingerprints; 0 where no content was read.
+    #[serde(with = "as_text")]
+    pub sum: i128,
+}
+
+impl std::ops::Add for Stratum {
+    type Output = Stratum;
+
+    fn add(self, other: Stratum) -> Stratum {
+        Stratum { rows: self.rows + other.rows, sum: self.sum + other.sum }
+    }
+}
+
+/// The rows of a table by the age of the transactions that wrote them (see [`Boundary`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strata {
+    /// Written by transactions that had ended before any that was still running at the boundary.
+    pub settled: Stratum,
+    /// Written by transactions that had ended by the boundary, while older ones were still running.
+    pub recent: Stratum,
+    /// Written later.
+    pub newer: Stratum,
+}
+
+impl Strata {
+    /// The rows up to the boundary.
+    pub fn older(&self) -> Stratum {
+        self.settled + self.recent
+    }
+}
+
 /// A table as it was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
     /// Object id; a physical copy has the same.
     pub oid: u32,
@@ -68,32 +109,42 @@ pub struct Table {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Its file; another one means that it was truncated or rewritten.
-    pub filenode: Option<u32>,
+    /// Whether it is a materialised view.
+    pub is_view: bool,
+    /// Size of its rows on disk.
+    pub bytes: u64,
+    /// How deep it was looked into.
+    pub depth: Depth,
     /// Its rows.
     pub counted: Counted,
-    /// Its write counters.
-    pub writes: WriteCounters,
+    /// Its write counters and its file.
+    pub written: Written,
     /// Transaction that made it, as far as the catalog still tells.
     pub created_by: Option<u64>,
-    /// Answer to [`Question::NewestWrite`]: full transaction id.
+    /// Full id of the newest transaction that wrote one of its rows, where that was asked.
     pub newest_write: Option<u64>,
-    /// Answer to [`Question::Survivors`]: rows surely older than the copy.
-    pub surely_older: Option<u64>,
-    /// Answer to [`Question::Survivors`]: rows that may be older than the copy.
-    pub maybe_older: Option<u64>,
+    /// Its rows by age, where that was asked.
+    pub strata: Option<Strata>,
     /// Its columns, as far as the fingerprint depends on them.
     pub columns: Vec<Column>,
-    /// The fingerprint of its content, where that was asked for.
+    /// Numbers of the columns of its primary key, or of another unique key that holds no NULL.
+    pub key: Vec<usize>,
+    /// The fingerprint of its content, where that was taken.
     pub fingerprint: Option<String>,
-    /// The fingerprint of the rows that may be older than the copy.
-    pub older_fingerprint: Option<String>,
 }
 
 impl Table {
     /// Whether queries can reach its rows.
-    fn is_countable(&self) -> bool {
-        matches!(self.counted, Counted::Rows(_))
+    pub(super) fn is_countable(&self) -> bool {
+        matches!(self.counted, Counted::Rows(_)) && self.depth != Depth::Schema
+    }
+
+    /// How many rows it has, if that is known.
+    pub fn rows(&self) -> Option<u64> {
+        match self.counted {
+            Counted::Rows(rows) => Some(rows),
+            Counted::Skipped(_) | Counted::Unreadable(_) => None,
+        }
     }
 
     /// Schema and name, quoted.
@@ -103,7 +154,7 @@ impl Table {
 }
 
 /// What the databases of a server were seen to contain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Observation {
     /// Tables by database.
     pub databases: BTreeMap<String, Vec<Table>>,
@@ -117,19 +168,27 @@ pub struct Observation {
     pub definitions: BTreeMap<String, Definitions>,
     /// Sequences by database.
     pub sequences: BTreeMap<String, Sequences>,
+    /// Which transactions had ended at the instant that was seen, by database.
+    pub boundaries: BTreeMap<String, Boundary>,
     /// Newest transaction id that the server had handed out by then.
     pub next_transaction: u64,
     /// Since when the write counters have been counting, if that is known.
     pub counting_since: Option<DateTime<Utc>>,
+    /// `server_version_num`.
+    pub server_version: u32,
+    /// Identifier of the cluster, which a physical copy has too; where the server tells.
+    pub system_identifier: Option<i64>,
 }
 
 impl Observation {
     /// How many rows were counted in all.
     pub fn rows(&self) -> u64 {
-        let tables = self.databases.values().flatten();
-        tables
-            .filter_map(|table| if let Counted::Rows(rows) = table.counted { Some(rows) } else { None })
-            .sum()
+        self.databases.values().flatten().filter_map(Table::rows).sum()
+    }
+
+    /// Major version of PostgreSQL.
+    pub fn major(&self) -> u32 {
+        self.server_version / 10_000
     }
 }
 
@@ -144,31 +203,41 @@ pub struct Progress<'a> {
     pub of_tables: usize,
     /// Rows counted so far.
     pub rows: u64,
+    /// Bytes of tables read so far.
+    pub bytes: u64,
+    /// Bytes of the tables known so far.
+    pub of_bytes: u64,
 }
 
 /// Connections to the databases of a server, each database in transactions that see one instant.
 pub struct Databases {
-    open: Vec<Connections>,
+    server: Server,
+    look: Look,
+    open: Vec<Opened>,
     unreadable: BTreeMap<String, String>,
 }
 
-/// The connections to one database: the first exports its snapshot, the others import it.
-struct Connections {
-    first: Session,
-    others: Vec<Session>,
+/// The connection that holds the instant of one database; further ones import it for as long as they read.
+struct Opened {
+    session: Session,
+    instant: Option<Instant>,
 }
 
-/// Connections to each database: as many as cores of a small instance. More of them read no faster and take memory
-/// from the users of the source.
-const CONNECTIONS: usize = 2;
+struct Instant {
+    exported: String,
+    boundary: Boundary,
+}
 
 /// What is said to every session of an observation. The empty search path makes names mean one thing; with
 /// `row_security = off` a policy that would hide rows is an error instead of a low count; `lock_timeout` keeps a
 /// migration's lock from stopping us, and us from queueing up in front of others.
 const SESSION: &str = "set search_path = pg_catalog; set row_security = off; set lock_timeout = '30s'; \
-                       set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; \
-                       set default_transaction_read_only = on; set max_parallel_workers_per_gather = 1; \
-                       set synchronize_seqscans = off";
+                       set idle_in_transaction_session_timeout = 0; set default_transaction_read_only = on; \
+                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off";
+
+/// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
+/// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
+const COUNTERS_LAG: Duration = Duration::from_secs(11);
 
 const BEGIN: &str = "begin isolation level repeatable read read only";
 
@@ -177,28 +246,26 @@ impl Databases {
     /// have is simply absent from the observation.
     ///
     /// A database that exists and does not let us in is kept as unreadable: what it holds is then unknown.
-    pub async fn connect(server: &Server, only: &[String]) -> Result<Self> {
-        // Someone may have dropped `postgres`, or closed it to us.
-        let first = match (server.connect("postgres").await, only.first()) {
-            (Ok(session), _) => session,
-            (Err(failure), Some(name)) if failure.refusal == Refusal::Database => {
-                server.connect(name).await?
-            }
-            (Err(failure), _) => return Err(failure.into()),
-        };
+    pub async fn connect(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+        let first = Self::first(server, only).await?;
         let mut wanted = user_databases(&first).await?;
         if !only.is_empty() {
             wanted.retain(|(name, _)| only.contains(name));
         }
-        let mut databases = Databases { open: Vec::new(), unreadable: BTreeMap::new() };
+        let mut databases = Databases {
+            server: server.clone(),
+            look: look.clone(),
+            open: Vec::new(),
+            unreadable: BTreeMap::new(),
+        };
         for (name, may_connect) in wanted {
             if !may_connect {
                 let reason = format!("user `{}` may not connect to it", server.user);
                 databases.unreadable.insert(name, reason);
                 continue;
             }
-            match connections(server, &name).await {
-                Ok(connections) => databases.open.push(connections),
+            match databases.session_to(&name).await {
+                Ok(session) => databases.open.push(Opened { session, instant: None }),
                 Err(failure) => {
                     databases.unreadable.insert(name, failure.error.chain());
                 }
@@ -207,23 +274,49 @@ impl Databases {
         Ok(databases)
     }
 
-    fn firsts(&self) -> impl Iterator<Item = &Session> {
-        self.open.iter().map(|connections| &connections.first)
+    /// A session to look around with: in the database that is wanted, since a user may be let into no other, else in
+    /// one that most servers have.
+    async fn first(server: &Server, only: &[String]) -> Result<Session> {
+        let mut refused = None;
+        for database in only.iter().take(1).map(String::as_str).chain(["postgres", "template1"]) {
+            match server.connect(database).await {
+                Ok(session) => return Ok(session),
+                Err(failure) if failure.refusal == Refusal::Database => {
+                    refused = Some(refused.unwrap_or(failure.error));
+                }
+                Err(failure) => return Err(refused.unwrap_or(failure.error)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Error::outside("there is no database to look into")))
+    }
+
+    async fn session_to(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
+        let session = self.server.connect(database).await?;
+        let timeout = self.look.statement_timeout.as_millis();
+        let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}");
+        let failed =
+            |failure: QueryFailure| ConnectFailure { refusal: Refusal::Other, error: failure.into() };
+        session.run(&settings).await.map_err(failed)?;
+        Ok(session)
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.open.iter().map(|opened| &opened.session)
     }
 
     /// Begins the transactions, all of them as close together as can be, and fixes what each will see.
     ///
     /// Returns the latest of their instants, by the server's clock: nothing that is committed later is seen.
-    pub async fn begin(&self) -> Result<DateTime<Utc>> {
-        let begun = futures::future::try_join_all(self.open.iter().map(|connections| async {
-            connections.first.run(BEGIN).await?;
+    pub async fn begin(&mut self) -> Result<DateTime<Utc>> {
+        let begun = futures::future::try_join_all(self.open.iter_mut().map(|opened| async {
+            opened.session.run(BEGIN).await?;
             // The first query takes the snapshot; the clock is read after that.
-            let row = connections.first.row("select pg_export_snapshot(), clock_timestamp()", &[]).await?;
-            let snapshot: String = row.get(0);
-            for other in &connections.others {
-                other.run(&format!("{BEGIN}; set transaction snapshot '{snapshot}'")).await?;
-            }
-            Ok::<DateTime<Utc>, QueryFailure>(row.get(1))
+            let sql = "select pg_export_snapshot(), pg_current_snapshot()::text, clock_timestamp()";
+            let row = opened.session.row(sql, &[]).await?;
+            let boundary = Boundary::of_snapshot(row.get(1))
+                .ok_or_else(|| Error::outside(format!("`{}` is not a snapshot", row.get::<_, String>(1))))?;
+            opened.instant = Some(Instant { exported: row.get(0), boundary });
+            Ok::<DateTime<Utc>, Error>(row.get(2))
         }))
         .await?;
         begun.into_iter().max().ok_or_else(|| Error::outside("there is no database to look into"))
@@ -241,42 +334,48 @@ impl Databases {
     }
 
     /// Ends the transactions, so that they hold back no vacuum.
-    pub async fn end(&self) -> Result<()> {
-        for connections in &self.open {
-            for session in connections.all() {
-                session.run("rollback").await?;
-            }
+    pub async fn end(&mut self) -> Result<()> {
+        for opened in &mut self.open {
+            opened.session.run("rollback").await?;
+            opened.instant = None;
         }
         Ok(())
     }
 
     /// The sessions that are open, by database.
     pub fn session(&self, database: &str) -> Option<&Session> {
-        self.firsts().find(|session| session.database() == database)
+        self.sessions().find(|session| session.database() == database)
+    }
+
+    /// Names of the databases that are open.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.sessions().map(|session| session.database().to_owned())
     }
 
     /// Any one session, for questions about the whole server.
     pub fn any(&self) -> Option<&Session> {
-        self.firsts().next()
+        self.sessions().next()
     }
 
-    /// The write counters of every table as they are now, by database and object id, with the file of each. Taken
-    /// outside of the transactions of [`Databases::begin`].
-    pub async fn write_counters(&self) -> Result<BTreeMap<(String, u32), (WriteCounters, Option<u32>)>> {
-        let mut counters = BTreeMap::new();
-        for session in self.firsts() {
-            for table in catalog::tables(session).await? {
-                counters.insert((session.database().to_owned(), table.oid), (table.writes, table.filenode));
-            }
+    /// The write counters of every table as they are now, with the file of each. Taken outside of the transactions
+    /// of [`Databases::begin`].
+    pub async fn written(&self) -> Result<WrittenTables> {
+        let mut written = WrittenTables::new();
+        for session in self.sessions() {
+            let tables = catalog::tables(session).await?;
+            let tables = tables.into_iter().map(|table| (table.oid, table.written)).collect();
+            written.insert(session.database().to_owned(), tables);
         }
-        Ok(counters)
+        Ok(written)
     }
 
     /// Where the sequences stand now, by database. They are not part of transactions.
     pub async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
         let mut all = BTreeMap::new();
-        for session in self.firsts() {
+        for session in self.sessions() {
+            session.run(BEGIN).await?;
             all.insert(session.database().to_owned(), schema::sequences(session).await?);
+            session.run("rollback").await?;
         }
         Ok(all)
     }
@@ -284,210 +383,203 @@ impl Databases {
     /// The definitions as they are now, by database.
     pub async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
         let mut all = BTreeMap::new();
-        for session in self.firsts() {
+        for session in self.sessions() {
+            session.run(BEGIN).await?;
             all.insert(session.database().to_owned(), schema::definitions(session).await?);
+            session.run("rollback").await?;
         }
         Ok(all)
+    }
+
+    /// Waits until every session that may have written before `since` has reported what it wrote: at once when there
+    /// is no other session, since those that end report first.
+    pub async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<()> {
+        let Some(session) = self.any() else { return Ok(()) };
+        while since.elapsed() < COUNTERS_LAG {
+            let others: i64 = session
+                .row(
+                    "select count(*) from pg_stat_activity
+                     where application_name <> current_setting('application_name') and pid <> pg_backend_pid()
+                       and coalesce(backend_type, 'client backend') not in
+                           ('autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter',
+                            'archiver', 'walsender', 'walsummarizer', 'logical replication launcher', 'startup',
+                            'io worker', 'slotsync worker', 'stats collector')",
+                    &[],
+                )
+                .await?
+                .get(0);
+            if others == 0 && since.elapsed() >= Duration::from_millis(500) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
     }
 
     /// Reads every table, largest first, in the transactions that [`Databases::begin`] began.
     pub async fn observe(
         &self,
         question: &Question,
-        depth: Depth,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Observation> {
         let mut observation = Observation { unreadable: self.unreadable.clone(), ..Observation::default() };
-        let mut done = (0, 0, 0);
-        for connections in &self.open {
-            let session = &connections.first;
-            let reference = reference(session).await?;
-            observation.next_transaction = observation.next_transaction.max(reference.next);
-            let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";
-            let made = session.row(made, &[]).await?;
-            observation.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
-            observation.database_oids.insert(session.database().to_owned(), made.get(1));
-            observation.counting_since = observation.counting_since.max(counting_since(session).await?);
-
-            if depth == Depth::Content {
-                let name = session.database().to_owned();
+        let mut seen = Seen::default();
+        for opened in &self.open {
+            let session = &opened.session;
+            let name = session.database().to_owned();
+            observation.add_server(session).await?;
+            observation.add_database(session).await?;
+            if self.look.depths.usual() != Depth::Counts {
                 observation.definitions.insert(name.clone(), schema::definitions(session).await?);
-                observation.sequences.insert(name, schema::sequences(session).await?);
+                observation.sequences.insert(name.clone(), schema::sequences(session).await?);
             }
-            let tables = catalog::tables(session).await?;
-            done.1 += tables.iter().filter(|table| table.is_countable()).count();
-            let of_tables = done.1;
-            let seen = Mutex::new(done);
-            let tell = |table: &Table| {
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.0 += 1;
-                seen.2 += if let Counted::Rows(rows) = table.counted { rows } else { 0 };
-                progress(Progress { database: session.database(), tables: seen.0, of_tables, rows: seen.2 });
-            };
-            let tables = connections.count_all(tables, question, depth, &tell).await?;
-            done = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-            observation.databases.insert(session.database().to_owned(), tables);
+            let mut boundary = question.boundaries.get(&name).cloned();
+            if let Some(instant) = &opened.instant {
+                observation.boundaries.insert(name.clone(), instant.boundary.clone());
+                // What is settled at this very instant is recorded along, where that is not simply everything.
+                boundary =
+                    boundary.or_else(|| instant.boundary.has_running().then(|| instant.boundary.clone()));
+            }
+            let mut tables = catalog::tables(session).await?;
+            for table in &mut tables {
+                table.depth = self.look.depths.of(&name, &table.schema, &table.name);
+                if table.depth == Depth::Schema && matches!(table.counted, Counted::Rows(_)) {
+                    table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+                }
+            }
+            let tables = self.read(opened, tables, boundary, question, &mut seen, progress).await?;
+            observation.databases.insert(name, tables);
         }
         Ok(observation)
     }
-}
 
-async fn connections(server: &Server, database: &str) -> std::result::Result<Connections, ConnectFailure> {
-    let settings = format!("{SESSION}; {SETTINGS}");
-    let open = async || {
-        let session = server.connect(database).await?;
-        let failed =
-            |failure: QueryFailure| ConnectFailure { refusal: Refusal::Other, error: failure.into() };
-        session.run(&settings).await.map_err(failed)?;
-        Ok::<Session, ConnectFailure>(session)
-    };
-    let (first, mut others) = (open().await?, Vec::new());
-    while others.len() + 1 < CONNECTIONS {
-        match open().await {
-            Ok(session) => others.push(session),
-            // The server is full: one connection reads everything as well.
-            Err(failure) if failure.refusal == Refusal::Busy => break,
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(Connections { first, others })
-}
-
-impl Connections {
-    fn all(&self) -> impl Iterator<Item = &Session> {
-        std::iter::once(&self.first).chain(&self.others)
-    }
-
-    /// Reads all tables, each connection the next one when it is done with one.
-    async fn count_all(
+    /// Reads the tables of one database, each connection the next ones when it is done with some.
+    async fn read(
         &self,
+        opened: &Opened,
         tables: Vec<Table>,
+        boundary: Option<Boundary>,
         question: &Question,
-        depth: Depth,
-        tell: &(dyn Fn(&Table) + Sync),
+        seen: &mut Seen,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Vec<Table>> {
-        let waiting = Mutex::new(tables.into_iter());
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let read = futures::future::try_join_all(self.all().map(|session| async {
-            // `age()` counts from another transaction in each session.
-            let reference = reference(session).await?;
+        let countable = || tables.iter().filter(|table| table.is_countable());
+        seen.of_tables += countable().count();
+        seen.of_bytes += countable().map(|table| table.bytes).sum::<u64>();
+        let others = match countable().count() {
+            0 => Vec::new(),
+            many => self.others(opened, many).await?,
+        };
+        let so_far = Mutex::new(*seen);
+        let database = opened.session.database();
+        let tell = |table: &Table| {
+            let mut seen = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.add(table);
+            progress(seen.progress(database));
+        };
+        let waiting = Mutex::new(read::Queue::new(tables));
+        let readers = std::iter::once(&opened.session).chain(&others).map(|session| async {
+            let reader = Reader::new(session, boundary.as_ref(), question.newest_write).await?;
             let mut read = Vec::new();
-            while let Some(mut table) = next() {
-                if table.is_countable() {
-                    count(session, &mut table, question, depth, reference).await?;
-                    tell(&table);
-                }
-                read.push(table);
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(mut group) = next else { break };
+                reader.read(&mut group, &tell).await?;
+                read.append(&mut group);
             }
             Ok::<Vec<Table>, Error>(read)
-        }))
-        .await?;
+        });
+        let read = futures::future::try_join_all(readers).await?;
+        *seen = so_far.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut tables: Vec<Table> = read.into_iter().flatten().collect();
         tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(tables)
     }
-}
 
-/// The transaction id that `age()` counts from in this transaction, as 64 bits: `age()` knows only the lower 32.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reference {
-    next: u64,
-}
-
-pub(super) async fn reference(session: &Session) -> Result<Reference> {
-    let row = session
-        .row("select pg_snapshot_xmax(pg_current_snapshot())::text::int8, age('3'::xid)::int8", &[])
-        .await?;
-    let snapshot = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
-    let low = (3 + row.get::<_, i64>(1)) as u32;
-    // The counter that `age()` starts from is read a moment after the snapshot: never far ahead of it.
-    let ahead = low.wrapping_sub(snapshot as u32);
-    Ok(Reference { next: snapshot.saturating_add(u64::from(ahead)) })
-}
-
-impl Reference {
-    /// The transaction that is `age` old. Frozen rows of ancient times have the greatest age there is.
-    pub(super) fn aged(self, age: i64) -> u64 {
-        self.next.saturating_add_signed(-age)
-    }
-}
-
-/// Since when the counters of `pg_stat` have counted: a crash or a reset makes them start anew.
-async fn counting_since(session: &Session) -> Result<Option<DateTime<Utc>>> {
-    let row = session
-        .row(
-            "select greatest((select stats_reset from pg_stat_database where datname = current_database()),
-                             (select stats_reset from pg_stat_bgwriter), (select stats_reset from pg_stat_wal))",
-            &[],
-        )
-        .await?;
-    Ok(row.get(0))
-}
-
-/// Reads one table. An error of the server is the table's own and is kept with it; a broken connection is not.
-async fn count(
-    session: &Session,
-    table: &mut Table,
-    question: &Question,
-    depth: Depth,
-    reference: Reference,
-) -> Result<()> {
-    session.run("savepoint a_table").await?;
-    match session.row(&count_sql(table, question, depth), &[]).await {
-        Ok(row) => {
-            let number = |column| row.get::<_, Option<i64>>(column);
-            let rows = |column| number(column).and_then(|rows| u64::try_from(rows).ok());
-            table.counted = Counted::Rows(rows(0).unwrap_or_default());
-            table.fingerprint = row.get(1);
-            match question {
-                Question::Rows => {}
-                Question::NewestWrite => table.newest_write = number(2).map(|age| reference.aged(age)),
-                Question::Survivors(_) => {
-                    (table.surely_older, table.maybe_older) = (rows(2), rows(3));
-                    table.older_fingerprint = row.get(4);
+    /// Further connections that see what the first one sees.
+    async fn others(&self, opened: &Opened, at_most: usize) -> Result<Vec<Session>> {
+        let mut others = Vec::new();
+        let Some(instant) = &opened.instant else { return Ok(others) };
+        while others.len() + 1 < self.look.connections.min(at_most) {
+            match self.session_to(opened.session.database()).await {
+                Ok(session) => {
+                    session.run(&format!("{BEGIN}; set transaction snapshot '{}'", instant.exported)).await?;
+                    others.push(session);
                 }
+                // The server is full: one connection reads everything as well.
+                Err(failure) if failure.refusal == Refusal::Busy => break,
+                Err(failure) => return Err(failure.into()),
             }
-            session.run("release savepoint a_table").await?;
         }
-        Err(failure) if failure.session_survives() => {
-            table.counted = match failure.sqlstate.as_deref() {
-                // Its owner wanted it gone, so nothing is lost with it.
-                Some("42P01") => Counted::Skipped("dropped while the database was being observed".to_owned()),
-                Some("42501") => {
-                    Counted::Unreadable(format!("{} (row-level security or rights)", failure.message))
-                }
-                _ => Counted::Unreadable(failure.message.clone()),
-            };
-            session.run("rollback to savepoint a_table; release savepoint a_table").await?;
-        }
-        Err(failure) => return Err(failure.into()),
+        Ok(others)
     }
-    Ok(())
 }
 
-/// One pass over the table for everything that is asked. The sum over no row is NULL, and that is 0.
-fn count_sql(table: &Table, question: &Question, depth: Depth) -> String {
-    let name = table.quoted();
-    let hash = match depth {
-        Depth::Counts => None,
-        Depth::Content => Some(row_hash(&table.columns)),
-    };
-    let sum = |filter: &str| match &hash {
-        None => "null::text".to_owned(),
-        Some(hash) => format!("coalesce(sum({hash}){filter}, 0)::text"),
-    };
-    match question {
-        Question::Rows => format!("select count(*), {} from only {name}", sum("")),
-        Question::NewestWrite => {
-            format!("select count(*), {}, min(age(xmin))::int8 from only {name}", sum(""))
-        }
-        Question::Survivors(horizon) => {
-            let older = |than: u64| format!(" filter (where age(xmin) >= age('{}'::xid))", than as u32);
-            let (surely, maybe) = (older(horizon.surely_before), older(horizon.maybe_before));
-            format!(
-                "select count(*), null::text, count(*){surely}, count(*){maybe}, {} from only {name}",
-                sum(&maybe)
+/// What was read so far.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    tables: usize,
+    of_tables: usize,
+    rows: u64,
+    bytes: u64,
+    of_bytes: u64,
+}
+
+impl Seen {
+    fn add(&mut self, table: &Table) {
+        self.tables += 1;
+        self.rows += table.rows().unwrap_or_default();
+        self.bytes += table.bytes;
+    }
+
+    fn progress(self, database: &str) -> Progress<'_> {
+        let Seen { tables, of_tables, rows, bytes, of_bytes } = self;
+        Progress { database, tables, of_tables, rows, bytes, of_bytes }
+    }
+}
+
+impl Observation {
+    /// What concerns the whole server.
+    async fn add_server(&mut self, session: &Session) -> Result<()> {
+        self.next_transaction = self.next_transaction.max(read::reference(session).await?.next());
+        let row = session
+            .row(
+                // A crash or a reset makes the counters start anew.
+                "select greatest((select stats_reset from pg_stat_database where datname = current_database()),
+                                 (select stats_reset from pg_stat_bgwriter), (select stats_reset from pg_stat_wal)),
+                        current_setting('server_version_num')::int4, has_function_privilege('pg_control_system()', 'execute')",
+                &[],
             )
+            .await?;
+        self.counting_since = self.counting_since.max(row.get(0));
+        self.server_version = u32::try_from(row.get::<_, i32>(1)).unwrap_or_default();
+        if row.get(2) {
+            let row = session.row("select system_identifier from pg_control_system()", &[]).await?;
+            self.system_identifier = Some(row.get(0));
         }
+        Ok(())
+    }
+
+    /// What concerns the database of a session as a whole.
+    async fn add_database(&mut self, session: &Session) -> Result<()> {
+        let reference = read::reference(session).await?;
+        let made = "select age(xmin)::int8, oid from pg_database where datname = current_database()";
+        let made = session.row(made, &[]).await?;
+        self.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
+        self.database_oids.insert(session.database().to_owned(), made.get(1));
+        Ok(())
+    }
+}
+
+/// JSON numbers end at 64 bits.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &i128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i128, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }

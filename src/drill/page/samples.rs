@@ -41,6 +41,7 @@ fn table(
         expected_rows: rows.0,
         observed_rows: rows.1,
         reason: owned(reason),
+        differences: Vec::new(),
     }
 }
 

@@ -22,6 +22,23 @@ pub struct DefinitionVerdict {
     pub reason: String,
 }
 
+/// Whether a definition is only missing because the relation is missing that it says something about.
+fn follows((kind, name): &(&str, &str), there: &BTreeMap<(&str, &str), &str>) -> bool {
+    matches!(*kind, "owner" | "rights" | "storage")
+        && !there.contains_key(&("columns", name))
+        && !there.contains_key(&("sequence", name))
+}
+
+/// Digests by kind and name.
+fn flat(definitions: &Definitions) -> BTreeMap<(&str, &str), &str> {
+    definitions
+        .iter()
+        .flat_map(|(kind, named)| {
+            named.iter().map(move |(name, digest)| ((kind.as_str(), name.as_str()), digest.as_str()))
+        })
+        .collect()
+}
+
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
 /// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
 /// sides are left out: that they are missing is said elsewhere.
@@ -35,28 +52,31 @@ pub(super) fn differences(
         let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
             continue;
         };
-        let mut add = |(kind, name): &(String, String), verdict, reason: &str| {
+        let (definitions, later, copies) = (flat(definitions), flat(later), flat(copies));
+        let mut add = |(kind, name): &(&str, &str), verdict, reason: &str| {
             found.push(DefinitionVerdict {
                 database: database.clone(),
-                kind: kind.clone(),
-                name: name.clone(),
+                kind: (*kind).to_owned(),
+                name: (*name).to_owned(),
                 verdict,
                 reason: reason.to_owned(),
             });
         };
         for (key, digest) in definitions.iter().filter(|(key, digest)| later.get(*key) == Some(*digest)) {
             match copies.get(key) {
-                None => add(key, Word::Missing, "it is not in the restored copy"),
+                None if follows(key, &copies) => {}
+                None => add(key, Word::Missing, "it is not in the copy"),
                 Some(copy) if copy != digest => {
-                    add(key, Word::Differs, "its definition is another one in the restored copy");
+                    add(key, Word::Differs, "its definition is another one in the copy");
                 }
                 Some(_) => {}
             }
         }
         // In a database in which things come and go, some were made and dropped between the two looks.
         let is_changing = definitions.keys().ne(later.keys());
-        for key in copies.keys().filter(|key| !is_changing && !definitions.contains_key(*key)) {
-            add(key, Word::Unexpected, "it was not in the source at that moment");
+        let is_new = |key: &&(&str, &str)| !definitions.contains_key(*key) && !follows(key, &definitions);
+        for key in copies.keys().filter(|key| !is_changing && is_new(key)) {
+            add(key, Word::Unexpected, "it was not in the source");
         }
     }
     found
@@ -97,14 +117,34 @@ pub(super) fn sequences_set_back(
     before.iter().filter_map(verdict).collect()
 }
 
+/// Sequences that do not stand at the same value on both sides.
+pub(super) fn sequences_apart(database: &str, left: &Sequences, right: &Sequences) -> Vec<DefinitionVerdict> {
+    let told = |value: Option<i64>| value.map_or("nothing yet".to_owned(), |value| value.to_string());
+    let verdict = |(name, state): (&String, &SequenceState)| {
+        let other = right.get(name)?;
+        (other.last_value != state.last_value).then(|| DefinitionVerdict {
+            database: database.to_owned(),
+            kind: "sequence".to_owned(),
+            name: name.clone(),
+            verdict: Word::Differs,
+            reason: format!(
+                "it stands at {} on the left and at {} on the right",
+                told(state.last_value),
+                told(other.last_value)
+            ),
+        })
+    };
+    left.iter().filter_map(verdict).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn defined(entries: &[(&str, &str)]) -> BTreeMap<String, Definitions> {
-        let definition =
-            |(name, digest): &(&str, &str)| (("index".to_owned(), (*name).to_owned()), (*digest).to_owned());
-        BTreeMap::from([("app".to_owned(), entries.iter().map(definition).collect())])
+        let definition = |(name, digest): &(&str, &str)| ((*name).to_owned(), (*digest).to_owned());
+        let indexes = entries.iter().map(definition).collect();
+        BTreeMap::from([("app".to_owned(), Definitions::from([("index".to_owned(), indexes)]))])
     }
 
     #[test]

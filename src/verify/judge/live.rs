@@ -123,12 +123,12 @@ fn compare(
         ) => {
             let survivors = Survivors::of(table, copied, horizon, commit_log.absent(database, table));
             let writes = Writes {
-                counters: table.writes,
+                counters: table.written.counters,
                 cover_the_time: source
                     .counting_since
                     .zip(*moment)
                     .is_some_and(|(since, moment)| since <= moment),
-                was_rewritten: table.filenode != copied.filenode,
+                was_rewritten: table.written.filenode != copied.written.filenode,
             };
             live_rows(*rows, *held, &survivors, &writes, *tolerance)
         }
@@ -137,7 +137,7 @@ fn compare(
         }
         // Empty by its nature in the copy only: fine if the source has nothing from then either.
         (Counted::Rows(_), Counted::Skipped(reason), Kinship::Lineage { commit_log, .. }) => {
-            let older = table.surely_older.unwrap_or_default();
+            let older = table.strata.unwrap_or_default().settled.rows;
             match older.saturating_sub(commit_log.absent(database, table)) {
                 0 => (Word::Skipped, reason.clone()),
                 older => {
@@ -171,7 +171,7 @@ pub fn suspects<'a>(source: &'a Observation, copy: &Observation) -> Vec<(&'a str
                 Some(Counted::Skipped(_)) => 0,
                 Some(Counted::Unreadable(_)) | None => continue,
             };
-            if table.maybe_older.is_some_and(|older| held < older) {
+            if table.strata.is_some_and(|strata| held < strata.older().rows) {
                 suspects.push((database.as_str(), table));
             }
         }
@@ -189,15 +189,17 @@ struct Survivors {
 
 impl Survivors {
     fn of(table: &Table, copied: &Table, horizon: &Horizon, absent: u64) -> Self {
-        let at_most = table.maybe_older.unwrap_or_default().saturating_sub(absent);
+        let strata = table.strata.unwrap_or_default();
+        let at_most = strata.older().rows.saturating_sub(absent);
         let is_sharp = horizon.surely_before == horizon.maybe_before;
         let surely = if is_sharp {
             at_most
         } else {
             // `absent` counts over the wider horizon, so this errs to the side of fewer survivors.
-            table.surely_older.unwrap_or_default().saturating_sub(absent)
+            strata.settled.rows.saturating_sub(absent)
         };
-        let same = same_content(table.older_fingerprint.as_ref(), copied.fingerprint.as_ref());
+        let of_then = table.fingerprint.is_some().then(|| strata.older().sum.to_string());
+        let same = same_content(of_then.as_ref(), copied.fingerprint.as_ref());
         // Under a blurred horizon, and with rows that were not committed then, another content is no evidence.
         let same_content = same.filter(|same| *same || (is_sharp && absent == 0));
         Survivors { surely, at_most, same_content }

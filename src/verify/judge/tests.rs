@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::verify::lineage::Horizon;
-use crate::verify::observe::WriteCounters;
+use crate::verify::observe::{Strata, Stratum, WriteCounters, Written, WrittenTables};
 
 const DB: &str = "app";
 
@@ -13,17 +13,29 @@ fn table(name: &str, rows: u64) -> Table {
         oid: name.bytes().map(u32::from).sum(),
         schema: "public".into(),
         name: name.into(),
-        filenode: Some(1),
+        is_view: false,
+        bytes: rows * 100,
+        depth: Depth::Content,
         counted: Counted::Rows(rows),
-        writes: WriteCounters::default(),
+        written: written(0, 0, 0),
         created_by: Some(10),
         newest_write: Some(20),
-        surely_older: Some(rows),
-        maybe_older: Some(rows),
+        strata: strata(rows, rows, rows),
         columns: Vec::new(),
+        key: Vec::new(),
         fingerprint: None,
-        older_fingerprint: None,
     }
+}
+
+fn written(inserted: i64, updated: i64, deleted: i64) -> Written {
+    Written { counters: WriteCounters { inserted, updated, deleted }, filenode: Some(1) }
+}
+
+/// Of `rows` rows, so many surely and so many perhaps older than the boundary.
+fn strata(rows: u64, surely: u64, maybe: u64) -> Option<Strata> {
+    let stratum = |rows| Stratum { rows, sum: 0 };
+    let (recent, newer) = (stratum(maybe - surely), stratum(rows.saturating_sub(maybe)));
+    Some(Strata { settled: stratum(surely), recent, newer })
 }
 
 fn seen(tables: Vec<Table>) -> Observation {
@@ -59,7 +71,7 @@ fn words(judgement: &Judgement) -> (Word, Verdict) {
 
 /// A source of `rows` rows, of which `older` are from before the backup.
 fn grown(rows: u64, older: u64) -> Table {
-    Table { surely_older: Some(older), maybe_older: Some(older), ..table("jobs", rows) }
+    Table { strata: strata(rows, older, older), ..table("jobs", rows) }
 }
 
 #[test]
@@ -86,8 +98,7 @@ fn rows_missing_from_the_copy_are_found_although_the_source_has_grown() {
 
 #[test]
 fn rows_too_many_are_found_unless_the_source_has_deleted_as_many() {
-    let source =
-        |deleted| Table { writes: WriteCounters { deleted, ..WriteCounters::default() }, ..grown(90, 90) };
+    let source = |deleted| Table { written: written(0, 0, deleted), ..grown(90, 90) };
     assert_eq!(words(&judge_live(vec![source(10)], vec![table("jobs", 100)])), (Word::Within, Verdict::Pass));
     assert_eq!(words(&judge_live(vec![source(9)], vec![table("jobs", 100)])), (Word::Differs, Verdict::Fail));
 }
@@ -135,7 +146,7 @@ fn a_renamed_table_is_compared_under_its_new_name() {
 #[test]
 fn an_emptied_copy_is_not_explained_away_by_a_blurred_horizon() {
     let blurred = Horizon { surely_before: 50, maybe_before: 100 };
-    let source = Table { surely_older: Some(0), maybe_older: Some(1000), ..table("jobs", 1000) };
+    let source = Table { strata: strata(1000, 0, 1000), ..table("jobs", 1000) };
     let judgement =
         judge_live_with(vec![table("kept", 1), source], vec![table("kept", 1), table("jobs", 0)], &blurred);
     assert_eq!((judgement.tables[1].verdict, judgement.verdict), (Word::Unknown, Verdict::Unknown));
@@ -155,11 +166,11 @@ fn a_missing_database_fails_and_one_that_cannot_be_read_is_unknown() {
     assert_eq!(words(&live(&source, &missing, &kinship)), (Word::Missing, Verdict::Fail));
     assert_eq!(words(&live(&source, &unreadable, &kinship)), (Word::Unknown, Verdict::Unknown));
     assert_eq!(
-        words(&aligned(&source, &Movement::default(), &missing, None)),
+        words(&at_the_moment(&source, &Movement::default(), &missing, None)),
         (Word::Missing, Verdict::Fail)
     );
     assert_eq!(
-        words(&aligned(&source, &Movement::default(), &unreadable, None)),
+        words(&at_the_moment(&source, &Movement::default(), &unreadable, None)),
         (Word::Unknown, Verdict::Unknown)
     );
 }
@@ -202,7 +213,7 @@ fn without_a_common_history_counts_are_held_against_the_tolerance() {
 
 /// A source of 1,000 rows, of which `older` are left from before the backup, after so many updates and deletes.
 fn rewritten(older: u64, updated: i64, deleted: i64) -> Table {
-    Table { writes: WriteCounters { inserted: 1000, updated, deleted }, ..grown(1000, older) }
+    Table { written: written(1000, updated, deleted), ..grown(1000, older) }
 }
 
 #[test]
@@ -219,7 +230,7 @@ fn updates_in_the_source_do_not_excuse_rows_that_are_missing_from_the_copy() {
     assert_eq!(second(rewritten(700, 300, 0), 700), (Word::Unknown, Verdict::Unknown));
     // A rewrite makes every row new.
     assert_eq!(
-        second(Table { filenode: Some(2), ..rewritten(0, 0, 0) }, 0),
+        second(Table { written: Written { filenode: Some(2), ..written(0, 0, 0) }, ..rewritten(0, 0, 0) }, 0),
         (Word::Unknown, Verdict::Unknown)
     );
     // Growth without updates is growth.
@@ -267,57 +278,71 @@ fn a_renamed_database_is_compared_and_one_made_since_from_a_template_is_not_miss
     assert_eq!(live(&source, &copy, &kinship).verdict, Verdict::Fail);
 }
 
-/// A source and a copy of 100 rows each with these fingerprints, of all rows and of the older ones.
-fn with_content(source: &str, copy: &str) -> (Table, Table) {
-    let content = |text: &str| Some(text.to_owned());
-    (
-        Table { fingerprint: content(source), older_fingerprint: content(source), ..grown(100, 100) },
-        Table { fingerprint: content(copy), ..table("jobs", 100) },
-    )
+/// A source and a copy of 100 rows each with these fingerprints.
+fn with_content(source: i128, copy: i128) -> (Table, Table) {
+    let of = |sum: i128| Table {
+        fingerprint: Some(sum.to_string()),
+        strata: Some(Strata { settled: Stratum { rows: 100, sum }, ..Strata::default() }),
+        ..table("jobs", 100)
+    };
+    (of(source), of(copy))
 }
 
 #[test]
 fn a_changed_value_is_found_where_nothing_of_that_time_was_changed_since() {
-    let (source, copy) = with_content("1", "1");
+    let (source, copy) = with_content(1, 1);
     assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Identical, Verdict::Pass));
-    let (source, copy) = with_content("1", "2");
+    let (source, copy) = with_content(1, 2);
     assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Differs, Verdict::Fail));
     // The source has since replaced ten rows of that time, so the copy has ten that it has not.
-    let (source, copy) = with_content("1", "2");
+    let (source, copy) = with_content(1, 2);
     let writes = WriteCounters { updated: 10, ..WriteCounters::default() };
-    let source = Table { writes, surely_older: Some(90), maybe_older: Some(90), ..source };
+    let source = Table {
+        written: Written { counters: writes, ..source.written },
+        strata: strata(100, 90, 90),
+        ..source
+    };
     assert_eq!(words(&judge_live(vec![source], vec![copy])), (Word::Equal, Verdict::Pass));
 }
 
 #[test]
 fn other_content_is_no_evidence_under_a_blurred_horizon() {
     let blurred = Horizon { surely_before: 50, maybe_before: 100 };
-    let (source, copy) = with_content("1", "2");
+    let (source, copy) = with_content(1, 2);
     assert_eq!(words(&judge_live_with(vec![source], vec![copy], &blurred)), (Word::Equal, Verdict::Pass));
 }
 
 #[test]
 fn in_an_aligned_copy_a_changed_value_is_found_unless_the_table_was_written_to() {
     let judge = |updated: i64| {
-        let ((source, copy), mut movement) = (with_content("1", "2"), Movement::default());
+        let ((source, copy), mut movement) = (with_content(1, 2), Movement::default());
         (movement.before, movement.after) = (counters(5, 5), counters(5, 5));
-        movement.after.values_mut().for_each(|look| look.0.updated = updated);
-        words(&aligned(&seen(vec![source]), &movement, &seen(vec![copy]), None))
+        movement
+            .after
+            .values_mut()
+            .flat_map(BTreeMap::values_mut)
+            .for_each(|look| look.counters.updated = updated);
+        words(&at_the_moment(&seen(vec![source]), &movement, &seen(vec![copy]), None))
     };
     assert_eq!(judge(0), (Word::Differs, Verdict::Fail));
+    // Even then its old rows, if they are all there, must be the same.
     assert_eq!(judge(1), (Word::Within, Verdict::Pass));
 }
 
-fn counters(inserted: i64, deleted: i64) -> BTreeMap<(String, u32), (WriteCounters, Option<u32>)> {
-    let writes = WriteCounters { inserted, deleted, updated: 0 };
-    BTreeMap::from([((DB.to_owned(), table("jobs", 0).oid), (writes, Some(1)))])
+fn counters(inserted: i64, deleted: i64) -> WrittenTables {
+    BTreeMap::from([(DB.to_owned(), BTreeMap::from([(table("jobs", 0).oid, written(inserted, 0, deleted))]))])
 }
 
 #[test]
 fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
     let movement = Movement { before: counters(1000, 50), after: counters(1005, 52), ..Movement::default() };
     let judge = |copied| {
-        words(&aligned(&seen(vec![table("jobs", 100)]), &movement, &seen(vec![table("jobs", copied)]), None))
+        words(&at_the_moment(
+            &seen(vec![table("jobs", 100)]),
+            &movement,
+            &seen(vec![table("jobs", copied)]),
+            None,
+        ))
     };
     assert_eq!(judge(100), (Word::Equal, Verdict::Pass));
     assert_eq!(judge(98), (Word::Within, Verdict::Pass));
@@ -328,7 +353,7 @@ fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
 
 #[test]
 fn a_table_that_appears_only_in_an_aligned_copy_fails() {
-    let judgement = aligned(
+    let judgement = at_the_moment(
         &seen(vec![table("jobs", 1)]),
         &Movement::default(),
         &seen(vec![table("jobs", 1), table("ghosts", 1)]),
@@ -349,7 +374,7 @@ proptest! {
         // Rows of transactions that were running then are older by number, and not in the copy.
         let older = at_backup - deleted - updated + running;
         let source = Table {
-            writes: WriteCounters { inserted: 0, updated: updated as i64, deleted: deleted as i64 },
+            written: written(0, updated as i64, deleted as i64),
             ..grown(at_backup - deleted + running + inserted, older)
         };
         let oid = source.oid;

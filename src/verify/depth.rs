@@ -1,0 +1,152 @@
+//! How deep an observation looks, table by table, and how gently.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How deep an observation looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Definitions alone; no row is read.
+    Schema,
+    /// Exact numbers of rows.
+    Counts,
+    /// Those, a fingerprint of every table's content, definitions and sequences.
+    #[default]
+    Content,
+}
+
+impl Depth {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Depth::Schema => "schema",
+            Depth::Counts => "counts",
+            Depth::Content => "content",
+        }
+    }
+}
+
+impl FromStr for Depth {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Depth::Schema, Depth::Counts, Depth::Content].into_iter().find(|depth| depth.as_str() == text).ok_or_else(
+            || {
+                Error::request(format!("`{}` is no depth", text.escape_default()))
+                    .hint("Depths are content, counts and schema; `TABLE=DEPTH` sets that of some tables, as in `audit.*=counts`.")
+            },
+        )
+    }
+}
+
+/// One rule: the tables that `pattern` names are looked at as deep as `depth`. Without a pattern, all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepthRule {
+    pattern: Option<String>,
+    depth: Depth,
+}
+
+impl FromStr for DepthRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.rsplit_once('=') {
+            None => Ok(DepthRule { pattern: None, depth: text.parse()? }),
+            Some(("", _)) => Err(Error::request(format!("`{text}` names no table before `=`"))),
+            Some((pattern, depth)) => {
+                Ok(DepthRule { pattern: Some(pattern.to_owned()), depth: depth.parse()? })
+            }
+        }
+    }
+}
+
+/// The depth of every table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Depths {
+    default: Depth,
+    rules: Vec<(String, Depth)>,
+}
+
+impl Depths {
+    /// From rules; among those that fit a table the last one counts.
+    pub fn new(rules: impl IntoIterator<Item = DepthRule>) -> Self {
+        let mut depths = Depths::default();
+        for rule in rules {
+            match rule.pattern {
+                None => depths.default = rule.depth,
+                Some(pattern) => depths.rules.push((pattern, rule.depth)),
+            }
+        }
+        depths
+    }
+
+    /// The depth of tables that no rule names.
+    pub fn usual(&self) -> Depth {
+        self.default
+    }
+
+    /// The depth of one table. A pattern is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
+    pub fn of(&self, database: &str, schema: &str, table: &str) -> Depth {
+        let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
+        let fits = |pattern: &str| names.iter().any(|name| matches(pattern, name));
+        self.rules.iter().rev().find(|(pattern, _)| fits(pattern)).map_or(self.default, |(_, depth)| *depth)
+    }
+}
+
+/// Whether `pattern`, in which `*` stands for any text, is the whole of `name`.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            // Every place where the rest may begin.
+            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| matches(rest, &name[at..]))
+        }),
+    }
+}
+
+/// How a server is looked at.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// How deep.
+    pub depths: Depths,
+    /// How many connections read at once, 1 to 16. Each further database holds one more that waits for its turn.
+    pub connections: usize,
+    /// How long the server may work on one table; zero means as long as it takes.
+    pub statement_timeout: Duration,
+}
+
+impl Default for Look {
+    /// As many connections as cores of a small instance: more of them read no faster and take memory from its users.
+    fn default() -> Self {
+        Look { depths: Depths::default(), connections: 2, statement_timeout: Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_rule_that_fits_counts() {
+        let rules = ["audit.*=counts", "counts", "audit.now=content", "app.public.big*log=schema"];
+        let depths = Depths::new(rules.map(|rule| rule.parse().unwrap()));
+        let of =
+            |name: &str| depths.of("app", name.split_once('.').unwrap().0, name.split_once('.').unwrap().1);
+        assert_eq!(of("public.users"), Depth::Counts);
+        assert_eq!(of("audit.then"), Depth::Counts);
+        assert_eq!(of("audit.now"), Depth::Content);
+        assert_eq!(of("public.big_fat_log"), Depth::Schema);
+        assert_eq!(of("public.big_fat_logs"), Depth::Counts);
+    }
+
+    #[test]
+    fn a_wrong_depth_says_which_there_are() {
+        for text in ["contents", "audit.*=", "=counts", "a=b=c"] {
+            assert!(text.parse::<DepthRule>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Judging whether two databases hold the same, each as it was seen at an instant of its own.
+
+use super::{
+    Bench, DefinitionVerdict, Judgement, Word, counted_rows, definitions, is_same_name, same_content,
+    uncounted,
+};
+use crate::verify::observe::{Counted, Observation, Table, Written, WrittenTables};
+
+/// The write counters of one side before and after the instants of both.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    /// Before either instant.
+    pub before: WrittenTables,
+    /// After both, when every session has reported its writes.
+    pub after: WrittenTables,
+}
+
+/// At most how many rows were added and taken away; `None` if nothing bounds that.
+type Moved = Option<(u64, u64)>;
+
+impl Looks {
+    fn moved(&self, database: &str, oid: u32) -> Moved {
+        let look = |tables: &WrittenTables| tables.get(database).and_then(|tables| tables.get(&oid)).copied();
+        if self.after.is_empty() {
+            return Some((0, 0));
+        }
+        let (Some(first), Some(second)): (Option<Written>, Option<Written>) =
+            (look(&self.before), look(&self.after))
+        else {
+            return None;
+        };
+        if first.filenode != second.filenode {
+            return None;
+        }
+        let since = |now: i64, then: i64| u64::try_from(now - then).ok();
+        let updated = since(second.counters.updated, first.counters.updated)?;
+        let inserted = since(second.counters.inserted, first.counters.inserted)?;
+        let deleted = since(second.counters.deleted, first.counters.deleted)?;
+        Some((inserted + updated, deleted + updated))
+    }
+}
+
+/// One side of a comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// What it holds.
+    pub seen: &'a Observation,
+    /// What was written to it meanwhile.
+    pub looks: &'a Looks,
+}
+
+/// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
+pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
+    let mut bench = Bench::new(left.seen, right.seen);
+    let are_kin =
+        left.seen.system_identifier.is_some() && left.seen.system_identifier == right.seen.system_identifier;
+    for (database, tables) in &left.seen.databases {
+        let Some(others) = right.seen.databases.get(database) else {
+            bench.database_is_missing(database, tables.iter(), right.seen);
+            continue;
+        };
+        for table in tables {
+            let Some(other) = others.iter().find(|other| is_same_name(table, other)) else {
+                bench.add(database, Some(table), None, Word::Missing, "it is only on the left");
+                continue;
+            };
+            let (word, reason) = match (&table.counted, &other.counted) {
+                (Counted::Rows(_), Counted::Rows(_)) => {
+                    let moved =
+                        (left.looks.moved(database, table.oid), right.looks.moved(database, other.oid));
+                    rows(table, other, moved, are_kin)
+                }
+                (left, right) => uncounted(left, right),
+            };
+            bench.add(database, Some(table), Some(other), word, reason);
+        }
+        for other in others.iter().filter(|other| !tables.iter().any(|table| is_same_name(table, other))) {
+            bench.add(database, None, Some(other), Word::Unexpected, "it is only on the right");
+        }
+    }
+    for database in right.seen.databases.keys().filter(|name| !left.seen.databases.contains_key(*name)) {
+        if !left.seen.unreadable.contains_key(database) {
+            bench.extra_databases.push(format!("database `{database}` is only on the right"));
+        }
+    }
+    let found = definitions::differences(left.seen, &left.seen.definitions, right.seen);
+    let compared = |found: &DefinitionVerdict| !ignored.contains(&found.kind);
+    bench.definitions = found.into_iter().filter(compared).collect();
+    bench.leave_out_what_versions_write_differently(left.seen, right.seen);
+    for (database, sequences) in &left.seen.sequences {
+        if let Some(others) = right.seen.sequences.get(database) {
+            let found = definitions::sequences_apart(database, sequences, others);
+            bench.definitions.extend(found.into_iter().filter(compared));
+        }
+    }
+    if !ignored.is_empty() {
+        bench
+            .not_tested
+            .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
+    }
+    bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+}
+
+fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (Word, String) {
+    let (left, right) = (table.rows().unwrap_or_default(), other.rows().unwrap_or_default());
+    match same_content(table.fingerprint.as_ref(), other.fingerprint.as_ref()) {
+        Some(true) if left == right => return (Word::Identical, String::new()),
+        None if left == right => return (Word::Equal, String::new()),
+        _ => {}
+    }
+    let apart = match left.abs_diff(right) {
+        0 => "as many rows, but with other content".to_owned(),
+        more => format!(
+            "{} {}",
+            counted_rows(more),
+            if left < right { "more on the right" } else { "fewer on the right" }
+        ),
+    };
+    if table.is_view && !are_kin {
+        // A dump does not carry its rows along.
+        return (
+            Word::Within,
+            format!(
+                "{apart}: a materialised view is filled anew by a restore, from the tables compared here"
+            ),
+        );
+    }
+    let (Some((added_left, taken_left)), Some((added_right, taken_right))) = moved else {
+        return (
+            Word::Unknown,
+            format!("{apart}; it was truncated, rewritten, made or dropped while it was being compared"),
+        );
+    };
+    if added_left + taken_left + added_right + taken_right == 0 {
+        return (Word::Differs, apart);
+    }
+    let (low, high) = (left.saturating_sub(taken_left), left.saturating_add(added_left));
+    let (other_low, other_high) = (right.saturating_sub(taken_right), right.saturating_add(added_right));
+    if low <= other_high && other_low <= high {
+        return (
+            Word::Within,
+            format!(
+                "{apart}; written to while it was being compared, so only bounds can be checked (left {low} to {high}, right {other_low} to {other_high})"
+            ),
+        );
+    }
+    (Word::Differs, format!("{apart}; the writes meanwhile explain less"))
+}

@@ -1,0 +1,271 @@
+//! Judging a copy against what its source was seen to contain at, or just before, the very moment of the copy.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bench, Judgement, Word, counted_rows, definitions, is_same_name, same_content, uncounted};
+use crate::verify::depth::Depth;
+use crate::verify::lineage::Horizon;
+use crate::verify::observe::{
+    Counted, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
+};
+use crate::verify::schema::{Definitions, Sequences};
+
+/// What happened in a source between two looks at it. The first look is before the instant that was observed and
+/// the second after the moment of the copy, so the difference is never less than what was written in between.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Movement {
+    /// The first look at the write counters.
+    pub before: WrittenTables,
+    /// The second.
+    pub after: WrittenTables,
+    /// Where the sequences stood at the first look, by database.
+    pub sequences_before: BTreeMap<String, Sequences>,
+    /// And at the second.
+    pub sequences_after: BTreeMap<String, Sequences>,
+    /// The definitions at the second look, by database.
+    pub definitions_after: BTreeMap<String, Definitions>,
+}
+
+impl Movement {
+    fn looks(&self, database: &str, oid: u32) -> (Option<Written>, Option<Written>) {
+        let look = |tables: &WrittenTables| tables.get(database).and_then(|tables| tables.get(&oid)).copied();
+        (look(&self.before), look(&self.after))
+    }
+
+    fn has_looked_again(&self) -> bool {
+        !self.after.is_empty()
+    }
+}
+
+/// Judges a copy of the moment that was observed.
+///
+/// `horizon`: up to which transaction the copy reaches, to tell what the source made and dropped around that moment
+/// from what somebody made in the copy.
+pub fn at_the_moment(
+    expected: &Observation,
+    movement: &Movement,
+    observed: &Observation,
+    horizon: Option<&Horizon>,
+) -> Judgement {
+    let mut bench = Bench::new(expected, observed);
+    for (database, tables) in &expected.databases {
+        let Some(copies) = observed.databases.get(database) else {
+            bench.database_is_missing(database, tables.iter(), observed);
+            continue;
+        };
+        for table in tables {
+            let looks = movement.looks(database, table.oid);
+            let Some(copy) = copies.iter().find(|copy| is_same_name(table, copy)) else {
+                if movement.has_looked_again() && looks.1.is_none() {
+                    bench.add(database, Some(table), None, Word::Skipped, "dropped around that moment");
+                } else {
+                    bench.add(database, Some(table), None, Word::Missing, "it is not in the restored copy");
+                }
+                continue;
+            };
+            let (word, reason) = match (&table.counted, &copy.counted) {
+                (Counted::Rows(_), Counted::Rows(_)) => {
+                    let were_running =
+                        expected.boundaries.get(database).is_none_or(|boundary| boundary.has_running());
+                    rows(&Pair { table, copy, were_running }, looks)
+                }
+                (Counted::Rows(_), Counted::Skipped(reason)) if copy.depth != Depth::Schema => {
+                    (Word::Differs, format!("only in the copy: {reason}"))
+                }
+                (left, right) => uncounted(left, right),
+            };
+            bench.add(database, Some(table), Some(copy), word, reason);
+        }
+        for copy in copies {
+            if tables.iter().any(|table| is_same_name(table, copy)) {
+                continue;
+            }
+            let (first, second) = movement.looks(database, copy.oid);
+            let is_of_source = first.or(second).is_some()
+                || horizon
+                    .zip(copy.created_by)
+                    .is_some_and(|(horizon, made_by)| made_by <= horizon.surely_before);
+            let (word, reason) = if is_of_source {
+                (Word::Skipped, "made or dropped around that moment")
+            } else {
+                (Word::Unexpected, "it was not in the source at that moment")
+            };
+            bench.add(database, None, Some(copy), word, reason);
+        }
+    }
+    bench.definitions = definitions::differences(expected, &movement.definitions_after, observed);
+    for (database, before) in &movement.sequences_before {
+        if let Some(copies) = observed.sequences.get(database) {
+            let after = movement.sequences_after.get(database);
+            bench.definitions.extend(definitions::sequences_set_back(database, before, after, copies));
+        }
+    }
+    bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+}
+
+/// A table and its copy.
+struct Pair<'a> {
+    table: &'a Table,
+    copy: &'a Table,
+    /// Transactions were running at the instant that was observed: their subtransactions cannot be told from those that
+    /// had ended.
+    were_running: bool,
+}
+
+/// What the source wrote to a table between the looks.
+#[derive(Clone, Copy)]
+struct Writes {
+    inserted: u64,
+    updated: u64,
+    deleted: u64,
+    rewritten: bool,
+}
+
+impl Writes {
+    /// `None` if the counters were reset meanwhile.
+    fn between(first: Written, second: Written) -> Option<Self> {
+        let WriteCounters { inserted, updated, deleted } = second.counters;
+        let since = |now: i64, then: i64| u64::try_from(now - then).ok();
+        Some(Writes {
+            inserted: since(inserted, first.counters.inserted)?,
+            updated: since(updated, first.counters.updated)?,
+            deleted: since(deleted, first.counters.deleted)?,
+            rewritten: first.filenode != second.filenode,
+        })
+    }
+
+    fn are_none(self) -> bool {
+        self.inserted == 0 && self.only_add()
+    }
+
+    fn only_add(self) -> bool {
+        self.updated == 0 && self.deleted == 0 && !self.rewritten
+    }
+
+    fn told(self) -> String {
+        let rewritten = if self.rewritten { ", and the table was truncated or rewritten" } else { "" };
+        format!("{} inserted, {} updated, {} deleted{rewritten}", self.inserted, self.updated, self.deleted)
+    }
+}
+
+fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) -> (Word, String) {
+    let (rows, copied) = (pair.table.rows().unwrap_or_default(), pair.copy.rows().unwrap_or_default());
+    match same_content(pair.table.fingerprint.as_ref(), pair.copy.fingerprint.as_ref()) {
+        Some(true) if rows == copied => return (Word::Identical, String::new()),
+        None if rows == copied => return (Word::Equal, String::new()),
+        _ => {}
+    }
+    let (Some(first), Some(second)) = (first, second) else {
+        let reason = "the table was made or dropped while the source was being observed";
+        return (Word::Unknown, reason.to_owned());
+    };
+    let Some(writes) = Writes::between(first, second) else {
+        let reason = "the source's write counters were reset meanwhile, so nothing bounds its writes";
+        return (Word::Unknown, reason.to_owned());
+    };
+    if writes.are_none() {
+        let reason = match rows.abs_diff(copied) {
+            0 => "as many rows, but with other content".to_owned(),
+            apart => format!("{} {}", counted_rows(apart), direction(rows, copied)),
+        };
+        return (Word::Differs, format!("{reason}; nobody wrote to it meanwhile"));
+    }
+    if first.filenode != pair.table.written.filenode {
+        // An older snapshot sees it empty, whatever it held.
+        let reason =
+            "truncated or rewritten while the source was being observed, so what it held is not known";
+        return (Word::Skipped, reason.to_owned());
+    }
+    let by_age = pair.copy.strata.map(|strata| by_age(pair, &strata, writes));
+    match by_age {
+        // Whatever was rewritten looks new, unless that was after the moment of the copy.
+        Some(verdict) if !writes.rewritten || pair.copy.written.filenode == pair.table.written.filenode => {
+            verdict.unwrap_or_else(|| bounds(rows, copied, writes))
+        }
+        _ => bounds(rows, copied, writes),
+    }
+}
+
+/// Tells the copy's rows that were there when the source was observed from newer ones. `None` where that leaves only
+/// bounds.
+fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, String)> {
+    let observed = pair.table.strata.unwrap_or_else(|| Strata {
+        settled: Stratum {
+            rows: pair.table.rows().unwrap_or_default(),
+            sum: pair.table.fingerprint.as_deref().and_then(|sum| sum.parse().ok()).unwrap_or_default(),
+        },
+        ..Strata::default()
+    });
+    let (then, held) = (observed.older(), copy.older());
+    let may_be_gone = if writes.rewritten { 0 } else { writes.updated + writes.deleted };
+    if held.rows.saturating_add(may_be_gone) < then.rows {
+        let missing = counted_rows(then.rows - may_be_gone - held.rows);
+        let reason = match may_be_gone {
+            0 => format!("{missing} missing or changed, of {} that were there", counted_rows(then.rows)),
+            _ => format!(
+                "{missing} more are missing or changed than the writes meanwhile explain ({})",
+                writes.told()
+            ),
+        };
+        return Some((Word::Differs, reason));
+    }
+    let may_be_new = writes.inserted + writes.updated;
+    if copy.newer.rows > may_be_new {
+        let reason = format!(
+            "{} too many: {} are newer, and the writes meanwhile allow {may_be_new} ({})",
+            counted_rows(copy.newer.rows - may_be_new),
+            counted_rows(copy.newer.rows),
+            writes.told()
+        );
+        return Some((Word::Differs, reason));
+    }
+    let (extra, is_same_sum) = (held.rows.saturating_sub(then.rows), held.sum == then.sum);
+    // Subtransactions of what was running at that instant have since added rows that look old.
+    let may_look_old = if pair.were_running { writes.inserted + writes.updated } else { 0 };
+    if extra > may_look_old {
+        return Some((
+            Word::Differs,
+            format!("{} too many that look older than the baseline", counted_rows(extra)),
+        ));
+    }
+    // Nothing of that time was taken away, or nothing new can look old: then as many rows are the same rows.
+    let must_be_same = held.rows == then.rows && (writes.only_add() || !pair.were_running);
+    let settled_must_be_same = writes.only_add();
+    if must_be_same && !is_same_sum || settled_must_be_same && observed.settled != copy.settled {
+        return Some((Word::Differs, "the rows that were there then have other content".to_owned()));
+    }
+    (must_be_same || settled_must_be_same).then(|| {
+        let identical = if pair.table.fingerprint.is_some() {
+            "identical up to the baseline"
+        } else {
+            "complete up to the baseline"
+        };
+        let newer = counted_rows(copy.newer.rows + extra);
+        let reason =
+            format!("{identical} ({}), and {newer} newer of at most {may_be_new}", counted_rows(then.rows));
+        (Word::Within, reason)
+    })
+}
+
+/// The verdict where only the number of rows can be held against the writes.
+fn bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
+    let lowest = if writes.rewritten { 0 } else { rows.saturating_sub(writes.deleted) };
+    let highest = rows.saturating_add(writes.inserted);
+    if (lowest..=highest).contains(&copied) {
+        let reason = format!(
+            "written to around that moment, so only bounds can be checked: {lowest} to {highest} rows are sound ({})",
+            writes.told()
+        );
+        return (Word::Within, reason);
+    }
+    let apart = counted_rows(rows.abs_diff(copied));
+    let reason =
+        format!("{apart} {}; the writes meanwhile allow {lowest} to {highest}", direction(rows, copied));
+    (Word::Differs, reason)
+}
+
+fn direction(rows: u64, copied: u64) -> &'static str {
+    if copied < rows { "missing" } else { "too many" }
+}

@@ -1,0 +1,423 @@
+//! Which rows of two tables differ.
+//!
+//! The table is divided into parts by the hash of its key, and each side sums the fingerprints of each part in one
+//! pass. Of the parts that differ, few enough to hold, the keys and fingerprints of single rows are fetched. So both
+//! sides are read twice at most, whatever the types of their keys and however their collations sort, and nothing
+//! but keys and hashes leaves the server, unless rows are asked for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::{StreamExt as _, pin_mut};
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::{Column, column_hash, row_hash};
+use super::observe::Table;
+use crate::postgres::{QueryFailure, Session, quoted};
+
+/// Rows that a part of a table has about.
+const ROWS_OF_A_PART: u64 = 512;
+/// Rows of differing parts that are fetched from a side at most, about.
+const ROWS_FETCHED: u64 = 40_000;
+
+/// How a row differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HowRowsDiffer {
+    /// On both sides, with other values.
+    Changed,
+    /// Only on the left, in the baseline, in the source.
+    Missing,
+    /// Only on the right, in the copy.
+    Added,
+}
+
+/// A row that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowDifference {
+    /// How.
+    pub how: HowRowsDiffer,
+    /// Its key, as `id 1042` or `(region, id) (eu, 7)`; none where the table has no key.
+    pub key: Option<String>,
+    /// Columns whose values differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// The row on the left, where rows are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
+    /// The row on the right, where rows are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<String>,
+}
+
+/// The rows of a table that differ.
+#[derive(Clone, Debug, Default)]
+pub struct Differences {
+    /// So many of them as were asked for, in the order of their keys.
+    pub rows: Vec<RowDifference>,
+    /// How many there are.
+    pub found: usize,
+    /// There are more, in parts that were not looked into.
+    pub more: bool,
+    /// Names of the key's columns.
+    pub key: Vec<String>,
+}
+
+/// One side: where the table is read, and which of its rows count.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// A session in the transaction that saw the difference.
+    pub session: &'a Session,
+    /// The table.
+    pub table: &'a Table,
+    /// SQL condition on its rows.
+    pub only: Option<&'a str>,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// So many rows at most.
+    pub rows: usize,
+    /// Whether their contents are told too.
+    pub show_rows: bool,
+}
+
+/// The columns that both sides have, with types under which their hashes can be compared.
+struct Common {
+    columns: Vec<Column>,
+    key: Vec<Column>,
+}
+
+impl Common {
+    fn of(left: &Table, right: &Table) -> Self {
+        let shared = |column: &Column| {
+            let other = right.columns.iter().find(|other| other.name == column.name)?;
+            Some(Column {
+                name: column.name.clone(),
+                // Numbers of other types have other hashes; their text is the same.
+                built_in_type: column
+                    .built_in_type
+                    .clone()
+                    .filter(|kind| other.built_in_type.as_ref() == Some(kind)),
+                nullable: column.nullable || other.nullable,
+            })
+        };
+        let columns: Vec<Column> = left.columns.iter().filter_map(shared).collect();
+        let named = |position: &usize| {
+            let name = &left.columns.get(*position)?.name;
+            columns.iter().find(|column| column.name == *name).cloned()
+        };
+        let key: Vec<Column> = left.key.iter().filter_map(named).collect();
+        let is_whole = key.len() == left.key.len();
+        Common { key: if is_whole { key } else { Vec::new() }, columns }
+    }
+
+    fn row_hash(&self) -> String {
+        row_hash(&self.columns)
+    }
+
+    /// Without a key, a row is its own.
+    fn key_hash(&self) -> String {
+        if self.key.is_empty() { self.row_hash() } else { row_hash(&self.key) }
+    }
+
+    fn key_text(&self) -> String {
+        let text = |column: &Column| format!("left({}::text, 200)", quoted(&column.name));
+        match self.key.as_slice() {
+            [] => "null::text".to_owned(),
+            [one] => text(one),
+            many => format!("concat_ws(', ', {})", many.iter().map(text).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    fn shown_key(&self, text: &str) -> String {
+        match self.key.as_slice() {
+            [one] => format!("{} {text}", one.name),
+            many => {
+                let names: Vec<&str> = many.iter().map(|column| column.name.as_str()).collect();
+                format!("({}) ({text})", names.join(", "))
+            }
+        }
+    }
+}
+
+/// Finds the rows that differ.
+pub async fn differences(
+    left: Side<'_>,
+    right: Side<'_>,
+    extent: Extent,
+) -> Result<Differences, QueryFailure> {
+    let common = Common::of(left.table, right.table);
+    let rows = left.table.rows().unwrap_or_default().max(right.table.rows().unwrap_or_default());
+    let parts = (rows / ROWS_OF_A_PART).clamp(1, 65_536).next_power_of_two();
+    let (of_left, of_right) =
+        futures::future::try_join(sums(left, &common, parts), sums(right, &common, parts)).await?;
+    let mut apart: Vec<i64> =
+        (0..parts as i64).filter(|part| of_left.get(part) != of_right.get(part)).collect();
+    let mut fetched = 0;
+    let all = apart.len();
+    apart.retain(|part| {
+        let rows_of = |side: &BTreeMap<i64, (u64, String)>| side.get(part).map_or(0, |(rows, _)| *rows);
+        let fits = fetched < ROWS_FETCHED;
+        fetched += rows_of(&of_left) + rows_of(&of_right);
+        fits
+    });
+    let mut found = Differences {
+        more: apart.len() < all,
+        key: common.key.iter().map(|column| column.name.clone()).collect(),
+        ..Differences::default()
+    };
+    if apart.is_empty() {
+        return Ok(found);
+    }
+    let (mut of_left, mut of_right) = futures::future::try_join(
+        rows_of_parts(left, &common, parts, &apart),
+        rows_of_parts(right, &common, parts, &apart),
+    )
+    .await?;
+    let mut differing = pair_up(&mut of_left, &mut of_right);
+    found.found = differing.len();
+    differing.sort_by(|(a, ..), (b, ..)| in_order(a, b));
+    differing.truncate(extent.rows);
+    let wanted: Vec<i64> = differing.iter().map(|(_, hash, _)| *hash).collect();
+    let (of_left, of_right) = futures::future::try_join(
+        details(left, &common, &wanted, extent.show_rows),
+        details(right, &common, &wanted, extent.show_rows),
+    )
+    .await?;
+    found.rows = differing
+        .into_iter()
+        .map(|(key, hash, how)| row_difference(&common, key, how, of_left.get(&hash), of_right.get(&hash)))
+        .collect();
+    Ok(found)
+}
+
+fn row_difference(
+    common: &Common,
+    key: Option<String>,
+    how: HowRowsDiffer,
+    left: Option<&Detail>,
+    right: Option<&Detail>,
+) -> RowDifference {
+    let columns = match (how, left, right) {
+        (HowRowsDiffer::Changed, Some(left), Some(right)) => {
+            let hashes = left.hashes.iter().zip(&right.hashes);
+            let named = common.columns.iter().zip(hashes).filter(|(_, (left, right))| left != right);
+            named.map(|(column, _)| column.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    };
+    // A row that moved out of the part of the table that counts is there all the same.
+    let how = match (how, common.key.is_empty(), left, right) {
+        (HowRowsDiffer::Missing, false, Some(_), Some(_)) => HowRowsDiffer::Changed,
+        _ => how,
+    };
+    RowDifference {
+        how,
+        key: key.map(|key| common.shown_key(&key)),
+        columns,
+        left: left.filter(|_| how != HowRowsDiffer::Added).and_then(|detail| detail.row.clone()),
+        right: right.filter(|_| how != HowRowsDiffer::Missing).and_then(|detail| detail.row.clone()),
+    }
+}
+
+fn condition(side: Side<'_>, more: &str) -> String {
+    let all: Vec<&str> = side.only.into_iter().chain(Some(more).filter(|more| !more.is_empty())).collect();
+    if all.is_empty() { String::new() } else { format!(" where ({})", all.join(") and (")) }
+}
+
+/// Rows and sum of fingerprints of each part.
+async fn sums(
+    side: Side<'_>,
+    common: &Common,
+    parts: u64,
+) -> Result<BTreeMap<i64, (u64, String)>, QueryFailure> {
+    let sql = format!(
+        "select {} & {}, count(*), sum({})::text from only {}{} group by 1",
+        common.key_hash(),
+        parts - 1,
+        common.row_hash(),
+        side.table.quoted(),
+        condition(side, "")
+    );
+    let rows = side.session.rows(&sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), (row.get::<_, i64>(1).unsigned_abs(), row.get(2)))).collect())
+}
+
+/// Rows of one side by the hash of their key: fingerprint and key of each.
+type Rows = HashMap<i64, Vec<(i64, Option<String>)>>;
+
+async fn rows_of_parts(
+    side: Side<'_>,
+    common: &Common,
+    parts: u64,
+    wanted: &[i64],
+) -> Result<Rows, QueryFailure> {
+    let list: Vec<String> = wanted.iter().map(i64::to_string).collect();
+    let part = format!("{} & {} = any ('{{{}}}'::int8[])", common.key_hash(), parts - 1, list.join(","));
+    let sql = format!(
+        "select {}, {}, {} from only {}{}",
+        common.key_hash(),
+        common.row_hash(),
+        common.key_text(),
+        side.table.quoted(),
+        condition(side, &part)
+    );
+    let stream = side.session.stream(&sql).await?;
+    pin_mut!(stream);
+    let mut rows = Rows::new();
+    while let Some(row) = stream.next().await.transpose()? {
+        rows.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+    }
+    Ok(rows)
+}
+
+/// Takes away what is on both sides, and says what is left: key, its hash, how it differs.
+fn pair_up(left: &mut Rows, right: &mut Rows) -> Vec<(Option<String>, i64, HowRowsDiffer)> {
+    let mut differing = Vec::new();
+    for (hash, rows) in left.iter_mut() {
+        let others = right.entry(*hash).or_default();
+        rows.retain(|(fingerprint, _)| match others.iter().position(|(other, _)| other == fingerprint) {
+            Some(at) => {
+                others.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        for (_, key) in rows.drain(..) {
+            let how = if others.pop().is_some() { HowRowsDiffer::Changed } else { HowRowsDiffer::Missing };
+            differing.push((key, *hash, how));
+        }
+    }
+    for (hash, rows) in right.iter_mut() {
+        differing.extend(rows.drain(..).map(|(_, key)| (key, *hash, HowRowsDiffer::Added)));
+    }
+    differing
+}
+
+/// Keys that are numbers in the order of numbers, others in the order of text.
+fn in_order(left: &Option<String>, right: &Option<String>) -> std::cmp::Ordering {
+    let number = |key: &Option<String>| key.as_deref().and_then(|key| key.parse::<i128>().ok());
+    match (number(left), number(right)) {
+        (Some(left), Some(right)) => left.cmp(&right),
+        _ => left.cmp(right),
+    }
+}
+
+/// What is told of one row.
+struct Detail {
+    /// Hash of each column.
+    hashes: Vec<i64>,
+    /// The row as JSON.
+    row: Option<String>,
+}
+
+/// Details of the rows with these hashes of their keys, whichever rows count.
+async fn details(
+    side: Side<'_>,
+    common: &Common,
+    wanted: &[i64],
+    show_rows: bool,
+) -> Result<HashMap<i64, Detail>, QueryFailure> {
+    if wanted.is_empty() || (common.key.is_empty() && !show_rows) {
+        return Ok(HashMap::new());
+    }
+    let hashes: Vec<String> = common.columns.iter().map(column_hash).collect();
+    let row = if show_rows { "left(to_jsonb(t)::text, 4000)" } else { "null::text" };
+    let sql = format!(
+        "select {key}, array[{}]::int8[], {row} from only {} t where {key} = any ($1)",
+        hashes.join(", "),
+        side.table.quoted(),
+        key = common.key_hash()
+    );
+    let rows = side.session.rows(&sql, &[&wanted]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), Detail { hashes: row.get(1), row: row.get(2) })).collect())
+}
+
+impl Differences {
+    /// `3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing`.
+    pub fn told(&self) -> Option<String> {
+        const NAMED: usize = 10;
+        if self.found == 0 {
+            return None;
+        }
+        let count = |how| self.rows.iter().filter(|row| row.how == how).count();
+        let kinds = [
+            (count(HowRowsDiffer::Changed), "changed"),
+            (count(HowRowsDiffer::Missing), "missing"),
+            (count(HowRowsDiffer::Added), "added"),
+        ];
+        let kinds: Vec<String> = kinds
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, kind)| format!("{count} {kind}"))
+            .collect();
+        let named: Vec<&str> = self.rows.iter().filter_map(|row| row.key.as_deref()).take(NAMED).collect();
+        let prefix = match self.key.as_slice() {
+            [one] => format!("{one} "),
+            many => format!("({}) ", many.join(", ")),
+        };
+        let keys: Vec<&str> = named.iter().map(|key| key.strip_prefix(&prefix).unwrap_or(key)).collect();
+        let ellipsis = if self.found > NAMED || self.more { ", …" } else { "" };
+        let keys = if keys.is_empty() {
+            " (it has no key to name them by)".to_owned()
+        } else {
+            format!(" ({prefix}{}{ellipsis})", keys.join(", "))
+        };
+        let at_least = if self.more { "at least " } else { "" };
+        let (rows, differ) = if self.found == 1 { ("row", "differs") } else { ("rows", "differ") };
+        let of = if self.rows.len() < self.found {
+            format!(" of the first {}", self.rows.len())
+        } else {
+            String::new()
+        };
+        Some(format!("{at_least}{} {rows} {differ}{keys}: {}{of}", self.found, kinds.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(list: &[(i64, i64, &str)]) -> Rows {
+        let mut rows = Rows::new();
+        for (key_hash, row_hash, key) in list {
+            rows.entry(*key_hash).or_default().push((*row_hash, Some((*key).to_owned())));
+        }
+        rows
+    }
+
+    #[test]
+    fn rows_are_paired_by_key_and_told_apart_by_content() {
+        let mut left = rows(&[(1, 10, "1"), (2, 20, "2"), (3, 30, "3")]);
+        let mut right = rows(&[(1, 10, "1"), (2, 21, "2"), (4, 40, "4")]);
+        let mut differing = pair_up(&mut left, &mut right);
+        differing.sort_by(|(a, ..), (b, ..)| in_order(a, b));
+        let how: Vec<HowRowsDiffer> = differing.iter().map(|(_, _, how)| *how).collect();
+        assert_eq!(how, [HowRowsDiffer::Changed, HowRowsDiffer::Missing, HowRowsDiffer::Added]);
+    }
+
+    #[test]
+    fn the_rows_of_a_table_without_a_key_are_a_bag() {
+        let (mut left, mut right) = (rows(&[(7, 7, ""), (7, 7, "")]), rows(&[(7, 7, "")]));
+        assert_eq!(pair_up(&mut left, &mut right).len(), 1);
+    }
+
+    #[test]
+    fn what_differs_is_told_with_its_keys() {
+        let row = |key: &str, how| RowDifference {
+            how,
+            key: Some(format!("id {key}")),
+            columns: Vec::new(),
+            left: None,
+            right: None,
+        };
+        let rows = vec![
+            row("1042", HowRowsDiffer::Changed),
+            row("1043", HowRowsDiffer::Changed),
+            row("7781", HowRowsDiffer::Missing),
+        ];
+        let found = Differences { found: 3, rows, more: false, key: vec!["id".into()] };
+        assert_eq!(found.told().unwrap(), "3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing");
+    }
+}

@@ -1,0 +1,371 @@
+//! Comparing any two databases, or one with a baseline that was kept.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::judge::{self, DefinitionVerdict, Judgement, Looks};
+use super::narrow::{self, Differences, Extent};
+use super::observe::{Databases, Observation, Progress, Question};
+use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage};
+use crate::error::{Error, Result};
+use crate::postgres::Target;
+
+/// One side of a comparison.
+#[derive(Debug)]
+pub enum Operand {
+    /// A database that is there.
+    Server(Box<Target>),
+    /// What one was seen to contain.
+    Kept(Box<Recorded>),
+}
+
+/// What is compared, and how much is told.
+#[derive(Debug)]
+pub struct Comparison {
+    /// What ought to be.
+    pub left: Operand,
+    /// What is.
+    pub right: Operand,
+    /// How to look.
+    pub look: Look,
+    /// Kinds of definitions that do not matter.
+    pub ignored: Vec<String>,
+    /// How many rows that differ are told, and how.
+    pub extent: Extent,
+}
+
+/// What was found: `lifeboat.verify/1`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Which document this is.
+    pub schema: &'static str,
+    /// Overall.
+    pub verdict: Verdict,
+    /// What it rests on, worst first.
+    pub reasons: Vec<String>,
+    /// What ought to be.
+    pub left: SideReport,
+    /// What is.
+    pub right: SideReport,
+    /// Table by table.
+    pub tables: Vec<TableReport>,
+    /// Definitions.
+    pub definitions: PartReport,
+    /// Sequences.
+    pub sequences: PartReport,
+    /// Extensions.
+    pub extensions: PartReport,
+    /// What was not compared, and why.
+    pub not_tested: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// One side.
+#[derive(Clone, Debug, Serialize)]
+pub struct SideReport {
+    /// URL without its password, or what the baseline was recorded from.
+    pub name: String,
+    /// `server` or `baseline`.
+    pub kind: &'static str,
+    /// Version of PostgreSQL, as `15.8`.
+    pub server_version: String,
+    /// Rows in all.
+    pub rows: u64,
+}
+
+/// One table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// What was found.
+    #[serde(flatten)]
+    pub verdict: TableVerdict,
+    /// Rows on the right.
+    pub rows: Option<u64>,
+    /// Fingerprint on the right.
+    pub fingerprint: Option<String>,
+    /// Fingerprint on the left.
+    pub expected_fingerprint: Option<String>,
+}
+
+/// Everything of a kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartReport {
+    /// Whether it is the same; unknown where it was not compared.
+    pub verdict: Verdict,
+    /// How many were compared.
+    pub compared: usize,
+    /// Those that differ.
+    pub differences: Vec<DefinitionVerdict>,
+}
+
+/// A server that is looked at, until it is no longer needed.
+struct Opened<'a> {
+    target: &'a Target,
+    databases: Databases,
+    looks: Looks,
+    /// What the right side calls the database that the left side calls otherwise.
+    own_name: Option<(String, String)>,
+}
+
+/// Compares. `progress` is told which side is being read.
+pub async fn compare(
+    comparison: &Comparison,
+    progress: &(dyn Fn(&'static str, Progress<'_>) + Sync),
+) -> Result<Report> {
+    let began = Instant::now();
+    let Comparison { left, right, look, extent, .. } = comparison;
+    let names = (database_of(left), database_of(right));
+    let left_only = names.0.or(names.1);
+    let right_only = names.1.or(names.0);
+    let (mut left_open, mut right_open) =
+        (open(left, left_only, look).await?, open(right, right_only, look).await?);
+    if let (Some(open), Some(theirs), Some(ours)) = (&mut right_open, names.0, names.1)
+        && theirs != ours
+    {
+        open.own_name = Some((ours.to_owned(), theirs.to_owned()));
+    }
+    // Both instants as close together as can be.
+    for open in [&mut left_open, &mut right_open].into_iter().flatten() {
+        open.looks.before = open.databases.written().await?;
+    }
+    for open in [&mut left_open, &mut right_open].into_iter().flatten() {
+        open.databases.begin().await?;
+    }
+    let begun = Instant::now();
+    let (of_left, of_right) = futures::future::try_join(
+        see(left, left_open.as_ref(), right, &|seen| progress("left", seen)),
+        see(right, right_open.as_ref(), left, &|seen| progress("right", seen)),
+    )
+    .await?;
+    let of_right = renamed(of_right, names);
+    let mut judgement =
+        judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
+    if judgement.tables.iter().any(|table| table.verdict == Word::Differs) {
+        // Before rows are called different, the writes that would explain them get the time to be counted.
+        for open in [&mut left_open, &mut right_open].into_iter().flatten() {
+            open.look_again(look, begun).await?;
+        }
+        judgement =
+            judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
+    }
+    name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
+        .await?;
+    Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
+}
+
+fn database_of(operand: &Operand) -> Option<&str> {
+    match operand {
+        Operand::Server(target) => target.database.as_deref(),
+        Operand::Kept(recorded) => recorded.of.database.as_deref(),
+    }
+}
+
+async fn open<'a>(operand: &'a Operand, only: Option<&str>, look: &Look) -> Result<Option<Opened<'a>>> {
+    let Operand::Server(target) = operand else { return Ok(None) };
+    let only: Vec<String> = only.into_iter().map(str::to_owned).collect();
+    let databases = Databases::connect(&target.server, &only, look).await?;
+    if let Some(missing) = only.iter().find(|name| !databases.has(name)) {
+        let server = &target.server;
+        return Err(Error::request(format!(
+            "PostgreSQL at {}:{} has no database `{missing}`",
+            server.host, server.port
+        ))
+        .hint("Correct the last part of the URL; `psql -l` lists the databases."));
+    }
+    Ok(Some(Opened { target, databases, looks: Looks::default(), own_name: None }))
+}
+
+impl Opened<'_> {
+    async fn look_again(&mut self, look: &Look, since: Instant) -> Result<()> {
+        let only: Vec<String> = self.databases.names().collect();
+        let others = Databases::connect(&self.target.server, &only, look).await?;
+        others.wait_for_counters(since).await?;
+        self.looks.after = others.written().await?;
+        if let Some((own, theirs)) = &self.own_name {
+            for looks in [&mut self.looks.before, &mut self.looks.after] {
+                if let Some(tables) = looks.remove(own) {
+                    looks.insert(theirs.clone(), tables);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The session that sees what the report calls `database`.
+    fn session(&self, database: &str) -> Option<&crate::postgres::Session> {
+        match &self.own_name {
+            Some((own, theirs)) if theirs == database => self.databases.session(own),
+            _ => self.databases.session(database),
+        }
+    }
+}
+
+async fn see(
+    operand: &Operand,
+    open: Option<&Opened<'_>>,
+    other: &Operand,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Observation> {
+    match (operand, open) {
+        (Operand::Kept(recorded), _) => Ok(recorded.seen.clone()),
+        (Operand::Server(_), None) => Err(Error::outside("there is no database to look into")),
+        (Operand::Server(_), Some(open)) => {
+            let boundaries = match other {
+                Operand::Kept(recorded) => recorded.seen.boundaries.clone(),
+                Operand::Server(_) => BTreeMap::new(),
+            };
+            let newest_write = !boundaries.is_empty();
+            open.databases.observe(&Question { boundaries, newest_write }, progress).await
+        }
+    }
+}
+
+/// What the right side holds, under the names of the left one.
+fn renamed(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -> Observation {
+    fn rename<T>(of: &mut BTreeMap<String, T>, right: &str, left: &str) {
+        if let Some(value) = of.remove(right) {
+            of.insert(left.to_owned(), value);
+        }
+    }
+    if let (Some(left), Some(right)) = (left, right)
+        && left != right
+    {
+        rename(&mut seen.databases, right, left);
+        rename(&mut seen.unreadable, right, left);
+        rename(&mut seen.made_by, right, left);
+        rename(&mut seen.database_oids, right, left);
+        rename(&mut seen.definitions, right, left);
+        rename(&mut seen.sequences, right, left);
+        rename(&mut seen.boundaries, right, left);
+    }
+    seen
+}
+
+type Seen<'a> = (&'a Observation, Option<&'a Opened<'a>>);
+
+async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
+    let is_kin = left.0.system_identifier.is_some() && left.0.system_identifier == right.0.system_identifier;
+    // A physical copy of what was recorded around a backup may hold what was written around it.
+    if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
+        && is_kin
+        && !recorded.movement.after.is_empty()
+    {
+        let horizon = lineage::horizon(&open.databases, right.0).await?;
+        return Ok(judge::at_the_moment(left.0, &recorded.movement, right.0, horizon.as_ref()));
+    }
+    let still = Looks::default();
+    let side = |(seen, open): Seen<'_>| (seen.clone(), open.map_or(still.clone(), |open| open.looks.clone()));
+    let (left, right) = (side(left), side(right));
+    Ok(judge::alike(
+        judge::Side { seen: &left.0, looks: &left.1 },
+        judge::Side { seen: &right.0, looks: &right.1 },
+        &comparison.ignored,
+    ))
+}
+
+/// Says which rows differ, where both sides can still be asked.
+async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, extent: Extent) -> Result<()> {
+    for table in judgement.tables.iter_mut().filter(|table| table.verdict == Word::Differs) {
+        let (Some(left), Some(right)) = (side(left, table), side(right, table)) else {
+            table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+            continue;
+        };
+        match narrow::differences(left, right, extent).await {
+            Ok(found) => add_rows(table, found),
+            Err(failure) if failure.session_survives() => {
+                table.reason.push_str(&format!("; which rows could not be found out: {failure}"));
+                for side in [left, right] {
+                    side.session.run("rollback").await?;
+                }
+                break;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    judgement.tell();
+    Ok(())
+}
+
+/// Where a table of the report is read on one side.
+fn side<'a>((seen, open): Seen<'a>, table: &TableVerdict) -> Option<narrow::Side<'a>> {
+    let session = open?.session(&table.database)?;
+    let tables = seen.databases.get(&table.database)?;
+    let table = tables.iter().find(|found| found.schema == table.schema && found.name == table.table)?;
+    Some(narrow::Side { session, table, only: None })
+}
+
+/// Puts the rows that differ into a table's verdict.
+pub fn add_rows(table: &mut TableVerdict, found: Differences) {
+    match found.told() {
+        Some(told) => table.reason = told,
+        None => table.reason.push_str("; in the columns that both have, every row is the same"),
+    }
+    table.differences = found.rows;
+}
+
+fn report(
+    comparison: &Comparison,
+    judgement: Judgement,
+    left: &Observation,
+    right: &Observation,
+    seconds: f64,
+) -> Report {
+    let fingerprint = |seen: &Observation, table: &TableVerdict| {
+        let tables = seen.databases.get(&table.database)?;
+        let found = tables.iter().find(|found| found.schema == table.schema && found.name == table.table)?;
+        found.fingerprint.clone()
+    };
+    let tables = judgement.tables.into_iter().map(|table| TableReport {
+        rows: table.observed_rows,
+        fingerprint: fingerprint(right, &table),
+        expected_fingerprint: fingerprint(left, &table),
+        verdict: table,
+    });
+    let tables = tables.collect();
+    let part = |is_of: &dyn Fn(&str) -> bool, compared: usize, were_compared: bool| {
+        let differences: Vec<DefinitionVerdict> =
+            judgement.definitions.iter().filter(|found| is_of(&found.kind)).cloned().collect();
+        let verdict = match (were_compared, differences.is_empty()) {
+            (_, false) => Verdict::Fail,
+            (true, true) => Verdict::Pass,
+            (false, true) => Verdict::Unknown,
+        };
+        PartReport { verdict, compared, differences }
+    };
+    let were_compared = !left.definitions.is_empty() && !right.definitions.is_empty();
+    let count = |is_of: &dyn Fn(&str) -> bool| -> usize {
+        let kinds = left.definitions.values().flatten().filter(|(kind, _)| is_of(kind));
+        kinds.map(|(_, named)| named.len()).sum()
+    };
+    let (extension, sequence) = (|kind: &str| kind == "extension", |kind: &str| kind == "sequence");
+    let other = |kind: &str| !extension(kind) && !sequence(kind);
+    let sequences = left.sequences.values().map(BTreeMap::len).sum();
+    let is_asked = |count: usize| if were_compared { count } else { 0 };
+    Report {
+        schema: "lifeboat.verify/1",
+        verdict: judgement.verdict,
+        reasons: judgement.reasons,
+        left: side_report(&comparison.left, left),
+        right: side_report(&comparison.right, right),
+        tables,
+        definitions: part(&other, is_asked(count(&other)), were_compared),
+        sequences: part(&sequence, is_asked(sequences), were_compared),
+        extensions: part(&extension, is_asked(count(&extension)), were_compared),
+        not_tested: judgement.not_tested,
+        seconds,
+    }
+}
+
+fn side_report(operand: &Operand, seen: &Observation) -> SideReport {
+    let (major, minor) = (seen.server_version / 10_000, seen.server_version % 10_000);
+    let (name, kind) = match operand {
+        Operand::Server(target) => (target.shown(), "server"),
+        Operand::Kept(recorded) => {
+            (format!("baseline of {} at {}", Origin::shown(&recorded.of), recorded.instant), "baseline")
+        }
+    };
+    SideReport { name, kind, server_version: format!("{major}.{minor}"), rows: seen.rows() }
+}

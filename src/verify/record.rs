@@ -1,0 +1,293 @@
+//! Recording what a source contains, so that a copy can be judged by it later, without the source.
+//!
+//! ```text
+//! begin       the first look at the write counters, then the instant: seconds, however large the source is
+//! observe     every table as it was at that instant
+//! look_again  the second look, after the moment of the copy
+//! ```
+//!
+//! A baseline that is kept is one JSON document whose last field is the SHA-256 of everything before it, its *seal*.
+//! Nothing in it is a row: names, numbers, hashes.
+
+use chrono::{DateTime, Timelike as _, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::depth::{Depth, Look};
+use super::fingerprint::RECIPE;
+use super::judge::Movement;
+use super::observe::{Databases, Observation, Progress, Question};
+use crate::error::{Error, Result};
+use crate::postgres::Server;
+
+/// Where in a second a source is observed that is to be restored to that second: the log can be replayed up to whole
+/// seconds only, so the later in its second the observation is, the less can be written between the two.
+const LATE_IN_THE_SECOND: u32 = 850_000_000;
+
+/// A source that is being recorded.
+pub struct Recording {
+    server: Server,
+    only: Vec<String>,
+    look: Look,
+    databases: Option<Databases>,
+    /// When the source was seen, by its own clock: nothing that was committed later is in the record.
+    pub instant: DateTime<Utc>,
+    begun: Instant,
+    /// What was seen.
+    pub seen: Observation,
+    /// What was written to it meanwhile.
+    pub movement: Movement,
+}
+
+impl Recording {
+    /// Fixes the instant.
+    pub async fn begin(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+        Recording::begin_within(server, only, look, false).await
+    }
+
+    /// Fixes the instant late in its second.
+    pub async fn begin_late(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+        Recording::begin_within(server, only, look, true).await
+    }
+
+    async fn begin_within(server: &Server, only: &[String], look: &Look, late: bool) -> Result<Self> {
+        let mut databases = Databases::connect(server, only, look).await?;
+        let mut movement = Movement { before: databases.written().await?, ..Movement::default() };
+        if looks_at_definitions(look) {
+            movement.sequences_before = databases.sequences().await?;
+        }
+        if late {
+            let clock = databases.clock().await?;
+            let early = LATE_IN_THE_SECOND.saturating_sub(clock.nanosecond() % 1_000_000_000);
+            tokio::time::sleep(Duration::from_nanos(u64::from(early))).await;
+        }
+        let instant = databases.begin().await?;
+        Ok(Recording {
+            server: server.clone(),
+            only: only.to_vec(),
+            look: look.clone(),
+            databases: Some(databases),
+            instant,
+            begun: Instant::now(),
+            seen: Observation::default(),
+            movement,
+        })
+    }
+
+    /// The first whole second that is not before the instant.
+    pub fn next_second(&self) -> DateTime<Utc> {
+        self.instant.with_nanosecond(0).unwrap_or(self.instant) + chrono::TimeDelta::seconds(1)
+    }
+
+    /// Reads every table as it was at the instant.
+    pub async fn observe(&mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<()> {
+        if let Some(mut databases) = self.databases.take() {
+            self.seen = databases.observe(&Question::default(), progress).await?;
+            databases.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the source once more, after the moment of the copy: as soon as its sessions have reported what they
+    /// wrote up to `since`, because all that is written later only widens the bounds.
+    pub async fn look_again(&mut self, since: Instant) -> Result<()> {
+        let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
+        databases.wait_for_counters(since).await?;
+        self.movement.after = databases.written().await?;
+        if looks_at_definitions(&self.look) {
+            self.movement.sequences_after = databases.sequences().await?;
+            self.movement.definitions_after = databases.definitions().await?;
+        }
+        Ok(())
+    }
+
+    /// When the instant was, by our own clock.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The baseline to keep.
+    pub fn into_baseline(self, of: Origin, now: DateTime<Utc>) -> Recorded {
+        Recorded {
+            schema: SCHEMA.to_owned(),
+            recipe: RECIPE,
+            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+            recorded_at: now,
+            instant: self.instant,
+            of,
+            seen: self.seen,
+            movement: self.movement,
+        }
+    }
+}
+
+fn looks_at_definitions(look: &Look) -> bool {
+    look.depths.usual() != Depth::Counts
+}
+
+const SCHEMA: &str = "lifeboat.baseline/1";
+
+/// What a baseline was recorded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// RDS instance.
+    pub instance: Option<String>,
+    /// Its immutable id.
+    pub resource_id: Option<String>,
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The one database that was recorded, if it was one by name.
+    pub database: Option<String>,
+}
+
+impl Origin {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match &self.instance {
+            Some(instance) => format!("instance `{instance}`"),
+            None => {
+                let database = self.database.as_deref().unwrap_or_default();
+                format!("`{}:{}/{database}`", self.host, self.port)
+            }
+        }
+    }
+}
+
+/// A baseline that can be kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    schema: String,
+    recipe: u32,
+    lifeboat: String,
+    /// When it was completed.
+    pub recorded_at: DateTime<Utc>,
+    /// When the source was seen, by its own clock.
+    pub instant: DateTime<Utc>,
+    /// What it was recorded from.
+    pub of: Origin,
+    /// What was seen.
+    pub seen: Observation,
+    /// What was written meanwhile; without a second look, nothing is known to have been.
+    pub movement: Movement,
+}
+
+const SEAL: &str = ",\"sha256\":\"";
+
+impl Recorded {
+    /// The document and its seal.
+    pub fn seal(&self) -> Result<(String, Vec<u8>)> {
+        let mut document = serde_json::to_vec(self).map_err(|error| {
+            Error::new(crate::error::Kind::Bug, "a baseline cannot be written as JSON").caused_by(error)
+        })?;
+        document.pop();
+        let seal = hex(&Sha256::digest(&document));
+        document.extend_from_slice(format!("{SEAL}{seal}\"}}\n").as_bytes());
+        Ok((seal, document))
+    }
+
+    /// Reads a document that `name` has been given. `expected`: the seal that it must have.
+    pub fn open(name: &str, document: &[u8], expected: Option<&str>) -> Result<(String, Self)> {
+        let broken = |why: &str| {
+            Error::request(format!("baseline `{name}` is damaged: {why}"))
+                .hint("Restore the file from a copy of the vault, or record a new baseline.")
+        };
+        let text = std::str::from_utf8(document).map_err(|_| broken("it is not text"))?.trim_end();
+        let is_one = text.starts_with(&format!("{{\"schema\":\"{SCHEMA}\""));
+        if !is_one {
+            return Err(if text.starts_with("{\"schema\":\"lifeboat.baseline/") {
+                Error::request(format!("baseline `{name}` was recorded by a newer version of lifeboat"))
+                    .hint("Update lifeboat.")
+            } else if text.is_empty() {
+                broken("it is empty")
+            } else {
+                Error::request(format!("`{name}` is not a baseline of lifeboat"))
+                    .hint("`lifeboat verify record URL` records one.")
+            });
+        }
+        let sealed = text.strip_suffix("\"}").and_then(|text| text.rsplit_once(SEAL));
+        let (content, seal) = sealed.ok_or_else(|| broken("it ends early"))?;
+        if hex(&Sha256::digest(content.as_bytes())) != seal {
+            return Err(broken("its content does not have the SHA-256 that it was sealed with"));
+        }
+        if let Some(expected) = expected.filter(|expected| *expected != seal) {
+            return Err(broken(&format!("its seal is not the expected {expected}")));
+        }
+        let recorded: Recorded = serde_json::from_str(&format!("{content}}}"))
+            .map_err(|error| broken("it cannot be read").caused_by(error))?;
+        if recorded.recipe != RECIPE {
+            let (its, ours) = (recorded.recipe, RECIPE);
+            return Err(Error::request(format!(
+                "baseline `{name}` has fingerprints of recipe {its}, and this version of lifeboat takes recipe {ours}"
+            ))
+            .hint(format!("Use lifeboat {} to verify it, or record a new one.", recorded.lifeboat)));
+        }
+        Ok((seal.to_owned(), recorded))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The tag of a snapshot that holds the seal of its baseline.
+pub const BASELINE_TAG: &str = "lifeboat:baseline";
+
+/// Where baselines lie in the vault.
+pub fn vault_name(seal: &str) -> String {
+    format!("baselines/{seal}.json")
+}
+
+/// Whether `text` looks like a seal.
+pub fn is_seal(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded() -> Recorded {
+        let of = Origin { instance: None, resource_id: None, host: "h".into(), port: 1, database: None };
+        let at = "2026-11-21T00:00:00Z".parse().unwrap();
+        Recorded {
+            schema: SCHEMA.to_owned(),
+            recipe: RECIPE,
+            lifeboat: "0".into(),
+            recorded_at: at,
+            instant: at,
+            of,
+            seen: Observation::default(),
+            movement: Movement::default(),
+        }
+    }
+
+    #[test]
+    fn a_sealed_baseline_opens_and_is_one_json_document() {
+        let (seal, document) = recorded().seal().unwrap();
+        assert_eq!(Recorded::open("x", &document, Some(&seal)).unwrap().0, seal);
+        let value: serde_json::Value = serde_json::from_slice(&document).unwrap();
+        assert_eq!(value["sha256"], seal.as_str());
+    }
+
+    #[test]
+    fn every_damage_is_found_and_said() {
+        let (_, document) = recorded().seal().unwrap();
+        let mut flipped = document.clone();
+        let at = flipped.len() / 2;
+        flipped[at] ^= 1;
+        let says = |document: &[u8], expected: Option<&str>, part: &str| {
+            let error = Recorded::open("b.json", document, expected).unwrap_err().chain();
+            assert!(error.contains("`b.json`") && error.contains(part), "{error}");
+        };
+        says(&flipped, None, "SHA-256");
+        says(&document[..at], None, "ends early");
+        says(b"", None, "empty");
+        says(b"{}", None, "not a baseline");
+        says(&document, Some(&"0".repeat(64)), "not the expected");
+        says(b"{\"schema\":\"lifeboat.baseline/9\"}", None, "newer version");
+    }
+}
