@@ -8,6 +8,7 @@
 //! drill      restore elsewhere, prove, time, tear down
 //! restore    which backup brings back which moment
 //! verify     what a database contains, and whether two contents agree
+//! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
 //! config     lifeboat.toml
 //! aws        the only code that speaks AWS
@@ -22,6 +23,7 @@ pub mod output;
 pub mod drill;
 pub mod restore;
 pub mod verify;
+pub mod retention;
 pub mod vault;
 pub mod config;
 pub mod aws;
