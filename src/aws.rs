@@ -6,6 +6,8 @@
 
 mod rds;
 mod secrets;
+mod snapshots;
+mod time;
 mod wait;
 
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
@@ -43,6 +45,7 @@ pub struct Aws {
     region: String,
     config: SdkConfig,
     rds: aws_sdk_rds::Client,
+    latest_answer: time::LatestAnswer,
 }
 
 /// How long a call is tried again while AWS throttles it or cannot be reached.
@@ -87,8 +90,10 @@ impl Aws {
         }
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
         check_credentials(&config).await?;
-        let rds = aws_sdk_rds::Client::new(&config);
-        Ok(Aws { region, config, rds })
+        let latest_answer = time::LatestAnswer::default();
+        let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
+        let rds = aws_sdk_rds::Client::from_conf(with_time.build());
+        Ok(Aws { region, config, rds, latest_answer })
     }
 
     /// The Region that all calls go to.
@@ -261,6 +266,13 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     innermost.to_string()
 }
 
+impl Failure {
+    /// Whether asking again may help: it may pass by itself, and somebody listens at the address.
+    pub fn is_worth_repeating(&self) -> bool {
+        self.fault.is_transient() && !unreachable(self)
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.code {
@@ -308,11 +320,7 @@ where
     let mut pause = Duration::from_millis(500);
     loop {
         match call().await {
-            Err(failure)
-                if failure.fault.is_transient()
-                    && Instant::now() + pause < give_up
-                    && !unreachable(&failure) =>
-            {
+            Err(failure) if failure.is_worth_repeating() && Instant::now() + pause < give_up => {
                 tracing::info!(operation = failure.operation, %failure, "trying again");
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(Duration::from_secs(15));

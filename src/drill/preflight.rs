@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::throwaway::{self, RunId};
+use super::throwaway;
 use super::{CopyLogin, Event, Plan, Request, checks};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId};
+use crate::fleet::{Health, Instance, InstanceId, RunId};
 use crate::postgres::Server;
 use crate::restore::{self, Chosen};
 use crate::verify::Databases;
@@ -70,19 +70,7 @@ pub async fn plan(
 }
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
-    let Some(source) = aws.instance(id).await? else {
-        let alike = aws.names_like(id).await;
-        let hint = if alike.is_empty() {
-            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
-                .to_owned()
-        } else {
-            format!(
-                "Did you mean {}?",
-                alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
-            )
-        };
-        return Err(Error::request(format!("instance `{id}` does not exist in {}", aws.region())).hint(hint));
-    };
+    let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
     if source.engine.starts_with("aurora") {
         return Err(
