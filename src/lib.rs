@@ -7,6 +7,7 @@
 //! output     the only printer
 //! drill      restore elsewhere, prove, time, tear down
 //! restore    which backup brings back which moment
+//! snapshot   take, copy, prune
 //! verify     what a database contains, and whether two contents agree
 //! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod output;
 pub mod drill;
 pub mod restore;
+pub mod snapshot;
 pub mod verify;
 pub mod retention;
 pub mod vault;

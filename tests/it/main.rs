@@ -10,4 +10,5 @@ mod faults;
 mod house;
 mod refusals;
 mod signals;
+mod snapshot;
 mod sweep;
