@@ -4,6 +4,7 @@
 //! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
 //! may be deleted are questions for the modules above.
 
+mod presign;
 mod rds;
 mod secrets;
 mod snapshots;
@@ -12,6 +13,7 @@ mod wait;
 
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
+pub use snapshots::CopySnapshot;
 pub use wait::{Poll, Seen};
 
 use std::future::Future;
@@ -94,6 +96,11 @@ impl Aws {
         let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
         let rds = aws_sdk_rds::Client::from_conf(with_time.build());
         Ok(Aws { region, config, rds, latest_answer })
+    }
+
+    /// The same, in another Region.
+    pub async fn in_region(access: &Access, region: &str) -> Result<Self> {
+        Aws::connect(&Access { region: Some(region.to_owned()), ..access.clone() }).await
     }
 
     /// The Region that all calls go to.

@@ -6,11 +6,15 @@
 //!
 //! ```text
 //! create     plan, wait for one's turn, request (and adopt what a lost answer hid), wait until it is available
+//! copy       into another Region, under another key, out of the reach of automated retention
+//! prune      what has outlived its class
 //! delete     one snapshot that someone named
 //! ```
 
+pub mod copy;
 pub mod create;
 pub mod delete;
+pub mod prune;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

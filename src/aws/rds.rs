@@ -341,16 +341,15 @@ impl Aws {
         Err(Error::request(format!("instance `{id}` does not exist in {}", self.region())).hint(hint))
     }
 
-    /// Names of instances that begin with the first letters of `id`, for "did you mean".
+    /// Names of instances that read like `id`, for "did you mean".
     async fn names_like(&self, id: &InstanceId) -> Vec<String> {
         let Ok(instances) = self.instances().await else { return Vec::new() };
-        let head: String = id.as_str().chars().take(4).collect();
-        instances
-            .into_iter()
-            .map(|found| found.id.to_string())
-            .filter(|name| name.contains(&head))
-            .take(5)
-            .collect()
+        let alike = |name: &str| strsim::jaro_winkler(name, id.as_str());
+        let mut names: Vec<String> = instances.into_iter().map(|found| found.id.to_string()).collect();
+        names.retain(|name| alike(name) > 0.8 || name.starts_with(id.as_str()));
+        names.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
+        names.truncate(3);
+        names
     }
 }
 

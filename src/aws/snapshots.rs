@@ -7,6 +7,23 @@ use super::rds::snapshot;
 use super::{Aws, Failure, Fault, patiently};
 use crate::fleet::{InstanceId, Snapshot, SnapshotId, Tags};
 
+/// A copy of a snapshot, in the Region of the connection that asks for it.
+#[derive(Clone, Debug)]
+pub struct CopySnapshot {
+    /// Id of the source, or its ARN if it is in another Region or shared.
+    pub source: String,
+    /// Where the source is.
+    pub source_region: String,
+    /// Name of the copy.
+    pub id: SnapshotId,
+    /// Key of the copy; otherwise the source's.
+    pub kms_key: Option<String>,
+    /// Whether the source is encrypted.
+    pub is_encrypted: bool,
+    /// Tags of the copy.
+    pub tags: Tags,
+}
+
 impl Aws {
     /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
     pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
@@ -95,6 +112,37 @@ impl Aws {
         let answer = request.customize().config_override(once).send().await;
         let answer = answer.map_err(|error| Failure::of("CreateDBSnapshot", &resource, error))?;
         answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CreateDBSnapshot", resource))
+    }
+
+    /// Asks for a copy of a snapshot, once.
+    pub async fn begin_copy(&self, copy: &CopySnapshot) -> Result<Snapshot, Failure> {
+        let resource = format!("snapshot `{}`", copy.id);
+        // Encrypted content leaves its Region only with a request that is signed for the Region that it leaves.
+        let presigned = if copy.is_encrypted && copy.source_region != self.region {
+            let mut parameters = vec![
+                ("Action", "CopyDBSnapshot"),
+                ("DestinationRegion", &self.region),
+                ("SourceDBSnapshotIdentifier", &copy.source),
+                ("TargetDBSnapshotIdentifier", copy.id.as_str()),
+                ("Version", "2014-10-31"),
+            ];
+            parameters.extend(copy.kms_key.iter().map(|key| ("KmsKeyId", key.as_str())));
+            Some(self.presign(&copy.source_region, &parameters).await?)
+        } else {
+            None
+        };
+        let request = self
+            .rds
+            .copy_db_snapshot()
+            .source_db_snapshot_identifier(&copy.source)
+            .target_db_snapshot_identifier(copy.id.as_str())
+            .set_kms_key_id(copy.kms_key.clone())
+            .set_pre_signed_url(presigned)
+            .set_tags(Some(to_aws(&copy.tags)));
+        let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = request.customize().config_override(once).send().await;
+        let answer = answer.map_err(|error| Failure::of("CopyDBSnapshot", &resource, error))?;
+        answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CopyDBSnapshot", resource))
     }
 
     /// Deletes a manual snapshot; `false` if it was gone already. What may be deleted is the caller's to judge.

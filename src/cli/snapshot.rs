@@ -11,13 +11,14 @@ use clap::{Args, Subcommand};
 
 use super::waiting::{Teller, WaitArgs};
 use super::{Session, confirm, now};
-use crate::aws::Poll;
+use crate::aws::{Aws, Poll};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, SnapshotId, Tags, tag};
 use crate::interrupt::Interrupt;
 use crate::retention::{Lifetime, Rules};
+use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
-use crate::snapshot::{self, Report, Wait, delete};
+use crate::snapshot::{self, Report, Tell, Wait, delete, prune};
 
 use render::List;
 
@@ -32,6 +33,17 @@ pub(super) enum SnapshotCommand {
     List(ListArgs),
     /// Show one snapshot.
     Show(ShowArgs),
+    /// Copy a snapshot: into another Region, under another key, out of the reach of automated retention.
+    Copy(CopyArgs),
+    /// Make the monthly archive: copy the newest automated snapshot into the class monthly-archive.
+    ///
+    /// Run again in the same month, it finds its archive and makes no other.
+    Archive(ArchiveArgs),
+    /// Delete the snapshots that have outlived their retention class, and say of each why it stays or goes.
+    ///
+    /// Only manual snapshots that carry lifeboat's class tag are touched; never the newest good one of a database, and
+    /// never those of a database that no longer exists. --dry-run shows the same without deleting.
+    Prune(PruneArgs),
     /// Delete a snapshot that lifeboat has made; the newest good one of a database only with --allow-last-copy.
     Delete(DeleteArgs),
 }
@@ -90,6 +102,59 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct CopyArgs {
+    /// Id of the snapshot; the ARN of a shared one
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    source: SnapshotId,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Retention class of the copy [default: that of the snapshot, else pre-migration]
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ArchiveArgs {
+    /// Id of the DB instance
+    #[arg(value_name = "DB")]
+    database: InstanceId,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Retention class of the archive
+    #[arg(long, value_name = "CLASS", default_value = "monthly-archive")]
+    class: String,
+}
+
+/// Where a copy goes.
+#[derive(Args, Debug)]
+struct TargetArgs {
+    /// Id of the copy [default: that of the source in another Region, else ID-copy; of an archive CLASS-DB-yyyymm]
+    #[arg(long, value_name = "ID", value_parser = parse_new_id)]
+    id: Option<SnapshotId>,
+    /// Region of the copy
+    #[arg(long, value_name = "NAME")]
+    to_region: Option<String>,
+    /// KMS key of the copy: an id or ARN of its Region [default: the source's]
+    #[arg(long, value_name = "KEY")]
+    kms_key: Option<String>,
+    /// Check everything that can be checked beforehand, show the plan, copy nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PruneArgs {
+    /// Only snapshots of this DB instance
+    #[arg(value_name = "DB")]
+    database: Option<InstanceId>,
+    /// Show what would be deleted, delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct DeleteArgs {
     /// Id of the snapshot
     #[arg(value_name = "ID", value_parser = parse_id)]
@@ -110,6 +175,25 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
         SnapshotCommand::Create(args) => take(*args, session).await,
         SnapshotCommand::List(args) => list(&args, session).await,
         SnapshotCommand::Show(args) => show(&args, session).await,
+        SnapshotCommand::Copy(args) => {
+            let request = copy::Request {
+                source: CopySource::Snapshot(args.source),
+                id: args.target.id.clone(),
+                class: args.class,
+                kms_key: args.target.kms_key.clone(),
+            };
+            make_copy(request, &args.target, session).await
+        }
+        SnapshotCommand::Archive(args) => {
+            let request = copy::Request {
+                source: CopySource::NewestAutomated(args.database),
+                id: args.target.id.clone(),
+                class: Some(args.class),
+                kms_key: args.target.kms_key.clone(),
+            };
+            make_copy(request, &args.target, session).await
+        }
+        SnapshotCommand::Prune(args) => prune_region(&args, session).await,
         SnapshotCommand::Delete(args) => remove(&args, session).await,
     }
 }
@@ -145,20 +229,36 @@ async fn take(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
         taken = asked => taken?,
     };
     announce(session, &taken);
-    let ended = match args.waiting.wait() {
-        Wait::No => Ok(None),
-        Wait::AtMost(_) => tokio::select! {
-            biased;
-            kind = interrupt.wait(1) => Ok(Some(kind)),
-            ended = create::settle(&aws, &mut taken, args.waiting.poll(began), &tell) => ended,
-        },
-    };
-    session.output.settle();
+    let ended = settle(&aws, &mut taken, &args.waiting, began, &interrupt, &tell).await;
     let report = taken.report(aws.region());
     if let Some(github) = github {
         github.write(&report)?;
     }
-    session.output.report(&report)?;
+    conclude(ended, &report, session)
+}
+
+/// Waits for the end, as far as that is wanted.
+async fn settle(
+    aws: &Aws,
+    taken: &mut Taken,
+    waiting: &WaitArgs,
+    began: Instant,
+    interrupt: &Interrupt,
+    tell: Tell<'_>,
+) -> Result<Option<Kind>> {
+    match waiting.wait() {
+        Wait::No => Ok(None),
+        Wait::AtMost(_) => tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Ok(Some(kind)),
+            ended = create::settle(aws, taken, waiting.poll(began), tell) => ended,
+        },
+    }
+}
+
+/// The report comes first, so that the id of what goes on at AWS is known whatever happened.
+fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
+    session.output.report(report)?;
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(
@@ -176,6 +276,53 @@ fn turn(waiting: &WaitArgs, began: Instant) -> Poll {
         Wait::No => Poll { give_up_after: poll.give_up_after.min(Duration::from_secs(1800)), ..poll },
         Wait::AtMost(_) => poll,
     }
+}
+
+async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let began = Instant::now();
+    let rules = Rules::configured(&session.config.retention)?;
+    let here = session.aws().await?;
+    let there = match &args.to_region {
+        Some(region) => Aws::in_region(&session.access, region).await?,
+        None => here.clone(),
+    };
+    let plan = copy::plan(&here, &there, &request, &rules, now()).await?;
+    session.warn_of_clock(&here);
+    if args.dry_run {
+        session.output.report(&plan.report())?;
+        return Ok(None);
+    }
+    let teller = Teller::new(&session.output);
+    let tell = |event: snapshot::Event<'_>| teller.tell(&event);
+    let id = plan.id.clone();
+    let mut taken = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => return Err(copy::interrupted(kind, &id)),
+        taken = copy::request(&there, plan, &tell) => taken?,
+    };
+    announce(session, &taken);
+    let ended = settle(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
+    conclude(ended, &taken.report(there.region()), session)
+}
+
+async fn prune_region(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let rules = Rules::configured(&session.config.retention)?;
+    let aws = session.aws().await?;
+    let plan = prune::plan(&aws, &rules, args.database.as_ref(), now()).await?;
+    session.warn_of_clock(&aws);
+    if args.dry_run {
+        session.output.report(&plan.report())?;
+        return Ok(None);
+    }
+    let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
+    let report = prune::apply(plan, &aws, &interrupt, now(), &tell).await?;
+    session.output.report(&report)?;
+    if let Some(error) = prune::hint(&report) {
+        session.output.error(&error);
+    }
+    Ok(prune::kind(&report, &interrupt))
 }
 
 fn announce(session: &Session, taken: &Taken) {

@@ -17,6 +17,8 @@ pub const EXPIRES: &str = "lifeboat:expires";
 pub const CLASS: &str = "lifeboat:class";
 /// SHA-256 of the baseline that was saved with it.
 pub const BASELINE: &str = "lifeboat:baseline";
+/// ARN of the snapshot that it was copied from.
+pub const COPIED_FROM: &str = "lifeboat:copied-from";
 /// The key under which a pipeline finds its snapshot again.
 pub const IDEMPOTENCY_KEY: &str = "lifeboat:idempotency-key";
 /// The commit that was about to be deployed.

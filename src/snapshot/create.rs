@@ -119,6 +119,11 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// What AWS has begun, asked for at `began`.
+    pub(super) fn new(snapshot: Snapshot, reused: bool, began: Instant) -> Self {
+        Taken { snapshot, reused, began }
+    }
+
     /// For people and programs.
     pub fn report(&self, region: &str) -> Report {
         Report {

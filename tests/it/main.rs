@@ -8,6 +8,7 @@ mod clients;
 mod drill;
 mod faults;
 mod house;
+mod prune;
 mod refusals;
 mod signals;
 mod snapshot;

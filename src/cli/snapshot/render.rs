@@ -1,13 +1,16 @@
 //! How the reports of snapshots look.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::drill::report::span;
 use crate::output::{self, Page, Tone};
-use crate::snapshot::Report;
+use crate::retention::{PruneReport, Verdict};
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
+use crate::snapshot::{Report, copy};
 
 /// Snapshots of a Region.
 #[derive(Serialize)]
@@ -94,6 +97,60 @@ impl output::Report for PlanReport {
         for (key, value) in &self.tags {
             page.line(page.toned(Tone::Faint, format!("  tag     {key} = {value}")));
         }
+    }
+}
+
+impl output::Report for copy::PlanReport {
+    fn render(&self, page: &mut Page) {
+        let what = if self.reused { "is there already: " } else { "would make " };
+        page.line(format!("{what}snapshot `{}` in {}", self.snapshot_id, self.region));
+        page.line(format!("  copy of {}", self.copied_from));
+        let until = self.expires_at.map_or("for ever".to_owned(), |at| format!("until {}", utc(at)));
+        page.line(format!("  class   {}, kept {until}", self.class));
+    }
+}
+
+impl output::Report for PruneReport {
+    fn render(&self, page: &mut Page) {
+        let going: Vec<&Verdict> = self.verdicts.iter().filter(|it| !it.keep).collect();
+        let failed: BTreeMap<&str, &str> =
+            self.failed.iter().map(|it| (it.id.as_str(), it.reason.as_str())).collect();
+        let rows = going.iter().map(|it| {
+            let (word, tone, reason) = match failed.get(it.id.as_str()) {
+                Some(reason) => ("FAILED", Tone::Bad, (*reason).to_owned()),
+                None if self.dry_run => ("would go", Tone::Doubt, it.reasons.join("; ")),
+                None => ("deleted", Tone::Doubt, it.reasons.join("; ")),
+            };
+            vec![
+                (word.to_owned(), Some(tone)),
+                (it.id.clone(), None),
+                (it.database.clone(), None),
+                (reason, Some(Tone::Faint)),
+            ]
+        });
+        page.table(&["", "snapshot", "database", "why"], rows.collect());
+        // What stays is counted by reason: thousands of lines would bury what goes.
+        let mut staying: BTreeMap<String, usize> = BTreeMap::new();
+        for verdict in self.verdicts.iter().filter(|it| it.keep) {
+            *staying.entry(kind_of_reason(&verdict.reasons)).or_default() += 1;
+        }
+        for (reason, count) in staying {
+            page.line(page.toned(Tone::Faint, format!("  {count:>5} kept: {reason}")));
+        }
+        let done = if self.dry_run { "would be deleted" } else { "deleted" };
+        let count = if self.dry_run { going.len() } else { self.deleted.len() };
+        let kept = self.verdicts.len() - going.len();
+        page.line(format!("{} {count} {done}, {kept} kept", page.toned(Tone::Strong, "snapshots:")));
+    }
+}
+
+/// The first reason, without what differs from one to the next.
+fn kind_of_reason(reasons: &[String]) -> String {
+    let first = reasons.first().map_or("", String::as_str);
+    let general = first.split(": until ").next().unwrap_or(first);
+    match general.strip_prefix("it is the newest good copy of ") {
+        Some(_) => "it is the newest good copy of its database".to_owned(),
+        None => general.split(" until 2").next().unwrap_or(general).to_owned(),
     }
 }
 
