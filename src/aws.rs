@@ -4,12 +4,16 @@
 //! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
 //! may be deleted are questions for the modules above.
 
+mod presign;
 mod rds;
 mod secrets;
+mod snapshots;
+mod time;
 mod wait;
 
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
+pub use snapshots::CopySnapshot;
 pub use wait::{Poll, Seen};
 
 use std::future::Future;
@@ -43,6 +47,7 @@ pub struct Aws {
     region: String,
     config: SdkConfig,
     rds: aws_sdk_rds::Client,
+    latest_answer: time::LatestAnswer,
 }
 
 /// How long a call is tried again while AWS throttles it or cannot be reached.
@@ -87,8 +92,15 @@ impl Aws {
         }
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
         check_credentials(&config).await?;
-        let rds = aws_sdk_rds::Client::new(&config);
-        Ok(Aws { region, config, rds })
+        let latest_answer = time::LatestAnswer::default();
+        let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
+        let rds = aws_sdk_rds::Client::from_conf(with_time.build());
+        Ok(Aws { region, config, rds, latest_answer })
+    }
+
+    /// The same, in another Region.
+    pub async fn in_region(access: &Access, region: &str) -> Result<Self> {
+        Aws::connect(&Access { region: Some(region.to_owned()), ..access.clone() }).await
     }
 
     /// The Region that all calls go to.
@@ -261,6 +273,13 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     innermost.to_string()
 }
 
+impl Failure {
+    /// Whether asking again may help: it may pass by itself, and somebody listens at the address.
+    pub fn is_worth_repeating(&self) -> bool {
+        self.fault.is_transient() && !unreachable(self)
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.code {
@@ -308,11 +327,7 @@ where
     let mut pause = Duration::from_millis(500);
     loop {
         match call().await {
-            Err(failure)
-                if failure.fault.is_transient()
-                    && Instant::now() + pause < give_up
-                    && !unreachable(&failure) =>
-            {
+            Err(failure) if failure.is_worth_repeating() && Instant::now() + pause < give_up => {
                 tracing::info!(operation = failure.operation, %failure, "trying again");
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
                 pause = (pause * 2).min(Duration::from_secs(15));

@@ -2,7 +2,9 @@
 
 mod connect;
 mod drill;
+mod snapshot;
 mod verify;
+mod waiting;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::aws::{Access, Aws};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::output::{Color, Format, Output};
 use crate::vault::Vault;
 
@@ -39,6 +41,9 @@ enum Command {
     /// The verdict is pass (exit code 0), fail (1) or unknown (3). Tables that differ are narrowed down to the keys of
     /// the rows that do.
     Verify(Box<verify::VerifyArgs>),
+    /// Take, list, copy, prune and delete snapshots.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -120,6 +125,18 @@ impl Session {
         Aws::connect(&self.access).await
     }
 
+    /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
+    fn warn_of_clock(&self, aws: &Aws) {
+        if let Some(off) = aws.clock_is_off_by(now()) {
+            let (minutes, way) = (
+                off.num_minutes().abs(),
+                if off > chrono::TimeDelta::zero() { "ahead of" } else { "behind" },
+            );
+            self.output
+                .warn(format!("this machine's clock is {minutes} minutes {way} AWS's: AWS's time is used"));
+        }
+    }
+
     fn vault(&self) -> Result<Vault> {
         Vault::open(&self.vault)
     }
@@ -127,6 +144,30 @@ impl Session {
     fn vault_to_read(&self) -> Result<Vault> {
         Vault::open_to_read(&self.vault)
     }
+}
+
+/// Makes sure that the person means it: `given` is the object's own name, or they type it on a terminal.
+fn confirm(name: &str, given: Option<&str>, what: &str, output: &Output) -> Result<()> {
+    let hint = format!("Pass `--confirm {name}` to say that you mean it.");
+    let typed = match given {
+        Some(given) => given.to_owned(),
+        None if std::io::IsTerminal::is_terminal(&std::io::stdin()) && output.is_live() => {
+            output.warn(format!("this destroys {what}. Type its id to go on:"));
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map_err(|error| {
+                Error::new(Kind::Guard, format!("{what} was kept: nothing was confirmed")).caused_by(error)
+            })?;
+            line.trim().to_owned()
+        }
+        None => {
+            return Err(Error::new(Kind::Guard, format!("{what} was kept: nothing was confirmed")).hint(hint));
+        }
+    };
+    if typed == name {
+        return Ok(());
+    }
+    let said = typed.escape_default();
+    Err(Error::new(Kind::Guard, format!("{what} was kept: `{said}` is not its id")).hint(hint))
 }
 
 fn unset(variable: &str) -> bool {
@@ -149,6 +190,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => {
             // Help and version are answers (exit code 0), everything else is a wrong request (2).
             let _ = error.print();
+            hint_at_rules(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
@@ -174,6 +216,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
+            Command::Snapshot(command) => snapshot::run(command, &session).await,
         }
     });
     match ended {
@@ -183,6 +226,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             session.output.error(&error);
             error.kind().exit_code()
         }
+    }
+}
+
+/// A flag that is refused for a rule of AWS says the rule.
+fn hint_at_rules(error: &clap::Error) {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        for hint in cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default() {
+            Output::new(Format::Text, Color::Auto, false).say(format!("hint: {hint}"));
+        }
+        next = cause.source();
     }
 }
 

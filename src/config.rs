@@ -26,9 +26,60 @@ pub struct Config {
     /// How drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
+    /// How long copies of each retention class are kept; classes that are not named keep their defaults.
+    #[serde(default)]
+    pub retention: BTreeMap<String, ClassSettings>,
     /// What is special about single databases, by instance id.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSettings>,
+}
+
+/// How long the copies of one retention class are kept: a lifetime (`pre-migration = "30d"`), or counts too.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct ClassSettings {
+    /// `30d`, `12 months`, `forever`.
+    pub keep_for: Option<String>,
+    /// The newest so many.
+    pub keep_last: usize,
+    /// The last of each of so many days.
+    pub keep_daily: usize,
+    /// The last of each of so many weeks.
+    pub keep_weekly: usize,
+    /// The last of each of so many months.
+    pub keep_monthly: usize,
+    /// The last of each of so many years.
+    pub keep_yearly: usize,
+}
+
+impl TryFrom<toml::Value> for ClassSettings {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> std::result::Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[derive(Default)]
+        struct Full {
+            keep_for: Option<String>,
+            keep_last: usize,
+            keep_daily: usize,
+            keep_weekly: usize,
+            keep_monthly: usize,
+            keep_yearly: usize,
+        }
+        let full = match value {
+            toml::Value::String(keep_for) => Full { keep_for: Some(keep_for), ..Full::default() },
+            table @ toml::Value::Table(_) => table.try_into::<Full>().map_err(|error| error.to_string())?,
+            other => {
+                return Err(format!(
+                    "a retention class is a lifetime or a table, not a {}",
+                    other.type_str()
+                ));
+            }
+        };
+        let Full { keep_for, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly } = full;
+        Ok(ClassSettings { keep_for, keep_last, keep_daily, keep_weekly, keep_monthly, keep_yearly })
+    }
 }
 
 /// What is special about one database.

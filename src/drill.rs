@@ -36,14 +36,12 @@ pub use run::run;
 
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::config::{Check, Freshness};
-use crate::fleet::{Instance, InstanceId};
+use crate::fleet::{Instance, InstanceId, RunId};
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
 use crate::verify::{Baseline, Look, Recorded};
-
-use throwaway::RunId;
 
 /// What a drill is asked to do.
 #[derive(Clone, Debug)]

@@ -2,17 +2,24 @@
 //!
 //! Plain data on our side of the door to AWS. Nothing here does I/O or reads the clock.
 
+mod run;
+mod settings;
+pub mod tag;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use run::RunId;
+pub use settings::{SETTINGS_TAG, Settings};
+
 use crate::error::{Error, Result};
 
 /// The id of a DB instance: 1 to 63 lower-case letters, digits and single hyphens, a letter first, no hyphen last
 /// (Amazon RDS API, `CreateDBInstance`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceId(String);
 
@@ -74,7 +81,7 @@ impl fmt::Display for SnapshotId {
 }
 
 /// AWS's immutable id of an instance (`db-…`): a new one for each instance, whatever its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceId(pub String);
 
@@ -88,7 +95,7 @@ impl fmt::Display for ResourceId {
 pub type Tags = BTreeMap<String, String>;
 
 /// A DB instance as AWS reports it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Instance {
     /// Its name.
     pub id: InstanceId,
@@ -138,6 +145,16 @@ pub struct Instance {
     pub iam_authentication: bool,
     /// The cluster that it is a member of (Aurora, Multi-AZ DB clusters).
     pub cluster: Option<String>,
+    /// The instance that it is a read replica of.
+    pub replica_of: Option<String>,
+    /// Its read replicas.
+    pub replicas: Vec<String>,
+    /// Set if AWS Backup keeps its continuous backups.
+    pub aws_backup: Option<String>,
+    /// Changes that are accepted and wait for the maintenance window, by AWS's names.
+    pub pending: BTreeMap<String, String>,
+    /// All that a restore would have to be told again.
+    pub settings: Settings,
     /// Tags.
     pub tags: Tags,
 }
@@ -159,6 +176,16 @@ pub struct Snapshot {
     pub reported_status: String,
     /// When it was first taken; a copy keeps this, so age is counted from here.
     pub original_created_at: Option<DateTime<Utc>>,
+    /// When it became available; of a copy, when the copy did.
+    pub created_at: Option<DateTime<Utc>>,
+    /// How far its making has come, in percent.
+    pub percent: Option<i32>,
+    /// The key that it is encrypted with.
+    pub kms_key: Option<String>,
+    /// The snapshot that it is a copy of.
+    pub copied_from: Option<String>,
+    /// What it knows of its instance's settings by itself.
+    pub option_group: Option<String>,
     /// The last transaction that it holds, as far as AWS says.
     pub database_time: Option<DateTime<Utc>>,
     /// Engine.
@@ -194,7 +221,7 @@ pub struct RestoreWindow {
 /// What AWS says that an instance is doing.
 ///
 /// The list of statuses grows, so an unknown one is kept as it is and counts as [`Health::InTransit`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status(pub String);
 
 /// What a status means to someone who waits for the instance.

@@ -7,7 +7,9 @@
 //! output     the only printer
 //! drill      restore elsewhere, prove, time, tear down
 //! restore    which backup brings back which moment
+//! snapshot   take, copy, prune
 //! verify     what a database contains, and whether two contents agree
+//! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
 //! config     lifeboat.toml
 //! aws        the only code that speaks AWS
@@ -21,7 +23,9 @@ pub mod cli;
 pub mod output;
 pub mod drill;
 pub mod restore;
+pub mod snapshot;
 pub mod verify;
+pub mod retention;
 pub mod vault;
 pub mod config;
 pub mod aws;

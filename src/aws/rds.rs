@@ -1,15 +1,19 @@
 //! Amazon RDS: our nouns from its answers, and the few calls that change something.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeZone, Utc};
 
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
-use aws_sdk_rds::types::{DbInstance, DbSnapshot, Tag};
+use aws_sdk_rds::types::{DbInstance, DbSnapshot, PendingModifiedValues, Tag};
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
 use super::{Aws, Failure, Fault, patiently};
 use crate::error::Error;
-use crate::fleet::{Instance, InstanceId, ResourceId, RestoreWindow, Snapshot, SnapshotId, Status, Tags};
+use crate::fleet::{
+    Instance, InstanceId, ResourceId, RestoreWindow, Settings, Snapshot, SnapshotId, Status, Tags,
+};
 use crate::postgres::Password;
 
 /// What a restore goes back to.
@@ -104,62 +108,6 @@ impl Aws {
             if marker.is_none() {
                 return Ok(all);
             }
-        }
-    }
-
-    /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
-    pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
-        let mut all = Vec::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = patiently(|| async {
-                let request = self
-                    .rds
-                    .describe_db_snapshots()
-                    .db_instance_identifier(id.as_str())
-                    .max_records(100)
-                    .set_marker(marker.clone());
-                let resource = format!("snapshots of `{id}`");
-                request.send().await.map_err(|error| Failure::of("DescribeDBSnapshots", resource, error))
-            })
-            .await?;
-            all.extend(page.db_snapshots().iter().filter_map(snapshot));
-            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
-            if marker.is_none() {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// One snapshot. RDS finds those of AWS Backup and shared ones only if they are asked for.
-    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
-        let kind = match id.as_str() {
-            text if text.starts_with("rds:") => Some("automated"),
-            text if text.starts_with("awsbackup:") => Some("awsbackup"),
-            text if text.starts_with("arn:") => Some("shared"),
-            _ => None,
-        };
-        let look = |kind: Option<&'static str>| {
-            patiently(move || async move {
-                let request = self
-                    .rds
-                    .describe_db_snapshots()
-                    .db_snapshot_identifier(id.as_str())
-                    .set_snapshot_type(kind.map(str::to_owned));
-                let answer = request.send().await;
-                answer.map_err(|error| Failure::of("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
-            })
-        };
-        let found = match look(kind).await {
-            // An ARN names a snapshot of our own as well.
-            Ok(answer) if answer.db_snapshots().is_empty() && kind == Some("shared") => look(None).await,
-            Err(failure) if failure.fault == Fault::NotFound && kind == Some("shared") => look(None).await,
-            other => other,
-        };
-        match found {
-            Ok(answer) => Ok(answer.db_snapshots().first().and_then(snapshot)),
-            Err(failure) if failure.fault == Fault::NotFound => Ok(None),
-            Err(failure) => Err(failure),
         }
     }
 
@@ -377,16 +325,31 @@ impl Aws {
         }
     }
 
-    /// Names of instances that begin with the first letters of `id`, for "did you mean".
-    pub async fn names_like(&self, id: &InstanceId) -> Vec<String> {
+    /// The instance of that name, or what to say when there is none.
+    pub async fn existing_instance(&self, id: &InstanceId) -> crate::error::Result<Instance> {
+        if let Some(instance) = self.instance(id).await? {
+            return Ok(instance);
+        }
+        let alike: Vec<String> =
+            self.names_like(id).await.into_iter().map(|name| format!("`{name}`")).collect();
+        let hint = if alike.is_empty() {
+            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
+                .to_owned()
+        } else {
+            format!("Did you mean {}?", alike.join(" or "))
+        };
+        Err(Error::request(format!("instance `{id}` does not exist in {}", self.region())).hint(hint))
+    }
+
+    /// Names of instances that read like `id`, for "did you mean".
+    async fn names_like(&self, id: &InstanceId) -> Vec<String> {
         let Ok(instances) = self.instances().await else { return Vec::new() };
-        let head: String = id.as_str().chars().take(4).collect();
-        instances
-            .into_iter()
-            .map(|found| found.id.to_string())
-            .filter(|name| name.contains(&head))
-            .take(5)
-            .collect()
+        let alike = |name: &str| strsim::jaro_winkler(name, id.as_str());
+        let mut names: Vec<String> = instances.into_iter().map(|found| found.id.to_string()).collect();
+        names.retain(|name| alike(name) > 0.8 || name.starts_with(id.as_str()));
+        names.sort_by(|a, b| alike(b).total_cmp(&alike(a)));
+        names.truncate(3);
+        names
     }
 }
 
@@ -449,11 +412,83 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         deletion_protection: row.deletion_protection().unwrap_or(false),
         iam_authentication: row.iam_database_authentication_enabled().unwrap_or(false),
         cluster: row.db_cluster_identifier().map(str::to_owned),
+        replica_of: row
+            .read_replica_source_db_instance_identifier()
+            .or(row.read_replica_source_db_cluster_identifier())
+            .map(str::to_owned),
+        replicas: row.read_replica_db_instance_identifiers().to_vec(),
+        aws_backup: row.aws_backup_recovery_point_arn().map(str::to_owned),
+        pending: row.pending_modified_values().map(pending).unwrap_or_default(),
+        settings: settings(row),
         tags: tags(row.tag_list()),
     })
 }
 
-fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
+fn settings(row: &DbInstance) -> Settings {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let groups = row.vpc_security_groups().iter().filter_map(|it| it.vpc_security_group_id());
+    Settings {
+        class: text(row.db_instance_class()),
+        subnet_group: text(row.db_subnet_group().and_then(|it| it.db_subnet_group_name())),
+        security_groups: groups.map(str::to_owned).collect(),
+        parameter_group: text(row.db_parameter_groups().first().and_then(|it| it.db_parameter_group_name())),
+        option_group: text(row.option_group_memberships().first().and_then(|it| it.option_group_name())),
+        port: row.endpoint().and_then(|it| it.port()).and_then(|port| u16::try_from(port).ok()),
+        multi_az: row.multi_az(),
+        public: row.publicly_accessible(),
+        storage_type: text(row.storage_type()),
+        iops: row.iops(),
+        storage_throughput: row.storage_throughput(),
+        max_storage_gib: row.max_allocated_storage(),
+        iam_authentication: row.iam_database_authentication_enabled(),
+        log_exports: row.enabled_cloudwatch_logs_exports().to_vec(),
+        ca: text(row.ca_certificate_identifier()),
+        copy_tags_to_snapshot: row.copy_tags_to_snapshot(),
+        deletion_protection: row.deletion_protection(),
+        auto_minor_upgrade: row.auto_minor_version_upgrade(),
+        retention_days: row.backup_retention_period(),
+        backup_window: text(row.preferred_backup_window()),
+        maintenance_window: text(row.preferred_maintenance_window()),
+        monitoring_interval: row.monitoring_interval(),
+        monitoring_role: text(row.monitoring_role_arn()),
+        performance_insights: row.performance_insights_enabled(),
+        lifecycle_support: text(row.engine_lifecycle_support()),
+        network_type: text(row.network_type()),
+    }
+}
+
+/// Queued changes, by the names of the API.
+fn pending(values: &PendingModifiedValues) -> BTreeMap<String, String> {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let number = |number: Option<i32>| number.map(|number| number.to_string());
+    let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+    let logs = values.pending_cloudwatch_logs_exports().map(|_| "…".to_owned());
+    [
+        ("DBInstanceClass", text(values.db_instance_class())),
+        ("AllocatedStorage", number(values.allocated_storage())),
+        ("MasterUserPassword", values.master_user_password().map(|_| "(hidden)".to_owned())),
+        ("Port", number(values.port())),
+        ("BackupRetentionPeriod", number(values.backup_retention_period())),
+        ("MultiAZ", flag(values.multi_az())),
+        ("EngineVersion", text(values.engine_version())),
+        ("LicenseModel", text(values.license_model())),
+        ("Iops", number(values.iops())),
+        ("StorageThroughput", number(values.storage_throughput())),
+        ("DBInstanceIdentifier", text(values.db_instance_identifier())),
+        ("StorageType", text(values.storage_type())),
+        ("CACertificateIdentifier", text(values.ca_certificate_identifier())),
+        ("DBSubnetGroupName", text(values.db_subnet_group_name())),
+        ("PendingCloudwatchLogsExports", logs),
+        ("IAMDatabaseAuthenticationEnabled", flag(values.iam_database_authentication_enabled())),
+        ("DedicatedLogVolume", flag(values.dedicated_log_volume())),
+        ("Engine", text(values.engine())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}
+
+pub(super) fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
     Some(Snapshot {
         id: SnapshotId::parse(row.db_snapshot_identifier()?).ok()?,
         arn: row.db_snapshot_arn().unwrap_or_default().to_owned(),
@@ -466,6 +501,11 @@ fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
             .original_snapshot_create_time()
             .or(row.snapshot_create_time())
             .and_then(time),
+        created_at: row.snapshot_create_time().and_then(time),
+        percent: row.percent_progress(),
+        kms_key: row.kms_key_id().map(str::to_owned),
+        copied_from: row.source_db_snapshot_identifier().map(str::to_owned),
+        option_group: row.option_group_name().map(str::to_owned),
         database_time: row.snapshot_database_time().and_then(time),
         engine: row.engine().unwrap_or_default().to_owned(),
         engine_version: row.engine_version().unwrap_or_default().to_owned(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Aws, Failure};
-use crate::fleet::{Instance, InstanceId};
+use crate::fleet::{Instance, InstanceId, Snapshot, SnapshotId};
 
 /// How long AWS may say nothing before waiting is given up.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -47,27 +47,66 @@ impl Aws {
         poll: Poll,
         mut judge: impl FnMut(Seen<'_>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
-        let give_up = Instant::now() + poll.give_up_after;
-        let mut heard = Instant::now();
-        loop {
-            let look = self.look_at_instance(id).await;
-            let verdict = match &look {
-                Ok(instance) => {
-                    heard = Instant::now();
-                    judge(Seen::Instance(instance.as_ref()))
-                }
-                Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => {
-                    judge(Seen::Nothing(failure))
-                }
-                Err(failure) => return Err(failure.clone()),
-            };
-            if verdict.is_some() {
-                return Ok(verdict);
+        watch_by(
+            async || self.look_at_instance(id).await,
+            poll,
+            |look| match look {
+                Ok(instance) => judge(Seen::Instance(instance.as_ref())),
+                Err(failure) => judge(Seen::Nothing(failure)),
+            },
+        )
+        .await
+    }
+
+    /// The same for a snapshot: `judge` gets what a look found (`None`: there is no such snapshot), or why it found
+    /// nothing.
+    pub async fn watch_snapshot<T>(
+        &self,
+        id: &SnapshotId,
+        poll: Poll,
+        mut judge: impl FnMut(Result<Option<&Snapshot>, &Failure>) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        watch_by(
+            async || self.look_at_snapshot(id).await,
+            poll,
+            |look| match look {
+                Ok(snapshot) => judge(Ok(snapshot.as_ref())),
+                Err(failure) => judge(Err(failure)),
+            },
+        )
+        .await
+    }
+}
+
+/// Looks at a steady interval until `judge` returns a value or the time is up.
+async fn watch_by<L, T>(
+    mut look: impl AsyncFnMut() -> Result<L, Failure>,
+    poll: Poll,
+    mut judge: impl FnMut(Result<&L, &Failure>) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    let give_up = Instant::now() + poll.give_up_after;
+    let mut heard = Instant::now();
+    loop {
+        let look = look().await;
+        let verdict = match &look {
+            Ok(found) => {
+                heard = Instant::now();
+                judge(Ok(found))
             }
-            if Instant::now() >= give_up {
-                return Ok(None);
-            }
-            poll.pause().await;
+            Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => judge(Err(failure)),
+            Err(failure) => return Err(failure.clone()),
+        };
+        if verdict.is_some() {
+            return Ok(verdict);
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        // Never past the end: `--wait 2s` with a long interval means two seconds.
+        tokio::select! {
+            () = poll.pause() => {}
+            () = tokio::time::sleep(left) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Instance;
 use crate::output::{Output, human_bytes, thousands};
 use crate::postgres::{Password, Server, Target, Tls, TlsMode, from_pgpass};
+use crate::verify::observe::Progress;
 use crate::verify::{DepthRule, Depths, Look};
 
 /// How to connect to a database.
@@ -141,6 +142,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    pub(super) fn of(progress: &Progress<'_>) -> Self {
+        let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
+        Reading { tables, of_tables, rows, bytes, of_bytes }
+    }
+
     /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB, 40 s left`.
     pub(super) fn told(&self, since: Duration) -> String {
         let (rows, bytes, of_bytes) =

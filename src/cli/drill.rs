@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::waiting::parse_poll;
 use super::{Session, now};
 use crate::config::parse_duration;
 use crate::drill::journal;
@@ -359,15 +360,6 @@ fn host() -> String {
         .map(|name| name.trim().to_owned())
         .or_else(|_| std::env::var("HOSTNAME"))
         .unwrap_or_else(|_| "unknown".to_owned())
-}
-
-fn parse_poll(text: &str) -> std::result::Result<Duration, String> {
-    let poll = parse_duration(text)?;
-    if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&poll) {
-        Ok(poll)
-    } else {
-        Err("it is from 100ms to 10m".to_owned())
-    }
 }
 
 fn parse_percent(text: &str) -> std::result::Result<f64, String> {

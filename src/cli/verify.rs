@@ -121,9 +121,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
 }
 
 fn show(session: &Session, side: &str, progress: &Progress<'_>, began: Instant) {
-    let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
-    let reading = Reading { tables, of_tables, rows, bytes, of_bytes };
-    session.output.show_live(format!("{side}: {}", reading.told(began.elapsed())), began);
+    session.output.show_live(format!("{side}: {}", Reading::of(progress).told(began.elapsed())), began);
 }
 
 /// A URL, or a baseline by its file or its seal.

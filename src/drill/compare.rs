@@ -1,5 +1,7 @@
 //! The comparison of a drill: the source and its restored copy are observed, then judged by `verify`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
@@ -7,9 +9,11 @@ use super::Event;
 use crate::error::{Error, Result};
 use crate::postgres::{Server, Session};
 use crate::verify::judge::{CommitLog, Kinship, Movement};
-use crate::verify::observe::Progress;
+use crate::verify::narrow::{self, Extent, HowRowsDiffer};
+use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::{
-    Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, judge, lineage,
+    Boundary, Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, Word, judge,
+    lineage,
 };
 
 /// Observes the source at a moment that a restore can go back to.
@@ -24,14 +28,98 @@ pub(super) async fn observe_aligned(
     Ok(recording)
 }
 
+/// What a copy is judged by, and how its rows can be told from others of the source.
+pub(super) struct Basis {
+    /// What the source was seen to contain.
+    seen: Observation,
+    /// Which of its rows the copy must have, by database.
+    boundaries: BTreeMap<String, Boundary>,
+    /// The look at its write counters after which nothing in the copy was written.
+    after: WrittenTables,
+}
+
 /// Judges a copy of the very moment that was recorded.
 pub(super) async fn judge_recorded(
     seen: &Observation,
     movement: &Movement,
     copy: &Copy,
-) -> Result<Judgement> {
+) -> Result<(Judgement, Basis)> {
     let horizon = lineage::horizon(&copy.databases, &copy.observed).await?;
-    Ok(judge::at_the_moment(seen, movement, &copy.observed, horizon.as_ref()))
+    let judgement = judge::at_the_moment(seen, movement, &copy.observed, horizon.as_ref());
+    let (seen, boundaries) = (seen.clone(), seen.boundaries.clone());
+    Ok((judgement, Basis { seen, boundaries, after: movement.after.clone() }))
+}
+
+/// So many tables are looked into for the rows that differ.
+const NAMED_TABLES: usize = 20;
+/// And so many rows of each are kept.
+const NAMED_ROWS: usize = 100;
+
+/// Says which rows differ, as far as the source still has them: all of them in tables that it has not written to since,
+/// those that are missing or changed in others. A comfort, so nothing fails with it.
+pub(super) async fn name_rows(
+    judgement: &mut Judgement,
+    basis: &Basis,
+    source: &Server,
+    copy: &Copy,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) {
+    if judgement.tables.iter().any(|table| table.verdict == Word::Differs)
+        && let Err(error) = try_to_name_rows(judgement, basis, source, copy).await
+    {
+        tell(Event::Note(&format!("which rows differ could not be found out: {}", error.chain())));
+    }
+    judgement.tell();
+}
+
+async fn try_to_name_rows(
+    judgement: &mut Judgement,
+    basis: &Basis,
+    source: &Server,
+    copy: &Copy,
+) -> Result<()> {
+    let only: Vec<String> = basis.seen.databases.keys().cloned().collect();
+    let mut databases = Databases::connect(source, &only, &Look::default()).await?;
+    let now = databases.written().await?;
+    databases.begin().await?;
+    let differing = judgement.tables.iter_mut().filter(|table| table.verdict == Word::Differs);
+    for table in differing.take(NAMED_TABLES) {
+        let database = &table.database;
+        let find = |seen: &'_ Observation| {
+            let tables = seen.databases.get(database)?;
+            tables.iter().find(|found| found.schema == table.schema && found.name == table.table).cloned()
+        };
+        let sessions = (databases.session(database), copy.databases.session(database));
+        let (Some(ours), Some(theirs), (Some(at_source), Some(at_copy))) =
+            (find(&basis.seen), find(&copy.observed), sessions)
+        else {
+            continue;
+        };
+        let written =
+            |tables: &WrittenTables| tables.get(database).and_then(|tables| tables.get(&ours.oid)).copied();
+        let has_rested = written(&basis.after).is_some_and(|then| written(&now) == Some(then));
+        let (mut in_source, mut in_copy) = (None, None);
+        if !has_rested {
+            let Some(boundary) = basis.boundaries.get(database) else { continue };
+            in_source = Some(lineage::older_than(at_source, boundary).await?);
+            in_copy = Some(lineage::older_than(at_copy, boundary).await?);
+        }
+        let mut found = narrow::differences(
+            narrow::Side { session: at_source, table: &ours, only: in_source.as_deref() },
+            narrow::Side { session: at_copy, table: &theirs, only: in_copy.as_deref() },
+            Extent { rows: NAMED_ROWS, show_rows: false },
+        )
+        .await?;
+        if !has_rested {
+            // What only the copy has, the source may have deleted since.
+            found.keep_only(&[HowRowsDiffer::Missing, HowRowsDiffer::Changed]);
+        }
+        if let Some(told) = found.told() {
+            table.reason = format!("{told}; {}", table.reason);
+            table.differences = found.rows;
+        }
+    }
+    Ok(())
 }
 
 /// A restored copy, observed.
@@ -78,7 +166,7 @@ pub(super) async fn judge_live(
     copy: &Copy,
     ties: &Ties,
     tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Judgement> {
+) -> Result<(Judgement, Basis)> {
     let mut databases = Databases::connect(source, only, &ties.look).await?;
     let begun = Instant::now();
     let horizon = match (ties.is_same_instance, ties.is_same_major) {
@@ -106,11 +194,9 @@ pub(super) async fn judge_live(
     let horizon = horizon.map(|horizon| Horizon { maybe_before: horizon.maybe_before.min(last), ..horizon });
     let Some(horizon) = horizon.filter(|_| because.is_empty()) else {
         databases.end().await?;
-        return Ok(judge::live(
-            &seen,
-            &copy.observed,
-            &Kinship::Names { tolerance: ties.tolerance, because },
-        ));
+        let kinship = Kinship::Names { tolerance: ties.tolerance, because };
+        let judgement = judge::live(&seen, &copy.observed, &kinship);
+        return Ok((judgement, Basis { seen, boundaries: BTreeMap::new(), after: WrittenTables::new() }));
     };
     let commit_log = read_commit_log(&databases, &seen, copy, &horizon).await?;
     databases.end().await?;
@@ -120,9 +206,10 @@ pub(super) async fn judge_live(
         moment: ties.moment,
         tolerance: ties.tolerance,
     };
+    let basis = |seen| Basis { seen, boundaries: question.boundaries, after: WrittenTables::new() };
     let judgement = judge::live(&seen, &copy.observed, &kinship);
     if judgement.verdict != Verdict::Fail {
-        return Ok(judgement);
+        return Ok((judgement, basis(seen)));
     }
     // Before rows are called superfluous, the deletes that would explain them get the time to be counted.
     databases.wait_for_counters(begun).await?;
@@ -134,7 +221,8 @@ pub(super) async fn judge_live(
             }
         }
     }
-    Ok(judge::live(&seen, &copy.observed, &kinship))
+    let judgement = judge::live(&seen, &copy.observed, &kinship);
+    Ok((judgement, basis(seen)))
 }
 
 /// Asks the copy's commit log about everything that seems to be missing.

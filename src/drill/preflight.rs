@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::throwaway::{self, RunId};
+use super::throwaway;
 use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId};
+use crate::fleet::{Health, Instance, InstanceId, RunId, tag};
 use crate::postgres::Server;
 use crate::restore::{self, Chosen};
 use crate::vault::Vault;
-use crate::verify::record::{self, BASELINE_TAG};
+use crate::verify::record;
 use crate::verify::{Databases, Recorded};
 
 /// Checks that a drill can be run, and plans it.
@@ -98,14 +98,19 @@ fn recorded_baseline(
     let Chosen::Snapshot(snapshot) = chosen else {
         return missing("a restore to a time has no recorded baseline".to_owned());
     };
-    let Some(seal) = snapshot.tags.get(BASELINE_TAG) else {
+    let Some(seal) = snapshot.tags.get(tag::BASELINE) else {
         return missing(format!(
-            "snapshot `{}` has no tag `{BASELINE_TAG}`: none was recorded with it",
-            snapshot.id
+            "snapshot `{}` has no tag `{}`: none was recorded with it",
+            snapshot.id,
+            tag::BASELINE
         ));
     };
     if !record::is_seal(seal) {
-        return missing(format!("the tag `{BASELINE_TAG}` of snapshot `{}` is not a SHA-256", snapshot.id));
+        return missing(format!(
+            "the tag `{}` of snapshot `{}` is not a SHA-256",
+            tag::BASELINE,
+            snapshot.id
+        ));
     }
     let name = record::vault_name(seal);
     let Some(document) = vault.read(&name)? else {
@@ -121,19 +126,7 @@ fn recorded_baseline(
 }
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
-    let Some(source) = aws.instance(id).await? else {
-        let alike = aws.names_like(id).await;
-        let hint = if alike.is_empty() {
-            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
-                .to_owned()
-        } else {
-            format!(
-                "Did you mean {}?",
-                alike.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
-            )
-        };
-        return Err(Error::request(format!("instance `{id}` does not exist in {}", aws.region())).hint(hint));
-    };
+    let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
     if source.engine.starts_with("aurora") {
         return Err(

@@ -115,13 +115,16 @@ impl Drill<'_> {
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
         self.begin_phase("compare");
-        match recorded {
-            Some((seen, movement)) => compare::judge_recorded(seen, movement, &copy).await,
-            None => {
-                let source = &self.plan.source_server;
-                compare::judge_live(source, &only, &copy, &self.ties(), self.to.tell).await
-            }
+        let source = &self.plan.source_server;
+        let (mut judgement, basis) = match recorded {
+            Some((seen, movement)) => compare::judge_recorded(seen, movement, &copy).await?,
+            None => compare::judge_live(source, &only, &copy, &self.ties(), self.to.tell).await?,
+        };
+        let ties = self.ties();
+        if ties.is_same_instance && ties.is_same_major {
+            compare::name_rows(&mut judgement, &basis, source, &copy, self.to.tell).await;
         }
+        Ok(judgement)
     }
 
     fn ties(&self) -> compare::Ties {

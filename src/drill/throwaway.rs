@@ -4,22 +4,17 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
 use super::Event;
 use crate::aws::{Aws, Delete, Fault, Poll};
 use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId, ResourceId, Tags};
+use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
+use crate::fleet::{Health, Instance, InstanceId, ResourceId, RunId, Tags};
 
 /// Prefix of every throwaway, first in the name so that IAM can bound a role by ARN.
 pub const PREFIX: &str = "lifeboat-drill-";
-
-const PURPOSE: &str = "lifeboat:purpose";
-const RUN: &str = "lifeboat:run";
-const SOURCE: &str = "lifeboat:source";
-const SOURCE_RESOURCE: &str = "lifeboat:source-resource-id";
-const EXPIRES: &str = "lifeboat:expires";
 
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
@@ -29,47 +24,6 @@ const ACCEPTANCE: Duration = Duration::from_secs(180);
 
 /// How long a throwaway whose restore was asked for, without an answer, may take to show up.
 const APPEARANCE: Duration = Duration::from_secs(45);
-
-/// The id of a run: when it began, in UTC, and a random part, as in `20261121-140500-k3x9qa`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunId(String);
-
-impl RunId {
-    /// A new id.
-    pub fn new(now: DateTime<Utc>) -> Self {
-        const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let random: String =
-            (0..6).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
-        RunId(format!("{}-{random}", now.format("%Y%m%d-%H%M%S")))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn random(&self) -> &str {
-        self.0.rsplit('-').next().unwrap_or_default()
-    }
-
-    fn day(&self) -> &str {
-        self.0.split('-').next().unwrap_or_default()
-    }
-}
-
-impl std::fmt::Display for RunId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// When the run of that id began, if it is an id of ours.
-fn began(run: &str) -> Option<DateTime<Utc>> {
-    let (time, random) = run.rsplit_once('-')?;
-    let is_ours = random.len() == 6 && random.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let parsed = NaiveDateTime::parse_from_str(time, "%Y%m%d-%H%M%S").ok()?;
-    is_ours.then(|| parsed.and_utc())
-}
 
 /// The name of a run's throwaway: at most 63 characters, whatever the source is called.
 pub fn name(source: &str, run: &RunId) -> Result<InstanceId> {
@@ -127,11 +81,13 @@ pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
         return Err(format!("its tag `{PURPOSE}` is not `drill`"));
     }
     let (run, source, source_resource) = (tag(RUN)?, tag(SOURCE)?, tag(SOURCE_RESOURCE)?);
-    let Some(began) = began(run) else { return Err(format!("its tag `{RUN}` is not the id of a run")) };
+    let Some((run, began)) = RunId::parse(run).and_then(|run| Some((run.clone(), run.began()?))) else {
+        return Err(format!("its tag `{RUN}` is not the id of a run"));
+    };
     let expires = DateTime::parse_from_rfc3339(tag(EXPIRES)?)
         .map_err(|_| format!("its tag `{EXPIRES}` is not a time"))?
         .with_timezone(&Utc);
-    if name(source, &RunId(run.to_owned())).ok().as_ref() != Some(&instance.id) {
+    if name(source, &run).ok().as_ref() != Some(&instance.id) {
         return Err("its name is not the one that its run would have given it".to_owned());
     }
     if source_resource == instance.resource_id.0 || source == instance.id.as_str() {
@@ -143,7 +99,7 @@ pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
     if instance.created_at.is_some_and(|created| created < began - CLOCK_SKEW) {
         return Err("it was created before its run began".to_owned());
     }
-    let origin = Origin { run: run.to_owned(), source: source.to_owned(), expires };
+    let origin = Origin { run: run.to_string(), source: source.to_owned(), expires };
     Ok(Proof { id: instance.id.clone(), resource_id: instance.resource_id.clone(), origin })
 }
 
@@ -294,7 +250,7 @@ mod tests {
             deletion_protection: true,
             iam_authentication: false,
             cluster: None,
-            tags: Tags::new(),
+            ..Instance::default()
         };
         let mut copy = source.clone();
         copy.id = name("orders-prod", &run).unwrap();

@@ -72,6 +72,12 @@ pub struct Horizon {
     pub maybe_before: u64,
 }
 
+/// SQL condition, for one transaction of one session, on the rows that are from before a boundary.
+pub async fn older_than(session: &Session, boundary: &Boundary) -> Result<String> {
+    let reference = super::read::reference(session).await?;
+    Ok(format!("({}) < 2", super::read::stratum(boundary, reference)))
+}
+
 /// Reads the horizon off a copy that has been whose newest writes have been observed.
 pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
     let Some(session) = copy.any() else { return Ok(None) };

@@ -335,6 +335,13 @@ async fn details(
 }
 
 impl Differences {
+    /// Leaves out rows that differ in other ways.
+    pub fn keep_only(&mut self, ways: &[HowRowsDiffer]) {
+        self.more |= self.found > self.rows.len();
+        self.rows.retain(|row| ways.contains(&row.how));
+        self.found = self.rows.len();
+    }
+
     /// `3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing`.
     pub fn told(&self) -> Option<String> {
         const NAMED: usize = 10;

@@ -242,7 +242,7 @@ fn files(group: &[Table]) -> String {
 }
 
 /// To which stratum a row belongs. A negative age is that of a row that was frozen before the counter went around.
-fn stratum(boundary: &Boundary, reference: Reference) -> String {
+pub(super) fn stratum(boundary: &Boundary, reference: Reference) -> String {
     let settled = reference.age_before(boundary.settled_before);
     let older = reference.age_before(boundary.visible_before);
     let running = if boundary.running.is_empty() {

@@ -233,9 +233,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tag of a snapshot that holds the seal of its baseline.
-pub const BASELINE_TAG: &str = "lifeboat:baseline";
-
 /// Where baselines lie in the vault.
 pub fn vault_name(seal: &str) -> String {
     format!("baselines/{seal}.json")

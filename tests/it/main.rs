@@ -8,6 +8,8 @@ mod clients;
 mod drill;
 mod faults;
 mod house;
+mod prune;
 mod refusals;
 mod signals;
+mod snapshot;
 mod sweep;

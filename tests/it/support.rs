@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use aws_sdk_rds::Client;
-use lifeboat_localstack::{Options, Pace, Stack};
+use lifeboat_localstack::{Limits, Options, Pace, Stack};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -28,10 +28,15 @@ impl World {
     }
 
     pub(crate) async fn at(pace: Pace) -> World {
+        World::of(pace, Limits::default()).await
+    }
+
+    pub(crate) async fn of(pace: Pace, limits: Limits) -> World {
         let directory = tempfile::tempdir().unwrap();
         // The servers run as another user than root, who must get there.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let options = Options { data: Some(directory.path().join("stack")), pace, ..Options::default() };
+        let options =
+            Options { data: Some(directory.path().join("stack")), pace, limits, ..Options::default() };
         let stack = Stack::start(options).await.unwrap();
         let credentials = aws_sdk_rds::config::Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_rds::Config::builder()
@@ -54,6 +59,32 @@ impl World {
     }
 
     pub(crate) async fn create(&self, id: &str) {
+        self.begin_create(id).await;
+        self.until_status(id, "available").await;
+    }
+
+    /// An instance that is a record only, with no server behind it: quick to make, in any number.
+    pub(crate) async fn create_record(&self, id: &str) {
+        let request = self.rds.create_db_instance().db_instance_identifier(id).engine("mysql");
+        let request = request.db_instance_class("db.m6g.large").allocated_storage(20);
+        request.master_username("owner").master_user_password(PASSWORD).send().await.unwrap();
+    }
+
+    pub(crate) async fn advance_clock(&self, seconds: i64) {
+        self.control("POST", "clock", serde_json::json!({"advance_seconds": seconds})).await;
+    }
+
+    /// Moves the stack's clock on until an instance has a status, so that nobody waits for a real pace.
+    pub(crate) async fn hurry_until(&self, id: &str, status: &str) {
+        wait(&format!("{id} to be {status}"), async || {
+            self.advance_clock(300).await;
+            let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
+            answer.db_instances()[0].db_instance_status() == Some(status)
+        })
+        .await;
+    }
+
+    pub(crate) async fn begin_create(&self, id: &str) {
         self.rds
             .create_db_instance()
             .db_instance_identifier(id)
@@ -68,7 +99,6 @@ impl World {
             .send()
             .await
             .unwrap();
-        self.until_status(id, "available").await;
     }
 
     /// Users, jobs (quoted and partitioned ones too), an unlogged table, and a second database.

@@ -1,0 +1,188 @@
+//! Snapshots: listed, asked for, tagged, deleted.
+
+use aws_sdk_rds::types::Tag;
+use aws_smithy_types::retry::RetryConfig;
+
+use super::rds::snapshot;
+use super::{Aws, Failure, Fault, patiently};
+use crate::fleet::{InstanceId, Snapshot, SnapshotId, Tags};
+
+/// A copy of a snapshot, in the Region of the connection that asks for it.
+#[derive(Clone, Debug)]
+pub struct CopySnapshot {
+    /// Id of the source, or its ARN if it is in another Region or shared.
+    pub source: String,
+    /// Where the source is.
+    pub source_region: String,
+    /// Name of the copy.
+    pub id: SnapshotId,
+    /// Key of the copy; otherwise the source's.
+    pub kms_key: Option<String>,
+    /// Whether the source is encrypted.
+    pub is_encrypted: bool,
+    /// Tags of the copy.
+    pub tags: Tags,
+}
+
+impl Aws {
+    /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
+    pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
+        self.list_snapshots(Some(id), None).await
+    }
+
+    /// All snapshots of the Region: automated and manual ones, or those of one type (`shared`, `awsbackup`, …).
+    pub async fn snapshots(&self, kind: Option<&str>) -> Result<Vec<Snapshot>, Failure> {
+        self.list_snapshots(None, kind).await
+    }
+
+    /// Tags come with each snapshot: a call for the tags of each would use up the account's request rate.
+    async fn list_snapshots(
+        &self,
+        of: Option<&InstanceId>,
+        kind: Option<&str>,
+    ) -> Result<Vec<Snapshot>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let page = patiently(|| async {
+                let request = self
+                    .rds
+                    .describe_db_snapshots()
+                    .set_db_instance_identifier(of.map(|id| id.as_str().to_owned()))
+                    .set_snapshot_type(kind.map(str::to_owned))
+                    .max_records(100)
+                    .set_marker(marker.clone());
+                let resource = of.map_or("all snapshots".to_owned(), |id| format!("snapshots of `{id}`"));
+                request.send().await.map_err(|error| Failure::of("DescribeDBSnapshots", resource, error))
+            })
+            .await?;
+            all.extend(page.db_snapshots().iter().filter_map(snapshot));
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One snapshot. Throttling and lost answers are tried again for a while.
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+        patiently(|| self.look_at_snapshot(id)).await
+    }
+
+    /// One snapshot, in one look. RDS finds those of AWS Backup and shared ones only if they are asked for.
+    pub(super) async fn look_at_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+        let kinds: &[Option<&str>] = match id.as_str() {
+            text if text.starts_with("rds:") => &[Some("automated")],
+            text if text.starts_with("awsbackup:") => &[Some("awsbackup")],
+            // An ARN names a snapshot of our own as well.
+            text if text.starts_with("arn:") => &[Some("shared"), None],
+            _ => &[None],
+        };
+        for kind in kinds {
+            let request = self.rds.describe_db_snapshots().db_snapshot_identifier(id.as_str());
+            let answer = request.set_snapshot_type(kind.map(str::to_owned)).send().await;
+            match answer
+                .map_err(|error| Failure::of("DescribeDBSnapshots", format!("snapshot `{id}`"), error))
+            {
+                Ok(answer) if answer.db_snapshots().is_empty() => {}
+                Ok(answer) => return Ok(answer.db_snapshots().first().and_then(snapshot)),
+                Err(failure) if failure.fault == Fault::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for a snapshot, once: after a lost answer a repeated request is refused as a name already taken, and
+    /// only the caller can tell whether that snapshot is its own.
+    pub async fn begin_snapshot(
+        &self,
+        instance: &InstanceId,
+        id: &SnapshotId,
+        tags: &Tags,
+    ) -> Result<Snapshot, Failure> {
+        let resource = format!("snapshot `{id}`");
+        let request = self
+            .rds
+            .create_db_snapshot()
+            .db_instance_identifier(instance.as_str())
+            .db_snapshot_identifier(id.as_str())
+            .set_tags(Some(to_aws(tags)));
+        let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = request.customize().config_override(once).send().await;
+        let answer = answer.map_err(|error| Failure::of("CreateDBSnapshot", &resource, error))?;
+        answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CreateDBSnapshot", resource))
+    }
+
+    /// Asks for a copy of a snapshot, once.
+    pub async fn begin_copy(&self, copy: &CopySnapshot) -> Result<Snapshot, Failure> {
+        let resource = format!("snapshot `{}`", copy.id);
+        // Encrypted content leaves its Region only with a request that is signed for the Region that it leaves.
+        let presigned = if copy.is_encrypted && copy.source_region != self.region {
+            let mut parameters = vec![
+                ("Action", "CopyDBSnapshot"),
+                ("DestinationRegion", &self.region),
+                ("SourceDBSnapshotIdentifier", &copy.source),
+                ("TargetDBSnapshotIdentifier", copy.id.as_str()),
+                ("Version", "2014-10-31"),
+            ];
+            parameters.extend(copy.kms_key.iter().map(|key| ("KmsKeyId", key.as_str())));
+            Some(self.presign(&copy.source_region, &parameters).await?)
+        } else {
+            None
+        };
+        let request = self
+            .rds
+            .copy_db_snapshot()
+            .source_db_snapshot_identifier(&copy.source)
+            .target_db_snapshot_identifier(copy.id.as_str())
+            .set_kms_key_id(copy.kms_key.clone())
+            .set_pre_signed_url(presigned)
+            .set_tags(Some(to_aws(&copy.tags)));
+        let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
+        let answer = request.customize().config_override(once).send().await;
+        let answer = answer.map_err(|error| Failure::of("CopyDBSnapshot", &resource, error))?;
+        answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CopyDBSnapshot", resource))
+    }
+
+    /// Deletes a manual snapshot; `false` if it was gone already. What may be deleted is the caller's to judge.
+    pub async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
+        let answer = patiently(|| async {
+            let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
+            answer.map_err(|error| Failure::of("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
+        })
+        .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.fault == Fault::NotFound => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Adds tags to an object, by its ARN; those of the same key are replaced.
+    pub async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<(), Failure> {
+        patiently(|| async {
+            let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
+            let answer = request.send().await;
+            answer.map_err(|error| Failure::of("AddTagsToResource", format!("`{arn}`"), error))
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// Tags in the SDK's form.
+pub(super) fn to_aws(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+fn nameless(operation: &'static str, resource: String) -> Failure {
+    Failure {
+        operation,
+        resource,
+        fault: Fault::Unsure,
+        code: None,
+        message: "the answer names no object".to_owned(),
+        request_id: None,
+    }
+}

@@ -1,0 +1,503 @@
+//! `lifeboat snapshot`: its flags, and how its reports look.
+
+mod render;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chrono::SecondsFormat;
+use clap::{Args, Subcommand};
+
+use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::waiting::{Teller, WaitArgs};
+use super::{Session, confirm, now};
+use crate::aws::{Aws, Poll};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{InstanceId, SnapshotId, Tags, tag};
+use crate::interrupt::Interrupt;
+use crate::retention::{Lifetime, Rules};
+use crate::snapshot::baseline::{self, Baseline};
+use crate::snapshot::copy::{self, CopySource};
+use crate::snapshot::create::{self, Request, Taken};
+use crate::snapshot::{self, Report, Tell, Wait, delete, prune};
+use crate::verify::observe::Progress;
+
+use render::List;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SnapshotCommand {
+    /// Take a snapshot of a DB instance, with its retention class, expiry and settings in its tags.
+    ///
+    /// Waits while another snapshot of the instance is being made. Ends with exit code 7, its id on stdout, if the
+    /// snapshot is still being made at the end of --wait.
+    Create(Box<CreateArgs>),
+    /// List snapshots, newest first.
+    List(ListArgs),
+    /// Show one snapshot.
+    Show(ShowArgs),
+    /// Copy a snapshot: into another Region, under another key, out of the reach of automated retention.
+    Copy(CopyArgs),
+    /// Make the monthly archive: copy the newest automated snapshot into the class monthly-archive.
+    ///
+    /// Run again in the same month, it finds its archive and makes no other.
+    Archive(ArchiveArgs),
+    /// Delete the snapshots that have outlived their retention class, and say of each why it stays or goes.
+    ///
+    /// Only manual snapshots that carry lifeboat's class tag are touched; never the newest good one of a database, and
+    /// never those of a database that no longer exists. --dry-run shows the same without deleting.
+    Prune(PruneArgs),
+    /// Delete a snapshot that lifeboat has made; the newest good one of a database only with --allow-last-copy.
+    Delete(DeleteArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CreateArgs {
+    /// Id of the DB instance
+    #[arg(value_name = "DB")]
+    database: InstanceId,
+    /// Retention class: pre-migration, monthly-archive, major-release, or one of `[retention]` in lifeboat.toml
+    #[arg(long, value_name = "CLASS", default_value = "pre-migration")]
+    class: String,
+    /// Id of the snapshot [default: CLASS-DB-yyyymmdd-hhmmss]
+    #[arg(long, value_name = "ID", value_parser = parse_new_id)]
+    id: Option<SnapshotId>,
+    /// Tag to put on it; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag::parse)]
+    tags: Vec<(String, String)>,
+    /// Keep it at least this long, whatever its class says: 90d, 12 months, forever
+    #[arg(long, value_name = "LIFETIME", value_parser = parse_lifetime)]
+    expires_after: Option<Lifetime>,
+    /// Commit that is about to be deployed [env: GITHUB_SHA, CI_COMMIT_SHA]
+    #[arg(long, value_name = "SHA")]
+    git_sha: Option<String>,
+    /// A repeated job that passes the same key gets the snapshot of its first attempt
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    idempotency_key: Option<String>,
+    /// Write snapshot_id, snapshot_arn, snapshot_time and rollback_command to the file that GITHUB_OUTPUT names
+    #[arg(long)]
+    github_output: bool,
+    /// Record what the database contains, so that a drill can hold the restored copy against that very moment: read at
+    /// an instant just before the request, kept in the vault
+    #[arg(long, conflicts_with = "no_wait")]
+    baseline: bool,
+    #[command(flatten)]
+    look: LookArgs,
+    #[command(flatten)]
+    connect: ConnectArgs,
+    /// Check everything that can be checked beforehand, show the plan, take nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only snapshots of this DB instance
+    #[arg(value_name = "DB")]
+    database: Option<InstanceId>,
+    /// Only snapshots of this retention class
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Only snapshots of this type [possible values: automated, manual, shared, awsbackup]
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["automated", "manual", "shared", "awsbackup"], hide_possible_values = true)]
+    kind: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Id of the snapshot
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    id: SnapshotId,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CopyArgs {
+    /// Id of the snapshot; the ARN of a shared one
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    source: SnapshotId,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Retention class of the copy [default: that of the snapshot, else pre-migration]
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ArchiveArgs {
+    /// Id of the DB instance
+    #[arg(value_name = "DB")]
+    database: InstanceId,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Retention class of the archive
+    #[arg(long, value_name = "CLASS", default_value = "monthly-archive")]
+    class: String,
+}
+
+/// Where a copy goes.
+#[derive(Args, Debug)]
+struct TargetArgs {
+    /// Id of the copy [default: that of the source in another Region, else ID-copy; of an archive CLASS-DB-yyyymm]
+    #[arg(long, value_name = "ID", value_parser = parse_new_id)]
+    id: Option<SnapshotId>,
+    /// Region of the copy
+    #[arg(long, value_name = "NAME")]
+    to_region: Option<String>,
+    /// KMS key of the copy: an id or ARN of its Region [default: the source's]
+    #[arg(long, value_name = "KEY")]
+    kms_key: Option<String>,
+    /// Check everything that can be checked beforehand, show the plan, copy nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PruneArgs {
+    /// Only snapshots of this DB instance
+    #[arg(value_name = "DB")]
+    database: Option<InstanceId>,
+    /// Show what would be deleted, delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DeleteArgs {
+    /// Id of the snapshot
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    id: SnapshotId,
+    /// The id once more
+    #[arg(long, value_name = "ID")]
+    confirm: Option<String>,
+    /// Delete it even if it is the newest good snapshot of its database
+    #[arg(long)]
+    allow_last_copy: bool,
+    /// Show what would be deleted, delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        SnapshotCommand::Create(args) => take(*args, session).await,
+        SnapshotCommand::List(args) => list(&args, session).await,
+        SnapshotCommand::Show(args) => show(&args, session).await,
+        SnapshotCommand::Copy(args) => {
+            let request = copy::Request {
+                source: CopySource::Snapshot(args.source),
+                id: args.target.id.clone(),
+                class: args.class,
+                kms_key: args.target.kms_key.clone(),
+            };
+            make_copy(request, &args.target, session).await
+        }
+        SnapshotCommand::Archive(args) => {
+            let request = copy::Request {
+                source: CopySource::NewestAutomated(args.database),
+                id: args.target.id.clone(),
+                class: Some(args.class),
+                kms_key: args.target.kms_key.clone(),
+            };
+            make_copy(request, &args.target, session).await
+        }
+        SnapshotCommand::Prune(args) => prune_region(&args, session).await,
+        SnapshotCommand::Delete(args) => remove(&args, session).await,
+    }
+}
+
+async fn take(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let began = Instant::now();
+    let rules = Rules::configured(&session.config.retention)?;
+    let github = args.github_output.then(GithubOutput::find).transpose()?;
+    let aws = session.aws().await?;
+    let plan = create::plan(&aws, request(&args), &rules, now()).await?;
+    session.warn_of_clock(&aws);
+    for note in &plan.notes {
+        session.output.say(format!("note: {note}"));
+    }
+    if args.dry_run {
+        session.output.report(&plan.report(aws.region()))?;
+        return Ok(None);
+    }
+    let teller = Teller::new(&session.output);
+    let tell = |event: snapshot::Event<'_>| teller.tell(&event);
+    let is_new = plan.existing.is_none();
+    let vault = args.baseline.then(|| session.vault()).transpose()?;
+    let asked = async {
+        let mut baseline = None;
+        if is_new {
+            create::wait_for_turn(&aws, &plan, turn(&args.waiting, began), &tell).await?;
+            if args.baseline {
+                let source = &plan.source;
+                let server = args.connect.server(session, &aws, source, "lifeboat snapshot").await?;
+                let look = args.look.look(&[])?;
+                baseline = Some(Baseline::begin(source, &server, &args.connect.dbnames, &look).await?);
+            }
+        }
+        let taken = create::request(&aws, plan, turn(&args.waiting, began), &tell).await?;
+        Ok::<_, Error>((taken, baseline))
+    };
+    let (mut taken, mut recording) = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted before AWS had answered")
+            .hint("`lifeboat snapshot list` shows whether the snapshot was begun.")),
+        asked = asked => asked?,
+    };
+    announce(session, &taken);
+    let progress = |seen: Progress<'_>| {
+        let read = Reading::of(&seen).told(began.elapsed());
+        session.output.show_live(format!("recording the baseline: {read}"), began);
+    };
+    let read = async {
+        match &mut recording {
+            Some(recording) => recording.observe(&progress).await,
+            None => Ok(()),
+        }
+    };
+    let (ended, read) = tokio::join!(settle(&aws, &mut taken, &args.waiting, began, &interrupt, &tell), read);
+    let mut kept = read;
+    if let (Ok(None), Ok(()), Some(vault)) = (&ended, &kept, &vault) {
+        kept = match recording {
+            Some(recording) => recording.keep(&aws, vault, &mut taken.snapshot, now()).await,
+            None if taken.snapshot.tags.contains_key(tag::BASELINE) => Ok(()),
+            None => Err(Error::outside("an earlier attempt had taken it without one")),
+        };
+    }
+    let report = taken.report(aws.region());
+    if let Some(github) = github {
+        github.write(&report)?;
+    }
+    let ended = conclude(ended, &report, session)?;
+    match (ended, kept) {
+        (None, Err(error)) => Err(baseline::missing(&taken.snapshot, error)),
+        (Some(_), _) if args.baseline => {
+            session.output.warn("no baseline was recorded: the snapshot was not complete by then");
+            Ok(ended)
+        }
+        (ended, _) => Ok(ended),
+    }
+}
+
+/// Waits for the end, as far as that is wanted.
+async fn settle(
+    aws: &Aws,
+    taken: &mut Taken,
+    waiting: &WaitArgs,
+    began: Instant,
+    interrupt: &Interrupt,
+    tell: Tell<'_>,
+) -> Result<Option<Kind>> {
+    match waiting.wait() {
+        Wait::No => Ok(None),
+        Wait::AtMost(_) => tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Ok(Some(kind)),
+            ended = create::settle(aws, taken, waiting.poll(began), tell) => ended,
+        },
+    }
+}
+
+/// The report comes first, so that the id of what goes on at AWS is known whatever happened.
+fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
+    session.output.report(report)?;
+    let ended = ended?;
+    if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
+        session.output.warn(format!(
+            "`{}` is still being made: AWS goes on with it; `lifeboat snapshot show {}` says how far it is",
+            report.snapshot_id, report.snapshot_id
+        ));
+    }
+    Ok(ended)
+}
+
+/// A snapshot that could not be begun is none, so one's turn is waited for with `--no-wait` too.
+fn turn(waiting: &WaitArgs, began: Instant) -> Poll {
+    let poll = waiting.poll(began);
+    match waiting.wait() {
+        Wait::No => Poll { give_up_after: poll.give_up_after.min(Duration::from_secs(1800)), ..poll },
+        Wait::AtMost(_) => poll,
+    }
+}
+
+async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let began = Instant::now();
+    let rules = Rules::configured(&session.config.retention)?;
+    let here = session.aws().await?;
+    let there = match &args.to_region {
+        Some(region) => Aws::in_region(&session.access, region).await?,
+        None => here.clone(),
+    };
+    let plan = copy::plan(&here, &there, &request, &rules, now()).await?;
+    session.warn_of_clock(&here);
+    if args.dry_run {
+        session.output.report(&plan.report())?;
+        return Ok(None);
+    }
+    let teller = Teller::new(&session.output);
+    let tell = |event: snapshot::Event<'_>| teller.tell(&event);
+    let id = plan.id.clone();
+    let mut taken = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => return Err(copy::interrupted(kind, &id)),
+        taken = copy::request(&there, plan, &tell) => taken?,
+    };
+    announce(session, &taken);
+    let ended = settle(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
+    conclude(ended, &taken.report(there.region()), session)
+}
+
+async fn prune_region(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let rules = Rules::configured(&session.config.retention)?;
+    let aws = session.aws().await?;
+    let plan = prune::plan(&aws, &rules, args.database.as_ref(), now()).await?;
+    session.warn_of_clock(&aws);
+    if args.dry_run {
+        session.output.report(&plan.report())?;
+        return Ok(None);
+    }
+    let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
+    let report = prune::apply(plan, &aws, &interrupt, now(), &tell).await?;
+    session.output.report(&report)?;
+    if let Some(error) = prune::hint(&report) {
+        session.output.error(&error);
+    }
+    Ok(prune::kind(&report, &interrupt))
+}
+
+fn announce(session: &Session, taken: &Taken) {
+    let snapshot = &taken.snapshot;
+    if taken.reused {
+        session.output.say(format!(
+            "an earlier attempt has taken `{}` of `{}`: it is used",
+            snapshot.id, snapshot.instance
+        ));
+    } else {
+        session.output.say(format!("AWS has begun snapshot `{}` of `{}`", snapshot.id, snapshot.instance));
+    }
+}
+
+fn request(args: &CreateArgs) -> Request {
+    let first = |names: &[&str]| {
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
+    let run = first(&["GITHUB_RUN_ID", "CI_PIPELINE_ID", "BUILDKITE_BUILD_ID", "BUILD_TAG"]);
+    let who = first(&["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER"]);
+    let sha = args.git_sha.clone().or_else(|| first(&["GITHUB_SHA", "CI_COMMIT_SHA"]));
+    let provenance: Tags = [(tag::GIT_SHA, sha), (tag::CI_RUN, run), (tag::WHO, who)]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), tag::fitting(&value?))))
+        .collect();
+    Request {
+        source: args.database.clone(),
+        id: args.id.clone(),
+        class: args.class.clone(),
+        expires_after: args.expires_after,
+        tags: args.tags.iter().cloned().collect(),
+        provenance,
+        idempotency_key: args.idempotency_key.clone(),
+    }
+}
+
+/// The file in which GitHub Actions takes the outputs of a step.
+struct GithubOutput(PathBuf);
+
+impl GithubOutput {
+    fn find() -> Result<Self> {
+        let path = std::env::var_os("GITHUB_OUTPUT").filter(|path| !path.is_empty()).ok_or_else(|| {
+            Error::request("`--github-output` needs the variable GITHUB_OUTPUT")
+                .hint("GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.")
+        })?;
+        // Found out before a snapshot is taken that nobody would hear of.
+        let path = PathBuf::from(path);
+        open_to_append(&path)?;
+        Ok(GithubOutput(path))
+    }
+
+    fn write(&self, report: &Report) -> Result<()> {
+        let time = report.created_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        let lines = format!(
+            "snapshot_id={}\nsnapshot_arn={}\nsnapshot_time={}\nrollback_command={}\n",
+            report.snapshot_id,
+            report.arn,
+            time.unwrap_or_default(),
+            report.rollback_command
+        );
+        open_to_append(&self.0)?.write_all(lines.as_bytes()).map_err(|error| {
+            Error::outside(format!("cannot write `{}`", self.0.display()))
+                .caused_by(error)
+                .hint(format!("The snapshot is there: it is called `{}`.", report.snapshot_id))
+        })
+    }
+}
+
+fn open_to_append(path: &std::path::Path) -> Result<std::fs::File> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+        Error::request(format!("cannot write to `{}`, which GITHUB_OUTPUT names", path.display()))
+            .caused_by(error)
+            .hint("GitHub Actions sets it in each step; elsewhere leave the flag out and read `--json`.")
+    })
+}
+
+async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = session.aws().await?;
+    let kind = args.kind.as_deref();
+    let mut found = match (&args.database, kind) {
+        (Some(id), None | Some("automated" | "manual")) => aws.snapshots_of(id).await?,
+        _ => aws.snapshots(kind).await?,
+    };
+    found.retain(|it| {
+        args.database.as_ref().is_none_or(|id| it.instance == id.as_str())
+            && kind.is_none_or(|kind| it.snapshot_type == kind)
+            && args.class.as_ref().is_none_or(|class| snapshot::class_of(it) == Some(class))
+    });
+    found.sort_by(|a, b| b.original_created_at.cmp(&a.original_created_at).then_with(|| a.id.cmp(&b.id)));
+    let reports = found.iter().map(|it| Report::of(it, aws.region())).collect();
+    session.output.report(&List::new(reports, aws.now(now())))?;
+    Ok(None)
+}
+
+async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = session.aws().await?;
+    let found = snapshot::existing(&aws, &args.id).await?;
+    session.output.report(&Report::of(&found, aws.region()))?;
+    Ok(None)
+}
+
+async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = session.aws().await?;
+    let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
+    let plan = delete::plan(&aws, &args.id, allow).await?;
+    if args.dry_run {
+        session.output.report(&plan.report(aws.region()))?;
+        return Ok(None);
+    }
+    let what = format!("snapshot `{}` of `{}`", plan.snapshot.id, plan.snapshot.instance);
+    confirm(plan.snapshot.id.as_str(), args.confirm.as_deref(), &what, &session.output)?;
+    let report = delete::apply(plan, &aws).await?;
+    session.output.report(&report)?;
+    Ok(None)
+}
+
+fn parse_id(text: &str) -> Result<SnapshotId> {
+    SnapshotId::parse(text)
+}
+
+fn parse_new_id(text: &str) -> Result<SnapshotId> {
+    let id = SnapshotId::parse(text)?;
+    if id.as_str().contains(':') {
+        return Err(Error::request(format!("`{id}` cannot be the id of a new snapshot: it has a colon"))
+            .hint("AWS allows letters, digits and single hyphens."));
+    }
+    Ok(id)
+}
+
+fn parse_lifetime(text: &str) -> std::result::Result<Lifetime, String> {
+    text.parse()
+}

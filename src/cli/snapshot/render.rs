@@ -1,0 +1,196 @@
+//! How the reports of snapshots look.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::drill::report::span;
+use crate::output::{self, Page, Tone};
+use crate::retention::{PruneReport, Verdict};
+use crate::snapshot::create::PlanReport;
+use crate::snapshot::delete::DeleteReport;
+use crate::snapshot::{Report, copy};
+
+/// Snapshots of a Region.
+#[derive(Serialize)]
+pub(super) struct List {
+    schema: &'static str,
+    snapshots: Vec<Report>,
+    #[serde(skip)]
+    now: DateTime<Utc>,
+}
+
+impl List {
+    pub(super) fn new(snapshots: Vec<Report>, now: DateTime<Utc>) -> Self {
+        List { schema: "lifeboat.snapshot-list/1", snapshots, now }
+    }
+}
+
+impl output::Report for List {
+    fn render(&self, page: &mut Page) {
+        if self.snapshots.is_empty() {
+            page.line("no snapshots");
+            return;
+        }
+        let rows = self.snapshots.iter().map(|it| {
+            let old = it.created_at.map_or("-".to_owned(), |at| age(self.now - at));
+            let expires = match (&it.class, it.expires_at) {
+                (None, _) => "-".to_owned(),
+                (Some(_), None) => "never".to_owned(),
+                (Some(_), Some(at)) if at <= self.now => "expired".to_owned(),
+                (Some(_), Some(at)) => format!("in {}", age(at - self.now)),
+            };
+            vec![
+                (it.snapshot_id.clone(), None),
+                (it.source.id.clone(), None),
+                (it.snapshot_type.clone(), Some(Tone::Faint)),
+                (it.class.clone().unwrap_or("-".to_owned()), None),
+                (old, None),
+                (expires, None),
+                (format!("{} GiB", it.storage_gib), Some(Tone::Faint)),
+                (it.status.clone(), Some(tone(&it.status))),
+            ]
+        });
+        page.table(
+            &["snapshot", "database", "type", "class", "age", "expires", "size", "status"],
+            rows.collect(),
+        );
+    }
+}
+
+impl output::Report for Report {
+    fn render(&self, page: &mut Page) {
+        let head = format!("snapshot `{}` of `{}`", self.snapshot_id, self.source.id);
+        let status = page.toned(tone(&self.status), &self.status);
+        let took = self.seconds.map(|it| format!(" after {}", span(it))).unwrap_or_default();
+        page.line(format!("{}: {status}{took}", page.toned(Tone::Strong, head)));
+        if self.reused == Some(true) {
+            page.line("  an earlier attempt had taken it");
+        }
+        if let Some(at) = self.created_at {
+            page.line(format!("  taken     {}", utc(at)));
+        }
+        let class = match (&self.class, self.expires_at) {
+            (Some(class), Some(at)) => format!("{class}, kept until {}", utc(at)),
+            (Some(class), None) => format!("{class}, kept for ever"),
+            (None, _) => format!("none ({})", self.snapshot_type),
+        };
+        page.line(format!("  class     {class}"));
+        page.line(format!("  engine    {} {}, {} GiB", self.engine, self.engine_version, self.storage_gib));
+        page.line(format!("  arn       {}", self.arn));
+        let settings = match &self.settings {
+            Some(_) => "saved with it: it can be restored as it was, even when its instance is gone",
+            None => "not saved with it: a restore needs its instance, or flags",
+        };
+        page.line(format!("  settings  {settings}"));
+        page.line(format!("  rollback  {}", self.rollback_command));
+    }
+}
+
+impl output::Report for PlanReport {
+    fn render(&self, page: &mut Page) {
+        let what = if self.reused { "would use" } else { "would take" };
+        page.line(format!("{what} snapshot `{}` of `{}`", self.snapshot_id, self.source.id));
+        let until = self.expires_at.map_or("for ever".to_owned(), |at| format!("until {}", utc(at)));
+        page.line(format!("  class   {}, kept {until}", self.class));
+        for (key, value) in &self.tags {
+            page.line(page.toned(Tone::Faint, format!("  tag     {key} = {value}")));
+        }
+    }
+}
+
+impl output::Report for copy::PlanReport {
+    fn render(&self, page: &mut Page) {
+        let what = if self.reused { "is there already: " } else { "would make " };
+        page.line(format!("{what}snapshot `{}` in {}", self.snapshot_id, self.region));
+        page.line(format!("  copy of {}", self.copied_from));
+        let until = self.expires_at.map_or("for ever".to_owned(), |at| format!("until {}", utc(at)));
+        page.line(format!("  class   {}, kept {until}", self.class));
+    }
+}
+
+impl output::Report for PruneReport {
+    fn render(&self, page: &mut Page) {
+        let going: Vec<&Verdict> = self.verdicts.iter().filter(|it| !it.keep).collect();
+        let failed: BTreeMap<&str, &str> =
+            self.failed.iter().map(|it| (it.id.as_str(), it.reason.as_str())).collect();
+        let rows = going.iter().map(|it| {
+            let (word, tone, reason) = match failed.get(it.id.as_str()) {
+                Some(reason) => ("FAILED", Tone::Bad, (*reason).to_owned()),
+                None if self.dry_run => ("would go", Tone::Doubt, it.reasons.join("; ")),
+                None => ("deleted", Tone::Doubt, it.reasons.join("; ")),
+            };
+            vec![
+                (word.to_owned(), Some(tone)),
+                (it.id.clone(), None),
+                (it.database.clone(), None),
+                (reason, Some(Tone::Faint)),
+            ]
+        });
+        page.table(&["", "snapshot", "database", "why"], rows.collect());
+        // What stays is counted by reason: thousands of lines would bury what goes.
+        let mut staying: BTreeMap<String, usize> = BTreeMap::new();
+        for verdict in self.verdicts.iter().filter(|it| it.keep) {
+            *staying.entry(kind_of_reason(&verdict.reasons)).or_default() += 1;
+        }
+        for (reason, count) in staying {
+            page.line(page.toned(Tone::Faint, format!("  {count:>5} kept: {reason}")));
+        }
+        let done = if self.dry_run { "would be deleted" } else { "deleted" };
+        let count = if self.dry_run { going.len() } else { self.deleted.len() };
+        let kept = self.verdicts.len() - going.len();
+        page.line(format!("{} {count} {done}, {kept} kept", page.toned(Tone::Strong, "snapshots:")));
+    }
+}
+
+/// The first reason, without what differs from one to the next.
+fn kind_of_reason(reasons: &[String]) -> String {
+    let first = reasons.first().map_or("", String::as_str);
+    let general = first.split(": until ").next().unwrap_or(first);
+    match general.strip_prefix("it is the newest good copy of ") {
+        Some(_) => "it is the newest good copy of its database".to_owned(),
+        None => general.split(" until 2").next().unwrap_or(general).to_owned(),
+    }
+}
+
+impl output::Report for DeleteReport {
+    fn render(&self, page: &mut Page) {
+        let what = if self.dry_run { "would delete" } else { "deleted" };
+        let class = self.snapshot.class.as_deref().unwrap_or("none");
+        let taken = self.snapshot.created_at.map_or("an unknown time".to_owned(), utc);
+        page.line(format!(
+            "{what} snapshot `{}` of `{}` (class {class}, of {taken})",
+            self.snapshot.snapshot_id, self.snapshot.source.id
+        ));
+    }
+}
+
+fn tone(status: &str) -> Tone {
+    match status {
+        "available" => Tone::Good,
+        "creating" | "copying" => Tone::Doubt,
+        _ => Tone::Bad,
+    }
+}
+
+/// An age in its two largest units: `3d 4h`.
+pub(in crate::cli) fn age(age: TimeDelta) -> String {
+    let seconds = age.num_seconds();
+    if seconds < 0 {
+        return "in the future".to_owned();
+    }
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m"),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days @ 1..14, hours, _) => format!("{days}d {hours}h"),
+        (days, ..) => format!("{days}d"),
+    }
+}
+
+/// A time for people.
+pub(in crate::cli) fn utc(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}

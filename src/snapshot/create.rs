@@ -1,0 +1,424 @@
+//! Taking a snapshot, in steps, so that something can be done just before the request and right after the end:
+//! [`plan`], [`wait_for_turn`], [`request`], [`settle`].
+//!
+//! There is no client token in `CreateDBSnapshot`, so a lost answer is made good by names and tags: a snapshot that
+//! carries the run's id, or the pipeline's idempotency key, is the one that was asked for.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::{Event, Report, Source, Tell, is_good};
+use crate::aws::{Aws, Failure, Fault, Poll, Seen};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Health, Instance, InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::retention::{Lifetime, Rules};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The instance.
+    pub source: InstanceId,
+    /// Name of the snapshot, if not the usual one.
+    pub id: Option<SnapshotId>,
+    /// Retention class.
+    pub class: String,
+    /// Lifetime, if not that of the class.
+    pub expires_after: Option<Lifetime>,
+    /// Tags that the user gave.
+    pub tags: Tags,
+    /// Commit, pipeline run and person, as far as known.
+    pub provenance: Tags,
+    /// A key under which a repeated job finds the snapshot of its first attempt.
+    pub idempotency_key: Option<String>,
+}
+
+/// A snapshot that can be taken. By value: it cannot be taken twice.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run that takes it.
+    pub run: RunId,
+    /// Its name.
+    pub id: SnapshotId,
+    /// The instance.
+    pub source: Instance,
+    /// Its class.
+    pub class: String,
+    /// When it expires.
+    pub expires: Option<DateTime<Utc>>,
+    /// All its tags.
+    pub tags: Tags,
+    /// The one that an earlier attempt has taken under the same idempotency key.
+    pub existing: Option<Snapshot>,
+    /// Worth knowing before it is taken.
+    pub notes: Vec<String>,
+    key: Option<String>,
+}
+
+/// What would be done (`lifeboat.snapshot-plan/1`).
+#[derive(Debug, Serialize)]
+pub struct PlanReport {
+    schema: &'static str,
+    /// Its id.
+    pub snapshot_id: String,
+    /// Its class.
+    pub class: String,
+    /// When it will expire.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The instance.
+    pub source: Source,
+    /// Whether one exists already that will be used.
+    pub reused: bool,
+    /// Its tags.
+    pub tags: Tags,
+    /// Worth knowing before it is taken.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// For people and programs.
+    pub fn report(&self, region: &str) -> PlanReport {
+        PlanReport {
+            schema: "lifeboat.snapshot-plan/1",
+            snapshot_id: self.existing.as_ref().map_or(&self.id, |found| &found.id).to_string(),
+            class: self.class.clone(),
+            expires_at: self.expires,
+            source: Source {
+                id: self.source.id.to_string(),
+                resource_id: Some(self.source.resource_id.to_string()),
+                region: region.to_owned(),
+            },
+            reused: self.existing.is_some(),
+            tags: self.tags.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
+    /// Whether a snapshot is the one that this plan asks for.
+    fn is_ours(&self, found: &Snapshot) -> bool {
+        let has = |key: &str, value: Option<&str>| {
+            value.is_some() && found.tags.get(key).map(String::as_str) == value
+        };
+        let same_source = found.resource_id.as_ref().is_none_or(|id| *id == self.source.resource_id);
+        same_source
+            && (has(tag::RUN, Some(self.run.as_str())) || has(tag::IDEMPOTENCY_KEY, self.key.as_deref()))
+    }
+}
+
+/// A snapshot that AWS has begun, or that was there already.
+#[derive(Debug)]
+pub struct Taken {
+    /// As it was when we last looked.
+    pub snapshot: Snapshot,
+    /// An earlier attempt had made it.
+    pub reused: bool,
+    began: Instant,
+}
+
+impl Taken {
+    /// What AWS has begun, asked for at `began`.
+    pub(super) fn new(snapshot: Snapshot, reused: bool, began: Instant) -> Self {
+        Taken { snapshot, reused, began }
+    }
+
+    /// For people and programs.
+    pub fn report(&self, region: &str) -> Report {
+        Report {
+            reused: Some(self.reused),
+            seconds: is_good(&self.snapshot).then(|| self.began.elapsed().as_secs_f64()),
+            ..Report::of(&self.snapshot, region)
+        }
+    }
+}
+
+/// Checks what can be known beforehand, and decides name, class, expiry and tags. Reads only.
+pub async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>) -> Result<Plan> {
+    let rule = rules.of(&request.class)?;
+    let source = aws.existing_instance(&request.source).await?;
+    check_source(&source)?;
+    let earlier = aws.snapshots_of(&source.id).await?;
+    let now = aws.now(now);
+    let run = RunId::new(now);
+    let key = request.idempotency_key.as_deref().map(key_tag);
+    let of_key: Vec<&Snapshot> = earlier
+        .iter()
+        .filter(|snapshot| {
+            key.is_some()
+                && snapshot.tags.get(tag::IDEMPOTENCY_KEY) == key.as_ref()
+                && snapshot.resource_id.as_ref() == Some(&source.resource_id)
+        })
+        .collect();
+    let usable = |it: &&&Snapshot| is_good(it) || it.reported_status == "creating";
+    let existing = of_key.iter().find(usable).map(|found| (*found).clone());
+    let id = match (&request.id, &key) {
+        (Some(id), _) => id.clone(),
+        (None, key) => default_id(&request.class, &source.id, now, key.as_deref(), of_key.len())?,
+    };
+    let mut notes = Vec::new();
+    if let Some(found) = &existing {
+        let class = super::class_of(found).unwrap_or_default();
+        if class != request.class {
+            notes.push(format!("`{}` was taken under this key with class `{class}`", found.id));
+        }
+        if request.id.as_ref().is_some_and(|id| *id != found.id) {
+            notes.push(format!("the snapshot of this key is called `{}`, not `{id}`", found.id));
+        }
+    } else if source.settings.multi_az == Some(false) {
+        notes.push(
+            "I/O of a Single-AZ instance may stand still for seconds to minutes while AWS takes it"
+                .to_owned(),
+        );
+    }
+    let expires = match request.expires_after {
+        // What is asked for beyond the class counts; a class cannot be undercut.
+        Some(asked) => asked.end(now).and_then(|asked| Some(asked.max(rule.keep_for.end(now)?))),
+        None => rule.keep_for.end(now),
+    };
+    let tags = tags(&request, &source, &run, expires, key.as_deref(), &mut notes)?;
+    Ok(Plan { run, id, source, class: request.class, expires, tags, existing, notes, key })
+}
+
+fn check_source(source: &Instance) -> Result<()> {
+    let id = &source.id;
+    if let Some(cluster) = &source.cluster {
+        return Err(Error::request(format!("`{id}` is a member of DB cluster `{cluster}`")).hint(format!(
+            "Its backups are the cluster's: `aws rds create-db-cluster-snapshot --db-cluster-identifier {cluster}`."
+        )));
+    }
+    match source.reported_status.health() {
+        Health::Usable | Health::InTransit if source.reported_status.0 != "deleting" => Ok(()),
+        Health::Stopped => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status))
+            .hint(format!("Start it first: `aws rds start-db-instance --db-instance-identifier {id}`."))),
+        _ => Err(Error::outside(format!("`{id}` is `{}`", source.reported_status))
+            .hint(source.reported_status.remedy())),
+    }
+}
+
+/// The usual name. With a key it follows from the key, so that two attempts at the same moment ask for the same.
+fn default_id(
+    class: &str,
+    source: &InstanceId,
+    now: DateTime<Utc>,
+    key: Option<&str>,
+    failed: usize,
+) -> Result<SnapshotId> {
+    let last = match key {
+        None => now.format("%H%M%S").to_string(),
+        Some(key) => {
+            let digest = Sha256::digest(format!("{source}\0{class}\0{key}\0{failed}"));
+            digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        }
+    };
+    SnapshotId::parse(&format!("{class}-{source}-{}-{last}", now.format("%Y%m%d")))
+}
+
+/// The key as AWS takes it in a tag.
+fn key_tag(key: &str) -> String {
+    if tag::is_allowed(key) && key.chars().count() <= 256 && key.trim() == key {
+        key.to_owned()
+    } else {
+        let digest = Sha256::digest(key);
+        format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+}
+
+fn tags(
+    request: &Request,
+    source: &Instance,
+    run: &RunId,
+    expires: Option<DateTime<Utc>>,
+    key: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<Tags> {
+    let mut tags = Settings::of(source).to_tags();
+    let mut add = |key: &str, value: String| tags.insert(key.to_owned(), value);
+    add(tag::PURPOSE, "snapshot".to_owned());
+    add(tag::RUN, run.to_string());
+    add(tag::SOURCE, source.id.to_string());
+    add(tag::CLASS, request.class.clone());
+    if let Some(expires) = expires {
+        add(tag::EXPIRES, expires.to_rfc3339_opts(SecondsFormat::Secs, true));
+    }
+    if let Some(key) = key {
+        add(tag::IDEMPOTENCY_KEY, key.to_owned());
+    }
+    tags.extend(request.provenance.clone());
+    tags.extend(request.tags.clone());
+    if tags.len() > tag::MOST {
+        return Err(Error::request(format!("the snapshot would have {} tags", tags.len()))
+            .hint(format!("AWS allows {}: leave out some `--tag`.", tag::MOST)));
+    }
+    // The instance's own tags come along, as AWS itself does it with CopyTagsToSnapshot, as far as there is room.
+    let own = tag::foreign(&source.tags);
+    let before = tags.len();
+    for (key, value) in &own {
+        if tags.len() < tag::MOST {
+            tags.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    if before + own.len() > tag::MOST {
+        notes.push(format!("not all tags of `{}` fit beside lifeboat's own on the snapshot", source.id));
+    }
+    Ok(tags)
+}
+
+/// Waits until AWS would take a snapshot: the instance is available, and no other snapshot of it is being made.
+pub async fn wait_for_turn(aws: &Aws, plan: &Plan, poll: Poll, tell: Tell<'_>) -> Result<()> {
+    let mut said = String::new();
+    let id = &plan.source.id;
+    let ended = aws
+        .watch(id, poll, |seen| {
+            let instance = match seen {
+                Seen::Instance(Some(instance)) => instance,
+                Seen::Instance(None) => return Some(Err("it is gone".to_owned())),
+                Seen::Nothing(_) => return None,
+            };
+            let status = instance.reported_status.0.as_str();
+            if matches!(status, "available" | "storage-optimization") {
+                return Some(Ok(()));
+            }
+            if status == "deleting"
+                || matches!(instance.reported_status.health(), Health::Broken | Health::Stopped)
+            {
+                return Some(Err(format!("it is `{status}`")));
+            }
+            if status != said {
+                status.clone_into(&mut said);
+                tell(Event::Status { what: format!("`{id}`"), status });
+                tell(Event::Note(format!("the snapshot can be taken when `{id}` is available")));
+            }
+            None
+        })
+        .await?;
+    match ended {
+        Some(Ok(())) => Ok(()),
+        Some(Err(why)) => Err(Error::outside(format!("no snapshot of `{id}` can be taken: {why}"))),
+        None => Err(not_its_turn(id, &said, poll)),
+    }
+}
+
+fn not_its_turn(id: &InstanceId, status: &str, poll: Poll) -> Error {
+    let waited = humantime::format_duration(Duration::from_secs(poll.give_up_after.as_secs()));
+    Error::outside(format!("no snapshot of `{id}` was taken: it was still `{status}` after {waited}")).hint(
+        "AWS takes one snapshot of an instance at a time: run it again later, or with a longer `--wait`.",
+    )
+}
+
+/// Asks for the snapshot until AWS has answered, or finds that an earlier attempt has it already.
+pub async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -> Result<Taken> {
+    let began = Instant::now();
+    if let Some(snapshot) = plan.existing {
+        return Ok(Taken { snapshot, reused: true, began });
+    }
+    let give_up = began + poll.give_up_after.max(Duration::from_secs(60));
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let failure = match aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await {
+            Ok(snapshot) => return Ok(Taken { snapshot, reused: false, began }),
+            Err(failure) => failure,
+        };
+        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
+            && let Some(snapshot) = aws.snapshot(&plan.id).await?
+        {
+            if !plan.is_ours(&snapshot) {
+                return Err(taken_by_another(&plan, &snapshot, failure));
+            }
+            tell(Event::Note(
+                "AWS had begun the snapshot although its answer was lost; it is used".to_owned(),
+            ));
+            let reused = snapshot.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str());
+            return Ok(Taken { snapshot, reused, began });
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        if failure.fault == Fault::WrongState && left > pause {
+            // Someone else was faster, or the automated backup has just begun.
+            tell(Event::Note(format!("another snapshot or change is going on: {}", failure.message)));
+            poll_briefly(poll, left).pause().await;
+            wait_for_turn(aws, &plan, Poll { give_up_after: left, ..poll }, tell).await?;
+        } else if failure.is_worth_repeating() && left > pause {
+            tell(Event::Note(format!("the snapshot is asked for again: {failure}")));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+        } else {
+            return Err(refused(&plan, failure));
+        }
+    }
+}
+
+fn poll_briefly(poll: Poll, left: Duration) -> Poll {
+    Poll { every: poll.every.min(left), ..poll }
+}
+
+fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
+    let by = found.tags.get(tag::RUN).map_or("nobody of ours".to_owned(), |run| format!("run `{run}`"));
+    Error::request(format!("snapshot `{}` exists already: {by} took it of `{}`", plan.id, found.instance))
+        .caused_by(failure)
+        .hint("Choose another `--id`, or give a repeated job an `--idempotency-key`: it then finds its own snapshot again.")
+}
+
+fn refused(plan: &Plan, failure: Failure) -> Error {
+    let quota = failure.fault == Fault::Quota;
+    let error = Error::from(failure);
+    if quota {
+        return error.hint(format!(
+            "`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken of `{}`.",
+            plan.source.id
+        ));
+    }
+    error
+}
+
+/// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.
+pub async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<'_>) -> Result<Option<Kind>> {
+    let id = taken.snapshot.id.clone();
+    let mut said = (String::new(), -1);
+    let ended = aws
+        .watch_snapshot(&id, poll, |look| {
+            let snapshot = match look {
+                Ok(Some(snapshot)) => snapshot,
+                // Describe may lag behind the request.
+                Ok(None) if said.0.is_empty() => return None,
+                Ok(None) => return Some(Err("it has vanished".to_owned())),
+                Err(failure) => {
+                    tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
+                    return None;
+                }
+            };
+            let status = snapshot.reported_status.as_str();
+            let percent = snapshot.percent.unwrap_or(0);
+            if status != said.0 {
+                tell(Event::Status { what: format!("snapshot `{id}`"), status });
+            }
+            if percent != said.1 {
+                tell(Event::Progress { percent });
+            }
+            said = (status.to_owned(), percent);
+            match status {
+                "available" => Some(Ok(snapshot.clone())),
+                "creating" | "copying" => {
+                    taken.snapshot = snapshot.clone();
+                    None
+                }
+                "deleting" => Some(Err("someone is deleting it".to_owned())),
+                _ if status.starts_with("failed") || status.starts_with("incompatible") => {
+                    Some(Err(format!("it ended as `{status}`")))
+                }
+                // The list of statuses may grow.
+                _ => None,
+            }
+        })
+        .await?;
+    match ended {
+        Some(Ok(snapshot)) => {
+            taken.snapshot = snapshot;
+            Ok(None)
+        }
+        Some(Err(why)) => Err(Error::outside(format!("snapshot `{id}` is no backup: {why}")).hint(
+            "Take another one; `aws rds describe-events --source-type db-snapshot` may say why this one failed.",
+        )),
+        None => Ok(Some(Kind::StillGoing)),
+    }
+}

@@ -1,0 +1,130 @@
+//! Deleting one snapshot that someone named.
+//!
+//! Only manual snapshots that carry our class tag, and never the newest good one of a database, unless that is
+//! said outright.
+
+use serde::Serialize;
+
+use super::{Report, class_of, is_good};
+use crate::aws::Aws;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{InstanceId, Snapshot, SnapshotId, tag};
+
+/// Whether the newest good snapshot of a database may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastCopy {
+    /// It stays.
+    Guarded,
+    /// The user said that it may go.
+    Allowed,
+}
+
+/// A snapshot that may be deleted. By value: it is deleted once.
+#[derive(Debug)]
+pub struct Plan {
+    /// It.
+    pub snapshot: Snapshot,
+}
+
+/// What was deleted (`lifeboat.snapshot-delete/1`).
+#[derive(Debug, Serialize)]
+pub struct DeleteReport {
+    schema: &'static str,
+    /// Whether nothing was to be deleted.
+    pub dry_run: bool,
+    /// The snapshot as it was.
+    pub snapshot: Report,
+}
+
+impl Plan {
+    /// What would be deleted.
+    pub fn report(&self, region: &str) -> DeleteReport {
+        DeleteReport {
+            schema: "lifeboat.snapshot-delete/1",
+            dry_run: true,
+            snapshot: Report::of(&self.snapshot, region),
+        }
+    }
+}
+
+/// Holds a snapshot against the guards. Reads only.
+pub async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy) -> Result<Plan> {
+    let snapshot = super::existing(aws, id).await?;
+    check_kind(&snapshot)?;
+    if last_copy == LastCopy::Guarded
+        && is_good(&snapshot)
+        && let Ok(instance) = InstanceId::parse(&snapshot.instance)
+    {
+        let newer = aws.snapshots_of(&instance).await?.into_iter().any(|other| {
+            other.id != snapshot.id
+                && other.snapshot_type == "manual"
+                && is_good(&other)
+                && other.resource_id == snapshot.resource_id
+                && other.original_created_at >= snapshot.original_created_at
+        });
+        if !newer {
+            return Err(Error::new(
+                Kind::Guard,
+                format!(
+                    "snapshot `{id}` was kept: it is the newest good snapshot of `{instance}` that lasts"
+                ),
+            )
+            .hint("Take a new snapshot first, or pass `--allow-last-copy`."));
+        }
+    }
+    Ok(Plan { snapshot })
+}
+
+fn check_kind(snapshot: &Snapshot) -> Result<()> {
+    let id = &snapshot.id;
+    let refused = |why: String| Error::new(Kind::Guard, format!("snapshot `{id}` was kept: {why}"));
+    match snapshot.snapshot_type.as_str() {
+        "manual" => {}
+        "automated" => {
+            return Err(refused(
+                "it is an automated one, which AWS keeps for the retention of its instance".into(),
+            )
+            .hint(format!("`lifeboat policy set {} --retention-days N` changes that.", snapshot.instance)));
+        }
+        "awsbackup" => {
+            return Err(refused("it belongs to AWS Backup".into()).hint("Delete its recovery point there."));
+        }
+        other => return Err(refused(format!("it is a {other} one, of another account"))),
+    }
+    if class_of(snapshot).is_none() {
+        return Err(refused(format!("it carries no `{}` tag, so lifeboat did not make it", tag::CLASS)).hint(format!(
+            "`aws rds delete-db-snapshot --db-snapshot-identifier {id}` deletes it, or put it into lifeboat's care by \
+             giving it that tag."
+        )));
+    }
+    if snapshot.reported_status == "creating" {
+        return Err(Error::outside(format!("snapshot `{id}` is still being made"))
+            .hint("AWS deletes only finished ones: run it again when it is available."));
+    }
+    Ok(())
+}
+
+/// Deletes it.
+pub async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
+    let mut report = plan.report(aws.region());
+    // Between the plan and now someone has typed a name: it may be another snapshot by now.
+    match aws.snapshot(&plan.snapshot.id).await? {
+        Some(now)
+            if now.original_created_at != plan.snapshot.original_created_at
+                || now.arn != plan.snapshot.arn =>
+        {
+            return Err(Error::new(
+                Kind::Guard,
+                format!("snapshot `{}` was kept: it is another one than a moment ago", plan.snapshot.id),
+            )
+            .hint("Look at it with `lifeboat snapshot show`, then run it again."));
+        }
+        Some(_) => {
+            aws.delete_snapshot(&plan.snapshot.id).await?;
+        }
+        None => {}
+    }
+    report.dry_run = false;
+    report.snapshot.status = "deleted".to_owned();
+    Ok(report)
+}
