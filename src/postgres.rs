@@ -12,6 +12,7 @@ pub use url::{Target, is_url};
 
 use std::time::Duration;
 
+use futures::{StreamExt as _, pin_mut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
@@ -266,6 +267,16 @@ impl Session {
     /// How many columns a query returns. More than one statement is refused.
     pub async fn columns(&self, sql: &str) -> std::result::Result<usize, QueryFailure> {
         Ok(self.client.prepare(sql).await?.columns().len())
+    }
+
+    /// Gives every row of a query to `take`, so that memory stays flat whatever their number.
+    pub async fn for_each(&self, sql: &str, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
+        let rows = self.stream(sql).await?;
+        pin_mut!(rows);
+        while let Some(row) = rows.next().await {
+            take(row.map_err(QueryFailure::from)?)?;
+        }
+        Ok(())
     }
 
     /// The rows of a query, one after the other, so that memory stays flat whatever their number.

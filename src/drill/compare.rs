@@ -85,10 +85,7 @@ async fn try_to_name_rows(
     let differing = judgement.tables.iter_mut().filter(|table| table.verdict == Word::Differs);
     for table in differing.take(NAMED_TABLES) {
         let database = &table.database;
-        let find = |seen: &'_ Observation| {
-            let tables = seen.databases.get(database)?;
-            tables.iter().find(|found| found.schema == table.schema && found.name == table.table).cloned()
-        };
+        let find = |seen: &Observation| seen.table(database, &table.schema, &table.table).cloned();
         let sessions = (databases.session(database), copy.databases.session(database));
         let (Some(ours), Some(theirs), (Some(at_source), Some(at_copy))) =
             (find(&basis.seen), find(&copy.observed), sessions)

@@ -1,5 +1,7 @@
 //! What the catalog of a database says of its tables.
 
+use std::collections::BTreeMap;
+
 use super::depth::Depth;
 use super::fingerprint::Column;
 use super::observe::{Counted, Table, WriteCounters, Written};
@@ -49,9 +51,29 @@ const TABLES: &str = "
        or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
     order by 18 desc, n.nspname, c.relname";
 
+/// The write counters and the file of every table.
+pub(super) async fn written(session: &Session) -> Result<BTreeMap<u32, Written>> {
+    let rows = session
+        .rows(
+            "select c.oid, pg_relation_filenode(c.oid), coalesce(pg_stat_get_tuples_inserted(c.oid), 0),
+                    coalesce(pg_stat_get_tuples_updated(c.oid), 0), coalesce(pg_stat_get_tuples_deleted(c.oid), 0)
+             from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where c.relkind in ('r', 'm', 'f')
+               and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
+                or c.oid = 'pg_catalog.pg_largeobject'::regclass",
+            &[],
+        )
+        .await?;
+    let written = |row: &tokio_postgres::Row| {
+        let counters = WriteCounters { inserted: row.get(2), updated: row.get(3), deleted: row.get(4) };
+        (row.get(0), Written { counters, filenode: row.get(1) })
+    };
+    Ok(rows.iter().map(written).collect())
+}
+
 pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     let reference = reference(session).await?;
-    let rows = session.rows(TABLES, &[]).await?;
+    let mut tables = Vec::new();
     let table = |row: &tokio_postgres::Row| {
         let (kind, persistence): (String, String) = (row.get(3), row.get(4));
         // Rights are NULL for a table that was dropped since; reading it will tell.
@@ -90,7 +112,12 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             fingerprint: None,
         }
     };
-    Ok(rows.iter().map(table).collect())
+    let take = |row| {
+        tables.push(table(&row));
+        Ok(())
+    };
+    session.for_each(TABLES, take).await?;
+    Ok(tables)
 }
 
 fn columns(row: &tokio_postgres::Row) -> Vec<Column> {

@@ -5,6 +5,8 @@ mod definitions;
 mod live;
 mod moment;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use alike::{Looks, Side, alike};
@@ -113,6 +115,15 @@ fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
 
 fn is_same_name(left: &Table, right: &Table) -> bool {
     left.schema == right.schema && left.name == right.name
+}
+
+/// Tables by schema and name.
+fn by_name(tables: &[Table]) -> BTreeMap<(&str, &str), &Table> {
+    tables.iter().map(|table| (name_of(table), table)).collect()
+}
+
+fn name_of(table: &Table) -> (&str, &str) {
+    (&table.schema, &table.name)
 }
 
 fn uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {

@@ -186,6 +186,15 @@ impl Observation {
         self.databases.values().flatten().filter_map(Table::rows).sum()
     }
 
+    /// A table by its name.
+    pub fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
+        let tables = self.databases.get(database)?;
+        // They are kept in this order.
+        let at = tables
+            .binary_search_by(|table| (table.schema.as_str(), table.name.as_str()).cmp(&(schema, name)));
+        at.ok().and_then(|at| tables.get(at))
+    }
+
     /// Major version of PostgreSQL.
     pub fn major(&self) -> u32 {
         self.server_version / 10_000
@@ -230,10 +239,11 @@ struct Instant {
 
 /// What is said to every session of an observation. The empty search path makes names mean one thing; with
 /// `row_security = off` a policy that would hide rows is an error instead of a low count; `lock_timeout` keeps a
-/// migration's lock from stopping us, and us from queueing up in front of others.
+/// migration's lock from stopping us, and us from queueing up in front of others. Compiling (`jit`) takes longer than it
+/// saves: the queries over the catalog look dear to the planner and are not.
 const SESSION: &str = "set search_path = pg_catalog; set row_security = off; set lock_timeout = '30s'; \
                        set idle_in_transaction_session_timeout = 0; set default_transaction_read_only = on; \
-                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off";
+                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off; set jit = off";
 
 /// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
 /// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
@@ -362,9 +372,7 @@ impl Databases {
     pub async fn written(&self) -> Result<WrittenTables> {
         let mut written = WrittenTables::new();
         for session in self.sessions() {
-            let tables = catalog::tables(session).await?;
-            let tables = tables.into_iter().map(|table| (table.oid, table.written)).collect();
-            written.insert(session.database().to_owned(), tables);
+            written.insert(session.database().to_owned(), catalog::written(session).await?);
         }
         Ok(written)
     }

@@ -257,13 +257,11 @@ async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Res
         return Ok(judge::at_the_moment(left.0, &recorded.movement, right.0, horizon.as_ref()));
     }
     let still = Looks::default();
-    let side = |(seen, open): Seen<'_>| (seen.clone(), open.map_or(still.clone(), |open| open.looks.clone()));
-    let (left, right) = (side(left), side(right));
-    Ok(judge::alike(
-        judge::Side { seen: &left.0, looks: &left.1 },
-        judge::Side { seen: &right.0, looks: &right.1 },
-        &comparison.ignored,
-    ))
+    let looks = |open: Option<&'_ Opened<'_>>| open.map_or(still.clone(), |open| open.looks.clone());
+    let (left_looks, right_looks) = (looks(left.1), looks(right.1));
+    let left = judge::Side { seen: left.0, looks: &left_looks };
+    let right = judge::Side { seen: right.0, looks: &right_looks };
+    Ok(judge::alike(left, right, &comparison.ignored))
 }
 
 /// Says which rows differ, where both sides can still be asked.
@@ -292,8 +290,7 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
 /// Where a table of the report is read on one side.
 fn side<'a>((seen, open): Seen<'a>, table: &TableVerdict) -> Option<narrow::Side<'a>> {
     let session = open?.session(&table.database)?;
-    let tables = seen.databases.get(&table.database)?;
-    let table = tables.iter().find(|found| found.schema == table.schema && found.name == table.table)?;
+    let table = seen.table(&table.database, &table.schema, &table.table)?;
     Some(narrow::Side { session, table, only: None })
 }
 
@@ -314,9 +311,7 @@ fn report(
     seconds: f64,
 ) -> Report {
     let fingerprint = |seen: &Observation, table: &TableVerdict| {
-        let tables = seen.databases.get(&table.database)?;
-        let found = tables.iter().find(|found| found.schema == table.schema && found.name == table.table)?;
-        found.fingerprint.clone()
+        seen.table(&table.database, &table.schema, &table.table)?.fingerprint.clone()
     };
     let tables = judgement.tables.into_iter().map(|table| TableReport {
         rows: table.observed_rows,

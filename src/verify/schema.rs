@@ -6,14 +6,32 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, pin_mut};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::postgres::{QueryFailure, Session};
+use crate::error::{Error, Result};
+use crate::postgres::Session;
 
 /// Digests of the definitions of a database, by kind (`index`, `function`, …) and qualified name.
-pub type Definitions = BTreeMap<String, BTreeMap<String, String>>;
+pub type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
+
+/// MD5 of a definition, as hexadecimal digits where it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(u128);
+
+impl TryFrom<String> for Digest {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(Digest)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        format!("{:032x}", digest.0)
+    }
+}
 
 /// Where a sequence stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,14 +172,13 @@ const ACL: &str = "(select string_agg(item::text, ',' order by item::text) from 
 pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
     let mut all = Definitions::new();
     session.run("savepoint definitions").await?;
-    {
-        let rows = session.stream(&with_acls(DEFINITIONS)).await?;
-        pin_mut!(rows);
-        while let Some(row) = rows.next().await {
-            let row = row.map_err(QueryFailure::from)?;
-            all.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
-        }
-    }
+    let take = |row: tokio_postgres::Row| {
+        let digest = Digest::try_from(row.get::<_, String>(2))
+            .map_err(|error| Error::outside("a digest is not hexadecimal").caused_by(error))?;
+        all.entry(row.get(0)).or_default().insert(row.get(1), digest);
+        Ok(())
+    };
+    session.for_each(&with_acls(DEFINITIONS), take).await?;
     session.run("rollback to savepoint definitions").await?;
     Ok(all)
 }

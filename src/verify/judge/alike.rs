@@ -1,7 +1,7 @@
 //! Judging whether two databases hold the same, each as it was seen at an instant of its own.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Word, counted_rows, definitions, is_same_name, same_content,
+    Bench, DefinitionVerdict, Judgement, Word, by_name, counted_rows, definitions, name_of, same_content,
     uncounted,
 };
 use crate::verify::observe::{Counted, Observation, Table, Written, WrittenTables};
@@ -59,8 +59,9 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             bench.database_is_missing(database, tables.iter(), right.seen);
             continue;
         };
+        let (named, named_others) = (by_name(tables), by_name(others));
         for table in tables {
-            let Some(other) = others.iter().find(|other| is_same_name(table, other)) else {
+            let Some(other) = named_others.get(&name_of(table)) else {
                 bench.add(database, Some(table), None, Word::Missing, "it is only on the left");
                 continue;
             };
@@ -74,7 +75,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             };
             bench.add(database, Some(table), Some(other), word, reason);
         }
-        for other in others.iter().filter(|other| !tables.iter().any(|table| is_same_name(table, other))) {
+        for other in others.iter().filter(|other| !named.contains_key(&name_of(other))) {
             bench.add(database, None, Some(other), Word::Unexpected, "it is only on the right");
         }
     }

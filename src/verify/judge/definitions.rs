@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Observation, Word};
-use crate::verify::schema::{Definitions, SequenceState, Sequences};
+use crate::verify::schema::{Definitions, Digest, SequenceState, Sequences};
 
 /// A definition or a sequence of the copy that is not what it ought to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,20 +23,20 @@ pub struct DefinitionVerdict {
 }
 
 /// Whether a definition is only missing because the relation is missing that it says something about.
-fn follows((kind, name): &(&str, &str), there: &BTreeMap<(&str, &str), &str>) -> bool {
-    matches!(*kind, "owner" | "rights" | "storage")
-        && !there.contains_key(&("columns", name))
-        && !there.contains_key(&("sequence", name))
+fn follows(kind: &str, name: &str, there: &Definitions) -> bool {
+    matches!(kind, "owner" | "rights" | "storage")
+        && get(there, "columns", name).is_none()
+        && get(there, "sequence", name).is_none()
 }
 
-/// Digests by kind and name.
-fn flat(definitions: &Definitions) -> BTreeMap<(&str, &str), &str> {
-    definitions
-        .iter()
-        .flat_map(|(kind, named)| {
-            named.iter().map(move |(name, digest)| ((kind.as_str(), name.as_str()), digest.as_str()))
-        })
-        .collect()
+fn each(definitions: &Definitions) -> impl Iterator<Item = (&str, &str, Digest)> {
+    definitions.iter().flat_map(|(kind, named)| {
+        named.iter().map(move |(name, digest)| (kind.as_str(), name.as_str(), *digest))
+    })
+}
+
+fn get(definitions: &Definitions, kind: &str, name: &str) -> Option<Digest> {
+    definitions.get(kind)?.get(name).copied()
 }
 
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
@@ -52,31 +52,37 @@ pub(super) fn differences(
         let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
             continue;
         };
-        let (definitions, later, copies) = (flat(definitions), flat(later), flat(copies));
-        let mut add = |(kind, name): &(&str, &str), verdict, reason: &str| {
+        let mut add = |kind: &str, name: &str, verdict, reason: &str| {
             found.push(DefinitionVerdict {
                 database: database.clone(),
-                kind: (*kind).to_owned(),
-                name: (*name).to_owned(),
+                kind: kind.to_owned(),
+                name: name.to_owned(),
                 verdict,
                 reason: reason.to_owned(),
             });
         };
-        for (key, digest) in definitions.iter().filter(|(key, digest)| later.get(*key) == Some(*digest)) {
-            match copies.get(key) {
-                None if follows(key, &copies) => {}
-                None => add(key, Word::Missing, "it is not in the copy"),
+        for (kind, name, digest) in each(definitions) {
+            if get(later, kind, name) != Some(digest) {
+                continue;
+            }
+            match get(copies, kind, name) {
+                None if follows(kind, name, copies) => {}
+                None => add(kind, name, Word::Missing, "it is not in the copy"),
                 Some(copy) if copy != digest => {
-                    add(key, Word::Differs, "its definition is another one in the copy");
+                    add(kind, name, Word::Differs, "its definition is another one in the copy");
                 }
                 Some(_) => {}
             }
         }
         // In a database in which things come and go, some were made and dropped between the two looks.
-        let is_changing = definitions.keys().ne(later.keys());
-        let is_new = |key: &&(&str, &str)| !definitions.contains_key(*key) && !follows(key, &definitions);
-        for key in copies.keys().filter(|key| !is_changing && is_new(key)) {
-            add(key, Word::Unexpected, "it was not in the source");
+        let names = |(kind, name, _)| (kind, name);
+        if !each(definitions).map(names).eq(each(later).map(names)) {
+            continue;
+        }
+        for (kind, name, _) in each(copies) {
+            if get(definitions, kind, name).is_none() && !follows(kind, name, definitions) {
+                add(kind, name, Word::Unexpected, "it was not in the source");
+            }
         }
     }
     found
@@ -142,7 +148,9 @@ mod tests {
     use super::*;
 
     fn defined(entries: &[(&str, &str)]) -> BTreeMap<String, Definitions> {
-        let definition = |(name, digest): &(&str, &str)| ((*name).to_owned(), (*digest).to_owned());
+        let definition = |(name, digest): &(&str, &str)| {
+            ((*name).to_owned(), Digest::try_from((*digest).to_owned()).unwrap())
+        };
         let indexes = entries.iter().map(definition).collect();
         BTreeMap::from([("app".to_owned(), Definitions::from([("index".to_owned(), indexes)]))])
     }

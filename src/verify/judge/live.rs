@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{Bench, Judgement, Word, counted_rows, is_same_name, same_content, uncounted};
+use super::{Bench, Judgement, Word, by_name, counted_rows, is_same_name, name_of, same_content, uncounted};
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -68,8 +68,9 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             continue;
         };
         let mut matched = BTreeSet::new();
+        let counterparts = Counterparts::new(tables, copies, kinship);
         for table in tables {
-            let Some(copied) = counterpart(table, tables, copies, kinship) else {
+            let Some(copied) = counterparts.of(table) else {
                 let (word, reason) = match existed(table.created_by, kinship) {
                     Some(true) => (Word::Missing, "it is older than the backup and not in the restored copy"),
                     Some(false) => (Word::Skipped, "made after the backup"),
@@ -376,23 +377,24 @@ fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> bo
     }
 }
 
-/// The copy of a table: by object id, which survives renaming, else by name, which survives being made anew.
-fn counterpart<'a>(
-    table: &Table,
-    tables: &[Table],
-    copies: &'a [Table],
-    kinship: &Kinship<'_>,
-) -> Option<&'a Table> {
-    let by_id = match kinship {
-        Kinship::Lineage { .. } => copies.iter().find(|copy| copy.oid == table.oid),
-        Kinship::Names { .. } => None,
-    };
-    by_id.or_else(|| {
-        copies.iter().find(|copy| {
-            // Not the copy of another table that has since taken another name.
-            let taken = matches!(kinship, Kinship::Lineage { .. })
-                && tables.iter().any(|other| other.oid == copy.oid);
-            is_same_name(table, copy) && !taken
-        })
-    })
+/// The copies of tables: by object id, which survives renaming, else by name, which survives being made anew.
+struct Counterparts<'a> {
+    by_id: BTreeMap<u32, &'a Table>,
+    by_name: BTreeMap<(&'a str, &'a str), &'a Table>,
+    /// Not the copy of another table that has since taken another name.
+    taken: BTreeSet<u32>,
+}
+
+impl<'a> Counterparts<'a> {
+    fn new(tables: &[Table], copies: &'a [Table], kinship: &Kinship<'_>) -> Self {
+        let is_physical = matches!(kinship, Kinship::Lineage { .. });
+        let ids = |tables: &[Table]| tables.iter().filter(|_| is_physical).map(|table| table.oid).collect();
+        let by_id = copies.iter().filter(|_| is_physical).map(|copy| (copy.oid, copy)).collect();
+        Counterparts { by_id, by_name: by_name(copies), taken: ids(tables) }
+    }
+
+    fn of(&self, table: &Table) -> Option<&'a Table> {
+        let named = || self.by_name.get(&name_of(table)).filter(|copy| !self.taken.contains(&copy.oid));
+        self.by_id.get(&table.oid).or_else(named).copied()
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bench, Judgement, Word, counted_rows, definitions, is_same_name, same_content, uncounted};
+use super::{Bench, Judgement, Word, by_name, counted_rows, definitions, name_of, same_content, uncounted};
 use crate::verify::depth::Depth;
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{
@@ -55,9 +55,10 @@ pub fn at_the_moment(
             bench.database_is_missing(database, tables.iter(), observed);
             continue;
         };
+        let (named, named_copies) = (by_name(tables), by_name(copies));
         for table in tables {
             let looks = movement.looks(database, table.oid);
-            let Some(copy) = copies.iter().find(|copy| is_same_name(table, copy)) else {
+            let Some(copy) = named_copies.get(&name_of(table)) else {
                 if movement.has_looked_again() && looks.1.is_none() {
                     bench.add(database, Some(table), None, Word::Skipped, "dropped around that moment");
                 } else {
@@ -79,7 +80,7 @@ pub fn at_the_moment(
             bench.add(database, Some(table), Some(copy), word, reason);
         }
         for copy in copies {
-            if tables.iter().any(|table| is_same_name(table, copy)) {
+            if named.contains_key(&name_of(copy)) {
                 continue;
             }
             let (first, second) = movement.looks(database, copy.oid);
