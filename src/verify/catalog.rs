@@ -51,6 +51,10 @@ const TABLES: &str = "
        or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
     order by 18 desc, n.nspname, c.relname";
 
+/// A managed service may not let anyone read them.
+const LARGE_OBJECTS: &str = ": large objects can be read by superusers and members of pg_read_all_data; \
+                             `--depth pg_catalog.pg_largeobject=schema` leaves them out";
+
 /// The write counters and the file of every table.
 pub(super) async fn written(session: &Session) -> Result<BTreeMap<u32, Written>> {
     let rows = session
@@ -86,7 +90,9 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         } else if row.get(11) {
             Counted::Skipped("a materialised view that has never been filled".to_owned())
         } else if row.get::<_, Option<bool>>(6) == Some(false) {
-            Counted::Unreadable("permission denied".to_owned())
+            let large_objects = row.get::<_, String>(2) == "pg_largeobject";
+            let way_out = if large_objects { LARGE_OBJECTS } else { "" };
+            Counted::Unreadable(format!("permission denied{way_out}"))
         } else {
             Counted::Rows(0)
         };

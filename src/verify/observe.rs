@@ -451,7 +451,7 @@ impl Databases {
             let mut tables = catalog::tables(session).await?;
             for table in &mut tables {
                 table.depth = self.look.depths.of(&name, &table.schema, &table.name);
-                if table.depth == Depth::Schema && matches!(table.counted, Counted::Rows(_)) {
+                if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
                     table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
                 }
             }

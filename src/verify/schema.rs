@@ -66,7 +66,7 @@ const DEFINITIONS: &str = "
         select 'columns', r.name,
                string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
                                     a.attgenerated, a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid), acl(a.attacl)),
-                          ', ' order by a.attnum)
+                          ', ' order by a.attname) -- a dump may restore inherited columns in another order
         from relation r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
         where r.relkind in ('r', 'p', 'v', 'm', 'f') group by r.name
@@ -107,10 +107,10 @@ const DEFINITIONS: &str = "
                                    else pg_get_functiondef(p.oid) end, p.proowner::regrole, acl(p.proacl))
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace left join pg_aggregate a on a.aggfnoid = p.oid
         where p.pronamespace not in (select oid from skipped_schema)
-          and not exists (select from of_extension where classid = 'pg_proc'::regclass and objid = p.oid)
+          and not exists (select from pg_depend where classid = 'pg_proc'::regclass and objid = p.oid and deptype in ('e', 'i'))
         union all
         select 'type', format('%I.%I', n.nspname, t.typname),
-               concat_ws(' ', t.typtype, t.typowner::regrole, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,
+               concat_ws(' ', t.typtype, t.typowner::regrole, format_type(t.typbasetype, t.typtypmod), t.typnotnull, coalesce(pg_get_expr(t.typdefaultbin, 0), t.typdefault),
                          (select string_agg(quote_literal(enumlabel), ',' order by enumsortorder) from pg_enum where enumtypid = t.oid),
                          (select string_agg(format_type(rngsubtype, null), ',') from pg_range where rngtypid = t.oid),
                          (select string_agg(pg_get_constraintdef(oid), ',' order by conname) from pg_constraint where contypid = t.oid and contype <> 'n'),

@@ -13,3 +13,4 @@ mod refusals;
 mod signals;
 mod snapshot;
 mod sweep;
+mod verify;

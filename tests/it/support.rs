@@ -169,6 +169,25 @@ impl World {
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 
+    /// A connection URL of a database of an instance, without its password.
+    pub(crate) async fn url(&self, id: &str, database: &str) -> String {
+        let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
+        let endpoint = answer.db_instances()[0].endpoint().unwrap();
+        let (host, port) = (endpoint.address().unwrap(), endpoint.port().unwrap());
+        format!("postgresql://owner@{host}:{port}/{database}?sslmode=verify-full")
+    }
+
+    /// Copies a database of an instance to another one by pg_dump and psql.
+    pub(crate) async fn dump_and_restore(&self, id: &str, from: &str, to: &str) {
+        self.sql(id, from, &format!("create database {to}")).await;
+        let (from, to) = (self.url(id, from).await, self.url(id, to).await);
+        let shell = format!("set -o pipefail; pg_dump '{from}' | psql -Xq -v ON_ERROR_STOP=1 '{to}'");
+        let mut command = Command::new("bash");
+        command.args(["-c", &shell]).env("PGPASSWORD", PASSWORD).env("PGSSLROOTCERT", self.stack.ca_path());
+        let done = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().await.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// Ids of all instances.
     pub(crate) async fn instances(&self) -> BTreeSet<String> {
         let answer = self.rds.describe_db_instances().send().await.unwrap();
