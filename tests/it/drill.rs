@@ -176,37 +176,6 @@ async fn the_same_damage_is_found_in_a_copy_of_a_point_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drills_of_a_source_that_is_written_to_all_the_time_raise_no_alarm() {
-    let world = World::with_orders().await;
-    let writing = async {
-        let mut number = 10_000;
-        loop {
-            let sql = format!(
-                "insert into users select n, 'x' from generate_series({number}, {number} + 9) n;
-                 update jobs set owner = 1 + ({number} % 400) where id % 50 = 1;
-                 delete from users where id = {number};
-                 begin; truncate \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\"; insert into \"Odd Schema\".\"Jobs \"\"2026\"\"; drop\" values (1); commit"
-            );
-            world.sql("orders-prod", "app", &sql).await;
-            number += 10;
-        }
-    };
-    let drilling = async {
-        for (snapshot, from) in
-            [("one", "latest-snapshot"), ("two", "latest"), ("three", "one"), ("four", "latest")]
-        {
-            world.snapshot("orders-prod", snapshot).await;
-            let run = world.drill(&["--from", from]).await;
-            run.assert_code(0);
-        }
-    };
-    tokio::select! {
-        () = writing => unreachable!("it never stops writing"),
-        () = drilling => {}
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_point_in_time_drill_compares_with_the_source_at_that_very_moment() {
     let world = World::with_orders().await;
     let run = world.drill(&["--from", "latest"]).await;

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod campaign;
 mod clients;
 mod drill;
 mod faults;
