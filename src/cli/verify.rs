@@ -167,14 +167,7 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
         ))
         .caused_by(why));
     }
-    let server = &target.server;
-    let of = Origin {
-        instance: None,
-        resource_id: None,
-        host: server.host.clone(),
-        port: server.port,
-        database: target.database.clone(),
-    };
+    let of = Origin::of_server(&target.server, &only);
     let unreadable = recording.seen.unreadable.clone();
     let recorded = recording.into_baseline(of, now());
     let (seal, document) = recorded.seal()?;

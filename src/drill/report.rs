@@ -41,6 +41,9 @@ pub struct Report {
     pub moment: Moment,
     /// What the restored copy was compared with.
     pub baseline: Baseline,
+    /// Seal of the baseline in the vault, where it was recorded.
+    #[serde(default)]
+    pub baseline_sha256: Option<String>,
     /// The instance that was made for it.
     pub throwaway: Throwaway,
     /// What took how long.
@@ -274,6 +277,7 @@ impl Report {
                 asked_for: plan.request.asked_for.clone(),
             },
             baseline,
+            baseline_sha256: None,
             throwaway: Throwaway {
                 id: plan.throwaway.to_string(),
                 resource_id: None,

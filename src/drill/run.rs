@@ -2,6 +2,7 @@
 //! happened before.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
 use crate::restore::Chosen;
-use crate::verify::{Judgement, Recording, Verdict, Word};
+use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun.
@@ -93,21 +94,20 @@ impl Drill<'_> {
 
     /// Everything between the record's first and last writing, but for the removal.
     async fn restore_and_prove(&mut self) -> Result<Judgement> {
-        let aligned = match self.plan.chosen {
-            Chosen::Now { .. } => Some(self.observe_source_and_wait().await?),
-            Chosen::Snapshot(_) | Chosen::Time(_) => None,
+        let (moment, recorded) = match (&self.plan.chosen, &self.plan.recorded) {
+            (Chosen::Now { .. }, _) => {
+                let (moment, recorded) = self.observe_source_and_wait().await?;
+                (Some(moment), Some(Arc::new(recorded)))
+            }
+            (Chosen::Snapshot(_) | Chosen::Time(_), recorded) => (None, recorded.clone()),
         };
-        let instance = self.restore(aligned.as_ref().map(Recording::next_second)).await?;
+        self.report.baseline_sha256 = recorded.as_ref().map(|kept| kept.0.clone());
+        let instance = self.restore(moment).await?;
         let server = self.log_in(&instance).await?;
 
         self.begin_phase("observe copy");
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
-        let kept = self.plan.recorded.clone();
-        let recorded = match (&aligned, kept.as_deref()) {
-            (Some(aligned), _) => Some((&aligned.seen, &aligned.movement)),
-            (None, Some(kept)) => Some((&kept.1.seen, &kept.1.movement)),
-            (None, None) => None,
-        };
+        let recorded = recorded.as_deref().map(|(_, kept)| (&kept.seen, &kept.movement));
         let seen = recorded.map(|(seen, _)| seen);
         let copy = compare::observe_copy(&server, &only, &look, seen, self.to.tell).await?;
         self.report.checks = checks::make(&self.plan.request.checks, &server).await;
@@ -146,7 +146,7 @@ impl Drill<'_> {
     }
 
     /// For the time-aligned baseline: the source first, then the wait until its moment can be restored.
-    async fn observe_source_and_wait(&mut self) -> Result<Recording> {
+    async fn observe_source_and_wait(&mut self) -> Result<(DateTime<Utc>, (String, Recorded))> {
         self.begin_phase("observe source");
         let (only, look) = (&self.plan.request.databases, &self.plan.request.look);
         let mut aligned =
@@ -155,6 +155,7 @@ impl Drill<'_> {
         self.report.moment.time = Some(moment);
 
         self.begin_phase("wait until restorable");
+        let only = &self.plan.request.databases;
         aligned.look_again(aligned.begun() + Duration::from_secs(1)).await?;
         let reached = self
             .to
@@ -168,7 +169,11 @@ impl Drill<'_> {
             Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
                 .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
         })?;
-        Ok(aligned)
+        let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
+        let recorded = aligned.into_baseline(of, (self.to.clock)());
+        let (seal, document) = recorded.seal()?;
+        self.to.vault.write(&record::vault_name(&seal), &document)?;
+        Ok((moment, (seal, recorded)))
     }
 
     /// Asks for the throwaway and waits until it can be used.

@@ -31,16 +31,7 @@ impl Baseline {
             )
             .caused_by(error)
         })?;
-        let of = Origin {
-            instance: Some(source.id.to_string()),
-            resource_id: Some(source.resource_id.to_string()),
-            host: server.host.clone(),
-            port: server.port,
-            database: match only {
-                [one] => Some(one.clone()),
-                _ => None,
-            },
-        };
+        let of = Origin::of_instance(source, server, only);
         Ok(Baseline { recording, of })
     }
 

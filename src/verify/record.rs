@@ -20,6 +20,7 @@ use super::fingerprint::RECIPE;
 use super::judge::Movement;
 use super::observe::{Databases, Observation, Progress, Question};
 use crate::error::{Error, Result};
+use crate::fleet::Instance;
 use crate::postgres::Server;
 
 /// Where in a second a source is observed that is to be restored to that second: the log can be replayed up to whole
@@ -145,6 +146,24 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Of an RDS instance, of which `only` some databases are recorded.
+    pub fn of_instance(instance: &Instance, server: &Server, only: &[String]) -> Self {
+        Origin {
+            instance: Some(instance.id.to_string()),
+            resource_id: Some(instance.resource_id.to_string()),
+            ..Origin::of_server(server, only)
+        }
+    }
+
+    /// Of a server, of which `only` some databases are recorded.
+    pub fn of_server(server: &Server, only: &[String]) -> Self {
+        let database = match only {
+            [one] => Some(one.clone()),
+            _ => None,
+        };
+        Origin { instance: None, resource_id: None, host: server.host.clone(), port: server.port, database }
+    }
+
     /// For people.
     pub fn shown(&self) -> String {
         match &self.instance {

@@ -112,11 +112,12 @@ pub(super) const fn explained(word: Word) -> &'static str {
 pub(super) const fn baseline(baseline: Baseline) -> &'static str {
     match baseline {
         Baseline::Aligned => {
-            "Baseline aligned: the source was counted at the very moment that was restored, so the two must agree but \
+            "Baseline aligned: the source was read at the very moment that was restored, so the two must agree but \
              for what was written within that second."
         }
         Baseline::Recorded => {
-            "Baseline recorded: the source was counted when the backup was taken, and the counts were kept with it."
+            "Baseline recorded: the source was read, row by row, at an instant just before the backup was taken, and what \
+             it held was kept in the vault. Tables that nobody wrote to until the backup was complete must be identical."
         }
         Baseline::Live => {
             "Baseline live: the backup is held against the source as it is now, so the expected rows are those of \
