@@ -12,6 +12,7 @@ pub mod depth;
 pub mod fingerprint;
 pub mod judge;
 pub mod lineage;
+pub mod observation;
 pub mod observe;
 pub mod narrow;
 pub mod pair;

@@ -286,7 +286,14 @@ fn tables(all: &[TableReport], page: &mut Page) {
     let is_alike = |table: &&TableReport| matches!(table.verdict.verdict, Word::Identical | Word::Equal);
     let alike = all.iter().filter(is_alike).count();
     let hides = alike > ALIKE_LISTED;
-    let listed = all.iter().filter(|table| !hides || !is_alike(table));
+    let mut listed: Vec<&TableReport> = all.iter().filter(|table| !hides || !is_alike(table)).collect();
+    // What matters stands first.
+    listed.sort_by_key(|table| match table.verdict.verdict {
+        Word::Differs | Word::Missing | Word::Unexpected => 0,
+        Word::Unknown => 1,
+        Word::Within => 2,
+        Word::Identical | Word::Equal | Word::Skipped => 3,
+    });
     let number = |rows: Option<u64>| rows.map_or("-".to_owned(), thousands);
     let row = |table: &TableReport| {
         let found = &table.verdict;
@@ -304,7 +311,7 @@ fn tables(all: &[TableReport], page: &mut Page) {
             (found.reason.clone(), None),
         ]
     };
-    page.table(&["TABLE", "VERDICT", "LEFT", "RIGHT", "WHY"], listed.map(row).collect());
+    page.table(&["TABLE", "VERDICT", "LEFT", "RIGHT", "WHY"], listed.into_iter().map(row).collect());
     if hides {
         page.line(format!("  and {} tables that are identical or equal", thousands(alike as u64)));
     }

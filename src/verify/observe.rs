@@ -9,16 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use super::catalog;
 use super::depth::{Depth, Look};
-use super::fingerprint::{Column, SETTINGS};
+use super::fingerprint::SETTINGS;
 use super::lineage::Boundary;
+pub use super::observation::{
+    Counted, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
+};
 use super::read::{self, Reader};
 use super::schema::{self, Definitions, Sequences};
 use crate::error::{Error, Result};
-use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, quoted, user_databases};
+use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, user_databases};
 
 /// What is asked of the rows of each table besides their number and content.
 #[derive(Clone, Debug, Default)]
@@ -27,178 +29,6 @@ pub struct Question {
     pub boundaries: BTreeMap<String, Boundary>,
     /// On a physical copy: the newest transaction that wrote one of them.
     pub newest_write: bool,
-}
-
-/// How many rows a table has, or why that is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Counted {
-    /// Counted exactly.
-    Rows(u64),
-    /// Deliberately not counted, with the reason.
-    Skipped(String),
-    /// It could not be read, with the reason.
-    Unreadable(String),
-}
-
-/// How often a table was written to, since its statistics were last reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WriteCounters {
-    /// Rows inserted.
-    pub inserted: i64,
-    /// Rows updated.
-    pub updated: i64,
-    /// Rows deleted.
-    pub deleted: i64,
-}
-
-/// One look at what was written to a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// Its write counters.
-    pub counters: WriteCounters,
-    /// Its file; another one means that it was truncated or rewritten.
-    pub filenode: Option<u32>,
-}
-
-/// The write counters of tables, by database and object id.
-pub type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
-
-/// Some of the rows of a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stratum {
-    /// How many.
-    pub rows: u64,
-    /// Sum of their fingerprints; 0 where no content was read.
-    #[serde(with = "as_text")]
-    pub sum: i128,
-}
-
-impl std::ops::Add for Stratum {
-    type Output = Stratum;
-
-    fn add(self, other: Stratum) -> Stratum {
-        Stratum { rows: self.rows + other.rows, sum: self.sum + other.sum }
-    }
-}
-
-/// The rows of a table by the age of the transactions that wrote them (see [`Boundary`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Strata {
-    /// Written by transactions that had ended before any that was still running at the boundary.
-    pub settled: Stratum,
-    /// Written by transactions that had ended by the boundary, while older ones were still running.
-    pub recent: Stratum,
-    /// Written later.
-    pub newer: Stratum,
-}
-
-impl Strata {
-    /// The rows up to the boundary.
-    pub fn older(&self) -> Stratum {
-        self.settled + self.recent
-    }
-}
-
-/// A table as it was seen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Table {
-    /// Object id; a physical copy has the same.
-    pub oid: u32,
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-    /// Whether it is a materialised view.
-    pub is_view: bool,
-    /// Size of its rows on disk.
-    pub bytes: u64,
-    /// How deep it was looked into.
-    pub depth: Depth,
-    /// Its rows.
-    pub counted: Counted,
-    /// Its write counters and its file.
-    pub written: Written,
-    /// Transaction that made it, as far as the catalog still tells.
-    pub created_by: Option<u64>,
-    /// Full id of the newest transaction that wrote one of its rows, where that was asked.
-    pub newest_write: Option<u64>,
-    /// Its rows by age, where that was asked.
-    pub strata: Option<Strata>,
-    /// Its columns, as far as the fingerprint depends on them.
-    pub columns: Vec<Column>,
-    /// Numbers of the columns of its primary key, or of another unique key that holds no NULL.
-    pub key: Vec<usize>,
-    /// The fingerprint of its content, where that was taken.
-    pub fingerprint: Option<String>,
-}
-
-impl Table {
-    /// Whether queries can reach its rows.
-    pub(super) fn is_countable(&self) -> bool {
-        matches!(self.counted, Counted::Rows(_)) && self.depth != Depth::Schema
-    }
-
-    /// How many rows it has, if that is known.
-    pub fn rows(&self) -> Option<u64> {
-        match self.counted {
-            Counted::Rows(rows) => Some(rows),
-            Counted::Skipped(_) | Counted::Unreadable(_) => None,
-        }
-    }
-
-    /// Schema and name, quoted.
-    pub fn quoted(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
-    }
-}
-
-/// What the databases of a server were seen to contain.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Observation {
-    /// Tables by database.
-    pub databases: BTreeMap<String, Vec<Table>>,
-    /// Databases that could not be looked into, with the reason.
-    pub unreadable: BTreeMap<String, String>,
-    /// Transaction that made (or last altered) a database.
-    pub made_by: BTreeMap<String, u64>,
-    /// Object ids of the databases; a physical copy has the same.
-    pub database_oids: BTreeMap<String, u32>,
-    /// Definitions by database.
-    pub definitions: BTreeMap<String, Definitions>,
-    /// Sequences by database.
-    pub sequences: BTreeMap<String, Sequences>,
-    /// Which transactions had ended at the instant that was seen, by database.
-    pub boundaries: BTreeMap<String, Boundary>,
-    /// Newest transaction id that the server had handed out by then.
-    pub next_transaction: u64,
-    /// Since when the write counters have been counting, if that is known.
-    pub counting_since: Option<DateTime<Utc>>,
-    /// `server_version_num`.
-    pub server_version: u32,
-    /// Identifier of the cluster, which a physical copy has too; where the server tells.
-    pub system_identifier: Option<i64>,
-}
-
-impl Observation {
-    /// How many rows were counted in all.
-    pub fn rows(&self) -> u64 {
-        self.databases.values().flatten().filter_map(Table::rows).sum()
-    }
-
-    /// A table by its name.
-    pub fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
-        let tables = self.databases.get(database)?;
-        // They are kept in this order.
-        let at = tables
-            .binary_search_by(|table| (table.schema.as_str(), table.name.as_str()).cmp(&(schema, name)));
-        at.ok().and_then(|at| tables.get(at))
-    }
-
-    /// Major version of PostgreSQL.
-    pub fn major(&self) -> u32 {
-        self.server_version / 10_000
-    }
 }
 
 /// Progress of an observation.
@@ -576,18 +406,5 @@ impl Observation {
         self.made_by.insert(session.database().to_owned(), reference.aged(made.get(0)));
         self.database_oids.insert(session.database().to_owned(), made.get(1));
         Ok(())
-    }
-}
-
-/// JSON numbers end at 64 bits.
-mod as_text {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(number: &i128, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(number)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<i128, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }

@@ -86,7 +86,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     }
     let found = definitions::differences(left.seen, &left.seen.definitions, right.seen);
     let compared = |found: &DefinitionVerdict| !ignored.contains(&found.kind);
-    bench.definitions = found.into_iter().filter(compared).collect();
+    bench.definitions = found.into_iter().filter(compared).map(by_side).collect();
     bench.leave_out_what_versions_write_differently(left.seen, right.seen);
     for (database, sequences) in &left.seen.sequences {
         if let Some(others) = right.seen.sequences.get(database) {
@@ -100,6 +100,16 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
     }
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+}
+
+/// Neither side is a copy of the other.
+fn by_side(found: DefinitionVerdict) -> DefinitionVerdict {
+    let reason = match found.verdict {
+        Word::Missing => "it is only on the left",
+        Word::Unexpected => "it is only on the right",
+        _ => "it is defined otherwise on the right",
+    };
+    DefinitionVerdict { reason: reason.to_owned(), ..found }
 }
 
 fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (Word, String) {
