@@ -1,6 +1,7 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
 mod drill;
+mod restore;
 mod snapshot;
 mod waiting;
 
@@ -34,6 +35,9 @@ enum Command {
     /// Prove a backup: restore it elsewhere, compare, time, and remove the copy.
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    /// Bring a database back, as a new instance with the settings of the old.
+    #[command(subcommand)]
+    Restore(restore::RestoreCommand),
     /// Take, list, copy, prune and delete snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -208,6 +212,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
+            Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
         }
     });

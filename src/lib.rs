@@ -6,7 +6,7 @@
 //! cli        one file per noun: flags, and how its report looks
 //! output     the only printer
 //! drill      restore elsewhere, prove, time, tear down
-//! restore    which backup brings back which moment
+//! restore    which backup brings back which moment, as what
 //! snapshot   take, copy, prune
 //! verify     what a database contains, and whether two contents agree
 //! retention  which copies to keep, and why

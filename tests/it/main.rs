@@ -10,6 +10,7 @@ mod faults;
 mod house;
 mod prune;
 mod refusals;
+mod restore;
 mod signals;
 mod snapshot;
 mod sweep;
