@@ -1,8 +1,10 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
 mod drill;
+mod policy;
 mod restore;
 mod snapshot;
+mod status;
 mod waiting;
 
 use std::ffi::OsString;
@@ -35,6 +37,10 @@ enum Command {
     /// Prove a backup: restore it elsewhere, compare, time, and remove the copy.
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    Status(status::StatusArgs),
+    /// Show, check and change how DB instances are backed up.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Bring a database back, as a new instance with the settings of the old.
     #[command(subcommand)]
     Restore(restore::RestoreCommand),
@@ -212,6 +218,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = runtime.block_on(async {
         match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
+            Command::Status(args) => status::run(&args, &session).await,
+            Command::Policy(command) => policy::run(command, &session).await,
             Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
         }
