@@ -4,6 +4,7 @@
 //! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
 //! may be deleted are questions for the modules above.
 
+mod modify;
 mod presign;
 mod rds;
 mod secrets;
@@ -11,6 +12,7 @@ mod snapshots;
 mod time;
 mod wait;
 
+pub use modify::BackupChange;
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
 pub use snapshots::CopySnapshot;

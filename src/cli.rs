@@ -2,7 +2,10 @@
 
 mod connect;
 mod drill;
+mod policy;
+mod restore;
 mod snapshot;
+mod status;
 mod verify;
 mod waiting;
 
@@ -41,6 +44,13 @@ enum Command {
     /// The verdict is pass (exit code 0), fail (1) or unknown (3). Tables that differ are narrowed down to the keys of
     /// the rows that do.
     Verify(Box<verify::VerifyArgs>),
+    Status(status::StatusArgs),
+    /// Show, check and change how DB instances are backed up.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Bring a database back, as a new instance with the settings of the old.
+    #[command(subcommand)]
+    Restore(restore::RestoreCommand),
     /// Take, list, copy, prune and delete snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
@@ -216,6 +226,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
+            Command::Status(args) => status::run(&args, &session).await,
+            Command::Policy(command) => policy::run(command, &session).await,
+            Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
         }
     });

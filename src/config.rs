@@ -26,6 +26,9 @@ pub struct Config {
     /// How drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
+    /// How instances are to be backed up.
+    #[serde(default)]
+    pub policy: PolicySettings,
     /// How long copies of each retention class are kept; classes that are not named keep their defaults.
     #[serde(default)]
     pub retention: BTreeMap<String, ClassSettings>,
@@ -89,11 +92,49 @@ pub struct DatabaseSettings {
     /// How its drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
+    /// How it is to be backed up.
+    #[serde(default)]
+    pub policy: PolicySettings,
     /// Questions that its restored copies must answer rightly.
     #[serde(default)]
     pub checks: Vec<Check>,
     /// A query for the time of the newest row, from which the real RPO is measured.
     pub freshness: Option<Freshness>,
+}
+
+/// How instances are to be backed up; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    /// Days that automated backups are kept, at least; `policy set` sets this many. 7 by default.
+    pub retention_days: Option<i32>,
+    /// Backup window, UTC.
+    pub backup_window: Option<String>,
+    /// When instances are stopped by a schedule, UTC: no backups are made then.
+    pub stopped: Option<String>,
+    /// Whether storage must be encrypted; true by default.
+    pub encrypted: Option<bool>,
+    /// Whether snapshots must get the instance's tags; true by default.
+    pub copy_tags: Option<bool>,
+    /// Whether deletion protection must be on; true by default.
+    pub deletion_protection: Option<bool>,
+    /// Findings, by code, that are accepted.
+    pub ignore: Option<Vec<String>>,
+}
+
+impl PolicySettings {
+    fn over(self, general: &PolicySettings) -> PolicySettings {
+        let general = general.clone();
+        PolicySettings {
+            retention_days: self.retention_days.or(general.retention_days),
+            backup_window: self.backup_window.or(general.backup_window),
+            stopped: self.stopped.or(general.stopped),
+            encrypted: self.encrypted.or(general.encrypted),
+            copy_tags: self.copy_tags.or(general.copy_tags),
+            deletion_protection: self.deletion_protection.or(general.deletion_protection),
+            ignore: self.ignore.or(general.ignore),
+        }
+    }
 }
 
 /// How drills are run; every key is optional.
@@ -211,6 +252,12 @@ impl Config {
     pub fn drill_of(&self, instance: &str) -> DrillSettings {
         let own = self.databases.get(instance).map(|database| database.drill.clone()).unwrap_or_default();
         own.over(&self.drill)
+    }
+
+    /// How one database is to be backed up.
+    pub fn policy_of(&self, instance: &str) -> PolicySettings {
+        let own = self.databases.get(instance).map(|database| database.policy.clone()).unwrap_or_default();
+        own.over(&self.policy)
     }
 
     /// The checks of one database.

@@ -36,7 +36,7 @@ pub use run::run;
 
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::config::{Check, Freshness};
-use crate::fleet::{Instance, InstanceId, RunId};
+use crate::fleet::{Instance, InstanceId, RunId, Settings};
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
 use crate::restore::{Chosen, Wanted, Way};
@@ -228,13 +228,20 @@ impl Plan {
         Restore {
             id: self.throwaway.clone(),
             from,
-            class: request.class.clone(),
-            subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
-            security_groups,
-            parameter_group: request.parameter_group.clone().or_else(|| source.parameter_group.clone()),
-            option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
-            iam_authentication: request.login == CopyLogin::Iam,
-            retention_days: 0,
+            settings: Settings {
+                class: Some(request.class.clone()),
+                subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
+                security_groups,
+                parameter_group: request.parameter_group.clone().or_else(|| source.parameter_group.clone()),
+                option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
+                iam_authentication: Some(request.login == CopyLogin::Iam),
+                retention_days: Some(0),
+                public: Some(false),
+                multi_az: Some(false),
+                deletion_protection: Some(false),
+                copy_tags_to_snapshot: Some(false),
+                ..Settings::default()
+            },
             tags: throwaway::tags(source, &self.run, self.expires),
         }
     }

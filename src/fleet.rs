@@ -218,6 +218,23 @@ pub struct RestoreWindow {
     pub reported_status: String,
 }
 
+/// The automated backups of an instance, which may be gone.
+#[derive(Clone, Debug)]
+pub struct AutomatedBackup {
+    /// Whose, by name.
+    pub instance: String,
+    /// Whose, by immutable id.
+    pub resource_id: ResourceId,
+    /// Engine.
+    pub engine: String,
+    /// Engine version.
+    pub engine_version: String,
+    /// Allocated storage in gibibytes.
+    pub storage_gib: i32,
+    /// What they can bring back.
+    pub window: RestoreWindow,
+}
+
 /// What AWS says that an instance is doing.
 ///
 /// The list of statuses grows, so an unknown one is kept as it is and counts as [`Health::InTransit`].

@@ -6,8 +6,10 @@
 //! cli        one file per noun: flags, and how its report looks
 //! output     the only printer
 //! drill      restore elsewhere, prove, time, tear down
-//! restore    which backup brings back which moment
+//! status     how healthy the backups of a fleet are
+//! restore    which backup brings back which moment, as what
 //! snapshot   take, copy, prune
+//! policy     retention and windows: read, check, change
 //! verify     what a database contains, and whether two contents agree
 //! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
@@ -22,8 +24,10 @@
 pub mod cli;
 pub mod output;
 pub mod drill;
+pub mod status;
 pub mod restore;
 pub mod snapshot;
+pub mod policy;
 pub mod verify;
 pub mod retention;
 pub mod vault;

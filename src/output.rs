@@ -171,8 +171,13 @@ impl Output {
 
     /// Prints a report on stdout.
     pub fn report(&self, report: &dyn ErasedReport) -> Result<()> {
+        self.report_as(self.format, report)
+    }
+
+    /// Prints a report on stdout in a form that the command itself has chosen.
+    pub fn report_as(&self, format: Format, report: &dyn ErasedReport) -> Result<()> {
         self.settle();
-        let text = match self.format {
+        let text = match format {
             Format::Json => {
                 let mut text = report.to_json()?;
                 text.push('\n');
@@ -222,6 +227,11 @@ impl Output {
             bar.disable_steady_tick();
             bar.finish_and_clear();
         }
+    }
+
+    /// How reports are printed unless a command chooses otherwise.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether talk goes to a terminal.

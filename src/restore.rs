@@ -1,6 +1,18 @@
-//! Which backup of an instance brings back which moment.
+//! Which backup of an instance brings back which moment, and as what.
 //!
-//! Reads only. What is restored where, and what becomes of it, is for the caller.
+//! A restore makes a new instance and never goes over one. It has the settings of its source, which RDS by itself
+//! would not give it; they come from the source, or, when that is gone, from where `snapshot create` saved them.
+//!
+//! ```text
+//! choose   (here) the backup that a drill goes back to
+//! moment   times as people say them
+//! plan     which backup, whose settings, what is changed and what no restore brings back; reads only
+//! apply    asks, adopts what a lost answer hid, waits, sets the rest
+//! ```
+
+pub mod apply;
+pub mod moment;
+pub mod plan;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeZone, Utc};
 
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
-use aws_sdk_rds::types::{DbInstance, DbSnapshot, PendingModifiedValues, Tag};
+use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, PendingModifiedValues, Tag};
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
 use super::{Aws, Failure, Fault, patiently};
 use crate::error::Error;
 use crate::fleet::{
-    Instance, InstanceId, ResourceId, RestoreWindow, Settings, Snapshot, SnapshotId, Status, Tags,
+    AutomatedBackup, Instance, InstanceId, ResourceId, RestoreWindow, Settings, Snapshot, SnapshotId, Status,
+    Tags,
 };
 use crate::postgres::Password;
 
@@ -38,20 +39,8 @@ pub struct Restore {
     pub id: InstanceId,
     /// From what.
     pub from: RestoreFrom,
-    /// Instance class.
-    pub class: String,
-    /// DB subnet group.
-    pub subnet_group: Option<String>,
-    /// VPC security groups.
-    pub security_groups: Vec<String>,
-    /// DB parameter group.
-    pub parameter_group: Option<String>,
-    /// Option group.
-    pub option_group: Option<String>,
-    /// Whether IAM logins are enabled.
-    pub iam_authentication: bool,
-    /// Days of automated backups of the new instance.
-    pub retention_days: i32,
+    /// Its settings; what is `None` is left to RDS. Those that no restore takes are passed over.
+    pub settings: Settings,
     /// Tags; never empty, since RDS copies the source's when none are passed.
     pub tags: Tags,
 }
@@ -137,6 +126,26 @@ impl Aws {
         }))
     }
 
+    /// All automated backups of the Region, those kept of deleted instances among them.
+    pub async fn automated_backups(&self) -> Result<Vec<AutomatedBackup>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let page = patiently(|| async {
+                let request = self.rds.describe_db_instance_automated_backups().max_records(100);
+                request.set_marker(marker.clone()).send().await.map_err(|error| {
+                    Failure::of("DescribeDBInstanceAutomatedBackups", "all automated backups", error)
+                })
+            })
+            .await?;
+            all.extend(page.db_instance_automated_backups().iter().filter_map(automated_backup));
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
     /// Used and allowed DB instances of the account in this Region.
     pub async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
         let answer = patiently(|| async {
@@ -206,55 +215,60 @@ impl Aws {
         let tags = Some(
             restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect(),
         );
-        let groups = (!restore.security_groups.is_empty()).then(|| restore.security_groups.clone());
+        let settings = restore.settings.clone();
+        let list = |list: Vec<String>| (!list.is_empty()).then_some(list);
         let once = aws_sdk_rds::config::Config::builder().retry_config(RetryConfig::disabled());
-        let answer = match &restore.from {
-            RestoreFrom::Snapshot(snapshot) => {
-                self.rds
-                    .restore_db_instance_from_db_snapshot()
-                    .db_instance_identifier(restore.id.as_str())
-                    .db_snapshot_identifier(snapshot.as_str())
-                    .db_instance_class(&restore.class)
-                    .set_db_subnet_group_name(restore.subnet_group.clone())
-                    .set_vpc_security_group_ids(groups)
-                    .set_db_parameter_group_name(restore.parameter_group.clone())
-                    .set_option_group_name(restore.option_group.clone())
-                    .enable_iam_database_authentication(restore.iam_authentication)
-                    .publicly_accessible(false)
-                    .multi_az(false)
-                    .deletion_protection(false)
-                    .copy_tags_to_snapshot(false)
-                    .backup_retention_period(restore.retention_days)
+        // The two requests have the same fields but are two types.
+        macro_rules! with_settings {
+            ($request:expr) => {
+                $request
+                    .set_db_instance_class(settings.class)
+                    .set_db_subnet_group_name(settings.subnet_group)
+                    .set_vpc_security_group_ids(list(settings.security_groups))
+                    .set_db_parameter_group_name(settings.parameter_group)
+                    .set_option_group_name(settings.option_group)
+                    .set_port(settings.port.map(i32::from))
+                    .set_multi_az(settings.multi_az)
+                    .set_publicly_accessible(settings.public)
+                    .set_storage_type(settings.storage_type)
+                    .set_iops(settings.iops)
+                    .set_storage_throughput(settings.storage_throughput)
+                    .set_enable_iam_database_authentication(settings.iam_authentication)
+                    .set_enable_cloudwatch_logs_exports(list(settings.log_exports))
+                    .set_ca_certificate_identifier(settings.ca)
+                    .set_copy_tags_to_snapshot(settings.copy_tags_to_snapshot)
+                    .set_deletion_protection(settings.deletion_protection)
+                    .set_auto_minor_version_upgrade(settings.auto_minor_upgrade)
+                    .set_backup_retention_period(settings.retention_days)
+                    .set_preferred_backup_window(settings.backup_window)
+                    .set_engine_lifecycle_support(settings.lifecycle_support)
+                    .set_network_type(settings.network_type)
                     .set_tags(tags)
                     .customize()
                     .config_override(once)
                     .send()
                     .await
+            };
+        }
+        let answer = match &restore.from {
+            RestoreFrom::Snapshot(snapshot) => {
+                let request = self
+                    .rds
+                    .restore_db_instance_from_db_snapshot()
+                    .db_instance_identifier(restore.id.as_str())
+                    .db_snapshot_identifier(snapshot.as_str());
+                with_settings!(request)
                     .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
                     .db_instance
             }
             RestoreFrom::Time { source, at } => {
-                self.rds
+                let request = self
+                    .rds
                     .restore_db_instance_to_point_in_time()
                     .target_db_instance_identifier(restore.id.as_str())
                     .source_dbi_resource_id(&source.0)
-                    .restore_time(AwsTime::from_secs(at.timestamp()))
-                    .db_instance_class(&restore.class)
-                    .set_db_subnet_group_name(restore.subnet_group.clone())
-                    .set_vpc_security_group_ids(groups)
-                    .set_db_parameter_group_name(restore.parameter_group.clone())
-                    .set_option_group_name(restore.option_group.clone())
-                    .enable_iam_database_authentication(restore.iam_authentication)
-                    .publicly_accessible(false)
-                    .multi_az(false)
-                    .deletion_protection(false)
-                    .copy_tags_to_snapshot(false)
-                    .backup_retention_period(restore.retention_days)
-                    .set_tags(tags)
-                    .customize()
-                    .config_override(once)
-                    .send()
-                    .await
+                    .restore_time(AwsTime::from_secs(at.timestamp()));
+                with_settings!(request)
                     .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
                     .db_instance
             }
@@ -421,6 +435,22 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         pending: row.pending_modified_values().map(pending).unwrap_or_default(),
         settings: settings(row),
         tags: tags(row.tag_list()),
+    })
+}
+
+fn automated_backup(row: &DbInstanceAutomatedBackup) -> Option<AutomatedBackup> {
+    let window = row.restore_window();
+    Some(AutomatedBackup {
+        instance: row.db_instance_identifier()?.to_owned(),
+        resource_id: ResourceId(row.dbi_resource_id()?.to_owned()),
+        engine: row.engine().unwrap_or_default().to_owned(),
+        engine_version: row.engine_version().unwrap_or_default().to_owned(),
+        storage_gib: row.allocated_storage().unwrap_or(0),
+        window: RestoreWindow {
+            earliest: window.and_then(|window| window.earliest_time()).and_then(time),
+            latest: window.and_then(|window| window.latest_time()).and_then(time),
+            reported_status: row.status().unwrap_or_default().to_owned(),
+        },
     })
 }
 

@@ -1,6 +1,6 @@
 //! `lifeboat snapshot`: its flags, and how its reports look.
 
-mod render;
+pub(super) mod render;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -71,6 +71,16 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// When a database was last drilled, and with which verdict, by the stamp in its folder.
+pub fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
+    let name = format!("drills/{source}/last-run.json");
+    let Some(json) = vault.read(&name)? else { return Ok(None) };
+    let stamp: Stamp = serde_json::from_slice(&json).map_err(|error| {
+        Error::outside(format!("`{}` is damaged", vault.path(&name).display())).caused_by(error)
+    })?;
+    Ok(Some((stamp.run, stamp.at, stamp.verdict)))
+}
+
 /// Whether the process of a run is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Process {

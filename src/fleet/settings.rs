@@ -161,6 +161,11 @@ impl Settings {
         instance.settings.clone()
     }
 
+    /// What is known, by the names that tags and reports use.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        pairs(self)
+    }
+
     /// As tags to put on a snapshot.
     pub fn to_tags(&self) -> Tags {
         let mut values = vec![String::new()];

@@ -35,6 +35,10 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         // The servers run as another user than root, who must get there.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        World::within(directory, pace, limits).await
+    }
+
+    async fn within(directory: tempfile::TempDir, pace: Pace, limits: Limits) -> World {
         let options =
             Options { data: Some(directory.path().join("stack")), pace, limits, ..Options::default() };
         let stack = Stack::start(options).await.unwrap();
@@ -47,6 +51,17 @@ impl World {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         World { rds: Client::from_conf(config), stack, directory }
+    }
+
+    /// The same world after its memory was changed while it was down: the way to thousands of records in no time.
+    pub(crate) async fn rewritten(self, limits: Limits, change: impl FnOnce(&mut Value)) -> World {
+        let World { stack, directory, .. } = self;
+        stack.stop().await;
+        let file = directory.path().join("stack/state.json");
+        let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        change(&mut state);
+        std::fs::write(&file, state.to_string()).unwrap();
+        World::within(directory, Pace::Instant, limits).await
     }
 
     /// A world with an available instance `orders-prod` that has the usual tables, and a snapshot `before`.

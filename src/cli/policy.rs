@@ -1,0 +1,279 @@
+//! `lifeboat policy`: its flags, and how its reports look.
+
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+
+use super::waiting::WaitArgs;
+use super::{Session, confirm};
+use crate::error::{Kind, Result};
+use crate::fleet::{Instance, InstanceId, tag};
+use crate::output::{self, Page, Tone};
+use crate::policy::check::{Finding, Severity, check};
+use crate::policy::{self, Database, Report, Request, State};
+use crate::snapshot::Wait;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Show how DB instances are backed up: retention, windows, protection, queued changes.
+    Show(ShowArgs),
+    /// Change retention, backup window and protection; what is not given comes from `[policy]` of lifeboat.toml.
+    ///
+    /// Turning backups off deletes all automated backups: it needs --confirm with the instance's id. Turning them on or
+    /// off is an outage and applies whatever else is queued, which needs --apply-pending.
+    Set(SetArgs),
+    /// Hold DB instances against lifeboat.toml and good practice; exit code 1 if one falls short.
+    Check(CheckArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Ids of the DB instances
+    #[arg(required = true, value_name = "DB")]
+    databases: Vec<InstanceId>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SetArgs {
+    /// Ids of the DB instances
+    #[arg(required = true, value_name = "DB")]
+    databases: Vec<InstanceId>,
+    /// Days that automated backups are kept: 1 to 35; 0 turns them off and deletes them
+    #[arg(long, value_name = "N", value_parser = policy::retention)]
+    retention_days: Option<i32>,
+    /// Daily backup window in UTC, at least 30 minutes, clear of the maintenance window
+    #[arg(long, value_name = "HH:MM-HH:MM", value_parser = parse_window)]
+    backup_window: Option<String>,
+    /// Whether snapshots get the instance's tags
+    #[arg(long, value_name = "BOOL")]
+    copy_tags: Option<bool>,
+    /// Whether AWS refuses to delete the instance
+    #[arg(long, value_name = "BOOL")]
+    deletion_protection: Option<bool>,
+    /// Let AWS apply what else is queued, where the change does that
+    #[arg(long)]
+    apply_pending: bool,
+    /// The instance's id once more, where all its automated backups will be deleted
+    #[arg(long, value_name = "DB")]
+    confirm: Option<String>,
+    /// Show before and after, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// Ids of the DB instances [default: all of the Region]
+    #[arg(value_name = "DB")]
+    databases: Vec<InstanceId>,
+}
+
+pub(super) async fn run(command: PolicyCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        PolicyCommand::Show(args) => {
+            let report = Report::new(look(&args.databases, session).await?, false);
+            session.output.report(&Policies { report: &report, aim: Aim::Show })?;
+            Ok(None)
+        }
+        PolicyCommand::Set(args) => set(&args, session).await,
+        PolicyCommand::Check(args) => {
+            let report = Report::new(look(&args.databases, session).await?, false);
+            let falls_short = report.databases.iter().any(|it| !it.findings.is_empty());
+            session.output.report(&Policies { report: &report, aim: Aim::Check })?;
+            Ok(falls_short.then_some(Kind::No))
+        }
+    }
+}
+
+fn parse_window(text: &str) -> Result<String> {
+    policy::window::Window::daily(text).map(|_| text.to_owned())
+}
+
+/// The policies of some instances, or of all but the throwaways of drills.
+async fn look(only: &[InstanceId], session: &Session) -> Result<Vec<Database>> {
+    let aws = session.aws().await?;
+    let instances: Vec<Instance> = match only {
+        [] => {
+            let mut all = aws.instances().await?;
+            all.retain(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"));
+            all
+        }
+        some => {
+            let mut found = Vec::new();
+            for id in some {
+                found.push(aws.existing_instance(id).await?);
+            }
+            found
+        }
+    };
+    let database = |instance: &Instance| {
+        let (findings, notes) = check(instance, &session.config.policy_of(instance.id.as_str()));
+        let state = State::of(instance);
+        Database { id: instance.id.to_string(), before: state.clone(), after: state, notes, findings }
+    };
+    Ok(instances.iter().map(database).collect())
+}
+
+async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
+    let began = Instant::now();
+    let aws = session.aws().await?;
+    let is_single = args.databases.len() == 1;
+    let is_named = args.retention_days.is_some()
+        || args.backup_window.is_some()
+        || args.copy_tags.is_some()
+        || args.deletion_protection.is_some();
+    let mut plans = Vec::new();
+    for id in &args.databases {
+        let configured = session.config.policy_of(id.as_str());
+        let from_file = |value: Option<i32>| if is_named { args.retention_days } else { value };
+        let request = Request {
+            retention_days: from_file(configured.retention_days.or(Some(7))),
+            backup_window: args.backup_window.clone().or(configured.backup_window.filter(|_| !is_named)),
+            copy_tags_to_snapshot: args.copy_tags.or(configured.copy_tags.filter(|_| !is_named)),
+            deletion_protection: args
+                .deletion_protection
+                .or(configured.deletion_protection.filter(|_| !is_named)),
+            apply_pending: args.apply_pending,
+        };
+        plans.push(policy::plan(&aws, id, &request).await?);
+    }
+    // Nothing is changed before everything may be.
+    for plan in plans.iter().filter(|plan| plan.destroys_backups && !args.dry_run) {
+        let what = format!("all automated backups of `{}`", plan.instance.id);
+        confirm(
+            plan.instance.id.as_str(),
+            args.confirm.as_deref().filter(|_| is_single),
+            &what,
+            &session.output,
+        )?;
+    }
+    let (mut databases, mut worst) = (Vec::new(), None);
+    for plan in plans {
+        for note in &plan.notes {
+            session.output.warn(note);
+        }
+        if args.dry_run || !plan.is_needed() {
+            databases.push(plan.database());
+            continue;
+        }
+        session.output.say(format!("changing `{}`", plan.instance.id));
+        let wait = args.waiting.wait() != Wait::No;
+        let (database, kind) = policy::apply(plan, &aws, args.waiting.poll(began), wait).await?;
+        worst = worst.or(kind);
+        databases.push(database);
+    }
+    session.output.report(&Policies { report: &Report::new(databases, args.dry_run), aim: Aim::Set })?;
+    Ok(worst)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Show,
+    Set,
+    Check,
+}
+
+/// A report, and which command shows it.
+struct Policies<'a> {
+    report: &'a Report,
+    aim: Aim,
+}
+
+impl serde::Serialize for Policies<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.report.serialize(to)
+    }
+}
+
+impl output::Report for Policies<'_> {
+    fn render(&self, page: &mut Page) {
+        for database in &self.report.databases {
+            match self.aim {
+                Aim::Check => check_lines(database, page),
+                Aim::Show | Aim::Set => state_lines(database, self.aim, self.report.dry_run, page),
+            }
+        }
+        if self.aim == Aim::Check {
+            let short = self.report.databases.iter().filter(|it| !it.findings.is_empty()).count();
+            let all = self.report.databases.len();
+            page.line(format!("{all} instances checked, {short} with findings"));
+        }
+    }
+}
+
+fn check_lines(database: &Database, page: &mut Page) {
+    let (word, tone) =
+        if database.findings.is_empty() { ("ok", Tone::Good) } else { ("FALLS SHORT", Tone::Bad) };
+    page.line(format!(
+        "{}: {}",
+        page.toned(Tone::Strong, format!("`{}`", database.id)),
+        page.toned(tone, word)
+    ));
+    for note in &database.notes {
+        page.line(page.toned(Tone::Faint, format!("  {note}")));
+    }
+    findings(&database.findings, page);
+}
+
+/// Findings, each with what mends it.
+pub(super) fn findings(findings: &[Finding], page: &mut Page) {
+    for finding in findings {
+        let (word, tone) = match finding.severity {
+            Severity::Critical => ("critical", Tone::Bad),
+            Severity::Warning => ("warning", Tone::Doubt),
+        };
+        page.line(format!(
+            "  {}  {} ({})",
+            page.toned(tone, format!("{word:8}")),
+            finding.message,
+            finding.code
+        ));
+        page.line(page.toned(Tone::Faint, format!("            {}", finding.remedy)));
+    }
+}
+
+fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
+    let is_changed = database.before != database.after;
+    let what = match (aim, is_changed, dry_run) {
+        (Aim::Set, true, true) => "would be changed",
+        (Aim::Set, true, false) => "changed",
+        (Aim::Set, false, _) => "is as it should be",
+        _ => "",
+    };
+    page.line(format!("{} {what}", page.toned(Tone::Strong, format!("`{}`", database.id))));
+    let days = |state: &State| match state.retention_days {
+        0 => "off".to_owned(),
+        days => format!("{days} days"),
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or("-".to_owned());
+    let (before, after) = (&database.before, &database.after);
+    let on = |is_on: bool| if is_on { "on" } else { "off" }.to_owned();
+    let rows = [
+        ("retention", days(before), days(after)),
+        ("backup window (UTC)", text(&before.backup_window), text(&after.backup_window)),
+        ("maintenance window (UTC)", text(&before.maintenance_window), text(&after.maintenance_window)),
+        ("tags to snapshots", on(before.copy_tags_to_snapshot), on(after.copy_tags_to_snapshot)),
+        ("deletion protection", on(before.deletion_protection), on(after.deletion_protection)),
+        ("encrypted", on(before.encrypted), on(after.encrypted)),
+    ];
+    let rows = rows.into_iter().map(|(name, before, after)| {
+        let (value, tone) = if before == after {
+            (after, None)
+        } else {
+            (format!("{before} → {after}"), Some(Tone::Doubt))
+        };
+        vec![(name.to_owned(), Some(Tone::Faint)), (value, tone)]
+    });
+    page.table(&["setting", "value"], rows.collect());
+    for (name, value) in &after.pending {
+        page.line(page.toned(Tone::Doubt, format!("  queued for the maintenance window: {name} = {value}")));
+    }
+    if aim == Aim::Show {
+        for note in &database.notes {
+            page.line(page.toned(Tone::Faint, format!("  {note}")));
+        }
+        findings(&database.findings, page);
+    }
+}

@@ -1,0 +1,321 @@
+//! `lifeboat restore`: its flags, and how its reports look.
+
+use std::time::Instant;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::snapshot::render::{age, utc};
+use super::waiting::{Teller, WaitArgs};
+use super::{Session, now};
+use crate::drill::report::span;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{InstanceId, Settings, SnapshotId, tag};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Page, Tone, plain};
+use crate::restore::apply::{self, Report};
+use crate::restore::moment;
+use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
+use crate::snapshot::{Event, Wait};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RestoreCommand {
+    /// Show from when to when a DB instance can be restored to a point in time; also of a deleted one whose automated
+    /// backups are retained.
+    Window(WindowArgs),
+    /// Restore a snapshot to a new instance with the settings of its source, even when that is gone.
+    Snapshot(Box<SnapshotArgs>),
+    /// Restore a DB instance to a point in time, as a new instance with the same settings, even when it is gone.
+    PointInTime(Box<PointInTimeArgs>),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WindowArgs {
+    /// Id or resource id of the DB instance
+    #[arg(value_name = "DB")]
+    database: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SnapshotArgs {
+    /// Id of the snapshot; the ARN of a shared one
+    #[arg(value_name = "ID", value_parser = SnapshotId::parse)]
+    snapshot: SnapshotId,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PointInTimeArgs {
+    /// Id or resource id of the DB instance
+    #[arg(value_name = "DB")]
+    database: String,
+    /// Moment to go back to: RFC 3339, "20 minutes ago", "yesterday 14:05", or "2026-11-21 15:05" (local time)
+    #[arg(long, value_name = "TIME", required_unless_present = "latest")]
+    at: Option<String>,
+    /// The newest moment that can be had
+    #[arg(long, conflicts_with = "at")]
+    latest: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The new instance.
+#[derive(Args, Debug)]
+struct TargetArgs {
+    /// Id of the new DB instance
+    #[arg(long, value_name = "NEW")]
+    to: InstanceId,
+    #[command(flatten)]
+    changes: ChangeArgs,
+    /// Tag to put on it; may be repeated. The source's tags come along
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag::parse)]
+    tags: Vec<(String, String)>,
+    /// Where the settings of the source are not known any more, take RDS's defaults
+    #[arg(long)]
+    accept_defaults: bool,
+    /// Check everything that can be checked beforehand, show the plan, create nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: WaitArgs,
+}
+
+/// Settings that are not to be the source's.
+#[derive(Args, Debug)]
+struct ChangeArgs {
+    /// Instance class
+    #[arg(long, value_name = "CLASS", help_heading = "In place of the source's settings")]
+    class: Option<String>,
+    /// DB subnet group
+    #[arg(long, value_name = "NAME", help_heading = "In place of the source's settings")]
+    subnet_group: Option<String>,
+    /// VPC security group; may be repeated
+    #[arg(long = "security-group", value_name = "ID", help_heading = "In place of the source's settings")]
+    security_groups: Vec<String>,
+    /// DB parameter group
+    #[arg(long, value_name = "NAME", help_heading = "In place of the source's settings")]
+    parameter_group: Option<String>,
+    /// Option group
+    #[arg(long, value_name = "NAME", help_heading = "In place of the source's settings")]
+    option_group: Option<String>,
+    /// Port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1150..), help_heading = "In place of the source's settings")]
+    port: Option<u16>,
+    /// Standby in another Availability Zone
+    #[arg(long, value_name = "BOOL", help_heading = "In place of the source's settings")]
+    multi_az: Option<bool>,
+    /// Public address
+    #[arg(long, value_name = "BOOL", help_heading = "In place of the source's settings")]
+    public: Option<bool>,
+    /// Deletion protection
+    #[arg(long, value_name = "BOOL", help_heading = "In place of the source's settings")]
+    deletion_protection: Option<bool>,
+    /// Days that automated backups are kept, 0 to 35
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i32).range(0..=35), help_heading = "In place of the source's settings")]
+    retention_days: Option<i32>,
+}
+
+impl TargetArgs {
+    fn request(&self, from: From) -> Request {
+        let changes = &self.changes;
+        Request {
+            from,
+            target: self.to.clone(),
+            changes: Settings {
+                class: changes.class.clone(),
+                subnet_group: changes.subnet_group.clone(),
+                security_groups: changes.security_groups.clone(),
+                parameter_group: changes.parameter_group.clone(),
+                option_group: changes.option_group.clone(),
+                port: changes.port,
+                multi_az: changes.multi_az,
+                public: changes.public,
+                deletion_protection: changes.deletion_protection,
+                retention_days: changes.retention_days,
+                ..Settings::default()
+            },
+            tags: self.tags.iter().cloned().collect(),
+            unknown: if self.accept_defaults { Unknown::Defaults } else { Unknown::Refused },
+        }
+    }
+}
+
+pub(super) async fn run(command: RestoreCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        RestoreCommand::Window(args) => window(&args, session).await,
+        RestoreCommand::Snapshot(args) => {
+            let request = args.target.request(From::Snapshot(args.snapshot.clone()));
+            restore(request, &args.target, session).await
+        }
+        RestoreCommand::PointInTime(args) => {
+            let moment = match &args.at {
+                Some(text) => {
+                    let at = moment::parse(text, now(), &chrono::Local)?;
+                    session.output.say(format!("`{}` is {}", text.escape_default(), both(at)));
+                    Moment::At(at)
+                }
+                None => Moment::Latest,
+            };
+            let request = args.target.request(From::Time(args.database.clone(), moment));
+            restore(request, &args.target, session).await
+        }
+    }
+}
+
+/// A moment in local time and in UTC.
+fn both(at: DateTime<Utc>) -> String {
+    let local = at.with_timezone(&chrono::Local);
+    format!("{} local time, {}", local.format("%Y-%m-%d %H:%M:%S %:z"), utc(at))
+}
+
+async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let began = Instant::now();
+    let aws = session.aws().await?;
+    let plan = plan::plan(&aws, request, now()).await?;
+    let mut report = Report::of(&plan);
+    if args.dry_run {
+        session.output.report(&report)?;
+        return Ok(None);
+    }
+    let moment = plan.moment.map_or("an unknown moment".to_owned(), utc);
+    session
+        .output
+        .say(format!("restoring `{}` of {moment} to the new instance `{}`", plan.source, plan.restore.id));
+    for (key, change) in &report.changed {
+        let before = change.before.as_deref().unwrap_or("not known");
+        session.output.say(format!("  {key}: {} (was: {before})", change.after));
+    }
+    let teller = Teller::new(&session.output);
+    let tell = |event: Event<'_>| teller.tell(&event);
+    tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => {
+            return Err(Error::new(kind, "interrupted before AWS had answered").hint(format!(
+                "Look whether `{}` was begun: `aws rds describe-db-instances --db-instance-identifier {}`.",
+                args.to, args.to
+            )));
+        }
+        begun = apply::begin(&aws, &plan, &mut report, &tell) => begun?,
+    }
+    let ended = match args.waiting.wait() {
+        Wait::No => Ok(None),
+        Wait::AtMost(_) => tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Ok(Some(kind)),
+            ended = apply::finish(&aws, plan, &mut report, args.waiting.poll(began), &tell) => ended,
+        },
+    };
+    session.output.report(&report)?;
+    let ended = ended?;
+    if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
+        session.output.warn(format!(
+            "`{}` is still `{}`: AWS goes on with it, and bills it; what only a change can set is not set yet",
+            report.instance_id, report.status
+        ));
+    }
+    Ok(ended)
+}
+
+/// From when to when (`lifeboat.restore-window/1`).
+#[derive(Serialize)]
+struct Window {
+    schema: &'static str,
+    database: String,
+    resource_id: String,
+    /// `active`, or `retained` of a deleted instance.
+    status: String,
+    earliest: Option<DateTime<Utc>>,
+    latest: Option<DateTime<Utc>>,
+    lag_seconds: Option<f64>,
+    restore_command: String,
+    #[serde(skip)]
+    now: DateTime<Utc>,
+}
+
+async fn window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = session.aws().await?;
+    let (backup, _) = plan::automated_backup(&aws, &args.database).await?;
+    let now = aws.now(now());
+    let window = backup.window;
+    let latest = window.latest.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    session.output.report(&Window {
+        schema: "lifeboat.restore-window/1",
+        restore_command: format!(
+            "lifeboat restore point-in-time {} --at {} --to NEW --region {}",
+            args.database,
+            latest.unwrap_or("TIME".to_owned()),
+            aws.region()
+        ),
+        database: backup.instance,
+        resource_id: backup.resource_id.to_string(),
+        status: window.reported_status,
+        earliest: window.earliest,
+        latest: window.latest,
+        lag_seconds: window.latest.map(|at| (now - at).as_seconds_f64().max(0.0)),
+        now,
+    })?;
+    Ok(None)
+}
+
+impl output::Report for Window {
+    fn render(&self, page: &mut Page) {
+        let head = format!("`{}` ({}, {})", self.database, self.resource_id, self.status);
+        page.line(page.toned(Tone::Strong, head));
+        let line = |at: Option<DateTime<Utc>>| {
+            at.map_or("none yet: the first backup is still being made".to_owned(), |at| {
+                format!("{}, {} ago", utc(at), age((self.now - at).max(TimeDelta::zero())))
+            })
+        };
+        page.line(format!("  earliest  {}", line(self.earliest)));
+        page.line(format!("  latest    {}", line(self.latest)));
+        page.line(format!("  restore   {}", self.restore_command));
+    }
+}
+
+impl output::Report for Report {
+    fn render(&self, page: &mut Page) {
+        let verb = if self.dry_run { "would restore" } else { "restored" };
+        let took = self.seconds.map(|it| format!(" after {}", span(it))).unwrap_or_default();
+        let moment = self.moment.map_or("an unknown moment".to_owned(), utc);
+        page.line(format!(
+            "{}: {}{took}",
+            page.toned(Tone::Strong, format!("`{}`", self.instance_id)),
+            self.status
+        ));
+        page.line(format!("  {verb} `{}` of {moment}", self.source));
+        if let Some(endpoint) = &self.endpoint {
+            page.line(format!("  endpoint  {}:{}", endpoint.host, endpoint.port));
+        }
+        if let Some(connect) = &self.connect {
+            page.line(format!("  connect   {connect}"));
+        }
+        let from = match self.settings_from {
+            SettingsFrom::Instance => "its source as it is now",
+            SettingsFrom::Snapshot => "the snapshot, with which they were saved",
+            SettingsFrom::AnotherSnapshot => {
+                "another snapshot of the same instance, with which they were saved"
+            }
+            SettingsFrom::Namesake => "the instance that has the name now",
+            SettingsFrom::Nobody => "RDS's defaults: nobody knows those of the source",
+        };
+        page.line(format!("  settings  from {from}"));
+        let same = self.carried_over.iter().map(|(key, value)| {
+            vec![("as it was".to_owned(), Some(Tone::Good)), ((*key).to_owned(), None), (plain(value), None)]
+        });
+        let changed = self.changed.iter().map(|(key, change)| {
+            let before = change.before.as_deref().unwrap_or("not known");
+            vec![
+                ("changed".to_owned(), Some(Tone::Doubt)),
+                ((*key).to_owned(), None),
+                (format!("{} (was {before})", change.after), None),
+            ]
+        });
+        page.table(&["", "setting", "value"], changed.chain(same).collect());
+        for what in &self.not_carried {
+            page.line(format!("  {} {what}", page.toned(Tone::Doubt, "not carried over:")));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! How instances are backed up: read, checked against `lifeboat.toml`, changed.
+//!
+//! Owns retention, backup window, copying of tags and deletion protection. Every value that AWS would refuse is refused
+//! here first. It never turns backups off without being told the instance's name twice, since AWS deletes all automated
+//! backups with that, and it never fires other changes that are queued unless that is said outright.
+
+pub mod check;
+pub mod window;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Health, Instance, InstanceId};
+
+use check::Finding;
+use window::Window;
+
+/// How an instance is backed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Days that automated backups are kept; zero: there are none.
+    pub retention_days: i32,
+    /// Backup window, UTC.
+    pub backup_window: Option<String>,
+    /// Maintenance window, UTC.
+    pub maintenance_window: Option<String>,
+    /// Whether tags are copied to snapshots.
+    pub copy_tags_to_snapshot: bool,
+    /// Whether AWS refuses to delete it.
+    pub deletion_protection: bool,
+    /// Whether its storage is encrypted.
+    pub encrypted: bool,
+    /// Changes that wait for the maintenance window.
+    pub pending: BTreeMap<String, String>,
+}
+
+impl State {
+    /// That of an instance.
+    pub fn of(instance: &Instance) -> Self {
+        State {
+            retention_days: instance.retention_days,
+            backup_window: instance.settings.backup_window.clone(),
+            maintenance_window: instance.settings.maintenance_window.clone(),
+            copy_tags_to_snapshot: instance.settings.copy_tags_to_snapshot.unwrap_or(false),
+            deletion_protection: instance.deletion_protection,
+            encrypted: instance.encrypted,
+            pending: instance.pending.clone(),
+        }
+    }
+}
+
+/// Policies of instances (`lifeboat.policy/1`).
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The name of this form.
+    pub schema: &'static str,
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    /// One by one.
+    pub databases: Vec<Database>,
+}
+
+impl Report {
+    /// Of these.
+    pub fn new(databases: Vec<Database>, dry_run: bool) -> Self {
+        Report { schema: "lifeboat.policy/1", dry_run, databases }
+    }
+}
+
+/// The policy of one instance.
+#[derive(Debug, Serialize)]
+pub struct Database {
+    /// Its id.
+    pub id: String,
+    /// As it is, or was before the change.
+    pub before: State,
+    /// As it is after the change, or would be; the same as before where nothing changes.
+    pub after: State,
+    /// What the change does besides, and what is special about the instance.
+    pub notes: Vec<String>,
+    /// Where it falls short.
+    pub findings: Vec<Finding>,
+}
+
+/// What is to be changed.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Days that automated backups are kept, 0 to 35.
+    pub retention_days: Option<i32>,
+    /// Backup window.
+    pub backup_window: Option<String>,
+    /// Whether tags are copied to snapshots.
+    pub copy_tags_to_snapshot: Option<bool>,
+    /// Whether AWS refuses to delete it.
+    pub deletion_protection: Option<bool>,
+    /// Whether queued changes may be applied with it.
+    pub apply_pending: bool,
+}
+
+/// A change that can be made. By value: it is made once.
+#[derive(Debug)]
+pub struct Plan {
+    /// The instance.
+    pub instance: Instance,
+    /// As it will be.
+    pub after: State,
+    /// What the change does besides.
+    pub notes: Vec<String>,
+    /// Whether it deletes all automated backups.
+    pub destroys_backups: bool,
+    change: BackupChange,
+}
+
+impl Plan {
+    /// Whether there is anything to change.
+    pub fn is_needed(&self) -> bool {
+        self.after != State::of(&self.instance)
+    }
+
+    /// As it would be.
+    pub fn database(&self) -> Database {
+        Database {
+            id: self.instance.id.to_string(),
+            before: State::of(&self.instance),
+            after: self.after.clone(),
+            notes: self.notes.clone(),
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// Reads a retention, by AWS's rule.
+pub fn retention(text: &str) -> Result<i32> {
+    text.parse::<i32>().ok().filter(|days| (0..=35).contains(days)).ok_or_else(|| {
+        Error::request(format!("`{}` is not a backup retention period", text.escape_default()))
+            .hint("AWS keeps automated backups for 1 to 35 days; 0 turns them off and deletes them all.")
+    })
+}
+
+/// Holds a change against AWS's rules and ours. Reads only.
+pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request) -> Result<Plan> {
+    let instance = aws.existing_instance(id).await?;
+    let before = State::of(&instance);
+    refuse_members(&instance, request)?;
+    let mut after = before.clone();
+    let mut notes = Vec::new();
+    if let Some(days) = request.retention_days {
+        after.retention_days = days;
+    }
+    if let Some(text) = &request.backup_window {
+        let backup = Window::daily(text)?;
+        if let Some(maintenance) = &before.maintenance_window
+            && Window::weekly(maintenance).is_ok_and(|maintenance| maintenance.meets(backup))
+        {
+            return Err(Error::request(format!(
+                "backup window {text} overlaps the maintenance window {maintenance} of `{id}`"
+            ))
+            .hint("AWS wants them apart: choose another `--backup-window`."));
+        }
+        after.backup_window = Some(text.clone());
+    }
+    after.copy_tags_to_snapshot = request.copy_tags_to_snapshot.unwrap_or(before.copy_tags_to_snapshot);
+    after.deletion_protection = request.deletion_protection.unwrap_or(before.deletion_protection);
+    if instance.aws_backup.is_some() && after.retention_days != before.retention_days {
+        notes.push(
+            "AWS Backup keeps its continuous backups: what is set here does not apply while it does"
+                .to_owned(),
+        );
+    }
+    let turns = before.retention_days != after.retention_days
+        && (before.retention_days == 0 || after.retention_days == 0);
+    if turns {
+        check_turn(&instance, &after, request, &mut notes)?;
+    }
+    let change = BackupChange {
+        retention_days: differs(&before.retention_days, &after.retention_days),
+        backup_window: differs(&before.backup_window, &after.backup_window).flatten(),
+        copy_tags_to_snapshot: differs(&before.copy_tags_to_snapshot, &after.copy_tags_to_snapshot),
+        deletion_protection: differs(&before.deletion_protection, &after.deletion_protection),
+        apply_immediately: turns,
+    };
+    let destroys_backups = before.retention_days > 0 && after.retention_days == 0;
+    Ok(Plan { instance, after, notes, destroys_backups, change })
+}
+
+fn differs<T: PartialEq + Clone>(before: &T, after: &T) -> Option<T> {
+    (before != after).then(|| after.clone())
+}
+
+fn refuse_members(instance: &Instance, request: &Request) -> Result<()> {
+    if request.retention_days.is_none() && request.backup_window.is_none() {
+        return Ok(());
+    }
+    let id = &instance.id;
+    if let Some(cluster) = &instance.cluster {
+        return Err(Error::request(format!(
+            "`{id}` is a member of DB cluster `{cluster}`: AWS does not let its backup retention be modified directly"
+        ))
+        .hint(format!("Change the cluster: `aws rds modify-db-cluster --db-cluster-identifier {cluster} --backup-retention-period N`.")));
+    }
+    if let Some(source) = &instance.replica_of {
+        return Err(Error::request(format!(
+            "`{id}` is a read replica of `{source}`: its backups are its source's"
+        ))
+        .hint(format!("Change the source: `lifeboat policy set {source} …`.")));
+    }
+    Ok(())
+}
+
+/// From or to zero: AWS takes the instance offline for it, does it in the maintenance window unless told to do it at
+/// once, and applies everything else that is queued with it.
+fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut Vec<String>) -> Result<()> {
+    let id = &instance.id;
+    if after.retention_days == 0 && !instance.replicas.is_empty() {
+        return Err(Error::request(format!("backups of `{id}` cannot be turned off: it has read replicas"))
+            .hint(format!("Its replicas are {}.", instance.replicas.join(", "))));
+    }
+    let mut queued: Vec<String> = instance
+        .pending
+        .iter()
+        .filter(|(name, _)| *name != "BackupRetentionPeriod")
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
+    queued.sort();
+    if !queued.is_empty() && !request.apply_pending {
+        return Err(Error::new(
+            Kind::Guard,
+            format!(
+                "`{id}` was not changed: turning backups on or off at once applies what else is queued: {}",
+                queued.join(", ")
+            ),
+        )
+        .hint(
+            "Wait until the maintenance window has passed, or pass `--apply-pending` if that may happen now.",
+        ));
+    }
+    if !queued.is_empty() {
+        notes.push(format!("queued changes are applied with it: {}", queued.join(", ")));
+    }
+    notes.push("there is an outage of seconds to minutes while AWS turns backups on or off".to_owned());
+    if after.retention_days == 0 {
+        notes.push(format!(
+            "all automated backups of `{id}` are deleted, and there is no point-in-time restore any more"
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the change and waits until it is so; [`Kind::StillGoing`] if it is not by then.
+pub async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
+    let (id, mut database) = (plan.instance.id.clone(), plan.database());
+    let give_up = Instant::now() + poll.give_up_after;
+    loop {
+        match aws.change_backups(&id, &plan.change).await {
+            Ok(()) => break,
+            // A backup or another change is going on: it passes.
+            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
+                poll.pause().await
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    if !wait {
+        return Ok((database, None));
+    }
+    let wanted = plan.after.clone();
+    let poll = Poll { give_up_after: give_up.saturating_duration_since(Instant::now()), ..poll };
+    let ended = aws
+        .watch(&id, poll, |seen| match seen {
+            Seen::Instance(Some(instance)) => {
+                let now = State::of(instance);
+                let is_so = now.retention_days == wanted.retention_days
+                    && now.backup_window == wanted.backup_window
+                    && now.copy_tags_to_snapshot == wanted.copy_tags_to_snapshot
+                    && now.deletion_protection == wanted.deletion_protection
+                    && !now.pending.contains_key("BackupRetentionPeriod");
+                (is_so && instance.reported_status.health() == Health::Usable).then_some(now)
+            }
+            Seen::Instance(None) | Seen::Nothing(_) => None,
+        })
+        .await?;
+    match ended {
+        Some(now) => {
+            database.after = now;
+            Ok((database, None))
+        }
+        None => Ok((database, Some(Kind::StillGoing))),
+    }
+}

@@ -1,0 +1,214 @@
+//! Doing it: asking for the instance until AWS has answered, waiting for it, and setting what only a change can.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::plan::{Change, Plan, SettingsFrom};
+use crate::aws::{Aws, Fault, Poll, Seen};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Health, Instance, InstanceId, tag};
+use crate::snapshot::{Event, Tell};
+
+/// What was restored, or would be (`lifeboat.restore/1`).
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema: &'static str,
+    /// Whether nothing was to be done.
+    pub dry_run: bool,
+    /// The new instance.
+    pub instance_id: String,
+    /// Its immutable id, once AWS has said it.
+    pub resource_id: Option<String>,
+    /// What AWS says of it.
+    pub status: String,
+    /// Where it can be reached.
+    pub endpoint: Option<Endpoint>,
+    /// How to connect.
+    pub connect: Option<String>,
+    /// The instance that it was restored from.
+    pub source: String,
+    /// The moment that it is of.
+    pub moment: Option<DateTime<Utc>>,
+    /// Where its settings come from.
+    pub settings_from: SettingsFrom,
+    /// What is as it was.
+    pub carried_over: BTreeMap<&'static str, String>,
+    /// What is not.
+    pub changed: BTreeMap<&'static str, Change>,
+    /// What no restore brings back.
+    pub not_carried: Vec<String>,
+    /// From the request to available.
+    pub seconds: Option<f64>,
+}
+
+/// Where an instance can be reached.
+#[derive(Debug, Serialize)]
+pub struct Endpoint {
+    /// Host name.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl Report {
+    /// What would be done.
+    pub fn of(plan: &Plan) -> Self {
+        Report {
+            schema: "lifeboat.restore/1",
+            dry_run: true,
+            instance_id: plan.restore.id.to_string(),
+            resource_id: None,
+            status: "planned".to_owned(),
+            endpoint: None,
+            connect: None,
+            source: plan.source.clone(),
+            moment: plan.moment,
+            settings_from: plan.settings_from,
+            carried_over: plan.carried_over.clone(),
+            changed: plan.changed.clone(),
+            not_carried: plan.not_carried.clone(),
+            seconds: None,
+        }
+    }
+
+    fn show(&mut self, instance: &Instance) {
+        self.dry_run = false;
+        self.resource_id = Some(instance.resource_id.to_string());
+        self.status.clone_from(&instance.reported_status.0);
+        self.endpoint = instance.endpoint.clone().map(|(host, port)| Endpoint { host, port });
+        if let Some((host, port)) = instance.endpoint.as_ref().filter(|_| instance.engine == "postgres") {
+            self.connect = Some(format!(
+                "psql \"host={host} port={port} user={} dbname=postgres sslmode=verify-full sslrootcert=global-bundle.pem\"",
+                instance.master_user
+            ));
+        }
+    }
+}
+
+/// Asks for the instance until AWS has answered; after a lost answer the run's tag proves which one is ours.
+pub async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
+    let give_up = Instant::now() + Duration::from_secs(300);
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let failure = match aws.begin_restore(&plan.restore).await {
+            Ok(instance) => {
+                report.show(&instance);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
+            && let Some(found) = aws.instance(&plan.restore.id).await?
+        {
+            if found.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str()) {
+                return Err(Error::from(failure).hint("Another restore was faster: choose another `--to`."));
+            }
+            tell(Event::Note(
+                "AWS had begun the restore although its answer was lost; it is used".to_owned(),
+            ));
+            report.show(&found);
+            return Ok(());
+        }
+        if !failure.is_worth_repeating() || Instant::now() + pause > give_up {
+            return Err(failure.into());
+        }
+        tell(Event::Note(format!("the restore is asked for again: {failure}")));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(15));
+    }
+}
+
+/// Waits until it can be used, then sets what only a change can; [`Kind::StillGoing`] if it is not there by then.
+pub async fn finish(
+    aws: &Aws,
+    plan: Plan,
+    report: &mut Report,
+    poll: Poll,
+    tell: Tell<'_>,
+) -> Result<Option<Kind>> {
+    let began = Instant::now();
+    if !wait(aws, &plan.restore.id, poll, report, tell).await? {
+        return Ok(Some(Kind::StillGoing));
+    }
+    report.seconds = Some(began.elapsed().as_secs_f64());
+    if plan.afterwards != crate::fleet::Settings::default() {
+        tell(Event::Note("setting what a restore does not take".to_owned()));
+        let settled = set_the_rest(aws, &plan, poll).await;
+        if let Err(error) = settled {
+            // The data is back; a setting that is not must be known, not hide that.
+            report.not_carried.insert(0, format!("{} could not be set: {}", words(&plan), error.chain()));
+            return Ok(Some(Kind::Partial));
+        }
+        let left = Poll { give_up_after: poll.give_up_after.saturating_sub(began.elapsed()), ..poll };
+        if !wait(aws, &plan.restore.id, left, report, tell).await? {
+            return Ok(Some(Kind::StillGoing));
+        }
+    }
+    Ok(None)
+}
+
+fn words(plan: &Plan) -> String {
+    plan.afterwards.pairs().into_iter().map(|(key, _)| key).collect::<Vec<_>>().join(", ")
+}
+
+/// `available` is not stable: a restored instance may go through `modifying` or `backing-up` once more.
+async fn set_the_rest(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
+    let give_up = Instant::now() + Duration::from_secs(900).min(poll.give_up_after);
+    loop {
+        match aws.change_settings(&plan.restore.id, &plan.afterwards).await {
+            Ok(()) => return Ok(()),
+            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
+                poll.pause().await
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+/// Waits until an instance can be used; `false` if it cannot by then.
+async fn wait(aws: &Aws, id: &InstanceId, poll: Poll, report: &mut Report, tell: Tell<'_>) -> Result<bool> {
+    let (mut said, began) = (String::new(), Instant::now());
+    let ended = aws
+        .watch(id, poll, |seen| {
+            let instance = match seen {
+                Seen::Instance(Some(instance)) => instance,
+                // Describe may lag behind the restore that it should show.
+                Seen::Instance(None) if began.elapsed() < Duration::from_secs(90) => return None,
+                Seen::Instance(None) => {
+                    return Some(Err(("it has vanished".to_owned(), "Look at who deleted it.")));
+                }
+                Seen::Nothing(failure) => {
+                    tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
+                    return None;
+                }
+            };
+            let status = &instance.reported_status;
+            if status.0 != said {
+                said.clone_from(&status.0);
+                tell(Event::Status { what: format!("`{id}`"), status: &said });
+            }
+            report.show(instance);
+            match status.health() {
+                Health::Usable if instance.endpoint.is_some() => Some(Ok(())),
+                Health::Broken | Health::Stopped => {
+                    Some(Err((format!("it ended as `{status}`"), status.remedy())))
+                }
+                _ if status.0 == "deleting" => {
+                    Some(Err(("someone is deleting it".to_owned(), "Look at the account's CloudTrail.")))
+                }
+                Health::Usable | Health::InTransit => None,
+            }
+        })
+        .await?;
+    match ended {
+        Some(Ok(())) => Ok(true),
+        Some(Err((why, remedy))) => Err(Error::outside(format!("`{id}` did not become available: {why}"))
+            .hint(remedy)
+            .hint(format!("It is billed while it is there: `aws rds delete-db-instance --db-instance-identifier {id} --skip-final-snapshot`."))),
+        None => Ok(false),
+    }
+}

@@ -1,0 +1,479 @@
+//! What a restore will make: which backup, with whose settings, and what no restore brings back. Reads only.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::rfc3339;
+use crate::aws::{Aws, Restore, RestoreFrom};
+use crate::error::{Error, Result};
+use crate::fleet::{
+    AutomatedBackup, Instance, InstanceId, ResourceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag,
+};
+use crate::snapshot;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to go back to.
+    pub from: From,
+    /// Name of the new instance.
+    pub target: InstanceId,
+    /// Settings that the user named: they win over the source's.
+    pub changes: Settings,
+    /// Tags that the user gave.
+    pub tags: Tags,
+    /// Whether RDS's defaults may stand in for settings that nobody knows any more.
+    pub unknown: Unknown,
+}
+
+/// What to go back to.
+#[derive(Clone, Debug)]
+pub enum From {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A moment in the automated backups of an instance: by its name, or by its resource id.
+    Time(String, Moment),
+}
+
+/// Which moment.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// This one.
+    At(DateTime<Utc>),
+    /// The newest that can be had.
+    Latest,
+}
+
+/// What to do when the settings of the source are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Refuse: the default security group is rarely what is wanted.
+    Refused,
+    /// Take RDS's defaults.
+    Defaults,
+}
+
+/// Where the settings come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SettingsFrom {
+    /// The instance, which is there.
+    Instance,
+    /// The tags of the snapshot.
+    Snapshot,
+    /// The tags of another snapshot of the same instance.
+    AnotherSnapshot,
+    /// Another instance that has the name now.
+    Namesake,
+    /// Nobody: RDS's defaults.
+    Nobody,
+}
+
+/// A restore that can be done. By value: it is done once.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run.
+    pub run: RunId,
+    /// What AWS will be asked.
+    pub restore: Restore,
+    /// What only a later change can set.
+    pub afterwards: Settings,
+    /// The source, by name.
+    pub source: String,
+    /// The moment that comes back.
+    pub moment: Option<DateTime<Utc>>,
+    /// Where the settings come from.
+    pub settings_from: SettingsFrom,
+    /// What is as it was.
+    pub carried_over: BTreeMap<&'static str, String>,
+    /// What is not, and how it was.
+    pub changed: BTreeMap<&'static str, Change>,
+    /// What no restore brings back.
+    pub not_carried: Vec<String>,
+}
+
+/// A setting that is not as it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// In the source.
+    pub before: Option<String>,
+    /// In the new instance.
+    pub after: String,
+}
+
+/// The source of a restore.
+struct Origin {
+    name: String,
+    from: RestoreFrom,
+    moment: Option<DateTime<Utc>>,
+    engine: String,
+    engine_version: String,
+    storage_gib: i32,
+    settings: Settings,
+    settings_from: SettingsFrom,
+    tags: Tags,
+}
+
+/// Finds backup and settings, and checks what can be known to fail.
+pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Plan> {
+    if let Some(taken) = aws.instance(&request.target).await? {
+        return Err(Error::request(format!(
+            "instance `{}` exists already: it is `{}`",
+            taken.id, taken.reported_status
+        ))
+        .hint("A restore always makes a new instance and never goes over one: choose another `--to`."));
+    }
+    let origin = match &request.from {
+        From::Snapshot(id) => of_snapshot(aws, id).await?,
+        From::Time(source, moment) => of_time(aws, source, *moment).await?,
+    };
+    if origin.settings_from == SettingsFrom::Nobody
+        && request.unknown == Unknown::Refused
+        && !is_placed(&request)
+    {
+        return Err(Error::request(format!(
+            "the settings of `{}` are not known: it is gone, and none were saved with its backups",
+            origin.name
+        ))
+        .hint(
+            "Name at least `--class`, `--subnet-group` and `--security-group`, or pass `--accept-defaults`: RDS then takes \
+             the default security group, subnet group and parameter group. `lifeboat snapshot create` saves the settings.",
+        ));
+    }
+    check_target(aws, &request, &origin).await?;
+    let run = RunId::new(aws.now(now));
+    let wanted = over(&request.changes, &origin.settings);
+    let (carried_over, changed) = compare(&origin.settings, &wanted);
+    let mut not_carried: Vec<String> = [
+        "the password of the master user is the one of the moment that comes back",
+        "the address is a new one: point applications, DNS and secrets at it",
+        "read replicas, alarms, event subscriptions and IAM roles stay with the source",
+        "the KMS key is that of the backup",
+    ]
+    .map(str::to_owned)
+    .into();
+    if origin.settings_from == SettingsFrom::Namesake {
+        not_carried.insert(
+            0,
+            format!("the settings are those of the instance that is called `{}` now", origin.name),
+        );
+    }
+    let tags = tags(&request, &origin, &run, &mut not_carried);
+    let (settings, afterwards) = split(wanted, origin.storage_gib);
+    Ok(Plan {
+        run,
+        restore: Restore { id: request.target, from: origin.from, settings, tags },
+        afterwards,
+        source: origin.name,
+        moment: origin.moment,
+        settings_from: origin.settings_from,
+        carried_over,
+        changed,
+        not_carried,
+    })
+}
+
+/// Whether the user has said where the new instance lives.
+fn is_placed(request: &Request) -> bool {
+    let changes = &request.changes;
+    changes.class.is_some() && changes.subnet_group.is_some() && !changes.security_groups.is_empty()
+}
+
+async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
+    let snapshot = snapshot::existing(aws, id).await?;
+    if snapshot.reported_status != "available" {
+        return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
+            .hint("Run it again when it is available."));
+    }
+    let namesake = match InstanceId::parse(&snapshot.instance) {
+        Ok(id) => aws.instance(&id).await?,
+        Err(_) => None,
+    };
+    let is_same = |instance: &Instance| Some(&instance.resource_id) == snapshot.resource_id.as_ref();
+    let saved = Settings::from_tags(&snapshot.tags);
+    let mut tags = tag::foreign(&snapshot.tags);
+    let (settings, settings_from) = match (namesake, saved) {
+        (Some(instance), _) if is_same(&instance) => {
+            tags = tag::foreign(&instance.tags);
+            (Settings::of(&instance), SettingsFrom::Instance)
+        }
+        (_, Some(saved)) => (saved, SettingsFrom::Snapshot),
+        (namesake, None) => {
+            match saved_elsewhere(aws, snapshot.resource_id.as_ref(), &snapshot.instance).await? {
+                Some((settings, others)) => {
+                    tags.extend(others);
+                    (settings, SettingsFrom::AnotherSnapshot)
+                }
+                None => match namesake {
+                    Some(instance) => {
+                        tags = tag::foreign(&instance.tags);
+                        (Settings::of(&instance), SettingsFrom::Namesake)
+                    }
+                    None => {
+                        let option_group = snapshot.option_group.clone();
+                        (Settings { option_group, ..Settings::default() }, SettingsFrom::Nobody)
+                    }
+                },
+            }
+        }
+    };
+    Ok(Origin {
+        name: snapshot.instance.clone(),
+        from: RestoreFrom::Snapshot(snapshot.id.clone()),
+        moment: snapshot.moment(),
+        engine: snapshot.engine,
+        engine_version: snapshot.engine_version,
+        storage_gib: snapshot.storage_gib,
+        settings,
+        settings_from,
+        tags,
+    })
+}
+
+/// The settings that were saved with the newest snapshot of an instance that is gone.
+async fn saved_elsewhere(
+    aws: &Aws,
+    resource: Option<&ResourceId>,
+    name: &str,
+) -> Result<Option<(Settings, Tags)>> {
+    let Ok(id) = InstanceId::parse(name) else { return Ok(None) };
+    let newest = aws
+        .snapshots_of(&id)
+        .await?
+        .into_iter()
+        .filter(|it| it.resource_id.as_ref() == resource && Settings::from_tags(&it.tags).is_some())
+        .max_by_key(Snapshot::moment);
+    Ok(newest.and_then(|it| Some((Settings::from_tags(&it.tags)?, tag::foreign(&it.tags)))))
+}
+
+/// The automated backups that a person means, by name or resource id: those of the living instance first.
+pub async fn automated_backup(aws: &Aws, name: &str) -> Result<(AutomatedBackup, Option<Instance>)> {
+    let all = aws.automated_backups().await?;
+    let living = match InstanceId::parse(name) {
+        Ok(id) => aws.instance(&id).await?,
+        Err(_) => None,
+    };
+    if let Some(instance) = living {
+        let found = all.into_iter().find(|backup| backup.resource_id == instance.resource_id);
+        return match found {
+            Some(backup) => Ok((backup, Some(instance))),
+            None if instance.retention_days == 0 => Err(Error::request(format!(
+                "automated backups of `{name}` are off, so there is no moment to restore to"
+            ))
+            .hint(format!(
+                "Restore a snapshot: `lifeboat snapshot list {name}`. From now on: `lifeboat policy set {name} --retention-days 7`."
+            ))),
+            None => Err(no_window(name)),
+        };
+    }
+    let mut found: Vec<AutomatedBackup> = all
+        .into_iter()
+        .filter(|backup| {
+            backup.resource_id.0.eq_ignore_ascii_case(name) || backup.instance.eq_ignore_ascii_case(name)
+        })
+        .collect();
+    match found.len() {
+        0 => Err(Error::request(format!(
+            "there is neither an instance `{}` in {} nor a retained automated backup of one",
+            name.escape_default(),
+            aws.region()
+        ))
+        .hint("`lifeboat status` lists the instances, `lifeboat snapshot list` the snapshots, those of deleted ones too.")),
+        1 => Ok((found.remove(0), None)),
+        _ => {
+            let ids = found.iter().map(|backup| {
+                let until = backup.window.latest.map_or("an unknown time".to_owned(), rfc3339);
+                format!("`{}` (until {until})", backup.resource_id)
+            });
+            Err(Error::request(format!("several instances were called `{name}`"))
+                .hint(format!("Name one by its resource id: {}.", ids.collect::<Vec<_>>().join(", "))))
+        }
+    }
+}
+
+fn no_window(name: &str) -> Error {
+    Error::request(format!("`{name}` has no restorable window yet"))
+        .hint("Its first automated backup is still being made: run it again when that is done.")
+}
+
+async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
+    let (backup, living) = automated_backup(aws, name).await?;
+    let (Some(earliest), Some(latest)) = (backup.window.earliest, backup.window.latest) else {
+        return Err(no_window(name));
+    };
+    let at = match moment {
+        Moment::Latest => latest,
+        Moment::At(at) => at,
+    };
+    // RDS counts in whole seconds; a moment in the first second of the window is in it.
+    if at.timestamp() < earliest.timestamp() || at > latest {
+        let error = Error::request(format!("`{name}` cannot be restored to {}", rfc3339(at)));
+        return Err(if at > latest {
+            error.hint(format!(
+                "RDS restores up to the latest restorable time, some minutes behind now: {} at the moment, or `--latest`.",
+                rfc3339(latest)
+            ))
+        } else {
+            error.hint(format!(
+                "Its automated backups begin at {}; older moments are in snapshots.",
+                rfc3339(earliest)
+            ))
+        });
+    }
+    let (settings, settings_from, tags) = match &living {
+        Some(instance) => (Settings::of(instance), SettingsFrom::Instance, tag::foreign(&instance.tags)),
+        None => match saved_elsewhere(aws, Some(&backup.resource_id), &backup.instance).await? {
+            Some((settings, tags)) => (settings, SettingsFrom::AnotherSnapshot, tags),
+            None => (Settings::default(), SettingsFrom::Nobody, Tags::new()),
+        },
+    };
+    Ok(Origin {
+        name: backup.instance,
+        from: RestoreFrom::Time { source: backup.resource_id, at: at.max(earliest) },
+        moment: Some(at),
+        engine: backup.engine,
+        engine_version: backup.engine_version,
+        storage_gib: backup.storage_gib,
+        settings,
+        settings_from,
+        tags,
+    })
+}
+
+/// Whether what the restore is told to use exists and has room.
+async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<()> {
+    let settings = over(&request.changes, &origin.settings);
+    if let Some(class) = &settings.class {
+        // A role without this permission can still restore; AWS itself then says.
+        if let Ok(false) = aws.class_is_orderable(&origin.engine, &origin.engine_version, class).await {
+            return Err(Error::request(format!(
+                "class `{class}` cannot be had for {} {} here",
+                origin.engine, origin.engine_version
+            ))
+            .hint("Choose another `--class`, for instance db.t4g.medium."));
+        }
+    }
+    if let Some(group) = &settings.subnet_group
+        && !aws.subnet_group_exists(group).await?
+    {
+        return Err(Error::request(format!("DB subnet group `{group}` does not exist"))
+            .hint("Choose another `--subnet-group`."));
+    }
+    if let Some(group) = &settings.parameter_group
+        && !aws.parameter_group_exists(group).await?
+    {
+        return Err(Error::request(format!("DB parameter group `{group}` does not exist"))
+            .hint("Choose another `--parameter-group`."));
+    }
+    Ok(())
+}
+
+/// `first`, and `second` where it says nothing.
+fn over(first: &Settings, second: &Settings) -> Settings {
+    let list = |first: &Vec<String>, second: &Vec<String>| {
+        if first.is_empty() { second.clone() } else { first.clone() }
+    };
+    macro_rules! merged {
+        ($($field:ident),*) => {
+            Settings {
+                security_groups: list(&first.security_groups, &second.security_groups),
+                log_exports: list(&first.log_exports, &second.log_exports),
+                $($field: first.$field.clone().or_else(|| second.$field.clone()),)*
+            }
+        };
+    }
+    merged!(
+        class,
+        subnet_group,
+        parameter_group,
+        option_group,
+        port,
+        multi_az,
+        public,
+        storage_type,
+        iops,
+        storage_throughput,
+        max_storage_gib,
+        iam_authentication,
+        ca,
+        copy_tags_to_snapshot,
+        deletion_protection,
+        auto_minor_upgrade,
+        retention_days,
+        backup_window,
+        maintenance_window,
+        monitoring_interval,
+        monitoring_role,
+        performance_insights,
+        lifecycle_support,
+        network_type
+    )
+}
+
+fn compare(
+    before: &Settings,
+    after: &Settings,
+) -> (BTreeMap<&'static str, String>, BTreeMap<&'static str, Change>) {
+    let before: BTreeMap<_, _> = before.pairs().into_iter().collect();
+    let (mut same, mut changed) = (BTreeMap::new(), BTreeMap::new());
+    for (key, after) in after.pairs() {
+        match before.get(key) {
+            Some(before) if *before == after => {
+                same.insert(key, after);
+            }
+            before => {
+                changed.insert(key, Change { before: before.cloned(), after });
+            }
+        }
+    }
+    (same, changed)
+}
+
+/// What the request takes, and what only a later change can set.
+fn split(wanted: Settings, storage_gib: i32) -> (Settings, Settings) {
+    let mut now = wanted;
+    let is_monitored = now.monitoring_interval.take().filter(|seconds| *seconds > 0);
+    let afterwards = Settings {
+        max_storage_gib: now.max_storage_gib.take(),
+        maintenance_window: now.maintenance_window.take(),
+        monitoring_interval: is_monitored,
+        monitoring_role: now.monitoring_role.take().filter(|_| is_monitored.is_some()),
+        performance_insights: now.performance_insights.take().filter(|is_on| *is_on),
+        ..Settings::default()
+    };
+    // RDS takes the type only with its IOPS, and IOPS for gp3 only from 400 GiB on; below, gp3 is its default anyway.
+    let is_provisioned = matches!(now.storage_type.as_deref(), Some("io1" | "io2"));
+    let is_large_gp3 = now.storage_type.as_deref() == Some("gp3") && storage_gib >= 400;
+    if !is_provisioned && !is_large_gp3 {
+        now.iops = None;
+        now.storage_throughput = None;
+    }
+    if now.iops.is_none() && matches!(now.storage_type.as_deref(), Some("gp3" | "io1" | "io2")) {
+        now.storage_type = None;
+    }
+    if !is_large_gp3 {
+        now.storage_throughput = None;
+    }
+    (now, afterwards)
+}
+
+fn tags(request: &Request, origin: &Origin, run: &RunId, not_carried: &mut Vec<String>) -> Tags {
+    let mut tags = Tags::from([
+        (tag::PURPOSE.to_owned(), "restore".to_owned()),
+        (tag::RUN.to_owned(), run.to_string()),
+        (tag::SOURCE.to_owned(), origin.name.clone()),
+    ]);
+    tags.extend(request.tags.clone());
+    let before = tags.len();
+    for (key, value) in &origin.tags {
+        if tags.len() < tag::MOST {
+            tags.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    if before + origin.tags.len() > tag::MOST {
+        not_carried.push("not all tags fit beside lifeboat's own".to_owned());
+    }
+    tags
+}

@@ -1,0 +1,348 @@
+//! How healthy the backups of a fleet are: what there is, how old, how far back, and where it falls short.
+//!
+//! Reads only, and costs pages, not calls per instance: the instances, the snapshots and the automated backups of a
+//! Region are listed once each, and everything else is computed here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use crate::aws::Aws;
+use crate::config::PolicySettings;
+use crate::error::Result;
+use crate::fleet::{AutomatedBackup, Health, Instance, InstanceId, ResourceId, RestoreWindow, Snapshot, tag};
+use crate::policy::check::{self, Finding};
+
+/// A daily backup is late after this: a day, and the window.
+const LATE: TimeDelta = TimeDelta::hours(25);
+/// RDS uploads the log every five minutes.
+const LAGGING: TimeDelta = TimeDelta::minutes(15);
+/// A drill proves something for about a month.
+const STALE_DRILL: TimeDelta = TimeDelta::days(35);
+
+/// What AWS says of a Region.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    instances: Vec<Instance>,
+    snapshots: BTreeMap<ResourceId, Vec<Snapshot>>,
+    windows: BTreeMap<ResourceId, RestoreWindow>,
+}
+
+/// Lists what is needed: of the whole Region, or of single instances where there are few.
+pub async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
+    let mut fleet = Fleet::default();
+    let snapshots = match only {
+        [one] => {
+            let instance = aws.existing_instance(one).await?;
+            if let Some(window) = aws.restore_window(&instance.resource_id).await? {
+                fleet.windows.insert(instance.resource_id.clone(), window);
+            }
+            fleet.instances.push(instance);
+            aws.snapshots_of(one).await?
+        }
+        _ => {
+            let (instances, snapshots, backups) =
+                tokio::try_join!(aws.instances(), aws.snapshots(None), aws.automated_backups())?;
+            fleet.instances = instances;
+            let window = |backup: AutomatedBackup| (backup.resource_id, backup.window);
+            fleet.windows = backups.into_iter().map(window).collect();
+            snapshots
+        }
+    };
+    for id in only {
+        if !fleet.instances.iter().any(|instance| instance.id == *id) {
+            aws.existing_instance(id).await?;
+        }
+    }
+    // Throwaways of drills are no databases of anyone's.
+    let is_wanted = |instance: &Instance| {
+        if only.is_empty() {
+            instance.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill")
+        } else {
+            only.contains(&instance.id)
+        }
+    };
+    fleet.instances.retain(is_wanted);
+    for snapshot in snapshots {
+        if let Some(resource) = &snapshot.resource_id {
+            fleet.snapshots.entry(resource.clone()).or_default().push(snapshot);
+        }
+    }
+    Ok(fleet)
+}
+
+/// The last drill of a database.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastDrill {
+    /// Its run.
+    pub run: String,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// `pass`, `fail` or `unknown`.
+    pub verdict: String,
+}
+
+/// What is known of a database besides AWS's word.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// How it is to be backed up.
+    pub policy: PolicySettings,
+    /// Its recovery point objective.
+    pub rpo: Duration,
+    /// Its last drill, if this vault knows one.
+    pub last_drill: Option<LastDrill>,
+}
+
+/// The state of a fleet (`lifeboat.status/1`).
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema: &'static str,
+    /// The Region.
+    pub region: String,
+    /// When it was looked at, by AWS's clock.
+    pub at: DateTime<Utc>,
+    /// One by one, the worst first.
+    pub databases: Vec<Database>,
+}
+
+/// The state of one database.
+#[derive(Debug, Serialize)]
+pub struct Database {
+    /// Its id.
+    pub id: String,
+    /// Engine.
+    pub engine: String,
+    /// Engine version.
+    pub engine_version: String,
+    /// What AWS says of it.
+    pub status: String,
+    /// Days that automated backups are kept.
+    pub retention_days: i32,
+    /// Backup window, UTC.
+    pub backup_window: Option<String>,
+    /// The newest automated snapshot.
+    pub newest_automated: Option<Newest>,
+    /// The newest manual snapshot.
+    pub newest_manual: Option<Newest>,
+    /// From when to when it can be restored.
+    pub restorable: Option<Restorable>,
+    /// How much would be lost now.
+    pub rpo: Rpo,
+    /// Its last drill.
+    pub last_drill: Option<LastDrill>,
+    /// What is special about it.
+    pub notes: Vec<String>,
+    /// Where it falls short, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// The newest snapshot of a kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Newest {
+    /// Its id.
+    pub snapshot_id: String,
+    /// When it was taken.
+    pub created_at: DateTime<Utc>,
+    /// How old it is.
+    pub age_seconds: f64,
+}
+
+/// From when to when a database can be restored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restorable {
+    /// Earliest moment.
+    pub earliest: Option<DateTime<Utc>>,
+    /// Latest moment.
+    pub latest: Option<DateTime<Utc>>,
+    /// How far the latest is behind now.
+    pub lag_seconds: Option<f64>,
+}
+
+/// How much would be lost if the database were lost now.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rpo {
+    /// What is allowed.
+    pub objective_seconds: f64,
+    /// Age of the newest moment that can be brought back; absent if there is none.
+    pub measured_seconds: Option<f64>,
+    /// `pass` or `fail`; `unknown` of a member of a cluster or a replica, whose backups are elsewhere.
+    pub verdict: &'static str,
+}
+
+/// Judges a fleet.
+pub fn judge(fleet: &Fleet, region: &str, wanted: impl Fn(&str) -> Wanted, now: DateTime<Utc>) -> Report {
+    let mut databases: Vec<Database> = fleet
+        .instances
+        .iter()
+        .map(|instance| one(fleet, instance, wanted(instance.id.as_str()), now))
+        .collect();
+    databases.sort_by(|a, b| {
+        let worst = |database: &Database| {
+            (
+                database.findings.first().map(|it| it.severity).is_none(),
+                database.findings.first().map(|it| it.severity),
+            )
+        };
+        worst(a).cmp(&worst(b)).then_with(|| a.id.cmp(&b.id))
+    });
+    Report { schema: "lifeboat.status/1", region: region.to_owned(), at: now, databases }
+}
+
+fn one(fleet: &Fleet, instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -> Database {
+    let snapshots = fleet.snapshots.get(&instance.resource_id).map(Vec::as_slice).unwrap_or_default();
+    let newest = |kind: &str| {
+        snapshots
+            .iter()
+            .filter(|it| it.snapshot_type == kind && it.reported_status == "available")
+            .filter_map(|it| Some((it, it.original_created_at?)))
+            .max_by_key(|(_, at)| *at)
+            .map(|(it, at)| Newest {
+                snapshot_id: it.id.to_string(),
+                created_at: at,
+                age_seconds: seconds_since(at, now),
+            })
+    };
+    let (newest_automated, newest_manual) = (newest("automated"), newest("manual"));
+    let window = fleet.windows.get(&instance.resource_id).filter(|_| instance.retention_days > 0);
+    let latest = window
+        .and_then(|window| window.latest)
+        .or(instance.latest_restorable.filter(|_| instance.retention_days > 0));
+    let restorable = (latest.is_some() || window.is_some()).then(|| Restorable {
+        earliest: window.and_then(|window| window.earliest),
+        latest,
+        lag_seconds: latest.map(|at| seconds_since(at, now)),
+    });
+    let newest_moment = [
+        latest,
+        newest_automated.as_ref().map(|it| it.created_at),
+        newest_manual.as_ref().map(|it| it.created_at),
+    ];
+    let measured = newest_moment.into_iter().flatten().max().map(|at| seconds_since(at, now));
+    let is_elsewhere = instance.cluster.is_some() || instance.replica_of.is_some();
+    let objective = wanted.rpo.as_secs_f64();
+    let rpo = Rpo {
+        objective_seconds: objective,
+        measured_seconds: measured,
+        verdict: match measured {
+            _ if is_elsewhere => "unknown",
+            Some(measured) if measured <= objective => "pass",
+            _ => "fail",
+        },
+    };
+    let (mut findings, notes) = check::check(instance, &wanted.policy);
+    if !is_elsewhere {
+        findings.extend(backups(instance, &rpo, newest_automated.as_ref(), latest, now));
+        findings.extend(drills(instance, wanted.last_drill.as_ref(), now));
+    }
+    findings.extend(health(instance));
+    findings.retain(|finding| !wanted.policy.ignore.iter().flatten().any(|code| code == finding.code));
+    findings.sort_by_key(|finding| finding.severity);
+    Database {
+        id: instance.id.to_string(),
+        engine: instance.engine.clone(),
+        engine_version: instance.engine_version.clone(),
+        status: instance.reported_status.0.clone(),
+        retention_days: instance.retention_days,
+        backup_window: instance.settings.backup_window.clone(),
+        newest_automated,
+        newest_manual,
+        restorable,
+        rpo,
+        last_drill: wanted.last_drill,
+        notes,
+        findings,
+    }
+}
+
+/// A negative age can occur while two clocks disagree by a second: what it belongs to is new.
+fn seconds_since(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {
+    (now - at).as_seconds_f64().max(0.0)
+}
+
+fn backups(
+    instance: &Instance,
+    rpo: &Rpo,
+    automated: Option<&Newest>,
+    latest: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Vec<Finding> {
+    let id = &instance.id;
+    let mut findings = Vec::new();
+    let take = format!("lifeboat snapshot create {id}");
+    match rpo.measured_seconds {
+        None => findings.push(Finding::critical(
+            "no_backup",
+            "there is nothing that it could be restored from",
+            &take,
+        )),
+        Some(_) if rpo.verdict == "fail" => findings.push(Finding::critical(
+            "rpo_missed",
+            "what could be restored now is older than the recovery point objective",
+            &take,
+        )),
+        Some(_) => {}
+    }
+    let is_old = instance.created_at.is_none_or(|created| now - created > LATE);
+    let is_late = automated.is_none_or(|newest| now - newest.created_at > LATE);
+    if instance.retention_days > 0 && is_old && is_late {
+        findings.push(Finding::warning(
+            "automated_late",
+            "the last automated snapshot is more than 25 hours old: AWS skips it without a word under heavy load or while stopped",
+            format!("aws rds describe-events --source-type db-instance --source-identifier {id} --duration 2880"),
+        ));
+    }
+    if let Some(latest) = latest
+        && now - latest > LAGGING
+    {
+        findings.push(Finding::warning(
+            "restorable_lags",
+            "the latest restorable time is more than 15 minutes behind",
+            format!("lifeboat restore window {id}"),
+        ));
+    }
+    findings
+}
+
+fn drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
+    let run = format!("lifeboat drill run {}", instance.id);
+    if instance.engine != "postgres" {
+        return None;
+    }
+    match last {
+        None => Some(Finding::warning(
+            "never_drilled",
+            "no drill has proved that its backups can be restored",
+            run,
+        )),
+        Some(last) if last.verdict == "fail" => {
+            let show = format!("lifeboat drill show {}", last.run);
+            Some(Finding::critical("drill_failed", "its last drill found its backup to be bad", show))
+        }
+        Some(last) if last.verdict != "pass" => Some(Finding::warning(
+            "drill_unknown",
+            "its last drill could not find out whether its backup is good",
+            run,
+        )),
+        Some(last) if now - last.at > STALE_DRILL => {
+            Some(Finding::warning("drill_stale", "its last drill was more than 35 days ago", run))
+        }
+        Some(_) => None,
+    }
+}
+
+fn health(instance: &Instance) -> Option<Finding> {
+    let status = &instance.reported_status;
+    match status.health() {
+        Health::Stopped => Some(Finding::warning(
+            "stopped",
+            "it is stopped: no backups are made meanwhile",
+            format!("aws rds start-db-instance --db-instance-identifier {}", instance.id),
+        )),
+        Health::Broken => {
+            Some(Finding::critical("broken", format!("AWS says that it is `{status}`"), status.remedy()))
+        }
+        Health::Usable | Health::InTransit => None,
+    }
+}

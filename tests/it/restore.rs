@@ -1,0 +1,213 @@
+//! Restores: with the source's settings, of sources that are gone, to times as people say them.
+
+use serde_json::{Value, json};
+
+use crate::support::{PASSWORD, World, wait};
+
+const QUICK: [&str; 2] = ["--poll", "200ms"];
+
+impl World {
+    /// `orders-prod` with groups, windows and protection of its own, and some rows.
+    async fn with_own_settings(&self) {
+        for name in ["private", "elsewhere"] {
+            let group = self.rds.create_db_subnet_group().db_subnet_group_name(name);
+            let group = group.db_subnet_group_description(name).subnet_ids("subnet-1").subnet_ids("subnet-2");
+            group.send().await.unwrap();
+        }
+        let group = self.rds.create_db_parameter_group().db_parameter_group_name("tuned");
+        let family = self.parameter_family().await;
+        group.db_parameter_group_family(family).description("x").send().await.unwrap();
+        let request = self.rds.create_db_instance().db_instance_identifier("orders-prod").engine("postgres");
+        let request =
+            request.db_instance_class("db.m6g.large").allocated_storage(20).max_allocated_storage(100);
+        let request = request.master_username("owner").master_user_password(PASSWORD).db_name("app");
+        let request = request.backup_retention_period(14).preferred_backup_window("03:00-03:30");
+        let request =
+            request.preferred_maintenance_window("sun:05:00-sun:05:30").db_subnet_group_name("private");
+        let request = request.vpc_security_group_ids("sg-orders").vpc_security_group_ids("sg-office");
+        let request = request.db_parameter_group_name("tuned").copy_tags_to_snapshot(true).multi_az(true);
+        let request =
+            request.enable_iam_database_authentication(true).enable_cloudwatch_logs_exports("postgresql");
+        let request = request.tags(aws_sdk_rds::types::Tag::builder().key("env").value("prod").build());
+        request.send().await.unwrap();
+        self.until_status("orders-prod", "available").await;
+        self.sql("orders-prod", "app", "create table jobs as select generate_series(1, 300) as id").await;
+    }
+
+    async fn parameter_family(&self) -> String {
+        let versions = self.rds.describe_db_engine_versions().engine("postgres").send().await.unwrap();
+        let newest = versions.db_engine_versions().last().unwrap().clone();
+        newest.db_parameter_group_family().unwrap().to_owned()
+    }
+
+    async fn shown(&self, id: &str) -> aws_sdk_rds::types::DbInstance {
+        let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
+        answer.db_instances()[0].clone()
+    }
+
+    async fn assert_same_settings(&self, id: &str) {
+        let it = self.shown(id).await;
+        assert_eq!(it.db_instance_class(), Some("db.m6g.large"));
+        assert_eq!(it.db_subnet_group().unwrap().db_subnet_group_name(), Some("private"));
+        let groups: Vec<_> =
+            it.vpc_security_groups().iter().map(|it| it.vpc_security_group_id().unwrap()).collect();
+        assert_eq!(groups, ["sg-orders", "sg-office"]);
+        assert_eq!(it.db_parameter_groups()[0].db_parameter_group_name(), Some("tuned"));
+        assert_eq!((it.multi_az(), it.publicly_accessible()), (Some(true), Some(false)));
+        assert_eq!(it.enabled_cloudwatch_logs_exports(), ["postgresql"]);
+        assert_eq!(
+            (it.backup_retention_period(), it.preferred_backup_window()),
+            (Some(14), Some("03:00-03:30"))
+        );
+        assert_eq!(it.preferred_maintenance_window(), Some("sun:05:00-sun:05:30"));
+        assert_eq!(it.max_allocated_storage(), Some(100));
+        assert_eq!(
+            (it.iam_database_authentication_enabled(), it.copy_tags_to_snapshot()),
+            (Some(true), Some(true))
+        );
+        let has = |key: &str, value: &str| {
+            it.tag_list().iter().any(|it| it.key() == Some(key) && it.value() == Some(value))
+        };
+        assert!(
+            has("env", "prod") && has("lifeboat:purpose", "restore") && has("lifeboat:source", "orders-prod")
+        );
+    }
+
+    async fn delete(&self, id: &str, keep_automated: bool) {
+        let request = self.rds.delete_db_instance().db_instance_identifier(id).skip_final_snapshot(true);
+        request.delete_automated_backups(!keep_automated).send().await.unwrap();
+        wait("the deletion", async || !self.instances().await.contains(id)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_comes_up_with_the_settings_of_its_source_even_when_that_is_gone() {
+    let world = World::new().await;
+    world.with_own_settings().await;
+    world.json(&[&["snapshot", "create", "orders-prod", "--id", "kept"], &QUICK[..]].concat()).await;
+    // While the source is there, and after an answer that was lost.
+    world.fault("RestoreDBInstanceFromDBSnapshot", json!({"fault": "lost-response", "times": 1})).await;
+    let report = world.json(&[&["restore", "snapshot", "kept", "--to", "copy-1"], &QUICK[..]].concat()).await;
+    world.assert_same_settings("copy-1").await;
+    assert_eq!(
+        (&report["schema"], &report["settings_from"]),
+        (&json!("lifeboat.restore/1"), &json!("instance"))
+    );
+    assert_eq!(report["carried_over"]["security-groups"], "sg-orders:sg-office");
+    assert_eq!(report["changed"], json!({}));
+    assert!(report["endpoint"]["host"].is_string() && report["seconds"].is_number());
+    assert!(report["connect"].as_str().unwrap().contains("user=owner"));
+    assert!(report["not_carried"][0].as_str().unwrap().contains("password"));
+    assert_eq!(world.sql("copy-1", "app", "select count(*) from jobs").await, "300");
+
+    // Retained automated backups: by name, and by resource id.
+    let latest = world.json(&["restore", "window", "orders-prod"]).await;
+    let resource = latest["resource_id"].as_str().unwrap().to_owned();
+    assert_eq!((&latest["status"], latest["lag_seconds"].is_number()), (&json!("active"), true));
+    world.delete("orders-prod", true).await;
+    let retained = world.json(&["restore", "window", &resource]).await;
+    assert_eq!((&retained["status"], &retained["database"]), (&json!("retained"), &json!("orders-prod")));
+    let restored =
+        [&["restore", "point-in-time", "orders-prod", "--latest", "--to", "copy-2"], &QUICK[..]].concat();
+    assert_eq!(world.json(&restored).await["settings_from"], "another-snapshot");
+    world.assert_same_settings("copy-2").await;
+
+    // From what was saved with the snapshot, with something changed.
+    let changed = [
+        "--class",
+        "db.t3.micro",
+        "--subnet-group",
+        "elsewhere",
+        "--multi-az",
+        "false",
+        "--tag",
+        "why=drill",
+    ];
+    let restored = [&["restore", "snapshot", "kept", "--to", "copy-3"], &changed[..], &QUICK[..]].concat();
+    let report = world.json(&restored).await;
+    assert_eq!(report["settings_from"], "snapshot");
+    assert_eq!(report["changed"]["class"], json!({"before": "db.m6g.large", "after": "db.t3.micro"}));
+    let it = world.shown("copy-3").await;
+    assert_eq!((it.db_instance_class(), it.multi_az()), (Some("db.t3.micro"), Some(false)));
+    assert_eq!(it.db_parameter_groups()[0].db_parameter_group_name(), Some("tuned"));
+    let run = world.lifeboat(&["restore", "snapshot", "kept", "--to", "copy-3"]).await;
+    run.assert_code(2).assert_says(&["`copy-3` exists already", "never goes over one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_is_said_as_people_say_it_and_shown_in_utc_before_it_happens() {
+    let world = World::with_orders().await;
+    let zone = |arguments: &[&str]| {
+        let mut command = world
+            .command(&[&["restore", "point-in-time", "orders-prod", "--to", "copy"], arguments].concat());
+        command.env("TZ", "Europe/Berlin").spawn().unwrap()
+    };
+    let latest =
+        world.json(&["restore", "window", "orders-prod"]).await["latest"].as_str().unwrap().to_owned();
+    world.sql("orders-prod", "app", "delete from jobs where id > 100").await;
+    let run = crate::support::finish(zone(&["--at", &latest, "--json", "--poll", "200ms"])).await;
+    run.assert_code(0).assert_says(&["local time, ", " UTC", "restoring `orders-prod` of "]);
+    assert_eq!(run.json()["moment"].as_str().unwrap()[..19], latest[..19]);
+    assert_eq!(world.sql("copy", "app", "select count(*) from jobs").await, "300");
+    world.delete("copy", false).await;
+
+    let cases: [(&[&str], &[&str]); 7] = [
+        (
+            &["--at", "20 minutes ago"],
+            &["`20 minutes ago` is 20", "local time", "cannot be restored to", "begin at 20"],
+        ),
+        (&["--at", "2999-01-01T00:00:00Z"], &["cannot be restored to 2999", "latest restorable time"]),
+        (&["--at", "2999-06-01 12:00"], &["+02:00 local time, 2999-06-01 10:00:00 UTC"]),
+        (
+            &["--at", "2026-10-25 02:30"],
+            &["showed twice", "2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"],
+        ),
+        (&["--at", "2026-03-29 02:30"], &["never showed"]),
+        (&["--at", "the other day"], &["is not a time", "\"20 minutes ago\""]),
+        (&[], &["--at", "--latest"]),
+    ];
+    for (arguments, words) in cases {
+        crate::support::finish(zone(arguments)).await.assert_code(2).assert_says(words);
+    }
+    assert_eq!(world.calls("RestoreDBInstanceToPointInTime").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_restores_are_refused_before_anything_is_created() {
+    let world = World::with_orders().await;
+    world.json(&[&["snapshot", "create", "orders-prod", "--id", "kept"], &QUICK[..]].concat()).await;
+    let cases: [(&[&str], i32, &[&str]); 9] = [
+        (&["snapshot", "nothing", "--to", "x"], 2, &["snapshot `nothing` does not exist"]),
+        (&["snapshot", "kept", "--to", "a--b"], 2, &["two hyphens in a row", "single hyphens"]),
+        (&["snapshot", "kept", "--to", "orders-prod"], 2, &["`orders-prod` exists already"]),
+        (&["snapshot", "kept", "--to", "x", "--class", "db.nonsense.9x"], 2, &["db.nonsense.9x", "--class"]),
+        (&["snapshot", "kept", "--to", "x", "--subnet-group", "nowhere"], 2, &["`nowhere` does not exist"]),
+        (&["snapshot", "kept", "--to", "x", "--parameter-group", "nope"], 2, &["`nope` does not exist"]),
+        (&["snapshot", "kept", "--to", "x", "--retention-days", "36"], 2, &["36", "0..=35"]),
+        (&["point-in-time", "nothing", "--latest", "--to", "x"], 2, &["neither an instance `nothing`"]),
+        (&["window", "nothing"], 2, &["retained automated backup"]),
+    ];
+    for (arguments, code, words) in cases {
+        let run = world.lifeboat(&[&["restore"], arguments].concat()).await;
+        run.assert_code(code).assert_says(words);
+        assert!(run.stdout.is_empty());
+    }
+    let dry = world.json(&["restore", "snapshot", "kept", "--to", "x", "--dry-run"]).await;
+    assert_eq!((&dry["dry_run"], &dry["endpoint"]), (&json!(true), &Value::Null));
+    // Nobody knows the settings of `before` once its instance and the snapshot that has them are gone.
+    world.delete("orders-prod", false).await;
+    world.rds.delete_db_snapshot().db_snapshot_identifier("kept").send().await.unwrap();
+    let blind = ["restore", "snapshot", "before", "--to", "x", "--dry-run"];
+    world
+        .lifeboat(&blind)
+        .await
+        .assert_code(2)
+        .assert_says(&["settings of `orders-prod` are not known", "--accept-defaults"]);
+    assert_eq!(world.json(&[&blind[..], &["--accept-defaults"]].concat()).await["settings_from"], "nobody");
+    // What goes on at the end of the wait is told, with the id on stdout.
+    let run = world
+        .lifeboat(&["restore", "snapshot", "before", "--to", "x", "--accept-defaults", "--no-wait"])
+        .await;
+    assert!(run.assert_code(0).stdout.starts_with("`x`: creating"), "{}", run.stdout);
+    assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await, 1);
+}
