@@ -80,7 +80,7 @@ pub struct TableVerdict {
     /// Why.
     pub reason: String,
     /// Rows that differ, where they could be found out: some of them, in the order of their keys.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub differences: Vec<RowDifference>,
 }
 

@@ -148,7 +148,7 @@ fn damage(kind: usize, at: usize, rng: &mut rand::rngs::StdRng) -> (String, Stri
             ),
             quiet,
         ),
-        5 => (format!("select setval('{quiet}_seq', {})", 100 + id), format!("{quiet}_seq")),
+        5 => (format!("select setval('{quiet}_seq', {id})"), format!("{quiet}_seq")),
         6 => (
             format!("update pg_index set indisvalid = false where indexrelid = '{quiet}_b'::regclass"),
             format!("{quiet}_b"),
