@@ -1,7 +1,10 @@
 //! The directory that holds what must not be lost: atomic writes, locks.
 //!
 //! A final name exists only when its content is complete and flushed to disk. Directories are 0750, files 0600.
-//! Nothing is removed here.
+
+mod draft;
+
+pub use draft::{Draft, Recovered, read_small};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -114,14 +117,7 @@ impl Vault {
             Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error)
         };
         make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        // A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
+        let file = lock_file(&path).map_err(failed)?;
         Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock { _file: file }))
     }
 
@@ -138,6 +134,11 @@ impl Vault {
             Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
         }
     }
+}
+
+/// A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 fn make_directory(path: &Path) -> std::io::Result<()> {
