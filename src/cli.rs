@@ -1,5 +1,6 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
+mod backup;
 mod connect;
 mod drill;
 mod policy;
@@ -54,6 +55,9 @@ enum Command {
     /// Take, list, copy, prune and delete snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Back up databases that can be reached, PostgreSQL and SQLite; prove, restore and keep the backups.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -230,6 +234,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Policy(command) => policy::run(command, &session).await,
             Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
+            Command::Backup(command) => backup::run(command, &session).await,
         }
     });
     match ended {

@@ -1,0 +1,311 @@
+//! Making a backup.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sha2::Digest as _;
+
+use super::manifest::{Maker, Origin, SCHEMA, file_name};
+use super::stream::{Inflow, hexadecimal};
+use super::{
+    BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
+    catalogue, check, dump, follow, interrupted, sqlite,
+};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::Programs;
+use crate::vault::{Draft, Lock, Vault};
+
+/// A backup that is wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Of what.
+    pub source: Source,
+    /// What retention and statistics group by.
+    pub database: String,
+    /// Its name; otherwise one is made.
+    pub name: Option<BackupName>,
+    /// In which form PostgreSQL is dumped.
+    pub format: Format,
+    /// How it is compressed and encrypted.
+    pub packing: Packing,
+    /// How thoroughly it is proven before it counts.
+    pub level: Level,
+    /// What the proof may use; PostgreSQL's programs are looked for there too.
+    pub means: Means,
+    /// How long another backup of the same database is waited for.
+    pub wait: Duration,
+    /// Whether it is kept whatever the rules say.
+    pub keep_forever: bool,
+    /// Its retention class.
+    pub class: Option<String>,
+    /// What started it.
+    pub trigger: String,
+}
+
+/// A backup that is going to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is wanted.
+    pub request: Request,
+    /// Version of the server or of the SQLite that reads.
+    pub server_version: String,
+    /// The programs that will dump.
+    pub programs: Option<Programs>,
+    /// The name that it will have, if nothing of that name appears meanwhile.
+    pub name: BackupName,
+}
+
+impl Plan {
+    /// The program that dumps, and its version.
+    pub fn tool(&self) -> String {
+        match &self.programs {
+            Some(programs) => format!("pg_dump {}", programs.version),
+            None => format!("SQLite {}", sqlite::version()),
+        }
+    }
+
+    /// The form of the content.
+    pub fn format(&self) -> Format {
+        match self.request.source {
+            Source::Postgresql { .. } => self.request.format,
+            Source::Sqlite { .. } => Format::Sqlite,
+        }
+    }
+
+    /// The name of the file.
+    pub fn file_name(&self) -> String {
+        let packing = &self.request.packing;
+        file_name(&self.name, self.format(), packing.compression, !packing.recipients.is_empty())
+    }
+}
+
+/// Looks whether the backup can be made; changes nothing.
+pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
+    let name = match &request.name {
+        Some(name) if catalogue::is_taken(vault, name) => {
+            return Err(Error::request(format!("there is a backup `{name}` already"))
+                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
+        }
+        Some(name) => name.clone(),
+        None => free_name(vault, &request.database, now),
+    };
+    let (server_version, programs) = match &request.source {
+        Source::Sqlite { path } => {
+            sqlite::Source::open(path)?;
+            (sqlite::version(), None)
+        }
+        Source::Postgresql { server, dbname } => {
+            let session = server.connect(dbname).await?;
+            let row = session
+                .row(
+                    "select current_setting('server_version'), current_setting('server_version_num')::int4",
+                    &[],
+                )
+                .await?;
+            let major = u32::try_from(row.get::<_, i32>(1) / 10_000).unwrap_or_default();
+            let programs = Programs::for_server(major, request.means.pg_bin.as_deref())?;
+            (row.get(0), Some(programs))
+        }
+    };
+    Ok(Plan { request, server_version, programs, name })
+}
+
+fn free_name(vault: &Vault, database: &str, now: DateTime<Utc>) -> BackupName {
+    let name = BackupName::of(database, now);
+    let mut candidates = std::iter::once(name.clone()).chain((2..).map(|number| name.numbered(number)));
+    candidates.find(|name| !catalogue::is_taken(vault, name)).unwrap_or(name)
+}
+
+/// Makes the backup. It has its name when this returns it, and not before.
+pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
+    let vault = surroundings.vault;
+    catalogue::recover(vault)?;
+    let _turn = turn(&plan.request, surroundings).await?;
+    let (draft, name) = draft(&plan, surroundings)?;
+    let (started, began) = ((surroundings.clock)(), Instant::now());
+    (surroundings.tell)(Event::Phase(match plan.request.source {
+        Source::Postgresql { .. } => "dumping",
+        Source::Sqlite { .. } => "copying",
+    }));
+    let made = match &plan.request.source {
+        Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, surroundings).await?,
+        Source::Postgresql { .. } => dump_postgresql(&plan, &draft, surroundings).await?,
+    };
+    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
+    let mut manifest = describe(&plan, name, started, made, surroundings);
+    let level = plan.request.level;
+    let proof = check::verify_draft(&mut manifest, &draft, level, &plan.request.means, surroundings).await?;
+    if proof.result != crate::verify::Verdict::Pass {
+        return Err(Error::new(
+            Kind::No,
+            format!("the backup of `{}` does not prove good", plan.request.database),
+        )
+        .caused_by(proof.reasons.join("; "))
+        .hint("Nothing was left of it. If the source itself is damaged, restore an older backup."));
+    }
+    manifest.verification = Some(proof);
+    manifest.duration = began.elapsed().as_secs_f64();
+    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
+    draft.publish(&manifest.file_name(), &catalogue::written(&manifest)?)?;
+    Ok(manifest)
+}
+
+/// Two backups of one database at once would only be in each other's way: the second waits.
+async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock> {
+    let key = hexadecimal(&sha2::Sha256::digest(request.database.as_bytes()));
+    let name = format!(".locks/{}", &key[..16]);
+    let give_up = Instant::now() + request.wait;
+    let mut told = false;
+    loop {
+        if let Some(lock) = surroundings.vault.try_lock(&name)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= give_up {
+            return Err(Error::new(
+                Kind::StillGoing,
+                format!("another backup of `{}` is still being made", request.database),
+            )
+            .hint("Wait longer with `--wait`, or look at what it waits for."));
+        }
+        if !told {
+            (surroundings.tell)(Event::Note("another backup of this database is being made: waiting for it"));
+            told = true;
+        }
+        interrupted(surroundings.interrupt, "nothing had been begun")?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupName)> {
+    let vault = surroundings.vault;
+    loop {
+        let name = match &plan.request.name {
+            Some(name) => name.clone(),
+            None => free_name(vault, &plan.request.database, (surroundings.clock)()),
+        };
+        match vault.draft(name.as_str())? {
+            // It may have been published between the look and the draft.
+            Some(draft) if !catalogue::is_taken(vault, &name) => return Ok((draft, name)),
+            _ if plan.request.name.is_some() => {
+                return Err(Error::request(format!(
+                    "a backup `{name}` is there already, or just being made"
+                ))
+                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
+            }
+            // A name that was made is made anew; a second later it is another one.
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// What a dump or a copy gave.
+struct Made {
+    totals: Totals,
+    contents: Option<sqlite::Contents>,
+}
+
+async fn copy_sqlite(
+    path: &std::path::Path,
+    plan: &Plan,
+    draft: &Draft,
+    surroundings: &Surroundings<'_>,
+) -> Result<Made> {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
+    let work = move || {
+        let source = sqlite::Source::open(&path)?;
+        let cannot_write = |error: std::io::Error| {
+            Error::outside("the backup cannot be written")
+                .caused_by(error)
+                .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
+        };
+        let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
+        let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
+        source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop)?;
+        let contents = source.contents.clone();
+        // Lets the writers of the source go on.
+        drop(source);
+        Ok(Made { totals: inflow.finish().map_err(cannot_write)?, contents: Some(contents) })
+    };
+    follow(&bytes, surroundings.tell, work).await
+}
+
+async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings<'_>) -> Result<Made> {
+    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
+    else {
+        return Err(Error::new(Kind::Bug, "there is no server to dump"));
+    };
+    let order = dump::Order { programs, server, dbname, format: plan.request.format, snapshot: None };
+    let running = dump::Running::start(&order)?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (packing, target) = (plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
+    let dumped =
+        follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted))
+            .await?;
+    Ok(Made { totals: dumped.totals, contents: None })
+}
+
+fn describe(
+    plan: &Plan,
+    name: BackupName,
+    started: DateTime<Utc>,
+    made: Made,
+    surroundings: &Surroundings<'_>,
+) -> Manifest {
+    let packing = &plan.request.packing;
+    let origin = |server: Option<String>, dbname: Option<String>, path: Option<String>| Origin {
+        database: plan.request.database.clone(),
+        server,
+        dbname,
+        path,
+        server_version: plan.server_version.clone(),
+    };
+    let (database_type, source) = match &plan.request.source {
+        Source::Postgresql { server, dbname } => {
+            let at = format!("{}:{}", server.host, server.port);
+            (DatabaseType::Postgresql, origin(Some(at), Some(dbname.clone()), None))
+        }
+        Source::Sqlite { path } => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            (DatabaseType::Sqlite, origin(None, None, Some(path.to_string_lossy().into_owned())))
+        }
+    };
+    let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
+    Manifest {
+        schema: SCHEMA.to_owned(),
+        success: true,
+        backup_name: name,
+        file_path: surroundings.vault.path(&file).to_string_lossy().into_owned(),
+        file_size: made.totals.file_bytes,
+        compressed: packing.compression != super::Compression::None,
+        compression: packing.compression,
+        encrypted: !packing.recipients.is_empty(),
+        database_type,
+        format: plan.format(),
+        timestamp: started,
+        duration: 0.0,
+        sha256: made.totals.file_sha256,
+        plain_size: made.totals.plain_bytes,
+        plain_sha256: made.totals.plain_sha256,
+        source,
+        made_by: Maker {
+            lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
+            tool: plan.tool(),
+            host: surroundings.host.clone(),
+            trigger: plan.request.trigger.clone(),
+        },
+        verification: None,
+        keep_forever: plan.request.keep_forever,
+        class: plan.request.class.clone(),
+        contents: made.contents,
+    }
+}
+
+/// Without its key an encrypted backup can be proven by its checksum alone.
+pub fn possible_level(level: Level, packing: &Packing, means: &Means) -> Level {
+    if packing.recipients.is_empty() || !means.identities.is_empty() { level } else { Level::Checksum }
+}
