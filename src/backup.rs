@@ -15,6 +15,8 @@ pub mod create;
 mod dump;
 pub mod manifest;
 mod name;
+mod renamed;
+pub mod restore;
 mod script;
 mod seal;
 mod sqlite;

@@ -49,6 +49,10 @@ pub(super) struct Finding {
     pub(super) doubts: Vec<String>,
     /// What a SQLite file contains.
     pub(super) contents: Option<Contents>,
+    /// How the database of a SQL dump is created.
+    pub(super) create_database: Option<String>,
+    /// Tables and rows that were compared with what was recorded.
+    pub(super) checked: (usize, u64),
 }
 
 impl Finding {
@@ -114,7 +118,7 @@ pub(super) async fn verify_draft(
 }
 
 /// Looks at a file. `path` is where it lies, if SQLite may open it there.
-async fn examine(
+pub(super) async fn examine(
     manifest: &Manifest,
     mut file: File,
     path: Option<&Path>,
@@ -172,41 +176,12 @@ impl Work {
         }
     }
 
-    /// Gives the content to `take`, piece by piece. A file that is damaged is a finding, not an error.
     fn content(
         &self,
         file: File,
         take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<std::result::Result<Totals, Finding>> {
-        let identities = self.manifest.encrypted.then(|| self.means.identities.clone());
-        let unpacking =
-            Unpacking { compression: self.manifest.compression, threads: usual_threads(), identities };
-        let mut outflow = Outflow::open(Box::new(file), unpacking).map_err(unreadable)?;
-        let mut taken = 0;
-        loop {
-            self.stop_if_asked()?;
-            match outflow.next_block() {
-                Ok(None) => break,
-                Ok(Some(block)) => {
-                    taken += block.len() as u64;
-                    self.bytes.store(taken, Ordering::Relaxed);
-                    // What is larger than it was cannot be ours, and might fill the disk.
-                    if taken > self.manifest.plain_size {
-                        return Ok(Err(Finding::fault("its content is larger than it was")));
-                    }
-                    take(&block).map_err(|error| {
-                        Error::outside("the content of the backup cannot be checked").caused_by(error)
-                    })?;
-                }
-                Err(error) if is_damage(&error) => return Ok(Err(Finding::fault(error.to_string()))),
-                Err(error) => return Err(unreadable(error)),
-            }
-        }
-        match outflow.finish() {
-            Ok(totals) => Ok(Ok(totals)),
-            Err(error) if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
-            Err(error) => Err(unreadable(error)),
-        }
+        content(&self.manifest, file, &self.means, &self.interrupt, &self.bytes, take)
     }
 
     fn sql(&self, file: File) -> Result<Finding> {
@@ -224,7 +199,8 @@ impl Work {
         if !held.is_whole {
             faults.push("the dump has no end".to_owned());
         }
-        Ok(Finding { faults, ..Finding::default() })
+        let create_database = held.create_database.clone();
+        Ok(Finding { faults, create_database, ..Finding::default() })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -306,6 +282,83 @@ impl Work {
     }
 }
 
+/// Gives the content of a backup to `take`, piece by piece, from the beginning of its file. A file that is damaged is a
+/// finding, not an error.
+pub(super) fn content(
+    manifest: &Manifest,
+    mut file: File,
+    means: &Means,
+    interrupt: &Interrupt,
+    bytes: &AtomicU64,
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<std::result::Result<Totals, Finding>> {
+    file.rewind().map_err(unreadable)?;
+    let identities = manifest.encrypted.then(|| means.identities.clone());
+    let unpacking = Unpacking { compression: manifest.compression, threads: usual_threads(), identities };
+    let mut outflow = Outflow::open(Box::new(file), unpacking).map_err(unreadable)?;
+    let mut taken = 0;
+    loop {
+        interrupted(interrupt, "the backup was not read to its end")?;
+        match outflow.next_block() {
+            Ok(None) => break,
+            Ok(Some(block)) => {
+                taken += block.len() as u64;
+                bytes.store(taken, Ordering::Relaxed);
+                // What is larger than it was cannot be ours, and might fill the disk.
+                if taken > manifest.plain_size {
+                    return Ok(Err(Finding::fault("its content is larger than it was")));
+                }
+                take(&block).map_err(|error| {
+                    Error::outside("the content of the backup cannot be passed on").caused_by(error)
+                })?;
+            }
+            Err(error) if is_damage(&error) => return Ok(Err(Finding::fault(error.to_string()))),
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    match outflow.finish() {
+        Ok(totals) => Ok(Ok(totals)),
+        Err(error) if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Writes the content of a backup into a file, which is then exactly what was backed up.
+pub(super) async fn expand(
+    manifest: &Manifest,
+    file: &mut File,
+    mut target: File,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (manifest, means, interrupt) = (manifest.clone(), means.clone(), surroundings.interrupt.clone());
+    let (counted, file) = (Arc::clone(&bytes), file.try_clone().map_err(unreadable)?);
+    follow(&bytes, surroundings.tell, move || {
+        let read = content(&manifest, file, &means, &interrupt, &counted, &mut |block| target.write_all(block))?;
+        let faults = match read {
+            Ok(totals) => all_faults(&manifest, &totals),
+            Err(finding) => finding.faults,
+        };
+        match faults.first() {
+            None => Ok(()),
+            Some(fault) => Err(Error::new(crate::error::Kind::No, "the backup has changed while it was being restored")
+                .caused_by(fault.clone())),
+        }
+    })
+    .await
+}
+
+/// Holds a restored database against what was recorded of its source.
+pub(super) async fn judge_restored(
+    _manifest: &Manifest,
+    _server: &crate::postgres::Server,
+    _database: &str,
+    _surroundings: &Surroundings<'_>,
+) -> Result<Finding> {
+    Ok(Finding::default())
+}
+
 /// Tables that are not as they were seen when the backup was made.
 pub(super) fn differences(recorded: &Contents, found: &Contents) -> Vec<String> {
     let rows = |rows: Option<u64>| rows.map_or("unknown".to_owned(), |rows| rows.to_string());
@@ -346,7 +399,7 @@ fn file_faults(manifest: &Manifest, bytes: u64, sha256: &str) -> Vec<String> {
     Vec::new()
 }
 
-fn all_faults(manifest: &Manifest, totals: &Totals) -> Vec<String> {
+pub(super) fn all_faults(manifest: &Manifest, totals: &Totals) -> Vec<String> {
     let mut faults = file_faults(manifest, totals.file_bytes, &totals.file_sha256);
     if totals.plain_bytes != manifest.plain_size || totals.plain_sha256 != manifest.plain_sha256 {
         faults.push("the content was altered: its SHA-256 is another".to_owned());

@@ -140,6 +140,8 @@ pub(super) struct Held {
     pub(super) rows: BTreeMap<TableName, u64>,
     /// Whether it ends as pg_dump ends a dump.
     pub(super) is_whole: bool,
+    /// The statement that creates its database.
+    pub(super) create_database: Option<String>,
 }
 
 /// Counts the rows in a dump.
@@ -183,7 +185,9 @@ impl Tally {
             Piece::PartOfLine(_) => self.held.is_whole = false,
             Piece::Line(line) => {
                 self.close();
-                if line.starts_with(b"COPY ") {
+                if line.starts_with(b"CREATE DATABASE ") && self.held.create_database.is_none() {
+                    self.held.create_database = Some(String::from_utf8_lossy(line).into_owned());
+                } else if line.starts_with(b"COPY ") {
                     self.current = table_of(line);
                 } else if line == b"-- PostgreSQL database dump complete\n" {
                     self.held.is_whole = true;

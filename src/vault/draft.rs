@@ -164,7 +164,23 @@ impl Vault {
 
     /// Names of the files at the root, sorted; hidden ones too.
     pub fn files(&self) -> Result<Vec<String>> {
-        let entries = match fs::read_dir(&self.root) {
+        self.files_of(&self.root)
+    }
+
+    /// Names of the files in a directory of the vault, sorted; none if there is no such directory.
+    pub fn files_in(&self, name: &str) -> Result<Vec<String>> {
+        self.files_of(&self.inside(name)?)
+    }
+
+    /// Removes a record that has served its purpose.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        let path = self.inside(name)?;
+        remove_if_there(&path)
+            .map_err(|error| Error::outside(format!("cannot remove `{}`", path.display())).caused_by(error))
+    }
+
+    fn files_of(&self, directory: &Path) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
