@@ -15,11 +15,13 @@ pub mod create;
 mod dump;
 pub mod manifest;
 mod name;
+pub mod prune;
 mod renamed;
 pub mod restore;
 mod script;
 mod seal;
 mod sqlite;
+pub mod stats;
 mod stream;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
 use crate::error::{Error, Result};
@@ -53,6 +54,19 @@ impl Vault {
     /// Opens the vault to read it; a directory that does not exist is an empty vault.
     pub fn open_to_read(place: &str) -> Result<Self> {
         if Path::new(place).exists() { Self::open(place) } else { Ok(Vault { root: PathBuf::from(place) }) }
+    }
+
+    /// The time by the clock that stamps the files in here.
+    pub fn clock(&self) -> Result<DateTime<Utc>> {
+        let failed = |error: std::io::Error| {
+            Error::outside(format!("cannot write to the vault `{}`", self.root.display())).caused_by(error)
+        };
+        let mut probe = tempfile::tempfile_in(&self.root).map_err(failed)?;
+        probe.write_all(b"lifeboat").map_err(failed)?;
+        // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
+        let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
+        DateTime::from_timestamp(found.st_mtime, 0)
+            .ok_or_else(|| Error::outside(format!("the files of the vault `{}` have no times", self.root.display())))
     }
 
     /// Where `name` lies, for people who want to look at it.

@@ -96,7 +96,7 @@ pub fn find(vault: &Vault, name: &str) -> Result<Entry> {
 
 /// Puts right what dead processes left.
 pub fn recover(vault: &Vault) -> Result<Recovered> {
-    vault.recover(&|text| Manifest::parse(text).ok().map(|manifest| manifest.file_name()))
+    vault.recover(&|text| Manifest::parse(text).map(|manifest| manifest.files()).unwrap_or_default())
 }
 
 /// Whether something of that name exists, whatever it is.
@@ -128,7 +128,7 @@ pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
 
 /// Files at the root of the vault that look like backups but that no manifest describes.
 pub fn strangers(vault: &Vault, catalogue: &Catalogue) -> Result<Vec<String>> {
-    let known: Vec<String> = catalogue.entries.iter().map(|entry| entry.manifest.file_name()).collect();
+    let known: Vec<String> = catalogue.entries.iter().flat_map(|entry| entry.manifest.files()).collect();
     let looks_like_one = |file: &String| {
         let plain = file.trim_end_matches(".age").trim_end_matches(".gz").trim_end_matches(".zst");
         !file.starts_with('.') && [".sql", ".dump", ".sqlite"].iter().any(|ending| plain.ends_with(ending))

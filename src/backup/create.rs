@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
-use super::manifest::{Maker, Origin, SCHEMA, file_name};
+use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::stream::{Inflow, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
@@ -42,6 +42,20 @@ pub struct Request {
     pub class: Option<String>,
     /// What started it.
     pub trigger: String,
+    /// Whether the roles and tablespaces of the server are kept beside it.
+    pub globals: Roles,
+}
+
+/// Whether roles are kept with a backup of PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// No.
+    #[default]
+    Without,
+    /// Yes, but not the verifiers of their passwords.
+    WithoutPasswords,
+    /// With the verifiers of their passwords, which takes a superuser.
+    WithPasswords,
 }
 
 /// A backup that is going to be made.
@@ -146,9 +160,10 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
         .hint("Nothing was left of it. If the source itself is damaged, restore an older backup."));
     }
     manifest.verification = Some(proof);
+    let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
     interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
-    draft.publish(&manifest.file_name(), &catalogue::written(&manifest)?)?;
+    draft.publish(&manifest.file_name(), &beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
 }
 
@@ -301,8 +316,31 @@ fn describe(
         verification: None,
         keep_forever: plan.request.keep_forever,
         class: plan.request.class.clone(),
+        globals: None,
         contents: made.contents,
     }
+}
+
+/// The roles and tablespaces of the server, as a file to lie beside the backup.
+fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)>> {
+    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs) else {
+        return Ok(Vec::new());
+    };
+    if plan.request.globals == Roles::Without {
+        return Ok(Vec::new());
+    }
+    let with_passwords = plan.request.globals == Roles::WithPasswords;
+    let text = dump::globals(programs, server, dbname, with_passwords)?;
+    let recipients = &plan.request.packing.recipients;
+    let content = if recipients.is_empty() { text } else { recipients.seal(&text).map_err(|error| {
+        Error::outside("the globals cannot be encrypted").caused_by(error)
+    })? };
+    manifest.globals = Some(Globals {
+        file_size: content.len() as u64,
+        sha256: hexadecimal(&sha2::Sha256::digest(&content)),
+        with_passwords,
+    });
+    Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])
 }
 
 /// Without its key an encrypted backup can be proven by its checksum alone.

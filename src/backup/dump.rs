@@ -112,6 +112,26 @@ impl Running {
     }
 }
 
+/// The roles and tablespaces of a server, as SQL.
+pub(super) fn globals(programs: &Programs, server: &Server, dbname: &str, with_passwords: bool) -> Result<Vec<u8>> {
+    let mut connecting = programs.connecting("pg_dumpall", server, dbname)?;
+    connecting.command.args(["--globals-only", "--no-password"]).arg("--database=postgres");
+    if !with_passwords {
+        connecting.command.arg("--no-role-passwords");
+    }
+    let done = connecting.command.output().map_err(|error| {
+        Error::request(format!("`{}` cannot be run", programs.path("pg_dumpall").display())).caused_by(error)
+    })?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    if !done.status.success() {
+        return Err(failure(&said.replace("pg_dumpall: ", "pg_dump: "), &done.status.to_string()));
+    }
+    if memchr::memmem::find(&done.stdout, b"-- PostgreSQL database cluster dump complete").is_none() {
+        return Err(Error::outside("pg_dumpall said that it was done, but its output is not whole"));
+    }
+    Ok(done.stdout)
+}
+
 fn cannot_write(error: std::io::Error) -> Error {
     Error::outside("the backup cannot be written")
         .caused_by(error)

@@ -121,6 +121,17 @@ pub struct Maker {
     pub trigger: String,
 }
 
+/// The roles and tablespaces of a server, as `pg_dumpall --globals-only` writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Globals {
+    /// Bytes of the file.
+    pub file_size: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Whether the verifiers of the roles' passwords are in it.
+    pub with_passwords: bool,
+}
+
 /// The manifest; `schema` is `lifeboat.backup/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
@@ -167,6 +178,9 @@ pub struct Manifest {
     /// Retention class, if it was given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// Roles and tablespaces of the server, in a file beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals: Option<Globals>,
     /// What a SQLite file was seen to contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
@@ -192,6 +206,12 @@ impl Manifest {
         file_name(&self.backup_name, self.format, self.compression, self.encrypted)
     }
 
+    /// All its files but the manifest, the content first.
+    pub fn files(&self) -> Vec<String> {
+        let globals = self.globals.as_ref().map(|_| globals_name(&self.backup_name, self.encrypted));
+        std::iter::once(self.file_name()).chain(globals).collect()
+    }
+
     /// Major version of the pg_dump that made it; 0 for what pg_dump did not make.
     pub fn tool_major(&self) -> u32 {
         let version = self.made_by.tool.strip_prefix("pg_dump ").unwrap_or_default();
@@ -215,11 +235,16 @@ pub fn file_name(name: &BackupName, format: Format, compression: Compression, en
     format!("{name}{}{}{age}", format.extension(), compression.extension())
 }
 
+/// The name of the file with roles and tablespaces.
+pub fn globals_name(name: &BackupName, encrypted: bool) -> String {
+    format!("{name}.globals.sql{}", if encrypted { ".age" } else { "" })
+}
+
 /// Every name that a file of a backup of that name could have.
 pub fn file_names(name: &BackupName) -> Vec<String> {
     let formats = [Format::Sql, Format::Custom, Format::Sqlite];
     let compressions = [Compression::None, Compression::Gzip, Compression::Zstd];
-    let mut names = vec![format!("{name}.json")];
+    let mut names = vec![format!("{name}.json"), globals_name(name, false), globals_name(name, true)];
     for format in formats {
         for compression in compressions {
             names.extend([false, true].map(|encrypted| file_name(name, format, compression, encrypted)));

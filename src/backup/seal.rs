@@ -38,6 +38,13 @@ impl Recipients {
         self.0.is_empty()
     }
 
+    /// Something small, encrypted.
+    pub(super) fn seal(&self, content: &[u8]) -> io::Result<Vec<u8>> {
+        let mut sealed = self.wrap(Vec::new())?;
+        sealed.write_all(content)?;
+        sealed.finish()
+    }
+
     pub(super) fn wrap<W: Write>(&self, target: W) -> io::Result<age::stream::StreamWriter<W>> {
         let recipients = self.0.iter().map(|recipient| recipient as &dyn age::Recipient);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;

@@ -326,6 +326,7 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         keep_forever: args.keep_forever,
         class: args.class.clone(),
         trigger: args.trigger.clone(),
+        globals: create::Roles::Without,
     })
 }
 

@@ -77,8 +77,8 @@ impl Vault {
 
     /// Puts right what processes left that died on the way. What living ones are making is not touched.
     ///
-    /// `payload_of` reads from a manifest which file it describes; `None` if the manifest is not whole.
-    pub fn recover(&self, payload_of: &dyn Fn(&[u8]) -> Option<String>) -> Result<Recovered> {
+    /// `files_of` reads from a manifest which files it describes, the content first; nothing if it is not whole.
+    pub fn recover(&self, files_of: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Recovered> {
         let mut recovered = Recovered::default();
         if !self.root.exists() {
             return Ok(recovered);
@@ -96,11 +96,11 @@ impl Vault {
                     recovered.removed.push(stem.to_owned());
                 }
             } else if let Some(stem) = hidden.strip_suffix(".json.next") {
-                if self.finish_publication(stem, &path, payload_of).map_err(failed)? {
+                if self.finish_publication(stem, &path, files_of).map_err(failed)? {
                     recovered.published.push(stem.to_owned());
                 }
             } else if let Some(stem) = hidden.strip_suffix(".json.gone") {
-                self.finish_deletion(&path, payload_of).map_err(failed)?;
+                self.finish_deletion(&path, files_of).map_err(failed)?;
                 recovered.deleted.push(stem.to_owned());
             } else if hidden.ends_with(".tmp") {
                 // Of a manifest that was being rewritten, which happens under this lock.
@@ -111,51 +111,49 @@ impl Vault {
         Ok(recovered)
     }
 
-    /// The content may have its final name already; then it was complete, and so is the manifest.
+    /// The content gets its final name last: where it has it, everything was complete.
     fn finish_publication(
         &self,
         stem: &str,
         next: &Path,
-        payload_of: &dyn Fn(&[u8]) -> Option<String>,
+        files_of: &dyn Fn(&[u8]) -> Vec<String>,
     ) -> io::Result<bool> {
         let draft = self.root.join(format!(".{stem}.partial"));
         if draft.exists() && !is_abandoned(&draft)? {
             return Ok(false);
         }
-        let payload = payload_of(&fs::read(next)?).map(|name| self.root.join(name));
-        match payload {
-            Some(payload) if payload.exists() => {
-                if !is_abandoned(&payload)? {
+        let files: Vec<PathBuf> = files_of(&fs::read(next)?).iter().map(|name| self.root.join(name)).collect();
+        match files.first() {
+            Some(content) if content.exists() => {
+                if !is_abandoned(content)? {
                     return Ok(false);
                 }
                 fs::rename(next, self.root.join(format!("{stem}.json")))?;
                 Ok(true)
             }
             _ => {
+                files.iter().skip(1).try_for_each(|file| remove_if_there(file))?;
                 fs::remove_file(next)?;
                 Ok(false)
             }
         }
     }
 
-    fn finish_deletion(&self, gone: &Path, payload_of: &dyn Fn(&[u8]) -> Option<String>) -> io::Result<()> {
-        if let Some(payload) = payload_of(&fs::read(gone)?) {
-            remove_if_there(&self.root.join(payload))?;
-        }
+    fn finish_deletion(&self, gone: &Path, files_of: &dyn Fn(&[u8]) -> Vec<String>) -> io::Result<()> {
+        files_of(&fs::read(gone)?).iter().try_for_each(|name| remove_if_there(&self.root.join(name)))?;
         remove_if_there(gone)
     }
 
     /// Deletes a backup: from the first moment on it does not count, and from then on it will be deleted, even if
     /// this process dies.
-    pub fn delete(&self, stem: &str, payload: &str, others: &[String]) -> Result<()> {
+    pub fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         let (manifest, gone) =
             (self.inside(&format!("{stem}.json"))?, self.inside(&format!(".{stem}.json.gone"))?);
-        let payload = self.inside(payload)?;
-        let others: Vec<PathBuf> = others.iter().map(|other| self.inside(other)).collect::<Result<_>>()?;
+        let files: Vec<PathBuf> = files.iter().map(|file| self.inside(file)).collect::<Result<_>>()?;
         let act = || {
             fs::rename(&manifest, &gone)?;
             sync_directory(&self.root)?;
-            others.iter().chain([&payload]).try_for_each(|path| remove_if_there(path))?;
+            files.iter().try_for_each(|path| remove_if_there(path))?;
             remove_if_there(&gone)?;
             sync_directory(&self.root)
         };
@@ -231,8 +229,9 @@ impl Draft {
         &self.path
     }
 
-    /// Makes it last: the content as `payload`, described by `manifest`. All of it or nothing.
-    pub fn publish(mut self, payload: &str, manifest: &[u8]) -> Result<()> {
+    /// Makes it last: the content as `payload`, described by `manifest`, with small files beside it. All of it or
+    /// nothing.
+    pub fn publish(mut self, payload: &str, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
         let target = self.root.join(payload);
         let (next, last) = (
             self.root.join(format!(".{}.json.next", self.stem)),
@@ -247,6 +246,12 @@ impl Draft {
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
             file.write_all(manifest)?;
             file.sync_all()?;
+            for (name, content) in beside {
+                let mut file =
+                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.root.join(name))?;
+                file.write_all(content)?;
+                file.sync_all()?;
+            }
             sync_directory(&self.root)?;
             // A link, since a rename would silently replace what someone else has put there.
             fs::hard_link(&self.path, &target)?;
@@ -260,6 +265,9 @@ impl Draft {
             // Whoever comes next must not take this for a publication that was nearly done.
             if !self.is_published {
                 let _ = fs::remove_file(&next);
+                for (name, _) in beside {
+                    let _ = fs::remove_file(self.root.join(name));
+                }
             }
             Error::outside(format!("cannot publish `{}`", target.display()))
                 .caused_by(error)
@@ -321,8 +329,9 @@ mod tests {
         (directory, vault)
     }
 
-    fn payload_of(manifest: &[u8]) -> Option<String> {
-        String::from_utf8(manifest.to_vec()).ok().filter(|name| name.ends_with(".gz"))
+    fn files_of(manifest: &[u8]) -> Vec<String> {
+        let name = String::from_utf8_lossy(manifest).into_owned();
+        if name.ends_with(".gz") { vec![name.clone(), name + ".roles"] } else { Vec::new() }
     }
 
     fn visible(vault: &Vault) -> Vec<String> {
@@ -336,10 +345,10 @@ mod tests {
         assert!(vault.draft("a").unwrap().is_none(), "two make the same name");
         draft.writer().unwrap().write_all(b"content").unwrap();
         assert_eq!(visible(&vault), [".a.partial"]);
-        draft.publish("a.gz", b"a.gz").unwrap();
+        draft.publish("a.gz", &[], b"a.gz").unwrap();
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
         let again = vault.draft("a").unwrap().unwrap();
-        assert!(again.publish("a.gz", b"a.gz").is_err());
+        assert!(again.publish("a.gz", &[], b"a.gz").is_err());
         assert_eq!(fs::read(vault.path("a.gz")).unwrap(), b"content");
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
     }
@@ -348,7 +357,7 @@ mod tests {
     fn a_draft_that_is_dropped_leaves_nothing_and_one_that_lives_is_left_alone() {
         let (_directory, vault) = vault();
         let draft = vault.draft("a").unwrap().unwrap();
-        assert_eq!(vault.recover(&payload_of).unwrap(), Recovered::default());
+        assert_eq!(vault.recover(&files_of).unwrap(), Recovered::default());
         assert_eq!(visible(&vault), [".a.partial"]);
         drop(draft);
         assert_eq!(visible(&vault), Vec::<String>::new());
@@ -363,12 +372,13 @@ mod tests {
         put(".half.partial", "x");
         put(".early.partial", "x");
         put(".early.json.next", "early.gz");
+        put("early.gz.roles", "x");
         put("late.gz", "x");
         put(".late.json.next", "late.gz");
         put("old.gz", "x");
         put(".old.json.gone", "old.gz");
         put(".torn.json.next", "to");
-        let recovered = vault.recover(&payload_of).unwrap();
+        let recovered = vault.recover(&files_of).unwrap();
         assert_eq!(recovered.published, ["late"]);
         assert_eq!(recovered.deleted, ["old"]);
         assert_eq!(visible(&vault), ["late.gz", "late.json"]);

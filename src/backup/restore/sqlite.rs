@@ -103,6 +103,7 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         keep_forever: false,
         class: None,
         trigger: "restore".to_owned(),
+        globals: create::Roles::Without,
     };
     let cannot = |error: Error| {
         Error::new(error.kind(), format!("`{}` cannot be backed up before it is replaced", path.display()))
