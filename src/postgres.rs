@@ -4,11 +4,13 @@
 //! Writes nothing. A [`Session`] ends with its value; a password leaves this module only towards a server.
 
 mod password;
+mod private;
 mod programs;
 mod tls;
 mod url;
 
 pub use password::{Password, from_pgpass, generate};
+pub use private::{PrivateServer, can_start};
 pub use programs::{Connecting, Programs};
 pub use tls::{Tls, TlsMode};
 pub use url::{Target, is_url};

@@ -65,8 +65,9 @@ impl Vault {
         probe.write_all(b"lifeboat").map_err(failed)?;
         // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
         let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
-        DateTime::from_timestamp(found.st_mtime, 0)
-            .ok_or_else(|| Error::outside(format!("the files of the vault `{}` have no times", self.root.display())))
+        DateTime::from_timestamp(found.st_mtime, 0).ok_or_else(|| {
+            Error::outside(format!("the files of the vault `{}` have no times", self.root.display()))
+        })
     }
 
     /// Where `name` lies, for people who want to look at it.

@@ -8,14 +8,16 @@ use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
+use super::script::Held;
 use super::stream::{Inflow, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
     catalogue, check, dump, follow, interrupted, sqlite,
 };
 use crate::error::{Error, Kind, Result};
-use crate::postgres::Programs;
+use crate::postgres::{Programs, Server, Session};
 use crate::vault::{Draft, Lock, Vault};
+use crate::verify::{self, Depth, Depths, Look, Recorded, Recording, judge};
 
 /// A backup that is wanted.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Request {
     pub class: Option<String>,
     /// What started it.
     pub trigger: String,
+    /// How deep the source is looked into, to prove restored copies by; not at all, if `None`.
+    pub observe: Option<Depth>,
     /// Whether the roles and tablespaces of the server are kept beside it.
     pub globals: Roles,
 }
@@ -151,7 +155,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
     let mut manifest = describe(&plan, name, started, made, surroundings);
     let level = plan.request.level;
     let proof = check::verify_draft(&mut manifest, &draft, level, &plan.request.means, surroundings).await?;
-    if proof.result != crate::verify::Verdict::Pass {
+    if proof.result != verify::Verdict::Pass {
         return Err(Error::new(
             Kind::No,
             format!("the backup of `{}` does not prove good", plan.request.database),
@@ -216,9 +220,12 @@ fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupN
 }
 
 /// What a dump or a copy gave.
+#[derive(Default)]
 struct Made {
     totals: Totals,
     contents: Option<sqlite::Contents>,
+    observation: Option<Recorded>,
+    roles: Vec<String>,
 }
 
 async fn copy_sqlite(
@@ -243,7 +250,11 @@ async fn copy_sqlite(
         let contents = source.contents.clone();
         // Lets the writers of the source go on.
         drop(source);
-        Ok(Made { totals: inflow.finish().map_err(cannot_write)?, contents: Some(contents) })
+        Ok(Made {
+            totals: inflow.finish().map_err(cannot_write)?,
+            contents: Some(contents),
+            ..Made::default()
+        })
     };
     follow(&bytes, surroundings.tell, work).await
 }
@@ -253,15 +264,113 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
     else {
         return Err(Error::new(Kind::Bug, "there is no server to dump"));
     };
-    let order = dump::Order { programs, server, dbname, format: plan.request.format, snapshot: None };
+    let observing = match plan.request.observe {
+        Some(depth) => Some(Observing::begin(server, dbname, depth).await?),
+        None => None,
+    };
+    let snapshot = observing.as_ref().map(|observing| observing.snapshot.as_str());
+    let order = dump::Order { programs, server, dbname, format: plan.request.format, snapshot };
     let running = dump::Running::start(&order)?;
     let bytes = Arc::new(AtomicU64::new(0));
     let (packing, target) = (plan.request.packing.clone(), Box::new(draft.writer()?));
     let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
-    let dumped =
-        follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted))
+    let pumping =
+        follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted));
+    let Some(mut observing) = observing else {
+        return Ok(Made { totals: pumping.await?.totals, ..Made::default() });
+    };
+    let (dumped, ()) = futures::future::try_join(pumping, observing.look()).await?;
+    let faults = dumped.held.map(|held| missing_rows(&observing.recording.seen, &held)).unwrap_or_default();
+    if let Some(fault) = faults.first() {
+        return Err(Error::new(
+            Kind::No,
+            format!("the dump of `{dbname}` does not hold what the database does"),
+        )
+        .caused_by(fault.clone())
+        .hint(
+            "Nothing was left of it. Row-level security may hide rows: dump as the owner, or with BYPASSRLS.",
+        ));
+    }
+    let roles = observing.roles().await?;
+    Ok(Made {
+        totals: dumped.totals,
+        contents: None,
+        observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
+        roles,
+    })
+}
+
+/// A source that is being looked at, at the very moment that is dumped.
+struct Observing {
+    recording: Recording,
+    /// Holds the moment until pg_dump has taken it over.
+    holder: Session,
+    snapshot: String,
+}
+
+impl Observing {
+    async fn begin(server: &Server, dbname: &str, depth: Depth) -> Result<Self> {
+        let rule = match depth {
+            Depth::Counts => "counts",
+            Depth::Content => "content",
+            Depth::Schema => "schema",
+        };
+        let look = Look { depths: Depths::new([rule.parse()?]), ..Look::default() };
+        let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
+        let exported = recording.snapshot(dbname).ok_or_else(|| {
+            Error::outside(format!("database `{dbname}` cannot be looked into"))
+                .hint("Grant the user CONNECT and `pg_read_all_data`, or pass `--observe none`.")
+        })?;
+        let holder = server.connect(dbname).await?;
+        let import =
+            format!("begin isolation level repeatable read read only; set transaction snapshot '{exported}'");
+        holder.run(&import).await?;
+        let snapshot = holder.row("select pg_export_snapshot()", &[]).await?.get(0);
+        Ok(Observing { recording, holder, snapshot })
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        self.recording.observe(&|_| ()).await
+    }
+
+    /// Names of the roles of the server, without which the owners and rights in a dump mean nothing.
+    async fn roles(&self) -> Result<Vec<String>> {
+        let rows = self
+            .holder
+            .rows("select rolname::text from pg_roles where rolname !~ '^pg_' order by 1", &[])
             .await?;
-    Ok(Made { totals: dumped.totals, contents: None })
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn into_baseline(self, server: &Server, dbname: &str, now: DateTime<Utc>) -> Recorded {
+        let of = verify::Origin {
+            instance: None,
+            resource_id: None,
+            host: server.host.clone(),
+            port: server.port,
+            database: Some(dbname.to_owned()),
+        };
+        let mut recorded = self.recording.into_baseline(of, now);
+        // A dump is no physical copy: neither the history of transactions nor the cluster goes on in what is restored.
+        recorded.seen.system_identifier = None;
+        recorded.seen.boundaries.clear();
+        recorded.movement = judge::Movement::default();
+        recorded
+    }
+}
+
+/// Tables of the source whose rows are not all in the dump.
+fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
+    let tables =
+        seen.databases.values().flatten().filter(|table| !table.is_view && table.depth != Depth::Schema);
+    tables
+        .filter_map(|table| {
+            let rows = table.rows()?;
+            let dumped = held.rows.get(&(table.schema.clone(), table.name.clone()))?;
+            (*dumped != rows)
+                .then(|| format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted()))
+        })
+        .collect()
 }
 
 fn describe(
@@ -294,7 +403,10 @@ fn describe(
         schema: SCHEMA.to_owned(),
         success: true,
         backup_name: name,
-        file_path: surroundings.vault.path(&file).to_string_lossy().into_owned(),
+        file_path: std::path::absolute(surroundings.vault.path(&file))
+            .unwrap_or_else(|_| surroundings.vault.path(&file))
+            .to_string_lossy()
+            .into_owned(),
         file_size: made.totals.file_bytes,
         compressed: packing.compression != super::Compression::None,
         compression: packing.compression,
@@ -318,12 +430,15 @@ fn describe(
         class: plan.request.class.clone(),
         globals: None,
         contents: made.contents,
+        roles: made.roles,
+        observation: made.observation,
     }
 }
 
 /// The roles and tablespaces of the server, as a file to lie beside the backup.
 fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)>> {
-    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs) else {
+    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
+    else {
         return Ok(Vec::new());
     };
     if plan.request.globals == Roles::Without {
@@ -332,9 +447,13 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
     let with_passwords = plan.request.globals == Roles::WithPasswords;
     let text = dump::globals(programs, server, dbname, with_passwords)?;
     let recipients = &plan.request.packing.recipients;
-    let content = if recipients.is_empty() { text } else { recipients.seal(&text).map_err(|error| {
-        Error::outside("the globals cannot be encrypted").caused_by(error)
-    })? };
+    let content = if recipients.is_empty() {
+        text
+    } else {
+        recipients
+            .seal(&text)
+            .map_err(|error| Error::outside("the globals cannot be encrypted").caused_by(error))?
+    };
     manifest.globals = Some(Globals {
         file_size: content.len() as u64,
         sha256: hexadecimal(&sha2::Sha256::digest(&content)),

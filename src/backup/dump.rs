@@ -113,7 +113,12 @@ impl Running {
 }
 
 /// The roles and tablespaces of a server, as SQL.
-pub(super) fn globals(programs: &Programs, server: &Server, dbname: &str, with_passwords: bool) -> Result<Vec<u8>> {
+pub(super) fn globals(
+    programs: &Programs,
+    server: &Server,
+    dbname: &str,
+    with_passwords: bool,
+) -> Result<Vec<u8>> {
     let mut connecting = programs.connecting("pg_dumpall", server, dbname)?;
     connecting.command.args(["--globals-only", "--no-password"]).arg("--database=postgres");
     if !with_passwords {

@@ -184,6 +184,12 @@ pub struct Manifest {
     /// What a SQLite file was seen to contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
+    /// Names of the roles of the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// What a PostgreSQL database was seen to contain, at the very moment that was dumped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<crate::verify::Recorded>,
 }
 
 /// The schema of manifests.

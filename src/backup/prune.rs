@@ -104,7 +104,8 @@ impl Plan {
 /// Removes what no rule keeps, oldest first, so that an abort leaves the newest.
 pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     let _alone = vault.try_lock(".locks/prune")?.ok_or_else(|| {
-        Error::new(Kind::StillGoing, "another prune of this vault is going on").hint("Run it again when it is done.")
+        Error::new(Kind::StillGoing, "another prune of this vault is going on")
+            .hint("Run it again when it is done.")
     })?;
     let (mut deleted, mut failed) = (Vec::new(), Vec::new());
     let mut expired: Vec<&Verdict> = plan.verdicts.iter().filter(|verdict| !verdict.keep).collect();
@@ -120,17 +121,32 @@ pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
 }
 
 /// Deletes one backup by hand. The last good one of a database is guarded.
-pub fn delete(vault: &Vault, catalogue: &Catalogue, name: &BackupName, even_the_last: bool) -> Result<Manifest> {
-    let entry = catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
-        Error::request(format!("there is no backup `{name}`")).hint("`lifeboat backup list` shows those there are.")
-    })?;
+pub fn delete(
+    vault: &Vault,
+    catalogue: &Catalogue,
+    name: &BackupName,
+    even_the_last: bool,
+) -> Result<Manifest> {
+    let entry =
+        catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
+            Error::request(format!("there is no backup `{name}`"))
+                .hint("`lifeboat backup list` shows those there are.")
+        })?;
     let is_good = |entry: &Entry| copy(entry).is_good;
     let others = catalogue.entries.iter().filter(|other| {
-        group(&other.manifest) == group(&entry.manifest) && other.manifest.backup_name != *name && is_good(other)
+        group(&other.manifest) == group(&entry.manifest)
+            && other.manifest.backup_name != *name
+            && is_good(other)
     });
     if is_good(entry) && others.count() == 0 && !even_the_last {
-        return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is the last good one of `{}`", entry.manifest.source.database))
-            .hint("Make a new backup first, or pass `--allow-last-copy`."));
+        return Err(Error::new(
+            Kind::Guard,
+            format!(
+                "backup `{name}` was kept: it is the last good one of `{}`",
+                entry.manifest.source.database
+            ),
+        )
+        .hint("Make a new backup first, or pass `--allow-last-copy`."));
     }
     if entry.manifest.keep_forever && !even_the_last {
         return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is to be kept for ever"))
@@ -161,7 +177,10 @@ pub fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
     let direction = if now > stamped { "ahead of" } else { "behind" };
     Err(Error::new(
         Kind::Guard,
-        format!("nothing was pruned: the clock is {} days {direction} the one of the vault's file system", apart.num_days()),
+        format!(
+            "nothing was pruned: the clock is {} days {direction} the one of the vault's file system",
+            apart.num_days()
+        ),
     )
     .hint("Set the clock right, then run it again: ages of backups mean nothing until then."))
 }

@@ -64,7 +64,9 @@ impl Rewriter {
 /// `-- Name: DATABASE app; Type: ACL; Schema: -; Owner: me`
 fn is_of_database(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
-    let Some((name, rest)) = text.trim_start_matches("-- Name: ").rsplit_once("; Type: ") else { return false };
+    let Some((name, rest)) = text.trim_start_matches("-- Name: ").rsplit_once("; Type: ") else {
+        return false;
+    };
     let kind = rest.split(';').next().unwrap_or_default();
     match kind {
         "DATABASE" | "DATABASE PROPERTIES" => true,
@@ -76,7 +78,8 @@ fn is_of_database(line: &[u8]) -> bool {
 /// A statement on a database, for another one.
 fn renamed(line: &[u8], database: &str) -> Option<String> {
     let text = std::str::from_utf8(line).ok()?;
-    let starts = ["ALTER DATABASE ", "COMMENT ON DATABASE ", "GRANT ", "REVOKE ", "ALTER ROLE ", "SECURITY LABEL "];
+    let starts =
+        ["ALTER DATABASE ", "COMMENT ON DATABASE ", "GRANT ", "REVOKE ", "ALTER ROLE ", "SECURITY LABEL "];
     starts.iter().find(|start| text.starts_with(**start))?;
     let word = "DATABASE ";
     let at = text.find(word)? + word.len();
@@ -126,8 +129,12 @@ mod tests {
 
     #[test]
     fn a_database_is_made_as_its_source_was() {
-        let line = "CREATE DATABASE \"Odd \"\"db\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C';\n";
+        let line =
+            "CREATE DATABASE \"Odd \"\"db\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C';\n";
         let statement = create_statement(line, "copy").unwrap();
-        assert_eq!(statement, "CREATE DATABASE \"copy\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C';");
+        assert_eq!(
+            statement,
+            "CREATE DATABASE \"copy\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'C';"
+        );
     }
 }

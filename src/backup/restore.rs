@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
 pub use postgres::undo;
+pub(super) use postgres::{make_roles, rehearse};
 
 /// Where a backup is restored to.
 #[derive(Clone, Debug)]
@@ -100,7 +101,8 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
             return Err(Error::new(Kind::No, format!("the file of backup `{name}` is not there"))
                 .hint("`lifeboat backup list` shows which backups are whole."));
         }
-        (_, Source::Postgresql { .. }, DatabaseType::Postgresql) | (_, Source::Sqlite { .. }, DatabaseType::Sqlite) => {}
+        (_, Source::Postgresql { .. }, DatabaseType::Postgresql)
+        | (_, Source::Sqlite { .. }, DatabaseType::Sqlite) => {}
         (_, _, kind) => {
             return Err(Error::request(format!("backup `{name}` is of a {} database", kind.title()))
                 .hint("Name a database of that kind with `--url`."));
@@ -126,7 +128,9 @@ pub async fn apply(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report
     catalogue::recover(surroundings.vault)?;
     let began = std::time::Instant::now();
     let mut report = match plan.destination.source().clone() {
-        Source::Postgresql { server, dbname } => postgres::restore(&plan, &server, &dbname, surroundings).await?,
+        Source::Postgresql { server, dbname } => {
+            postgres::restore(&plan, &server, &dbname, surroundings).await?
+        }
         Source::Sqlite { path } => sqlite::restore(&plan, &path, surroundings).await?,
     };
     report.seconds = began.elapsed().as_secs_f64();
@@ -144,14 +148,17 @@ async fn prove(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Proven> {
     (surroundings.tell)(Event::Phase("checking the backup"));
     let manifest = &plan.manifest;
     let file = surroundings.vault.open_file(&manifest.file_name())?;
-    let handle = file
-        .try_clone()
-        .map_err(|error| Error::outside("the backup cannot be read").caused_by(error))?;
-    let finding = check::examine(manifest, handle, None, Level::Stream, &plan.manner.means, surroundings).await?;
+    let handle =
+        file.try_clone().map_err(|error| Error::outside("the backup cannot be read").caused_by(error))?;
+    let finding =
+        check::examine(manifest, handle, None, Level::Stream, &plan.manner.means, surroundings).await?;
     if !finding.faults.is_empty() {
-        return Err(Error::new(Kind::No, format!("backup `{}` was refused: it is damaged", manifest.backup_name))
-            .caused_by(finding.faults.join("; "))
-            .hint("Nothing was touched. `lifeboat backup list` shows other backups of this database."));
+        return Err(Error::new(
+            Kind::No,
+            format!("backup `{}` was refused: it is damaged", manifest.backup_name),
+        )
+        .caused_by(finding.faults.join("; "))
+        .hint("Nothing was touched. `lifeboat backup list` shows other backups of this database."));
     }
     Ok(Proven { file, finding })
 }

@@ -79,22 +79,39 @@ pub fn stats(catalogue: &Catalogue, now: DateTime<Utc>) -> Stats {
         count: catalogue.entries.len(),
         total_size_bytes: manifests().map(|manifest| manifest.file_size).sum(),
         total_plain_bytes: manifests().map(|manifest| manifest.plain_size).sum(),
-        verified: catalogue.entries.iter().filter(|entry| entry.manifest.is_verified() && entry.state == State::Present).count(),
-        bad: catalogue.entries.iter().filter(|entry| entry.state != State::Present || is_bad(&entry.manifest)).count(),
+        verified: catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.manifest.is_verified() && entry.state == State::Present)
+            .count(),
+        bad: catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.state != State::Present || is_bad(&entry.manifest))
+            .count(),
         oldest: manifests().map(|manifest| manifest.timestamp).min(),
         newest: manifests().map(|manifest| manifest.timestamp).max(),
-        databases: groups.into_iter().map(|((name, kind), backups)| of_database(name, kind, &backups, now)).collect(),
+        databases: groups
+            .into_iter()
+            .map(|((name, kind), backups)| of_database(name, kind, &backups, now))
+            .collect(),
     }
 }
 
 /// `backups` are newest first.
-fn of_database(database: String, database_type: DatabaseType, backups: &[&Manifest], now: DateTime<Utc>) -> DatabaseStats {
+fn of_database(
+    database: String,
+    database_type: DatabaseType,
+    backups: &[&Manifest],
+    now: DateTime<Utc>,
+) -> DatabaseStats {
     let point = |manifest: &&Manifest| Point {
         at: manifest.timestamp,
         plain_bytes: manifest.plain_size,
         duration_seconds: manifest.duration,
     };
-    let last_success = backups.iter().find(|manifest| manifest.is_verified()).map(|manifest| manifest.timestamp);
+    let last_success =
+        backups.iter().find(|manifest| manifest.is_verified()).map(|manifest| manifest.timestamp);
     DatabaseStats {
         database,
         database_type,

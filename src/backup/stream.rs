@@ -26,7 +26,7 @@ pub struct Packing {
 }
 
 /// What went through, on both sides of the compression.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Bytes of the content.
     pub plain_bytes: u64,

@@ -1,5 +1,6 @@
 //! `lifeboat backup`: its flags, and how its reports look.
 
+mod manage;
 mod render;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Output, human_bytes};
 use crate::postgres::is_url;
 use crate::vault::Vault;
+use crate::verify::Depth;
 
 use render::{Backups, Listing, Plans, Proofs};
 
@@ -34,6 +36,22 @@ pub(super) enum BackupCommand {
     List(ListArgs),
     /// Show one backup.
     Show(ShowArgs),
+    /// Restore a backup: beside what is there, checked, then in its place.
+    ///
+    /// The whole file is read and found good before anything is touched. A PostgreSQL database is restored into a new one,
+    /// checked, and swapped in by two renames in one transaction; the old one is kept (`--keep-old`, and `backup undo`).
+    /// A live SQLite file gets its content through SQLite, after a backup of what it holds now.
+    Restore(Box<manage::RestoreArgs>),
+    /// Put back the PostgreSQL database that the latest restore replaced.
+    Undo(manage::UndoArgs),
+    /// Remove the backups that no rule of retention keeps. Never the newest good one of a database.
+    Prune(manage::PruneArgs),
+    /// Delete one backup.
+    Delete(manage::DeleteArgs),
+    /// Keep a backup whatever the rules of retention say.
+    Keep(manage::KeepArgs),
+    /// Count the backups, and show how they grow.
+    Stats(manage::StatsArgs),
     /// Prove backups: exit code 0 if they are good, 1 if not, 3 if that cannot be found out.
     Verify(VerifyArgs),
 }
@@ -68,6 +86,18 @@ pub(super) struct CreateArgs {
     /// Encrypt to an age recipient (`age1…`); may be repeated
     #[arg(long = "encrypt-to", value_name = "RECIPIENT")]
     encrypt_to: Vec<String>,
+    /// How deep the source is looked into while it is dumped, to prove restored copies by
+    #[arg(long, value_enum, value_name = "DEPTH", default_value_t)]
+    observe: ObserveArg,
+    /// Keep the roles and tablespaces of the server beside it
+    #[arg(long)]
+    globals: bool,
+    /// The same, with the verifiers of the roles' passwords, which takes a superuser
+    #[arg(long)]
+    globals_with_passwords: bool,
+    /// Do not remove old backups of the database afterwards
+    #[arg(long)]
+    no_prune: bool,
     /// How thoroughly the backup is proven before it counts
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
     verify: Level,
@@ -109,8 +139,19 @@ struct MeansArgs {
 impl MeansArgs {
     fn means(&self) -> Result<Means> {
         let identities = self.identity.as_deref().map(Identities::from_file).transpose()?.unwrap_or_default();
-        Ok(Means { identities, pg_bin: self.pg_bin.clone() })
+        Ok(Means { identities, server: None, pg_bin: self.pg_bin.clone() })
     }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ObserveArg {
+    /// Numbers of rows, and a fingerprint of every table's content
+    #[default]
+    Content,
+    /// Numbers of rows
+    Counts,
+    /// Not at all
+    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -147,8 +188,14 @@ pub(super) struct VerifyArgs {
     /// How thoroughly
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
     level: Level,
+    /// Server to restore into for a proof of level `restore` [default: a temporary one of our own, if PostgreSQL's server
+    /// is installed]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
     #[command(flatten)]
     means: MeansArgs,
+    #[command(flatten)]
+    connect: UrlArgs,
 }
 
 pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Option<Kind>> {
@@ -161,6 +208,12 @@ pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Opt
             Ok(None)
         }
         BackupCommand::Verify(args) => verify(args, session).await,
+        BackupCommand::Restore(args) => manage::restore(*args, session).await,
+        BackupCommand::Undo(args) => manage::undo(args, session).await,
+        BackupCommand::Prune(args) => manage::prune(&args, session),
+        BackupCommand::Delete(args) => manage::delete(&args, session),
+        BackupCommand::Keep(args) => manage::keep(&args, session),
+        BackupCommand::Stats(args) => manage::stats(&args, session),
     }
 }
 
@@ -177,7 +230,10 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
         output.settle();
         match outcome {
             Ok(Done::Planned(plan)) => plans.push(*plan),
-            Ok(Done::Made(manifest)) => made.push(*manifest),
+            Ok(Done::Made(manifest)) => {
+                prune_after(&manifest, &args, &vault, session);
+                made.push(*manifest);
+            }
             Err(error) if is_single => return Err(error),
             Err(error) => {
                 failures.push(error.kind());
@@ -229,6 +285,35 @@ async fn create_one(
     Ok(Done::Made(Box::new(create::run(plan, &surroundings).await?)))
 }
 
+/// After a success, and only then, what the rules no longer keep is removed. That it could not be is a warning: the
+/// backup was made.
+fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Session) {
+    if args.no_prune {
+        return;
+    }
+    let pruned = manage::rules(session, None).and_then(|rules| {
+        let catalogue = catalogue::read(vault)?;
+        let databases = [made.source.database.clone()];
+        let plan =
+            backup::prune::plan(&catalogue, &databases, &rules, now(), backup::prune::Caution::Unasked);
+        if plan.removals() == 0 {
+            return Ok(());
+        }
+        backup::prune::check_clock(vault, now())?;
+        let report = backup::prune::apply(plan, vault)?;
+        for name in &report.deleted {
+            session.output.say(format!("removed `{name}`, which no rule of retention keeps"));
+        }
+        for failure in &report.failed {
+            session.output.warn(format!("`{}` could not be removed: {}", failure.id, failure.reason));
+        }
+        Ok(())
+    });
+    if let Err(error) = pruned {
+        session.output.warn(format!("old backups were not removed: {}", error.chain()));
+    }
+}
+
 fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
     let mut sources = Vec::new();
     for database in &args.databases {
@@ -241,10 +326,10 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
             Error::request(format!("`[databases.{database}.backup]` has no `url`"))
                 .hint("A `url` is `postgresql://user@host/db`, `sqlite:///path` or `env:NAME`.")
         })?;
-        sources.push((source(&url, args, session)?, Some(database.clone())));
+        sources.push((source(&url, &args.connect, session)?, Some(database.clone())));
     }
     for url in &args.urls {
-        sources.push((source(url, args, session)?, None));
+        sources.push((source(url, &args.connect, session)?, None));
     }
     if sources.is_empty() {
         let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()).ok_or_else(|| {
@@ -253,7 +338,7 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
                  lifeboat.toml.",
             )
         })?;
-        sources.push((source(url.trim(), args, session)?, None));
+        sources.push((source(url.trim(), &args.connect, session)?, None));
     }
     if sources.len() > 1 && args.name.is_some() {
         return Err(Error::request("one `--name` cannot be that of several backups")
@@ -262,7 +347,7 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
     sources.into_iter().map(|(source, database)| request(args, source, database, session)).collect()
 }
 
-fn source(url: &str, args: &CreateArgs, session: &Session) -> Result<Source> {
+fn source(url: &str, connect: &UrlArgs, session: &Session) -> Result<Source> {
     let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
     let text = from_environment.as_deref().unwrap_or(url).trim();
     if let Some(path) = backup::sqlite_path(text) {
@@ -273,7 +358,7 @@ fn source(url: &str, args: &CreateArgs, session: &Session) -> Result<Source> {
         return Err(Error::request("the database URL is neither of PostgreSQL nor of SQLite")
             .hint("Write `postgresql://user@host:5432/database` or `sqlite:///absolute/path.db`."));
     }
-    let target = args.connect.target(url, &session.output, "lifeboat backup")?;
+    let target = connect.target(url, &session.output, "lifeboat backup")?;
     let dbname = target.database.clone().unwrap_or_else(|| target.server.user.clone());
     Ok(Source::Postgresql { server: Box::new(target.server), dbname })
 }
@@ -326,7 +411,16 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         keep_forever: args.keep_forever,
         class: args.class.clone(),
         trigger: args.trigger.clone(),
-        globals: create::Roles::Without,
+        observe: match args.observe {
+            ObserveArg::Content => Some(Depth::Content),
+            ObserveArg::Counts => Some(Depth::Counts),
+            ObserveArg::None => None,
+        },
+        globals: match (args.globals, args.globals_with_passwords) {
+            (_, true) => create::Roles::WithPasswords,
+            (true, false) => create::Roles::WithoutPasswords,
+            (false, false) => create::Roles::Without,
+        },
     })
 }
 
@@ -378,7 +472,10 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
 async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
-    let means = args.means.means()?;
+    let mut means = args.means.means()?;
+    if let Some(url) = &args.url {
+        means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
+    }
     let names = match args.all {
         false => args.names.clone(),
         true => {

@@ -122,7 +122,8 @@ impl Vault {
         if draft.exists() && !is_abandoned(&draft)? {
             return Ok(false);
         }
-        let files: Vec<PathBuf> = files_of(&fs::read(next)?).iter().map(|name| self.root.join(name)).collect();
+        let files: Vec<PathBuf> =
+            files_of(&fs::read(next)?).iter().map(|name| self.root.join(name)).collect();
         match files.first() {
             Some(content) if content.exists() => {
                 if !is_abandoned(content)? {

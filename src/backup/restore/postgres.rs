@@ -14,10 +14,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, Plan, Proven, Report, prove, report};
-use crate::backup::check::{self, Scratch};
+use super::{Destination, Manner, Plan, Proven, Report, prove, report};
+use crate::backup::check::{self, Finding, Scratch};
 use crate::backup::renamed::{Renamed, create_statement};
-use crate::backup::{Event, Format, Manifest, Source, Surroundings, follow, interrupted};
+use crate::backup::{
+    Event, Format, Manifest, Means, Source, Surroundings, follow, interrupted, usual_threads,
+};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Connecting, Programs, Server, Session, quoted};
 use crate::vault::Vault;
@@ -41,8 +43,12 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
         .await?;
     let (can_create, major, owns): (bool, i32, Option<bool>) = (row.get(0), row.get(1), row.get(2));
     if !can_create {
-        return Err(Error::outside(format!("user `{}` may not create databases", server.user))
-            .hint(format!("A restore goes into a new database first: `alter role {} createdb`.", quoted(&server.user))));
+        return Err(Error::outside(format!("user `{}` may not create databases", server.user)).hint(
+            format!(
+                "A restore goes into a new database first: `alter role {} createdb`.",
+                quoted(&server.user)
+            ),
+        ));
     }
     if owns == Some(false) {
         return Err(Error::outside(format!("user `{}` does not own database `{dbname}`", server.user))
@@ -83,7 +89,8 @@ pub(super) async fn restore(
     let finished = match restored {
         Ok(mut report) => match swap_in(plan, server, &session, dbname, &scratch, surroundings).await {
             Ok(kept) => {
-                (report.kept_old, report.kept_until) = kept.map_or((None, None), |kept| (Some(kept.kept), Some(kept.until)));
+                (report.kept_old, report.kept_until) =
+                    kept.map_or((None, None), |kept| (Some(kept.kept), Some(kept.until)));
                 Ok(report)
             }
             Err(error) => Err(error),
@@ -96,15 +103,62 @@ pub(super) async fn restore(
     finished
 }
 
-/// Restores into a scratch database and checks what it holds.
-async fn into_scratch(
+/// Restores a backup into a scratch database of a server, looks whether that holds what was recorded, and removes it.
+/// `file` has been read to its end before.
+pub(in crate::backup) async fn rehearse(
+    manifest: &Manifest,
+    file: std::fs::File,
+    finding: Finding,
+    server: &Server,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Finding> {
+    let manner = Manner {
+        jobs: usual_threads(),
+        no_owner: false,
+        keep_old: Duration::ZERO,
+        offline: false,
+        means: means.clone(),
+    };
+    let destination =
+        Destination::New(Source::Postgresql { server: Box::new(server.clone()), dbname: String::new() });
+    let plan = Plan { manifest: manifest.clone(), destination, manner, replaces: false };
+    let session = maintenance(server).await?;
+    sweep(&session, surroundings).await?;
+    let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
+    let loaded = load(&plan, server, &session, &scratch, Proven { file, finding }, surroundings).await;
+    let judged = match loaded {
+        Ok(()) => {
+            (surroundings.tell)(Event::Phase("checking the restored copy"));
+            check::judge_restored(manifest, server, &scratch).await
+        }
+        Err(error) => Err(error),
+    };
+    drop_database(&session, &scratch).await?;
+    judged
+}
+
+/// Makes the roles that a source has, on a server of our own.
+pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> Result<()> {
+    let session = maintenance(server).await?;
+    for role in roles {
+        let there: bool =
+            session.row("select exists (select from pg_roles where rolname = $1)", &[role]).await?.get(0);
+        if !there {
+            session.run(&format!("create role {}", quoted(role))).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(
     plan: &Plan,
     server: &Server,
     session: &Session,
     scratch: &str,
     proven: Proven,
     surroundings: &Surroundings<'_>,
-) -> Result<Report> {
+) -> Result<()> {
     let version = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     let major = u32::try_from(version.get::<_, i32>(0)).unwrap_or_default().max(plan.manifest.tool_major());
     let programs = Programs::for_server(major, plan.manner.means.pg_bin.as_deref())?;
@@ -115,9 +169,21 @@ async fn into_scratch(
         Format::Custom => load.archive(session, proven).await?,
         Format::Sql | Format::Sqlite => load.script(session, proven).await?,
     }
-    interrupted(surroundings.interrupt, "the database is as it was")?;
+    interrupted(surroundings.interrupt, "the database is as it was")
+}
+
+/// Restores into a scratch database and checks what it holds.
+async fn into_scratch(
+    plan: &Plan,
+    server: &Server,
+    session: &Session,
+    scratch: &str,
+    proven: Proven,
+    surroundings: &Surroundings<'_>,
+) -> Result<Report> {
+    load(plan, server, session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
-    let finding = check::judge_restored(&plan.manifest, server, scratch, surroundings).await?;
+    let finding = check::judge_restored(&plan.manifest, server, scratch).await?;
     if let Some(first) = finding.faults.first() {
         return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
             .caused_by(first.clone())
@@ -193,7 +259,8 @@ impl Load<'_> {
         let scratch_file = Scratch::new(self.surroundings.vault, &self.plan.manifest)?;
         let (manifest, means) = (&self.plan.manifest, &self.plan.manner.means);
         check::expand(manifest, &mut proven.file, scratch_file.writer()?, means, self.surroundings).await?;
-        let preamble = self.preamble(scratch_file.path())?;
+        let archive = super::absolute(scratch_file.path());
+        let preamble = self.preamble(&archive)?;
         self.create(session, preamble.lines().find(|line| line.starts_with("CREATE DATABASE "))).await?;
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
         connecting.command.args(["--exit-on-error", "--no-password"]);
@@ -202,10 +269,11 @@ impl Load<'_> {
         if self.plan.manner.no_owner {
             connecting.command.args(["--no-owner", "--no-acl"]);
         }
-        connecting.command.arg(scratch_file.path());
+        connecting.command.arg(&archive);
         let child = spawn(&mut connecting)?;
         let interrupt = self.surroundings.interrupt.clone();
-        follow(&Arc::default(), self.surroundings.tell, move || watch(child, "pg_restore", &interrupt)).await?;
+        follow(&Arc::default(), self.surroundings.tell, move || watch(child, "pg_restore", &interrupt))
+            .await?;
         if self.plan.manner.no_owner {
             return Ok(());
         }
@@ -240,11 +308,18 @@ impl Load<'_> {
         let of_database = |line: &&str| {
             // `5; 1262 16385 DATABASE - app owner`, `6; 0 0 COMMENT - DATABASE app owner`
             let rest = line.splitn(4, ' ').nth(3).unwrap_or_default();
-            ["DATABASE ", "DATABASE PROPERTIES ", "COMMENT - DATABASE ", "ACL - DATABASE ", "SECURITY LABEL - DATABASE "]
-                .iter()
-                .any(|start| rest.starts_with(start))
+            [
+                "DATABASE ",
+                "DATABASE PROPERTIES ",
+                "COMMENT - DATABASE ",
+                "ACL - DATABASE ",
+                "SECURITY LABEL - DATABASE ",
+            ]
+            .iter()
+            .any(|start| rest.starts_with(start))
         };
-        let wanted: Vec<&str> = listed.lines().filter(|line| !line.starts_with(';')).filter(of_database).collect();
+        let wanted: Vec<&str> =
+            listed.lines().filter(|line| !line.starts_with(';')).filter(of_database).collect();
         let mut list = tempfile::NamedTempFile::new()
             .map_err(|error| Error::outside("no temporary file can be made").caused_by(error))?;
         let _ = writeln!(list, "{}", wanted.join("\n"));
@@ -290,7 +365,10 @@ impl Psql {
         }
         let _ = stdin.flush();
         drop(stdin);
-        let done = self.child.wait_with_output().map_err(|error| Error::outside("psql was lost").caused_by(error))?;
+        let done = self
+            .child
+            .wait_with_output()
+            .map_err(|error| Error::outside("psql was lost").caused_by(error))?;
         match fed {
             Err(error) if is_open => Err(error),
             _ if !done.status.success() => {
@@ -321,7 +399,10 @@ fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrup
         said
     });
     loop {
-        match child.try_wait().map_err(|error| Error::outside(format!("{program} was lost")).caused_by(error))? {
+        match child
+            .try_wait()
+            .map_err(|error| Error::outside(format!("{program} was lost")).caused_by(error))?
+        {
             Some(ended) if ended.success() => return Ok(()),
             Some(ended) => return Err(failed(program, &said.join().unwrap_or_default(), &ended.to_string())),
             None if interrupt.first().is_some() => {
@@ -342,7 +423,8 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
         .take(3)
         .collect();
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
-    let error = Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
+    let error =
+        Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
     if cause.contains("role") && cause.contains("does not exist") {
         error.hint("Roles are not part of a database's backup: create them, restore the globals beside it, or pass `--no-owner` (custom backups).")
     } else {
@@ -389,7 +471,8 @@ async fn swap_in(
         server: format!("{}:{}", server.host, server.port),
         database: dbname.to_owned(),
         kept: old.clone(),
-        until: now + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
+        until: now
+            + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
     };
     let text = serde_json::to_vec_pretty(&kept)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
@@ -499,7 +582,9 @@ async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()>
         if free {
             drop_database(session, &name).await?;
             session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
-            (surroundings.tell)(Event::Note(&format!("removed `{name}`, which a restore that died had left")));
+            (surroundings.tell)(Event::Note(&format!(
+                "removed `{name}`, which a restore that died had left"
+            )));
         }
     }
     Ok(())
@@ -515,7 +600,10 @@ async fn drop_expired(session: &Session, server: &Server, surroundings: &Surroun
         if kept.until <= now && exists(session, &kept.database).await? {
             drop_database(session, &kept.kept).await?;
             surroundings.vault.forget(&record)?;
-            (surroundings.tell)(Event::Note(&format!("dropped `{}`, which was kept until {}", kept.kept, kept.until)));
+            (surroundings.tell)(Event::Note(&format!(
+                "dropped `{}`, which was kept until {}",
+                kept.kept, kept.until
+            )));
         }
     }
     Ok(())

@@ -15,7 +15,8 @@ use crate::backup::check::{self, Scratch};
 use crate::backup::create;
 use crate::backup::stream::Packing;
 use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, interrupted, sqlite, usual_threads,
+    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, interrupted, sqlite,
+    usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -65,8 +66,10 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
         report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
         interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
         let (copy, live) = (scratch.path().to_owned(), path.clone());
-        super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || sqlite::restore_into_live(&copy, &live))
-            .await?;
+        super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || {
+            sqlite::restore_into_live(&copy, &live)
+        })
+        .await?;
     }
     Ok(report)
 }
@@ -103,6 +106,7 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         keep_forever: false,
         class: None,
         trigger: "restore".to_owned(),
+        observe: None,
         globals: create::Roles::Without,
     };
     let cannot = |error: Error| {
@@ -125,8 +129,9 @@ fn replace_offline(
     match sqlite::is_free(path) {
         Ok(true) => {}
         Ok(false) => {
-            return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display()))
-                .hint("Stop what uses it, or leave `--offline` out: then it is restored while it is in use."));
+            return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display())).hint(
+                "Stop what uses it, or leave `--offline` out: then it is restored while it is in use.",
+            ));
         }
         // What is no database any more cannot be locked; that is why it is being replaced.
         Err(error) if matches!(error.kind(), Kind::Request | Kind::No) => {}
@@ -135,7 +140,8 @@ fn replace_offline(
     let stamp = (surroundings.clock)().format("%Y%m%dt%H%M%Sz");
     let kept = beside(path, &format!(".old-{stamp}"));
     let cannot = |error: io::Error| {
-        Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display())).caused_by(error)
+        Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
+            .caused_by(error)
     };
     fs::hard_link(path, &kept).map_err(cannot)?;
     place(scratch.path(), path, journal_mode, Some(&kept))?;
@@ -146,7 +152,8 @@ fn replace_offline(
 fn place(content: &Path, path: &Path, journal_mode: Option<&str>, kept: Option<&Path>) -> Result<()> {
     let act = || -> io::Result<tempfile::TempPath> {
         let parent = path.parent().unwrap_or(Path::new("."));
-        let mut made = tempfile::Builder::new().prefix(".lifeboat-").suffix(".restore").tempfile_in(parent)?;
+        let mut made =
+            tempfile::Builder::new().prefix(".lifeboat-").suffix(".restore").tempfile_in(parent)?;
         io::copy(&mut File::open(content)?, &mut made)?;
         if let Some(kept) = kept {
             // The application must be able to open the new file as it did the old one.
