@@ -19,6 +19,7 @@ pub mod prune;
 mod renamed;
 pub mod restore;
 mod script;
+pub mod schedule;
 mod seal;
 mod sqlite;
 pub mod stats;

@@ -106,6 +106,8 @@ struct Global {
 /// What every command works with.
 struct Session {
     config: Config,
+    /// Where the configuration was read from.
+    config_file: Option<PathBuf>,
     access: Access,
     vault: String,
     output: Output,
@@ -114,6 +116,8 @@ struct Session {
 impl Session {
     fn new(global: &Global, output: Output) -> Result<Self> {
         let config = Config::load(global.config.as_deref())?;
+        let usual = PathBuf::from("lifeboat.toml");
+        let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
         let access = Access {
             region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
             profile: global
@@ -132,7 +136,7 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Ok(Session { config, access, vault, output })
+        Ok(Session { config_file, config, access, vault, output })
     }
 
     async fn aws(&self) -> Result<Aws> {

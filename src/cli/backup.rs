@@ -2,6 +2,7 @@
 
 mod manage;
 mod render;
+mod schedule;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ pub(super) enum BackupCommand {
     Delete(manage::DeleteArgs),
     /// Keep a backup whatever the rules of retention say.
     Keep(manage::KeepArgs),
+    /// Print, or install, a schedule for systemd or cron.
+    Schedule(Box<schedule::ScheduleArgs>),
     /// Count the backups, and show how they grow.
     Stats(manage::StatsArgs),
     /// Prove backups: exit code 0 if they are good, 1 if not, 3 if that cannot be found out.
@@ -213,6 +216,7 @@ pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Opt
         BackupCommand::Prune(args) => manage::prune(&args, session),
         BackupCommand::Delete(args) => manage::delete(&args, session),
         BackupCommand::Keep(args) => manage::keep(&args, session),
+        BackupCommand::Schedule(args) => schedule::run(*args, session),
         BackupCommand::Stats(args) => manage::stats(&args, session),
     }
 }

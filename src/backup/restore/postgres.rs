@@ -304,7 +304,7 @@ impl Load<'_> {
             }
             Err(failed("pg_restore", &String::from_utf8_lossy(&done.stderr), &done.status.to_string()))
         };
-        let listed = run(&["--list".as_ref(), archive.as_os_str()])?;
+        let listed = run(&["--create".as_ref(), "--list".as_ref(), archive.as_os_str()])?;
         let of_database = |line: &&str| {
             // `5; 1262 16385 DATABASE - app owner`, `6; 0 0 COMMENT - DATABASE app owner`
             let rest = line.splitn(4, ' ').nth(3).unwrap_or_default();

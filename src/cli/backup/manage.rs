@@ -272,6 +272,12 @@ pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rule
         rule.keep_yearly = rule.keep_yearly.max(args.keep_yearly);
     }
     rules.0.insert(pruning::USUAL_CLASS.to_owned(), rule);
+    for rhythm in crate::backup::schedule::Rhythm::ALL {
+        rules
+            .0
+            .entry(rhythm.class().to_owned())
+            .or_insert_with(|| Rule::lasting(keep_for(rhythm.usual_days())));
+    }
     Ok(rules)
 }
 
