@@ -137,6 +137,12 @@ fn interrupted(interrupt: &Interrupt, what: &str) -> Result<()> {
     }
 }
 
+fn cannot_write(error: std::io::Error) -> Error {
+    Error::outside("the backup cannot be written")
+        .caused_by(error)
+        .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
+}
+
 /// Waits for work that blocks, telling how far it has come.
 async fn follow<T: Send + 'static>(
     bytes: &std::sync::Arc<std::sync::atomic::AtomicU64>,

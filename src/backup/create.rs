@@ -12,7 +12,7 @@ use super::script::Held;
 use super::stream::{Inflow, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
-    catalogue, check, dump, follow, interrupted, sqlite,
+    cannot_write, catalogue, check, dump, follow, interrupted, sqlite,
 };
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Programs, Server, Session};
@@ -239,11 +239,6 @@ async fn copy_sqlite(
     let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
     let work = move || {
         let source = sqlite::Source::open(&path)?;
-        let cannot_write = |error: std::io::Error| {
-            Error::outside("the backup cannot be written")
-                .caused_by(error)
-                .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
-        };
         let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
         let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
         source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop)?;

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::interrupted;
+use super::{cannot_write, interrupted};
 use super::manifest::Format;
 use super::script::{Counter, Held};
 use super::stream::{Inflow, Packing, Target, Totals};
@@ -135,12 +135,6 @@ pub(super) fn globals(
         return Err(Error::outside("pg_dumpall said that it was done, but its output is not whole"));
     }
     Ok(done.stdout)
-}
-
-fn cannot_write(error: std::io::Error) -> Error {
-    Error::outside("the backup cannot be written")
-        .caused_by(error)
-        .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
 }
 
 /// The entrance with everything in it, what was counted, and the first bytes.

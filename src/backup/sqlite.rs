@@ -103,7 +103,7 @@ impl Source {
                 )));
             }
             let written = if pages == 0 { write_first(target, page) } else { target.write_all(page) };
-            written.map_err(|error| Error::outside("the backup cannot be written").caused_by(error))?;
+            written.map_err(super::cannot_write)?;
             pages += 1;
             bytes += page.len() as u64;
             if pages.is_multiple_of(1024) {

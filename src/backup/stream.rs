@@ -52,6 +52,10 @@ impl<T> Hashed<T> {
 
     fn pass(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
+        self.count(bytes);
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
     }
 
@@ -97,6 +101,8 @@ pub(super) type Origin = Box<dyn Read + Send>;
 /// The entrance to a backup file.
 pub(super) struct Inflow {
     chunk_bytes: usize,
+    /// The file is the content itself: it need not be hashed twice.
+    is_content: bool,
     block: Vec<u8>,
     filled: usize,
     plain: Hashed<io::Sink>,
@@ -139,6 +145,7 @@ impl Inflow {
         let chunk_bytes = packing.compression.chunk_bytes();
         Ok(Inflow {
             chunk_bytes,
+            is_content: packing.compression == Compression::None && packing.recipients.is_empty(),
             block: vec![0; chunk_bytes],
             filled: 0,
             plain: Hashed::new(io::sink()),
@@ -163,7 +170,11 @@ impl Inflow {
         let mut block = std::mem::replace(&mut self.block, empty);
         block.truncate(self.filled);
         self.filled = 0;
-        self.plain.pass(&block);
+        if self.is_content {
+            self.plain.count(&block);
+        } else {
+            self.plain.pass(&block);
+        }
         let turn = self.next % self.workers.len();
         self.next += 1;
         match self.workers[turn].send(block) {
@@ -189,7 +200,10 @@ impl Inflow {
         }
         let (file_bytes, file_sha256) = self.end()?;
         let plain = std::mem::replace(&mut self.plain, Hashed::new(io::sink()));
-        let (plain_bytes, plain_sha256) = plain.seal();
+        let (plain_bytes, mut plain_sha256) = plain.seal();
+        if self.is_content {
+            plain_sha256.clone_from(&file_sha256);
+        }
         Ok(Totals { plain_bytes, plain_sha256, file_bytes, file_sha256 })
     }
 }

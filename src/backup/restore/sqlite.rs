@@ -15,7 +15,7 @@ use crate::backup::check::{self, Scratch};
 use crate::backup::create;
 use crate::backup::stream::Packing;
 use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, interrupted, sqlite,
+    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, catalogue, interrupted, sqlite,
     usual_threads,
 };
 use crate::error::{Error, Kind, Result};
@@ -87,7 +87,9 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
     (surroundings.tell)(Event::Phase("backing up what is there now"));
     let now = (surroundings.clock)();
     let database = plan.manifest.source.database.clone();
-    let name = BackupName::of(&format!("{database}-before-restore"), now);
+    let first = BackupName::of(&format!("{database}-before-restore"), now);
+    let mut names = std::iter::once(first.clone()).chain((2..).map(|number| first.numbered(number)));
+    let name = names.find(|name| !catalogue::is_taken(surroundings.vault, name)).unwrap_or(first);
     let packing = Packing {
         compression: Compression::Gzip,
         level: 1,
@@ -138,7 +140,9 @@ fn replace_offline(
         Err(error) => return Err(error),
     }
     let stamp = (surroundings.clock)().format("%Y%m%dt%H%M%Sz");
-    let kept = beside(path, &format!(".old-{stamp}"));
+    let first = beside(path, &format!(".old-{stamp}"));
+    let mut free = std::iter::once(first.clone()).chain((2..).map(|number| beside(&first, &format!("-{number}"))));
+    let kept = free.find(|kept| !kept.exists()).unwrap_or(first);
     let cannot = |error: io::Error| {
         Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
             .caused_by(error)
