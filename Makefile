@@ -25,6 +25,7 @@ bench: setup
 	cargo build --quiet --release --workspace --bins
 	benches/run
 	benches/verify
+	benches/backup
 
 setup: setup-database setup-clients
 
@@ -38,6 +39,8 @@ setup-database:
 	  echo "create_main_cluster = false" | $(if $(filter 0,$(shell id -u)),,sudo) tee /etc/postgresql-common/createcluster.conf >/dev/null; \
 	  $(APT) update && $(APT) install -y postgresql postgresql-client >/dev/null; \
 	fi
+	@command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
+	  || { echo "installing sqlite3 and zstd"; $(APT) update && $(APT) install -y sqlite3 zstd >/dev/null; }
 	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
 

@@ -1,5 +1,6 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
+mod backup;
 mod connect;
 mod drill;
 mod policy;
@@ -54,6 +55,9 @@ enum Command {
     /// Take, list, copy, prune and delete snapshots.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Back up databases that can be reached, PostgreSQL and SQLite; prove, restore and keep the backups.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -102,6 +106,8 @@ struct Global {
 /// What every command works with.
 struct Session {
     config: Config,
+    /// Where the configuration was read from.
+    config_file: Option<PathBuf>,
     access: Access,
     vault: String,
     output: Output,
@@ -110,6 +116,8 @@ struct Session {
 impl Session {
     fn new(global: &Global, output: Output) -> Result<Self> {
         let config = Config::load(global.config.as_deref())?;
+        let usual = PathBuf::from("lifeboat.toml");
+        let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
         let access = Access {
             region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
             profile: global
@@ -128,7 +136,7 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Ok(Session { config, access, vault, output })
+        Ok(Session { config_file, config, access, vault, output })
     }
 
     async fn aws(&self) -> Result<Aws> {
@@ -230,6 +238,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Policy(command) => policy::run(command, &session).await,
             Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
+            Command::Backup(command) => backup::run(command, &session).await,
         }
     });
     match ended {

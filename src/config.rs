@@ -32,6 +32,9 @@ pub struct Config {
     /// How long copies of each retention class are kept; classes that are not named keep their defaults.
     #[serde(default)]
     pub retention: BTreeMap<String, ClassSettings>,
+    /// How backups are made.
+    #[serde(default)]
+    pub backup: BackupSettings,
     /// What is special about single databases, by instance id.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSettings>,
@@ -95,6 +98,8 @@ pub struct DatabaseSettings {
     /// How it is to be backed up.
     #[serde(default)]
     pub policy: PolicySettings,
+    /// How its backups are made.
+    pub backup: Option<BackupSettings>,
     /// Questions that its restored copies must answer rightly.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -197,6 +202,34 @@ impl DrillSettings {
     }
 }
 
+/// How logical backups are made; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSettings {
+    /// The database: `postgresql://…`, `sqlite:///path`, or `env:NAME` for the variable that holds it.
+    pub url: Option<String>,
+    /// `gzip`, `zstd` or `none`.
+    pub compression: Option<String>,
+    /// `sql` or `custom`.
+    pub format: Option<String>,
+    /// age recipients.
+    pub encrypt_to: Option<Vec<String>>,
+}
+
+impl BackupSettings {
+    /// These settings, and `general` where they say nothing.
+    #[must_use]
+    pub fn over(self, general: &BackupSettings) -> BackupSettings {
+        let general = general.clone();
+        BackupSettings {
+            url: self.url,
+            compression: self.compression.or(general.compression),
+            format: self.format.or(general.format),
+            encrypt_to: self.encrypt_to.or(general.encrypt_to),
+        }
+    }
+}
+
 /// A question to a restored copy, in SQL, and the answer that it must give.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -258,6 +291,11 @@ impl Config {
     pub fn policy_of(&self, instance: &str) -> PolicySettings {
         let own = self.databases.get(instance).map(|database| database.policy.clone()).unwrap_or_default();
         own.over(&self.policy)
+    }
+
+    /// How backups of one database are made, if the file names it.
+    pub fn backup_of(&self, database: &str) -> Option<&BackupSettings> {
+        self.databases.get(database).and_then(|database| database.backup.as_ref())
     }
 
     /// The checks of one database.

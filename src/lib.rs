@@ -10,6 +10,7 @@
 //! restore    which backup brings back which moment, as what
 //! snapshot   take, copy, prune
 //! policy     retention and windows: read, check, change
+//! backup     logical backups of databases we can reach: PostgreSQL and SQLite
 //! verify     what a database contains, and whether two contents agree
 //! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
@@ -28,6 +29,7 @@ pub mod status;
 pub mod restore;
 pub mod snapshot;
 pub mod policy;
+pub mod backup;
 pub mod verify;
 pub mod retention;
 pub mod vault;

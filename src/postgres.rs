@@ -1,12 +1,17 @@
-//! The only code that connects to PostgreSQL: TLS, credentials, redaction, and what a refused login means.
+//! The only code that connects to PostgreSQL or runs its programs: TLS, credentials, redaction, and what a refused
+//! login means.
 //!
 //! Writes nothing. A [`Session`] ends with its value; a password leaves this module only towards a server.
 
 mod password;
+mod private;
+mod programs;
 mod tls;
 mod url;
 
 pub use password::{Password, from_pgpass, generate};
+pub use private::{PrivateServer, can_start};
+pub use programs::{Connecting, Programs};
 pub use tls::{Tls, TlsMode};
 pub use url::{Target, is_url};
 

@@ -1,13 +1,17 @@
 //! The directory that holds what must not be lost: atomic writes, locks.
 //!
 //! A final name exists only when its content is complete and flushed to disk. Directories are 0750, files 0600.
-//! Nothing is removed here.
+
+mod draft;
+
+pub use draft::{Draft, Recovered, read_small};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
 use crate::error::{Error, Result};
@@ -50,6 +54,20 @@ impl Vault {
     /// Opens the vault to read it; a directory that does not exist is an empty vault.
     pub fn open_to_read(place: &str) -> Result<Self> {
         if Path::new(place).exists() { Self::open(place) } else { Ok(Vault { root: PathBuf::from(place) }) }
+    }
+
+    /// The time by the clock that stamps the files in here.
+    pub fn clock(&self) -> Result<DateTime<Utc>> {
+        let failed = |error: std::io::Error| {
+            Error::outside(format!("cannot write to the vault `{}`", self.root.display())).caused_by(error)
+        };
+        let mut probe = tempfile::tempfile_in(&self.root).map_err(failed)?;
+        probe.write_all(b"lifeboat").map_err(failed)?;
+        // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
+        let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
+        DateTime::from_timestamp(found.st_mtime, 0).ok_or_else(|| {
+            Error::outside(format!("the files of the vault `{}` have no times", self.root.display()))
+        })
     }
 
     /// Where `name` lies, for people who want to look at it.
@@ -114,14 +132,7 @@ impl Vault {
             Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error)
         };
         make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        // A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
+        let file = lock_file(&path).map_err(failed)?;
         Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock { _file: file }))
     }
 
@@ -138,6 +149,11 @@ impl Vault {
             Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
         }
     }
+}
+
+/// A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 fn make_directory(path: &Path) -> std::io::Result<()> {

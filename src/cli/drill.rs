@@ -355,7 +355,7 @@ fn cost(id: &str, region: &str, class: &str) -> String {
     format!("throwaway `{id}` was left behind in {region} and is billed by the hour as {class}")
 }
 
-fn host() -> String {
+pub(super) fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .or_else(|_| std::env::var("HOSTNAME"))

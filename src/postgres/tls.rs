@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
 
-const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca-bundle.pem");
+pub(super) const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca-bundle.pem");
 
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -162,6 +162,12 @@ impl Databases {
         begun.into_iter().max().ok_or_else(|| Error::outside("there is no database to look into"))
     }
 
+    /// The snapshot that one database is seen in, for other sessions to import.
+    pub fn snapshot(&self, database: &str) -> Option<&str> {
+        let opened = self.open.iter().find(|opened| opened.session.database() == database)?;
+        opened.instant.as_ref().map(|instant| instant.exported.as_str())
+    }
+
     /// Whether the server has a database of that name, readable or not.
     pub fn has(&self, database: &str) -> bool {
         self.unreadable.contains_key(database) || self.session(database).is_some()

@@ -104,6 +104,11 @@ impl Recording {
         Ok(())
     }
 
+    /// The snapshot of a database that other sessions can import as long as nothing has been observed yet.
+    pub fn snapshot(&self, database: &str) -> Option<&str> {
+        self.databases.as_ref().and_then(|databases| databases.snapshot(database))
+    }
+
     /// When the instant was, by our own clock.
     pub fn begun(&self) -> Instant {
         self.begun

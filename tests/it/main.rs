@@ -5,6 +5,8 @@
 mod support;
 
 mod campaign;
+mod backup;
+mod backup_postgres;
 mod clients;
 mod drill;
 mod faults;

@@ -1,0 +1,164 @@
+//! Logical backups of databases we can reach: PostgreSQL through pg_dump, SQLite through SQLite.
+//!
+//! A backup is a file in the vault and a manifest beside it (`<name>.json`). Neither has its final name before the
+//! content is complete, flushed to disk, hashed and proven; whatever happens on the way, and however the process ends,
+//! nothing half-made counts. Nothing here replaces a database before its successor has been restored and checked, and
+//! nothing removes the last verified backup of a database.
+//!
+//! Writes: the vault; on a restore the database that was asked for; for a proof a scratch database, file or server,
+//! which it removes.
+
+pub mod catalogue;
+mod check;
+mod coding;
+pub mod create;
+mod dump;
+pub mod manifest;
+mod name;
+pub mod prune;
+mod renamed;
+pub mod restore;
+mod script;
+pub mod schedule;
+mod seal;
+mod sqlite;
+pub mod stats;
+mod stream;
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+pub use check::{Means, verify};
+pub use coding::Compression;
+pub use manifest::{DatabaseType, Format, Level, Manifest, Verification};
+pub use name::BackupName;
+pub use seal::{Identities, Recipients};
+pub use stream::{Packing, Totals};
+
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::postgres::Server;
+use crate::vault::Vault;
+
+/// A database that can be backed up.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A database of a PostgreSQL server.
+    Postgresql {
+        /// The server, and who we are there.
+        server: Box<Server>,
+        /// Name of the database.
+        dbname: String,
+    },
+    /// A SQLite file.
+    Sqlite {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl Source {
+    /// What it is called when nobody gives it a name.
+    pub fn usual_name(&self) -> String {
+        match self {
+            Source::Postgresql { dbname, .. } => dbname.clone(),
+            Source::Sqlite { path } => {
+                path.file_stem().map_or("database".to_owned(), |stem| stem.to_string_lossy().into_owned())
+            }
+        }
+    }
+
+    /// For people; without a password.
+    pub fn shown(&self) -> String {
+        match self {
+            Source::Postgresql { server, dbname } => {
+                format!("postgresql://{}@{}:{}/{dbname}", server.user, server.host, server.port)
+            }
+            Source::Sqlite { path } => format!("sqlite://{}", path.display()),
+        }
+    }
+}
+
+/// The path in `sqlite:///absolute/path`; `None` if it is no such URL.
+///
+/// Frameworks write relative paths with three slashes too (`sqlite:///app.db`): such a file is taken where there is none
+/// at the absolute path.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:").or_else(|| url.strip_prefix("sqlite3:"))?;
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let decoded = percent_encoding::percent_decode_str(rest).decode_utf8().ok()?;
+    let text = decoded.strip_prefix("//").unwrap_or(&decoded);
+    let absolute = PathBuf::from(text);
+    let relative = Path::new(text.trim_start_matches('/'));
+    if !absolute.exists() && text.starts_with('/') && relative.exists() {
+        return Some(relative.to_owned());
+    }
+    Some(absolute)
+}
+
+/// What a backup works with.
+pub struct Surroundings<'a> {
+    /// Where backups are kept.
+    pub vault: &'a Vault,
+    /// Signals.
+    pub interrupt: &'a Interrupt,
+    /// Hears what happens.
+    pub tell: &'a (dyn Fn(Event<'_>) + Sync),
+    /// The clock.
+    pub clock: fn() -> DateTime<Utc>,
+    /// Name of this machine.
+    pub host: String,
+}
+
+/// What happens during a backup, a proof or a restore.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Something begins.
+    Phase(&'a str),
+    /// So many bytes of content have passed.
+    Bytes(u64),
+    /// Something that one may want to know.
+    Note(&'a str),
+    /// Something that is not as it should be.
+    Warning(&'a str),
+}
+
+/// How many threads compress or expand, unless told otherwise.
+pub fn usual_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(1, 8)
+}
+
+/// The error of a run that was interrupted.
+fn interrupted(interrupt: &Interrupt, what: &str) -> Result<()> {
+    match interrupt.first() {
+        None => Ok(()),
+        Some(kind) => Err(Error::new(kind, format!("interrupted: {what}"))),
+    }
+}
+
+fn cannot_write(error: std::io::Error) -> Error {
+    Error::outside("the backup cannot be written")
+        .caused_by(error)
+        .hint("Free some space, or choose another `--vault`. Nothing was left of the attempt.")
+}
+
+/// Waits for work that blocks, telling how far it has come.
+async fn follow<T: Send + 'static>(
+    bytes: &std::sync::Arc<std::sync::atomic::AtomicU64>,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let mut work = tokio::task::spawn_blocking(work);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                return done.map_err(|error| {
+                    Error::new(crate::error::Kind::Bug, "a thread has panicked").caused_by(error)
+                })?;
+            }
+            _ = tick.tick() => tell(Event::Bytes(bytes.load(std::sync::atomic::Ordering::Relaxed))),
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! Proving a backup, in three levels.
+//!
+//! 1. *checksum*: the file has the size and the SHA-256 that it was written with.
+//! 2. *stream*: it can be read to its end, every part's own checksum holds, the content has the SHA-256 that it had, and
+//!    it is a whole database: a SQL dump with its end and every row of it, an archive that pg_restore reads to its end
+//!    (its table of contents alone proves nothing), a SQLite file whose structure is sound.
+//! 3. *restore*: it is restored, and the copy holds what was observed in the source.
+//!
+//! A proof is made on one open file: what was checked is what is used afterwards, whatever happens to its name.
+
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, Utc};
+
+use super::manifest::Verification;
+use super::script::Counter;
+use super::sqlite::{self, Contents};
+use super::stream::{Outflow, Totals, Unpacking, hash_file};
+use super::{
+    Compression, DatabaseType, Event, Format, Identities, Level, Manifest, Surroundings, catalogue, follow,
+    interrupted, restore, usual_threads,
+};
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::postgres::{PrivateServer, Programs, Server, Target, can_start};
+use crate::vault::{Draft, Vault};
+use crate::verify::{self, Verdict, Word};
+
+/// What a proof needs besides the backup.
+#[derive(Clone, Debug, Default)]
+pub struct Means {
+    /// Keys for encrypted backups.
+    pub identities: Identities,
+    /// A server to restore into for a proof; otherwise one of our own is started.
+    pub server: Option<Server>,
+    /// Directory of PostgreSQL's programs.
+    pub pg_bin: Option<std::path::PathBuf>,
+}
+
+/// What came out of a look at a file.
+#[derive(Debug, Default)]
+pub(super) struct Finding {
+    /// What is wrong with it.
+    pub(super) faults: Vec<String>,
+    /// What could not be found out.
+    pub(super) doubts: Vec<String>,
+    /// What a SQLite file contains.
+    pub(super) contents: Option<Contents>,
+    /// How the database of a SQL dump is created.
+    pub(super) create_database: Option<String>,
+    /// Tables and rows that were compared with what was recorded.
+    pub(super) checked: (usize, u64),
+}
+
+impl Finding {
+    fn fault(text: impl Into<String>) -> Self {
+        Finding { faults: vec![text.into()], ..Finding::default() }
+    }
+
+    pub(super) fn proof(self, level: Level, at: DateTime<Utc>) -> Verification {
+        let result = match (self.faults.is_empty(), self.doubts.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Unknown,
+            (true, true) => Verdict::Pass,
+        };
+        Verification { level, at, result, reasons: [self.faults, self.doubts].concat() }
+    }
+}
+
+/// Proves a backup of the vault, and records in its manifest what came out.
+pub async fn verify(
+    name: &str,
+    level: Level,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Manifest> {
+    let entry = catalogue::find(surroundings.vault, name)?;
+    let manifest = entry.manifest;
+    if manifest.encrypted && level > Level::Checksum && means.identities.is_empty() {
+        return Err(Error::request(format!(
+            "`{name}` is encrypted: only its checksum can be proven without a key"
+        ))
+        .hint("Name the file with the secret key with `--identity`."));
+    }
+    let finding = match entry.state {
+        catalogue::State::Missing => Finding::fault(format!("`{}` is not there", manifest.file_name())),
+        _ => {
+            let file = surroundings.vault.open_file(&manifest.file_name())?;
+            let again = file.try_clone().map_err(unreadable)?;
+            let finding = examine(&manifest, file, None, level, means, surroundings).await?;
+            let is_sound = finding.faults.is_empty();
+            if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
+                restore_elsewhere(&manifest, again, finding, means, surroundings).await?
+            } else {
+                finding
+            }
+        }
+    };
+    let proof = finding.proof(level, (surroundings.clock)());
+    catalogue::record(surroundings.vault, &manifest.backup_name, proof)
+}
+
+/// Restores into a scratch database: of the server that was named, or of one of our own.
+async fn restore_elsewhere(
+    manifest: &Manifest,
+    file: File,
+    finding: Finding,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Finding> {
+    (surroundings.tell)(Event::Phase("restoring into a scratch database"));
+    let private;
+    let server = match &means.server {
+        Some(server) => server,
+        None => {
+            let programs = Programs::for_server(manifest.tool_major(), means.pg_bin.as_deref())?;
+            if !can_start(&programs) {
+                let doubt = "there is no server to restore into: name one with `--url`, or install PostgreSQL's server";
+                return Ok(Finding { doubts: vec![doubt.to_owned()], ..Finding::default() });
+            }
+            private = PrivateServer::start(&programs).await?;
+            restore::make_roles(private.server(), &manifest.roles).await?;
+            private.server()
+        }
+    };
+    match restore::rehearse(manifest, file, finding, server, means, surroundings).await {
+        Ok(finding) => Ok(finding),
+        // What a server lacks says nothing about the backup.
+        Err(error) if error.kind() == Kind::Outside => Ok(Finding {
+            doubts: vec![format!("it could not be restored there: {}", error.chain())],
+            ..Finding::default()
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Proves a backup that has no name yet.
+pub(super) async fn verify_draft(
+    manifest: &mut Manifest,
+    draft: &Draft,
+    level: Level,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Verification> {
+    (surroundings.tell)(Event::Phase("proving"));
+    let file = draft.writer()?;
+    let mut finding = examine(manifest, file, Some(draft.path()), level, means, surroundings).await?;
+    let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
+    if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
+        finding = restore_elsewhere(manifest, draft.writer()?, finding, means, surroundings).await?;
+    }
+    if let (Some(recorded), Some(found)) = (&mut manifest.contents, &finding.contents) {
+        recorded.tables.clone_from(&found.tables);
+        recorded.dangling_references.clone_from(&found.dangling_references);
+        for dangling in &found.dangling_references {
+            (surroundings.tell)(Event::Warning(&format!("in the source, {dangling}")));
+        }
+    }
+    if finding.faults.is_empty() && !finding.doubts.is_empty() {
+        // It was written, and hashed on its way: that much is known.
+        for doubt in &finding.doubts {
+            (surroundings.tell)(Event::Warning(&format!("proven by its checksum alone: {doubt}")));
+        }
+        finding.doubts.clear();
+        return Ok(finding.proof(Level::Checksum, (surroundings.clock)()));
+    }
+    Ok(finding.proof(level, (surroundings.clock)()))
+}
+
+/// Looks at a file. `path` is where it lies, if SQLite may open it there.
+pub(super) async fn examine(
+    manifest: &Manifest,
+    mut file: File,
+    path: Option<&Path>,
+    level: Level,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Finding> {
+    file.rewind().map_err(unreadable)?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    let work = Work {
+        manifest: manifest.clone(),
+        vault: surroundings.vault.clone(),
+        path: path.map(Path::to_owned),
+        means: means.clone(),
+        interrupt: surroundings.interrupt.clone(),
+        bytes: Arc::clone(&bytes),
+    };
+    follow(&bytes, surroundings.tell, move || match level {
+        Level::Checksum => work.checksum(file),
+        Level::Stream | Level::Restore => work.stream(file),
+    })
+    .await
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::outside("the backup cannot be read").caused_by(error)
+}
+
+/// A look at a file, in a thread of its own.
+struct Work {
+    manifest: Manifest,
+    vault: Vault,
+    path: Option<std::path::PathBuf>,
+    means: Means,
+    interrupt: Interrupt,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Work {
+    fn checksum(&self, file: File) -> Result<Finding> {
+        let (bytes, sha256) = hash_file(Box::new(file)).map_err(unreadable)?;
+        self.stop_if_asked()?;
+        Ok(Finding { faults: file_faults(&self.manifest, bytes, &sha256), ..Finding::default() })
+    }
+
+    fn stop_if_asked(&self) -> Result<()> {
+        interrupted(&self.interrupt, "the backup was not proven")
+    }
+
+    fn stream(&self, file: File) -> Result<Finding> {
+        match self.manifest.format {
+            Format::Sql => self.sql(file),
+            Format::Custom => self.archive(file),
+            Format::Sqlite => self.sqlite(file),
+        }
+    }
+
+    fn content(
+        &self,
+        file: File,
+        take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<std::result::Result<Totals, Finding>> {
+        content(&self.manifest, file, &self.means, &self.interrupt, &self.bytes, take)
+    }
+
+    fn sql(&self, file: File) -> Result<Finding> {
+        let mut counter = Counter::new();
+        let read = self.content(file, &mut |block| {
+            counter.feed(block);
+            Ok(())
+        })?;
+        let totals = match read {
+            Ok(totals) => totals,
+            Err(finding) => return Ok(finding),
+        };
+        let mut faults = all_faults(&self.manifest, &totals);
+        let held = counter.finish();
+        if !held.is_whole {
+            faults.push("the dump has no end".to_owned());
+        }
+        let create_database = held.create_database.clone();
+        Ok(Finding { faults, create_database, ..Finding::default() })
+    }
+
+    /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
+    fn archive(&self, file: File) -> Result<Finding> {
+        let major = self.manifest.tool_major();
+        let programs = Programs::for_server(major, self.means.pg_bin.as_deref()).ok();
+        let Some(programs) = programs.filter(|programs| programs.has("pg_restore")) else {
+            let mut finding = match self.content(file, &mut |_| Ok(()))? {
+                Ok(totals) => Finding { faults: all_faults(&self.manifest, &totals), ..Finding::default() },
+                Err(finding) => finding,
+            };
+            finding
+                .doubts
+                .push(format!("no pg_restore of PostgreSQL {major} or later is here to read the archive"));
+            return Ok(finding);
+        };
+        let mut reader = programs
+            .without_connection("pg_restore")
+            .arg("--file=/dev/null")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+        let mut stdin = reader.stdin.take();
+        let read = self.content(file, &mut |block| {
+            // When pg_restore ends early its exit code says why.
+            if stdin.as_mut().is_some_and(|stdin| stdin.write_all(block).is_err()) {
+                stdin = None;
+            }
+            Ok(())
+        });
+        drop(stdin);
+        let ended = reader
+            .wait_with_output()
+            .map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+        let totals = match read? {
+            Ok(totals) => totals,
+            Err(finding) => return Ok(finding),
+        };
+        let mut faults = all_faults(&self.manifest, &totals);
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr);
+            faults.push(format!(
+                "pg_restore cannot read it: {}",
+                said.lines().next().unwrap_or("it does not say why")
+            ));
+        }
+        Ok(Finding { faults, ..Finding::default() })
+    }
+
+    fn sqlite(&self, file: File) -> Result<Finding> {
+        let is_plain = self.manifest.compression == Compression::None && !self.manifest.encrypted;
+        let scratch = match (&self.path, is_plain) {
+            (Some(_), true) => None,
+            _ => Some(Scratch::new(&self.vault, &self.manifest)?),
+        };
+        let mut target = scratch.as_ref().map(Scratch::writer).transpose()?;
+        let read = self
+            .content(file, &mut |block| target.as_mut().map_or(Ok(()), |target| target.write_all(block)))?;
+        let totals = match read {
+            Ok(totals) => totals,
+            Err(finding) => return Ok(finding),
+        };
+        let mut faults = all_faults(&self.manifest, &totals);
+        if !faults.is_empty() {
+            return Ok(Finding { faults, ..Finding::default() });
+        }
+        let path = scratch.as_ref().map(Scratch::path).or(self.path.as_deref()).unwrap_or(Path::new(""));
+        let inspection = sqlite::inspect(path)?;
+        faults
+            .extend(inspection.damage.into_iter().map(|fault| format!("its structure is damaged: {fault}")));
+        let contents = inspection.contents;
+        if let Some(recorded) = self.manifest.contents.as_ref().filter(|recorded| !recorded.tables.is_empty())
+        {
+            faults.extend(differences(recorded, &contents));
+        }
+        Ok(Finding { faults, contents: Some(contents), ..Finding::default() })
+    }
+}
+
+/// Gives the content of a backup to `take`, piece by piece, from the beginning of its file. A file that is damaged is a
+/// finding, not an error.
+pub(super) fn content(
+    manifest: &Manifest,
+    mut file: File,
+    means: &Means,
+    interrupt: &Interrupt,
+    bytes: &AtomicU64,
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<std::result::Result<Totals, Finding>> {
+    file.rewind().map_err(unreadable)?;
+    let identities = manifest.encrypted.then(|| means.identities.clone());
+    let unpacking = Unpacking { compression: manifest.compression, threads: usual_threads(), identities };
+    let mut outflow = Outflow::open(Box::new(file), unpacking).map_err(unreadable)?;
+    let mut taken = 0;
+    loop {
+        interrupted(interrupt, "the backup was not read to its end")?;
+        match outflow.next_block() {
+            Ok(None) => break,
+            Ok(Some(block)) => {
+                taken += block.len() as u64;
+                bytes.store(taken, Ordering::Relaxed);
+                // What is larger than it was cannot be ours, and might fill the disk.
+                if taken > manifest.plain_size {
+                    return Ok(Err(Finding::fault("its content is larger than it was")));
+                }
+                take(&block).map_err(|error| {
+                    Error::outside("the content of the backup cannot be passed on").caused_by(error)
+                })?;
+            }
+            Err(error) if is_damage(&error) => return Ok(Err(Finding::fault(error.to_string()))),
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    match outflow.finish() {
+        Ok(totals) => Ok(Ok(totals)),
+        Err(error) if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+/// Writes the content of a backup into a file, which is then exactly what was backed up.
+pub(super) async fn expand(
+    manifest: &Manifest,
+    file: &mut File,
+    mut target: File,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (manifest, means, interrupt) = (manifest.clone(), means.clone(), surroundings.interrupt.clone());
+    let (counted, file) = (Arc::clone(&bytes), file.try_clone().map_err(unreadable)?);
+    follow(&bytes, surroundings.tell, move || {
+        let read =
+            content(&manifest, file, &means, &interrupt, &counted, &mut |block| target.write_all(block))?;
+        let faults = match read {
+            Ok(totals) => all_faults(&manifest, &totals),
+            Err(finding) => finding.faults,
+        };
+        match faults.first() {
+            None => Ok(()),
+            Some(fault) => Err(Error::new(Kind::No, "the backup has changed while it was being restored")
+                .caused_by(fault.clone())),
+        }
+    })
+    .await
+}
+
+/// Holds a restored database against what was recorded of its source. How definitions read is told but fails nothing:
+/// PostgreSQL writes some of them differently after a restore. Sequences are not part of the moment that was dumped.
+pub(super) async fn judge_restored(manifest: &Manifest, server: &Server, database: &str) -> Result<Finding> {
+    let Some(recorded) = manifest.observation.clone() else {
+        let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
+        return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
+    };
+    let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
+    let rule = if depth == verify::Depth::Content { "content" } else { "counts" };
+    let target = Target { server: server.clone(), database: Some(database.to_owned()), says_tls: true };
+    let comparison = verify::pair::Comparison {
+        left: verify::pair::Operand::Kept(Box::new(recorded)),
+        right: verify::pair::Operand::Server(Box::new(target)),
+        look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
+        ignored: Vec::new(),
+        extent: verify::narrow::Extent { rows: 3, show_rows: false },
+    };
+    let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
+    let mut finding = Finding::default();
+    for table in &report.tables {
+        let verdict = &table.verdict;
+        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
+        match verdict.verdict {
+            Word::Differs | Word::Missing | Word::Unexpected => finding.faults.push(told),
+            Word::Unknown => finding.doubts.push(told),
+            Word::Identical | Word::Equal | Word::Within => {
+                finding.checked.0 += 1;
+                finding.checked.1 += verdict.observed_rows.unwrap_or_default();
+            }
+            Word::Skipped => {}
+        }
+    }
+    let lost = report.definitions.differences.iter().filter(|found| found.verdict == Word::Missing);
+    finding.faults.extend(lost.map(|found| format!("{} `{}` is missing", found.kind, found.name)));
+    Ok(finding)
+}
+
+/// Tables that are not as they were seen when the backup was made.
+pub(super) fn differences(recorded: &Contents, found: &Contents) -> Vec<String> {
+    let rows = |rows: Option<u64>| rows.map_or("unknown".to_owned(), |rows| rows.to_string());
+    let mut faults = Vec::new();
+    for table in &recorded.tables {
+        match found.tables.iter().find(|other| other.table == table.table) {
+            None => faults.push(format!("table `{}` is missing", table.table)),
+            Some(other) if other.rows != table.rows => faults.push(format!(
+                "table `{}` has {} rows, {} were recorded",
+                table.table,
+                rows(other.rows),
+                rows(table.rows)
+            )),
+            Some(_) => {}
+        }
+    }
+    let unexpected =
+        found.tables.iter().filter(|other| recorded.tables.iter().all(|table| table.table != other.table));
+    faults.extend(unexpected.map(|other| format!("table `{}` was not recorded", other.table)));
+    faults
+}
+
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+}
+
+fn file_faults(manifest: &Manifest, bytes: u64, sha256: &str) -> Vec<String> {
+    if bytes != manifest.file_size {
+        let direction = if bytes < manifest.file_size { "shorter" } else { "longer" };
+        return vec![format!(
+            "the file is {direction} than it was: {bytes} bytes, not {}",
+            manifest.file_size
+        )];
+    }
+    if sha256 != manifest.sha256 {
+        return vec!["the file was altered: its SHA-256 is another".to_owned()];
+    }
+    Vec::new()
+}
+
+pub(super) fn all_faults(manifest: &Manifest, totals: &Totals) -> Vec<String> {
+    let mut faults = file_faults(manifest, totals.file_bytes, &totals.file_sha256);
+    if totals.plain_bytes != manifest.plain_size || totals.plain_sha256 != manifest.plain_sha256 {
+        faults.push("the content was altered: its SHA-256 is another".to_owned());
+    }
+    faults
+}
+
+/// A file for content that is being checked. It is gone when the value is dropped; after a crash the next backup removes
+/// it. Content of an encrypted backup stays in memory.
+pub(super) enum Scratch {
+    Disk(Draft),
+    Memory(tempfile::NamedTempFile),
+}
+
+impl Scratch {
+    pub(super) fn new(vault: &Vault, manifest: &Manifest) -> Result<Self> {
+        if manifest.encrypted {
+            let made = tempfile::Builder::new().prefix("lifeboat-").tempfile_in("/dev/shm");
+            return made.map(Scratch::Memory).map_err(|error| {
+                Error::outside("there is no memory to check the content of an encrypted backup in")
+                    .caused_by(error)
+                    .hint("A proof of level `checksum` needs none.")
+            });
+        }
+        let name = format!("{}.check-{:08x}", manifest.backup_name, rand::random::<u32>());
+        match vault.draft(&name)? {
+            Some(draft) => Ok(Scratch::Disk(draft)),
+            None => Err(Error::outside("a scratch file exists already").hint("Run it again.")),
+        }
+    }
+
+    pub(super) fn writer(&self) -> Result<File> {
+        match self {
+            Scratch::Disk(draft) => draft.writer(),
+            Scratch::Memory(file) => file.as_file().try_clone().map_err(unreadable),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Scratch::Disk(draft) => draft.path(),
+            Scratch::Memory(file) => file.path(),
+        }
+    }
+}

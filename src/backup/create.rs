@@ -1,0 +1,463 @@
+//! Making a backup.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sha2::Digest as _;
+
+use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
+use super::script::Held;
+use super::stream::{Inflow, hexadecimal};
+use super::{
+    BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
+    cannot_write, catalogue, check, dump, follow, interrupted, sqlite,
+};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::{Programs, Server, Session};
+use crate::vault::{Draft, Lock, Vault};
+use crate::verify::{self, Depth, Depths, Look, Recorded, Recording, judge};
+
+/// A backup that is wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Of what.
+    pub source: Source,
+    /// What retention and statistics group by.
+    pub database: String,
+    /// Its name; otherwise one is made.
+    pub name: Option<BackupName>,
+    /// In which form PostgreSQL is dumped.
+    pub format: Format,
+    /// How it is compressed and encrypted.
+    pub packing: Packing,
+    /// How thoroughly it is proven before it counts.
+    pub level: Level,
+    /// What the proof may use; PostgreSQL's programs are looked for there too.
+    pub means: Means,
+    /// How long another backup of the same database is waited for.
+    pub wait: Duration,
+    /// Whether it is kept whatever the rules say.
+    pub keep_forever: bool,
+    /// Its retention class.
+    pub class: Option<String>,
+    /// What started it.
+    pub trigger: String,
+    /// How deep the source is looked into, to prove restored copies by; not at all, if `None`.
+    pub observe: Option<Depth>,
+    /// Whether the roles and tablespaces of the server are kept beside it.
+    pub globals: Roles,
+}
+
+/// Whether roles are kept with a backup of PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// No.
+    #[default]
+    Without,
+    /// Yes, but not the verifiers of their passwords.
+    WithoutPasswords,
+    /// With the verifiers of their passwords, which takes a superuser.
+    WithPasswords,
+}
+
+/// A backup that is going to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is wanted.
+    pub request: Request,
+    /// Version of the server or of the SQLite that reads.
+    pub server_version: String,
+    /// The programs that will dump.
+    pub programs: Option<Programs>,
+    /// The name that it will have, if nothing of that name appears meanwhile.
+    pub name: BackupName,
+}
+
+impl Plan {
+    /// The program that dumps, and its version.
+    pub fn tool(&self) -> String {
+        match &self.programs {
+            Some(programs) => format!("pg_dump {}", programs.version),
+            None => format!("SQLite {}", sqlite::version()),
+        }
+    }
+
+    /// The form of the content.
+    pub fn format(&self) -> Format {
+        match self.request.source {
+            Source::Postgresql { .. } => self.request.format,
+            Source::Sqlite { .. } => Format::Sqlite,
+        }
+    }
+
+    /// The name of the file.
+    pub fn file_name(&self) -> String {
+        let packing = &self.request.packing;
+        file_name(&self.name, self.format(), packing.compression, !packing.recipients.is_empty())
+    }
+}
+
+/// Looks whether the backup can be made; changes nothing.
+pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
+    let name = match &request.name {
+        Some(name) if catalogue::is_taken(vault, name) => {
+            return Err(Error::request(format!("there is a backup `{name}` already"))
+                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
+        }
+        Some(name) => name.clone(),
+        None => free_name(vault, &request.database, now),
+    };
+    let (server_version, programs) = match &request.source {
+        Source::Sqlite { path } => {
+            sqlite::Source::open(path)?;
+            (sqlite::version(), None)
+        }
+        Source::Postgresql { server, dbname } => {
+            let session = server.connect(dbname).await?;
+            let row = session
+                .row(
+                    "select current_setting('server_version'), current_setting('server_version_num')::int4",
+                    &[],
+                )
+                .await?;
+            let major = u32::try_from(row.get::<_, i32>(1) / 10_000).unwrap_or_default();
+            let programs = Programs::for_server(major, request.means.pg_bin.as_deref())?;
+            (row.get(0), Some(programs))
+        }
+    };
+    Ok(Plan { request, server_version, programs, name })
+}
+
+fn free_name(vault: &Vault, database: &str, now: DateTime<Utc>) -> BackupName {
+    let name = BackupName::of(database, now);
+    let mut candidates = std::iter::once(name.clone()).chain((2..).map(|number| name.numbered(number)));
+    candidates.find(|name| !catalogue::is_taken(vault, name)).unwrap_or(name)
+}
+
+/// Makes the backup. It has its name when this returns it, and not before.
+pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
+    let vault = surroundings.vault;
+    catalogue::recover(vault)?;
+    let _turn = turn(&plan.request, surroundings).await?;
+    let (draft, name) = draft(&plan, surroundings)?;
+    let (started, began) = ((surroundings.clock)(), Instant::now());
+    (surroundings.tell)(Event::Phase(match plan.request.source {
+        Source::Postgresql { .. } => "dumping",
+        Source::Sqlite { .. } => "copying",
+    }));
+    let made = match &plan.request.source {
+        Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, surroundings).await?,
+        Source::Postgresql { .. } => dump_postgresql(&plan, &draft, surroundings).await?,
+    };
+    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
+    let mut manifest = describe(&plan, name, started, made, surroundings);
+    let level = plan.request.level;
+    let proof = check::verify_draft(&mut manifest, &draft, level, &plan.request.means, surroundings).await?;
+    if proof.result != verify::Verdict::Pass {
+        return Err(Error::new(
+            Kind::No,
+            format!("the backup of `{}` does not prove good", plan.request.database),
+        )
+        .caused_by(proof.reasons.join("; "))
+        .hint("Nothing was left of it. If the source itself is damaged, restore an older backup."));
+    }
+    manifest.verification = Some(proof);
+    let beside = globals(&plan, &mut manifest)?;
+    manifest.duration = began.elapsed().as_secs_f64();
+    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
+    draft.publish(&manifest.file_name(), &beside, &catalogue::written(&manifest)?)?;
+    Ok(manifest)
+}
+
+/// Two backups of one database at once would only be in each other's way: the second waits.
+async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock> {
+    let key = hexadecimal(&sha2::Sha256::digest(request.database.as_bytes()));
+    let name = format!(".locks/{}", &key[..16]);
+    let give_up = Instant::now() + request.wait;
+    let mut told = false;
+    loop {
+        if let Some(lock) = surroundings.vault.try_lock(&name)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= give_up {
+            return Err(Error::new(
+                Kind::StillGoing,
+                format!("another backup of `{}` is still being made", request.database),
+            )
+            .hint("Wait longer with `--wait`, or look at what it waits for."));
+        }
+        if !told {
+            (surroundings.tell)(Event::Note("another backup of this database is being made: waiting for it"));
+            told = true;
+        }
+        interrupted(surroundings.interrupt, "nothing had been begun")?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupName)> {
+    let vault = surroundings.vault;
+    loop {
+        let name = match &plan.request.name {
+            Some(name) => name.clone(),
+            None => free_name(vault, &plan.request.database, (surroundings.clock)()),
+        };
+        match vault.draft(name.as_str())? {
+            // It may have been published between the look and the draft.
+            Some(draft) if !catalogue::is_taken(vault, &name) => return Ok((draft, name)),
+            _ if plan.request.name.is_some() => {
+                return Err(Error::request(format!(
+                    "a backup `{name}` is there already, or just being made"
+                ))
+                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
+            }
+            // A name that was made is made anew; a second later it is another one.
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// What a dump or a copy gave.
+#[derive(Default)]
+struct Made {
+    totals: Totals,
+    contents: Option<sqlite::Contents>,
+    observation: Option<Recorded>,
+    roles: Vec<String>,
+}
+
+async fn copy_sqlite(
+    path: &std::path::Path,
+    plan: &Plan,
+    draft: &Draft,
+    surroundings: &Surroundings<'_>,
+) -> Result<Made> {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
+    let work = move || {
+        let source = sqlite::Source::open(&path)?;
+        let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
+        let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
+        source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop)?;
+        let contents = source.contents.clone();
+        // Lets the writers of the source go on.
+        drop(source);
+        Ok(Made {
+            totals: inflow.finish().map_err(cannot_write)?,
+            contents: Some(contents),
+            ..Made::default()
+        })
+    };
+    follow(&bytes, surroundings.tell, work).await
+}
+
+async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings<'_>) -> Result<Made> {
+    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
+    else {
+        return Err(Error::new(Kind::Bug, "there is no server to dump"));
+    };
+    let observing = match plan.request.observe {
+        Some(depth) => Some(Observing::begin(server, dbname, depth).await?),
+        None => None,
+    };
+    let snapshot = observing.as_ref().map(|observing| observing.snapshot.as_str());
+    let order = dump::Order { programs, server, dbname, format: plan.request.format, snapshot };
+    let running = dump::Running::start(&order)?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (packing, target) = (plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
+    let pumping =
+        follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted));
+    let Some(mut observing) = observing else {
+        return Ok(Made { totals: pumping.await?.totals, ..Made::default() });
+    };
+    let (dumped, ()) = futures::future::try_join(pumping, observing.look()).await?;
+    let faults = dumped.held.map(|held| missing_rows(&observing.recording.seen, &held)).unwrap_or_default();
+    if let Some(fault) = faults.first() {
+        return Err(Error::new(
+            Kind::No,
+            format!("the dump of `{dbname}` does not hold what the database does"),
+        )
+        .caused_by(fault.clone())
+        .hint(
+            "Nothing was left of it. Row-level security may hide rows: dump as the owner, or with BYPASSRLS.",
+        ));
+    }
+    let roles = observing.roles().await?;
+    Ok(Made {
+        totals: dumped.totals,
+        contents: None,
+        observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
+        roles,
+    })
+}
+
+/// A source that is being looked at, at the very moment that is dumped.
+struct Observing {
+    recording: Recording,
+    /// Holds the moment until pg_dump has taken it over.
+    holder: Session,
+    snapshot: String,
+}
+
+impl Observing {
+    async fn begin(server: &Server, dbname: &str, depth: Depth) -> Result<Self> {
+        let rule = match depth {
+            Depth::Counts => "counts",
+            Depth::Content => "content",
+            Depth::Schema => "schema",
+        };
+        let look = Look { depths: Depths::new([rule.parse()?]), ..Look::default() };
+        let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
+        let exported = recording.snapshot(dbname).ok_or_else(|| {
+            Error::outside(format!("database `{dbname}` cannot be looked into"))
+                .hint("Grant the user CONNECT and `pg_read_all_data`, or pass `--observe none`.")
+        })?;
+        let holder = server.connect(dbname).await?;
+        let import =
+            format!("begin isolation level repeatable read read only; set transaction snapshot '{exported}'");
+        holder.run(&import).await?;
+        let snapshot = holder.row("select pg_export_snapshot()", &[]).await?.get(0);
+        Ok(Observing { recording, holder, snapshot })
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        self.recording.observe(&|_| ()).await
+    }
+
+    /// Names of the roles of the server, without which the owners and rights in a dump mean nothing.
+    async fn roles(&self) -> Result<Vec<String>> {
+        let rows = self
+            .holder
+            .rows("select rolname::text from pg_roles where rolname !~ '^pg_' order by 1", &[])
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn into_baseline(self, server: &Server, dbname: &str, now: DateTime<Utc>) -> Recorded {
+        let of = verify::Origin {
+            instance: None,
+            resource_id: None,
+            host: server.host.clone(),
+            port: server.port,
+            database: Some(dbname.to_owned()),
+        };
+        let mut recorded = self.recording.into_baseline(of, now);
+        // A dump is no physical copy: neither the history of transactions nor the cluster goes on in what is restored.
+        recorded.seen.system_identifier = None;
+        recorded.seen.boundaries.clear();
+        recorded.movement = judge::Movement::default();
+        recorded
+    }
+}
+
+/// Tables of the source whose rows are not all in the dump.
+fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
+    let tables =
+        seen.databases.values().flatten().filter(|table| !table.is_view && table.depth != Depth::Schema);
+    tables
+        .filter_map(|table| {
+            let rows = table.rows()?;
+            let dumped = held.rows.get(&(table.schema.clone(), table.name.clone()))?;
+            (*dumped != rows)
+                .then(|| format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted()))
+        })
+        .collect()
+}
+
+fn describe(
+    plan: &Plan,
+    name: BackupName,
+    started: DateTime<Utc>,
+    made: Made,
+    surroundings: &Surroundings<'_>,
+) -> Manifest {
+    let packing = &plan.request.packing;
+    let origin = |server: Option<String>, dbname: Option<String>, path: Option<String>| Origin {
+        database: plan.request.database.clone(),
+        server,
+        dbname,
+        path,
+        server_version: plan.server_version.clone(),
+    };
+    let (database_type, source) = match &plan.request.source {
+        Source::Postgresql { server, dbname } => {
+            let at = format!("{}:{}", server.host, server.port);
+            (DatabaseType::Postgresql, origin(Some(at), Some(dbname.clone()), None))
+        }
+        Source::Sqlite { path } => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            (DatabaseType::Sqlite, origin(None, None, Some(path.to_string_lossy().into_owned())))
+        }
+    };
+    let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
+    Manifest {
+        schema: SCHEMA.to_owned(),
+        success: true,
+        backup_name: name,
+        file_path: std::path::absolute(surroundings.vault.path(&file))
+            .unwrap_or_else(|_| surroundings.vault.path(&file))
+            .to_string_lossy()
+            .into_owned(),
+        file_size: made.totals.file_bytes,
+        compressed: packing.compression != super::Compression::None,
+        compression: packing.compression,
+        encrypted: !packing.recipients.is_empty(),
+        database_type,
+        format: plan.format(),
+        timestamp: started,
+        duration: 0.0,
+        sha256: made.totals.file_sha256,
+        plain_size: made.totals.plain_bytes,
+        plain_sha256: made.totals.plain_sha256,
+        source,
+        made_by: Maker {
+            lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
+            tool: plan.tool(),
+            host: surroundings.host.clone(),
+            trigger: plan.request.trigger.clone(),
+        },
+        verification: None,
+        keep_forever: plan.request.keep_forever,
+        class: plan.request.class.clone(),
+        globals: None,
+        contents: made.contents,
+        roles: made.roles,
+        observation: made.observation,
+    }
+}
+
+/// The roles and tablespaces of the server, as a file to lie beside the backup.
+fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)>> {
+    let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
+    else {
+        return Ok(Vec::new());
+    };
+    if plan.request.globals == Roles::Without {
+        return Ok(Vec::new());
+    }
+    let with_passwords = plan.request.globals == Roles::WithPasswords;
+    let text = dump::globals(programs, server, dbname, with_passwords)?;
+    let recipients = &plan.request.packing.recipients;
+    let content = if recipients.is_empty() {
+        text
+    } else {
+        recipients
+            .seal(&text)
+            .map_err(|error| Error::outside("the globals cannot be encrypted").caused_by(error))?
+    };
+    manifest.globals = Some(Globals {
+        file_size: content.len() as u64,
+        sha256: hexadecimal(&sha2::Sha256::digest(&content)),
+        with_passwords,
+    });
+    Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])
+}
+
+/// Without its key an encrypted backup can be proven by its checksum alone.
+pub fn possible_level(level: Level, packing: &Packing, means: &Means) -> Level {
+    if packing.recipients.is_empty() || !means.identities.is_empty() { level } else { Level::Checksum }
+}

@@ -1,0 +1,260 @@
+//! The manifest of a backup, `<name>.json` beside its file: what is in it, where it comes from, how to prove it.
+//!
+//! A manifest is read with suspicion: it may have been edited, cut off, or put there by somebody else. The name of
+//! the file is derived from the name and the format, never taken from a path in the manifest. It holds no secret.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::coding::Compression;
+use super::name::BackupName;
+use super::sqlite::Contents;
+
+/// What kind of database a backup is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseType {
+    /// PostgreSQL.
+    Postgresql,
+    /// SQLite.
+    Sqlite,
+}
+
+impl DatabaseType {
+    /// As people write it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            DatabaseType::Postgresql => "PostgreSQL",
+            DatabaseType::Sqlite => "SQLite",
+        }
+    }
+}
+
+/// In which form the content is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// SQL as `pg_dump --clean --create` writes it: readable, and restorable by hand with psql.
+    Sql,
+    /// PostgreSQL's custom archive: restorable by several jobs, and in parts.
+    Custom,
+    /// A SQLite database file.
+    Sqlite,
+}
+
+impl Format {
+    /// The ending of file names, without compression.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Format::Sql => ".sql",
+            Format::Custom => ".dump",
+            Format::Sqlite => ".sqlite",
+        }
+    }
+}
+
+/// How thoroughly a backup was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The file on disk is the one that was written
+    Checksum,
+    /// It can be read to its end, and holds a whole database
+    Stream,
+    /// It was restored, and the copy holds what was observed in the source
+    Restore,
+}
+
+impl Level {
+    /// The word as it stands in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Checksum => "checksum",
+            Level::Stream => "stream",
+            Level::Restore => "restore",
+        }
+    }
+}
+
+/// The latest proof of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// How thorough it was.
+    pub level: Level,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What came out.
+    pub result: crate::verify::Verdict,
+    /// Why, where it is not a pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+}
+
+/// Where a backup comes from; never with a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What retention and statistics group by: the name in `lifeboat.toml`, or the database's.
+    pub database: String,
+    /// Host and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Name of the database on its server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dbname: Option<String>,
+    /// Path of a SQLite file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Version of the server, or of the library that read the file.
+    pub server_version: String,
+}
+
+/// What made a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// `lifeboat` and its version.
+    pub lifeboat: String,
+    /// The program that dumped, and its version.
+    pub tool: String,
+    /// The machine.
+    pub host: String,
+    /// What started it: `cli`, `schedule`, `api`.
+    pub trigger: String,
+}
+
+/// The roles and tablespaces of a server, as `pg_dumpall --globals-only` writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Globals {
+    /// Bytes of the file.
+    pub file_size: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Whether the verifiers of the roles' passwords are in it.
+    pub with_passwords: bool,
+}
+
+/// The manifest; `schema` is `lifeboat.backup/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `lifeboat.backup/1`.
+    pub schema: String,
+    /// Whether the backup is complete. A manifest is written only then.
+    pub success: bool,
+    /// Name.
+    pub backup_name: BackupName,
+    /// Where the file was put, for people; the name of the file is derived, see [`Manifest::file_name`].
+    pub file_path: String,
+    /// Bytes of the file.
+    pub file_size: u64,
+    /// Whether the file is compressed.
+    pub compressed: bool,
+    /// How.
+    pub compression: Compression,
+    /// Whether the file is encrypted with age.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// Kind of database.
+    pub database_type: DatabaseType,
+    /// Form of the content.
+    pub format: Format,
+    /// The moment whose content it holds.
+    pub timestamp: DateTime<Utc>,
+    /// Seconds that it took.
+    pub duration: f64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Bytes of the content.
+    pub plain_size: u64,
+    /// SHA-256 of the content.
+    pub plain_sha256: String,
+    /// Where it comes from.
+    pub source: Origin,
+    /// What made it.
+    pub made_by: Maker,
+    /// The latest proof.
+    pub verification: Option<Verification>,
+    /// Kept whatever the rules of retention say.
+    #[serde(default)]
+    pub keep_forever: bool,
+    /// Retention class, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Roles and tablespaces of the server, in a file beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals: Option<Globals>,
+    /// What a SQLite file was seen to contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+    /// Names of the roles of the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// What a PostgreSQL database was seen to contain, at the very moment that was dumped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observation: Option<crate::verify::Recorded>,
+}
+
+/// The schema of manifests.
+pub const SCHEMA: &str = "lifeboat.backup/1";
+/// Manifests of databases with very many tables have some megabytes.
+pub const LARGEST: u64 = 64 << 20;
+
+impl Manifest {
+    /// Reads a manifest, if it is one.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let manifest: Manifest = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if manifest.schema != SCHEMA {
+            return Err(format!("its schema is `{}`", manifest.schema.escape_default()));
+        }
+        Ok(manifest)
+    }
+
+    /// The name of the file in the vault.
+    pub fn file_name(&self) -> String {
+        file_name(&self.backup_name, self.format, self.compression, self.encrypted)
+    }
+
+    /// All its files but the manifest, the content first.
+    pub fn files(&self) -> Vec<String> {
+        let globals = self.globals.as_ref().map(|_| globals_name(&self.backup_name, self.encrypted));
+        std::iter::once(self.file_name()).chain(globals).collect()
+    }
+
+    /// Major version of the pg_dump that made it; 0 for what pg_dump did not make.
+    pub fn tool_major(&self) -> u32 {
+        let version = self.made_by.tool.strip_prefix("pg_dump ").unwrap_or_default();
+        version
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or_default()
+    }
+
+    /// Whether it counts as a copy that one can rely on.
+    pub fn is_verified(&self) -> bool {
+        let proven = |proof: &Verification| proof.result == crate::verify::Verdict::Pass;
+        self.success && self.verification.as_ref().is_some_and(proven)
+    }
+}
+
+/// The name of a backup's file.
+pub fn file_name(name: &BackupName, format: Format, compression: Compression, encrypted: bool) -> String {
+    let age = if encrypted { ".age" } else { "" };
+    format!("{name}{}{}{age}", format.extension(), compression.extension())
+}
+
+/// The name of the file with roles and tablespaces.
+pub fn globals_name(name: &BackupName, encrypted: bool) -> String {
+    format!("{name}.globals.sql{}", if encrypted { ".age" } else { "" })
+}
+
+/// Every name that a file of a backup of that name could have.
+pub fn file_names(name: &BackupName) -> Vec<String> {
+    let formats = [Format::Sql, Format::Custom, Format::Sqlite];
+    let compressions = [Compression::None, Compression::Gzip, Compression::Zstd];
+    let mut names = vec![format!("{name}.json"), globals_name(name, false), globals_name(name, true)];
+    for format in formats {
+        for compression in compressions {
+            names.extend([false, true].map(|encrypted| file_name(name, format, compression, encrypted)));
+        }
+    }
+    names
+}

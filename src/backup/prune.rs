@@ -1,0 +1,186 @@
+//! Removing backups that no rule keeps.
+//!
+//! Manifests are judged, never file names or times of files. Only a backup whose file is there and that was proven counts
+//! as good; the newest good one of a database stays whatever the rules say. What has no manifest is never touched.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::catalogue::{Catalogue, Entry, State};
+use super::{BackupName, Manifest};
+use crate::error::{Error, Kind, Result};
+use crate::retention::{self, Copy, PruneFailure, PruneReport, Rules, Verdict};
+use crate::vault::Vault;
+
+/// The class of backups that were given none.
+pub const USUAL_CLASS: &str = "backup";
+
+/// What is going to be removed.
+#[derive(Debug)]
+pub struct Plan {
+    verdicts: Vec<Verdict>,
+    manifests: BTreeMap<String, Manifest>,
+}
+
+/// How careful to be with the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caution {
+    /// Somebody asked for it: the rules as they are.
+    Asked,
+    /// After a backup, unasked: after a gap, which may be an outage or a clock that has jumped, what the gap alone made
+    /// old stays until another backup has confirmed the time.
+    Unasked,
+}
+
+/// Judges the backups of a vault, or of some databases.
+pub fn plan(
+    catalogue: &Catalogue,
+    databases: &[String],
+    rules: &Rules,
+    now: DateTime<Utc>,
+    caution: Caution,
+) -> Plan {
+    let wanted = |entry: &&Entry| databases.is_empty() || databases.contains(&entry.manifest.source.database);
+    let mut groups: BTreeMap<String, Vec<Copy>> = BTreeMap::new();
+    let mut manifests = BTreeMap::new();
+    for entry in catalogue.entries.iter().filter(wanted) {
+        groups.entry(group(&entry.manifest)).or_default().push(copy(entry));
+        manifests.insert(entry.manifest.backup_name.to_string(), entry.manifest.clone());
+    }
+    let judge = |copies: &Vec<Copy>| {
+        let at = if caution == Caution::Asked { now } else { now.min(confirmed(copies)) };
+        retention::judge(copies, rules, at)
+    };
+    Plan { verdicts: groups.values().flat_map(judge).collect(), manifests }
+}
+
+/// Databases of one name on two servers are two databases.
+fn group(manifest: &Manifest) -> String {
+    let source = &manifest.source;
+    let place = source.server.as_deref().or(source.path.as_deref()).unwrap_or_default();
+    format!("{}\n{place}\n{}", source.database, source.dbname.as_deref().unwrap_or_default())
+}
+
+fn copy(entry: &Entry) -> Copy {
+    let manifest = &entry.manifest;
+    Copy {
+        id: manifest.backup_name.to_string(),
+        database: manifest.source.database.clone(),
+        taken_at: Some(manifest.timestamp),
+        class: Some(manifest.class.clone().unwrap_or_else(|| USUAL_CLASS.to_owned())),
+        is_good: manifest.is_verified() && entry.state == State::Present,
+        keep_until: None,
+        exempt: manifest.keep_forever.then(|| "it is kept for ever".to_owned()),
+    }
+}
+
+/// The latest moment that two good backups agree on: a day after the last but one.
+fn confirmed(copies: &[Copy]) -> DateTime<Utc> {
+    let mut times: Vec<DateTime<Utc>> =
+        copies.iter().filter(|copy| copy.is_good).filter_map(|copy| copy.taken_at).collect();
+    times.sort();
+    times.iter().rev().nth(1).map_or(DateTime::<Utc>::MIN_UTC, |time| *time + TimeDelta::days(1))
+}
+
+impl Plan {
+    /// What would be done, for a dry run.
+    pub fn preview(&self) -> PruneReport {
+        PruneReport {
+            schema: "lifeboat.prune/1",
+            dry_run: true,
+            verdicts: self.verdicts.clone(),
+            deleted: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// How many would be removed.
+    pub fn removals(&self) -> usize {
+        self.verdicts.iter().filter(|verdict| !verdict.keep).count()
+    }
+}
+
+/// Removes what no rule keeps, oldest first, so that an abort leaves the newest.
+pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
+    let _alone = vault.try_lock(".locks/prune")?.ok_or_else(|| {
+        Error::new(Kind::StillGoing, "another prune of this vault is going on")
+            .hint("Run it again when it is done.")
+    })?;
+    let (mut deleted, mut failed) = (Vec::new(), Vec::new());
+    let mut expired: Vec<&Verdict> = plan.verdicts.iter().filter(|verdict| !verdict.keep).collect();
+    expired.sort_by_key(|verdict| verdict.taken_at);
+    for verdict in expired {
+        let Some(manifest) = plan.manifests.get(&verdict.id) else { continue };
+        match remove(vault, manifest) {
+            Ok(()) => deleted.push(verdict.id.clone()),
+            Err(error) => failed.push(PruneFailure { id: verdict.id.clone(), reason: error.chain() }),
+        }
+    }
+    Ok(PruneReport { schema: "lifeboat.prune/1", dry_run: false, verdicts: plan.verdicts, deleted, failed })
+}
+
+/// Deletes one backup by hand. The last good one of a database is guarded.
+pub fn delete(
+    vault: &Vault,
+    catalogue: &Catalogue,
+    name: &BackupName,
+    even_the_last: bool,
+) -> Result<Manifest> {
+    let entry =
+        catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
+            Error::request(format!("there is no backup `{name}`"))
+                .hint("`lifeboat backup list` shows those there are.")
+        })?;
+    let is_good = |entry: &Entry| copy(entry).is_good;
+    let others = catalogue.entries.iter().filter(|other| {
+        group(&other.manifest) == group(&entry.manifest)
+            && other.manifest.backup_name != *name
+            && is_good(other)
+    });
+    if is_good(entry) && others.count() == 0 && !even_the_last {
+        return Err(Error::new(
+            Kind::Guard,
+            format!(
+                "backup `{name}` was kept: it is the last good one of `{}`",
+                entry.manifest.source.database
+            ),
+        )
+        .hint("Make a new backup first, or pass `--allow-last-copy`."));
+    }
+    if entry.manifest.keep_forever && !even_the_last {
+        return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is to be kept for ever"))
+            .hint("End that with `lifeboat backup keep NAME --no-longer`, then delete it."));
+    }
+    remove(vault, &entry.manifest)?;
+    Ok(entry.manifest.clone())
+}
+
+/// Under the lock of manifests: nobody may just be pinning it.
+fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
+    let _quiet = vault.wait_for_lock(".lock")?;
+    let current = super::catalogue::find(vault, judged.backup_name.as_str())?.manifest;
+    if current.keep_forever && !judged.keep_forever {
+        return Err(Error::new(Kind::Guard, "it was pinned meanwhile"));
+    }
+    vault.delete(judged.backup_name.as_str(), &current.files())
+}
+
+/// Refuses when the clock that we read and the one that stamps the vault's files are a day or more apart: one of them is
+/// wrong, and ages mean nothing.
+pub fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
+    let stamped = vault.clock()?;
+    let apart = (now - stamped).abs();
+    if apart < TimeDelta::days(1) {
+        return Ok(());
+    }
+    let direction = if now > stamped { "ahead of" } else { "behind" };
+    Err(Error::new(
+        Kind::Guard,
+        format!(
+            "nothing was pruned: the clock is {} days {direction} the one of the vault's file system",
+            apart.num_days()
+        ),
+    )
+    .hint("Set the clock right, then run it again: ages of backups mean nothing until then."))
+}

@@ -1,0 +1,183 @@
+//! Bringing a backup back.
+//!
+//! In this order, always: the whole file is read and found to be what was written; it is restored beside what is there
+//! now; the copy is checked; only then it takes the place of the database, in one transaction or one step, and what was
+//! there before is kept. An error or a kill at any moment leaves the database as it was or as it is to be.
+
+mod postgres;
+mod sqlite;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::check::{self, Finding};
+use super::{DatabaseType, Event, Level, Manifest, Means, Source, Surroundings, catalogue};
+use crate::error::{Error, Kind, Result};
+use crate::vault::Vault;
+
+pub use postgres::undo;
+pub(super) use postgres::{make_roles, rehearse};
+
+/// Where a backup is restored to.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// In place of what is there now, or where nothing is.
+    Replace(Source),
+    /// To a name where nothing is yet: a database of the server, or a file.
+    New(Source),
+}
+
+impl Destination {
+    /// The database.
+    pub fn source(&self) -> &Source {
+        match self {
+            Destination::Replace(source) | Destination::New(source) => source,
+        }
+    }
+}
+
+/// How it is restored.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// How many jobs restore a custom backup.
+    pub jobs: usize,
+    /// Do without the owners and rights of the source.
+    pub no_owner: bool,
+    /// How long the replaced database is kept; zero drops it at once.
+    pub keep_old: Duration,
+    /// A SQLite file is replaced by another one, while no application has it open.
+    pub offline: bool,
+    /// Keys and programs.
+    pub means: Means,
+}
+
+/// A restore that is going to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The backup.
+    pub manifest: Manifest,
+    /// Where to.
+    pub destination: Destination,
+    /// How.
+    pub manner: Manner,
+    /// Whether something is there that will be replaced.
+    pub replaces: bool,
+}
+
+/// What a restore did (`lifeboat.backup-restore/1`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// `lifeboat.backup-restore/1`.
+    pub schema: String,
+    /// The backup.
+    pub backup_name: String,
+    /// The database that holds its content now; without a password.
+    pub restored_to: String,
+    /// The moment whose content it holds.
+    pub content_of: DateTime<Utc>,
+    /// Where what was there before is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_old: Option<String>,
+    /// Until when at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<DateTime<Utc>>,
+    /// Tables that were compared with what was recorded.
+    pub tables_checked: usize,
+    /// Rows that they hold.
+    pub rows_checked: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Looks whether a restore can be made; changes nothing.
+pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &Vault) -> Result<Plan> {
+    let entry = catalogue::find(vault, name)?;
+    let manifest = entry.manifest;
+    match (&entry.state, destination.source(), manifest.database_type) {
+        (catalogue::State::Missing, _, _) => {
+            return Err(Error::new(Kind::No, format!("the file of backup `{name}` is not there"))
+                .hint("`lifeboat backup list` shows which backups are whole."));
+        }
+        (_, Source::Postgresql { .. }, DatabaseType::Postgresql)
+        | (_, Source::Sqlite { .. }, DatabaseType::Sqlite) => {}
+        (_, _, kind) => {
+            return Err(Error::request(format!("backup `{name}` is of a {} database", kind.title()))
+                .hint("Name a database of that kind with `--url`."));
+        }
+    }
+    if manifest.encrypted && manner.means.identities.is_empty() {
+        return Err(Error::request(format!("`{name}` is encrypted"))
+            .hint("Name the file with the secret key with `--identity`."));
+    }
+    let replaces = match destination.source() {
+        Source::Postgresql { server, dbname } => postgres::preflight(server, dbname, &manifest).await?,
+        Source::Sqlite { path } => sqlite::preflight(path, &manner)?,
+    };
+    if let (true, Destination::New(source)) = (replaces, &destination) {
+        return Err(Error::request(format!("`{}` exists already", source.shown()))
+            .hint("`--into` takes a name where nothing is yet; without it the database is replaced."));
+    }
+    Ok(Plan { manifest, destination, manner, replaces })
+}
+
+/// Restores.
+pub async fn apply(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> {
+    catalogue::recover(surroundings.vault)?;
+    let began = std::time::Instant::now();
+    let mut report = match plan.destination.source().clone() {
+        Source::Postgresql { server, dbname } => {
+            postgres::restore(&plan, &server, &dbname, surroundings).await?
+        }
+        Source::Sqlite { path } => sqlite::restore(&plan, &path, surroundings).await?,
+    };
+    report.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// The file of a backup, read to its end and found to be what was written. From here on this handle is used, and not the
+/// name, behind which another file might come to lie.
+struct Proven {
+    file: std::fs::File,
+    finding: Finding,
+}
+
+async fn prove(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Proven> {
+    (surroundings.tell)(Event::Phase("checking the backup"));
+    let manifest = &plan.manifest;
+    let file = surroundings.vault.open_file(&manifest.file_name())?;
+    let handle =
+        file.try_clone().map_err(|error| Error::outside("the backup cannot be read").caused_by(error))?;
+    let finding =
+        check::examine(manifest, handle, None, Level::Stream, &plan.manner.means, surroundings).await?;
+    if !finding.faults.is_empty() {
+        return Err(Error::new(
+            Kind::No,
+            format!("backup `{}` was refused: it is damaged", manifest.backup_name),
+        )
+        .caused_by(finding.faults.join("; "))
+        .hint("Nothing was touched. `lifeboat backup list` shows other backups of this database."));
+    }
+    Ok(Proven { file, finding })
+}
+
+fn report(plan: &Plan, restored_to: &Source) -> Report {
+    Report {
+        schema: "lifeboat.backup-restore/1".to_owned(),
+        backup_name: plan.manifest.backup_name.to_string(),
+        restored_to: restored_to.shown(),
+        content_of: plan.manifest.timestamp,
+        kept_old: None,
+        kept_until: None,
+        tables_checked: 0,
+        rows_checked: 0,
+        seconds: 0.0,
+    }
+}
+
+/// A path as it is meant, whatever the working directory becomes.
+fn absolute(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,678 @@
+//! Restoring PostgreSQL databases: into a scratch database, checked, then swapped in.
+//!
+//! The swap is one transaction of two renames: whoever connects finds the old database or the new one, never none and
+//! never both. Sessions on the old one are ended while the first rename waits for its lock. A scratch database carries
+//! its purpose in its name and is held by an advisory lock: one whose lock is free belongs to a process that died, and is
+//! removed by the next restore.
+
+use std::io::{BufWriter, Write as _};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Destination, Manner, Plan, Proven, Report, prove, report};
+use crate::backup::check::{self, Finding, Scratch};
+use crate::backup::renamed::{Renamed, create_statement};
+use crate::backup::{
+    Event, Format, Manifest, Means, Source, Surroundings, follow, interrupted, usual_threads,
+};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::{Connecting, Programs, Server, Session, quoted};
+use crate::vault::Vault;
+
+/// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
+const SCRATCH: &str = "lifeboat_scratch_";
+
+/// Whether the database is there; and whether we could restore at all.
+pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest) -> Result<bool> {
+    if dbname.starts_with(SCRATCH) {
+        return Err(Error::request(format!("`{dbname}` is a name of lifeboat's own scratch databases")));
+    }
+    let session = maintenance(server).await?;
+    let row = session
+        .row(
+            "select rolcreatedb or rolsuper, current_setting('server_version_num')::int4 / 10000,
+                    (select rolsuper or pg_has_role(datdba, 'USAGE') from pg_database where datname = $1)
+             from pg_roles where rolname = current_user",
+            &[&dbname],
+        )
+        .await?;
+    let (can_create, major, owns): (bool, i32, Option<bool>) = (row.get(0), row.get(1), row.get(2));
+    if !can_create {
+        return Err(Error::outside(format!("user `{}` may not create databases", server.user)).hint(
+            format!(
+                "A restore goes into a new database first: `alter role {} createdb`.",
+                quoted(&server.user)
+            ),
+        ));
+    }
+    if owns == Some(false) {
+        return Err(Error::outside(format!("user `{}` does not own database `{dbname}`", server.user))
+            .hint("Only its owner can rename a database: restore as the owner, or `--into` another name."));
+    }
+    if manifest.tool_major() > u32::try_from(major).unwrap_or_default() {
+        return Err(Error::request(format!(
+            "the backup was made by {}, and the server is PostgreSQL {major}: it may not understand it",
+            manifest.made_by.tool
+        ))
+        .hint("Restore it on a server of that version or later."));
+    }
+    Ok(owns.is_some())
+}
+
+/// A session from which databases are made, renamed and dropped.
+async fn maintenance(server: &Server) -> Result<Session> {
+    match server.connect("postgres").await {
+        Ok(session) => Ok(session),
+        Err(first) => server.connect("template1").await.map_err(|_| first.into()),
+    }
+}
+
+pub(super) async fn restore(
+    plan: &Plan,
+    server: &Server,
+    dbname: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Report> {
+    let session = maintenance(server).await?;
+    sweep(&session, surroundings).await?;
+    drop_expired(&session, server, surroundings).await?;
+    let proven = prove(plan, surroundings).await?;
+    interrupted(surroundings.interrupt, "nothing was touched")?;
+    (surroundings.tell)(Event::Phase("restoring"));
+    let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
+    let restored = into_scratch(plan, server, &session, &scratch, proven, surroundings).await;
+    let finished = match restored {
+        Ok(mut report) => match swap_in(plan, server, &session, dbname, &scratch, surroundings).await {
+            Ok(kept) => {
+                (report.kept_old, report.kept_until) =
+                    kept.map_or((None, None), |kept| (Some(kept.kept), Some(kept.until)));
+                Ok(report)
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    if finished.is_err() {
+        drop_database(&session, &scratch).await?;
+    }
+    finished
+}
+
+/// Restores a backup into a scratch database of a server, looks whether that holds what was recorded, and removes it.
+/// `file` has been read to its end before.
+pub(in crate::backup) async fn rehearse(
+    manifest: &Manifest,
+    file: std::fs::File,
+    finding: Finding,
+    server: &Server,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Finding> {
+    let manner = Manner {
+        jobs: usual_threads(),
+        no_owner: false,
+        keep_old: Duration::ZERO,
+        offline: false,
+        means: means.clone(),
+    };
+    let destination =
+        Destination::New(Source::Postgresql { server: Box::new(server.clone()), dbname: String::new() });
+    let plan = Plan { manifest: manifest.clone(), destination, manner, replaces: false };
+    let session = maintenance(server).await?;
+    sweep(&session, surroundings).await?;
+    let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
+    let loaded = load(&plan, server, &session, &scratch, Proven { file, finding }, surroundings).await;
+    let judged = match loaded {
+        Ok(()) => {
+            (surroundings.tell)(Event::Phase("checking the restored copy"));
+            check::judge_restored(manifest, server, &scratch).await
+        }
+        Err(error) => Err(error),
+    };
+    drop_database(&session, &scratch).await?;
+    judged
+}
+
+/// Makes the roles that a source has, on a server of our own.
+pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> Result<()> {
+    let session = maintenance(server).await?;
+    for role in roles {
+        let there: bool =
+            session.row("select exists (select from pg_roles where rolname = $1)", &[role]).await?.get(0);
+        if !there {
+            session.run(&format!("create role {}", quoted(role))).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(
+    plan: &Plan,
+    server: &Server,
+    session: &Session,
+    scratch: &str,
+    proven: Proven,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let version = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
+    let major = u32::try_from(version.get::<_, i32>(0)).unwrap_or_default().max(plan.manifest.tool_major());
+    let programs = Programs::for_server(major, plan.manner.means.pg_bin.as_deref())?;
+    let load = Load { plan, server, scratch, programs: &programs, surroundings };
+    let key = i64::from(u32::from_str_radix(scratch.trim_start_matches(SCRATCH), 16).unwrap_or_default());
+    session.rows("select pg_advisory_lock($1)", &[&key]).await?;
+    match plan.manifest.format {
+        Format::Custom => load.archive(session, proven).await?,
+        Format::Sql | Format::Sqlite => load.script(session, proven).await?,
+    }
+    interrupted(surroundings.interrupt, "the database is as it was")
+}
+
+/// Restores into a scratch database and checks what it holds.
+async fn into_scratch(
+    plan: &Plan,
+    server: &Server,
+    session: &Session,
+    scratch: &str,
+    proven: Proven,
+    surroundings: &Surroundings<'_>,
+) -> Result<Report> {
+    load(plan, server, session, scratch, proven, surroundings).await?;
+    (surroundings.tell)(Event::Phase("checking the restored copy"));
+    let finding = check::judge_restored(&plan.manifest, server, scratch).await?;
+    if let Some(first) = finding.faults.first() {
+        return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
+            .caused_by(first.clone())
+            .hint("The database is as it was. Restore another backup, and tell us if this one proves good otherwise."));
+    }
+    for doubt in &finding.doubts {
+        (surroundings.tell)(Event::Warning(doubt));
+    }
+    let mut report = report(plan, plan.destination.source());
+    (report.tables_checked, report.rows_checked) = finding.checked;
+    Ok(report)
+}
+
+/// The loading of a scratch database.
+struct Load<'a> {
+    plan: &'a Plan,
+    server: &'a Server,
+    scratch: &'a str,
+    programs: &'a Programs,
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl Load<'_> {
+    async fn create(&self, session: &Session, line: Option<&str>) -> Result<()> {
+        let statement = line
+            .and_then(|line| create_statement(line, self.scratch))
+            .unwrap_or_else(|| format!("CREATE DATABASE {} TEMPLATE template0", self.scratch));
+        session.run(&statement).await.map_err(|failure| {
+            Error::outside("the database to restore into cannot be created")
+                .caused_by(failure)
+                .hint("The backup wants the encoding, locale and tablespace of its source: the server must have them.")
+        })
+    }
+
+    /// A plain dump goes through psql. `.psqlrc` is not read, the first error ends it, and it runs in a directory that
+    /// holds nothing.
+    async fn script(&self, session: &Session, proven: Proven) -> Result<()> {
+        self.create(session, proven.finding.create_database.as_deref()).await?;
+        let psql = Psql::start(self.programs.connecting("psql", self.server, self.scratch)?)?;
+        let (manifest, means) = (self.plan.manifest.clone(), self.plan.manner.means.clone());
+        let (interrupt, bytes) = (self.surroundings.interrupt.clone(), Arc::new(AtomicU64::new(0)));
+        let (counted, mut filter) = (Arc::clone(&bytes), Renamed::new(self.scratch));
+        let file = proven.file;
+        follow(&bytes, self.surroundings.tell, move || {
+            psql.feed(|write| {
+                let taken = check::content(&manifest, file, &means, &interrupt, &counted, &mut |block| {
+                    let mut outcome = Ok(());
+                    filter.feed(block, &mut |piece| {
+                        if outcome.is_ok() {
+                            outcome = write(piece);
+                        }
+                    });
+                    outcome
+                })?;
+                let faults = match taken {
+                    Ok(totals) => check::all_faults(&manifest, &totals),
+                    Err(finding) => finding.faults,
+                };
+                if let Some(fault) = faults.first() {
+                    return Err(Error::new(Kind::No, "the backup has changed while it was being restored")
+                        .caused_by(fault.clone()));
+                }
+                let mut outcome = Ok(());
+                filter.finish(&mut |piece| outcome = write(piece));
+                outcome.map_err(|error| Error::outside("psql ended early").caused_by(error))
+            })
+        })
+        .await
+    }
+
+    /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere.
+    async fn archive(&self, session: &Session, mut proven: Proven) -> Result<()> {
+        let scratch_file = Scratch::new(self.surroundings.vault, &self.plan.manifest)?;
+        let (manifest, means) = (&self.plan.manifest, &self.plan.manner.means);
+        check::expand(manifest, &mut proven.file, scratch_file.writer()?, means, self.surroundings).await?;
+        let archive = super::absolute(scratch_file.path());
+        let preamble = self.preamble(&archive)?;
+        self.create(session, preamble.lines().find(|line| line.starts_with("CREATE DATABASE "))).await?;
+        let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
+        connecting.command.args(["--exit-on-error", "--no-password"]);
+        connecting.command.arg(format!("--jobs={}", self.plan.manner.jobs.max(1)));
+        connecting.command.arg(format!("--dbname={}", self.scratch));
+        if self.plan.manner.no_owner {
+            connecting.command.args(["--no-owner", "--no-acl"]);
+        }
+        connecting.command.arg(&archive);
+        let child = spawn(&mut connecting)?;
+        let interrupt = self.surroundings.interrupt.clone();
+        follow(&Arc::default(), self.surroundings.tell, move || watch(child, "pg_restore", &interrupt))
+            .await?;
+        if self.plan.manner.no_owner {
+            return Ok(());
+        }
+        let psql = Psql::start(self.programs.connecting("psql", self.server, self.scratch)?)?;
+        let mut filter = Renamed::new(self.scratch);
+        follow(&Arc::default(), self.surroundings.tell, move || {
+            psql.feed(|write| {
+                let mut outcome = Ok(());
+                filter.feed(preamble.as_bytes(), &mut |piece| outcome = write(piece));
+                outcome.map_err(|error| Error::outside("psql ended early").caused_by(error))
+            })
+        })
+        .await
+    }
+
+    /// The statements of an archive on the database itself: they are restored only with `--create`, which would make the
+    /// database under its old name.
+    fn preamble(&self, archive: &std::path::Path) -> Result<String> {
+        let run = |arguments: &[&std::ffi::OsStr]| -> Result<String> {
+            let done = self
+                .programs
+                .without_connection("pg_restore")
+                .args(arguments)
+                .output()
+                .map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+            if done.status.success() {
+                return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+            }
+            Err(failed("pg_restore", &String::from_utf8_lossy(&done.stderr), &done.status.to_string()))
+        };
+        let listed = run(&["--create".as_ref(), "--list".as_ref(), archive.as_os_str()])?;
+        let of_database = |line: &&str| {
+            // `5; 1262 16385 DATABASE - app owner`, `6; 0 0 COMMENT - DATABASE app owner`
+            let rest = line.splitn(4, ' ').nth(3).unwrap_or_default();
+            [
+                "DATABASE ",
+                "DATABASE PROPERTIES ",
+                "COMMENT - DATABASE ",
+                "ACL - DATABASE ",
+                "SECURITY LABEL - DATABASE ",
+            ]
+            .iter()
+            .any(|start| rest.starts_with(start))
+        };
+        let wanted: Vec<&str> =
+            listed.lines().filter(|line| !line.starts_with(';')).filter(of_database).collect();
+        let mut list = tempfile::NamedTempFile::new()
+            .map_err(|error| Error::outside("no temporary file can be made").caused_by(error))?;
+        let _ = writeln!(list, "{}", wanted.join("\n"));
+        let use_list = format!("--use-list={}", list.path().display());
+        run(&["--create".as_ref(), "--file=-".as_ref(), use_list.as_ref(), archive.as_os_str()])
+    }
+}
+
+/// A psql that is fed.
+struct Psql {
+    child: Child,
+}
+
+impl Psql {
+    fn start(mut connecting: Connecting) -> Result<Self> {
+        connecting
+            .command
+            .args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"])
+            .stdin(Stdio::piped());
+        Ok(Psql { child: spawn(&mut connecting)? })
+    }
+
+    /// Lets `feeder` write the script. If it fails, psql is killed before the end of its input, which it would take for
+    /// the end of the script.
+    fn feed(
+        mut self,
+        feeder: impl FnOnce(&mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(stdin) = self.child.stdin.take() else {
+            return Err(Error::new(Kind::Bug, "psql has no input"));
+        };
+        let mut stdin = BufWriter::with_capacity(1 << 20, stdin);
+        let mut is_open = true;
+        let fed = feeder(&mut |bytes| {
+            // When psql has ended, its exit code and its words tell more than our broken pipe.
+            if is_open && stdin.write_all(bytes).is_err() {
+                is_open = false;
+            }
+            if is_open { Ok(()) } else { Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)) }
+        });
+        if fed.is_err() && is_open {
+            let _ = self.child.kill();
+        }
+        let _ = stdin.flush();
+        drop(stdin);
+        let done = self
+            .child
+            .wait_with_output()
+            .map_err(|error| Error::outside("psql was lost").caused_by(error))?;
+        match fed {
+            Err(error) if is_open => Err(error),
+            _ if !done.status.success() => {
+                Err(failed("psql", &String::from_utf8_lossy(&done.stderr), &done.status.to_string()))
+            }
+            fed => fed,
+        }
+    }
+}
+
+fn spawn(connecting: &mut Connecting) -> Result<Child> {
+    connecting
+        .command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| Error::outside("a program of PostgreSQL cannot be run").caused_by(error))
+}
+
+/// Waits for a program, or ends it when we are to end.
+fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrupt) -> Result<()> {
+    let mut stderr = child.stderr.take();
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        if let Some(stderr) = &mut stderr {
+            let _ = std::io::Read::read_to_string(stderr, &mut said);
+        }
+        said
+    });
+    loop {
+        match child
+            .try_wait()
+            .map_err(|error| Error::outside(format!("{program} was lost")).caused_by(error))?
+        {
+            Some(ended) if ended.success() => return Ok(()),
+            Some(ended) => return Err(failed(program, &said.join().unwrap_or_default(), &ended.to_string())),
+            None if interrupt.first().is_some() => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return interrupted(interrupt, "the database is as it was");
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn failed(program: &str, said: &str, ended: &str) -> Error {
+    let lines: Vec<&str> = said
+        .lines()
+        .map(|line| line.trim_start_matches("psql:<stdin>:").trim_start_matches("pg_restore: "))
+        .filter(|line| !line.trim().is_empty())
+        .take(3)
+        .collect();
+    let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
+    let error =
+        Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
+    if cause.contains("role") && cause.contains("does not exist") {
+        error.hint("Roles are not part of a database's backup: create them, restore the globals beside it, or pass `--no-owner` (custom backups).")
+    } else {
+        error
+    }
+}
+
+/// What is kept of a database that was replaced. It lies in the vault under `restores/`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    schema: String,
+    server: String,
+    database: String,
+    kept: String,
+    until: DateTime<Utc>,
+}
+
+const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
+
+/// Gives the scratch database its name. What has that name now is kept under another.
+async fn swap_in(
+    plan: &Plan,
+    server: &Server,
+    session: &Session,
+    dbname: &str,
+    scratch: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Kept>> {
+    let now = (surroundings.clock)();
+    let there = exists(session, dbname).await?;
+    if there && matches!(plan.destination, Destination::New(_)) {
+        return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
+            .hint("It was not touched. Choose another name with `--into`."));
+    }
+    if !there {
+        let rename = format!("alter database {scratch} rename to {}", quoted(dbname));
+        rename_alone(server, session, &[scratch], &rename).await?;
+        return Ok(None);
+    }
+    (surroundings.tell)(Event::Phase("swapping"));
+    let old = beside(dbname, "old", now);
+    let kept = Kept {
+        schema: KEPT_SCHEMA.to_owned(),
+        server: format!("{}:{}", server.host, server.port),
+        database: dbname.to_owned(),
+        kept: old.clone(),
+        until: now
+            + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
+    };
+    let text = serde_json::to_vec_pretty(&kept)
+        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
+    surroundings.vault.write(&format!("restores/{scratch}.json"), &text)?;
+    let swap = format!(
+        "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
+        quoted(dbname),
+        quoted(&old),
+        quoted(dbname)
+    );
+    rename_alone(server, session, &[dbname, scratch], &swap).await?;
+    if plan.manner.keep_old.is_zero() {
+        drop_database(session, &old).await?;
+        return Ok(None);
+    }
+    Ok(Some(kept))
+}
+
+/// `app_old_20261122t010203z`, within PostgreSQL's 63 bytes.
+fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
+    let ending = format!("_{word}_{}", now.format("%Y%m%dt%H%M%Sz"));
+    let mut start = dbname;
+    while start.len() + ending.len() > 63 {
+        start = &start[..start.char_indices().next_back().map_or(0, |(at, _)| at)];
+    }
+    format!("{start}{ending}")
+}
+
+/// Runs a rename while the sessions on the databases are being ended. The rename holds a lock that keeps new ones out, and
+/// waits up to five seconds for the old ones to be gone (`CountOtherDBBackends` in PostgreSQL).
+async fn rename_alone(server: &Server, session: &Session, databases: &[&str], rename: &str) -> Result<()> {
+    let helper = maintenance(server).await?;
+    let databases: Vec<String> = databases.iter().map(|name| (*name).to_owned()).collect();
+    let end_sessions = async {
+        loop {
+            let ended = helper
+                .rows(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                     where datname = any($1) and pid <> pg_backend_pid() and backend_type = 'client backend'",
+                    &[&databases],
+                )
+                .await;
+            if let Err(failure) = ended {
+                return failure;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let attempts = async {
+        let mut last = None;
+        for _ in 0..6 {
+            match session.run(rename).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => {
+                    // The failed transaction is still open.
+                    let _ = session.run("rollback").await;
+                    if failure.sqlstate.as_deref() != Some("55006") {
+                        return Err(failure);
+                    }
+                    last = Some(failure);
+                }
+            }
+        }
+        last.map_or(Ok(()), Err)
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = attempts => outcome,
+        failure = end_sessions => Err(failure),
+    };
+    outcome.map_err(|failure| {
+        Error::outside("the restored copy cannot take the place of the database, which is as it was")
+            .caused_by(failure)
+            .hint("Sessions of users whom you may not end hold it: stop them, or restore as a member of `pg_signal_backend`.")
+    })
+}
+
+async fn exists(session: &Session, dbname: &str) -> Result<bool> {
+    let row = session.row("select exists (select from pg_database where datname = $1)", &[&dbname]).await?;
+    Ok(row.get(0))
+}
+
+async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
+    // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
+    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
+    session.run(&statement).await.map_err(|failure| {
+        Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
+            .caused_by(failure)
+            .hint(format!("Drop it by hand: `drop database {}`.", quoted(dbname)))
+    })
+}
+
+/// Removes scratch databases of processes that died.
+async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()> {
+    let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
+    let rows = session
+        .rows(
+            "select d.datname::text from pg_database d join pg_roles r on r.rolname = current_user
+             where d.datname ~ $1 and (r.rolsuper or pg_has_role(d.datdba, 'USAGE'))",
+            &[&pattern],
+        )
+        .await?;
+    for row in rows {
+        let name: String = row.get(0);
+        let key = i64::from(u32::from_str_radix(name.trim_start_matches(SCRATCH), 16).unwrap_or_default());
+        let free: bool = session.row("select pg_try_advisory_lock($1)", &[&key]).await?.get(0);
+        if free {
+            drop_database(session, &name).await?;
+            session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
+            (surroundings.tell)(Event::Note(&format!(
+                "removed `{name}`, which a restore that died had left"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Drops replaced databases whose time has passed.
+async fn drop_expired(session: &Session, server: &Server, surroundings: &Surroundings<'_>) -> Result<()> {
+    let now = (surroundings.clock)();
+    for (record, kept) in kept(surroundings.vault, server)? {
+        if !exists(session, &kept.kept).await? {
+            continue;
+        }
+        if kept.until <= now && exists(session, &kept.database).await? {
+            drop_database(session, &kept.kept).await?;
+            surroundings.vault.forget(&record)?;
+            (surroundings.tell)(Event::Note(&format!(
+                "dropped `{}`, which was kept until {}",
+                kept.kept, kept.until
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The records of replaced databases of a server, oldest first.
+fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
+    let at = format!("{}:{}", server.host, server.port);
+    let mut found = Vec::new();
+    for name in vault.files_in("restores")? {
+        let record = format!("restores/{name}");
+        let Some(text) = vault.read(&record)? else { continue };
+        if let Some(kept) = serde_json::from_slice::<Kept>(&text).ok().filter(|kept| kept.server == at) {
+            found.push((record, kept));
+        }
+    }
+    found.sort_by(|left, right| left.1.kept.cmp(&right.1.kept));
+    Ok(found)
+}
+
+/// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
+pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<super::Report> {
+    let began = std::time::Instant::now();
+    let session = maintenance(server).await?;
+    let mut newest = None;
+    for (record, kept) in kept(surroundings.vault, server)? {
+        if kept.database == dbname && exists(&session, &kept.kept).await? {
+            newest = Some((record, kept));
+        }
+    }
+    let Some((record, kept)) = newest else {
+        return Err(Error::request(format!("nothing is kept of what a restore of `{dbname}` replaced"))
+            .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
+    };
+    let now = (surroundings.clock)();
+    let undone = beside(dbname, "undone", now);
+    let (is_there, from, to) = (exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
+    let swap = match is_there {
+        true => format!(
+            "begin; alter database {to} rename to {}; alter database {from} rename to {to}; commit",
+            quoted(&undone)
+        ),
+        false => format!("alter database {from} rename to {to}"),
+    };
+    rename_alone(server, &session, &[dbname, &kept.kept], &swap).await?;
+    surroundings.vault.forget(&record)?;
+    let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
+    Ok(super::Report {
+        schema: "lifeboat.backup-restore/1".to_owned(),
+        backup_name: kept.kept,
+        restored_to: source.shown(),
+        content_of: now,
+        kept_old: is_there.then_some(undone),
+        kept_until: None,
+        tables_checked: 0,
+        rows_checked: 0,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kept_databases_fit_whatever_the_name() {
+        let now = "2026-11-22T01:02:03Z".parse().unwrap();
+        assert_eq!(beside("app", "old", now), "app_old_20261122t010203z");
+        let long = beside(&"ä".repeat(31), "old", now);
+        assert!(long.len() <= 63 && long.ends_with("_old_20261122t010203z"), "{long}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Encryption with age (<https://age-encryption.org/v1>): who may read a backup, and the keys to read one with.
+//!
+//! A backup is encrypted on its way to the disk, to recipients: whoever makes backups need not be able to read them.
+//! The `age` program reads the files as well.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// Whom backups are encrypted to; nobody means that they are not encrypted.
+#[derive(Clone, Default)]
+pub struct Recipients(Vec<age::x25519::Recipient>);
+
+impl Recipients {
+    /// Reads recipients as age writes them: `age1…`.
+    pub fn parse(texts: &[String]) -> Result<Self> {
+        let parse = |text: &String| {
+            text.trim().parse().map_err(|why: &str| {
+                // Somebody may have pasted the secret key.
+                let shown = if text.to_ascii_lowercase().contains("secret") {
+                    "(a secret key)"
+                } else {
+                    text.as_str()
+                };
+                Error::request(format!("`{}` is not an age recipient", shown.escape_default()))
+                    .caused_by(why)
+                    .hint("A recipient is the public key that `age-keygen` prints: it begins with `age1`.")
+            })
+        };
+        texts.iter().map(parse).collect::<Result<_>>().map(Recipients)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Something small, encrypted.
+    pub(super) fn seal(&self, content: &[u8]) -> io::Result<Vec<u8>> {
+        let mut sealed = self.wrap(Vec::new())?;
+        sealed.write_all(content)?;
+        sealed.finish()
+    }
+
+    pub(super) fn wrap<W: Write>(&self, target: W) -> io::Result<age::stream::StreamWriter<W>> {
+        let recipients = self.0.iter().map(|recipient| recipient as &dyn age::Recipient);
+        let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+        encryptor.wrap_output(target)
+    }
+}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipients({})", self.0.len())
+    }
+}
+
+/// The secret keys to read encrypted backups with.
+#[derive(Clone, Default)]
+pub struct Identities(Vec<Arc<dyn age::Identity + Send + Sync>>);
+
+impl Identities {
+    /// Reads a file of secret keys, as `age-keygen` writes it.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let unusable = || {
+            Error::request(format!("cannot use the age keys in `{}`", path.display()))
+                .hint("Name the file that `age-keygen -o FILE` wrote: it has a line that begins with `AGE-SECRET-KEY-`.")
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| unusable().caused_by(error))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let parse = |line: &str| {
+            let key: age::x25519::Identity = line.parse().map_err(|why: &str| unusable().caused_by(why))?;
+            Ok(Arc::new(key) as Arc<dyn age::Identity + Send + Sync>)
+        };
+        let keys: Vec<_> = lines.map(parse).collect::<Result<_>>()?;
+        if keys.is_empty() { Err(unusable()) } else { Ok(Identities(keys)) }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn unwrap<R: Read>(&self, origin: R) -> io::Result<age::stream::StreamReader<R>> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let decryptor = age::Decryptor::new(origin).map_err(|error| invalid(error.to_string()))?;
+        let keys = self.0.iter().map(|key| key.as_ref() as &dyn age::Identity);
+        decryptor.decrypt(keys).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({})", self.0.len())
+    }
+}

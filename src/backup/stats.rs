@@ -1,0 +1,132 @@
+//! What a vault holds, in numbers.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::catalogue::{Catalogue, State};
+use super::{DatabaseType, Manifest};
+
+/// Numbers of a vault (`lifeboat.backup-stats/1`).
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// `lifeboat.backup-stats/1`.
+    pub schema: &'static str,
+    /// How many backups there are.
+    pub count: usize,
+    /// Bytes of their files.
+    pub total_size_bytes: u64,
+    /// Bytes of their content.
+    pub total_plain_bytes: u64,
+    /// How many are proven good.
+    pub verified: usize,
+    /// How many are missing, altered or proven bad.
+    pub bad: usize,
+    /// The oldest.
+    pub oldest: Option<DateTime<Utc>>,
+    /// The newest.
+    pub newest: Option<DateTime<Utc>>,
+    /// By database.
+    pub databases: Vec<DatabaseStats>,
+}
+
+/// Numbers of one database.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseStats {
+    /// Its name.
+    pub database: String,
+    /// Its kind.
+    pub database_type: DatabaseType,
+    /// How many backups there are of it.
+    pub count: usize,
+    /// Bytes of their files.
+    pub total_size_bytes: u64,
+    /// When the newest proven one was taken.
+    pub last_success: Option<DateTime<Utc>>,
+    /// Seconds since then.
+    pub last_success_age_seconds: Option<i64>,
+    /// Growth of the content per day between the oldest and the newest backup, in bytes.
+    pub growth_bytes_per_day: Option<f64>,
+    /// Sizes of the content, oldest first: the last 30.
+    pub trend: Vec<Point>,
+}
+
+/// The size of a database at one moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Point {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Bytes of the content.
+    pub plain_bytes: u64,
+    /// Seconds that the backup took.
+    pub duration_seconds: f64,
+}
+
+/// Counts.
+pub fn stats(catalogue: &Catalogue, now: DateTime<Utc>) -> Stats {
+    let mut groups: BTreeMap<(String, DatabaseType), Vec<&Manifest>> = BTreeMap::new();
+    for entry in &catalogue.entries {
+        let manifest = &entry.manifest;
+        groups.entry((manifest.source.database.clone(), manifest.database_type)).or_default().push(manifest);
+    }
+    let manifests = || catalogue.entries.iter().map(|entry| &entry.manifest);
+    let is_bad = |manifest: &Manifest| {
+        manifest.verification.as_ref().is_some_and(|proof| proof.result == crate::verify::Verdict::Fail)
+    };
+    Stats {
+        schema: "lifeboat.backup-stats/1",
+        count: catalogue.entries.len(),
+        total_size_bytes: manifests().map(|manifest| manifest.file_size).sum(),
+        total_plain_bytes: manifests().map(|manifest| manifest.plain_size).sum(),
+        verified: catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.manifest.is_verified() && entry.state == State::Present)
+            .count(),
+        bad: catalogue
+            .entries
+            .iter()
+            .filter(|entry| entry.state != State::Present || is_bad(&entry.manifest))
+            .count(),
+        oldest: manifests().map(|manifest| manifest.timestamp).min(),
+        newest: manifests().map(|manifest| manifest.timestamp).max(),
+        databases: groups
+            .into_iter()
+            .map(|((name, kind), backups)| of_database(name, kind, &backups, now))
+            .collect(),
+    }
+}
+
+/// `backups` are newest first.
+fn of_database(
+    database: String,
+    database_type: DatabaseType,
+    backups: &[&Manifest],
+    now: DateTime<Utc>,
+) -> DatabaseStats {
+    let point = |manifest: &&Manifest| Point {
+        at: manifest.timestamp,
+        plain_bytes: manifest.plain_size,
+        duration_seconds: manifest.duration,
+    };
+    let last_success =
+        backups.iter().find(|manifest| manifest.is_verified()).map(|manifest| manifest.timestamp);
+    DatabaseStats {
+        database,
+        database_type,
+        count: backups.len(),
+        total_size_bytes: backups.iter().map(|manifest| manifest.file_size).sum(),
+        last_success,
+        last_success_age_seconds: last_success.map(|then| (now - then).num_seconds()),
+        growth_bytes_per_day: growth(backups),
+        trend: backups.iter().take(30).rev().map(point).collect(),
+    }
+}
+
+/// Over less than a day, growth per day would be a guess.
+fn growth(backups: &[&Manifest]) -> Option<f64> {
+    let (newest, oldest) = (backups.first()?, backups.last()?);
+    let days = (newest.timestamp - oldest.timestamp).as_seconds_f64() / 86_400.0;
+    (days >= 1.0).then(|| (newest.plain_size as f64 - oldest.plain_size as f64) / days)
+}

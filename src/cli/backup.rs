@@ -1,0 +1,553 @@
+//! `lifeboat backup`: its flags, and how its reports look.
+
+mod manage;
+mod render;
+mod schedule;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::connect::UrlArgs;
+use super::{Session, now};
+use crate::backup::create::{self, Plan, Request};
+use crate::backup::{
+    self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients,
+    Source, Surroundings, catalogue,
+};
+use crate::config::parse_duration;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::output::{Output, human_bytes};
+use crate::postgres::is_url;
+use crate::vault::Vault;
+use crate::verify::Depth;
+
+use render::{Backups, Listing, Plans, Proofs};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BackupCommand {
+    /// Back up databases into the vault.
+    ///
+    /// A backup has its name only when it is complete, on disk, hashed and proven; otherwise nothing is left of it.
+    /// Without DB and --url, DATABASE_URL names the database.
+    Create(Box<CreateArgs>),
+    /// List the backups in the vault, newest first.
+    List(ListArgs),
+    /// Show one backup.
+    Show(ShowArgs),
+    /// Restore a backup: beside what is there, checked, then in its place.
+    ///
+    /// The whole file is read and found good before anything is touched. A PostgreSQL database is restored into a new one,
+    /// checked, and swapped in by two renames in one transaction; the old one is kept (`--keep-old`, and `backup undo`).
+    /// A live SQLite file gets its content through SQLite, after a backup of what it holds now.
+    Restore(Box<manage::RestoreArgs>),
+    /// Put back the PostgreSQL database that the latest restore replaced.
+    Undo(manage::UndoArgs),
+    /// Remove the backups that no rule of retention keeps. Never the newest good one of a database.
+    Prune(manage::PruneArgs),
+    /// Delete one backup.
+    Delete(manage::DeleteArgs),
+    /// Keep a backup whatever the rules of retention say.
+    Keep(manage::KeepArgs),
+    /// Print, or install, a schedule for systemd or cron.
+    Schedule(Box<schedule::ScheduleArgs>),
+    /// Count the backups, and show how they grow.
+    Stats(manage::StatsArgs),
+    /// Prove backups: exit code 0 if they are good, 1 if not, 3 if that cannot be found out.
+    Verify(VerifyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CreateArgs {
+    /// Databases of lifeboat.toml (`[databases.DB.backup]`)
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+    /// Database to back up: postgresql://… or sqlite:///path; may be repeated; `env:NAME` takes it from a variable
+    /// [env: DATABASE_URL]
+    #[arg(long = "url", value_name = "URL")]
+    urls: Vec<String>,
+    /// Name of the backup [default: the database's, with the time]
+    #[arg(long, value_name = "NAME")]
+    name: Option<BackupName>,
+    /// How PostgreSQL is dumped
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<FormatArg>,
+    /// How the file is compressed [env: BACKUP_COMPRESS, true or false] [default: gzip]
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "no_compress")]
+    compression: Option<Compression>,
+    /// Do not compress
+    #[arg(long)]
+    no_compress: bool,
+    /// How hard to compress: gzip 1 to 12, zstd 1 to 19 [default: 1]
+    #[arg(long, value_name = "N")]
+    compression_level: Option<i32>,
+    /// How many threads compress [default: one per core, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
+    /// Encrypt to an age recipient (`age1…`); may be repeated
+    #[arg(long = "encrypt-to", value_name = "RECIPIENT")]
+    encrypt_to: Vec<String>,
+    /// How deep the source is looked into while it is dumped, to prove restored copies by
+    #[arg(long, value_enum, value_name = "DEPTH", default_value_t)]
+    observe: ObserveArg,
+    /// Keep the roles and tablespaces of the server beside it
+    #[arg(long)]
+    globals: bool,
+    /// The same, with the verifiers of the roles' passwords, which takes a superuser
+    #[arg(long)]
+    globals_with_passwords: bool,
+    /// Do not remove old backups of the database afterwards
+    #[arg(long)]
+    no_prune: bool,
+    /// How thoroughly the backup is proven before it counts
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
+    verify: Level,
+    /// Keep it whatever the rules of retention say
+    #[arg(long)]
+    keep_forever: bool,
+    /// Retention class, such as `pre-migration` or `major-release`
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// How long to wait for another backup of the same database
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m", conflicts_with = "no_wait")]
+    wait: Duration,
+    /// Do not wait for another backup of the same database
+    #[arg(long)]
+    no_wait: bool,
+    /// What started it, for the manifest
+    #[arg(long, value_name = "WORD", default_value = "cli", hide = true)]
+    trigger: String,
+    #[command(flatten)]
+    means: MeansArgs,
+    #[command(flatten)]
+    connect: UrlArgs,
+    /// Check whether it can be made, make nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What proofs and restores need besides the backup.
+#[derive(Args, Debug)]
+struct MeansArgs {
+    /// File with the age secret key of encrypted backups
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Directory of pg_dump, pg_restore and psql [default: those that fit the server are looked for]
+    #[arg(long, value_name = "DIR", env = "LIFEBOAT_PG_BIN", hide_env_values = true)]
+    pg_bin: Option<PathBuf>,
+}
+
+impl MeansArgs {
+    fn means(&self) -> Result<Means> {
+        let identities = self.identity.as_deref().map(Identities::from_file).transpose()?.unwrap_or_default();
+        Ok(Means { identities, server: None, pg_bin: self.pg_bin.clone() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ObserveArg {
+    /// Numbers of rows, and a fingerprint of every table's content
+    #[default]
+    Content,
+    /// Numbers of rows
+    Counts,
+    /// Not at all
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum FormatArg {
+    /// SQL, readable, and restorable by hand with `gunzip | psql`
+    #[default]
+    Sql,
+    /// PostgreSQL's archive, restorable by several jobs
+    Custom,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only backups of these databases
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Name of the backup
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// Names of the backups
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    names: Vec<String>,
+    /// All backups of the vault
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// How thoroughly
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
+    level: Level,
+    /// Server to restore into for a proof of level `restore` [default: a temporary one of our own, if PostgreSQL's server
+    /// is installed]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    means: MeansArgs,
+    #[command(flatten)]
+    connect: UrlArgs,
+}
+
+pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        BackupCommand::Create(args) => create_all(*args, session).await,
+        BackupCommand::List(args) => list(&args, session),
+        BackupCommand::Show(args) => {
+            let entry = catalogue::find(&session.vault_to_read()?, &args.name)?;
+            session.output.report(&entry.manifest)?;
+            Ok(None)
+        }
+        BackupCommand::Verify(args) => verify(args, session).await,
+        BackupCommand::Restore(args) => manage::restore(*args, session).await,
+        BackupCommand::Undo(args) => manage::undo(args, session).await,
+        BackupCommand::Prune(args) => manage::prune(&args, session),
+        BackupCommand::Delete(args) => manage::delete(&args, session),
+        BackupCommand::Keep(args) => manage::keep(&args, session),
+        BackupCommand::Schedule(args) => schedule::run(*args, session),
+        BackupCommand::Stats(args) => manage::stats(&args, session),
+    }
+}
+
+async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let output = &session.output;
+    let requests = requests(&args, session)?;
+    let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
+    let is_single = requests.len() == 1;
+    let (mut plans, mut made, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for request in requests {
+        let database = request.database.clone();
+        let outcome = create_one(request, args.dry_run, &vault, &interrupt, output).await;
+        output.settle();
+        match outcome {
+            Ok(Done::Planned(plan)) => plans.push(*plan),
+            Ok(Done::Made(manifest)) => {
+                prune_after(&manifest, &args, &vault, session);
+                made.push(*manifest);
+            }
+            Err(error) if is_single => return Err(error),
+            Err(error) => {
+                failures.push(error.kind());
+                output.error(&error.hint(format!("`{database}` was not backed up.")));
+                if interrupt.first().is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    if args.dry_run {
+        output.report(&Plans::new(&plans))?;
+    } else if is_single {
+        made.first().map_or(Ok(()), |manifest| output.report(manifest))?;
+    } else {
+        output.report(&Backups::new(made.clone()))?;
+    }
+    let some_made = !(made.is_empty() && plans.is_empty());
+    Ok(failures.first().map(|first| match interrupt.first() {
+        Some(kind) => kind,
+        None if some_made => Kind::Partial,
+        None => *first,
+    }))
+}
+
+enum Done {
+    Planned(Box<Plan>),
+    Made(Box<Manifest>),
+}
+
+async fn create_one(
+    request: Request,
+    dry_run: bool,
+    vault: &Vault,
+    interrupt: &Interrupt,
+    output: &Output,
+) -> Result<Done> {
+    let live = Live::new(output, request.source.shown());
+    let tell = |event: Event<'_>| live.tell(event);
+    let plan = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted before anything was begun")),
+        plan = create::plan(request, vault, now()) => plan?,
+    };
+    if dry_run {
+        return Ok(Done::Planned(Box::new(plan)));
+    }
+    let surroundings = Surroundings { vault, interrupt, tell: &tell, clock: now, host: super::drill::host() };
+    Ok(Done::Made(Box::new(create::run(plan, &surroundings).await?)))
+}
+
+/// After a success, and only then, what the rules no longer keep is removed. That it could not be is a warning: the
+/// backup was made.
+fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Session) {
+    if args.no_prune {
+        return;
+    }
+    let pruned = manage::rules(session, None).and_then(|rules| {
+        let catalogue = catalogue::read(vault)?;
+        let databases = [made.source.database.clone()];
+        let plan =
+            backup::prune::plan(&catalogue, &databases, &rules, now(), backup::prune::Caution::Unasked);
+        if plan.removals() == 0 {
+            return Ok(());
+        }
+        backup::prune::check_clock(vault, now())?;
+        let report = backup::prune::apply(plan, vault)?;
+        for name in &report.deleted {
+            session.output.say(format!("removed `{name}`, which no rule of retention keeps"));
+        }
+        for failure in &report.failed {
+            session.output.warn(format!("`{}` could not be removed: {}", failure.id, failure.reason));
+        }
+        Ok(())
+    });
+    if let Err(error) = pruned {
+        session.output.warn(format!("old backups were not removed: {}", error.chain()));
+    }
+}
+
+fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
+    let mut sources = Vec::new();
+    for database in &args.databases {
+        let settings = session.config.backup_of(database).ok_or_else(|| {
+            Error::request(format!("`{database}` has no backup in lifeboat.toml")).hint(format!(
+                "Add `[databases.{database}.backup]` with a `url`, or name the database with `--url`."
+            ))
+        })?;
+        let url = settings.url.clone().ok_or_else(|| {
+            Error::request(format!("`[databases.{database}.backup]` has no `url`"))
+                .hint("A `url` is `postgresql://user@host/db`, `sqlite:///path` or `env:NAME`.")
+        })?;
+        sources.push((source(&url, &args.connect, session)?, Some(database.clone())));
+    }
+    for url in &args.urls {
+        sources.push((source(url, &args.connect, session)?, None));
+    }
+    if sources.is_empty() {
+        let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()).ok_or_else(|| {
+            Error::request("no database is named").hint(
+                "Set DATABASE_URL, pass `--url postgresql://user@host/db` or `--url sqlite:///path`, or name a database of \
+                 lifeboat.toml.",
+            )
+        })?;
+        sources.push((source(url.trim(), &args.connect, session)?, None));
+    }
+    if sources.len() > 1 && args.name.is_some() {
+        return Err(Error::request("one `--name` cannot be that of several backups")
+            .hint("Leave `--name` out, or back the databases up one by one."));
+    }
+    sources.into_iter().map(|(source, database)| request(args, source, database, session)).collect()
+}
+
+fn source(url: &str, connect: &UrlArgs, session: &Session) -> Result<Source> {
+    let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
+    let text = from_environment.as_deref().unwrap_or(url).trim();
+    if let Some(path) = backup::sqlite_path(text) {
+        return Ok(Source::Sqlite { path });
+    }
+    if !is_url(text) && !url.starts_with("env:") {
+        // What cannot be read may hold a password, so it is not repeated.
+        return Err(Error::request("the database URL is neither of PostgreSQL nor of SQLite")
+            .hint("Write `postgresql://user@host:5432/database` or `sqlite:///absolute/path.db`."));
+    }
+    let target = connect.target(url, &session.output, "lifeboat backup")?;
+    let dbname = target.database.clone().unwrap_or_else(|| target.server.user.clone());
+    Ok(Source::Postgresql { server: Box::new(target.server), dbname })
+}
+
+fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Session) -> Result<Request> {
+    let settings =
+        name.as_deref().and_then(|name| session.config.backup_of(name)).cloned().unwrap_or_default();
+    let settings = settings.over(&session.config.backup);
+    let compression = match (args.no_compress, args.compression) {
+        (true, _) => Compression::None,
+        (false, Some(compression)) => compression,
+        (false, None) => match compression_of_environment()? {
+            Some(compression) => compression,
+            None => word(settings.compression.as_deref(), "compression")?.unwrap_or_default(),
+        },
+    };
+    let level = args.compression_level.unwrap_or(compression.usual_level());
+    if compression != Compression::None && !compression.levels().contains(&level) {
+        let (low, high) = (compression.levels().start().to_owned(), compression.levels().end().to_owned());
+        return Err(Error::request(format!(
+            "`--compression-level {level}` is not a level of this compression"
+        ))
+        .hint(format!("It is from {low} to {high}.")));
+    }
+    let recipients = if args.encrypt_to.is_empty() {
+        settings.encrypt_to.unwrap_or_default()
+    } else {
+        args.encrypt_to.clone()
+    };
+    let packing = Packing {
+        compression,
+        level,
+        threads: args.threads.map_or_else(backup::usual_threads, usize::from),
+        recipients: Recipients::parse(&recipients)?,
+    };
+    let means = args.means.means()?;
+    let format = match args.format.or(word(settings.format.as_deref(), "format")?).unwrap_or_default() {
+        FormatArg::Sql => Format::Sql,
+        FormatArg::Custom => Format::Custom,
+    };
+    Ok(Request {
+        database: name.unwrap_or_else(|| source.usual_name()),
+        source,
+        name: args.name.clone(),
+        format,
+        level: create::possible_level(args.verify, &packing, &means),
+        packing,
+        means,
+        wait: if args.no_wait { Duration::ZERO } else { args.wait },
+        keep_forever: args.keep_forever,
+        class: args.class.clone(),
+        trigger: args.trigger.clone(),
+        observe: match args.observe {
+            ObserveArg::Content => Some(Depth::Content),
+            ObserveArg::Counts => Some(Depth::Counts),
+            ObserveArg::None => None,
+        },
+        globals: match (args.globals, args.globals_with_passwords) {
+            (_, true) => create::Roles::WithPasswords,
+            (true, false) => create::Roles::WithoutPasswords,
+            (false, false) => create::Roles::Without,
+        },
+    })
+}
+
+/// A word of lifeboat.toml that is one of a few.
+fn word<T: ValueEnum>(text: Option<&str>, key: &str) -> Result<Option<T>> {
+    let Some(text) = text else { return Ok(None) };
+    T::from_str(text, false).map(Some).map_err(|_| {
+        let known: Vec<String> = T::value_variants()
+            .iter()
+            .filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        Error::request(format!("`{key} = \"{}\"` in lifeboat.toml is not known", text.escape_default()))
+            .hint(format!("It is one of: {}.", known.join(", ")))
+    })
+}
+
+fn compression_of_environment() -> Result<Option<Compression>> {
+    let Some(text) = std::env::var("BACKUP_COMPRESS").ok().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "gzip" => Ok(Some(Compression::Gzip)),
+        "false" | "0" | "no" | "off" | "none" => Ok(Some(Compression::None)),
+        "zstd" => Ok(Some(Compression::Zstd)),
+        _ => Err(Error::request(format!(
+            "BACKUP_COMPRESS is `{}`, which is neither true nor false",
+            text.escape_default()
+        ))
+        .hint("Set it to `true`, `false` or `zstd`, or unset it.")),
+    }
+}
+
+fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let mut catalogue = catalogue::read(&vault)?;
+    for damaged in &catalogue.damaged {
+        session.output.warn(damaged);
+    }
+    for stranger in catalogue::strangers(&vault, &catalogue)? {
+        session.output.warn(format!("`{stranger}` has no manifest: it is not counted, and never removed"));
+    }
+    if !args.databases.is_empty() {
+        catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
+    }
+    session.output.report(&Listing::new(&catalogue, now()))?;
+    Ok(None)
+}
+
+async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let vault = session.vault()?;
+    let mut means = args.means.means()?;
+    if let Some(url) = &args.url {
+        means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
+    }
+    let names = match args.all {
+        false => args.names.clone(),
+        true => {
+            let catalogue = catalogue::read(&vault)?;
+            catalogue.entries.iter().map(|entry| entry.manifest.backup_name.to_string()).collect()
+        }
+    };
+    let (is_single, mut proven, mut worst) = (names.len() == 1, Vec::new(), None);
+    for name in names {
+        let live = Live::new(&session.output, format!("proving `{name}`"));
+        let tell = |event: Event<'_>| live.tell(event);
+        let surroundings = Surroundings {
+            vault: &vault,
+            interrupt: &interrupt,
+            tell: &tell,
+            clock: now,
+            host: super::drill::host(),
+        };
+        let outcome = backup::verify(&name, args.level, &means, &surroundings).await;
+        session.output.settle();
+        match outcome {
+            Ok(manifest) => {
+                worst = worse(worst, render::kind_of(&manifest));
+                proven.push(manifest);
+            }
+            Err(error) if is_single || interrupt.first().is_some() => return Err(error),
+            Err(error) => {
+                worst = worse(worst, Some(error.kind()));
+                session.output.error(&error);
+            }
+        }
+    }
+    session.output.report(&Proofs::new(proven))?;
+    Ok(worst)
+}
+
+/// A backup that is bad outranks one that could not be proven.
+fn worse(left: Option<Kind>, right: Option<Kind>) -> Option<Kind> {
+    match (left, right) {
+        (Some(Kind::No), _) | (_, Some(Kind::No)) => Some(Kind::No),
+        (left, right) => left.or(right),
+    }
+}
+
+/// What is told while something goes on.
+struct Live<'a> {
+    output: &'a Output,
+    what: String,
+    began: Instant,
+}
+
+impl<'a> Live<'a> {
+    fn new(output: &'a Output, what: impl Into<String>) -> Self {
+        Live { output, what: what.into(), began: Instant::now() }
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        match event {
+            Event::Phase(phase) => self.output.show_live(format!("{} · {phase}", self.what), self.began),
+            Event::Bytes(bytes) if self.output.is_live() => {
+                let seconds = self.began.elapsed().as_secs_f64().max(0.1);
+                let rate = human_bytes((bytes as f64 / seconds) as u64);
+                self.output
+                    .show_live(format!("{} · {} · {rate}/s", self.what, human_bytes(bytes)), self.began);
+            }
+            Event::Bytes(_) => {}
+            Event::Note(text) => self.output.say(text),
+            Event::Warning(text) => self.output.warn(text),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! `backup restore`, `undo`, `prune`, `delete`, `keep` and `stats`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::Args;
+
+use super::{Live, MeansArgs, UrlArgs, source};
+use crate::backup::restore::{self, Destination, Manner};
+use crate::backup::{Event, Source, Surroundings, catalogue, prune as pruning, stats as counting};
+use crate::cli::{Session, now};
+use crate::config::parse_duration;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::retention::{Lifetime, Rule, Rules};
+
+use super::render::{Deleted, Pruned, RestorePlan};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RestoreArgs {
+    /// Name of the backup
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where to: a database (`postgresql://…`) or a file (`sqlite:///path`) [default: the database of lifeboat.toml that it
+    /// is a backup of, the file that it is a backup of, or DATABASE_URL]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Restore to a new database of that server, or to a new file, and replace nothing
+    #[arg(long, value_name = "NEW")]
+    into: Option<String>,
+    /// Confirm that the database is to be replaced, with the name of the backup
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+    /// How long the replaced PostgreSQL database is kept under another name; 0s drops it at once
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
+    keep_old: Duration,
+    /// How many jobs restore a custom backup [default: one per core, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// Without the owners and rights of the source (custom backups)
+    #[arg(long)]
+    no_owner: bool,
+    /// Put another file in the place of a SQLite file that nobody has open
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    means: MeansArgs,
+    #[command(flatten)]
+    connect: UrlArgs,
+    /// Check what can be checked beforehand, restore nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct UndoArgs {
+    /// The database that was restored [default: DATABASE_URL]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Confirm with the name of the database
+    #[arg(long, value_name = "DATABASE")]
+    confirm: Option<String>,
+    #[command(flatten)]
+    connect: UrlArgs,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct PruneArgs {
+    /// Only backups of these databases
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+    /// Days that backups without a class are kept [env: BACKUP_RETENTION_DAYS] [default: 30]
+    #[arg(long, value_name = "N")]
+    keep_days: Option<u32>,
+    /// The newest so many of each database, however old
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_last: usize,
+    /// The last of each of so many days
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_daily: usize,
+    /// The last of each of so many weeks
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_weekly: usize,
+    /// The last of each of so many months
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_monthly: usize,
+    /// The last of each of so many years
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    keep_yearly: usize,
+    /// Show what would be removed, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DeleteArgs {
+    /// Name of the backup
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Confirm with the name of the backup
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+    /// Even if it is the last good backup of its database
+    #[arg(long)]
+    allow_last_copy: bool,
+    /// Show what would be deleted, delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct KeepArgs {
+    /// Name of the backup
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Leave it to the rules again
+    #[arg(long)]
+    no_longer: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct StatsArgs {
+    /// Only backups of these databases
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+}
+
+pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let vault = session.vault()?;
+    let destination = destination(&args, session)?;
+    let manner = Manner {
+        jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
+        no_owner: args.no_owner,
+        keep_old: args.keep_old,
+        offline: args.offline,
+        means: args.means.means()?,
+    };
+    let plan = restore::plan(&args.name, destination, manner, &vault).await?;
+    if args.dry_run {
+        session.output.report(&RestorePlan::new(&plan))?;
+        return Ok(None);
+    }
+    if plan.replaces {
+        let what = format!(
+            "`{}` will be replaced by its content of {}",
+            plan.destination.source().shown(),
+            plan.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        );
+        confirm(args.confirm.as_deref(), &args.name, &what)?;
+    }
+    let live = Live::new(&session.output, format!("restoring `{}`", args.name));
+    let tell = |event: Event<'_>| live.tell(event);
+    let surroundings = Surroundings {
+        vault: &vault,
+        interrupt: &interrupt,
+        tell: &tell,
+        clock: now,
+        host: crate::cli::drill::host(),
+    };
+    let report = restore::apply(plan, &surroundings).await?;
+    session.output.settle();
+    session.output.report(&report)?;
+    Ok(None)
+}
+
+fn destination(args: &RestoreArgs, session: &Session) -> Result<Destination> {
+    let vault = session.vault_to_read()?;
+    let manifest = catalogue::find(&vault, &args.name)?.manifest;
+    let configured =
+        session.config.backup_of(&manifest.source.database).and_then(|settings| settings.url.clone());
+    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let of_source = manifest.source.path.as_ref().map(|path| format!("sqlite://{path}"));
+    let into_file = args.into.clone().filter(|_| manifest.source.path.is_some());
+    if let Some(into) = into_file {
+        let path = crate::backup::sqlite_path(&into).unwrap_or_else(|| PathBuf::from(into));
+        return Ok(Destination::New(Source::Sqlite { path }));
+    }
+    let url = args.url.clone().or(configured).or(of_source).or(environment).ok_or_else(|| {
+        Error::request("it is not said where the backup is to be restored to").hint(
+            "Pass `--url postgresql://user@host/database`, or set DATABASE_URL. With `--into NEW` it becomes a new database of \
+             that server.",
+        )
+    })?;
+    match (source(url.trim(), &args.connect, session)?, &args.into) {
+        (Source::Postgresql { server, .. }, Some(into)) => {
+            Ok(Destination::New(Source::Postgresql { server, dbname: into.clone() }))
+        }
+        (source, _) => Ok(Destination::Replace(source)),
+    }
+}
+
+/// What destroys is confirmed with the object's own name; on a terminal it is asked for.
+fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
+    let asked;
+    let given = match given {
+        Some(given) => given,
+        None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "{what}.\nType `{name}` to confirm: ");
+            let _ = stderr.flush();
+            let mut line = String::new();
+            std::io::stdin()
+                .read_line(&mut line)
+                .map_err(|error| Error::outside("the answer cannot be read").caused_by(error))?;
+            asked = line;
+            asked.trim()
+        }
+        None => {
+            return Err(Error::new(Kind::Guard, format!("{what}, and that was not confirmed"))
+                .hint(format!("Pass `--confirm {name}`.")));
+        }
+    };
+    if given == name {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Guard, format!("`{}` is not `{name}`: nothing was done", given.escape_default()))
+        .hint(format!("Pass `--confirm {name}`.")))
+}
+
+pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let vault = session.vault()?;
+    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let url = args.url.clone().or(environment).ok_or_else(|| {
+        Error::request("no database is named")
+            .hint("Pass `--url postgresql://user@host/database`, or set DATABASE_URL.")
+    })?;
+    let Source::Postgresql { server, dbname } = source(url.trim(), &args.connect, session)? else {
+        return Err(Error::request("only restores of PostgreSQL are undone by a swap")
+            .hint("Before a live SQLite file was restored, a backup of it was made: restore that."));
+    };
+    confirm(
+        args.confirm.as_deref(),
+        &dbname,
+        &format!("`{dbname}` will be swapped with what the latest restore replaced"),
+    )?;
+    let live = Live::new(&session.output, format!("putting `{dbname}` back"));
+    let tell = |event: Event<'_>| live.tell(event);
+    let surroundings = Surroundings {
+        vault: &vault,
+        interrupt: &interrupt,
+        tell: &tell,
+        clock: now,
+        host: crate::cli::drill::host(),
+    };
+    let report = restore::undo(&server, &dbname, &surroundings).await?;
+    session.output.settle();
+    session.output.report(&report)?;
+    Ok(None)
+}
+
+/// The rules: those of the classes, and what is said of backups without one.
+pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rules> {
+    let mut rules = Rules::configured(&session.config.retention)?;
+    let configured = rules.0.get(pruning::USUAL_CLASS).cloned();
+    let from_environment = days_of_environment()?;
+    let keep_days = asked.and_then(|args| args.keep_days).or(from_environment);
+    let keep_for = |days: u32| Lifetime::Span(TimeDelta::days(i64::from(days)));
+    let mut rule = match (configured, keep_days) {
+        (Some(rule), None) => rule,
+        (Some(rule), Some(days)) => Rule { keep_for: keep_for(days), ..rule },
+        (None, days) => Rule::lasting(keep_for(days.unwrap_or(30))),
+    };
+    if let Some(args) = asked {
+        rule.keep_last = rule.keep_last.max(args.keep_last);
+        rule.keep_daily = rule.keep_daily.max(args.keep_daily);
+        rule.keep_weekly = rule.keep_weekly.max(args.keep_weekly);
+        rule.keep_monthly = rule.keep_monthly.max(args.keep_monthly);
+        rule.keep_yearly = rule.keep_yearly.max(args.keep_yearly);
+    }
+    rules.0.insert(pruning::USUAL_CLASS.to_owned(), rule);
+    for rhythm in crate::backup::schedule::Rhythm::ALL {
+        rules
+            .0
+            .entry(rhythm.class().to_owned())
+            .or_insert_with(|| Rule::lasting(keep_for(rhythm.usual_days())));
+    }
+    Ok(rules)
+}
+
+fn days_of_environment() -> Result<Option<u32>> {
+    let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.parse::<u32>() {
+        Ok(days) if (1..=36_500).contains(&days) => Ok(Some(days)),
+        _ => Err(Error::request(format!(
+            "BACKUP_RETENTION_DAYS is `{}`, which is no number of days",
+            text.escape_default()
+        ))
+        .hint("Set it to a number from 1 to 36500, or unset it: then it is 30.")),
+    }
+}
+
+pub(super) fn prune(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let rules = rules(session, Some(args))?;
+    if !args.dry_run {
+        catalogue::recover(&vault)?;
+    }
+    let catalogue = catalogue::read(&vault)?;
+    for damaged in &catalogue.damaged {
+        session.output.warn(damaged);
+    }
+    let plan = pruning::plan(&catalogue, &args.databases, &rules, now(), pruning::Caution::Asked);
+    if plan.removals() > 0 {
+        pruning::check_clock(&vault, now())?;
+    }
+    let report = if args.dry_run { plan.preview() } else { pruning::apply(plan, &vault)? };
+    let some_failed = !report.failed.is_empty();
+    session.output.report(&Pruned(report))?;
+    Ok(some_failed.then_some(Kind::Partial))
+}
+
+pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let entry = catalogue::find(&vault, &args.name)?;
+    if !args.dry_run {
+        confirm(args.confirm.as_deref(), &args.name, &format!("backup `{}` will be deleted", args.name))?;
+        catalogue::recover(&vault)?;
+        let catalogue = catalogue::read(&vault)?;
+        pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)?;
+    }
+    session.output.report(&Deleted::new(&entry.manifest, args.dry_run))?;
+    Ok(None)
+}
+
+pub(super) fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let entry = catalogue::find(&vault, &args.name)?;
+    let manifest = catalogue::amend(&vault, &entry.manifest.backup_name, |manifest| {
+        manifest.keep_forever = !args.no_longer;
+    })?;
+    session.output.report(&manifest)?;
+    Ok(None)
+}
+
+pub(super) fn stats(args: &StatsArgs, session: &Session) -> Result<Option<Kind>> {
+    let mut catalogue = catalogue::read(&session.vault_to_read()?)?;
+    for damaged in &catalogue.damaged {
+        session.output.warn(damaged);
+    }
+    if !args.databases.is_empty() {
+        catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
+    }
+    session.output.report(&counting::stats(&catalogue, now()))?;
+    Ok(None)
+}

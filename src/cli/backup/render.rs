@@ -1,0 +1,476 @@
+//! How the reports of backups look.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::backup::catalogue::{Catalogue, Entry, State};
+use crate::backup::create::Plan;
+use crate::backup::stats::{DatabaseStats, Point, Stats};
+use crate::backup::{Compression, Format, Manifest, Verification};
+use crate::error::Kind;
+use crate::output::{self, Page, Tone, human_bytes, thousands};
+use crate::retention::PruneReport;
+use crate::verify::Verdict;
+
+impl output::Report for Manifest {
+    fn render(&self, page: &mut Page) {
+        let title = self.database_type.title();
+        page.line(format!(
+            "backup {} of {} ({title} {})",
+            page.toned(Tone::Strong, self.backup_name.as_str()),
+            output::plain(&self.source.database),
+            output::plain(&self.source.server_version),
+        ));
+        page.line(format!(
+            "  taken      {} in {:.1} s, with {}",
+            utc(self.timestamp),
+            self.duration,
+            self.made_by.tool
+        ));
+        page.line(format!("  file       {}", output::plain(&self.file_path)));
+        page.line(format!("  size       {}", sizes(self)));
+        page.line(format!("  sha256     {}", self.sha256));
+        page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
+        if let Some(contents) = &self.contents {
+            let rows: u64 = contents.tables.iter().filter_map(|table| table.rows).sum();
+            page.line(format!("  contents   {} tables, {} rows", contents.tables.len(), thousands(rows)));
+        }
+        let kept = kept(self);
+        if !kept.is_empty() {
+            page.line(format!("  kept       {kept}"));
+        }
+        if let Some(proof) = &self.verification {
+            reasons(proof, page);
+        }
+    }
+}
+
+fn reasons(proof: &Verification, page: &mut Page) {
+    for reason in &proof.reasons {
+        page.line(format!("  {} {}", page.toned(verdict(proof.result).1, "-"), output::plain(reason)));
+    }
+}
+
+fn kept(manifest: &Manifest) -> String {
+    match (&manifest.class, manifest.keep_forever) {
+        (_, true) => "for ever".to_owned(),
+        (Some(class), false) => format!("as {}", output::plain(class)),
+        (None, false) => String::new(),
+    }
+}
+
+fn sizes(manifest: &Manifest) -> String {
+    let encrypted = if manifest.encrypted { ", encrypted with age" } else { "" };
+    let content = match manifest.format {
+        Format::Sql => "SQL",
+        Format::Custom => "archive",
+        Format::Sqlite => "pages",
+    };
+    let (file, plain) = (human_bytes(manifest.file_size), human_bytes(manifest.plain_size));
+    match manifest.compression {
+        Compression::None => format!("{file}, not compressed{encrypted}"),
+        Compression::Gzip => format!("{file} (gzip), {plain} of {content}{encrypted}"),
+        Compression::Zstd => format!("{file} (zstd), {plain} of {content}{encrypted}"),
+    }
+}
+
+fn proof(page: &Page, verification: Option<&Verification>) -> String {
+    let Some(proof) = verification else { return page.toned(Tone::Doubt, "not yet") };
+    let (word, tone) = verdict(proof.result);
+    format!("{} ({}, {})", page.toned(tone, word), proof.level.as_str(), utc(proof.at))
+}
+
+fn utc(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn verdict(verdict: Verdict) -> (&'static str, Tone) {
+    match verdict {
+        Verdict::Pass => ("good", Tone::Good),
+        Verdict::Fail => ("BAD", Tone::Bad),
+        Verdict::Unknown => ("unknown", Tone::Doubt),
+    }
+}
+
+/// What a proof means for the exit code.
+pub(super) fn kind_of(manifest: &Manifest) -> Option<Kind> {
+    match manifest.verification.as_ref().map(|proof| proof.result) {
+        Some(Verdict::Pass) => None,
+        Some(Verdict::Fail) => Some(Kind::No),
+        Some(Verdict::Unknown) | None => Some(Kind::Outside),
+    }
+}
+
+/// Several backups of one command.
+#[derive(Serialize)]
+pub(super) struct Backups {
+    schema: &'static str,
+    backups: Vec<Manifest>,
+}
+
+impl Backups {
+    pub(super) fn new(backups: Vec<Manifest>) -> Self {
+        Backups { schema: "lifeboat.backups/1", backups }
+    }
+}
+
+impl output::Report for Backups {
+    fn render(&self, page: &mut Page) {
+        for (position, backup) in self.backups.iter().enumerate() {
+            if position > 0 {
+                page.line("");
+            }
+            backup.render(page);
+        }
+    }
+}
+
+/// The backups of a vault.
+#[derive(Serialize)]
+pub(super) struct Listing {
+    schema: &'static str,
+    backups: Vec<Listed>,
+    #[serde(skip)]
+    now: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    manifest: Manifest,
+    /// `present`, `missing` or `altered`.
+    file: &'static str,
+}
+
+impl Listing {
+    pub(super) fn new(catalogue: &Catalogue, now: DateTime<Utc>) -> Self {
+        let listed = |entry: &Entry| Listed {
+            manifest: entry.manifest.clone(),
+            file: match entry.state {
+                State::Present => "present",
+                State::Missing => "missing",
+                State::Resized(_) => "altered",
+            },
+        };
+        Listing {
+            schema: "lifeboat.backup-list/1",
+            backups: catalogue.entries.iter().map(listed).collect(),
+            now,
+        }
+    }
+}
+
+impl output::Report for Listing {
+    fn render(&self, page: &mut Page) {
+        if self.backups.is_empty() {
+            page.line("no backups");
+            return;
+        }
+        let row = |listed: &Listed| {
+            let manifest = &listed.manifest;
+            let (word, tone) = match (listed.file, &manifest.verification) {
+                ("missing", _) => ("FILE MISSING".to_owned(), Tone::Bad),
+                ("altered", _) => ("FILE ALTERED".to_owned(), Tone::Bad),
+                (_, None) => ("not yet".to_owned(), Tone::Doubt),
+                (_, Some(proof)) => {
+                    let (word, tone) = verdict(proof.result);
+                    (format!("{word} ({})", proof.level.as_str()), tone)
+                }
+            };
+            vec![
+                (manifest.backup_name.to_string(), None),
+                (manifest.source.database.clone(), None),
+                (manifest.database_type.title().to_owned(), None),
+                (ago(manifest.timestamp, self.now), None),
+                (human_bytes(manifest.file_size), None),
+                (word, Some(tone)),
+                (kept(manifest), None),
+            ]
+        };
+        page.table(
+            &["NAME", "DATABASE", "TYPE", "TAKEN", "SIZE", "PROVEN", "KEPT"],
+            self.backups.iter().map(row).collect(),
+        );
+    }
+}
+
+/// How long ago; a moment in the future is said as such.
+fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - then).num_seconds();
+    if seconds < 0 { utc(then) } else { span(seconds) }
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// What proofs gave.
+#[derive(Serialize)]
+pub(super) struct Proofs {
+    schema: &'static str,
+    backups: Vec<Proven>,
+}
+
+#[derive(Serialize)]
+struct Proven {
+    backup_name: String,
+    verification: Option<Verification>,
+}
+
+impl Proofs {
+    pub(super) fn new(manifests: Vec<Manifest>) -> Self {
+        let proven = |manifest: Manifest| Proven {
+            backup_name: manifest.backup_name.to_string(),
+            verification: manifest.verification,
+        };
+        Proofs { schema: "lifeboat.backup-verify/1", backups: manifests.into_iter().map(proven).collect() }
+    }
+}
+
+impl output::Report for Proofs {
+    fn render(&self, page: &mut Page) {
+        for backup in &self.backups {
+            let Some(proof) = &backup.verification else { continue };
+            let (word, tone) = verdict(proof.result);
+            page.line(format!(
+                "{}: {} ({})",
+                backup.backup_name,
+                page.toned(tone, word),
+                proof.level.as_str()
+            ));
+            reasons(proof, page);
+        }
+    }
+}
+
+/// What would be made.
+#[derive(Serialize)]
+pub(super) struct Plans {
+    schema: &'static str,
+    dry_run: bool,
+    backups: Vec<Planned>,
+}
+
+#[derive(Serialize)]
+struct Planned {
+    backup_name: String,
+    file: String,
+    database: String,
+    source: String,
+    server_version: String,
+    tool: String,
+}
+
+impl Plans {
+    pub(super) fn new(plans: &[Plan]) -> Self {
+        let planned = |plan: &Plan| Planned {
+            backup_name: plan.name.to_string(),
+            file: plan.file_name(),
+            database: plan.request.database.clone(),
+            source: plan.request.source.shown(),
+            server_version: plan.server_version.clone(),
+            tool: plan.tool(),
+        };
+        Plans {
+            schema: "lifeboat.backup-plan/1",
+            dry_run: true,
+            backups: plans.iter().map(planned).collect(),
+        }
+    }
+}
+
+impl output::Report for Plans {
+    fn render(&self, page: &mut Page) {
+        for plan in &self.backups {
+            page.line(format!("would back up {}", output::plain(&plan.source)));
+            page.line(format!("  as    {}", plan.file));
+            page.line(format!(
+                "  with  {} (the source has {})",
+                plan.tool,
+                output::plain(&plan.server_version)
+            ));
+        }
+    }
+}
+
+/// What a restore would do.
+#[derive(Serialize)]
+pub(super) struct RestorePlan {
+    schema: &'static str,
+    dry_run: bool,
+    backup_name: String,
+    restores_to: String,
+    content_of: DateTime<Utc>,
+    replaces: bool,
+}
+
+impl RestorePlan {
+    pub(super) fn new(plan: &crate::backup::restore::Plan) -> Self {
+        RestorePlan {
+            schema: "lifeboat.backup-restore-plan/1",
+            dry_run: true,
+            backup_name: plan.manifest.backup_name.to_string(),
+            restores_to: plan.destination.source().shown(),
+            content_of: plan.manifest.timestamp,
+            replaces: plan.replaces,
+        }
+    }
+}
+
+impl output::Report for RestorePlan {
+    fn render(&self, page: &mut Page) {
+        page.line(format!("would restore {} (of {})", self.backup_name, utc(self.content_of)));
+        let what = if self.replaces { "in the place of what is there now" } else { "where nothing is yet" };
+        page.line(format!("  to  {}, {what}", output::plain(&self.restores_to)));
+    }
+}
+
+impl output::Report for crate::backup::restore::Report {
+    fn render(&self, page: &mut Page) {
+        let name = page.toned(Tone::Strong, output::plain(&self.restored_to));
+        page.line(format!("restored {name} from {}, in {:.1} s", self.backup_name, self.seconds));
+        page.line(format!("  content of  {}", utc(self.content_of)));
+        if self.tables_checked > 0 {
+            page.line(format!(
+                "  checked     {} tables, {} rows",
+                self.tables_checked,
+                thousands(self.rows_checked)
+            ));
+        }
+        match (&self.kept_old, self.kept_until) {
+            (Some(kept), Some(until)) => {
+                page.line(format!(
+                    "  before      kept as database {} until {}: `lifeboat backup undo`",
+                    output::plain(kept),
+                    utc(until)
+                ));
+            }
+            (Some(kept), None) => page.line(format!("  before      kept as {}", output::plain(kept))),
+            (None, _) => {}
+        }
+    }
+}
+
+/// What a prune found and did.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Pruned(pub(super) PruneReport);
+
+impl output::Report for Pruned {
+    fn render(&self, page: &mut Page) {
+        let report = &self.0;
+        let row = |verdict: &crate::retention::Verdict| {
+            let failed = report.failed.iter().find(|failure| failure.id == verdict.id);
+            let (word, tone) = match (verdict.keep, failed.is_some(), report.dry_run) {
+                (true, _, _) => ("kept", Tone::Good),
+                (false, true, _) => ("FAILED", Tone::Bad),
+                (false, false, true) => ("would go", Tone::Doubt),
+                (false, false, false) => ("deleted", Tone::Doubt),
+            };
+            let reason = failed.map_or_else(|| verdict.reasons.join("; "), |failure| failure.reason.clone());
+            vec![(word.to_owned(), Some(tone)), (verdict.id.clone(), None), (reason, Some(Tone::Faint))]
+        };
+        page.table(&["", "BACKUP", "WHY"], report.verdicts.iter().map(row).collect());
+        let going = report.verdicts.iter().filter(|verdict| !verdict.keep).count();
+        let (count, did) =
+            if report.dry_run { (going, "would be deleted") } else { (report.deleted.len(), "deleted") };
+        page.line(format!("{count} {did}, {} kept", report.verdicts.len() - going));
+    }
+}
+
+/// A backup that was deleted.
+#[derive(Serialize)]
+pub(super) struct Deleted {
+    schema: &'static str,
+    dry_run: bool,
+    backup_name: String,
+    file_size: u64,
+}
+
+impl Deleted {
+    pub(super) fn new(manifest: &Manifest, dry_run: bool) -> Self {
+        Deleted {
+            schema: "lifeboat.backup-delete/1",
+            dry_run,
+            backup_name: manifest.backup_name.to_string(),
+            file_size: manifest.file_size,
+        }
+    }
+}
+
+impl output::Report for Deleted {
+    fn render(&self, page: &mut Page) {
+        let did = if self.dry_run { "would delete" } else { "deleted" };
+        page.line(format!("{did} {} ({})", self.backup_name, human_bytes(self.file_size)));
+    }
+}
+
+impl output::Report for Stats {
+    fn render(&self, page: &mut Page) {
+        if self.count == 0 {
+            page.line("no backups");
+            return;
+        }
+        let bad =
+            if self.bad == 0 { String::new() } else { page.toned(Tone::Bad, format!(", {} bad", self.bad)) };
+        page.line(format!(
+            "{} backups, {} ({} of content), {} proven good{bad}",
+            self.count,
+            human_bytes(self.total_size_bytes),
+            human_bytes(self.total_plain_bytes),
+            self.verified,
+        ));
+        page.line("");
+        let row = |database: &DatabaseStats| {
+            let growth = database.growth_bytes_per_day.map_or("-".to_owned(), |bytes| {
+                let sign = if bytes < 0.0 { "-" } else { "+" };
+                format!("{sign}{}/day", human_bytes(bytes.abs() as u64))
+            });
+            let last = database
+                .last_success_age_seconds
+                .map_or(("never".to_owned(), Some(Tone::Bad)), |age| (span(age), None));
+            vec![
+                (database.database.clone(), None),
+                (database.database_type.title().to_owned(), None),
+                (database.count.to_string(), None),
+                (human_bytes(database.total_size_bytes), None),
+                last,
+                (growth, None),
+                (trend(&database.trend), None),
+            ]
+        };
+        page.table(
+            &["DATABASE", "TYPE", "BACKUPS", "SIZE", "LAST GOOD", "GROWTH", "TREND OF THE CONTENT"],
+            self.databases.iter().map(row).collect(),
+        );
+    }
+}
+
+/// Sizes as a row of bars; all of one height where they are all the same.
+fn trend(points: &[Point]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let sizes = || points.iter().map(|point| point.plain_bytes);
+    let (low, high) = (sizes().min().unwrap_or_default(), sizes().max().unwrap_or_default());
+    let bar = |size: u64| match high - low {
+        0 => BARS[3],
+        range => BARS[usize::try_from((size - low) * 7 / range).unwrap_or(7).min(7)],
+    };
+    sizes().map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trend_is_drawn_between_the_smallest_and_the_largest() {
+        let point = |plain_bytes| Point { at: DateTime::UNIX_EPOCH, plain_bytes, duration_seconds: 0.0 };
+        assert_eq!(trend(&[0, 50, 100].map(point)), "▁▄█");
+        assert_eq!(trend(&[7, 7].map(point)), "▄▄");
+    }
+}

@@ -1,0 +1,176 @@
+//! `backup schedule`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Args;
+
+use crate::backup::schedule::{Rhythm, Runner, Schedule, ScheduleFile, TimeOfDay};
+use crate::cli::Session;
+use crate::error::{Error, Kind, Result};
+use crate::output::{self, Page};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct ScheduleArgs {
+    /// Databases of lifeboat.toml [default: DATABASE_URL of the environment file]
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+    /// What runs it [default: systemd, where it runs; otherwise cron]
+    #[arg(long, value_enum, value_name = "RUNNER")]
+    with: Option<Runner>,
+    /// How often; may be repeated
+    #[arg(long = "every", value_enum, value_name = "RHYTHM", default_values = ["daily"])]
+    rhythms: Vec<Rhythm>,
+    /// When, in UTC
+    #[arg(long, value_name = "HH:MM", default_value = "02:15", value_parser = |text: &str| text.parse::<TimeOfDay>())]
+    at: TimeOfDay,
+    /// File with `NAME=value` lines for DATABASE_URL, PGPASSWORD and so on; mode 0600
+    #[arg(long, value_name = "FILE", default_value = "/etc/lifeboat/backup.env")]
+    environment_file: PathBuf,
+    /// Where cron's output goes
+    #[arg(long, value_name = "FILE", default_value = "/var/log/lifeboat-backup.log")]
+    log: PathBuf,
+    /// Address that is called after each success (a dead man's switch, such as healthchecks.io)
+    #[arg(long, value_name = "URL")]
+    ping: Option<String>,
+    /// As whom cron runs it
+    #[arg(long, value_name = "NAME", default_value = "root")]
+    user: String,
+    /// Write the files and switch the schedule on, rather than print them
+    #[arg(long)]
+    install: bool,
+    /// Where the files go [default: /etc/systemd/system, or /etc/cron.d]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>> {
+    let systemd_runs = std::path::Path::new("/run/systemd/system").exists();
+    let runner = args.with.unwrap_or(if systemd_runs { Runner::Systemd } else { Runner::Cron });
+    for database in &args.databases {
+        if session.config.backup_of(database).is_none() {
+            return Err(Error::request(format!("`{database}` has no backup in lifeboat.toml"))
+                .hint(format!("Add `[databases.{database}.backup]` with a `url`.")));
+        }
+    }
+    let usual = match runner {
+        Runner::Systemd => "/etc/systemd/system",
+        Runner::Cron => "/etc/cron.d",
+    };
+    let program = std::env::current_exe()
+        .map_err(|error| Error::outside("it cannot be found out where lifeboat lies").caused_by(error))?;
+    let in_usual_place = args.directory.is_none();
+    let mut rhythms = args.rhythms;
+    rhythms.sort();
+    rhythms.dedup();
+    let schedule = Schedule {
+        runner,
+        rhythms,
+        at: args.at,
+        program,
+        arguments: arguments(&args.databases, session),
+        environment_file: args.environment_file,
+        log: args.log,
+        ping: args.ping,
+        directory: args.directory.unwrap_or_else(|| PathBuf::from(usual)),
+        user: args.user,
+    };
+    let files = schedule.files()?;
+    if args.install {
+        install(&files)?;
+        if runner == Runner::Systemd && in_usual_place {
+            switch_on(&files, systemd_runs, session)?;
+        }
+    }
+    session.output.report(&Scheduled {
+        schema: "lifeboat.backup-schedule/1",
+        runner,
+        installed: args.install,
+        files,
+    })?;
+    Ok(None)
+}
+
+/// What is relative here is absolute there.
+fn arguments(databases: &[String], session: &Session) -> Vec<String> {
+    let absolute = |path: &str| {
+        std::path::absolute(path).map_or(path.to_owned(), |path| path.to_string_lossy().into_owned())
+    };
+    let mut arguments = vec!["--quiet".to_owned()];
+    if let Some(file) = &session.config_file {
+        arguments.extend(["--config".to_owned(), absolute(&file.to_string_lossy())]);
+    }
+    let vault = if session.vault.contains("://") { session.vault.clone() } else { absolute(&session.vault) };
+    arguments.extend(["--vault".to_owned(), vault]);
+    arguments.extend(["backup", "create", "--no-wait", "--trigger", "schedule"].map(str::to_owned));
+    arguments.extend(databases.iter().cloned());
+    arguments
+}
+
+fn install(files: &[ScheduleFile]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for file in files {
+        let failed = |error: std::io::Error| {
+            Error::outside(format!("cannot write `{}`", file.path.display()))
+                .caused_by(error)
+                .hint("Run it as root, or name another `--directory`.")
+        };
+        let parent = file.path.parent().unwrap_or(std::path::Path::new("/"));
+        let mut made = tempfile::NamedTempFile::new_in(parent).map_err(failed)?;
+        std::io::Write::write_all(&mut made, file.content.as_bytes()).map_err(failed)?;
+        // cron passes over files that others than root can write to, and systemd over those that it cannot read.
+        made.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+        made.persist(&file.path).map_err(|error| failed(error.error))?;
+    }
+    Ok(())
+}
+
+fn switch_on(files: &[ScheduleFile], systemd_runs: bool, session: &Session) -> Result<()> {
+    let timers: Vec<String> = files
+        .iter()
+        .filter(|file| file.path.extension().is_some_and(|extension| extension == "timer"))
+        .filter_map(|file| Some(file.path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    if !systemd_runs {
+        session.output.warn(format!(
+            "systemd does not run here; where it does: `systemctl daemon-reload && systemctl enable --now {}`",
+            timers.join(" ")
+        ));
+        return Ok(());
+    }
+    for arguments in
+        [vec!["daemon-reload".to_owned()], [vec!["enable".to_owned(), "--now".to_owned()], timers].concat()]
+    {
+        let done = Command::new("systemctl")
+            .args(&arguments)
+            .output()
+            .map_err(|error| Error::outside("systemctl cannot be run").caused_by(error))?;
+        if !done.status.success() {
+            return Err(Error::outside(format!("`systemctl {}` failed", arguments.join(" ")))
+                .caused_by(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The files of a schedule.
+#[derive(serde::Serialize)]
+struct Scheduled {
+    schema: &'static str,
+    runner: Runner,
+    installed: bool,
+    files: Vec<ScheduleFile>,
+}
+
+impl output::Report for Scheduled {
+    fn render(&self, page: &mut Page) {
+        for file in &self.files {
+            if self.installed {
+                page.line(format!("wrote {}", file.path.display()));
+            } else {
+                page.line(format!("# {}", file.path.display()));
+                page.line(&file.content);
+            }
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! Backups of SQLite files, and the promises of the vault, attacked.
+
+use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{Run, finish};
+
+/// A directory with a vault and some SQLite files, and the built binary in it.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        Place { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.directory.path())
+            .env("BACKUP_DIR", self.path("vault"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub(crate) async fn backup(&self, arguments: &[&str]) -> Run {
+        finish(self.command(&[&["backup"], arguments].concat()).spawn().unwrap()).await
+    }
+
+    /// A SQLite file with a table `accounts` whose balances sum to 100,000, and some more.
+    fn database(&self, name: &str, journal_mode: &str, rows: usize) -> String {
+        let connection = rusqlite::Connection::open(self.path(name)).unwrap();
+        connection
+            .execute_batch(&format!(
+                "pragma journal_mode = {journal_mode};
+                 create table accounts (id integer primary key, balance int);
+                 insert into accounts values (1, 60000), (2, 40000);
+                 create table filler (a integer primary key, b text);
+                 create index of_b on filler (b);
+                 with recursive n (i) as (select 1 union all select i + 1 from n where i < {rows})
+                 insert into filler select i, hex(randomblob(60)) from n;"
+            ))
+            .unwrap();
+        format!("sqlite://{}", self.path(name).display())
+    }
+
+    fn query(&self, name: &str, sql: &str) -> String {
+        let connection = rusqlite::Connection::open(self.path(name)).unwrap();
+        connection.query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0)).map_or_else(
+            |error| error.to_string(),
+            |value| match value {
+                rusqlite::types::Value::Text(text) => text,
+                other => format!("{other:?}"),
+            },
+        )
+    }
+
+    pub(crate) fn manifest(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(&format!("vault/{name}.json"))).unwrap()).unwrap()
+    }
+
+    fn age(&self, name: &str, days: i64) {
+        let mut manifest = self.manifest(name);
+        let taken: chrono::DateTime<chrono::Utc> = manifest["timestamp"].as_str().unwrap().parse().unwrap();
+        manifest["timestamp"] = (taken - chrono::TimeDelta::days(days)).to_rfc3339().into();
+        fs::write(self.path(&format!("vault/{name}.json")), manifest.to_string()).unwrap();
+    }
+
+    /// Names of the visible files of the vault.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("vault")).map(|entries| entries.flatten().collect::<Vec<_>>());
+        let mut names: Vec<String> = entries
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        names
+    }
+
+    /// Files of the vault that only a process that works, or one that has died, has.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path("vault")).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with('.') && name != ".lock" && name != ".locks" {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+/// A process would write like this; a thread with a connection of its own does as well.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<usize>>,
+}
+
+impl Writer {
+    fn start(path: PathBuf) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut connection = rusqlite::Connection::open(path).unwrap();
+            connection.busy_timeout(Duration::from_secs(30)).unwrap();
+            let mut written = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let transfer = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+                let Ok(transfer) = transfer else { continue };
+                transfer.execute("update accounts set balance = balance - 1 where id = 1", []).unwrap();
+                transfer.execute("insert into filler (b) values (hex(randomblob(200)))", []).unwrap();
+                transfer.execute("update accounts set balance = balance + 1 where id = 2", []).unwrap();
+                written += usize::from(transfer.commit().is_ok());
+            }
+            written
+        });
+        Writer { stop, thread: Some(thread) }
+    }
+
+    fn stop(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_backups_are_intact_whoever_writes_meanwhile_in_both_journal_modes() {
+    let place = Place::new();
+    for mode in ["wal", "delete"] {
+        let file = format!("{mode}.db");
+        let url = place.database(&file, mode, 4000);
+        let writer = Writer::start(place.path(&file));
+        for round in 0..5 {
+            let name = format!("{mode}-{round}");
+            place.backup(&["create", "--url", &url, "--name", &name, "--no-prune"]).await.assert_code(0);
+            place
+                .backup(&["restore", &name, "--into", &place.path(&name).to_string_lossy()])
+                .await
+                .assert_code(0);
+            assert_eq!(place.query(&name, "pragma integrity_check"), "ok");
+            assert_eq!(place.query(&name, "select sum(balance) from accounts"), "Integer(100000)");
+        }
+        assert!(writer.stop() > 10, "nobody wrote while the backups were made");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_can_be_restored_by_hand_with_the_usual_tools() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 3000);
+    for (how, program) in [("gzip", "gunzip"), ("zstd", "zstd"), ("none", "cat")] {
+        let run =
+            place.backup(&["create", "--url", &url, "--name", how, "--compression", how, "--json"]).await;
+        let manifest = run.assert_code(0).json();
+        let file = fs::File::open(manifest["file_path"].as_str().unwrap()).unwrap();
+        let mut command = Command::new(program);
+        if program != "cat" {
+            command.args(["-d", "-c"]);
+        }
+        let done = command.stdin(file).output().await.unwrap();
+        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+        fs::write(place.path("by-hand.db"), &done.stdout).unwrap();
+        assert_eq!(place.query("by-hand.db", "pragma integrity_check"), "ok");
+        assert_eq!(place.query("by-hand.db", "select count(*) from filler"), "Integer(3000)");
+        let sum =
+            Command::new("sha256sum").arg(manifest["file_path"].as_str().unwrap()).output().await.unwrap();
+        assert!(String::from_utf8_lossy(&sum.stdout).starts_with(manifest["sha256"].as_str().unwrap()));
+        assert_eq!(manifest["compressed"], how != "none");
+        assert_eq!(manifest["contents"]["tables"][1]["rows"], 3000);
+        assert_eq!(manifest["schema"], "lifeboat.backup/1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
+    let place = Place::new();
+    let url = place.database("app.db", "delete", 3000);
+    place.backup(&["create", "--url", &url, "--name", "good", "--verify", "checksum"]).await.assert_code(0);
+    let file = place.path("vault/good.sqlite.gz");
+    let whole = fs::read(&file).unwrap();
+    let before = fs::read(place.path("app.db")).unwrap();
+    let mut damaged: Vec<Vec<u8>> = (0..10).map(|tenth| whole[..whole.len() * tenth / 10].to_vec()).collect();
+    for part in [0, 3, 12, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        let mut flipped = whole.clone();
+        flipped[part] ^= 1;
+        damaged.push(flipped);
+    }
+    damaged.push([&whole[..], b"x"].concat());
+    for (case, content) in damaged.iter().enumerate() {
+        fs::write(&file, content).unwrap();
+        for level in ["checksum", "stream"] {
+            let run = place.backup(&["verify", "good", "--level", level, "--json"]).await;
+            assert_eq!(
+                run.assert_code(1).json()["backups"][0]["verification"]["result"],
+                "fail",
+                "case {case}"
+            );
+        }
+        let run = place.backup(&["restore", "good", "--confirm", "good"]).await;
+        run.assert_code(1).assert_says(&["backup `good` was refused", "Nothing was touched"]);
+        assert_eq!(fs::read(place.path("app.db")).unwrap(), before, "case {case}");
+    }
+    fs::write(&file, &whole).unwrap();
+    place.backup(&["verify", "good"]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_made() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 500);
+    place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
+    let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
+    application.execute_batch("delete from filler; update accounts set balance = 0").unwrap();
+    let run = place.backup(&["restore", "before"]).await;
+    run.assert_code(4).assert_says(&["was not confirmed", "--confirm before"]);
+    let run = place.backup(&["restore", "before", "--confirm", "before", "--json"]).await;
+    let report = run.assert_code(0).json();
+    let sum: i64 = application.query_row("select sum(balance) from accounts", [], |row| row.get(0)).unwrap();
+    assert_eq!(sum, 100_000, "the application's own connection does not see what was restored");
+    application.execute_batch("insert into filler (b) values ('after')").unwrap();
+    assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
+    assert_eq!(place.query("app.db", "pragma journal_mode"), "wal");
+    // What was there before can be brought back in the same way.
+    let kept = report["kept_old"].as_str().unwrap().to_owned();
+    place.backup(&["restore", &kept, "--confirm", &kept]).await.assert_code(0);
+    assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(0)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behind() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 500);
+    place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
+    let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
+    application.execute_batch("begin immediate; delete from filler").unwrap();
+    let run = place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await;
+    run.assert_code(4).assert_says(&["is in use"]);
+    application.execute_batch("commit").unwrap();
+    drop(application);
+    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(500)");
+    // A file that is no database any more is replaced as well, and kept.
+    fs::write(place.path("app.db"), "this was a database").unwrap();
+    place
+        .backup(&["restore", "before", "--confirm", "before"])
+        .await
+        .assert_code(2)
+        .assert_says(&["--offline"]);
+    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_moment_leaves_no_name_that_is_not_complete() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 20_000);
+    for round in 0..8 {
+        let name = format!("k{round}");
+        let mut child = place.command(&["backup", "create", "--url", &url, "--name", &name]).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(40 + 130 * round)).await;
+        child.kill().await.unwrap();
+        for file in place.files().iter().filter(|file| file.ends_with(".json")) {
+            let stem = file.trim_end_matches(".json");
+            place.backup(&["verify", stem, "--level", "checksum"]).await.assert_code(0);
+        }
+    }
+    place.backup(&["create", "--url", &url, "--name", "last"]).await.assert_code(0);
+    assert_eq!(place.unfinished(), Vec::<String>::new());
+    let list = place.backup(&["list", "--json"]).await;
+    for backup in list.assert_code(0).json()["backups"].as_array().unwrap() {
+        assert_eq!(backup["file"], "present");
+    }
+    assert_eq!(place.files().len() % 2, 0, "a file without its manifest: {:?}", place.files());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 40_000);
+    let small = place.path("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+        .arg(&small)
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: only root can mount a small file system");
+        return;
+    }
+    let run = place.backup(&["create", "--url", &url, "--vault", &small.to_string_lossy()]).await;
+    let left: Vec<String> = fs::read_dir(&small)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".lock" && name != ".locks")
+        .collect();
+    let unmounted = std::process::Command::new("umount").arg(&small).status().unwrap();
+    run.assert_code(3).assert_says(&["No space left", "Nothing was left of the attempt"]);
+    assert_eq!(left, Vec::<String>::new());
+    assert!(unmounted.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_creates_of_one_name_one_wins_and_without_a_name_both_do() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 5000);
+    let named = ["create", "--url", &url, "--name", "same"];
+    let (left, right) = tokio::join!(place.backup(&named), place.backup(&named));
+    let mut codes = [left.code, right.code];
+    codes.sort();
+    assert_eq!(codes, [Some(0), Some(2)], "{left:?} {right:?}");
+    assert_eq!(place.files(), ["same.json", "same.sqlite.gz"]);
+    let unnamed = ["create", "--url", &url];
+    let (left, right) = tokio::join!(place.backup(&unnamed), place.backup(&unnamed));
+    left.assert_code(0);
+    right.assert_code(0);
+    assert_eq!(place.files().len(), 6);
+    place.backup(&["verify", "--all"]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_private_and_directories_almost() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 10);
+    place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place.path("vault")), 0o750);
+    for entry in fs::read_dir(place.path("vault")).unwrap().flatten() {
+        let expected = if entry.file_type().unwrap().is_dir() { 0o750 } else { 0o600 };
+        assert_eq!(mode(&entry.path()), expected, "{:?}", entry.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 10);
+    for (name, days) in [("old", 90), ("older", 100), ("middle", 40), ("pinned", 200), ("recent", 3)] {
+        place.backup(&["create", "--url", &url, "--name", name, "--no-prune"]).await.assert_code(0);
+        place.age(name, days);
+    }
+    place.backup(&["keep", "pinned"]).await.assert_code(0);
+    let kept = |report: &Value| -> Vec<String> {
+        let verdicts = report["verdicts"].as_array().unwrap().iter();
+        let kept = verdicts.filter(|verdict| verdict["keep"] == true);
+        kept.map(|verdict| verdict["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let report = place.backup(&["prune", "--dry-run", "--json"]).await.assert_code(0).json();
+    assert_eq!(report["schema"], "lifeboat.prune/1");
+    assert_eq!(kept(&report), ["recent", "pinned"]);
+    assert_eq!(place.files().len(), 10, "a dry run removed something");
+    // A backup that is damaged is none: then the newest good one is an old one, and stays.
+    let mut file = fs::OpenOptions::new().write(true).open(place.path("vault/recent.sqlite.gz")).unwrap();
+    file.seek(SeekFrom::Start(100)).unwrap();
+    file.write_all(b"damage").unwrap();
+    place.backup(&["verify", "recent"]).await.assert_code(1);
+    let report = place.backup(&["prune", "--json"]).await.assert_code(0).json();
+    assert_eq!(kept(&report), ["recent", "middle", "pinned"]);
+    assert_eq!(report["deleted"].as_array().unwrap().len(), 2);
+    // Nothing is left to rely on but `middle`: a rule of one day does not take it either.
+    let run =
+        finish(place.command(&["backup", "prune"]).env("BACKUP_RETENTION_DAYS", "1").spawn().unwrap()).await;
+    run.assert_code(0);
+    assert!(place.files().contains(&"middle.sqlite.gz".to_owned()));
+    place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(4).assert_says(&["for ever"]);
+    place.backup(&["keep", "pinned", "--no-longer"]).await.assert_code(0);
+    place.backup(&["delete", "pinned", "--confirm", "wrong"]).await.assert_code(4);
+    place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(0);
+    let run = place.backup(&["delete", "middle", "--confirm", "middle"]).await;
+    run.assert_code(4).assert_says(&["it is the last good one", "--allow-last-copy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_removes_old_ones_after_it_but_not_after_a_gap() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 10);
+    for (name, days) in [("a", 50), ("b", 45)] {
+        place.backup(&["create", "--url", &url, "--name", name]).await.assert_code(0);
+        place.age(name, days);
+    }
+    // After 45 days without a backup the clock may be wrong: nothing goes before another backup confirms the time.
+    place.backup(&["create", "--url", &url, "--name", "c"]).await.assert_code(0);
+    assert_eq!(place.files().len(), 6);
+    place
+        .backup(&["create", "--url", &url, "--name", "d"])
+        .await
+        .assert_code(0)
+        .assert_says(&["removed `a`", "removed `b`"]);
+    assert_eq!(place.files(), ["c.json", "c.sqlite.gz", "d.json", "d.sqlite.gz"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_backups_hold_no_plaintext_and_open_with_their_key_alone() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 200);
+    let identity = age::x25519::Identity::generate();
+    let recipient = identity.to_public().to_string();
+    use age::secrecy::ExposeSecret as _;
+    fs::write(place.path("key.txt"), format!("# a key\n{}\n", identity.to_string().expose_secret())).unwrap();
+    place
+        .backup(&["create", "--url", &url, "--name", "e", "--encrypt-to", &recipient, "--no-compress"])
+        .await
+        .assert_code(0);
+    let mut content = Vec::new();
+    fs::File::open(place.path("vault/e.sqlite.age")).unwrap().read_to_end(&mut content).unwrap();
+    assert!(content.starts_with(b"age-encryption.org/v1"));
+    assert!(!content.windows(13).any(|window| window == b"SQLite format"));
+    place.backup(&["verify", "e", "--level", "checksum"]).await.assert_code(0);
+    place.backup(&["verify", "e"]).await.assert_code(2).assert_says(&["--identity"]);
+    place.backup(&["verify", "e", "--identity", "key.txt"]).await.assert_code(0);
+    let into = place.path("back.db");
+    place
+        .backup(&["restore", "e", "--identity", "key.txt", "--into", &into.to_string_lossy()])
+        .await
+        .assert_code(0);
+    assert_eq!(place.query("back.db", "select count(*) from filler"), "Integer(200)");
+    let other = age::x25519::Identity::generate();
+    fs::write(place.path("other.txt"), other.to_string().expose_secret()).unwrap();
+    place.backup(&["verify", "e", "--identity", "other.txt"]).await.assert_code(1);
+    let run = place.backup(&["create", "--url", &url, "--encrypt-to", "age1nonsense"]).await;
+    run.assert_code(2).assert_says(&["is not an age recipient"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_say_what_to_do_and_leave_nothing() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 10);
+    fs::write(place.path("text.db"), "x".repeat(5000)).unwrap();
+    fs::write(place.path("empty.db"), "").unwrap();
+    let at = |name: &str| format!("sqlite://{}", place.path(name).display());
+    let (text, empty, absent) = (at("text.db"), at("empty.db"), at("absent.db"));
+    let cases: Vec<(Vec<&str>, i32, &str)> = vec![
+        (vec!["create", "--url", &url, "--name", "../x"], 2, "cannot be the name of a backup"),
+        (vec!["create", "--url", &url, "--name", "a/b"], 2, "cannot be the name of a backup"),
+        (vec!["create", "--url", &url, "--name", "a\u{1b}[2J"], 2, "cannot be the name of a backup"),
+        (vec!["create", "--url", &url, "--name", "-rf"], 2, "unexpected argument"),
+        (vec!["create", "--url", &url, "--name", ""], 2, "it is empty"),
+        (vec!["create", "--url", &text], 2, "is not a SQLite database"),
+        (vec!["create", "--url", &empty], 2, "empty file"),
+        (vec!["create", "--url", &absent], 2, "cannot open"),
+        (vec!["create", "--url", "sqlite:///"], 2, "is not a file"),
+        (vec!["create", "--url", "mysql://u:canary-pw@h/d"], 2, "neither of PostgreSQL nor of SQLite"),
+        (vec!["create"], 2, "DATABASE_URL"),
+        (vec!["create", "nowhere"], 2, "lifeboat.toml"),
+        (vec!["create", "--url", &url, "--compression-level", "99"], 2, "It is from 1 to 12"),
+        (vec!["create", "--url", &url, "--vault", "/proc/nothing"], 3, "cannot write to the vault"),
+        (vec!["show", "nothing"], 2, "there is no backup `nothing`"),
+        (vec!["verify", "../../etc/passwd"], 2, "cannot be the name"),
+        (vec!["restore", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
+        (vec!["delete", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
+    ];
+    for (arguments, code, words) in cases {
+        let run = place.backup(&arguments).await;
+        run.assert_code(code).assert_says(&[words]);
+        assert!(run.stdout.is_empty(), "{arguments:?}: {}", run.stdout);
+    }
+    assert_eq!(place.files(), Vec::<String>::new());
+    place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
+    let again = place.backup(&["create", "--url", &url, "--name", "a"]).await;
+    again.assert_code(2).assert_says(&["there is a backup `a` already"]);
+    assert_eq!(place.unfinished(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_tampered_with_leads_nowhere() {
+    let place = Place::new();
+    let url = place.database("app.db", "wal", 10);
+    place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
+    fs::write(place.path("outside.sqlite.gz"), "precious").unwrap();
+    let mut manifest = place.manifest("a");
+    manifest["file_path"] = place.path("outside.sqlite.gz").to_string_lossy().into_owned().into();
+    fs::write(place.path("vault/a.json"), manifest.to_string()).unwrap();
+    place.backup(&["verify", "a"]).await.assert_code(0);
+    place.backup(&["delete", "a", "--confirm", "a", "--allow-last-copy"]).await.assert_code(0);
+    assert!(place.path("outside.sqlite.gz").exists());
+    for broken in ["", "{", "[]", r#"{"schema":"lifeboat.backup/1","backup_name":"../../x"}"#] {
+        fs::write(place.path("vault/b.json"), broken).unwrap();
+        place
+            .backup(&["list"])
+            .await
+            .assert_code(0)
+            .assert_says(&["`b.json` is not the manifest of a backup"]);
+        place.backup(&["show", "b"]).await.assert_code(1);
+    }
+}
