@@ -19,4 +19,5 @@ mod signals;
 mod snapshot;
 mod status;
 mod sweep;
+mod tables;
 mod verify;
