@@ -11,6 +11,7 @@ mod clients;
 mod drill;
 mod faults;
 mod house;
+mod moto;
 mod policy;
 mod prune;
 mod refusals;
