@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: demo test bench setup setup-database setup-clients
 
-# The AWS CLI and boto3 of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
+# The AWS CLI, boto3 and moto (a second, independent RDS) of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
 CLIENTS := target/clients
 export PATH := $(CURDIR)/$(CLIENTS)/bin:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN ?= never
@@ -46,9 +46,9 @@ setup-database:
 
 setup-clients: $(CLIENTS)/installed
 
-$(CLIENTS)/installed: localstack/clients.txt
+$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt
 	@command -v python3 >/dev/null && python3 -c "import venv, ensurepip" 2>/dev/null \
 	  || { echo "installing Python"; $(APT) update && $(APT) install -y python3 python3-venv >/dev/null; }
-	@echo "installing the AWS CLI and boto3 into $(CLIENTS)"
-	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt
+	@echo "installing the AWS CLI, boto3 and moto into $(CLIENTS)"
+	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt
 	@touch $@

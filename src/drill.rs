@@ -200,6 +200,23 @@ pub struct Surroundings<'a> {
     pub host: String,
 }
 
+/// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.
+pub fn copy_settings(source: &Instance, class: String) -> Settings {
+    Settings {
+        class: Some(class),
+        subnet_group: source.subnet_group.clone(),
+        security_groups: source.security_groups.clone(),
+        parameter_group: source.parameter_group.clone(),
+        option_group: source.option_group.clone(),
+        retention_days: Some(0),
+        public: Some(false),
+        multi_az: Some(false),
+        deletion_protection: Some(false),
+        copy_tags_to_snapshot: Some(false),
+        ..Settings::default()
+    }
+}
+
 impl Plan {
     /// By which way the moment comes back, and which baseline that allows.
     pub fn way(&self) -> (Way, Baseline) {
@@ -229,18 +246,12 @@ impl Plan {
             id: self.throwaway.clone(),
             from,
             settings: Settings {
-                class: Some(request.class.clone()),
                 subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
                 security_groups,
                 parameter_group: request.parameter_group.clone().or_else(|| source.parameter_group.clone()),
                 option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
                 iam_authentication: Some(request.login == CopyLogin::Iam),
-                retention_days: Some(0),
-                public: Some(false),
-                multi_az: Some(false),
-                deletion_protection: Some(false),
-                copy_tags_to_snapshot: Some(false),
-                ..Settings::default()
+                ..copy_settings(source, request.class.clone())
             },
             tags: throwaway::tags(source, &self.run, self.expires),
         }

@@ -5,6 +5,7 @@
 //! ```text
 //! cli        one file per noun: flags, and how its report looks
 //! output     the only printer
+//! tables     single tables from a backup, set beside the live ones
 //! drill      restore elsewhere, prove, time, tear down
 //! status     how healthy the backups of a fleet are
 //! restore    which backup brings back which moment, as what
@@ -24,6 +25,7 @@
 
 pub mod cli;
 pub mod output;
+pub mod tables;
 pub mod drill;
 pub mod status;
 pub mod restore;

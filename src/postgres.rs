@@ -3,12 +3,14 @@
 //!
 //! Writes nothing. A [`Session`] ends with its value; a password leaves this module only towards a server.
 
+mod copy;
 mod password;
 mod private;
 mod programs;
 mod tls;
 mod url;
 
+pub use copy::major_version;
 pub use password::{Password, from_pgpass, generate};
 pub use private::{PrivateServer, can_start};
 pub use programs::{Connecting, Programs};

@@ -167,14 +167,21 @@ impl Aws {
         version: &str,
         class: &str,
     ) -> Result<bool, Failure> {
+        // Where nothing at all is listed for the version, nothing is known of the class either.
+        Ok(self.is_listed(engine, version, Some(class)).await?
+            || !self.is_listed(engine, version, None).await?)
+    }
+
+    async fn is_listed(&self, engine: &str, version: &str, class: Option<&str>) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let request = self
                 .rds
                 .describe_orderable_db_instance_options()
                 .engine(engine)
                 .engine_version(version)
-                .db_instance_class(class);
-            let resource = format!("class `{class}` for {engine} {version}");
+                .set_db_instance_class(class.map(str::to_owned))
+                .max_records(20);
+            let resource = format!("class `{}` for {engine} {version}", class.unwrap_or("any"));
             request
                 .send()
                 .await

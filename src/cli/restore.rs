@@ -1,23 +1,28 @@
 //! `lifeboat restore`: its flags, and how its reports look.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::connect::ConnectArgs;
 use super::snapshot::render::{age, utc};
-use super::waiting::{Teller, WaitArgs};
+use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
+use crate::aws::Poll;
+use crate::config::parse_duration;
 use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Settings, SnapshotId, tag};
+use crate::fleet::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::interrupt::Interrupt;
-use crate::output::{self, Page, Tone, plain};
+use crate::output::{self, Page, Tone, plain, thousands};
+use crate::restore::Wanted;
 use crate::restore::apply::{self, Report};
 use crate::restore::moment;
 use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
+use crate::tables::{self, TableName};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RestoreCommand {
@@ -28,6 +33,11 @@ pub(super) enum RestoreCommand {
     Snapshot(Box<SnapshotArgs>),
     /// Restore a DB instance to a point in time, as a new instance with the same settings, even when it is gone.
     PointInTime(Box<PointInTimeArgs>),
+    /// Bring back single tables of a DB instance, beside the live ones: orders comes back as orders_restored_20261121.
+    ///
+    /// Restores the backup to a throwaway, copies the tables with pg_dump and pg_restore, compares them value for value,
+    /// and removes the throwaway. Nothing that is there is written over.
+    Table(Box<TableArgs>),
 }
 
 #[derive(Args, Debug)]
@@ -47,15 +57,47 @@ pub(super) struct SnapshotArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("backup").required(true).args(["at", "from"])))]
+pub(super) struct TableArgs {
+    /// Id of the DB instance
+    #[arg(value_name = "DB")]
+    database: InstanceId,
+    /// Table to bring back, as TABLE or SCHEMA.TABLE; may be repeated
+    #[arg(long = "table", required = true, value_name = "SCHEMA.TABLE")]
+    tables: Vec<TableName>,
+    /// Moment to go back to: RFC 3339, "20 minutes ago", "yesterday 14:05", or "2026-11-21 15:05" (local time)
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Snapshot to take it from
+    #[arg(long, value_name = "ID", value_parser = SnapshotId::parse)]
+    from: Option<SnapshotId>,
+    /// Class of the throwaway
+    #[arg(long, value_name = "CLASS", default_value = "db.t3.micro")]
+    class: String,
+    #[command(flatten)]
+    connect: ConnectArgs,
+    /// Check everything that can be checked beforehand, show the plan, create nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long the throwaway may take to become available
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2h")]
+    wait: Duration,
+    /// How often to look at AWS
+    #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
+    poll: Duration,
+}
+
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("moment").required(true).args(["at", "latest"])))]
 pub(super) struct PointInTimeArgs {
     /// Id or resource id of the DB instance
     #[arg(value_name = "DB")]
     database: String,
     /// Moment to go back to: RFC 3339, "20 minutes ago", "yesterday 14:05", or "2026-11-21 15:05" (local time)
-    #[arg(long, value_name = "TIME", required_unless_present = "latest")]
+    #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// The newest moment that can be had
-    #[arg(long, conflicts_with = "at")]
+    #[arg(long)]
     latest: bool,
     #[command(flatten)]
     target: TargetArgs,
@@ -151,15 +193,109 @@ pub(super) async fn run(command: RestoreCommand, session: &Session) -> Result<Op
         }
         RestoreCommand::PointInTime(args) => {
             let moment = match &args.at {
-                Some(text) => {
-                    let at = moment::parse(text, now(), &chrono::Local)?;
-                    session.output.say(format!("`{}` is {}", text.escape_default(), both(at)));
-                    Moment::At(at)
-                }
+                Some(text) => Moment::At(read_moment(text, session)?),
                 None => Moment::Latest,
             };
             let request = args.target.request(From::Time(args.database.clone(), moment));
             restore(request, &args.target, session).await
+        }
+        RestoreCommand::Table(args) => restore_tables(&args, session).await,
+    }
+}
+
+/// A moment as people say it; what it means is shown.
+fn read_moment(text: &str, session: &Session) -> Result<DateTime<Utc>> {
+    let at = moment::parse(text, now(), &chrono::Local)?;
+    session.output.say(format!("`{}` is {}", text.escape_default(), both(at)));
+    Ok(at)
+}
+
+async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let wanted = match (&args.at, &args.from) {
+        (Some(text), _) => Wanted::Time(read_moment(text, session)?),
+        (None, Some(id)) => Wanted::Snapshot(id.clone()),
+        (None, None) => return Err(Error::request("name the backup with `--at` or `--from`")),
+    };
+    if args.connect.dbnames.len() > 1 {
+        return Err(Error::request("the tables of one database are brought back at a time")
+            .hint("Name one `--dbname`."));
+    }
+    let aws = session.aws().await?;
+    let request = tables::Request {
+        source: args.database.clone(),
+        wanted,
+        database: args.connect.dbnames.first().cloned(),
+        tables: args.tables.clone(),
+        class: args.class.clone(),
+    };
+    let plan = tables::plan(
+        &aws,
+        request,
+        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat restore").await,
+        now(),
+    )
+    .await?;
+    if args.dry_run {
+        session.output.report(&plan.report())?;
+        return Ok(None);
+    }
+    session.output.say(format!(
+        "bringing back tables of `{}` of {} from the throwaway `{}`",
+        plan.source.id,
+        utc(plan.moment),
+        plan.throwaway
+    ));
+    let teller = Teller::new(&session.output);
+    let tell = |event: Event<'_>| teller.tell(&event);
+    let poll = Poll { every: args.poll, give_up_after: args.wait };
+    let (report, ended) = tables::apply(plan, &aws, &interrupt, poll, &tell).await;
+    session.output.settle();
+    let left_behind = report.throwaway.left_behind.clone();
+    if ended.is_ok() || report.tables.iter().any(|it| it.rows.is_some()) || left_behind.is_some() {
+        session.output.report(&report)?;
+    }
+    if let Some(why) = left_behind {
+        session.output.warn(format!(
+            "throwaway `{}` was left behind in {} and is billed by the hour: {why}; `lifeboat drill sweep` removes it when it \
+             has expired",
+            report.throwaway.id,
+            aws.region()
+        ));
+        if let Err(error) = ended {
+            session.output.error(&error);
+        }
+        return Ok(Some(Kind::LeftBehind));
+    }
+    ended.map(|()| None)
+}
+
+impl output::Report for tables::Report {
+    fn render(&self, page: &mut Page) {
+        let verb = if self.dry_run { "would bring back" } else { "brought back" };
+        page.line(format!("{verb} tables of `{}` ({}) of {}", self.source, self.database, utc(self.moment)));
+        let count = |rows: Option<i64>| {
+            rows.map_or("-".to_owned(), |rows| thousands(u64::try_from(rows).unwrap_or(0)))
+        };
+        let rows = self.tables.iter().map(|it| {
+            let (word, tone) = match (it.verified, it.rows) {
+                (true, _) => ("verified", Some(Tone::Good)),
+                (false, Some(_)) => ("DIFFERS", Some(Tone::Bad)),
+                (false, None) => ("", None),
+            };
+            vec![
+                (format!("{}.{}", it.schema, it.table), None),
+                (format!("{}.{}", it.schema, it.restored_as), None),
+                (count(it.rows), None),
+                (count(it.live_rows), Some(Tone::Faint)),
+                (word.to_owned(), tone),
+            ]
+        });
+        page.table(&["table", "comes back as", "rows", "live rows", ""], rows.collect());
+        if !self.dry_run {
+            let fate = if self.throwaway.is_removed { "removed" } else { "LEFT BEHIND" };
+            page.line(format!("  throwaway `{}`: {fate}", self.throwaway.id));
+            page.line("  foreign keys, triggers, defaults and rights are not on the copies: move rows with insert … select");
         }
     }
 }

@@ -158,7 +158,7 @@ impl Programs {
 pub struct Connecting {
     /// The command.
     pub command: Command,
-    _kept: Vec<OwnedFd>,
+    pub(super) _kept: Vec<OwnedFd>,
 }
 
 fn directories() -> Vec<PathBuf> {

@@ -170,7 +170,13 @@ async fn set_the_rest(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
 }
 
 /// Waits until an instance can be used; `false` if it cannot by then.
-async fn wait(aws: &Aws, id: &InstanceId, poll: Poll, report: &mut Report, tell: Tell<'_>) -> Result<bool> {
+pub async fn wait(
+    aws: &Aws,
+    id: &InstanceId,
+    poll: Poll,
+    report: &mut Report,
+    tell: Tell<'_>,
+) -> Result<bool> {
     let (mut said, began) = (String::new(), Instant::now());
     let ended = aws
         .watch(id, poll, |seen| {

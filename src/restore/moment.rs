@@ -43,7 +43,8 @@ where
                     "`{text}` is a time that this machine's clock never showed"
                 ))
                 .hint("The clocks were put forward over it: write it in UTC, as in 2026-03-29T00:30:00Z.")),
-                LocalResult::Ambiguous(first, second) => {
+                LocalResult::Ambiguous(one, other) => {
+                    let (first, second) = if one <= other { (one, other) } else { (other, one) };
                     Err(Error::request(format!("`{text}` is a time that this machine's clock showed twice"))
                         .hint(format!(
                             "The clocks were put back: write {} or {}.",

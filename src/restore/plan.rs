@@ -355,13 +355,19 @@ async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<(
             .hint("Choose another `--class`, for instance db.t4g.medium."));
         }
     }
+    // What the living source uses is there.
+    let is_new = |group: &String, chosen: &Option<String>| {
+        !group.starts_with("default") && (chosen.is_some() || origin.settings_from != SettingsFrom::Instance)
+    };
     if let Some(group) = &settings.subnet_group
+        && is_new(group, &request.changes.subnet_group)
         && !aws.subnet_group_exists(group).await?
     {
         return Err(Error::request(format!("DB subnet group `{group}` does not exist"))
             .hint("Choose another `--subnet-group`."));
     }
     if let Some(group) = &settings.parameter_group
+        && is_new(group, &request.changes.parameter_group)
         && !aws.parameter_group_exists(group).await?
     {
         return Err(Error::request(format!("DB parameter group `{group}` does not exist"))
@@ -443,6 +449,8 @@ fn split(wanted: Settings, storage_gib: i32) -> (Settings, Settings) {
         performance_insights: now.performance_insights.take().filter(|is_on| *is_on),
         ..Settings::default()
     };
+    // RDS gives the default option group of the version by itself, which may be another than it was.
+    now.option_group = now.option_group.filter(|name| !name.starts_with("default:"));
     // RDS takes the type only with its IOPS, and IOPS for gp3 only from 400 GiB on; below, gp3 is its default anyway.
     let is_provisioned = matches!(now.storage_type.as_deref(), Some("io1" | "io2"));
     let is_large_gp3 = now.storage_type.as_deref() == Some("gp3") && storage_gib >= 400;

@@ -148,7 +148,7 @@ pub async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>
         .filter(|snapshot| {
             key.is_some()
                 && snapshot.tags.get(tag::IDEMPOTENCY_KEY) == key.as_ref()
-                && snapshot.resource_id.as_ref() == Some(&source.resource_id)
+                && snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id)
         })
         .collect();
     let usable = |it: &&&Snapshot| is_good(it) || it.reported_status == "creating";

@@ -87,7 +87,7 @@ async fn status_says_what_there_is_how_old_and_where_it_falls_short() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_costs_pages_not_calls_per_instance() {
-    let (instances, each) = (1000, 8);
+    let (instances, each) = (150, 8);
     let world = World::new().await;
     world.create_record("db-0").await;
     world.until_status("db-0", "available").await;

@@ -1,0 +1,491 @@
+//! Single tables from a backup, set beside the live ones: the commonest disaster is one table.
+//!
+//! Restores the backup to a throwaway, which carries a drill's name and tags so that `drill sweep` removes it if this
+//! process dies; copies each table from there into the live database under a new name; compares both; removes the
+//! throwaway, whatever happened. It never touches a table that is there: it only adds new ones. Foreign keys, triggers,
+//! defaults, policies and rights stay behind, since they would tie the copy to live tables.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::aws::{Aws, Fault, Poll};
+use crate::drill::throwaway::{self, Claim};
+use crate::drill::{self};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, InstanceId, ResourceId, RunId, Settings};
+use crate::interrupt::Interrupt;
+use crate::postgres::{Programs, Server, Session, generate, major_version, quoted, user_databases};
+use crate::restore::apply;
+use crate::restore::plan::{Plan as RestorePlan, SettingsFrom};
+use crate::restore::{self, Chosen, Wanted};
+use crate::snapshot::{Event, Tell};
+
+/// How long the throwaway may live if nobody removes it.
+const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(12);
+
+/// A table, by schema and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    schema: String,
+    name: String,
+}
+
+impl std::str::FromStr for TableName {
+    type Err = Error;
+
+    /// `orders`, `sales.orders`, `"Odd Schema"."Odd.Table"`: names mean what they say, capitals included.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::request(format!("`{}` is not the name of a table", text.escape_default()))
+                .hint("Write it as TABLE or SCHEMA.TABLE; quote a name that has a dot, as in '\"a.b\".c'.")
+        };
+        let (first, rest) = part(text).ok_or_else(wrong)?;
+        let name = match rest {
+            None => return Ok(TableName { schema: "public".to_owned(), name: first }),
+            Some(rest) => part(rest).filter(|(_, rest)| rest.is_none()).ok_or_else(wrong)?.0,
+        };
+        Ok(TableName { schema: first, name })
+    }
+}
+
+/// The first name of a dotted one, and what follows the dot.
+fn part(text: &str) -> Option<(String, Option<&str>)> {
+    let (name, rest) = match text.strip_prefix('"') {
+        Some(quoted) => {
+            let end = quoted.replace("\"\"", "\0\0").find('"')?;
+            (quoted[..end].replace("\"\"", "\""), &quoted[end + 1..])
+        }
+        None => {
+            let end = text.find('.').unwrap_or(text.len());
+            (text[..end].to_owned(), &text[end..])
+        }
+    };
+    let rest = if rest.is_empty() { None } else { Some(rest.strip_prefix('.')?) };
+    (!name.is_empty() && name.len() <= 63).then_some((name, rest))
+}
+
+impl TableName {
+    /// Quoted, for SQL.
+    fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// What its copy is called: `orders_restored_20261121`, within PostgreSQL's 63 bytes.
+    fn restored(&self, moment: DateTime<Utc>) -> TableName {
+        let tail = format!("_restored_{}", moment.format("%Y%m%d"));
+        let mut end = self.name.len().min(63 - tail.len());
+        while !self.name.is_char_boundary(end) {
+            end -= 1;
+        }
+        TableName { schema: self.schema.clone(), name: format!("{}{tail}", &self.name[..end]) }
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The live instance.
+    pub source: InstanceId,
+    /// The backup.
+    pub wanted: Wanted,
+    /// The database; if not named, the only one that there is.
+    pub database: Option<String>,
+    /// The tables.
+    pub tables: Vec<TableName>,
+    /// Class of the throwaway.
+    pub class: String,
+}
+
+/// Tables that can be brought back. By value: it is done once.
+#[derive(Debug)]
+pub struct Plan {
+    /// The run.
+    pub run: RunId,
+    /// The throwaway.
+    pub throwaway: InstanceId,
+    /// The live instance.
+    pub source: Instance,
+    /// The moment that comes back.
+    pub moment: DateTime<Utc>,
+    server: Server,
+    database: String,
+    tables: Vec<(TableName, TableName)>,
+    restore: RestorePlan,
+    programs: Programs,
+}
+
+/// What was brought back (`lifeboat.restore-table/1`).
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema: &'static str,
+    /// Whether nothing was to be done.
+    pub dry_run: bool,
+    /// The live instance.
+    pub source: String,
+    /// Its database.
+    pub database: String,
+    /// The moment that the rows are of.
+    pub moment: DateTime<Utc>,
+    /// The tables.
+    pub tables: Vec<Restored>,
+    /// The throwaway.
+    pub throwaway: Throwaway,
+    /// From the request to the last comparison.
+    pub seconds: Option<f64>,
+}
+
+/// A table that was brought back.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub table: String,
+    /// Name of the copy, in the same schema.
+    pub restored_as: String,
+    /// Rows in the backup, and so in the copy.
+    pub rows: Option<i64>,
+    /// Rows in the live table, for comparison; absent if it is gone.
+    pub live_rows: Option<i64>,
+    /// Whether the copy holds the same rows as the backup, value for value.
+    pub verified: bool,
+}
+
+/// The throwaway.
+#[derive(Debug, Serialize)]
+pub struct Throwaway {
+    /// Its id.
+    pub id: String,
+    /// Whether AWS no longer knows it.
+    pub is_removed: bool,
+    /// Why it is still there.
+    pub left_behind: Option<String>,
+}
+
+impl Plan {
+    /// What would be done.
+    pub fn report(&self) -> Report {
+        Report {
+            schema: "lifeboat.restore-table/1",
+            dry_run: true,
+            source: self.source.id.to_string(),
+            database: self.database.clone(),
+            moment: self.moment,
+            tables: self
+                .tables
+                .iter()
+                .map(|(table, copy)| Restored {
+                    schema: table.schema.clone(),
+                    table: table.name.clone(),
+                    restored_as: copy.name.clone(),
+                    rows: None,
+                    live_rows: None,
+                    verified: false,
+                })
+                .collect(),
+            throwaway: Throwaway { id: self.throwaway.to_string(), is_removed: false, left_behind: None },
+            seconds: None,
+        }
+    }
+}
+
+/// Checks what can be known beforehand. Reads only.
+pub async fn plan(
+    aws: &Aws,
+    request: Request,
+    server: impl AsyncFnOnce(&Instance) -> Result<Server>,
+    now: DateTime<Utc>,
+) -> Result<Plan> {
+    let source = aws.existing_instance(&request.source).await?;
+    if source.engine != "postgres" || source.cluster.is_some() {
+        return Err(Error::request(format!("`{}` runs {}", source.id, source.engine))
+            .hint("Tables can be brought back of Amazon RDS for PostgreSQL instances."));
+    }
+    let chosen = restore::choose(aws, &source, &request.wanted).await?;
+    let (from, moment) = match &chosen {
+        Chosen::Snapshot(snapshot) => {
+            (crate::aws::RestoreFrom::Snapshot(snapshot.id.clone()), snapshot.moment().unwrap_or(now))
+        }
+        Chosen::Time(at) | Chosen::Now { latest: at } => {
+            (crate::aws::RestoreFrom::Time { source: source.resource_id.clone(), at: *at }, *at)
+        }
+    };
+    if let Ok(false) = aws.class_is_orderable(&source.engine, &source.engine_version, &request.class).await {
+        return Err(Error::request(format!("class `{}` cannot be had for PostgreSQL here", request.class))
+            .hint("Choose another `--class`, for instance db.t4g.micro."));
+    }
+    let server = server(&source).await?;
+    let database = database(&server, request.database).await?;
+    let live = server.connect(&database).await?;
+    let programs = Programs::for_server(major_version(&live).await?, None)?;
+    let mut tables = Vec::new();
+    for table in request.tables {
+        let copy = table.restored(moment);
+        if exists(&live, &copy).await? {
+            return Err(Error::request(format!("table `{copy}` exists already in database `{database}`"))
+                .hint("Rename or drop it first: nothing that is there is ever written over."));
+        }
+        if !has_schema(&live, &copy.schema).await? {
+            return Err(Error::request(format!("database `{database}` has no schema `{}`", copy.schema))
+                .hint("Create it first, or correct `--table`."));
+        }
+        tables.push((table, copy));
+    }
+    let run = RunId::new(aws.now(now));
+    let throwaway = throwaway::name(source.id.as_str(), &run)?;
+    let restore = RestorePlan {
+        run: run.clone(),
+        restore: crate::aws::Restore {
+            id: throwaway.clone(),
+            from,
+            settings: drill::copy_settings(&source, request.class),
+            tags: throwaway::tags(&source, &run, aws.now(now) + LIFETIME),
+        },
+        afterwards: Settings::default(),
+        source: source.id.to_string(),
+        moment: Some(moment),
+        settings_from: SettingsFrom::Instance,
+        carried_over: Default::default(),
+        changed: Default::default(),
+        not_carried: Vec::new(),
+    };
+    Ok(Plan { run, throwaway, source, moment, server, database, tables, restore, programs })
+}
+
+async fn database(server: &Server, named: Option<String>) -> Result<String> {
+    if let Some(name) = named {
+        return Ok(name);
+    }
+    let session = server.connect("postgres").await?;
+    let all: Vec<String> = user_databases(&session).await?.into_iter().map(|(name, _)| name).collect();
+    let own: Vec<&String> = all.iter().filter(|name| *name != "postgres").collect();
+    match own[..] {
+        [one] => Ok(one.clone()),
+        [] => Ok("postgres".to_owned()),
+        _ => Err(Error::request("the instance has several databases")
+            .hint(format!("Name the one of the table with `--dbname`: {}.", all.join(", ")))),
+    }
+}
+
+async fn exists(session: &Session, table: &TableName) -> Result<bool> {
+    let sql = "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+               where n.nspname::text = $1 and c.relname::text = $2)";
+    Ok(session.row(sql, &[&table.schema, &table.name]).await?.get(0))
+}
+
+async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
+    let sql = "select exists (select from pg_catalog.pg_namespace where nspname::text = $1)";
+    Ok(session.row(sql, &[&schema]).await?.get(0))
+}
+
+/// Brings the tables back. The throwaway is removed whatever happens; an error says what became of the tables.
+pub async fn apply(
+    plan: Plan,
+    aws: &Aws,
+    interrupt: &Interrupt,
+    poll: Poll,
+    tell: Tell<'_>,
+) -> (Report, Result<()>) {
+    let mut report = plan.report();
+    report.dry_run = false;
+    let began = Instant::now();
+    let mut resource: Option<ResourceId> = None;
+    let work = bring_back(&plan, aws, poll, tell, &mut report, &mut resource);
+    let ended = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted; the throwaway was removed")),
+        ended = work => ended,
+    };
+    report.seconds = Some(began.elapsed().as_secs_f64());
+    tell(Event::Note(format!("removing the throwaway `{}`", plan.throwaway)));
+    let claim = Claim {
+        id: plan.throwaway.clone(),
+        run: plan.run.clone(),
+        may_yet_appear: resource.is_none(),
+        resource_id: resource,
+    };
+    let patience = Poll { give_up_after: Duration::from_secs(1800), ..poll };
+    match throwaway::remove_claimed(aws, &claim, patience, &|_| {}).await {
+        Ok(_) => report.throwaway.is_removed = true,
+        Err(error) => report.throwaway.left_behind = Some(error.chain()),
+    }
+    (report, ended)
+}
+
+async fn bring_back(
+    plan: &Plan,
+    aws: &Aws,
+    poll: Poll,
+    tell: Tell<'_>,
+    report: &mut Report,
+    resource: &mut Option<ResourceId>,
+) -> Result<()> {
+    let mut restored = apply::Report::of(&plan.restore);
+    apply::begin(aws, &plan.restore, &mut restored, tell).await?;
+    *resource = restored.resource_id.clone().map(ResourceId);
+    if !apply::wait(aws, &plan.throwaway, poll, &mut restored, tell).await? {
+        return Err(Error::outside(format!(
+            "the throwaway `{}` was still `{}` when the time was up",
+            plan.throwaway, restored.status
+        ))
+        .hint("Large databases take longer: raise `--wait`."));
+    }
+    let copy = log_in(plan, aws, poll, &restored, tell).await?;
+    let backup = copy.connect(&plan.database).await?;
+    let live = plan.server.connect(&plan.database).await?;
+    for ((table, name), entry) in plan.tables.iter().zip(&mut report.tables) {
+        if !exists(&backup, table).await? {
+            return Err(Error::request(format!(
+                "database `{}` of the backup has no table `{table}`",
+                plan.database
+            ))
+            .hint("Correct `--table`, or choose an earlier or later moment."));
+        }
+        tell(Event::Note(format!("copying `{table}` to `{name}`")));
+        set_beside(&backup, table, name).await?;
+        plan.programs
+            .copy_table((&copy, &plan.database), (&plan.server, &plan.database), &name.sql())
+            .await?;
+        let (expected, found) = (content(&backup, name).await?, content(&live, name).await?);
+        entry.rows = Some(expected.0);
+        entry.verified = expected == found;
+        if exists(&live, table).await? {
+            entry.live_rows = Some(content(&live, table).await?.0);
+        }
+        if !entry.verified {
+            return Err(Error::new(
+                Kind::No,
+                format!("`{name}` has {} rows, the backup {}, or their content differs", found.0, expected.0),
+            )
+            .hint("Do not use it: somebody may have written to it meanwhile. Drop it and run this again."));
+        }
+    }
+    Ok(())
+}
+
+/// In the throwaway: the table under its new name, with its columns, checks and indexes, and nothing that ties it to others.
+async fn set_beside(backup: &Session, table: &TableName, name: &TableName) -> Result<()> {
+    let columns = backup
+        .rows(
+            "select attname::text from pg_catalog.pg_attribute where attrelid = $1::text::regclass and attnum > 0
+             and not attisdropped and attgenerated = '' order by attnum",
+            &[&table.sql()],
+        )
+        .await?;
+    let columns: Vec<String> = columns.iter().map(|row| quoted(row.get(0))).collect();
+    let columns = columns.join(", ");
+    let (old, new) = (table.sql(), name.sql());
+    // A table of another role, and its row-level security, must not hide rows: that is an error, never fewer rows.
+    let sql = format!(
+        "set row_security = off;
+         create table {new} (like {old} including constraints including generated including storage including comments
+                             including indexes including statistics);
+         insert into {new} ({columns}) select {columns} from {old};"
+    );
+    Ok(backup.run(&sql).await?)
+}
+
+/// Number of rows and a sum of the hashes of their text: the same on both sides if every value is.
+async fn content(session: &Session, table: &TableName) -> Result<(i64, String)> {
+    session
+        .run(
+            "set row_security = off; set timezone = 'UTC'; set datestyle = 'ISO'; set extra_float_digits = 1",
+        )
+        .await?;
+    let sql = format!(
+        "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text from {} t",
+        table.sql()
+    );
+    let row = session.row(&sql, &[]).await?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// As the master user, with a new random password; ready is a query that returns a row.
+async fn log_in(
+    plan: &Plan,
+    aws: &Aws,
+    poll: Poll,
+    restored: &apply::Report,
+    tell: Tell<'_>,
+) -> Result<Server> {
+    let endpoint = restored
+        .endpoint
+        .as_ref()
+        .ok_or_else(|| Error::outside(format!("AWS names no endpoint for `{}`", plan.throwaway)))?;
+    if (&endpoint.host, endpoint.port) == (&plan.server.host, plan.server.port) {
+        return Err(Error::new(Kind::Guard, format!("`{}` has the address of its source", plan.throwaway)));
+    }
+    tell(Event::Note("setting a password on the throwaway and logging in".to_owned()));
+    let password = generate();
+    let give_up = Instant::now() + Duration::from_secs(600);
+    loop {
+        match aws.set_master_password(&plan.throwaway, password.expose()).await {
+            Ok(()) => break,
+            // `available` is not stable: a restored instance may go through `modifying` once more.
+            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
+                poll.pause().await
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    let server = Server {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        user: plan.source.master_user.clone(),
+        password: Some(password),
+        ..plan.server.clone()
+    };
+    loop {
+        match server.connect(&plan.database).await {
+            Ok(session) => match session.row("select 1", &[]).await {
+                Ok(_) => return Ok(server),
+                Err(failure) if Instant::now() >= give_up => return Err(failure.into()),
+                Err(_) => {}
+            },
+            Err(failure)
+                if Instant::now() >= give_up
+                    || matches!(
+                        failure.refusal,
+                        crate::postgres::Refusal::Tls | crate::postgres::Refusal::Database
+                    ) =>
+            {
+                return Err(failure.error);
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(500).min(poll.every)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_mean_what_they_say() {
+        let name = |schema: &str, name: &str| TableName { schema: schema.to_owned(), name: name.to_owned() };
+        for (text, expected) in [
+            ("orders", name("public", "orders")),
+            ("Sales.Orders", name("Sales", "Orders")),
+            ("\"a.b\".\"c\"\"d\"", name("a.b", "c\"d")),
+        ] {
+            assert_eq!(text.parse::<TableName>().unwrap(), expected, "{text}");
+        }
+        for wrong in ["", ".", "a.", ".b", "a.b.c", "\"a", "\"a\"b"] {
+            assert!(wrong.parse::<TableName>().is_err(), "{wrong}");
+        }
+        let moment = "2026-11-21T14:05:00Z".parse().unwrap();
+        assert_eq!(name("s", "orders").restored(moment).to_string(), "s.orders_restored_20261121");
+        let long = name("s", &"ä".repeat(31)).restored(moment);
+        assert!(long.name.len() <= 63 && long.name.ends_with("_restored_20261121"), "{long}");
+    }
+}
