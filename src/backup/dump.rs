@@ -9,10 +9,10 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{cannot_write, interrupted};
 use super::manifest::Format;
 use super::script::{Counter, Held};
 use super::stream::{Inflow, Packing, Target, Totals};
+use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server};

@@ -385,7 +385,11 @@ async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
         finish(place.command(&["backup", "prune"]).env("BACKUP_RETENTION_DAYS", "1").spawn().unwrap()).await;
     run.assert_code(0);
     assert!(place.files().contains(&"middle.sqlite.gz".to_owned()));
-    place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(4).assert_says(&["for ever"]);
+    place
+        .backup(&["delete", "pinned", "--confirm", "pinned"])
+        .await
+        .assert_code(4)
+        .assert_says(&["for ever"]);
     place.backup(&["keep", "pinned", "--no-longer"]).await.assert_code(0);
     place.backup(&["delete", "pinned", "--confirm", "wrong"]).await.assert_code(4);
     place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(0);

@@ -15,8 +15,8 @@ use crate::backup::check::{self, Scratch};
 use crate::backup::create;
 use crate::backup::stream::Packing;
 use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, catalogue, interrupted, sqlite,
-    usual_threads,
+    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, catalogue, interrupted,
+    sqlite, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -141,7 +141,8 @@ fn replace_offline(
     }
     let stamp = (surroundings.clock)().format("%Y%m%dt%H%M%Sz");
     let first = beside(path, &format!(".old-{stamp}"));
-    let mut free = std::iter::once(first.clone()).chain((2..).map(|number| beside(&first, &format!("-{number}"))));
+    let mut free =
+        std::iter::once(first.clone()).chain((2..).map(|number| beside(&first, &format!("-{number}"))));
     let kept = free.find(|kept| !kept.exists()).unwrap_or(first);
     let cannot = |error: io::Error| {
         Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
