@@ -6,6 +6,7 @@
 
 mod postgres;
 mod sqlite;
+mod swap;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::{DatabaseType, Event, Level, Manifest, Means, Source, Surroundings, c
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-pub use postgres::undo;
 pub(super) use postgres::{make_roles, rehearse};
+pub use swap::undo;
 
 /// Where a backup is restored to.
 #[derive(Clone, Debug)]

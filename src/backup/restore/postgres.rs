@@ -1,9 +1,7 @@
 //! Restoring PostgreSQL databases: into a scratch database, checked, then swapped in.
 //!
-//! The swap is one transaction of two renames: whoever connects finds the old database or the new one, never none and
-//! never both. Sessions on the old one are ended while the first rename waits for its lock. A scratch database carries
-//! its purpose in its name and is held by an advisory lock: one whose lock is free belongs to a process that died, and is
-//! removed by the next restore.
+//! A scratch database carries its purpose in its name and is held by an advisory lock: one whose lock is free belongs to a
+//! process that died, and is removed by the next restore.
 
 use std::io::{BufWriter, Write as _};
 use std::process::{Child, Stdio};
@@ -11,9 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-
+use super::swap::{drop_expired, swap_in};
 use super::{Destination, Manner, Plan, Proven, Report, prove, report};
 use crate::backup::check::{self, Finding, Scratch};
 use crate::backup::renamed::{Renamed, create_statement};
@@ -22,7 +18,6 @@ use crate::backup::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Connecting, Programs, Server, Session, quoted};
-use crate::vault::Vault;
 
 /// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
 const SCRATCH: &str = "lifeboat_scratch_";
@@ -65,7 +60,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
 }
 
 /// A session from which databases are made, renamed and dropped.
-async fn maintenance(server: &Server) -> Result<Session> {
+pub(super) async fn maintenance(server: &Server) -> Result<Session> {
     match server.connect("postgres").await {
         Ok(session) => Ok(session),
         Err(first) => server.connect("template1").await.map_err(|_| first.into()),
@@ -432,130 +427,12 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
     }
 }
 
-/// What is kept of a database that was replaced. It lies in the vault under `restores/`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    schema: String,
-    server: String,
-    database: String,
-    kept: String,
-    until: DateTime<Utc>,
-}
-
-const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
-
-/// Gives the scratch database its name. What has that name now is kept under another.
-async fn swap_in(
-    plan: &Plan,
-    server: &Server,
-    session: &Session,
-    dbname: &str,
-    scratch: &str,
-    surroundings: &Surroundings<'_>,
-) -> Result<Option<Kept>> {
-    let now = (surroundings.clock)();
-    let there = exists(session, dbname).await?;
-    if there && matches!(plan.destination, Destination::New(_)) {
-        return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
-            .hint("It was not touched. Choose another name with `--into`."));
-    }
-    if !there {
-        let rename = format!("alter database {scratch} rename to {}", quoted(dbname));
-        rename_alone(server, session, &[scratch], &rename).await?;
-        return Ok(None);
-    }
-    (surroundings.tell)(Event::Phase("swapping"));
-    let old = beside(dbname, "old", now);
-    let kept = Kept {
-        schema: KEPT_SCHEMA.to_owned(),
-        server: format!("{}:{}", server.host, server.port),
-        database: dbname.to_owned(),
-        kept: old.clone(),
-        until: now
-            + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
-    };
-    let text = serde_json::to_vec_pretty(&kept)
-        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
-    surroundings.vault.write(&format!("restores/{scratch}.json"), &text)?;
-    let swap = format!(
-        "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
-        quoted(dbname),
-        quoted(&old),
-        quoted(dbname)
-    );
-    rename_alone(server, session, &[dbname, scratch], &swap).await?;
-    if plan.manner.keep_old.is_zero() {
-        drop_database(session, &old).await?;
-        return Ok(None);
-    }
-    Ok(Some(kept))
-}
-
-/// `app_old_20261122t010203z`, within PostgreSQL's 63 bytes.
-fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
-    let ending = format!("_{word}_{}", now.format("%Y%m%dt%H%M%Sz"));
-    let mut start = dbname;
-    while start.len() + ending.len() > 63 {
-        start = &start[..start.char_indices().next_back().map_or(0, |(at, _)| at)];
-    }
-    format!("{start}{ending}")
-}
-
-/// Runs a rename while the sessions on the databases are being ended. The rename holds a lock that keeps new ones out, and
-/// waits up to five seconds for the old ones to be gone (`CountOtherDBBackends` in PostgreSQL).
-async fn rename_alone(server: &Server, session: &Session, databases: &[&str], rename: &str) -> Result<()> {
-    let helper = maintenance(server).await?;
-    let databases: Vec<String> = databases.iter().map(|name| (*name).to_owned()).collect();
-    let end_sessions = async {
-        loop {
-            let ended = helper
-                .rows(
-                    "select pg_terminate_backend(pid) from pg_stat_activity
-                     where datname = any($1) and pid <> pg_backend_pid() and backend_type = 'client backend'",
-                    &[&databases],
-                )
-                .await;
-            if let Err(failure) = ended {
-                return failure;
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-    };
-    let attempts = async {
-        let mut last = None;
-        for _ in 0..6 {
-            match session.run(rename).await {
-                Ok(()) => return Ok(()),
-                Err(failure) => {
-                    // The failed transaction is still open.
-                    let _ = session.run("rollback").await;
-                    if failure.sqlstate.as_deref() != Some("55006") {
-                        return Err(failure);
-                    }
-                    last = Some(failure);
-                }
-            }
-        }
-        last.map_or(Ok(()), Err)
-    };
-    let outcome = tokio::select! {
-        biased;
-        outcome = attempts => outcome,
-        failure = end_sessions => Err(failure),
-    };
-    outcome.map_err(|failure| {
-        Error::outside("the restored copy cannot take the place of the database, which is as it was")
-            .caused_by(failure)
-            .hint("Sessions of users whom you may not end hold it: stop them, or restore as a member of `pg_signal_backend`.")
-    })
-}
-
-async fn exists(session: &Session, dbname: &str) -> Result<bool> {
+pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {
     let row = session.row("select exists (select from pg_database where datname = $1)", &[&dbname]).await?;
     Ok(row.get(0))
 }
 
-async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
+pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
     // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
     let statement = format!("drop database if exists {} with (force)", quoted(dbname));
     session.run(&statement).await.map_err(|failure| {
@@ -588,91 +465,4 @@ async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()>
         }
     }
     Ok(())
-}
-
-/// Drops replaced databases whose time has passed.
-async fn drop_expired(session: &Session, server: &Server, surroundings: &Surroundings<'_>) -> Result<()> {
-    let now = (surroundings.clock)();
-    for (record, kept) in kept(surroundings.vault, server)? {
-        if !exists(session, &kept.kept).await? {
-            continue;
-        }
-        if kept.until <= now && exists(session, &kept.database).await? {
-            drop_database(session, &kept.kept).await?;
-            surroundings.vault.forget(&record)?;
-            (surroundings.tell)(Event::Note(&format!(
-                "dropped `{}`, which was kept until {}",
-                kept.kept, kept.until
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The records of replaced databases of a server, oldest first.
-fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
-    let at = format!("{}:{}", server.host, server.port);
-    let mut found = Vec::new();
-    for name in vault.files_in("restores")? {
-        let record = format!("restores/{name}");
-        let Some(text) = vault.read(&record)? else { continue };
-        if let Some(kept) = serde_json::from_slice::<Kept>(&text).ok().filter(|kept| kept.server == at) {
-            found.push((record, kept));
-        }
-    }
-    found.sort_by(|left, right| left.1.kept.cmp(&right.1.kept));
-    Ok(found)
-}
-
-/// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
-pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<super::Report> {
-    let began = std::time::Instant::now();
-    let session = maintenance(server).await?;
-    let mut newest = None;
-    for (record, kept) in kept(surroundings.vault, server)? {
-        if kept.database == dbname && exists(&session, &kept.kept).await? {
-            newest = Some((record, kept));
-        }
-    }
-    let Some((record, kept)) = newest else {
-        return Err(Error::request(format!("nothing is kept of what a restore of `{dbname}` replaced"))
-            .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
-    };
-    let now = (surroundings.clock)();
-    let undone = beside(dbname, "undone", now);
-    let (is_there, from, to) = (exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
-    let swap = match is_there {
-        true => format!(
-            "begin; alter database {to} rename to {}; alter database {from} rename to {to}; commit",
-            quoted(&undone)
-        ),
-        false => format!("alter database {from} rename to {to}"),
-    };
-    rename_alone(server, &session, &[dbname, &kept.kept], &swap).await?;
-    surroundings.vault.forget(&record)?;
-    let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
-    Ok(super::Report {
-        schema: "lifeboat.backup-restore/1".to_owned(),
-        backup_name: kept.kept,
-        restored_to: source.shown(),
-        content_of: now,
-        kept_old: is_there.then_some(undone),
-        kept_until: None,
-        tables_checked: 0,
-        rows_checked: 0,
-        seconds: began.elapsed().as_secs_f64(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_kept_databases_fit_whatever_the_name() {
-        let now = "2026-11-22T01:02:03Z".parse().unwrap();
-        assert_eq!(beside("app", "old", now), "app_old_20261122t010203z");
-        let long = beside(&"ä".repeat(31), "old", now);
-        assert!(long.len() <= 63 && long.ends_with("_old_20261122t010203z"), "{long}");
-    }
 }

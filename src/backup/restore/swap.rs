@@ -1,0 +1,224 @@
+//! The swap: a restored copy takes the place of a database in one transaction of two renames, so that whoever connects
+//! finds the old one or the new one, never none and never both. What was there is kept under another name, and put back by
+//! [`undo`]; what is kept, and until when, stands in the vault under `restores/`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::postgres::{drop_database, exists, maintenance};
+use super::{Destination, Plan, Report};
+use crate::backup::{Event, Source, Surroundings};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::{Server, Session, quoted};
+use crate::vault::Vault;
+
+/// What is kept of a database that was replaced. It lies in the vault under `restores/`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    schema: String,
+    server: String,
+    database: String,
+    pub(super) kept: String,
+    pub(super) until: DateTime<Utc>,
+}
+
+const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
+
+/// Gives the scratch database its name. What has that name now is kept under another.
+pub(super) async fn swap_in(
+    plan: &Plan,
+    server: &Server,
+    session: &Session,
+    dbname: &str,
+    scratch: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Kept>> {
+    let now = (surroundings.clock)();
+    let there = exists(session, dbname).await?;
+    if there && matches!(plan.destination, Destination::New(_)) {
+        return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
+            .hint("It was not touched. Choose another name with `--into`."));
+    }
+    if !there {
+        let rename = format!("alter database {scratch} rename to {}", quoted(dbname));
+        rename_alone(server, session, &[scratch], &rename).await?;
+        return Ok(None);
+    }
+    (surroundings.tell)(Event::Phase("swapping"));
+    let old = beside(dbname, "old", now);
+    let kept = Kept {
+        schema: KEPT_SCHEMA.to_owned(),
+        server: format!("{}:{}", server.host, server.port),
+        database: dbname.to_owned(),
+        kept: old.clone(),
+        until: now
+            + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
+    };
+    let text = serde_json::to_vec_pretty(&kept)
+        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
+    surroundings.vault.write(&format!("restores/{scratch}.json"), &text)?;
+    let swap = format!(
+        "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
+        quoted(dbname),
+        quoted(&old),
+        quoted(dbname)
+    );
+    rename_alone(server, session, &[dbname, scratch], &swap).await?;
+    if plan.manner.keep_old.is_zero() {
+        drop_database(session, &old).await?;
+        return Ok(None);
+    }
+    Ok(Some(kept))
+}
+
+/// `app_old_20261122t010203z`, within PostgreSQL's 63 bytes.
+fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
+    let ending = format!("_{word}_{}", now.format("%Y%m%dt%H%M%Sz"));
+    let mut start = dbname;
+    while start.len() + ending.len() > 63 {
+        start = &start[..start.char_indices().next_back().map_or(0, |(at, _)| at)];
+    }
+    format!("{start}{ending}")
+}
+
+/// Runs a rename while the sessions on the databases are being ended. The rename holds a lock that keeps new ones out, and
+/// waits up to five seconds for the old ones to be gone (`CountOtherDBBackends` in PostgreSQL).
+async fn rename_alone(server: &Server, session: &Session, databases: &[&str], rename: &str) -> Result<()> {
+    let helper = maintenance(server).await?;
+    let databases: Vec<String> = databases.iter().map(|name| (*name).to_owned()).collect();
+    let end_sessions = async {
+        loop {
+            let ended = helper
+                .rows(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                     where datname = any($1) and pid <> pg_backend_pid() and backend_type = 'client backend'",
+                    &[&databases],
+                )
+                .await;
+            if let Err(failure) = ended {
+                return failure;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let attempts = async {
+        let mut last = None;
+        for _ in 0..6 {
+            match session.run(rename).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => {
+                    // The failed transaction is still open.
+                    let _ = session.run("rollback").await;
+                    if failure.sqlstate.as_deref() != Some("55006") {
+                        return Err(failure);
+                    }
+                    last = Some(failure);
+                }
+            }
+        }
+        last.map_or(Ok(()), Err)
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = attempts => outcome,
+        failure = end_sessions => Err(failure),
+    };
+    outcome.map_err(|failure| {
+        Error::outside("the restored copy cannot take the place of the database, which is as it was")
+            .caused_by(failure)
+            .hint("Sessions of users whom you may not end hold it: stop them, or restore as a member of `pg_signal_backend`.")
+    })
+}
+
+/// Drops replaced databases whose time has passed.
+pub(super) async fn drop_expired(
+    session: &Session,
+    server: &Server,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let now = (surroundings.clock)();
+    for (record, kept) in kept(surroundings.vault, server)? {
+        if !exists(session, &kept.kept).await? {
+            continue;
+        }
+        if kept.until <= now && exists(session, &kept.database).await? {
+            drop_database(session, &kept.kept).await?;
+            surroundings.vault.forget(&record)?;
+            (surroundings.tell)(Event::Note(&format!(
+                "dropped `{}`, which was kept until {}",
+                kept.kept, kept.until
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The records of replaced databases of a server, oldest first.
+fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
+    let at = format!("{}:{}", server.host, server.port);
+    let mut found = Vec::new();
+    for name in vault.files_in("restores")? {
+        let record = format!("restores/{name}");
+        let Some(text) = vault.read(&record)? else { continue };
+        if let Some(kept) = serde_json::from_slice::<Kept>(&text).ok().filter(|kept| kept.server == at) {
+            found.push((record, kept));
+        }
+    }
+    found.sort_by(|left, right| left.1.kept.cmp(&right.1.kept));
+    Ok(found)
+}
+
+/// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
+pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<Report> {
+    let began = std::time::Instant::now();
+    let session = maintenance(server).await?;
+    let mut newest = None;
+    for (record, kept) in kept(surroundings.vault, server)? {
+        if kept.database == dbname && exists(&session, &kept.kept).await? {
+            newest = Some((record, kept));
+        }
+    }
+    let Some((record, kept)) = newest else {
+        return Err(Error::request(format!("nothing is kept of what a restore of `{dbname}` replaced"))
+            .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
+    };
+    let now = (surroundings.clock)();
+    let undone = beside(dbname, "undone", now);
+    let (is_there, from, to) = (exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
+    let swap = match is_there {
+        true => format!(
+            "begin; alter database {to} rename to {}; alter database {from} rename to {to}; commit",
+            quoted(&undone)
+        ),
+        false => format!("alter database {from} rename to {to}"),
+    };
+    rename_alone(server, &session, &[dbname, &kept.kept], &swap).await?;
+    surroundings.vault.forget(&record)?;
+    let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
+    Ok(Report {
+        schema: "lifeboat.backup-restore/1".to_owned(),
+        backup_name: kept.kept,
+        restored_to: source.shown(),
+        content_of: now,
+        kept_old: is_there.then_some(undone),
+        kept_until: None,
+        tables_checked: 0,
+        rows_checked: 0,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kept_databases_fit_whatever_the_name() {
+        let now = "2026-11-22T01:02:03Z".parse().unwrap();
+        assert_eq!(beside("app", "old", now), "app_old_20261122t010203z");
+        let long = beside(&"ä".repeat(31), "old", now);
+        assert!(long.len() <= 63 && long.ends_with("_old_20261122t010203z"), "{long}");
+    }
+}
