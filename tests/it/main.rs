@@ -22,3 +22,4 @@ mod status;
 mod sweep;
 mod tables;
 mod verify;
+mod watch;
