@@ -12,7 +12,7 @@ mod report;
 mod rule;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -40,9 +40,12 @@ pub(crate) struct Monitor {
     /// Kept in a file of its own.
     #[serde(skip)]
     pub(crate) metrics: Metrics,
-    /// Something changed since alarms were evaluated last.
+    /// Metrics came since alarms were evaluated last.
     #[serde(skip)]
     pub(crate) stirred: bool,
+    /// Alarms that were set since then.
+    #[serde(skip)]
+    pub(crate) fresh: BTreeSet<String>,
 }
 
 /// A call of one action.

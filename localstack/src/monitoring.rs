@@ -1,12 +1,12 @@
 //! The memory of CloudWatch and SNS: behind one lock, apart from that of RDS, because it changes by itself all the time.
 //!
-//! `monitoring.json` is written a second after a change, and when the stack stops; metrics only then. A stack that is
+//! `monitoring.json` is written a second or more after a change, and when the stack stops; metrics only then. A stack that is
 //! killed forgets them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use anyhow::Context;
@@ -77,11 +77,15 @@ impl Monitoring {
 
     /// Writes changes now and then, for as long as the stack runs.
     pub(crate) async fn keep_writing(&self, trouble: impl Fn(&io::Error)) {
+        let mut pause = Duration::from_secs(1);
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(pause).await;
+            let began = Instant::now();
             if let Err(error) = self.write() {
                 trouble(&error);
             }
+            // A large memory is written less often, so that writing takes a small part of the time.
+            pause = (began.elapsed() * 20).max(Duration::from_secs(1));
         }
     }
 

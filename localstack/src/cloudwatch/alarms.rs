@@ -175,7 +175,7 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
             data.to_string(),
         ));
         monitor.alarms.insert(name.to_owned(), fresh);
-        monitor.stirred = true;
+        monitor.fresh.insert(name.to_owned());
         Ok(nothing())
     })
 }

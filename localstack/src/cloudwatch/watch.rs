@@ -3,6 +3,7 @@
 //! CloudWatch evaluates each minute. The stack does too, and also within its tick after metrics came or an alarm
 //! changed, and after a jump of its clock; the minute that is not over yet counts with the points it has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -39,8 +40,9 @@ pub(crate) async fn keep_watch(shared: Arc<Shared>) {
 
 /// Evaluates the alarms of every Region where something stirred; all of them when a new minute began.
 fn look(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: bool) {
-    let has_work =
-        shared.monitoring.read(|all| is_new_minute || all.monitors.values().any(|monitor| monitor.stirred));
+    let has_work = shared.monitoring.read(|all| {
+        is_new_minute || all.monitors.values().any(|monitor| monitor.stirred || !monitor.fresh.is_empty())
+    });
     if !has_work {
         return;
     }
@@ -51,8 +53,11 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: bool) {
                 monitor.metrics.forget_before(now);
                 monitor.history.retain(|item| item.at >= now - history::KEPT);
             }
-            if is_new_minute || std::mem::take(&mut monitor.stirred) {
-                deeds.extend(evaluate_all(monitor, now).into_iter().map(|deed| (region.clone(), deed)));
+            let is_everything = std::mem::take(&mut monitor.stirred) || is_new_minute;
+            let fresh = std::mem::take(&mut monitor.fresh);
+            if is_everything || !fresh.is_empty() {
+                let only = if is_everything { None } else { Some(&fresh) };
+                deeds.extend(evaluate_all(monitor, now, only).into_iter().map(|deed| (region.clone(), deed)));
             }
         }
         deeds
@@ -62,10 +67,11 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: bool) {
     }
 }
 
-fn evaluate_all(monitor: &mut Monitor, now: DateTime<Utc>) -> Vec<Deed> {
+/// Evaluates all metric alarms, or only some, and then every composite one.
+fn evaluate_all(monitor: &mut Monitor, now: DateTime<Utc>, only: Option<&BTreeSet<String>>) -> Vec<Deed> {
     let Monitor { alarms, history, metrics, .. } = monitor;
     let mut deeds = Vec::new();
-    for alarm in alarms.values_mut() {
+    for alarm in alarms.values_mut().filter(|alarm| only.is_none_or(|only| only.contains(&alarm.name))) {
         let Watches::Metric(watch) = &alarm.watches else { continue };
         let Some(verdict) = judge(watch, now, |metric, start, end| {
             let statistic =
@@ -78,9 +84,12 @@ fn evaluate_all(monitor: &mut Monitor, now: DateTime<Utc>) -> Vec<Deed> {
             deeds.extend(turn(alarm, history, verdict.state, verdict.reason, Some(verdict.data), now));
         }
     }
-    let states: Vec<(String, AlarmState)> =
+    if !alarms.values().any(Alarm::is_composite) {
+        return deeds;
+    }
+    let states: BTreeMap<String, AlarmState> =
         alarms.values().map(|alarm| (alarm.name.clone(), alarm.state)).collect();
-    let state_of = |name: &str| states.iter().find(|(alarm, _)| alarm == name).map(|(_, state)| *state);
+    let state_of = |name: &str| states.get(name).copied();
     for alarm in alarms.values_mut() {
         let Watches::Alarms { rule, .. } = &alarm.watches else { continue };
         let holds = Rule::parse(rule).is_some_and(|rule| rule.holds(&state_of));
@@ -251,9 +260,9 @@ pub(super) fn turn(
 /// Does what an alarm is to do in its new state, and writes down how that went.
 pub(super) fn act(shared: &Arc<Shared>, region: &str, deed: Option<Deed>) {
     let Some(Deed { alarm, was }) = deed else { return };
-    // Whoever waits for one of these may be a composite alarm.
+    // A composite alarm may wait for it.
     shared.monitoring.change(|all| {
-        all.monitors.entry(region.to_owned()).or_default().stirred = true;
+        all.monitors.entry(region.to_owned()).or_default().fresh.insert(alarm.name.clone());
     });
     if !alarm.actions_enabled {
         return;
