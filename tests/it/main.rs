@@ -4,6 +4,7 @@
 
 mod support;
 
+mod alarms;
 mod campaign;
 mod backup;
 mod backup_postgres;

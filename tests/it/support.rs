@@ -258,11 +258,6 @@ impl World {
         serde_json::from_str(body).unwrap_or(Value::Null)
     }
 
-    /// Moves the stack's clock.
-    pub(crate) async fn advance(&self, seconds: u64) {
-        self.control("POST", "clock", serde_json::json!({ "advance_seconds": seconds })).await;
-    }
-
     pub(crate) async fn fault(&self, action: &str, fault: Value) {
         let mut body = fault;
         body["action"] = action.into();

@@ -84,7 +84,7 @@ async fn the_alarm_of_the_guide_never_leaves_insufficient_data() {
         .await
         .unwrap();
     for _ in 0..3 {
-        world.advance(86_400).await;
+        world.advance_clock(86_400).await;
         world.until_status("orders", "available").await;
     }
     // The watch has seen this day: an alarm that can fire does.
@@ -164,8 +164,8 @@ async fn rows_fill_the_disk_until_the_storage_alarm_goes_off() {
             serde_json::json!({ "instance": "orders", "taken_bytes": 18.0 * 1024.0 * 1024.0 * 1024.0 - 110e6 }),
         )
         .await;
-    world.advance(600).await;
-    world.advance(60).await;
+    world.advance_clock(600).await;
+    world.advance_clock(60).await;
     until_state(&world, "disk", "OK").await;
     world
         .sql(
@@ -174,7 +174,7 @@ async fn rows_fill_the_disk_until_the_storage_alarm_goes_off() {
             "create table filler as select repeat(md5(n::text), 30) from generate_series(1, 100000) n",
         )
         .await;
-    world.advance(600).await;
+    world.advance_clock(600).await;
     until_state(&world, "disk", "ALARM").await;
     wait("the message", async || !queue(&world, "pager").await.is_empty()).await;
 }
