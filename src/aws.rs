@@ -4,11 +4,14 @@
 //! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
 //! may be deleted are questions for the modules above.
 
+mod cloudwatch;
+mod events;
 mod modify;
 mod presign;
 mod rds;
 mod secrets;
 mod snapshots;
+mod sns;
 mod time;
 mod wait;
 
@@ -49,6 +52,8 @@ pub struct Aws {
     region: String,
     config: SdkConfig,
     rds: aws_sdk_rds::Client,
+    cloudwatch: aws_sdk_cloudwatch::Client,
+    sns: aws_sdk_sns::Client,
     latest_answer: time::LatestAnswer,
 }
 
@@ -97,7 +102,9 @@ impl Aws {
         let latest_answer = time::LatestAnswer::default();
         let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
         let rds = aws_sdk_rds::Client::from_conf(with_time.build());
-        Ok(Aws { region, config, rds, latest_answer })
+        let cloudwatch = aws_sdk_cloudwatch::Client::new(&config);
+        let sns = aws_sdk_sns::Client::new(&config);
+        Ok(Aws { region, config, rds, cloudwatch, sns, latest_answer })
     }
 
     /// The same, in another Region.
@@ -304,8 +311,10 @@ impl From<Failure> for Error {
             Fault::Unsure => Error::outside(format!("AWS could not be reached for {}", failure.operation))
                 .hint("Check the network, `--region` and `--endpoint-url`, then run it again."),
             Fault::Denied => Error::outside(what).hint(format!(
-                "Give this role the permission `rds:{}` on {}, or choose another `--profile`.",
-                failure.operation, failure.resource
+                "Give this role the permission `{}:{}` on {}, or choose another `--profile`.",
+                service_of(failure.operation),
+                failure.operation,
+                failure.resource
             )),
             Fault::NoCapacity => Error::outside(what)
                 .hint("The Availability Zone has no room for this class now: choose another `--class`, or run it later."),
@@ -316,6 +325,20 @@ impl From<Failure> for Error {
             Fault::Refused => Error::outside(what),
         };
         error.caused_by(failure)
+    }
+}
+
+/// The prefix of an action in IAM policies.
+fn service_of(operation: &str) -> &'static str {
+    match operation {
+        "GetTopicAttributes" => "sns",
+        "GetSecretValue" => "secretsmanager",
+        "GetCallerIdentity" => "sts",
+        "DeleteAlarms" | "TagResource" | "UntagResource" | "ListTagsForResource" | "ListMetrics" => {
+            "cloudwatch"
+        }
+        _ if operation.contains("Alarm") || operation.contains("Metric") => "cloudwatch",
+        _ => "rds",
     }
 }
 

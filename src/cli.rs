@@ -1,5 +1,6 @@
 //! The command line: flags in, a report out, an exit code. No rules, no AWS, no SQL.
 
+mod alarms;
 mod backup;
 mod connect;
 mod drill;
@@ -58,6 +59,9 @@ enum Command {
     /// Back up databases that can be reached, PostgreSQL and SQLite; prove, restore and keep the backups.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Set the alarms that databases should have, find those that cannot fire or arrive, and prove one.
+    #[command(subcommand)]
+    Alarms(alarms::AlarmsCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -239,6 +243,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Restore(command) => restore::run(command, &session).await,
             Command::Snapshot(command) => snapshot::run(command, &session).await,
             Command::Backup(command) => backup::run(command, &session).await,
+            Command::Alarms(command) => alarms::run(command, &session).await,
         }
     });
     match ended {

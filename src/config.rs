@@ -3,6 +3,8 @@
 //! Flags win over environment variables, those over the section of a database, that over the general section,
 //! that over the defaults. Unknown keys are errors: a misspelt objective must not silently become the default.
 
+mod alarms;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
+
+pub use alarms::{AlarmKindSettings, AlarmSettings};
 
 /// The file, or the defaults where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,6 +39,9 @@ pub struct Config {
     /// How backups are made.
     #[serde(default)]
     pub backup: BackupSettings,
+    /// How alarms are set.
+    #[serde(default)]
+    pub alarms: AlarmSettings,
     /// What is special about single databases, by instance id.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSettings>,
@@ -100,6 +107,9 @@ pub struct DatabaseSettings {
     pub policy: PolicySettings,
     /// How its backups are made.
     pub backup: Option<BackupSettings>,
+    /// How its alarms are set.
+    #[serde(default)]
+    pub alarms: AlarmSettings,
     /// Questions that its restored copies must answer rightly.
     #[serde(default)]
     pub checks: Vec<Check>,
@@ -298,6 +308,12 @@ impl Config {
         self.databases.get(database).and_then(|database| database.backup.as_ref())
     }
 
+    /// How alarms of one database are set.
+    pub fn alarms_of(&self, instance: &str) -> AlarmSettings {
+        let own = self.databases.get(instance).map(|database| database.alarms.clone()).unwrap_or_default();
+        own.over(&self.alarms)
+    }
+
     /// The checks of one database.
     pub fn checks_of(&self, instance: &str) -> &[Check] {
         self.databases.get(instance).map(|database| database.checks.as_slice()).unwrap_or_default()
@@ -333,7 +349,7 @@ fn text_or_value<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<St
         toml::Value::Boolean(truth) => Ok(truth.to_string()),
         other => {
             let kind = other.type_str();
-            Err(serde::de::Error::custom(format!("`expect` is a text, a number or a boolean, not a {kind}")))
+            Err(serde::de::Error::custom(format!("this is a text, a number or a boolean, not a {kind}")))
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Plain data on our side of the door to AWS. Nothing here does I/O or reads the clock.
 
+mod alarm;
 mod run;
 mod settings;
 pub mod tag;
@@ -12,6 +13,10 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use alarm::{
+    Alarm, AlarmSpec, Comparison, EventSubscription, HistoryItem, Measurement, Metric, MetricWatch, Topic,
+    Treatment, Watch,
+};
 pub use run::RunId;
 pub use settings::{SETTINGS_TAG, Settings};
 

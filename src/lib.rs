@@ -10,6 +10,7 @@
 //! status     how healthy the backups of a fleet are
 //! restore    which backup brings back which moment, as what
 //! snapshot   take, copy, prune
+//! alarms     the alarms a fleet should have, and whether they arrive
 //! policy     retention and windows: read, check, change
 //! backup     logical backups of databases we can reach: PostgreSQL and SQLite
 //! verify     what a database contains, and whether two contents agree
@@ -17,6 +18,7 @@
 //! vault      what must not be lost: atomic writes, locks
 //! config     lifeboat.toml
 //! aws        the only code that speaks AWS
+//! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
 //! fleet      the nouns: instances, snapshots, their ids and states
 //! interrupt  SIGINT and SIGTERM as something to wait for
@@ -30,6 +32,7 @@ pub mod drill;
 pub mod status;
 pub mod restore;
 pub mod snapshot;
+pub mod alarms;
 pub mod policy;
 pub mod backup;
 pub mod verify;
@@ -37,6 +40,7 @@ pub mod retention;
 pub mod vault;
 pub mod config;
 pub mod aws;
+pub mod web;
 pub mod postgres;
 pub mod fleet;
 pub mod interrupt;

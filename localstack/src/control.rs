@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::faults::{FaultRequest, RestoredSql};
-use crate::record::{Fate, Shown};
+use crate::rds::subscriptions;
+use crate::record::{EventSource, Fate, Shown};
 use crate::server::{Answer, respond};
+use crate::sns;
 use crate::stack::Shared;
 use crate::status::Status;
 use crate::wire::timestamp;
@@ -36,6 +38,39 @@ struct ClockRequest {
     advance_seconds: i64,
 }
 
+/// What lies on an instance's disk besides the database.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StorageRequest {
+    instance: String,
+    taken_bytes: f64,
+}
+
+/// What an instance measures from now on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricRequest {
+    instance: String,
+    metric: String,
+    value: f64,
+}
+
+/// Something that happened to an instance.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventRequest {
+    instance: String,
+    category: String,
+    message: String,
+}
+
+/// Whose subscriptions are confirmed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfirmRequest {
+    endpoint: String,
+}
+
 pub(crate) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[u8]) -> Answer {
     let outcome = match (method.as_str(), path.trim_end_matches('/')) {
         ("POST", "faults") => {
@@ -53,6 +88,29 @@ pub(crate) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[
         ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
         ("DELETE", "calls") => did(|| shared.calls.clear()),
         ("GET", "instances") => Ok(instances(shared)),
+        ("POST", "storage") => read(body).and_then(|request| set_storage(shared, &request)).map(done),
+        ("POST", "metrics") => read(body).and_then(|request| set_metric(shared, request)).map(done),
+        ("DELETE", "metrics") => did(|| forget_measures(shared)),
+        ("POST", "events") => read(body).and_then(|request| add_event(shared, &request)).map(done),
+        ("POST", "confirmations") => {
+            read(body).map(|request: ConfirmRequest| sns::confirm_endpoint(shared, &request.endpoint))
+        }
+        ("GET", "messages") => shared
+            .monitoring
+            .read(|all| serde_json::to_value(&all.post.sent))
+            .map_err(|error| error.to_string()),
+        ("DELETE", "messages") => did(|| shared.monitoring.change(|all| all.post.sent.clear())),
+        ("GET", queue) if queue.starts_with("queues/") => {
+            let name = queue.trim_start_matches("queues/");
+            Ok(shared.monitoring.read(|all| all.post.queues.get(name).cloned().unwrap_or_default()).into())
+        }
+        ("DELETE", queue) if queue.starts_with("queues/") => {
+            let name = queue.trim_start_matches("queues/");
+            did(|| drop(shared.monitoring.change(|all| all.post.queues.remove(name))))
+        }
+        (_, "storage" | "metrics" | "events" | "confirmations" | "messages") => {
+            return refuse(405, &format!("{method} means nothing here"));
+        }
         (_, "faults" | "statuses" | "restored-sql" | "clock" | "calls" | "instances") => {
             return refuse(405, &format!("{method} means nothing here"));
         }
@@ -114,6 +172,54 @@ fn clear_statuses(shared: &Arc<Shared>) {
             instance.fate = None;
         }
     });
+}
+
+/// The resource id of an instance, in whatever Region.
+fn resource_of(shared: &Shared, instance: &str) -> Result<(String, String), String> {
+    let id = instance.to_lowercase();
+    shared
+        .store
+        .read(|state| {
+            let found = state.instances().find(|instance| instance.id == id);
+            found.map(|instance| (instance.region.clone(), instance.resource_id.clone()))
+        })
+        .ok_or_else(|| format!("there is no instance `{id}`"))
+}
+
+fn set_storage(shared: &Arc<Shared>, request: &StorageRequest) -> Result<(), String> {
+    if !request.taken_bytes.is_finite() {
+        return Err("`taken_bytes` must be a number".to_owned());
+    }
+    let (_, resource_id) = resource_of(shared, &request.instance)?;
+    shared.monitoring.change(|all| {
+        all.told.entry(resource_id).or_default().taken_bytes = request.taken_bytes;
+        all.revision += 1;
+    });
+    Ok(())
+}
+
+fn set_metric(shared: &Arc<Shared>, request: MetricRequest) -> Result<(), String> {
+    let (_, resource_id) = resource_of(shared, &request.instance)?;
+    shared.monitoring.change(|all| {
+        all.told.entry(resource_id).or_default().metrics.insert(request.metric, request.value);
+        all.revision += 1;
+    });
+    Ok(())
+}
+
+fn forget_measures(shared: &Shared) {
+    shared.monitoring.change(|all| {
+        all.told.clear();
+        all.revision += 1;
+    });
+}
+
+fn add_event(shared: &Arc<Shared>, request: &EventRequest) -> Result<(), String> {
+    subscriptions::check_event(EventSource::Instance.name(), &request.category)?;
+    let (region, _) = resource_of(shared, &request.instance)?;
+    let id = request.instance.to_lowercase();
+    shared.add_event(&region, EventSource::Instance, &id, &request.category, &request.message);
+    Ok(())
 }
 
 fn advance(shared: &Arc<Shared>, request: &ClockRequest) -> Result<Value, String> {

@@ -4,6 +4,8 @@
 //! server      HTTP: who is called, with which fault in the way
 //! control     the control endpoint: faults, statuses, clock, SQL in restored copies
 //! rds         the RDS API: what each action accepts, refuses, decides and shows
+//! cloudwatch  metrics, alarms that are evaluated, and what they did
+//! sns         topics, subscriptions, messages that arrive
 //! sts         who am I
 //! secrets     reading the master passwords that RDS manages
 //! lifecycle   the work behind the states, one actor per instance; schedules
@@ -12,6 +14,7 @@
 //! faults      what was injected and is not used up
 //! calls       the log of calls
 //! cluster     real PostgreSQL: versions, servers, base backups, certificates
+//! monitoring  the memory of CloudWatch and SNS, and its files
 //! state       the memory, and the file it is kept in
 //! home        the directory that everything lies in, and the servers' user
 //! record      the nouns: instances, snapshots, groups; plain data
@@ -19,6 +22,7 @@
 //! windows     backup and maintenance windows
 //! pace        how long each state lasts
 //! clock       the stack's time
+//! document    what CloudWatch's three protocols have in common
 //! wire        awsQuery in, XML out
 //! error       refusals: code, HTTP status, message
 //! stop        a signal that work is no longer wanted
@@ -28,18 +32,22 @@
 
 mod calls;
 mod clock;
+mod cloudwatch;
 mod cluster;
 mod control;
+mod document;
 mod error;
 mod faults;
 mod home;
 mod lifecycle;
+mod monitoring;
 mod pace;
 mod rds;
 mod record;
 mod restorable;
 mod secrets;
 mod server;
+mod sns;
 mod stack;
 mod state;
 mod status;
@@ -60,6 +68,7 @@ use crate::cluster::engine::Engines;
 use crate::cluster::orphans;
 use crate::cluster::tls::Authority;
 use crate::home::Home;
+use crate::monitoring::Monitoring;
 use crate::stack::{Parts, Shared, report};
 use crate::state::Store;
 
@@ -156,14 +165,30 @@ impl Stack {
         orphans::end_all(&home.clusters())?;
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
-        let parts = Parts { home, engines, authority, store, pace: options.pace, limits: options.limits };
+        let monitoring = Monitoring::open(home.file("monitoring.json"), home.file("metrics.json"))?;
+        let parts = Parts {
+            home,
+            engines,
+            authority,
+            store,
+            monitoring,
+            pace: options.pace,
+            limits: options.limits,
+            endpoint: format!("http://{address}"),
+        };
         let shared = Arc::new(Shared::new(parts));
         let writer = Arc::clone(&shared);
         let mut tasks = vec![tokio::spawn(async move {
             let trouble = |error: &_| report(format_args!("cannot write state.json: {error}"));
             writer.store.keep_writing(trouble).await;
         })];
+        let writer = Arc::clone(&shared);
+        tasks.push(tokio::spawn(async move {
+            let trouble = |error: &_| report(format_args!("cannot write monitoring.json: {error}"));
+            writer.monitoring.keep_writing(trouble).await;
+        }));
         lifecycle::resume(&shared).await?;
+        tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
         tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
         tasks.push(tokio::spawn(server::serve(Arc::clone(&shared), listener)));
         let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
@@ -206,6 +231,9 @@ impl Stack {
         }
         if let Err(error) = self.shared.store.flush() {
             report(format_args!("cannot write state.json: {error}"));
+        }
+        if let Err(error) = self.shared.monitoring.flush() {
+            report(format_args!("cannot write monitoring.json: {error}"));
         }
         self.shared.home.release();
     }

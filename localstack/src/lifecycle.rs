@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::cluster::server::Server;
 use crate::pace::Stage;
+use crate::rds::subscriptions;
 use crate::record::{Event, EventSource, Instance};
 use crate::stack::{Shared, report};
 use crate::status::Status;
@@ -127,7 +128,7 @@ impl Shared {
     }
 
     pub(crate) fn add_event(
-        &self,
+        self: &Arc<Self>,
         region: &str,
         source_type: EventSource,
         source: &str,
@@ -141,7 +142,8 @@ impl Shared {
             category: category.to_owned(),
             message: message.to_owned(),
         };
-        self.store.change(|state| state.region_mut(region).events.push(event));
+        self.store.change(|state| state.region_mut(region).events.push(event.clone()));
+        subscriptions::deliver(self, region, &event);
     }
 }
 

@@ -15,6 +15,7 @@ mod parameter_groups;
 mod restore;
 mod snapshots;
 mod subnet_groups;
+pub(crate) mod subscriptions;
 mod tags;
 mod validate;
 
@@ -65,6 +66,13 @@ pub(crate) async fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
         "RemoveTagsFromResource" => tags::remove(request),
         "ListTagsForResource" => tags::list(request),
         "DescribeEvents" => events::describe_events(request),
+        "DescribeEventCategories" => subscriptions::describe_categories(request),
+        "CreateEventSubscription" => subscriptions::create(request),
+        "DescribeEventSubscriptions" => subscriptions::describe(request),
+        "ModifyEventSubscription" => subscriptions::modify(request),
+        "DeleteEventSubscription" => subscriptions::delete(request),
+        "AddSourceIdentifierToSubscription" => subscriptions::add_source(request),
+        "RemoveSourceIdentifierFromSubscription" => subscriptions::remove_source(request),
         "DescribeAccountAttributes" => account::describe_account_attributes(request),
         "CreateDBSubnetGroup" => subnet_groups::create(request),
         "DescribeDBSubnetGroups" => subnet_groups::describe(request),

@@ -29,6 +29,8 @@ pub(crate) struct Region {
     pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
     pub(crate) parameter_groups: BTreeMap<String, ParameterGroup>,
     pub(crate) events: Vec<Event>,
+    #[serde(default)]
+    pub(crate) subscriptions: BTreeMap<String, EventSubscription>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -324,7 +326,20 @@ impl EventSource {
     }
 }
 
-/// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`.
+/// Which events go to which SNS topic. No type means all, no sources means all, no categories means all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EventSubscription {
+    pub(crate) name: String,
+    pub(crate) topic: String,
+    pub(crate) source_type: Option<String>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) categories: Vec<String>,
+    pub(crate) enabled: bool,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`, `es`.
 pub(crate) fn arn(region: &str, kind: &str, name: &str) -> String {
     format!("arn:aws:rds:{region}:{ACCOUNT}:{kind}:{name}")
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -17,11 +17,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::calls::Call;
+use crate::document::{Document, Fields};
 use crate::error::ApiError;
 use crate::faults::Fault;
 use crate::stack::Shared;
-use crate::wire::{Query, error_response, timestamp};
-use crate::{control, rds, secrets, sts};
+use crate::wire::{Query, Xml, error_response, timestamp};
+use crate::{cloudwatch, control, rds, secrets, sns, sts};
 
 /// More than any request has.
 const LONGEST_BODY: usize = 4 << 20;
@@ -66,8 +67,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<A
             shared.store.saved().await;
             answer
         }
-    } else if path == "/" && head.method == Method::POST {
-        aws(&shared, &head.headers, &body).await?
+    } else if path == "/" && head.method == Method::GET {
+        follow_link(&shared, head.uri.query().unwrap_or_default())
+    } else if (path == "/" || path.starts_with("/service/")) && head.method == Method::POST {
+        aws(&shared, path, &head.headers, &body).await?
     } else {
         control::refuse(404, "the API is at POST /, the control endpoint below /_control/")
     };
@@ -78,12 +81,45 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<A
     Ok(answer)
 }
 
+/// The links in the messages of SNS need no signature.
+fn follow_link(shared: &Arc<Shared>, query: &str) -> Answer {
+    let parameters = Query::parse(query.as_bytes());
+    let action = parameters.owned("Action").unwrap_or_default();
+    if !["ConfirmSubscription", "Unsubscribe"].contains(&action.as_str()) {
+        return control::refuse(404, "the API is at POST /, the control endpoint below /_control/");
+    }
+    // A token or an ARN names the Region by itself.
+    let call = ApiCall {
+        service: Service::Sns,
+        protocol: Protocol::Query,
+        action,
+        region: parameters
+            .get("TopicArn")
+            .and_then(|arn| arn.split(':').nth(3))
+            .unwrap_or(DEFAULT_REGION)
+            .to_owned(),
+        parameters,
+        input: Document::Null,
+        json: Value::Null,
+    };
+    let request_id = request_id();
+    let outcome = perform_sns(shared, &call, &request_id);
+    let (code, status, message) = told(&outcome);
+    log(shared, &call, code, Some(status), message);
+    call.write(outcome, &request_id)
+}
+
 /// One call of an AWS API, however it was spelled.
 struct ApiCall {
     service: Service,
+    protocol: Protocol,
     action: String,
     region: String,
+    /// Of a form; of the others what the log shows.
     parameters: Query,
+    /// For CloudWatch.
+    input: Document,
+    /// For Secrets Manager.
     json: Value,
 }
 
@@ -92,6 +128,16 @@ enum Service {
     Rds,
     Sts,
     SecretsManager,
+    CloudWatch,
+    Sns,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Query,
+    /// awsJson 1.0 or 1.1.
+    Json(&'static str),
+    Cbor,
 }
 
 impl Service {
@@ -100,17 +146,43 @@ impl Service {
             Self::Rds => "rds",
             Self::Sts => "sts",
             Self::SecretsManager => "secretsmanager",
+            Self::CloudWatch => "cloudwatch",
+            Self::Sns => "sns",
         }
     }
 
     fn namespace(self) -> &'static str {
-        if self == Self::Sts { sts::NAMESPACE } else { rds::NAMESPACE }
+        match self {
+            Self::Sts => sts::NAMESPACE,
+            Self::CloudWatch => cloudwatch::NAMESPACE,
+            Self::Sns => sns::NAMESPACE,
+            Self::Rds | Self::SecretsManager => rds::NAMESPACE,
+        }
+    }
+
+    /// The service that a form is for: each has a version of its own.
+    fn of_version(version: Option<&str>) -> Self {
+        match version {
+            Some(sts::VERSION) => Self::Sts,
+            Some(cloudwatch::VERSION) => Self::CloudWatch,
+            Some(sns::VERSION) => Self::Sns,
+            _ => Self::Rds,
+        }
     }
 }
 
-async fn aws(shared: &Arc<Shared>, headers: &HeaderMap, body: &[u8]) -> io::Result<Answer> {
+/// What an answer carries.
+enum Body {
+    /// XML or JSON, ready.
+    Text(String),
+    Document(Document),
+}
+
+type Outcome = Result<Body, ApiError>;
+
+async fn aws(shared: &Arc<Shared>, path: &str, headers: &HeaderMap, body: &[u8]) -> io::Result<Answer> {
     let request_id = request_id();
-    let call = ApiCall::read(headers, body);
+    let call = ApiCall::read(path, headers, body);
     let fault = shared.injected.fault(&call.action, Instant::now());
     if fault == Some(Fault::Cut) {
         log(shared, &call, "cut".to_owned(), None, None);
@@ -130,10 +202,7 @@ async fn aws(shared: &Arc<Shared>, headers: &HeaderMap, body: &[u8]) -> io::Resu
         log(shared, &call, "lost-response".to_owned(), None, Some(status));
         return Err(io::Error::other("response lost on request"));
     }
-    let (code, status, message) = match &outcome {
-        Ok(_) => ("ok".to_owned(), 200, None),
-        Err(error) => (error.code.clone(), error.status, Some(error.message.clone())),
-    };
+    let (code, status, message) = told(&outcome);
     log(shared, &call, code, Some(status), message);
     if let Some(Fault::Slow(span)) = fault {
         tokio::time::sleep(span).await;
@@ -141,66 +210,154 @@ async fn aws(shared: &Arc<Shared>, headers: &HeaderMap, body: &[u8]) -> io::Resu
     Ok(call.write(outcome, &request_id))
 }
 
-async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Result<String, ApiError> {
+fn told(outcome: &Outcome) -> (String, u16, Option<String>) {
+    match outcome {
+        Ok(_) => ("ok".to_owned(), 200, None),
+        Err(error) => (error.code.clone(), error.status, Some(error.message.clone())),
+    }
+}
+
+async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
     if call.action.is_empty() {
         return Err(ApiError::new("MissingAction", "The request must contain the parameter Action."));
     }
     let action = call.action.as_str();
+    let now = shared.clock.now();
     match call.service {
-        Service::SecretsManager => {
-            secrets::answer(shared, &call.region, action, &call.json).map(|answer| answer.to_string())
+        Service::SecretsManager => secrets::answer(shared, &call.region, action, &call.json)
+            .map(|answer| Body::Text(answer.to_string())),
+        Service::Sts => {
+            Ok(Body::Text(sts::answer(action)?.response(sts::NAMESPACE, action, true, request_id)))
         }
-        Service::Sts => Ok(sts::answer(action)?.response(sts::NAMESPACE, action, true, request_id)),
+        Service::Sns => perform_sns(shared, call, request_id),
+        Service::CloudWatch => {
+            let request = cloudwatch::Request { shared, region: &call.region, input: &call.input, now };
+            cloudwatch::answer(&request, action).map(Body::Document)
+        }
         Service::Rds => {
-            let request = rds::Request {
-                shared,
-                region: &call.region,
-                query: &call.parameters,
-                now: shared.clock.now(),
-            };
+            let request = rds::Request { shared, region: &call.region, query: &call.parameters, now };
             let xml = rds::answer(&request, action).await?;
-            Ok(xml.response(rds::NAMESPACE, action, !rds::has_no_result(action), request_id))
+            Ok(Body::Text(xml.response(rds::NAMESPACE, action, !rds::has_no_result(action), request_id)))
         }
     }
 }
 
+fn perform_sns(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
+    let request = sns::Request { shared, region: &call.region, query: &call.parameters };
+    let xml = sns::answer(&request, &call.action)?;
+    let has_result = !sns::has_no_result(&call.action);
+    Ok(Body::Text(xml.response(sns::NAMESPACE, &call.action, has_result, request_id)))
+}
+
 impl ApiCall {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Self {
+    fn read(path: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let region = region(text("authorization"));
-        if let Some((_, action)) = text("x-amz-target").split_once('.') {
+        let cbor = path.strip_prefix("/service/").and_then(|rest| rest.split_once("/operation/"));
+        if let Some((_, action)) = cbor {
+            let input = Document::from_cbor(body).unwrap_or(Document::Null);
+            return Self::monitoring(Protocol::Cbor, action, region, input);
+        }
+        if let Some((target, action)) = text("x-amz-target").split_once('.') {
             let json = serde_json::from_slice(body).unwrap_or(Value::Null);
+            if target == cloudwatch::TARGET {
+                return Self::monitoring(Protocol::Json("1.0"), action, region, Document::from_json(json));
+            }
             return Self {
                 service: Service::SecretsManager,
+                protocol: Protocol::Json("1.1"),
                 action: action.to_owned(),
                 region,
                 parameters: secret_parameters(&json),
+                input: Document::Null,
                 json,
             };
         }
         let parameters = Query::parse(body);
-        let is_sts = parameters.get("Version") == Some(sts::VERSION);
+        let service = Service::of_version(parameters.get("Version"));
+        let is_document = service == Service::CloudWatch;
         Self {
-            service: if is_sts { Service::Sts } else { Service::Rds },
+            service,
+            protocol: Protocol::Query,
             action: parameters.owned("Action").unwrap_or_default(),
             region,
+            input: if is_document { Document::from_form(&parameters) } else { Document::Null },
             parameters,
             json: Value::Null,
         }
     }
 
-    fn write(&self, outcome: Result<String, ApiError>, request_id: &str) -> Answer {
-        let is_json = self.service == Service::SecretsManager;
-        let (status, body) = match outcome {
-            Ok(body) => (200, body),
-            Err(error) if is_json => {
-                let body = serde_json::json!({ "__type": error.code, "message": error.message });
-                (error.status, body.to_string())
+    /// A call of CloudWatch in one of its newer protocols.
+    fn monitoring(protocol: Protocol, action: &str, region: String, input: Document) -> Self {
+        Self {
+            service: Service::CloudWatch,
+            protocol,
+            action: action.to_owned(),
+            region,
+            parameters: Query::of(input.shown()),
+            input,
+            json: Value::Null,
+        }
+    }
+
+    fn write(&self, outcome: Outcome, request_id: &str) -> Answer {
+        let status = outcome.as_ref().map_or_else(|error| error.status, |_| 200);
+        let error = outcome.as_ref().err().cloned();
+        let (kind, body): (String, Vec<u8>) = match (self.protocol, outcome) {
+            (Protocol::Query, outcome) => {
+                ("text/xml".to_owned(), self.write_xml(outcome, request_id).into_bytes())
             }
-            Err(error) => (error.status, error_response(self.service.namespace(), &error, request_id)),
+            (Protocol::Json(version), outcome) => {
+                let body = match outcome {
+                    Ok(Body::Text(text)) => text,
+                    Ok(Body::Document(document)) => document.to_json().to_string(),
+                    Err(error) => {
+                        serde_json::json!({ "__type": self.shape(&error), "message": error.message })
+                            .to_string()
+                    }
+                };
+                (format!("application/x-amz-json-{version}"), body.into_bytes())
+            }
+            (Protocol::Cbor, outcome) => {
+                let document = match outcome {
+                    Ok(Body::Text(text)) => text.into(),
+                    Ok(Body::Document(document)) => document,
+                    Err(error) => {
+                        let shape = format!("com.amazonaws.cloudwatch#{}", self.shape(&error));
+                        Fields::new().with("__type", shape).with("message", error.message).done()
+                    }
+                };
+                ("application/cbor".to_owned(), document.to_cbor())
+            }
         };
-        let kind = if is_json { "application/x-amz-json-1.1" } else { "text/xml" };
-        respond(status, kind, body, Some(request_id))
+        let mut answer = respond_bytes(status, &kind, body, Some(request_id));
+        if self.protocol == Protocol::Cbor {
+            answer.headers_mut().insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+        }
+        // Clients that knew the older protocol want its codes.
+        let code = error.filter(|_| self.service == Service::CloudWatch && self.protocol != Protocol::Query);
+        if let Some(code) = code.and_then(|error| format!("{};{}", error.code, error.party()).parse().ok()) {
+            answer.headers_mut().insert("x-amzn-query-error", code);
+        }
+        answer
+    }
+
+    fn write_xml(&self, outcome: Outcome, request_id: &str) -> String {
+        let namespace = self.service.namespace();
+        match outcome {
+            Ok(Body::Text(text)) => text,
+            Ok(Body::Document(document)) => {
+                let mut xml = Xml::new();
+                document.write_xml(&mut xml);
+                xml.response(namespace, &self.action, !cloudwatch::has_no_result(&self.action), request_id)
+            }
+            Err(error) => error_response(namespace, &error, request_id),
+        }
+    }
+
+    /// What an error is called in JSON and CBOR.
+    fn shape<'e>(&self, error: &'e ApiError) -> &'e str {
+        if self.service == Service::CloudWatch { cloudwatch::shape_of(&error.code) } else { &error.code }
     }
 }
 
@@ -210,6 +367,10 @@ fn secret_parameters(json: &Value) -> Query {
 }
 
 pub(crate) fn respond(status: u16, kind: &str, body: String, request_id: Option<&str>) -> Answer {
+    respond_bytes(status, kind, body.into_bytes(), request_id)
+}
+
+fn respond_bytes(status: u16, kind: &str, body: Vec<u8>, request_id: Option<&str>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() =
         hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);

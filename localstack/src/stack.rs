@@ -15,6 +15,7 @@ use crate::cluster::tls::Authority;
 use crate::faults::Injected;
 use crate::home::Home;
 use crate::lifecycle::Actors;
+use crate::monitoring::Monitoring;
 use crate::pace::Pace;
 use crate::record::{Instance, State};
 use crate::state::Store;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) templates: Templates,
     pub(crate) authority: Authority,
     pub(crate) store: Store,
+    pub(crate) monitoring: Monitoring,
     pub(crate) clock: Clock,
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
@@ -50,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) actors: Actors,
     pub(crate) stopping: Canceller,
     servers: Mutex<HashMap<String, Arc<Server>>>,
+    endpoint: String,
 }
 
 pub(crate) struct Parts {
@@ -57,13 +60,15 @@ pub(crate) struct Parts {
     pub(crate) engines: Engines,
     pub(crate) authority: Authority,
     pub(crate) store: Store,
+    pub(crate) monitoring: Monitoring,
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
+    pub(crate) endpoint: String,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { home, engines, authority, store, pace, limits } = parts;
+        let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));
         Self {
             templates: Templates::new(&engines),
@@ -71,6 +76,7 @@ impl Shared {
             engines,
             authority,
             store,
+            monitoring,
             clock,
             pace,
             limits,
@@ -79,7 +85,13 @@ impl Shared {
             actors: Actors::default(),
             stopping: Canceller::new(),
             servers: Mutex::default(),
+            endpoint,
         }
+    }
+
+    /// The URL that callers use.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// The installed PostgreSQL that an instance runs on.

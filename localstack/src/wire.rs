@@ -18,6 +18,14 @@ impl Query {
         Self(form_urlencoded::parse(form).into_owned().collect())
     }
 
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+
     pub(crate) fn single(name: &str, value: &str) -> Self {
         Self([(name.to_owned(), value.to_owned())].into())
     }

@@ -381,7 +381,7 @@ fn exists(answer: Result<bool, Failure>) -> Result<bool, Failure> {
     }
 }
 
-fn time(at: &AwsTime) -> Option<DateTime<Utc>> {
+pub(super) fn time(at: &AwsTime) -> Option<DateTime<Utc>> {
     Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
 }
 

@@ -1,5 +1,7 @@
 //! `lifeboat status`: its flags, and how its report looks.
 
+mod publish;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use serde::Serialize;
 use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
+use crate::alarms::publish::Ping;
+use crate::aws::Aws;
 use crate::drill::journal;
 use crate::error::{Kind, Result};
 use crate::fleet::InstanceId;
@@ -18,6 +22,8 @@ use crate::policy::check::Severity;
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
 use crate::verify::Verdict;
+
+use publish::PublishArgs;
 
 /// Show how healthy the backups of DB instances are: age, restorable window, objective, last drill, findings.
 ///
@@ -33,6 +39,8 @@ pub(super) struct StatusArgs {
     /// In which form; --json is the same as --format json
     #[arg(long, value_enum, value_name = "FORM")]
     format: Option<StatusFormat>,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,7 +56,24 @@ enum StatusFormat {
 }
 
 pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = session.aws().await?;
+    args.publish.begin(session).await?;
+    let outcome = look(args, session).await;
+    let (what, line) = match &outcome {
+        Ok(report) if worst(report) == Some(Severity::Critical) => (Ping::Fail, nagios(report)),
+        Ok(report) => (Ping::Success, nagios(report)),
+        Err(error) => (Ping::Fail, error.chain()),
+    };
+    args.publish.tell(session, what, &line).await;
+    show(args, session, &outcome?)
+}
+
+fn worst(report: &Report) -> Option<Severity> {
+    report.databases.iter().flat_map(|it| &it.findings).map(|it| it.severity).min()
+}
+
+/// Looks, judges, and publishes what was seen.
+async fn look(args: &StatusArgs, session: &Session) -> Result<Report> {
+    let aws: Aws = session.aws().await?;
     let fleet = status::look(&aws, &args.databases).await?;
     session.warn_of_clock(&aws);
     let vault = session.vault_to_read()?;
@@ -58,17 +83,22 @@ pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<K
         last_drill: last_drill(&vault, id, session),
     };
     let report = status::judge(&fleet, aws.region(), wanted, aws.now(now()));
+    args.publish.publish(session, &aws, &report, &prometheus(&report)).await?;
+    Ok(report)
+}
+
+fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<Kind>> {
     let format = args.format.unwrap_or(match session.output.format() {
         Format::Json => StatusFormat::Json,
         Format::Text => StatusFormat::Table,
     });
-    let worst = report.databases.iter().flat_map(|it| &it.findings).map(|it| it.severity).min();
+    let worst = worst(report);
     match format {
-        StatusFormat::Table => session.output.report_as(Format::Text, &report)?,
-        StatusFormat::Json => session.output.report_as(Format::Json, &report)?,
-        StatusFormat::Prometheus => session.output.report_as(Format::Text, &Text(prometheus(&report)))?,
+        StatusFormat::Table => session.output.report_as(Format::Text, report)?,
+        StatusFormat::Json => session.output.report_as(Format::Json, report)?,
+        StatusFormat::Prometheus => session.output.report_as(Format::Text, &Text(prometheus(report)))?,
         StatusFormat::Nagios => {
-            session.output.report_as(Format::Text, &Text(nagios(&report)))?;
+            session.output.report_as(Format::Text, &Text(nagios(report)))?;
             // Nagios reads 1 as a warning and 2 as critical.
             return Ok(worst.map(|worst| if worst == Severity::Critical { Kind::Request } else { Kind::No }));
         }

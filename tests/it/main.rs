@@ -4,6 +4,7 @@
 
 mod support;
 
+mod alarms;
 mod campaign;
 mod backup;
 mod backup_postgres;
@@ -22,3 +23,4 @@ mod status;
 mod sweep;
 mod tables;
 mod verify;
+mod watch;

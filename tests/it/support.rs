@@ -18,6 +18,8 @@ pub(crate) const REGION: &str = "eu-central-1";
 
 pub(crate) struct World {
     pub(crate) rds: Client,
+    pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(crate) sns: aws_sdk_sns::Client,
     pub(crate) stack: Stack,
     directory: tempfile::TempDir,
 }
@@ -46,11 +48,29 @@ impl World {
         let config = aws_sdk_rds::Config::builder()
             .behavior_version(aws_sdk_rds::config::BehaviorVersion::latest())
             .region(aws_sdk_rds::config::Region::new(REGION))
-            .credentials_provider(credentials)
+            .credentials_provider(credentials.clone())
             .endpoint_url(stack.endpoint())
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        World { rds: Client::from_conf(config), stack, directory }
+        let cloudwatch = aws_sdk_cloudwatch::Client::from_conf(
+            aws_sdk_cloudwatch::Config::builder()
+                .behavior_version(aws_sdk_rds::config::BehaviorVersion::latest())
+                .region(aws_sdk_rds::config::Region::new(REGION))
+                .credentials_provider(credentials.clone())
+                .endpoint_url(stack.endpoint())
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build(),
+        );
+        let sns = aws_sdk_sns::Client::from_conf(
+            aws_sdk_sns::Config::builder()
+                .behavior_version(aws_sdk_rds::config::BehaviorVersion::latest())
+                .region(aws_sdk_rds::config::Region::new(REGION))
+                .credentials_provider(credentials)
+                .endpoint_url(stack.endpoint())
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .build(),
+        );
+        World { rds: Client::from_conf(config), cloudwatch, sns, stack, directory }
     }
 
     /// The same world after its memory was changed while it was down: the way to thousands of records in no time.

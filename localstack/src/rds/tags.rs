@@ -71,6 +71,7 @@ fn tags_of<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Resul
             .ok_or_else(|| ApiError::no_snapshot(&id)),
         "subgrp" => region.subnet_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
         "pg" => region.parameter_groups.get_mut(&id).map(|group| &mut group.tags).ok_or_else(invalid),
+        "es" => region.subscriptions.get_mut(&id).map(|one| &mut one.tags).ok_or_else(invalid),
         "auto-backup" => region
             .instances
             .values_mut()

@@ -1,0 +1,470 @@
+//! What an alarm is, and the calls that change one.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::evaluate::{AlarmState, Treatment};
+use super::history::HistoryItem;
+use super::metrics::{Metric, is_extended, is_statistic};
+use super::rule::Rule;
+use super::{Dimensions, Monitor, Request, dimensions, invalid, nothing, refusal, watch};
+use crate::document::{Document, Fields};
+use crate::error::Result;
+use crate::record::ACCOUNT;
+
+/// Actions per state.
+const MOST_ACTIONS: usize = 5;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Alarm {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) actions_enabled: bool,
+    pub(crate) ok_actions: Vec<String>,
+    pub(crate) alarm_actions: Vec<String>,
+    pub(crate) insufficient_actions: Vec<String>,
+    pub(crate) watches: Watches,
+    pub(crate) state: AlarmState,
+    pub(crate) reason: String,
+    pub(crate) reason_data: Option<String>,
+    /// When the state was last set, to the same value or another.
+    pub(crate) state_at: DateTime<Utc>,
+    /// When it last became another.
+    pub(crate) turned_at: DateTime<Utc>,
+    pub(crate) configured_at: DateTime<Utc>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
+pub(crate) enum Watches {
+    Metric(MetricWatch),
+    /// Other alarms, by a rule.
+    Alarms {
+        rule: String,
+        suppressor: Option<String>,
+        wait: Option<i64>,
+        extension: Option<i64>,
+    },
+}
+
+/// What of a metric is watched, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MetricWatch {
+    /// Absent when it is computed from several.
+    pub(crate) metric: Option<Metric>,
+    pub(crate) statistic: Option<String>,
+    pub(crate) extended_statistic: Option<String>,
+    pub(crate) period: Option<i64>,
+    pub(crate) unit: Option<String>,
+    pub(crate) evaluation_periods: i64,
+    pub(crate) datapoints_to_alarm: Option<i64>,
+    pub(crate) threshold: Option<f64>,
+    pub(crate) comparison: String,
+    pub(crate) missing: Option<Treatment>,
+    pub(crate) low_sample: Option<String>,
+    /// Metric math, as it was given.
+    pub(crate) metrics: Vec<Document>,
+    pub(crate) threshold_metric: Option<String>,
+}
+
+impl Alarm {
+    pub(crate) fn arn(&self, region: &str) -> String {
+        format!("arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{}", self.name)
+    }
+
+    pub(crate) fn is_composite(&self) -> bool {
+        matches!(self.watches, Watches::Alarms { .. })
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_composite() { "CompositeAlarm" } else { "MetricAlarm" }
+    }
+
+    /// What it does when it comes into `state`.
+    pub(crate) fn actions(&self, state: AlarmState) -> &[String] {
+        match state {
+            AlarmState::Ok => &self.ok_actions,
+            AlarmState::Alarm => &self.alarm_actions,
+            AlarmState::InsufficientData => &self.insufficient_actions,
+        }
+    }
+}
+
+pub(super) fn put_metric_alarm(request: &Request<'_>) -> Result<Document> {
+    let watches = Watches::Metric(read_watch(request.input)?);
+    put(request, watches)
+}
+
+pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
+    let input = request.input;
+    let rule = input.required("AlarmRule")?;
+    let parsed = Rule::parse(rule)
+        .filter(|_| rule.len() <= 10_240)
+        .ok_or_else(|| invalid("AlarmRule must be valid: it could not be parsed."))?;
+    let absent = request.look(|monitor| {
+        let mut children = parsed.children().into_iter();
+        children.find(|child| !monitor.alarms.contains_key(*child)).map(str::to_owned)
+    });
+    if let Some(child) = absent {
+        return Err(invalid(format!(
+            "Could not create or update alarm: alarm {child} in AlarmRule does not exist."
+        )));
+    }
+    let watches = Watches::Alarms {
+        rule: rule.to_owned(),
+        suppressor: input.owned("ActionsSuppressor"),
+        wait: input.integer("ActionsSuppressorWaitPeriod")?,
+        extension: input.integer("ActionsSuppressorExtensionPeriod")?,
+    };
+    put(request, watches)
+}
+
+/// An existing alarm is overwritten as a whole, but keeps its state and its tags.
+fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
+    let input = request.input;
+    let name = input.required("AlarmName")?;
+    let length = name.chars().count();
+    if length > 255 {
+        return Err(too_long("alarmName", 255));
+    }
+    let description = input.owned("AlarmDescription");
+    if description.as_ref().is_some_and(|text| text.chars().count() > 1024) {
+        return Err(too_long("alarmDescription", 1024));
+    }
+    let mut fresh = Alarm {
+        name: name.to_owned(),
+        description,
+        actions_enabled: input.flag("ActionsEnabled")?.unwrap_or(true),
+        ok_actions: actions(input, "OKActions")?,
+        alarm_actions: actions(input, "AlarmActions")?,
+        insufficient_actions: actions(input, "InsufficientDataActions")?,
+        watches,
+        state: AlarmState::InsufficientData,
+        reason: "Unchecked: Initial alarm creation".to_owned(),
+        reason_data: None,
+        state_at: request.now,
+        turned_at: request.now,
+        configured_at: request.now,
+        tags: tags(input)?,
+    };
+    request.change(|monitor| {
+        let verb = match monitor.alarms.get(name) {
+            Some(old) if old.is_composite() != fresh.is_composite() => {
+                return Err(invalid(format!("Alarm {name} exists already and is of another type.")));
+            }
+            Some(old) => {
+                fresh.state = old.state;
+                fresh.reason.clone_from(&old.reason);
+                fresh.reason_data.clone_from(&old.reason_data);
+                (fresh.state_at, fresh.turned_at) = (old.state_at, old.turned_at);
+                fresh.tags.clone_from(&old.tags);
+                "updated"
+            }
+            None => "created",
+        };
+        let data = json!({ "version": "1.0", "type": if verb == "created" { "Create" } else { "Update" } });
+        monitor.history.push(HistoryItem::new(
+            &fresh,
+            request.now,
+            "ConfigurationUpdate",
+            format!("Alarm \"{name}\" {verb}"),
+            data.to_string(),
+        ));
+        monitor.alarms.insert(name.to_owned(), fresh);
+        monitor.fresh.insert(name.to_owned());
+        Ok(nothing())
+    })
+}
+
+fn too_long(member: &str, most: usize) -> crate::error::ApiError {
+    invalid(format!(
+        "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than \
+         or equal to {most}"
+    ))
+}
+
+fn actions(input: &Document, name: &str) -> Result<Vec<String>> {
+    let actions = input.texts(name);
+    if actions.len() > MOST_ACTIONS {
+        let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
+        return Err(invalid(format!(
+            "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less \
+             than or equal to {MOST_ACTIONS}"
+        )));
+    }
+    if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
+        return Err(invalid(format!("Invalid arn syntax: {wrong}")));
+    }
+    Ok(actions)
+}
+
+fn read_watch(input: &Document) -> Result<MetricWatch> {
+    let metrics = input.items("Metrics").to_vec();
+    let is_math = !metrics.is_empty();
+    let metric = match (input.text("Namespace"), input.text("MetricName")) {
+        _ if is_math => None,
+        (Some(namespace), Some(name)) => {
+            if namespace.len() > 255 || namespace.starts_with(':') {
+                return Err(invalid("The value for Namespace is invalid."));
+            }
+            Some(Metric {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                dimensions: dimensions(input)?,
+            })
+        }
+        _ => return Err(missing("MetricName, Namespace")),
+    };
+    let watch = MetricWatch {
+        metric,
+        statistic: input.owned("Statistic"),
+        extended_statistic: input.owned("ExtendedStatistic"),
+        period: input.integer("Period")?,
+        unit: input.owned("Unit"),
+        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing("EvaluationPeriods"))?,
+        datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
+        threshold: input.number("Threshold")?,
+        comparison: input.text("ComparisonOperator").ok_or_else(|| missing("ComparisonOperator"))?.to_owned(),
+        missing: match input.text("TreatMissingData") {
+            None => None,
+            Some(text) => Some(Treatment::named(text).ok_or_else(|| {
+                invalid(format!(
+                    "The value '{text}' for parameter TreatMissingData is not valid. Valid values are breaching, \
+                     notBreaching, ignore, missing"
+                ))
+            })?),
+        },
+        low_sample: input.owned("EvaluateLowSampleCountPercentile"),
+        metrics,
+        threshold_metric: input.owned("ThresholdMetricId"),
+    };
+    check_watch(&watch, is_math)?;
+    Ok(watch)
+}
+
+fn missing(what: &str) -> crate::error::ApiError {
+    refusal("MissingParameter", format!("The parameter {what} is required."))
+}
+
+fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
+    const COMPARISONS: [&str; 7] = [
+        "GreaterThanOrEqualToThreshold",
+        "GreaterThanThreshold",
+        "LessThanThreshold",
+        "LessThanOrEqualToThreshold",
+        "LessThanLowerOrGreaterThanUpperThreshold",
+        "LessThanLowerThreshold",
+        "GreaterThanUpperThreshold",
+    ];
+    if !COMPARISONS.contains(&watch.comparison.as_str()) {
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{}' at 'comparisonOperator' failed to satisfy constraint: Member must \
+             satisfy enum value set: [{}]",
+            watch.comparison,
+            COMPARISONS.join(", ")
+        )));
+    }
+    if watch.threshold_metric.is_none() && !watch.threshold.is_some_and(f64::is_finite) {
+        return Err(missing("Threshold"));
+    }
+    let periods = watch.evaluation_periods;
+    if periods < 1 {
+        return Err(invalid("The parameter EvaluationPeriods must be at least 1."));
+    }
+    if watch.datapoints_to_alarm.is_some_and(|points| points < 1 || points > periods) {
+        return Err(invalid("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
+    }
+    if is_math {
+        return Ok(());
+    }
+    match (&watch.statistic, &watch.extended_statistic) {
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(refusal(
+                "InvalidParameterCombination",
+                "Exactly one of Statistic and ExtendedStatistic must be specified.",
+            ));
+        }
+        (Some(name), None) if !is_statistic(name) => {
+            return Err(invalid(format!("The value {name} for parameter Statistic is not supported.")));
+        }
+        (None, Some(name)) if !is_extended(name) => {
+            return Err(invalid(format!(
+                "The value {name} for parameter ExtendedStatistic is not supported."
+            )));
+        }
+        _ => {}
+    }
+    let period = watch.period.ok_or_else(|| missing("Period"))?;
+    if ![10, 20, 30].contains(&period) && (period < 60 || period % 60 != 0) {
+        return Err(invalid(format!(
+            "The value {period} for parameter Period is invalid. It must be 10, 20, 30 or a multiple of 60."
+        )));
+    }
+    let (most, said) = if period < 3600 { (86_400, "one day") } else { (604_800, "seven days") };
+    if period.saturating_mul(periods) > most {
+        return Err(invalid(format!(
+            "Metrics cannot be checked across more than {said} (EvaluationPeriods * Period must be <= {most})."
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
+    let names = request.input.texts("AlarmNames");
+    if names.len() > 100 {
+        return Err(invalid("No more than 100 alarms can be deleted at once."));
+    }
+    request.change(|monitor| {
+        let composites =
+            names.iter().filter(|name| monitor.alarms.get(*name).is_some_and(Alarm::is_composite));
+        if composites.count() > 1 {
+            return Err(invalid("Only one composite alarm can be deleted at once."));
+        }
+        let absent: Vec<&String> = names.iter().filter(|name| !monitor.alarms.contains_key(*name)).collect();
+        if let (Some(name), 1) = (absent.first(), names.len()) {
+            return Err(refusal("ResourceNotFound", format!("Alarm {name} does not exist.")));
+        }
+        if let Some((name, parent)) = parent_of(monitor, &names) {
+            return Err(invalid(format!("Could not delete alarm {name}: {parent} depends on it.")));
+        }
+        for name in &names {
+            if let Some(alarm) = monitor.alarms.remove(name) {
+                let summary = format!("Alarm \"{name}\" deleted");
+                let data = json!({ "version": "1.0", "type": "Delete" }).to_string();
+                monitor.history.push(HistoryItem::new(
+                    &alarm,
+                    request.now,
+                    "ConfigurationUpdate",
+                    summary,
+                    data,
+                ));
+            }
+        }
+        Ok(nothing())
+    })
+}
+
+/// One of `names` that a composite alarm outside them stands on.
+fn parent_of<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
+    let staying = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
+    for alarm in staying {
+        let Watches::Alarms { rule, .. } = &alarm.watches else { continue };
+        let rule = Rule::parse(rule)?;
+        if let Some(child) = rule.children().into_iter().find(|child| names.iter().any(|name| name == child))
+        {
+            return Some((child.to_owned(), &alarm.name));
+        }
+    }
+    None
+}
+
+pub(super) fn switch_actions(request: &Request<'_>, on: bool) -> Result<Document> {
+    let names = request.input.texts("AlarmNames");
+    request.change(|monitor| {
+        for name in names {
+            let Some(alarm) = monitor.alarms.get_mut(&name) else { continue };
+            alarm.actions_enabled = on;
+            alarm.configured_at = request.now;
+            let verb = if on { "enabled" } else { "disabled" };
+            let item = HistoryItem::new(
+                alarm,
+                request.now,
+                "ConfigurationUpdate",
+                format!("Alarm \"{name}\" updated: actions {verb}"),
+                json!({ "version": "1.0", "type": "Update" }).to_string(),
+            );
+            monitor.history.push(item);
+        }
+        Ok(nothing())
+    })
+}
+
+pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
+    let input = request.input;
+    let (name, reason) = (input.required("AlarmName")?, input.required("StateReason")?);
+    let value = input.required("StateValue")?;
+    let state = AlarmState::named(value).ok_or_else(|| {
+        invalid(format!(
+            "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must \
+             satisfy enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
+        ))
+    })?;
+    let data = input.owned("StateReasonData");
+    if data.as_ref().is_some_and(|data| serde_json::from_str::<serde_json::Value>(data).is_err()) {
+        return Err(refusal("InvalidFormat", "StateReasonData is not valid JSON."));
+    }
+    let deeds = request.change(|monitor| {
+        let alarm = monitor
+            .alarms
+            .get_mut(name)
+            .ok_or_else(|| refusal("ResourceNotFound", format!("Alarm {name} does not exist.")))?;
+        Ok(watch::turn(alarm, &mut monitor.history, state, reason.to_owned(), data, request.now))
+    })?;
+    watch::act(request.shared, request.region, deeds);
+    Ok(nothing())
+}
+
+fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
+    input
+        .items("Tags")
+        .iter()
+        .map(|tag| Ok((tag.required("Key")?.to_owned(), tag.text("Value").unwrap_or_default().to_owned())))
+        .collect()
+}
+
+/// The name in the ARN of an alarm of this Region.
+fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
+    let arn = request.input.required("ResourceARN")?;
+    let prefix = format!("arn:aws:cloudwatch:{}:{ACCOUNT}:alarm:", request.region);
+    arn.strip_prefix(&prefix).ok_or_else(|| {
+        refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
+    })
+}
+
+fn no_such(name: &str) -> crate::error::ApiError {
+    let error = refusal("ResourceNotFoundException", format!("Unknown alarm {name}"));
+    crate::error::ApiError { status: 404, ..error }
+}
+
+pub(super) fn tag_resource(request: &Request<'_>) -> Result<Document> {
+    let (name, given) = (alarm_of(request)?, tags(request.input)?);
+    request.change(|monitor| {
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        alarm.tags.extend(given);
+        if alarm.tags.len() > 50 {
+            return Err(invalid("No more than 50 tags are allowed."));
+        }
+        Ok(nothing())
+    })
+}
+
+pub(super) fn untag_resource(request: &Request<'_>) -> Result<Document> {
+    let (name, keys) = (alarm_of(request)?, request.input.texts("TagKeys"));
+    request.change(|monitor| {
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        alarm.tags.retain(|key, _| !keys.contains(key));
+        Ok(nothing())
+    })
+}
+
+pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
+    let name = alarm_of(request)?;
+    request.look(|monitor| {
+        let alarm = monitor.alarms.get(name).ok_or_else(|| no_such(name))?;
+        let tags: Vec<Document> = alarm
+            .tags
+            .iter()
+            .map(|(key, value)| Fields::new().with("Key", key.as_str()).with("Value", value.as_str()).done())
+            .collect();
+        Ok(Fields::new().with("Tags", tags).done())
+    })
+}
+
+/// The dimensions of an alarm's metric as its notices write them.
+pub(super) fn notice_dimensions(dimensions: &Dimensions) -> serde_json::Value {
+    dimensions.iter().map(|(name, value)| json!({ "value": value, "name": name })).collect()
+}

@@ -1,0 +1,141 @@
+//! Which state an alarm ought to be in: pure, after the CloudWatch User Guide, "Configuring how CloudWatch alarms treat
+//! missing data".
+//!
+//! More points are looked at than are evaluated, so that a gap is filled from before it; only when there are too few real
+//! points in that wider range are missing ones treated as the alarm says.
+
+use serde::{Deserialize, Serialize};
+
+/// How many more points are looked at than are evaluated; five for three in the guide's examples.
+pub(super) const MORE: usize = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AlarmState {
+    Ok,
+    Alarm,
+    InsufficientData,
+}
+
+impl AlarmState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Alarm => "ALARM",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|state| state.name() == name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Treatment {
+    #[default]
+    Missing,
+    Ignore,
+    Breaching,
+    NotBreaching,
+}
+
+impl Treatment {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ignore => "ignore",
+            Self::Breaching => "breaching",
+            Self::NotBreaching => "notBreaching",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching]
+            .into_iter()
+            .find(|treatment| treatment.name() == name)
+    }
+}
+
+/// The state that `points` ask for (oldest first; whether each breaches, `None` where there is none), or `None` if the
+/// alarm stays as it is. `points` holds `periods` + `MORE` of them.
+pub(super) fn state(
+    points: &[Option<bool>],
+    periods: usize,
+    to_alarm: usize,
+    treatment: Treatment,
+) -> Option<AlarmState> {
+    let real: Vec<bool> = points.iter().rev().filter_map(|point| *point).take(periods).collect();
+    let breaching = real.iter().filter(|breaches| **breaches).count();
+    let verdict = |breaching: usize| if breaching >= to_alarm { AlarmState::Alarm } else { AlarmState::Ok };
+    if real.len() >= periods {
+        return Some(verdict(breaching));
+    }
+    let filled = periods - real.len();
+    let has_good = real.len() > breaching;
+    match treatment {
+        Treatment::Breaching => Some(verdict(breaching + filled)),
+        Treatment::NotBreaching => Some(verdict(breaching)),
+        _ if breaching >= to_alarm => Some(AlarmState::Alarm),
+        _ if has_good => Some(AlarmState::Ok),
+        Treatment::Ignore => None,
+        Treatment::Missing if oldest(points) >= to_alarm => Some(AlarmState::Alarm),
+        Treatment::Missing => Some(AlarmState::InsufficientData),
+    }
+}
+
+/// How many points ago the oldest real one was; none is younger than any. The guide's own rule against waiting for
+/// points that do not come: one that breaches, and is old enough, counts until a good one comes.
+fn oldest(points: &[Option<bool>]) -> usize {
+    let age = points.iter().position(Option::is_some).map(|place| points.len() - place);
+    age.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(text: &str) -> Vec<Option<bool>> {
+        text.split(' ')
+            .map(|point| match point {
+                "X" => Some(true),
+                "0" => Some(false),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The columns of the guide's tables: missing, ignore, breaching, notBreaching.
+    #[track_caller]
+    fn row(text: &str, to_alarm: usize, expected: [&str; 4]) {
+        let treatments =
+            [Treatment::Missing, Treatment::Ignore, Treatment::Breaching, Treatment::NotBreaching];
+        let found = treatments
+            .map(|treatment| state(&points(text), 3, to_alarm, treatment).map_or("same", AlarmState::name));
+        assert_eq!(found, expected, "{to_alarm} of 3: {text}");
+    }
+
+    #[test]
+    fn three_of_three_as_in_the_guide() {
+        row("0 - X - X", 3, ["OK"; 4]);
+        row("- - - - 0", 3, ["OK"; 4]);
+        row("- - - - -", 3, ["INSUFFICIENT_DATA", "same", "ALARM", "OK"]);
+        row("0 X X - X", 3, ["ALARM"; 4]);
+        row("- - X - -", 3, ["ALARM", "same", "ALARM", "OK"]);
+    }
+
+    #[test]
+    fn two_of_three_as_in_the_guide() {
+        row("0 - X - X", 2, ["ALARM"; 4]);
+        row("0 0 X 0 X", 2, ["ALARM"; 4]);
+        row("0 - X - -", 2, ["OK", "OK", "ALARM", "OK"]);
+        row("- - - - 0", 2, ["OK", "OK", "ALARM", "OK"]);
+        row("- - - - X", 2, ["INSUFFICIENT_DATA", "same", "ALARM", "OK"]);
+        row("- - - X -", 2, ["ALARM", "same", "ALARM", "OK"]);
+    }
+
+    #[test]
+    fn a_publisher_that_falls_silent_trips_one_period_late() {
+        row("0 - - - -", 3, ["OK"; 4]);
+        row("- - - - -", 3, ["INSUFFICIENT_DATA", "same", "ALARM", "OK"]);
+    }
+}

@@ -1,0 +1,67 @@
+//! What alarms went through: configuration, states, actions. Kept for 30 days.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Alarm, Request, page};
+use crate::document::{Document, Fields};
+use crate::error::Result;
+
+pub(super) const KEPT: TimeDelta = TimeDelta::days(30);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HistoryItem {
+    pub(crate) alarm: String,
+    alarm_type: String,
+    pub(crate) at: DateTime<Utc>,
+    /// `ConfigurationUpdate`, `StateUpdate` or `Action`.
+    kind: String,
+    summary: String,
+    data: String,
+}
+
+impl HistoryItem {
+    pub(crate) fn new(alarm: &Alarm, at: DateTime<Utc>, kind: &str, summary: String, data: String) -> Self {
+        let (name, alarm_type) = (alarm.name.clone(), alarm.kind().to_owned());
+        Self { alarm: name, alarm_type, at, kind: kind.to_owned(), summary, data }
+    }
+}
+
+pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> {
+    let input = request.input;
+    let (name, kind) = (input.text("AlarmName"), input.text("HistoryItemType"));
+    let (start, end) = (input.time("StartDate")?, input.time("EndDate")?);
+    let types = input.texts("AlarmTypes");
+    let mut found: Vec<HistoryItem> = request.look(|monitor| {
+        let items = monitor.history.iter().filter(|item| {
+            name.is_none_or(|name| item.alarm == name)
+                && kind.is_none_or(|kind| item.kind == kind)
+                && start.is_none_or(|start| item.at >= start)
+                && end.is_none_or(|end| item.at <= end)
+                && if types.is_empty() {
+                    item.alarm_type == "MetricAlarm"
+                } else {
+                    types.contains(&item.alarm_type)
+                }
+        });
+        items.cloned().collect()
+    });
+    if input.text("ScanBy") != Some("TimestampAscending") {
+        found.reverse();
+    }
+    let (items, token) = page(input, 100, "MaxRecords", found)?;
+    let shown: Vec<Document> = items
+        .into_iter()
+        .map(|item| {
+            Fields::new()
+                .with("AlarmName", item.alarm)
+                .with("AlarmType", item.alarm_type)
+                .with("Timestamp", item.at)
+                .with("HistoryItemType", item.kind)
+                .with("HistorySummary", item.summary)
+                .with("HistoryData", item.data)
+                .done()
+        })
+        .collect();
+    Ok(Fields::new().with("AlarmHistoryItems", shown).maybe("NextToken", token).done())
+}

@@ -1,0 +1,408 @@
+//! Documents: what CloudWatch's three protocols have in common. JSON, CBOR and forms in; JSON, CBOR and XML out.
+//!
+//! Owns spelling only. Numbers and booleans of a form come as text, so whoever reads a field says what it ought to be.
+
+use chrono::{DateTime, Utc};
+use ciborium::value::Value as Cbor;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::error::{ApiError, Result};
+use crate::wire::{Query, Xml, timestamp};
+
+/// CBOR's tag for a time in seconds since 1970 (RFC 8949, section 3.4.2).
+const EPOCH_TAG: u64 = 1;
+
+/// A value, however it was written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Document {
+    Null,
+    Flag(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    Time(DateTime<Utc>),
+    List(Vec<Document>),
+    /// In the order in which it is written.
+    Map(Vec<(String, Document)>),
+}
+
+impl From<&str> for Document {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Document {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Document {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for Document {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Document {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<DateTime<Utc>> for Document {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl<T: Into<Document>> From<Vec<T>> for Document {
+    fn from(items: Vec<T>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+/// A map under construction; what is `None` is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<(String, Document)>);
+
+impl Fields {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Document>) -> Self {
+        self.0.push((name.to_owned(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn maybe(self, name: &str, value: Option<impl Into<Document>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    pub(crate) fn done(self) -> Document {
+        Document::Map(self.0)
+    }
+}
+
+impl From<Fields> for Document {
+    fn from(fields: Fields) -> Self {
+        fields.done()
+    }
+}
+
+impl Document {
+    pub(crate) fn from_json(json: Json) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(flag) => Self::Flag(flag),
+            Json::Number(number) => number
+                .as_i64()
+                .map_or_else(|| Self::Number(number.as_f64().unwrap_or(f64::NAN)), Self::Integer),
+            Json::String(text) => Self::Text(text),
+            Json::Array(items) => Self::List(items.into_iter().map(Self::from_json).collect()),
+            Json::Object(fields) => {
+                Self::Map(fields.into_iter().map(|(name, value)| (name, Self::from_json(value))).collect())
+            }
+        }
+    }
+
+    /// Times as seconds, which is how awsJson writes them.
+    pub(crate) fn to_json(&self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Flag(flag) => (*flag).into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Number(number) => (*number).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Time(time) => seconds(*time).into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Map(fields) => fields.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+        }
+    }
+
+    pub(crate) fn from_cbor(bytes: &[u8]) -> Option<Self> {
+        if bytes.is_empty() {
+            return Some(Self::Map(Vec::new()));
+        }
+        ciborium::from_reader::<Cbor, _>(bytes).ok().map(from_cbor)
+    }
+
+    pub(crate) fn to_cbor(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&to_cbor(self), &mut bytes).expect("a vector takes any number of bytes");
+        bytes
+    }
+
+    /// The parameters of a form, lists and structures put together: `Dimensions.member.1.Name`.
+    pub(crate) fn from_form(query: &Query) -> Self {
+        let mut root = Self::Map(Vec::new());
+        for (name, value) in query.pairs() {
+            let path: Vec<&str> = name.split('.').collect();
+            root.place(&path, value);
+        }
+        root
+    }
+
+    fn place(&mut self, path: &[&str], value: &str) {
+        match path {
+            [] => *self = value.into(),
+            ["member", number, rest @ ..] => {
+                let Some(index) = number.parse::<usize>().ok().filter(|index| (1..=1000).contains(index))
+                else {
+                    return;
+                };
+                if !matches!(self, Self::List(_)) {
+                    *self = Self::List(Vec::new());
+                }
+                let Self::List(items) = self else { return };
+                while items.len() < index {
+                    items.push(Self::Null);
+                }
+                items[index - 1].place(rest, value);
+            }
+            [name, rest @ ..] => {
+                if !matches!(self, Self::Map(_)) {
+                    *self = Self::Map(Vec::new());
+                }
+                let Self::Map(fields) = self else { return };
+                let at = fields.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
+                    fields.push(((*name).to_owned(), Self::Null));
+                    fields.len() - 1
+                });
+                fields[at].1.place(rest, value);
+            }
+        }
+    }
+
+    /// Writes the members of a map as elements.
+    pub(crate) fn write_xml(&self, xml: &mut Xml) {
+        let Self::Map(fields) = self else { return };
+        for (name, value) in fields {
+            value.write_element(xml, name);
+        }
+    }
+
+    fn write_element(&self, xml: &mut Xml, name: &str) {
+        match self {
+            Self::Null => {}
+            Self::Flag(flag) => drop(xml.text(name, flag)),
+            Self::Integer(number) => drop(xml.text(name, number)),
+            Self::Number(number) => drop(xml.text(name, number)),
+            Self::Text(text) => drop(xml.text(name, text)),
+            Self::Time(time) => drop(xml.text(name, timestamp(*time))),
+            Self::Map(_) => drop(xml.within(name, |xml| self.write_xml(xml))),
+            Self::List(items) => {
+                xml.within(name, |xml| items.iter().for_each(|item| item.write_element(xml, "member")));
+            }
+        }
+    }
+
+    /// What a log shows: scalars by their names, the rest as JSON.
+    pub(crate) fn shown(&self) -> Vec<(String, String)> {
+        let Self::Map(fields) = self else { return Vec::new() };
+        fields
+            .iter()
+            .map(|(name, value)| match value {
+                Self::Text(text) => (name.clone(), text.clone()),
+                other => (name.clone(), other.to_json().to_string()),
+            })
+            .collect()
+    }
+
+    fn field(&self, name: &str) -> Option<&Document> {
+        let Self::Map(fields) = self else { return None };
+        fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+            .filter(|value| **value != Self::Null)
+    }
+
+    /// A text that was given and is not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match self.field(name)? {
+            Self::Text(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(str::to_owned)
+    }
+
+    pub(crate) fn required(&self, name: &str) -> Result<&str> {
+        self.text(name)
+            .ok_or_else(|| ApiError::new("MissingParameter", format!("The parameter {name} is required.")))
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<f64>> {
+        match self.field(name) {
+            None => Ok(None),
+            Some(Self::Integer(number)) => Ok(Some(*number as f64)),
+            Some(Self::Number(number)) => Ok(Some(*number)),
+            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong(name, "a number")),
+            Some(_) => Err(wrong(name, "a number")),
+        }
+    }
+
+    pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>> {
+        match self.number(name)? {
+            Some(number) if number.fract() != 0.0 || number.abs() > 9e15 => Err(wrong(name, "an integer")),
+            other => Ok(other.map(|number| number as i64)),
+        }
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
+        match self.field(name) {
+            None => Ok(None),
+            Some(Self::Flag(flag)) => Ok(Some(*flag)),
+            Some(Self::Text(text)) if text == "true" || text == "false" => Ok(Some(text == "true")),
+            Some(_) => Err(wrong(name, "true or false")),
+        }
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>> {
+        let time = match self.field(name) {
+            None => return Ok(None),
+            Some(Self::Time(time)) => Some(*time),
+            Some(Self::Integer(seconds)) => DateTime::from_timestamp(*seconds, 0),
+            Some(Self::Number(seconds)) => DateTime::from_timestamp_millis((seconds * 1000.0).round() as i64),
+            Some(Self::Text(text)) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
+            Some(_) => None,
+        };
+        time.map(Some).ok_or_else(|| wrong(name, "a time"))
+    }
+
+    /// The members of a list; empty when there is none.
+    pub(crate) fn items(&self, name: &str) -> &[Document] {
+        match self.field(name) {
+            Some(Self::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        self.items(name)
+            .iter()
+            .filter_map(|item| match item {
+                Self::Text(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn numbers(&self, name: &str) -> Result<Vec<f64>> {
+        self.items(name)
+            .iter()
+            .map(|item| {
+                let one = Self::Map(vec![(name.to_owned(), item.clone())]);
+                one.number(name).map(|number| number.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    pub(crate) fn structure(&self, name: &str) -> Option<&Document> {
+        self.field(name).filter(|value| matches!(value, Self::Map(_)))
+    }
+}
+
+fn wrong(name: &str, wanted: &str) -> ApiError {
+    ApiError {
+        code: "SerializationException".to_owned(),
+        status: 400,
+        message: format!("{name} must be {wanted}"),
+    }
+}
+
+fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
+}
+
+fn to_cbor(document: &Document) -> Cbor {
+    match document {
+        Document::Null => Cbor::Null,
+        Document::Flag(flag) => Cbor::Bool(*flag),
+        Document::Integer(number) => Cbor::Integer((*number).into()),
+        Document::Number(number) => Cbor::Float(*number),
+        Document::Text(text) => Cbor::Text(text.clone()),
+        Document::Time(time) => Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(seconds(*time)))),
+        Document::List(items) => Cbor::Array(items.iter().map(to_cbor).collect()),
+        Document::Map(fields) => {
+            Cbor::Map(fields.iter().map(|(name, value)| (Cbor::Text(name.clone()), to_cbor(value))).collect())
+        }
+    }
+}
+
+fn from_cbor(value: Cbor) -> Document {
+    match value {
+        Cbor::Bool(flag) => Document::Flag(flag),
+        Cbor::Integer(number) => Document::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
+        Cbor::Float(number) => Document::Number(number),
+        Cbor::Text(text) => Document::Text(text),
+        // A time is read by whoever wants one; its tag says no more than that.
+        Cbor::Tag(_, inside) => from_cbor(*inside),
+        Cbor::Array(items) => Document::List(items.into_iter().map(from_cbor).collect()),
+        Cbor::Map(fields) => Document::Map(
+            fields
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.into_text().ok()?, from_cbor(value))))
+                .collect(),
+        ),
+        _ => Document::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_a_json_text_and_cbor_mean_the_same() {
+        let form = Document::from_form(&Query::parse(
+            b"AlarmName=a&Period=60&Dimensions.member.1.Name=D&Dimensions.member.1.Value=x&AlarmActions.member.1=t",
+        ));
+        let json = Document::from_json(serde_json::json!({
+            "AlarmName": "a", "Period": 60, "Dimensions": [{"Name": "D", "Value": "x"}], "AlarmActions": ["t"]
+        }));
+        let cbor = Document::from_cbor(&json.to_cbor()).unwrap();
+        for document in [form, json, cbor] {
+            assert_eq!(document.text("AlarmName"), Some("a"));
+            assert_eq!(document.integer("Period").unwrap(), Some(60));
+            assert_eq!(document.items("Dimensions")[0].text("Value"), Some("x"));
+            assert_eq!(document.texts("AlarmActions"), ["t"]);
+        }
+    }
+
+    #[test]
+    fn a_time_survives_each_protocol() {
+        let time = DateTime::from_timestamp_millis(1_790_000_000_250).unwrap();
+        let document = Fields::new().with("At", time).done();
+        assert_eq!(Document::from_json(document.to_json()).time("At").unwrap(), Some(time));
+        assert_eq!(Document::from_cbor(&document.to_cbor()).unwrap().time("At").unwrap(), Some(time));
+        let mut xml = Xml::new();
+        document.write_xml(&mut xml);
+        let text = xml.response("n", "A", true, "r");
+        assert!(text.contains(&timestamp(time)), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_refused() {
+        let document = Document::from_json(serde_json::json!({ "Period": "soon", "Half": 0.5 }));
+        assert!(document.integer("Period").is_err());
+        assert!(document.integer("Half").is_err());
+        assert_eq!(document.integer("Absent").unwrap(), None);
+    }
+}

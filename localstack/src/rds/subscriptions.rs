@@ -1,0 +1,417 @@
+//! Event subscriptions: which events of which sources go to which SNS topic. They are really delivered, at once.
+//!
+//! Categories differ by the type of source, as on AWS: `DescribeEventCategories` tells which there are.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::error::{ApiError, Result};
+use crate::rds::paging::{Filters, page};
+use crate::rds::{Request, bare, validate};
+use crate::record::{ACCOUNT, Event, EventSubscription, arn};
+use crate::sns;
+use crate::stack::Shared;
+use crate::wire::Xml;
+
+/// How many a Region holds on AWS.
+const MOST: usize = 20;
+
+/// The service that publishes events.
+const PRINCIPAL: &str = "events.rds.amazonaws.com";
+
+/// Types of sources and their categories (Amazon RDS User Guide, "Amazon RDS event categories and event messages").
+const CATEGORIES: [(&str, &[&str]); 9] = [
+    (
+        "db-instance",
+        &[
+            "availability",
+            "backtrack",
+            "backup",
+            "configuration change",
+            "creation",
+            "deletion",
+            "failover",
+            "failure",
+            "low storage",
+            "maintenance",
+            "notification",
+            "read replica",
+            "recovery",
+            "restoration",
+            "security",
+            "security patching",
+        ],
+    ),
+    ("db-snapshot", &["creation", "deletion", "notification", "restoration"]),
+    ("db-parameter-group", &["configuration change"]),
+    ("db-security-group", &["configuration change", "failure"]),
+    (
+        "db-cluster",
+        &[
+            "availability",
+            "configuration change",
+            "creation",
+            "deletion",
+            "failover",
+            "failure",
+            "global failover",
+            "maintenance",
+            "migration",
+            "notification",
+            "serverless",
+        ],
+    ),
+    ("db-cluster-snapshot", &["backup", "creation", "deletion", "notification"]),
+    ("db-proxy", &["configuration change", "creation", "deletion", "failure"]),
+    ("custom-engine-version", &["creation", "deletion", "failure", "restoring"]),
+    ("blue-green-deployment", &["creation", "deletion", "failure", "notification"]),
+];
+
+pub(super) fn describe_categories(request: &Request<'_>) -> Result<Xml> {
+    Filters::parse(request.query, &[])?;
+    let kind = request.query.get("SourceType");
+    if let Some(kind) = kind {
+        check_type(kind)?;
+    }
+    let shown = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
+    let mut xml = Xml::new();
+    xml.list("EventCategoriesMapList", "EventCategoriesMap", shown, |xml, (of, categories)| {
+        xml.text("SourceType", of).values("EventCategories", "EventCategory", *categories);
+    });
+    Ok(xml)
+}
+
+fn check_type(kind: &str) -> Result<()> {
+    if CATEGORIES.iter().any(|(of, _)| *of == kind) {
+        return Ok(());
+    }
+    Err(ApiError::value(format!("Invalid source type: {kind}")))
+}
+
+fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
+    let known = |category: &str| {
+        CATEGORIES
+            .iter()
+            .any(|(of, categories)| kind.is_none_or(|kind| kind == *of) && categories.contains(&category))
+    };
+    match categories.iter().find(|category| !known(category)) {
+        None => Ok(()),
+        Some(wrong) => Err(ApiError {
+            code: "SubscriptionCategoryNotFound".to_owned(),
+            status: 404,
+            message: format!("The supplied category does not exist: {wrong}"),
+        }),
+    }
+}
+
+/// Whether RDS may publish to a topic of this Region.
+fn check_topic(request: &Request<'_>, topic: &str) -> Result<()> {
+    let refused = |code: &str, message: &str| ApiError::new(code, format!("{message}: {topic}"));
+    if !topic.starts_with("arn:aws:sns:") || topic.ends_with(".fifo") {
+        return Err(ApiError { status: 400, ..refused("SNSInvalidTopic", "Invalid topic") });
+    }
+    match sns::admits(request.shared, topic, PRINCIPAL, request.region) {
+        sns::Admission::Admitted => Ok(()),
+        sns::Admission::NoTopic => {
+            Err(ApiError { status: 404, ..refused("SNSTopicArnNotFound", "SNS topic ARN not found") })
+        }
+        sns::Admission::Denied => Err(ApiError {
+            status: 400,
+            ..refused("SNSNoAuthorization", "RDS does not have permission to publish to the topic")
+        }),
+    }
+}
+
+fn sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Result<Vec<String>> {
+    let ids: Vec<String> = ids.iter().map(|id| bare(id)).collect();
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let Some(kind) = kind else {
+        return Err(ApiError::combination("A source type must be given with source ids."));
+    };
+    request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        let exists = |id: &String| match (kind, region) {
+            ("db-instance", Some(region)) => region.instances.contains_key(id),
+            ("db-snapshot", Some(region)) => region.snapshots.contains_key(id),
+            (_, region) => region.is_some(),
+        };
+        match ids.iter().find(|id| !exists(id)) {
+            None => Ok(()),
+            Some(id) => Err(ApiError {
+                code: "SourceNotFound".to_owned(),
+                status: 404,
+                message: format!("The source could not be found: {id}"),
+            }),
+        }
+    })?;
+    Ok(ids)
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError {
+        code: "SubscriptionNotFound".to_owned(),
+        status: 404,
+        message: format!("Subscription {name} was not found."),
+    }
+}
+
+pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = query.required("SubscriptionName")?.to_lowercase();
+    let is_name = name.len() < 256
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !is_name {
+        return Err(ApiError::value(format!("Invalid subscription name: {name}")));
+    }
+    let topic = query.required("SnsTopicArn")?.to_owned();
+    let kind = query.owned("SourceType");
+    if let Some(kind) = &kind {
+        check_type(kind)?;
+    }
+    let categories = query.list("EventCategories", "EventCategory").unwrap_or_default();
+    check_categories(kind.as_deref(), &categories)?;
+    let ids = query.list("SourceIds", "SourceId").unwrap_or_default();
+    let sources = sources(request, kind.as_deref(), ids)?;
+    check_topic(request, &topic)?;
+    let fresh = EventSubscription {
+        name: name.clone(),
+        topic,
+        source_type: kind,
+        sources,
+        categories,
+        enabled: query.flag("Enabled")?.unwrap_or(true),
+        created_at: request.now,
+        tags: validate::tags(query)?.unwrap_or_default(),
+    };
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if region.subscriptions.contains_key(&name) {
+            let message = format!("Subscription already exists: {name}");
+            return Err(ApiError { status: 400, ..ApiError::new("SubscriptionAlreadyExist", message) });
+        }
+        if region.subscriptions.len() >= MOST {
+            let message = "You have reached the maximum number of event subscriptions.";
+            return Err(ApiError { status: 400, ..ApiError::new("EventSubscriptionQuotaExceeded", message) });
+        }
+        region.subscriptions.insert(name, fresh.clone());
+        Ok(())
+    })?;
+    Ok(shown(request, &fresh))
+}
+
+/// Edits one subscription and shows it.
+fn edit(request: &Request<'_>, edit: impl FnOnce(&mut EventSubscription) -> Result<()>) -> Result<Xml> {
+    let name = request.query.required("SubscriptionName")?.to_lowercase();
+    let edited = request.shared.store.change(|state| {
+        let subscriptions = &mut state.region_mut(request.region).subscriptions;
+        let subscription = subscriptions.get_mut(&name).ok_or_else(|| not_found(&name))?;
+        let mut edited = subscription.clone();
+        edit(&mut edited)?;
+        subscription.clone_from(&edited);
+        Ok::<_, ApiError>(edited)
+    })?;
+    Ok(shown(request, &edited))
+}
+
+pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let topic = query.owned("SnsTopicArn");
+    if let Some(topic) = &topic {
+        check_topic(request, topic)?;
+    }
+    let kind = query.owned("SourceType");
+    if let Some(kind) = &kind {
+        check_type(kind)?;
+    }
+    let categories = query.list("EventCategories", "EventCategory");
+    let enabled = query.flag("Enabled")?;
+    edit(request, |subscription| {
+        if let Some(kind) = kind {
+            subscription.source_type = Some(kind);
+        }
+        if let Some(categories) = categories {
+            subscription.categories = categories;
+        }
+        check_categories(subscription.source_type.as_deref(), &subscription.categories)?;
+        subscription.topic = topic.unwrap_or_else(|| subscription.topic.clone());
+        subscription.enabled = enabled.unwrap_or(subscription.enabled);
+        Ok(())
+    })
+}
+
+pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
+    let id = request.query.required("SourceIdentifier")?.to_owned();
+    let name = request.query.required("SubscriptionName")?.to_lowercase();
+    let kind = request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        let subscription = region.and_then(|region| region.subscriptions.get(&name));
+        subscription.map(|subscription| subscription.source_type.clone()).ok_or_else(|| not_found(&name))
+    })?;
+    let added = sources(request, kind.as_deref(), vec![id])?;
+    edit(request, |subscription| {
+        subscription.sources.extend(added);
+        subscription.sources.sort();
+        subscription.sources.dedup();
+        Ok(())
+    })
+}
+
+pub(super) fn remove_source(request: &Request<'_>) -> Result<Xml> {
+    let id = bare(request.query.required("SourceIdentifier")?);
+    edit(request, |subscription| {
+        subscription.sources.retain(|source| *source != id);
+        Ok(())
+    })
+}
+
+pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("SubscriptionName")?.to_lowercase();
+    let gone = request.shared.store.change(|state| {
+        state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| not_found(&name))
+    })?;
+    Ok(shown(request, &gone))
+}
+
+pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+    Filters::parse(request.query, &[])?;
+    let name = request.query.owned("SubscriptionName").map(|name| name.to_lowercase());
+    let found: Vec<EventSubscription> = request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        let all = region.into_iter().flat_map(|region| region.subscriptions.values());
+        all.filter(|one| name.as_ref().is_none_or(|name| *name == one.name)).cloned().collect()
+    });
+    if let (Some(name), true) = (&name, found.is_empty()) {
+        return Err(not_found(name));
+    }
+    let page = page(request.query, found, |subscription| subscription.name.clone())?;
+    let mut xml = Xml::new();
+    page.marker(&mut xml);
+    xml.list("EventSubscriptionsList", "EventSubscription", &page.items, |xml, subscription| {
+        write(request, xml, subscription);
+    });
+    Ok(xml)
+}
+
+fn shown(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
+    let mut xml = Xml::new();
+    xml.within("EventSubscription", |xml| write(request, xml, subscription));
+    xml
+}
+
+fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
+    let status = match sns::admits(request.shared, &subscription.topic, PRINCIPAL, request.region) {
+        sns::Admission::Admitted => "active",
+        sns::Admission::NoTopic => "topic-not-exist",
+        sns::Admission::Denied => "no-permission",
+    };
+    xml.text("CustomerAwsId", ACCOUNT)
+        .text("CustSubscriptionId", &subscription.name)
+        .text("SnsTopicArn", &subscription.topic)
+        .text("Status", status)
+        .text("SubscriptionCreationTime", subscription.created_at.format("%Y-%m-%d %H:%M:%S%.3f"))
+        .maybe("SourceType", subscription.source_type.as_deref())
+        .values("SourceIdsList", "SourceId", &subscription.sources)
+        .values("EventCategoriesList", "EventCategory", &subscription.categories)
+        .text("Enabled", subscription.enabled)
+        .text("EventSubscriptionArn", arn(request.region, "es", &subscription.name));
+}
+
+/// Sends an event to every subscription that asked for it.
+pub(crate) fn deliver(shared: &Arc<Shared>, region: &str, event: &Event) {
+    let kind = event.source_type.name();
+    let wanted: Vec<EventSubscription> = shared.store.read(|state| {
+        let all = state.regions.get(region).into_iter().flat_map(|region| region.subscriptions.values());
+        all.filter(|one| {
+            one.enabled
+                && one.source_type.as_deref().is_none_or(|wanted| wanted == kind)
+                && (one.sources.is_empty() || one.sources.contains(&event.source))
+                && (one.categories.is_empty() || one.categories.contains(&event.category))
+        })
+        .cloned()
+        .collect()
+    });
+    let message = json!({
+        "Event Source": kind,
+        "Event Time": event.at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        "Identifier Link": format!(
+            "https://console.aws.amazon.com/rds/home?region={region}#{}:id={}",
+            if kind == "db-snapshot" { "snapshot" } else { "dbinstance" },
+            event.source
+        ),
+        "Source ID": event.source,
+        "Source ARN": arn(region, event.source_type.arn_word(), &event.source),
+        "Event ID": format!(
+            "http://docs.amazonwebservices.com/AmazonRDS/latest/UserGuide/USER_Events.html#{}",
+            event_id(&event.message)
+        ),
+        "Event Message": event.message,
+    });
+    for subscription in wanted {
+        let own = arn(region, "es", &subscription.name);
+        let publisher = sns::Publisher { service: PRINCIPAL, arn: &own, region };
+        // A topic that is gone or shut says so in the subscription's status; events are best effort.
+        let _ = sns::publish(
+            shared,
+            &subscription.topic,
+            Some("RDS Notification Message"),
+            &message.to_string(),
+            &publisher,
+        );
+    }
+}
+
+/// AWS's number for an event, by its text.
+fn event_id(message: &str) -> &'static str {
+    const IDS: [(&str, &str); 22] = [
+        ("Backing up DB instance", "RDS-EVENT-0001"),
+        ("Finished DB Instance backup", "RDS-EVENT-0002"),
+        ("DB instance deleted", "RDS-EVENT-0003"),
+        ("DB instance shutdown", "RDS-EVENT-0004"),
+        ("DB instance created", "RDS-EVENT-0005"),
+        ("DB instance restarted", "RDS-EVENT-0006"),
+        ("Finished applying modification", "RDS-EVENT-0014"),
+        ("Reset master credentials", "RDS-EVENT-0016"),
+        ("Automated backups for this DB instance have been disabled", "RDS-EVENT-0028"),
+        ("Automated backups for this DB instance have been enabled", "RDS-EVENT-0027"),
+        ("DB instance put into", "RDS-EVENT-0031"),
+        ("Deleted user snapshot", "RDS-EVENT-0041"),
+        ("Creating manual snapshot", "RDS-EVENT-0040"),
+        ("Manual snapshot created", "RDS-EVENT-0042"),
+        ("DB instance restored", "RDS-EVENT-0043"),
+        ("DB instance stopped", "RDS-EVENT-0087"),
+        ("DB instance started", "RDS-EVENT-0088"),
+        ("The free storage capacity", "RDS-EVENT-0089"),
+        ("Creating automated snapshot", "RDS-EVENT-0090"),
+        ("Automated snapshot created", "RDS-EVENT-0091"),
+        ("Started copy", "RDS-EVENT-0196"),
+        ("Finished copy", "RDS-EVENT-0197"),
+    ];
+    IDS.iter().find(|(text, _)| message.starts_with(text)).map_or("RDS-EVENT-0000", |(_, id)| id)
+}
+
+/// What the control endpoint says happened: delivered and listed like any other event.
+pub(crate) fn check_event(kind: &str, category: &str) -> std::result::Result<(), String> {
+    check_type(kind)
+        .and_then(|()| check_categories(Some(kind), &[category.to_owned()]))
+        .map_err(|error| error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_depend_on_the_type_of_source() {
+        let refused = |kind, category: &str| {
+            check_categories(kind, &[category.to_owned()]).map_err(|error| error.code).err()
+        };
+        assert_eq!(refused(Some("db-instance"), "backup"), None);
+        assert_eq!(refused(Some("db-snapshot"), "backup").as_deref(), Some("SubscriptionCategoryNotFound"));
+        assert_eq!(refused(None, "backup"), None);
+        assert!(check_type("db-mainframe").is_err());
+    }
+}

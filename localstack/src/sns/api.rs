@@ -1,0 +1,382 @@
+//! The SNS API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::deliver::ask_to_confirm;
+use super::{Publisher, Subscription, Topic, invalid, not_found, publish, random_id, refusal};
+use crate::error::{ApiError, Result};
+use crate::record::ACCOUNT;
+use crate::stack::Shared;
+use crate::wire::{Query, Xml};
+
+/// A call of one action.
+pub(crate) struct Request<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) region: &'a str,
+    pub(crate) query: &'a Query,
+}
+
+/// Does what `action` asks for.
+pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
+    match action {
+        "CreateTopic" => create_topic(request),
+        "DeleteTopic" => delete_topic(request),
+        "ListTopics" => list_topics(request),
+        "GetTopicAttributes" => get_topic_attributes(request),
+        "SetTopicAttributes" => set_topic_attributes(request),
+        "Subscribe" => subscribe(request),
+        "ConfirmSubscription" => confirm_subscription(request),
+        "Unsubscribe" => unsubscribe(request),
+        "ListSubscriptions" => list_subscriptions(request, None),
+        "ListSubscriptionsByTopic" => list_subscriptions(request, Some(request.query.required("TopicArn")?)),
+        "GetSubscriptionAttributes" => get_subscription_attributes(request),
+        "SetSubscriptionAttributes" => set_subscription_attributes(request),
+        "Publish" => publish_message(request),
+        "TagResource" => tag_resource(request),
+        "UntagResource" => untag_resource(request),
+        "ListTagsForResource" => list_tags(request),
+        _ => Err(ApiError::new(
+            "InvalidAction",
+            format!("The action {action} is not valid for this web service."),
+        )),
+    }
+}
+
+/// Whether an action's answer has no result element, only metadata.
+pub(crate) fn has_no_result(action: &str) -> bool {
+    ["DeleteTopic", "SetTopicAttributes", "Unsubscribe", "SetSubscriptionAttributes"].contains(&action)
+}
+
+/// The pairs of a map: `Attributes.entry.1.key`, `Attributes.entry.1.value`.
+fn attributes(query: &Query) -> BTreeMap<String, String> {
+    query
+        .structs("Attributes", "entry")
+        .into_iter()
+        .filter_map(|entry| Some((entry.owned("key")?, entry.get("value").unwrap_or_default().to_owned())))
+        .collect()
+}
+
+fn show_attributes<'a>(xml: &mut Xml, attributes: impl IntoIterator<Item = (&'a str, String)>) {
+    xml.list("Attributes", "entry", attributes, |xml, (key, value)| {
+        xml.text("key", key).text("value", value);
+    });
+}
+
+fn tags(query: &Query) -> Vec<(String, String)> {
+    let tags = query.structs("Tags", "member").into_iter();
+    tags.filter_map(|tag| Some((tag.owned("Key")?, tag.get("Value").unwrap_or_default().to_owned())))
+        .collect()
+}
+
+fn create_topic(request: &Request<'_>) -> Result<Xml> {
+    let name = request.query.required("Name")?;
+    let attributes = attributes(request.query);
+    let wants_fifo = attributes.get("FifoTopic").is_some_and(|value| value == "true");
+    let bare = if wants_fifo { name.strip_suffix(".fifo") } else { Some(name) };
+    let is_name = bare.is_some_and(|bare| {
+        (1..=256).contains(&bare.len())
+            && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    });
+    if !is_name {
+        return Err(invalid("Invalid parameter: Topic Name"));
+    }
+    check_policy(&attributes)?;
+    let arn = format!("arn:aws:sns:{}:{ACCOUNT}:{name}", request.region);
+    let given: BTreeMap<String, String> = tags(request.query).into_iter().collect();
+    request.shared.monitoring.change(|all| {
+        let topics = &mut all.post.topics;
+        if let Some(old) = topics.get(&arn)
+            && attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value))
+        {
+            return Err(invalid(
+                "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
+            ));
+        }
+        topics.entry(arn.clone()).or_insert(Topic { attributes, tags: given });
+        Ok(())
+    })?;
+    let mut xml = Xml::new();
+    xml.text("TopicArn", arn);
+    Ok(xml)
+}
+
+fn check_policy(attributes: &BTreeMap<String, String>) -> Result<()> {
+    match attributes.get("Policy") {
+        Some(policy) if serde_json::from_str::<serde_json::Value>(policy).is_err() => {
+            Err(invalid("Invalid parameter: Policy Error: null"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn delete_topic(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.required("TopicArn")?;
+    request.shared.monitoring.change(|all| {
+        all.post.topics.remove(arn);
+        all.post.subscriptions.retain(|_, subscription| subscription.topic != arn);
+    });
+    Ok(Xml::new())
+}
+
+/// A page of 100.
+fn page<T>(query: &Query, items: Vec<T>) -> Result<(Vec<T>, Option<usize>)> {
+    let start = match query.get("NextToken") {
+        None => 0,
+        Some(token) => token.parse().map_err(|_| invalid("Invalid parameter: NextToken"))?,
+    };
+    let has_more = items.len() > start + 100;
+    Ok((items.into_iter().skip(start).take(100).collect(), has_more.then_some(start + 100)))
+}
+
+fn list_topics(request: &Request<'_>) -> Result<Xml> {
+    let ours = format!("arn:aws:sns:{}:", request.region);
+    let arns: Vec<String> = request
+        .shared
+        .monitoring
+        .read(|all| all.post.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
+    let (arns, token) = page(request.query, arns)?;
+    let mut xml = Xml::new();
+    xml.list("Topics", "member", arns, |xml, arn| {
+        xml.text("TopicArn", arn);
+    });
+    xml.maybe("NextToken", token);
+    Ok(xml)
+}
+
+impl Request<'_> {
+    /// The topic of that ARN, which must be one of this Region.
+    fn check_arn<'q>(&self, arn: &'q str) -> Result<&'q str> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let ["arn", _, "sns", region, _, _, ..] = parts[..] else {
+            return Err(invalid(
+                "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements, not 1",
+            ));
+        };
+        if region != self.region {
+            return Err(invalid("Invalid parameter: TopicArn"));
+        }
+        Ok(arn)
+    }
+
+    fn topic_arn(&self) -> Result<&str> {
+        self.check_arn(self.query.required("TopicArn")?)
+    }
+}
+
+fn no_topic() -> ApiError {
+    not_found("Topic does not exist")
+}
+
+fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.topic_arn()?;
+    let mut xml = Xml::new();
+    request.shared.monitoring.read(|all| {
+        let topic = all.post.topics.get(arn).ok_or_else(no_topic)?;
+        let count = |pending: bool| {
+            let subscriptions = all.post.subscriptions.values();
+            subscriptions.filter(|one| one.topic == arn && one.token.is_some() == pending).count().to_string()
+        };
+        let mut shown: BTreeMap<&str, String> = [
+            ("TopicArn", arn.to_owned()),
+            ("Owner", ACCOUNT.to_owned()),
+            ("Policy", topic.policy(arn)),
+            ("DisplayName", String::new()),
+            ("SubscriptionsConfirmed", count(false)),
+            ("SubscriptionsPending", count(true)),
+            ("SubscriptionsDeleted", "0".to_owned()),
+        ]
+        .into();
+        shown.extend(topic.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        show_attributes(&mut xml, shown);
+        Ok(())
+    })?;
+    Ok(xml)
+}
+
+fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.topic_arn()?;
+    let name = request.query.required("AttributeName")?.to_owned();
+    let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
+    check_policy(&[(name.clone(), value.clone())].into())?;
+    request.shared.monitoring.change(|all| {
+        let topic = all.post.topics.get_mut(arn).ok_or_else(no_topic)?;
+        if value.is_empty() {
+            topic.attributes.remove(&name);
+        } else {
+            topic.attributes.insert(name, value);
+        }
+        Ok(Xml::new())
+    })
+}
+
+fn subscribe(request: &Request<'_>) -> Result<Xml> {
+    let topic = request.topic_arn()?;
+    let protocol = request.query.required("Protocol")?;
+    let endpoint = request.query.required("Endpoint")?;
+    let fits = match protocol {
+        "http" | "https" => endpoint.starts_with(&format!("{protocol}://")),
+        "email" | "email-json" => endpoint.contains('@'),
+        "sqs" | "lambda" | "firehose" => endpoint.starts_with("arn:"),
+        "sms" | "application" => true,
+        _ => {
+            return Err(invalid(format!(
+                "Invalid parameter: Does not support this protocol string: {protocol}"
+            )));
+        }
+    };
+    if !fits {
+        return Err(invalid("Invalid parameter: Endpoint"));
+    }
+    // The owner of both sides has nothing to confirm.
+    let is_own = ["sqs", "lambda", "firehose", "sms", "application"].contains(&protocol);
+    let fresh = Subscription {
+        topic: topic.to_owned(),
+        protocol: protocol.to_owned(),
+        endpoint: endpoint.to_owned(),
+        token: (!is_own).then(|| format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())),
+        attributes: attributes(request.query),
+    };
+    let (arn, subscription) = request.shared.monitoring.change(|all| {
+        if !all.post.topics.contains_key(topic) {
+            return Err(no_topic());
+        }
+        let same = all.post.subscriptions.iter().find(|(_, old)| {
+            (&old.topic, &old.protocol, &old.endpoint) == (&fresh.topic, &fresh.protocol, &fresh.endpoint)
+        });
+        if let Some((arn, old)) = same {
+            return Ok((arn.clone(), old.clone()));
+        }
+        let arn = format!("{topic}:{}", random_id());
+        all.post.subscriptions.insert(arn.clone(), fresh.clone());
+        Ok((arn, fresh))
+    })?;
+    ask_to_confirm(request.shared, &arn, &subscription);
+    let wants_arn = request.query.flag("ReturnSubscriptionArn")?.unwrap_or(false);
+    let mut xml = Xml::new();
+    xml.text(
+        "SubscriptionArn",
+        if subscription.token.is_none() || wants_arn { &arn } else { "pending confirmation" },
+    );
+    Ok(xml)
+}
+
+fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
+    let (topic, token) = (request.query.required("TopicArn")?, request.query.required("Token")?);
+    let arn = request.shared.monitoring.change(|all| {
+        let mut waiting = all.post.subscriptions.iter_mut();
+        let found = waiting.find(|(_, one)| one.topic == topic && one.token.as_deref() == Some(token));
+        let (arn, subscription) = found.ok_or_else(|| invalid("Invalid parameter: Token"))?;
+        subscription.token = None;
+        Ok::<_, ApiError>(arn.clone())
+    })?;
+    let mut xml = Xml::new();
+    xml.text("SubscriptionArn", arn);
+    Ok(xml)
+}
+
+fn unsubscribe(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.required("SubscriptionArn")?;
+    request.shared.monitoring.change(|all| all.post.subscriptions.remove(arn));
+    Ok(Xml::new())
+}
+
+fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml> {
+    let ours = format!("arn:aws:sns:{}:", request.region);
+    let found: Vec<(String, Subscription)> = request.shared.monitoring.read(|all| {
+        if let Some(topic) = topic
+            && !all.post.topics.contains_key(topic)
+        {
+            return Err(no_topic());
+        }
+        let subscriptions = all.post.subscriptions.iter().filter(|(arn, subscription)| {
+            arn.starts_with(&ours) && topic.is_none_or(|topic| subscription.topic == topic)
+        });
+        Ok(subscriptions.map(|(arn, subscription)| (arn.clone(), subscription.clone())).collect())
+    })?;
+    let (found, token) = page(request.query, found)?;
+    let mut xml = Xml::new();
+    xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
+        xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
+            .text("Owner", ACCOUNT)
+            .text("Protocol", subscription.protocol)
+            .text("Endpoint", subscription.endpoint)
+            .text("TopicArn", subscription.topic);
+    });
+    xml.maybe("NextToken", token);
+    Ok(xml)
+}
+
+fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.required("SubscriptionArn")?;
+    let mut xml = Xml::new();
+    request.shared.monitoring.read(|all| {
+        let one = all.post.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
+        let mut shown: BTreeMap<&str, String> = [
+            ("SubscriptionArn", arn.to_owned()),
+            ("TopicArn", one.topic.clone()),
+            ("Protocol", one.protocol.clone()),
+            ("Endpoint", one.endpoint.clone()),
+            ("Owner", ACCOUNT.to_owned()),
+            ("PendingConfirmation", one.token.is_some().to_string()),
+            ("RawMessageDelivery", "false".to_owned()),
+        ]
+        .into();
+        shown.extend(one.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        show_attributes(&mut xml, shown);
+        Ok::<_, ApiError>(())
+    })?;
+    Ok(xml)
+}
+
+fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.required("SubscriptionArn")?;
+    let name = request.query.required("AttributeName")?.to_owned();
+    let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
+    request.shared.monitoring.change(|all| {
+        let one =
+            all.post.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
+        one.attributes.insert(name, value);
+        Ok(Xml::new())
+    })
+}
+
+fn publish_message(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.get("TopicArn").or(request.query.get("TargetArn"));
+    let arn = request.check_arn(arn.ok_or_else(|| invalid("Invalid parameter: TopicArn or TargetArn"))?)?;
+    let message = request.query.required("Message")?;
+    let publisher = Publisher { service: "", arn: "", region: request.region };
+    let id = publish(request.shared, arn, request.query.get("Subject"), message, &publisher)?;
+    let mut xml = Xml::new();
+    xml.text("MessageId", id);
+    Ok(xml)
+}
+
+fn with_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {
+    let arn = request.query.required("ResourceArn")?;
+    request.shared.monitoring.change(|all| {
+        let topic = all.post.topics.get_mut(arn);
+        let topic = topic.ok_or_else(|| refusal("ResourceNotFound", 404, "Resource does not exist"))?;
+        Ok(edit(&mut topic.tags))
+    })
+}
+
+fn tag_resource(request: &Request<'_>) -> Result<Xml> {
+    with_tags(request, |all| all.extend(tags(request.query)))?;
+    Ok(Xml::new())
+}
+
+fn untag_resource(request: &Request<'_>) -> Result<Xml> {
+    let keys = request.query.list("TagKeys", "member").unwrap_or_default();
+    with_tags(request, |all| all.retain(|key, _| !keys.contains(key)))?;
+    Ok(Xml::new())
+}
+
+fn list_tags(request: &Request<'_>) -> Result<Xml> {
+    let tags = with_tags(request, |all| all.clone())?;
+    let mut xml = Xml::new();
+    xml.list("Tags", "member", tags, |xml, (key, value)| {
+        xml.text("Key", key).text("Value", value);
+    });
+    Ok(xml)
+}

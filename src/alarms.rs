@@ -1,0 +1,559 @@
+//! The alarms that a fleet should have, the difference from those it has, and whether they arrive.
+//!
+//! `plan` reads and decides, `apply` takes the plan by value. An alarm is only changed or removed if its name *and* its tag
+//! say that it is ours. A put replaces every setting of an alarm, so whole specifications are sent; tags are set apart, because
+//! CloudWatch ignores them on an update.
+
+mod audit;
+mod difference;
+mod kinds;
+mod policy;
+mod prove;
+pub mod publish;
+mod subscriptions;
+mod threshold;
+mod topics;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::aws::Aws;
+use crate::config::{AlarmKindSettings, Config};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::fleet::{Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Tags};
+use crate::interrupt::Interrupt;
+
+pub use audit::{Audit, Audited, Fault, Gap, audit};
+pub use prove::{Outcome, Proof, Test, prove};
+pub use wanted::Skipped;
+
+use topics::Topics;
+use wanted::{Known, PREFIX, PURPOSE, Wanted};
+
+/// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
+const BETWEEN_PUTS: Duration = Duration::from_millis(334);
+
+/// US dollars a month, in us-east-1 (Amazon CloudWatch pricing): an alarm on one metric, and a custom metric.
+const ALARM_USD: f64 = 0.10;
+const METRIC_USD: f64 = 0.30;
+
+/// Whose alarms.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// All instances of the Region but throwaways.
+    All,
+    /// These.
+    Some(Vec<InstanceId>),
+}
+
+/// What happens to an alarm or an event subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It goes.
+    Delete,
+    /// It is as it should be.
+    None,
+}
+
+/// A setting that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// As it is.
+    pub before: Option<String>,
+    /// As it should be.
+    pub after: Option<String>,
+}
+
+/// What has to be done about one alarm or event subscription.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub alarm: String,
+    /// `alarm` or `event-subscription`.
+    #[serde(rename = "type")]
+    pub noun: &'static str,
+    /// The database, if it is of one.
+    pub database: Option<String>,
+    /// What is done.
+    pub action: Action,
+    /// What differs.
+    pub fields: Vec<Field>,
+    /// The rule, for people: `FreeStorageSpace < 2147483648`.
+    pub rule: Option<String>,
+    /// Where the threshold comes from.
+    pub threshold_from: Option<String>,
+    /// Why it goes.
+    pub reason: Option<String>,
+    #[serde(skip)]
+    work: Work,
+}
+
+/// What `apply` does.
+#[derive(Clone, Debug)]
+enum Work {
+    Nothing,
+    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags, unset: Vec<String> },
+    Delete,
+    Subscribe { subscription: Box<EventSubscription>, is_new: bool, new_sources: Vec<String> },
+}
+
+impl Change {
+    fn of_subscription(
+        wanted: EventSubscription,
+        action: Action,
+        fields: Vec<Field>,
+        new_sources: Vec<String>,
+    ) -> Self {
+        let is_new = action == Action::Create;
+        let sources = if wanted.sources.is_empty() { "all".to_owned() } else { wanted.sources.join(", ") };
+        let categories = wanted.categories.join(", ");
+        Change {
+            alarm: wanted.name.clone(),
+            noun: "event-subscription",
+            database: None,
+            action,
+            fields,
+            rule: Some(format!(
+                "{} {sources}: {categories}",
+                wanted.source_type.as_deref().unwrap_or("events")
+            )),
+            threshold_from: None,
+            reason: None,
+            work: match action {
+                Action::None => Work::Nothing,
+                _ => Work::Subscribe { subscription: Box::new(wanted), is_new, new_sources },
+            },
+        }
+    }
+}
+
+/// What is to be done, decided and not yet done.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// `lifeboat.alarms/1`.
+    pub schema: &'static str,
+    /// Where.
+    pub region: String,
+    /// The databases.
+    pub databases: Vec<String>,
+    /// What is to be done, alarms and event subscriptions.
+    pub changes: Vec<Change>,
+    /// Kinds that a database does not get.
+    pub skipped: Vec<Skipped>,
+    /// What is to be said beside it.
+    pub warnings: Vec<String>,
+    /// About what alarms and custom metrics cost a month, without the free ones.
+    pub monthly_cost_usd: f64,
+    /// Alarms when it is done.
+    pub alarms: usize,
+    /// Custom metrics that they need.
+    pub custom_metrics: usize,
+}
+
+impl Plan {
+    /// How many changes there are.
+    pub fn pending(&self) -> usize {
+        self.changes.iter().filter(|change| change.action != Action::None).count()
+    }
+}
+
+/// The instances of a scope; throwaways of drills have no alarms.
+pub async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
+    match scope {
+        Scope::All => {
+            let mut all = aws.instances().await?;
+            all.retain(|instance| instance.tags.get(PURPOSE).is_none_or(|purpose| purpose != "drill"));
+            Ok(all)
+        }
+        Scope::Some(ids) => {
+            let mut found = Vec::new();
+            for id in ids.iter().collect::<BTreeSet<_>>() {
+                found.push(aws.instance(id).await?.ok_or_else(|| {
+                    Error::request(format!("there is no DB instance `{id}` in {}", aws.region()))
+                        .hint("`aws rds describe-db-instances` lists them; look at `--region` too.")
+                })?);
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// Checks what the configuration says of alarms, before AWS is asked anything.
+pub fn check(config: &Config) -> Result<()> {
+    wanted::check(&config.alarms)?;
+    config.databases.values().try_for_each(|database| wanted::check(&database.alarms))
+}
+
+/// Decides what has to be done so that the instances of a scope have the alarms they should have.
+pub async fn plan(
+    aws: &Aws,
+    config: &Config,
+    scope: &Scope,
+    topic_flags: &[String],
+    here: DateTime<Utc>,
+) -> Result<Plan> {
+    check(config)?;
+    let instances = instances(aws, scope).await?;
+    let mut skipped = Vec::new();
+    let mut all_wanted: Vec<Wanted> = Vec::new();
+    let mut topics_of = BTreeMap::new();
+    let mut groups: BTreeMap<String, Option<u32>> = BTreeMap::new();
+    for instance in &instances {
+        let settings = config.alarms_of(instance.id.as_str());
+        let topics =
+            |kind: &AlarmKindSettings| topics::of(instance, topic_flags, &settings, kind, aws.region());
+        topics_of.insert(instance.id.to_string(), topics(&AlarmKindSettings::default())?);
+        let max_connections = max_connections(aws, instance, &mut groups).await?;
+        let known = Known { instance, max_connections, topics: &topics };
+        let (wanted, unneeded) = wanted::wanted(&known, &settings)?;
+        all_wanted.extend(wanted);
+        skipped.extend(unneeded);
+    }
+    let own: BTreeSet<Metric> =
+        all_wanted.iter().filter_map(|one| one.spec.watch.metric(kinds::OWN)).collect();
+    let mut warnings = check_topics(aws, &all_wanted).await?;
+    warnings.extend(instances.iter().filter_map(nearly_grown));
+    warnings.extend(unmeasured(aws, &own, here).await?);
+    let existing = ours(aws, scope).await?;
+    let mut changes = difference::changes(all_wanted, existing, &instances);
+    let is_all = matches!(scope, Scope::All);
+    if !topics_of.is_empty() {
+        changes.extend(subscriptions::changes(aws, &topics_of, is_all, &config.alarms.tags).await?);
+    }
+    let alarms = changes.iter().filter(|one| one.noun == "alarm" && one.action != Action::Delete).count();
+    Ok(Plan {
+        schema: "lifeboat.alarms/1",
+        region: aws.region().to_owned(),
+        databases: instances.iter().map(|instance| instance.id.to_string()).collect(),
+        changes,
+        skipped,
+        warnings,
+        monthly_cost_usd: ((alarms as f64 * ALARM_USD + own.len() as f64 * METRIC_USD) * 100.0).round()
+            / 100.0,
+        alarms,
+        custom_metrics: own.len(),
+    })
+}
+
+/// `max_connections` of the instance's parameter group; each group is read once.
+async fn max_connections(
+    aws: &Aws,
+    instance: &Instance,
+    groups: &mut BTreeMap<String, Option<u32>>,
+) -> Result<Option<u32>> {
+    // A default group says nothing but RDS's formula.
+    let Some(group) = instance.parameter_group.as_ref().filter(|group| !group.starts_with("default.")) else {
+        return Ok(None);
+    };
+    if let Some(known) = groups.get(group) {
+        return Ok(*known);
+    }
+    let found = aws.max_connections_in(group).await?;
+    groups.insert(group.clone(), found);
+    Ok(found)
+}
+
+/// Autoscaling ends at a limit, and then nothing grows any more.
+fn nearly_grown(instance: &Instance) -> Option<String> {
+    let most = instance.settings.max_storage_gib?;
+    let share = f64::from(instance.storage_gib) / f64::from(most);
+    (share >= 0.9).then(|| {
+        format!(
+            "`{}` has {} GiB of the {most} GiB up to which its storage grows by itself: raise MaxAllocatedStorage",
+            instance.id, instance.storage_gib
+        )
+    })
+}
+
+/// Alarms on metrics of ours go off where nobody publishes them: better said before than after.
+async fn unmeasured(aws: &Aws, own: &BTreeSet<Metric>, here: DateTime<Utc>) -> Result<Option<String>> {
+    let runs: BTreeSet<Metric> = own.iter().filter(|metric| metric.name == "MonitorRun").cloned().collect();
+    let alive = aws.metrics_with_data(&runs, aws.now(here)).await?;
+    let silent: Vec<&str> = runs
+        .difference(&alive)
+        .filter_map(|metric| metric.dimensions.get("DBInstanceIdentifier").map(String::as_str))
+        .collect();
+    let more = if silent.len() > 3 { format!(" and {} more", silent.len() - 3) } else { String::new() };
+    Ok((!silent.is_empty()).then(|| {
+        format!(
+            "nobody measures the backups of {}{more}: their alarms go off until `lifeboat status --publish` runs every 15 \
+             minutes",
+            silent.iter().take(3).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+        )
+    }))
+}
+
+/// Every topic must be there; one where nothing arrives is worth a warning.
+async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
+    let mut topics = Topics::default();
+    let mut warnings = Vec::new();
+    let arns: BTreeSet<&String> = wanted.iter().flat_map(|one| &one.spec.alarm_actions).collect();
+    for arn in arns {
+        let Some(topic) = topics.look(aws, arn).await? else {
+            return Err(Error::request(format!("topic `{arn}` does not exist")).hint(format!(
+                "Make it with `aws sns create-topic --name {}`, and subscribe someone who can be woken.",
+                arn.rsplit(':').next().unwrap_or_default()
+            )));
+        };
+        let mut said = BTreeSet::new();
+        for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
+            for blocked in topics::obstacles(&topic, service) {
+                if said.insert((blocked.code, blocked.message.clone())) {
+                    warnings.push(format!("{}: {}", blocked.message, lower_first(blocked.remedy)));
+                }
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// Alarms of ours in a scope, with their tags: those whose name and tag both say so.
+async fn ours(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
+    let mut named = Vec::new();
+    match scope {
+        Scope::All => named = aws.alarms(Some(PREFIX)).await?,
+        Scope::Some(ids) => {
+            for id in ids.iter().collect::<BTreeSet<_>>() {
+                named.extend(aws.alarms(Some(&format!("{PREFIX}{id}/"))).await?);
+            }
+        }
+    }
+    futures::stream::iter(named)
+        .map(|alarm| async move {
+            let tags = aws.alarm_tags(&alarm.arn).await?;
+            Ok::<_, Error>((alarm, tags))
+        })
+        .buffered(8)
+        .try_collect()
+        .await
+}
+
+fn is_ours(tags: &Tags) -> bool {
+    tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")
+}
+
+/// What `apply` did.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The plan.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// How many changes were made.
+    pub applied: usize,
+    /// How many are left to do.
+    pub left: usize,
+    /// What could not be done.
+    pub failed: Vec<Failed>,
+    /// Whether it was stopped by a signal.
+    pub interrupted: bool,
+}
+
+/// A change that could not be made.
+#[derive(Debug, Serialize)]
+pub struct Failed {
+    /// The alarm or event subscription.
+    pub alarm: String,
+    /// Why.
+    pub error: String,
+}
+
+/// Makes the changes of a plan, no faster than CloudWatch allows. After an interruption a new plan holds what is left.
+/// `tell` hears how many changes are done, of how many, and what is done now.
+pub async fn apply(
+    aws: &Aws,
+    plan: Plan,
+    interrupt: &Interrupt,
+    tell: &(dyn Fn(usize, usize, &str) + Sync),
+) -> Report {
+    let total = plan.pending();
+    let (mut applied, mut failed) = (0, Vec::new());
+    let mut next_put = Instant::now();
+    let mut interrupted = false;
+    let mut deletions = Vec::new();
+    for change in &plan.changes {
+        if matches!(change.work, Work::Nothing) {
+            continue;
+        }
+        if matches!(change.work, Work::Delete) {
+            deletions.push(change.alarm.clone());
+            continue;
+        }
+        tell(applied, total, &change.alarm);
+        let is_put = matches!(change.work, Work::Put { is_spec_new: true, .. });
+        if is_put {
+            tokio::select! {
+                biased;
+                _ = interrupt.wait(1) => {}
+                () = tokio::time::sleep_until(next_put) => {}
+            }
+            next_put = Instant::now() + BETWEEN_PUTS;
+        }
+        if interrupt.first().is_some() {
+            interrupted = true;
+            break;
+        }
+        match make(aws, change).await {
+            Ok(()) => applied += 1,
+            Err(error) => failed.push(Failed { alarm: change.alarm.clone(), error: error.chain() }),
+        }
+    }
+    if !interrupted && !deletions.is_empty() {
+        match aws.delete_alarms(&deletions).await {
+            Ok(()) => applied += deletions.len(),
+            Err(failure) => {
+                let error = Error::from(failure).chain();
+                failed.extend(deletions.into_iter().map(|alarm| Failed { alarm, error: error.clone() }));
+            }
+        }
+    }
+    tell(applied, total, "");
+    Report { left: total - applied, plan, applied, failed, interrupted }
+}
+
+async fn make(aws: &Aws, change: &Change) -> Result<()> {
+    match &change.work {
+        Work::Nothing | Work::Delete => Ok(()),
+        Work::Put { spec, arn: None, set, .. } => Ok(aws.put_alarm(spec, set).await?),
+        Work::Put { spec, arn: Some(arn), is_spec_new, set, unset } => {
+            if *is_spec_new {
+                aws.put_alarm(spec, &Tags::new()).await?;
+            }
+            Ok(aws.tag_alarm(arn, set, unset).await?)
+        }
+        Work::Subscribe { subscription, is_new: true, .. } => {
+            Ok(aws.create_event_subscription(subscription).await?)
+        }
+        Work::Subscribe { subscription, new_sources, .. } => {
+            Ok(aws.modify_event_subscription(subscription, new_sources).await?)
+        }
+    }
+}
+
+/// What the exit code of `apply` says.
+pub fn verdict(report: &Report) -> Option<ErrorKind> {
+    match report.failed.len() {
+        0 => None,
+        _ if report.applied == 0 => Some(ErrorKind::Outside),
+        _ => Some(ErrorKind::Partial),
+    }
+}
+
+/// An alarm of ours, for `list`.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// Name.
+    pub name: String,
+    /// State.
+    pub state: String,
+    /// Since when.
+    pub since: Option<chrono::DateTime<chrono::Utc>>,
+    /// What raises it.
+    pub rule: Option<String>,
+    /// Whom it tells.
+    pub actions: Vec<String>,
+    /// Whether it tells anyone.
+    pub actions_enabled: bool,
+}
+
+/// Our alarms in a scope, those in alarm first.
+pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
+    let mut listed: Vec<Listed> = ours(aws, scope)
+        .await?
+        .into_iter()
+        .filter(|(_, tags)| is_ours(tags))
+        .map(|(alarm, _)| Listed {
+            rule: difference::rule(&alarm.spec),
+            name: alarm.spec.name,
+            state: alarm.state,
+            since: alarm.since,
+            actions: alarm.spec.alarm_actions,
+            actions_enabled: alarm.spec.actions_enabled,
+        })
+        .collect();
+    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
+    listed
+        .sort_by(|left, right| (urgency(&left.state), &left.name).cmp(&(urgency(&right.state), &right.name)));
+    Ok(listed)
+}
+
+/// What is to be removed, decided and not yet done.
+#[derive(Debug, Serialize)]
+pub struct Removal {
+    /// `lifeboat.alarms.remove/1`.
+    pub schema: &'static str,
+    /// Where.
+    pub region: String,
+    /// Alarms that go.
+    pub alarms: Vec<String>,
+    /// Event subscriptions that go.
+    pub event_subscriptions: Vec<String>,
+    /// Event subscriptions that stay and lose databases: name, database.
+    pub event_sources: Vec<(String, String)>,
+    /// Alarms that are called like ours and lack our tag: they stay.
+    pub not_ours: Vec<String>,
+    /// Whether it was only shown.
+    pub dry_run: bool,
+}
+
+/// Decides what `remove` takes away: only what name and tag prove to be ours.
+pub async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
+    let (ours, strange): (Vec<_>, Vec<_>) =
+        self::ours(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
+    let (mut gone, mut sources) = (Vec::new(), Vec::new());
+    for subscription in subscriptions::ours(aws).await? {
+        let Scope::Some(ids) = scope else {
+            gone.push(subscription.name);
+            continue;
+        };
+        let leaves = |source: &String| ids.iter().any(|id| id.as_str() == source);
+        let leaving: Vec<&String> = subscription.sources.iter().filter(|source| leaves(source)).collect();
+        if leaving.is_empty() {
+            continue;
+        }
+        // Without any source it would hear of every instance.
+        if leaving.len() == subscription.sources.len() {
+            gone.push(subscription.name);
+        } else {
+            sources.extend(leaving.into_iter().map(|source| (subscription.name.clone(), source.clone())));
+        }
+    }
+    Ok(Removal {
+        schema: "lifeboat.alarms.remove/1",
+        region: aws.region().to_owned(),
+        alarms: ours.into_iter().map(|(alarm, _)| alarm.spec.name).collect(),
+        event_subscriptions: gone,
+        event_sources: sources,
+        not_ours: strange.into_iter().map(|(alarm, _)| alarm.spec.name).collect(),
+        dry_run: false,
+    })
+}
+
+/// Removes what was planned.
+pub async fn remove(aws: &Aws, removal: Removal) -> Result<Removal> {
+    aws.delete_alarms(&removal.alarms).await?;
+    for name in &removal.event_subscriptions {
+        aws.delete_event_subscription(name).await?;
+    }
+    for (name, source) in &removal.event_sources {
+        aws.remove_event_source(name, source).await?;
+    }
+    Ok(removal)
+}

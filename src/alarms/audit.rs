@@ -1,0 +1,391 @@
+//! Every alarm and event subscription of a Region, whoever made it: which of them can never fire, or never arrive, and which
+//! databases nobody watches. Nothing is changed.
+
+mod metrics;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::kinds::{OWN, RDS};
+use super::topics::{self, Topics};
+use crate::aws::Aws;
+use crate::error::Result;
+use crate::fleet::{Alarm, EventSubscription, Instance, Metric, Watch};
+
+use rules::World;
+
+/// A way in which an alarm fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// A word for programs.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// An alarm or event subscription, and what is wrong with it.
+#[derive(Debug, Serialize)]
+pub struct Audited {
+    /// Its name.
+    pub name: String,
+    /// `alarm` or `event-subscription`.
+    #[serde(rename = "type")]
+    pub noun: &'static str,
+    /// Its state or status.
+    pub state: String,
+    /// What is wrong; nothing, if it can fire and arrive.
+    pub faults: Vec<Fault>,
+}
+
+/// What a database goes without.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    /// The DB instance.
+    pub database: String,
+    /// What of it nobody watches: `backups`, `storage`, `events`.
+    pub lacks: Vec<&'static str>,
+}
+
+/// The state of a Region's alarms.
+#[derive(Debug, Serialize)]
+pub struct Audit {
+    /// `lifeboat.alarms.audit/1`.
+    pub schema: &'static str,
+    /// Where.
+    pub region: String,
+    /// All alarms and event subscriptions.
+    pub alarms: Vec<Audited>,
+    /// Databases that no working alarm watches at all.
+    pub unwatched: Vec<String>,
+    /// Databases of which something that matters is not watched.
+    pub gaps: Vec<Gap>,
+    /// What could not be found out.
+    pub unknown: Vec<String>,
+}
+
+impl Audit {
+    /// Alarms with faults.
+    pub fn faulty(&self) -> impl Iterator<Item = &Audited> {
+        self.alarms.iter().filter(|alarm| !alarm.faults.is_empty())
+    }
+}
+
+/// Looks at everything.
+pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
+    let instances = aws.instances().await?;
+    let alarms = aws.alarms(None).await?;
+    let subscriptions = aws.event_subscriptions().await?;
+    let watched: BTreeSet<Metric> = alarms.iter().flat_map(metrics_of).collect();
+    let ours: BTreeSet<Metric> =
+        watched.into_iter().filter(|metric| [RDS, OWN].contains(&metric.namespace.as_str())).collect();
+    let alive = aws.metrics_with_data(&ours, aws.now(here)).await?;
+    let world = World {
+        instances: instances.iter().map(|instance| (instance.id.to_string(), instance.clone())).collect(),
+        alive,
+    };
+    let paged = paged_by_composites(&alarms);
+    let mut delivery = Delivery { aws, topics: Topics::default(), unknown: BTreeSet::new() };
+    let mut audited = Vec::new();
+    let mut working: Vec<&Alarm> = Vec::new();
+    for alarm in &alarms {
+        let mut faults = match &alarm.spec.watch {
+            Watch::Metric(watch) => rules::faults(watch, &world),
+            Watch::Computed(_) => Vec::new(),
+            Watch::Alarms(rule) => rule_faults(rule, &alarms),
+        };
+        if !paged.contains(alarm.spec.name.as_str()) {
+            faults.extend(delivery.of_alarm(alarm).await?);
+        }
+        if faults.is_empty() {
+            working.push(alarm);
+        }
+        audited.push(Audited {
+            name: alarm.spec.name.clone(),
+            noun: "alarm",
+            state: alarm.state.clone(),
+            faults,
+        });
+    }
+    let mut heard: Vec<&EventSubscription> = Vec::new();
+    for subscription in &subscriptions {
+        let faults = delivery.of_subscription(subscription).await?;
+        if faults.is_empty() {
+            heard.push(subscription);
+        }
+        audited.push(Audited {
+            name: subscription.name.clone(),
+            noun: "event-subscription",
+            state: subscription.status.clone(),
+            faults,
+        });
+    }
+    let misses = missed_categories(&subscriptions, &heard);
+    for one in audited.iter_mut().filter(|one| one.noun == "event-subscription") {
+        one.faults.extend(misses.get(one.name.as_str()).cloned());
+    }
+    let databases: Vec<&Instance> = instances
+        .iter()
+        .filter(|one| one.tags.get("lifeboat:purpose").is_none_or(|of| of != "drill"))
+        .collect();
+    let (unwatched, gaps) = coverage(&databases, &working, &heard);
+    Ok(Audit {
+        schema: "lifeboat.alarms.audit/1",
+        region: aws.region().to_owned(),
+        alarms: audited,
+        unwatched,
+        gaps,
+        unknown: delivery.unknown.into_iter().collect(),
+    })
+}
+
+fn metrics_of(alarm: &Alarm) -> Vec<Metric> {
+    match &alarm.spec.watch {
+        Watch::Metric(watch) => vec![watch.metric.clone()],
+        Watch::Computed(metrics) => metrics.clone(),
+        Watch::Alarms(_) => Vec::new(),
+    }
+}
+
+/// The names in the rule of a composite alarm.
+fn children(rule: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in rule.split(['(', ')']) {
+        let name = part.trim().trim_matches(['"', '\'']);
+        let name = name.split_once(":alarm:").map_or(name, |(_, name)| name);
+        names.push(name.to_owned());
+    }
+    names
+}
+
+/// Alarms that need no actions of their own: a composite alarm with actions stands on them.
+fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
+    let names: BTreeSet<&str> = alarms.iter().map(|alarm| alarm.spec.name.as_str()).collect();
+    let acting =
+        alarms.iter().filter(|alarm| alarm.spec.actions_enabled && !alarm.spec.alarm_actions.is_empty());
+    acting
+        .filter_map(|alarm| match &alarm.spec.watch {
+            Watch::Alarms(rule) => Some(children(rule)),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|child| names.get(child.as_str()).copied())
+        .collect()
+}
+
+fn rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
+    let named = children(rule);
+    let stands_on_any = alarms.iter().any(|alarm| named.contains(&alarm.spec.name));
+    if stands_on_any {
+        return Vec::new();
+    }
+    vec![Fault {
+        code: "impossible-comparison",
+        message: format!("its rule names no alarm that exists: {rule}"),
+        remedy: "Name alarms of this Region in the rule, or delete it.".to_owned(),
+    }]
+}
+
+/// Whether what is said arrives.
+struct Delivery<'a> {
+    aws: &'a Aws,
+    topics: Topics,
+    unknown: BTreeSet<String>,
+}
+
+impl Delivery<'_> {
+    async fn of_alarm(&mut self, alarm: &Alarm) -> Result<Vec<Fault>> {
+        let spec = &alarm.spec;
+        if spec.alarm_actions.is_empty() {
+            let others = spec.ok_actions.len() + spec.insufficient_data_actions.len();
+            let message = if others == 0 { "it tells nobody" } else { "it tells nobody when it goes off" };
+            return Ok(vec![Fault {
+                code: "no-actions",
+                message: format!("{message}: there is no action for the state ALARM"),
+                remedy: "Give it an SNS topic as alarm action, and subscribe someone.".to_owned(),
+            }]);
+        }
+        if !spec.actions_enabled {
+            return Ok(vec![Fault {
+                code: "actions-disabled",
+                message: "its actions are switched off".to_owned(),
+                remedy: "Switch them on: `aws cloudwatch enable-alarm-actions`.".to_owned(),
+            }]);
+        }
+        self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await
+    }
+
+    /// One topic that works is enough; if none does, each says why.
+    async fn of_topics(&mut self, actions: &[String], own_arn: &str, service: &str) -> Result<Vec<Fault>> {
+        let mut faults = Vec::new();
+        for action in actions {
+            // Other services than SNS are not ours to judge.
+            let Some(topic) = topics::parse(action) else {
+                if action.contains(":sns:") {
+                    faults.push(plain("topic-not-found", format!("`{action}` is not the ARN of a topic")));
+                    continue;
+                }
+                return Ok(Vec::new());
+            };
+            if topic.region != self.aws.region() {
+                faults.push(plain(
+                    "topic-in-another-region",
+                    format!("topic `{action}` lies in {}, where it cannot publish", topic.region),
+                ));
+                continue;
+            }
+            if topic.name.ends_with(".fifo") {
+                faults.push(plain(
+                    "topic-fifo",
+                    format!("`{action}` is a FIFO topic, which takes nothing from {service}"),
+                ));
+                continue;
+            }
+            if own_arn.split(':').nth(4).is_some_and(|account| account != topic.account) {
+                self.unknown
+                    .insert(format!("topic `{action}` is another account's: who hears it is not known here"));
+                return Ok(Vec::new());
+            }
+            let Some(found) = self.topics.look(self.aws, action).await? else {
+                faults.push(plain("topic-not-found", format!("topic `{action}` does not exist")));
+                continue;
+            };
+            let obstacles = topics::obstacles(&found, service);
+            if obstacles.is_empty() {
+                return Ok(Vec::new());
+            }
+            faults.extend(obstacles.into_iter().map(|blocked| Fault {
+                code: blocked.code,
+                message: blocked.message,
+                remedy: blocked.remedy.to_owned(),
+            }));
+        }
+        Ok(faults)
+    }
+
+    async fn of_subscription(&mut self, subscription: &EventSubscription) -> Result<Vec<Fault>> {
+        if !subscription.enabled {
+            return Ok(vec![Fault {
+                code: "subscription-disabled",
+                message: "it is switched off".to_owned(),
+                remedy: "Switch it on: `aws rds modify-event-subscription --enabled`.".to_owned(),
+            }]);
+        }
+        let topic = std::slice::from_ref(&subscription.topic);
+        let mut faults = self.of_topics(topic, &subscription.arn, "events.rds.amazonaws.com").await?;
+        let says = |code: &str| faults.iter().any(|fault| fault.code == code);
+        match subscription.status.as_str() {
+            "no-permission" if !says("topic-policy-shuts-out") && !says("topic-key-shuts-out") => {
+                faults.push(plain(
+                    "topic-policy-shuts-out",
+                    "RDS says that it may not publish to its topic".to_owned(),
+                ));
+            }
+            "topic-not-exist" if !says("topic-not-found") => {
+                faults.push(plain("topic-not-found", "RDS says that its topic does not exist".to_owned()));
+            }
+            _ => {}
+        }
+        Ok(faults)
+    }
+}
+
+fn plain(code: &'static str, message: String) -> Fault {
+    let remedy = "Give it a standard topic of this Region that exists and admits the service.";
+    Fault { code, message, remedy: remedy.to_owned() }
+}
+
+/// Categories without which failed backups and full disks go unheard.
+const CATEGORIES: [&str; 4] = ["availability", "backup", "failure", "low storage"];
+
+/// Event subscriptions of instances that leave out what matters, unless another one has it.
+fn missed_categories<'s>(
+    all: &'s [EventSubscription],
+    heard: &[&'s EventSubscription],
+) -> BTreeMap<&'s str, Fault> {
+    let of_instances =
+        |one: &&EventSubscription| one.source_type.as_deref().is_none_or(|of| of == "db-instance");
+    let mut missed = BTreeMap::new();
+    for one in all.iter().filter(of_instances).filter(|one| one.enabled) {
+        let covered_elsewhere = |category: &str| {
+            heard.iter().filter(|other| of_instances(other) && other.name != one.name).any(|other| {
+                hears(other, category)
+                    && (other.sources.is_empty()
+                        || (!one.sources.is_empty()
+                            && one.sources.iter().all(|source| other.sources.contains(source))))
+            })
+        };
+        let missing: Vec<&str> = CATEGORIES
+            .into_iter()
+            .filter(|category| !hears(one, category) && !covered_elsewhere(category))
+            .collect();
+        if !missing.is_empty() {
+            missed.insert(
+                one.name.as_str(),
+                Fault {
+                    code: "categories-missing",
+                    message: format!(
+                        "it leaves out {}: a database that stops backing up is not heard of",
+                        missing.join(", ")
+                    ),
+                    remedy: "Add the categories, or subscribe to all by naming none.".to_owned(),
+                },
+            );
+        }
+    }
+    missed
+}
+
+fn hears(subscription: &EventSubscription, category: &str) -> bool {
+    subscription.categories.is_empty() || subscription.categories.iter().any(|one| one == category)
+}
+
+/// Databases that nothing that works watches, and what others lack.
+fn coverage(
+    databases: &[&Instance],
+    working: &[&Alarm],
+    heard: &[&EventSubscription],
+) -> (Vec<String>, Vec<Gap>) {
+    let (mut unwatched, mut gaps) = (Vec::new(), Vec::new());
+    for database in databases {
+        let id = database.id.as_str();
+        let metrics: Vec<Metric> = working
+            .iter()
+            .flat_map(|alarm| metrics_of(alarm))
+            .filter(|metric| {
+                let of_cluster = metric.dimensions.get("DBClusterIdentifier");
+                metric.dimensions.get("DBInstanceIdentifier").is_some_and(|value| value == id)
+                    || (of_cluster.is_some() && of_cluster == database.cluster.as_ref())
+            })
+            .collect();
+        if metrics.is_empty() {
+            unwatched.push(id.to_owned());
+        }
+        let watches = |namespace: &str, names: &[&str]| {
+            metrics.iter().any(|one| one.namespace == namespace && names.contains(&one.name.as_str()))
+        };
+        let mut lacks = Vec::new();
+        if database.cluster.is_none() && !watches(OWN, &["SnapshotAgeSeconds", "RestorePointLagSeconds"]) {
+            lacks.push("backups");
+        }
+        let is_aurora = database.engine.starts_with("aurora") || database.cluster.is_some();
+        if !is_aurora && !watches(RDS, &["FreeStorageSpace"]) {
+            lacks.push("storage");
+        }
+        let is_heard = heard.iter().any(|one| {
+            one.source_type.as_deref().is_none_or(|of| of == "db-instance")
+                && (one.sources.is_empty() || one.sources.iter().any(|source| source == id))
+        });
+        if !is_heard {
+            lacks.push("events");
+        }
+        if !lacks.is_empty() {
+            gaps.push(Gap { database: id.to_owned(), lacks });
+        }
+    }
+    (unwatched, gaps)
+}

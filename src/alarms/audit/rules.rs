@@ -1,0 +1,381 @@
+//! What is wrong with the rule of one alarm: can it ever be true, and only when it should? Pure.
+//!
+//! A fault is reported where there is one for certain, or where a value is far outside of what anyone can mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Fault;
+use super::metrics::{Counts, Has, Known, is_billing, is_dimension, metric, nearest};
+use crate::alarms::kinds::{OWN, RDS};
+use crate::alarms::threshold::{estimated_connections, memory};
+use crate::fleet::{Instance, Metric, MetricWatch, Treatment};
+
+const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
+
+/// What is known of the account.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) instances: BTreeMap<String, Instance>,
+    /// Metrics that had data in the last day.
+    pub(super) alive: BTreeSet<Metric>,
+}
+
+impl World {
+    fn instance_of(&self, metric: &Metric) -> Option<&Instance> {
+        self.instances.get(&metric.dimensions.get("DBInstanceIdentifier")?.to_lowercase())
+    }
+
+    fn has_cluster(&self, name: &str) -> bool {
+        self.instances.values().any(|instance| instance.cluster.as_deref() == Some(name))
+    }
+}
+
+/// The faults of an alarm on one metric.
+pub(super) fn faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+    let of_rds = watch.metric.namespace == RDS;
+    let mut faults = Vec::new();
+    if of_rds {
+        faults.extend(identity(watch, world));
+    }
+    if of_rds || watch.metric.namespace == OWN {
+        faults.extend(comparison(watch, world));
+        faults.extend(data(watch, world, &faults));
+    }
+    faults
+}
+
+fn fault(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    Fault { code, message: message.into(), remedy: remedy.into() }
+}
+
+/// Does the metric exist, for this engine and under these dimensions?
+fn identity(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let name = watch.metric.name.as_str();
+    let dimensions = &watch.metric.dimensions;
+    let known = metric(name);
+    if known.is_none() && !world.alive.contains(&watch.metric) {
+        let likely = nearest(name).map_or(String::new(), |near| format!(" The nearest is `{near}`."));
+        faults.push(fault(
+            "unknown-metric",
+            format!("RDS has no metric `{name}`"),
+            format!("Take one of the metrics that `aws cloudwatch list-metrics --namespace AWS/RDS` shows.{likely}"),
+        ));
+    }
+    if is_billing(name) {
+        faults.push(fault(
+            "metric-not-a-signal",
+            format!("`{name}` is what backup storage costs: it does not change when backups stop"),
+            "Watch the age of the newest backup instead: `lifeboat alarms apply`.",
+        ));
+    }
+    if dimensions.is_empty() {
+        faults.push(fault(
+            "missing-dimensions",
+            "no dimension says which database is meant: CloudWatch finds a metric only with all of its dimensions",
+            "Name the database: DBInstanceIdentifier (DBClusterIdentifier for Aurora clusters).",
+        ));
+    }
+    if let Some(strange) = dimensions.keys().find(|name| !is_dimension(name)) {
+        faults.push(fault(
+            "unknown-dimension",
+            format!("RDS publishes nothing under a dimension `{strange}`"),
+            "The name of the dimension is DBInstanceIdentifier; its value is the id of the instance.",
+        ));
+    }
+    if let Some(id) = dimensions.get("DBInstanceIdentifier") {
+        if world.instance_of(&watch.metric).is_none() {
+            faults.push(fault(
+                "no-such-database",
+                format!("there is no DB instance `{id}` in this Region"),
+                "Delete the alarm, or correct the id.",
+            ));
+        } else if *id != id.to_lowercase() {
+            faults.push(fault(
+                "unknown-dimension",
+                format!(
+                    "`{id}` is written `{}` by RDS, and dimensions are compared letter by letter",
+                    id.to_lowercase()
+                ),
+                "Write the id in lower case.",
+            ));
+        }
+    }
+    let misfit = known.and_then(|known| misfit(known, &watch.metric, world));
+    faults.extend(misfit);
+    faults
+}
+
+/// A metric that this instance does not have.
+fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
+    let name = known.name;
+    let Some(instance) = world.instance_of(metric) else {
+        let cluster =
+            metric.dimensions.get("DBClusterIdentifier").or(metric.dimensions.get("DbClusterIdentifier"));
+        let is_of_cluster = cluster.is_some_and(|cluster| world.has_cluster(cluster));
+        // Without a dimension every instance is meant, and those of other engines do not have it.
+        let needs_aurora = matches!(known.has, Has::Aurora | Has::AuroraCluster);
+        let is_all_aurora = world.instances.values().all(|instance| instance.engine.starts_with("aurora"));
+        let is_nobodys = world.instances.is_empty() || !is_all_aurora;
+        return (needs_aurora && !is_of_cluster && is_nobodys).then(|| {
+            fault(
+                "metric-not-for-engine",
+                format!("`{name}` is a metric of Aurora: other DB instances never have data of it"),
+                "Watch a metric that your engine has; for backups, `lifeboat alarms apply`.",
+            )
+        });
+    };
+    let engine = instance.engine.as_str();
+    let is_aurora = engine.starts_with("aurora");
+    let engine_fits = match known.has {
+        Has::Every | Has::Replicas | Has::Burstable | Has::Gp2 | Has::Insights => true,
+        Has::NotAurora => !is_aurora,
+        Has::Aurora => is_aurora,
+        Has::AuroraCluster => false,
+        Has::Postgres => engine.contains("postgres"),
+        Has::MySql => ["mysql", "mariadb", "aurora-mysql", "aurora"].contains(&engine),
+        Has::SqlServer => engine.starts_with("sqlserver"),
+    };
+    if !engine_fits {
+        return Some(fault(
+            "metric-not-for-engine",
+            format!("`{name}` does not exist for {engine} instances: it never has data"),
+            "Watch a metric that this engine has; for backups and storage, `lifeboat alarms apply`.",
+        ));
+    }
+    let misses = match known.has {
+        Has::Replicas if instance.replica_of.is_none() => "is only there for read replicas",
+        Has::Burstable if !instance.class.starts_with("db.t") => "is only there for burstable (t) classes",
+        Has::Gp2 if instance.storage_type.as_deref().is_some_and(|kind| kind != "gp2") => {
+            "is only there for gp2 storage"
+        }
+        Has::Insights if !instance.settings.performance_insights.unwrap_or(false) => {
+            "needs Performance Insights, which is off"
+        }
+        _ => return None,
+    };
+    Some(fault(
+        "metric-not-for-instance",
+        format!("`{name}` {misses}: `{}` has no data of it", instance.id),
+        "Delete the alarm, or make the instance one that has the metric.",
+    ))
+}
+
+/// Can the comparison be true, and false? Is the threshold in the metric's own unit?
+fn comparison(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+    let threshold = watch.threshold;
+    let compare = watch.comparison;
+    if !threshold.is_finite()
+        || !(compare.is_upward() || compare.is_downward())
+        || watch.statistic == "SampleCount"
+    {
+        return Vec::new();
+    }
+    let sign = compare.sign();
+    let name = watch.metric.name.as_str();
+    let known = metric(name).filter(|_| watch.metric.namespace == RDS);
+    // -1 says that binary log replication is broken; there is no other metric below zero.
+    let least = if name == "AuroraBinlogReplicaLag" { -1.0 } else { 0.0 };
+    let most = match known.map(|known| known.counts) {
+        Some(Counts::Percent) if watch.statistic != "Sum" => 100.0,
+        _ => f64::INFINITY,
+    };
+    let (never, always) = match sign {
+        "<" => (threshold <= least, threshold > most),
+        "<=" => (threshold < least, threshold >= most),
+        ">" => (threshold >= most, threshold < least),
+        _ => (threshold > most, threshold <= least),
+    };
+    if never {
+        return vec![fault(
+            "impossible-comparison",
+            format!("`{name}` can never be {sign} {threshold}"),
+            "Turn the comparison round, or take a threshold that can be reached.",
+        )];
+    }
+    if always {
+        return vec![fault(
+            "always-true",
+            format!("`{name}` is always {sign} {threshold}: the alarm goes off once and never again"),
+            "Take a threshold that is not always crossed.",
+        )];
+    }
+    let Some(known) = known else { return Vec::new() };
+    let mut faults = Vec::new();
+    if known.is_scarce && compare.is_upward() && name != "EngineUptime" {
+        faults.push(fault(
+            "inverted-comparison",
+            format!("the alarm goes off when there is plenty: `{name}` {sign} {threshold}"),
+            "Turn the comparison round: a small value is the bad one.",
+        ));
+        return faults;
+    }
+    faults.extend(unit(known, watch).or_else(|| reach(known, watch, world)));
+    faults
+}
+
+/// Bytes taken for percent or for gibibytes, seconds for milliseconds, a balance that is never full.
+fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
+    let (name, threshold) = (known.name, watch.threshold);
+    let is_small_matter = name == "SwapUsage" && watch.comparison.is_upward();
+    match known.counts {
+        Counts::Bytes if threshold > 0.0 && threshold < 1_048_576.0 && !is_small_matter => {
+            let meant = if threshold <= 100.0 { "percent or gibibytes" } else { "mebibytes or kibibytes" };
+            Some(fault(
+                "bytes-mistaken",
+                format!("`{name}` counts bytes, and {threshold} of them is nothing: {meant} were meant"),
+                "Give the threshold in bytes: 10% of 20 GiB is 2147483648. `lifeboat alarms plan` computes it.",
+            ))
+        }
+        Counts::Seconds if name.ends_with("Latency") && threshold >= 2.0 => Some(fault(
+            "seconds-mistaken",
+            format!(
+                "`{name}` counts seconds: {threshold} of them are never reached, milliseconds were meant"
+            ),
+            "AWS recommends 0.020, which is 20 ms.",
+        )),
+        Counts::Seconds
+            if name.ends_with("Latency") && threshold <= 0.005 && watch.comparison.is_upward() =>
+        {
+            Some(fault(
+                "threshold-unlikely",
+                format!("`{name}` above {} ms is what healthy disks show", threshold * 1000.0),
+                "AWS recommends 0.020, which is 20 ms.",
+            ))
+        }
+        Counts::Percent if threshold > 0.0 && threshold < 1.0 => Some(fault(
+            "percent-mistaken",
+            format!("`{name}` counts percent from 0 to 100: {threshold} is less than one"),
+            format!("Give the threshold in percent: {}.", threshold * 100.0),
+        )),
+        Counts::Percent if known.is_scarce && watch.comparison.sign() == "<" && threshold >= 99.0 => {
+            Some(fault(
+                "threshold-unlikely",
+                format!("`{name}` falls below {threshold} with the first work that is done"),
+                "AWS recommends 10 to 20.",
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// A threshold beyond what the instance has.
+fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
+    let instance = world.instance_of(&watch.metric)?;
+    let (name, threshold) = (known.name, watch.threshold);
+    let beyond = |has: f64, what: String| {
+        let all = format!("`{}` has {what}: `{name}` is always below {threshold}", instance.id);
+        (watch.comparison.is_downward() && threshold >= has).then(|| {
+            fault("always-true", all, "Take a share of what the instance has: `lifeboat alarms plan`.")
+        })
+    };
+    match name {
+        "FreeStorageSpace" => {
+            let size = f64::from(instance.storage_gib) * GIBIBYTE;
+            beyond(size, format!("{} GiB of storage", instance.storage_gib)).or_else(|| {
+                (watch.comparison.is_downward() && threshold < size * 0.005).then(|| {
+                    fault(
+                        "threshold-unlikely",
+                        format!(
+                            "{threshold} bytes are less than half a percent of the {} GiB of `{}`: the alarm comes when \
+                             the disk is full",
+                            instance.storage_gib, instance.id
+                        ),
+                        "Take 10% of the allocated storage; `lifeboat alarms plan` computes it.",
+                    )
+                })
+            })
+        }
+        "FreeableMemory" => {
+            let memory = memory(&instance.class)?;
+            beyond(memory, format!("{} GiB of memory", memory / GIBIBYTE))
+        }
+        "DatabaseConnections" if watch.comparison.is_upward() && watch.statistic != "Sum" => {
+            // Only an estimate: it must be missed by far.
+            let most = estimated_connections(instance).filter(|_| {
+                instance.parameter_group.as_deref().is_none_or(|group| group.starts_with("default."))
+            })?;
+            (threshold > most * 1.5).then(|| {
+                fault(
+                    "threshold-unreachable",
+                    format!(
+                        "`{}` takes about {most} connections: {threshold} are never reached",
+                        instance.id
+                    ),
+                    "Take 90% of max_connections.",
+                )
+            })
+        }
+        "MaximumUsedTransactionIDs" if watch.comparison.is_upward() && threshold >= 2_147_483_648.0 => {
+            Some(fault(
+                "threshold-unreachable",
+                "PostgreSQL stops taking writes before 2^31 transaction ids are used",
+                "AWS recommends 1000000000.",
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Is there any data, under this unit and this period? What happens if there is none?
+fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let name = watch.metric.name.as_str();
+    let of_rds = watch.metric.namespace == RDS;
+    if of_rds && watch.period_seconds < 60 {
+        faults.push(fault(
+            "period-too-short",
+            format!("RDS measures once a minute: most periods of {} seconds are empty", watch.period_seconds),
+            "Take a period of 60 seconds; it is cheaper too.",
+        ));
+    }
+    if let (Some(unit), Some(known)) = (&watch.unit, metric(name).filter(|_| of_rds)) {
+        let fits = match known.counts {
+            Counts::Bytes => unit == "Bytes",
+            Counts::Percent => unit == "Percent",
+            Counts::Seconds => unit == "Seconds",
+            Counts::Milliseconds => unit == "Milliseconds",
+            Counts::Other => true,
+        };
+        if !fits {
+            faults.push(fault(
+                "wrong-unit",
+                format!("only points in {unit} count, and RDS publishes `{name}` in {:?}", known.counts),
+                "Leave the unit out: CloudWatch does not convert.",
+            ));
+        }
+    }
+    let treatment = watch.missing;
+    if !world.alive.contains(&watch.metric) {
+        let is_sparse = metric(name).is_some_and(|known| of_rds && known.is_sparse);
+        let is_explained = is_sparse && treatment == Treatment::NotBreaching && earlier.is_empty();
+        match treatment {
+            _ if is_explained => {}
+            Treatment::Breaching if earlier.is_empty() && !of_rds => faults.push(fault(
+                "no-data",
+                format!("nobody publishes `{name}`: the alarm is on all the time"),
+                "Run `lifeboat status --publish` every 15 minutes.",
+            )),
+            Treatment::Breaching => {}
+            other => faults.push(fault(
+                "missing-data",
+                format!(
+                    "`{name}` had no data for a day, and missing data counts as `{}`: the alarm says nothing when its metric \
+                     does",
+                    other.word()
+                ),
+                "Watch a metric that has data, and treat missing data as breaching where its absence is the alarm.",
+            )),
+        }
+    } else if watch.metric.namespace == OWN && treatment != Treatment::Breaching {
+        faults.push(fault(
+            "missing-data",
+            format!(
+                "`{name}` stops when its publisher stops, and missing data counts as `{}`: nobody would notice",
+                treatment.word()
+            ),
+            "Treat missing data as breaching.",
+        ));
+    }
+    faults
+}

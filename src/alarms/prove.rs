@@ -1,0 +1,170 @@
+//! Proof that an alarm arrives: it is set off by hand, CloudWatch's history tells whether its actions succeeded, and, if the
+//! user shows where messages come out, that the message came out. The state is put back in any case.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::aws::Aws;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::web;
+
+/// How often the history and the inbox are looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What became of an action.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// ARN of the topic or other action.
+    pub action: String,
+    /// `succeeded`, `failed` or `unknown`.
+    pub result: &'static str,
+    /// CloudWatch's words.
+    pub said: Option<String>,
+}
+
+/// What a test came to.
+#[derive(Debug, Serialize)]
+pub struct Proof {
+    /// `lifeboat.alarms.test/1`.
+    pub schema: &'static str,
+    /// The alarm.
+    pub alarm: String,
+    /// `pass`, `fail` or `unknown`.
+    pub verdict: &'static str,
+    /// Its actions, one by one.
+    pub actions: Vec<Outcome>,
+    /// Whether the message was seen in the inbox; absent if none was given.
+    pub arrived: Option<bool>,
+    /// The state before, and again after the test.
+    pub state: String,
+    /// Whether the state was put back.
+    pub put_back: bool,
+    /// How long it took until everything was known.
+    pub seconds: f64,
+}
+
+impl Proof {
+    /// What the exit code says.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.verdict {
+            "pass" => None,
+            "fail" => Some(Kind::No),
+            _ => Some(Kind::Outside),
+        }
+    }
+}
+
+/// What is tested, and how.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// The alarm.
+    pub alarm: String,
+    /// A word that nobody else uses: by it the message is known again.
+    pub mark: String,
+    /// A URL that shows what has arrived.
+    pub inbox: Option<String>,
+    /// How long to wait.
+    pub patience: Duration,
+}
+
+/// Sets an alarm off and follows what it does.
+pub async fn prove(aws: &Aws, test: &Test, here: DateTime<Utc>, interrupt: &Interrupt) -> Result<Proof> {
+    let Test { alarm: name, mark, .. } = test;
+    let alarm = aws.alarm(name).await?.ok_or_else(|| {
+        Error::request(format!("there is no alarm `{name}` in {}", aws.region())).hint(
+            "`lifeboat alarms list` shows those that lifeboat made, `aws cloudwatch describe-alarms` all.",
+        )
+    })?;
+    let spec = &alarm.spec;
+    let cannot = if spec.alarm_actions.is_empty() {
+        Some("there is no action for the state ALARM")
+    } else if !spec.actions_enabled {
+        Some("its actions are switched off")
+    } else {
+        None
+    };
+    if let Some(why) = cannot {
+        return Err(Error::new(Kind::No, format!("alarm `{name}` tells nobody: {why}"))
+            .hint("Give it a topic (`lifeboat alarms apply` does for its own), or `aws cloudwatch enable-alarm-actions`."));
+    }
+    let began = Instant::now();
+    // The history goes by AWS's clock. One that is a little ahead of ours must not hide what follows.
+    let since = aws.now(here) - chrono::TimeDelta::seconds(2);
+    let seen_before: Vec<String> =
+        aws.alarm_actions_since(name, since).await?.into_iter().map(|item| item.details).collect();
+    let reason = format!("lifeboat alarms test {mark}: only a test, the state is put back");
+    let before = alarm.state.clone();
+    if before == "ALARM" {
+        // Actions happen on changes of state only.
+        aws.set_alarm_state(name, "INSUFFICIENT_DATA", &reason).await?;
+    }
+    let set = aws.set_alarm_state(name, "ALARM", &reason).await;
+    let followed = match set {
+        Ok(()) => follow(aws, test, &spec.alarm_actions, since, &seen_before, interrupt).await,
+        Err(failure) => Err(failure.into()),
+    };
+    // CloudWatch puts the state of a metric alarm back by itself at its next evaluation, that of a composite one not.
+    let put_back = before == "ALARM" || aws.set_alarm_state(name, &before, &reason).await.is_ok();
+    let (actions, arrived) = followed?;
+    let verdict = if actions.iter().any(|one| one.result == "failed") || arrived == Some(false) {
+        "fail"
+    } else if actions.iter().all(|one| one.result == "succeeded") {
+        "pass"
+    } else {
+        "unknown"
+    };
+    Ok(Proof {
+        schema: "lifeboat.alarms.test/1",
+        alarm: name.to_owned(),
+        verdict,
+        actions,
+        arrived,
+        state: before,
+        put_back,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+async fn follow(
+    aws: &Aws,
+    test: &Test,
+    wanted: &[String],
+    since: DateTime<Utc>,
+    seen_before: &[String],
+    interrupt: &Interrupt,
+) -> Result<(Vec<Outcome>, Option<bool>)> {
+    let give_up = Instant::now() + test.patience;
+    let mut arrived = test.inbox.as_ref().map(|_| false);
+    loop {
+        let history = aws.alarm_actions_since(&test.alarm, since).await?;
+        let fresh: Vec<_> = history.into_iter().filter(|item| !seen_before.contains(&item.details)).collect();
+        let outcomes: Vec<Outcome> = wanted
+            .iter()
+            .map(|action| {
+                let item = fresh.iter().find(|item| item.summary.contains(action.as_str()));
+                let result = match item {
+                    Some(item) if item.summary.starts_with("Success") => "succeeded",
+                    Some(_) => "failed",
+                    None => "unknown",
+                };
+                Outcome { action: action.clone(), result, said: item.map(|item| item.summary.clone()) }
+            })
+            .collect();
+        if let (Some(inbox), Some(false)) = (&test.inbox, arrived) {
+            arrived = Some(web::get(inbox).await?.contains(&test.mark));
+        }
+        let is_known = outcomes.iter().all(|one| one.result != "unknown");
+        let has_failed = outcomes.iter().any(|one| one.result == "failed");
+        if (is_known && (arrived != Some(false) || has_failed)) || Instant::now() >= give_up {
+            return Ok((outcomes, arrived));
+        }
+        tokio::select! {
+            kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted; the alarm's state was put back")),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What alarms about backups stand on: ages of backups and drills, measured and published, in the namespace `Lifeboat`.
+//!
+//! A gauge of age rather than a counter of successes: it carries the number, gives lead time, and says the most when nothing
+//! happens any more. What is not known is not published, so that its absence raises the alarm.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::kinds::OWN;
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+use crate::fleet::{InstanceId, Measurement};
+use crate::web;
+
+/// The last restore drill of a database.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastDrill {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What it took from the request to the validated copy, if it came so far.
+    pub rto_seconds: Option<f64>,
+}
+
+/// How well a database is backed up, as far as is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    /// The DB instance.
+    pub database: String,
+    /// When the newest backup that could be restored was taken.
+    pub newest_backup: Option<DateTime<Utc>>,
+    /// The newest moment that it can be restored to.
+    pub latest_restorable: Option<DateTime<Utc>>,
+    /// When what the newest copy elsewhere holds was taken.
+    pub newest_copy: Option<DateTime<Utc>>,
+    /// The last drill.
+    pub last_drill: Option<LastDrill>,
+}
+
+/// What is to be published about a database at `now`.
+pub fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
+    // A clock that is a little behind AWS's must not make an age negative.
+    let age = |at: DateTime<Utc>| (now - at).max(TimeDelta::zero()).as_seconds_f64();
+    let drill = health.last_drill.as_ref();
+    let values = [
+        ("SnapshotAgeSeconds", "Seconds", health.newest_backup.map(age)),
+        ("RestorePointLagSeconds", "Seconds", health.latest_restorable.map(age)),
+        ("CopyAgeSeconds", "Seconds", health.newest_copy.map(age)),
+        ("LastDrillAgeSeconds", "Seconds", drill.map(|drill| age(drill.at))),
+        ("LastDrillPassed", "None", drill.map(|drill| f64::from(u8::from(drill.passed)))),
+        ("LastDrillRtoSeconds", "Seconds", drill.and_then(|drill| drill.rto_seconds)),
+        ("MonitorRun", "Count", Some(1.0)),
+    ];
+    let known = values.into_iter().filter_map(|(metric, unit, value)| Some((metric, unit, value?)));
+    known
+        .map(|(metric, unit, value)| Measurement { database: health.database.clone(), metric, unit, value })
+        .collect()
+}
+
+/// When what the newest copy of an instance's snapshots holds was taken, in the Region where copies are kept: a copy of an
+/// old one is old.
+pub async fn newest_copy(elsewhere: &Aws, database: &InstanceId) -> Result<Option<DateTime<Utc>>> {
+    let copies = elsewhere.snapshots_of(database).await?;
+    let usable = copies.iter().filter(|copy| copy.reported_status == "available");
+    Ok(usable.filter_map(|copy| copy.original_created_at).max())
+}
+
+/// Puts measurements into CloudWatch.
+pub async fn publish(aws: &Aws, measurements: &[Measurement]) -> Result<()> {
+    Ok(aws.publish(OWN, measurements).await?)
+}
+
+/// Writes a file for node_exporter's textfile collector: it is there whole or as it was.
+pub fn write_textfile(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let failed = |error: std::io::Error| {
+        Error::outside(format!("`{}` could not be written", path.display())).caused_by(error)
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    // The collector runs as another user.
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// What a dead man's switch is told. It notices by itself when it is told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ping {
+    /// A run begins.
+    Start,
+    /// All is well.
+    Success,
+    /// Something is not.
+    Fail,
+}
+
+/// Tells a service such as healthchecks.io, whose URL takes `/start` and `/fail` after it.
+pub async fn ping(url: &str, what: Ping, line: &str) -> Result<()> {
+    let url = url.trim_end_matches('/');
+    let (base, query) =
+        url.split_once('?').map_or((url, String::new()), |(base, rest)| (base, format!("?{rest}")));
+    let end = match what {
+        Ping::Start => "/start",
+        Ping::Success => "",
+        Ping::Fail => "/fail",
+    };
+    web::post(&format!("{base}{end}{query}"), line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn health() -> Health {
+        Health {
+            database: "orders".into(),
+            newest_backup: Some(now() - TimeDelta::hours(27)),
+            latest_restorable: Some(now() - TimeDelta::minutes(5)),
+            newest_copy: None,
+            last_drill: None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_published() {
+        let names: Vec<_> =
+            measurements(&health(), now()).into_iter().map(|one| (one.metric, one.value)).collect();
+        assert_eq!(
+            names,
+            [("SnapshotAgeSeconds", 97_200.0), ("RestorePointLagSeconds", 300.0), ("MonitorRun", 1.0)]
+        );
+    }
+
+    #[test]
+    fn an_age_is_never_negative() {
+        let young = Health { newest_backup: Some(now() + TimeDelta::minutes(1)), ..health() };
+        assert_eq!(measurements(&young, now())[0].value, 0.0);
+    }
+}

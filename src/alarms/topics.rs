@@ -1,0 +1,164 @@
+//! Topics: from what people call them to ARNs, and whether what is published there arrives.
+
+use std::collections::BTreeMap;
+
+use crate::aws::Aws;
+use crate::config::{AlarmKindSettings, AlarmSettings};
+use crate::error::{Error, Result};
+use crate::fleet::{Instance, Topic};
+
+/// Actions per state (Amazon CloudWatch API, `PutMetricAlarm`).
+const MOST: usize = 5;
+
+/// The parts of a topic's ARN.
+pub(super) struct TopicArn<'a> {
+    pub(super) region: &'a str,
+    pub(super) account: &'a str,
+    pub(super) name: &'a str,
+}
+
+pub(super) fn parse(arn: &str) -> Option<TopicArn<'_>> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    match parts[..] {
+        ["arn", _, "sns", region, account, name] if !name.is_empty() => {
+            Some(TopicArn { region, account, name })
+        }
+        _ => None,
+    }
+}
+
+/// The topics of an alarm, as ARNs of this Region. Flags win over the kind's, that over the team's, that over the database's.
+pub(super) fn of(
+    instance: &Instance,
+    flags: &[String],
+    settings: &AlarmSettings,
+    kind: &AlarmKindSettings,
+    region: &str,
+) -> Result<Vec<String>> {
+    let team = settings.team_tag.as_ref().and_then(|tag| instance.tags.get(tag));
+    let of_team = team.filter(|team| settings.topics.contains_key(*team)).map(|team| vec![team.clone()]);
+    let named = if flags.is_empty() {
+        kind.topic.clone().or(of_team).or_else(|| settings.topic.clone()).unwrap_or_default()
+    } else {
+        flags.to_vec()
+    };
+    if named.is_empty() {
+        return Err(Error::request(format!(
+            "nobody would hear the alarms of `{}`: no topic is given",
+            instance.id
+        ))
+        .hint("Pass `--topic NAME`, or put `topic = \"NAME\"` into the section [alarms] of lifeboat.toml."));
+    }
+    let mut arns: Vec<String> = Vec::new();
+    for name in &named {
+        let arn = resolve(settings.topics.get(name).unwrap_or(name), region, instance)?;
+        if !arns.contains(&arn) {
+            arns.push(arn);
+        }
+    }
+    if arns.len() > MOST {
+        return Err(Error::request(format!("{} topics are too many for an alarm", arns.len()))
+            .hint("CloudWatch carries out at most 5 actions per state: publish to one topic that others subscribe to."));
+    }
+    Ok(arns)
+}
+
+fn resolve(text: &str, region: &str, instance: &Instance) -> Result<String> {
+    let fifo = |name: &str| {
+        Error::request(format!(
+            "topic `{name}` is a FIFO topic, which neither CloudWatch nor RDS can publish to"
+        ))
+        .hint("Use a standard topic; a FIFO queue cannot subscribe to it, an ordinary queue can.")
+    };
+    if !text.starts_with("arn:") {
+        let is_name = !text.is_empty()
+            && text.len() <= 256
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if !is_name {
+            return Err(Error::request(format!(
+                "`{}` is not the name of an SNS topic",
+                text.escape_default()
+            ))
+            .hint("Names have letters, digits, hyphens and underscores; or pass an ARN."));
+        }
+        if text.ends_with(".fifo") {
+            return Err(fifo(text));
+        }
+        // The account that the instance lives in.
+        let account = instance.arn.split(':').nth(4).unwrap_or_default();
+        let partition = instance.arn.split(':').nth(1).filter(|part| !part.is_empty()).unwrap_or("aws");
+        return Ok(format!("arn:{partition}:sns:{region}:{account}:{text}"));
+    }
+    let Some(parts) = parse(text) else {
+        return Err(Error::request(format!("`{}` is not the ARN of an SNS topic", text.escape_default()))
+            .hint("It reads like arn:aws:sns:eu-central-1:123456789012:ops."));
+    };
+    if parts.region != region {
+        return Err(Error::request(format!(
+            "topic `{text}` lies in {}, the alarms in {region}",
+            parts.region
+        ))
+        .hint("An alarm can only publish to a topic of its own Region: make one there that forwards."));
+    }
+    if parts.name.ends_with(".fifo") {
+        return Err(fifo(text));
+    }
+    Ok(text.to_owned())
+}
+
+/// Why what is published to a topic does not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blocked {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) remedy: &'static str,
+}
+
+/// What keeps a service's messages from arriving at a topic.
+pub(super) fn obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
+    let mut found = Vec::new();
+    let arn = &topic.arn;
+    if topic.confirmed == 0 {
+        let message = match topic.pending {
+            0 => format!("nobody is subscribed to topic `{arn}`"),
+            1 => format!("the only subscription of topic `{arn}` was never confirmed"),
+            many => format!("none of the {many} subscriptions of topic `{arn}` was ever confirmed"),
+        };
+        found.push(Blocked {
+            code: "topic-without-subscribers",
+            message,
+            remedy: "Subscribe someone (`aws sns subscribe`), and have them confirm.",
+        });
+    }
+    if topic.key.as_deref().is_some_and(|key| key.ends_with("alias/aws/sns")) {
+        found.push(Blocked {
+            code: "topic-key-shuts-out",
+            message: format!("topic `{arn}` is encrypted with AWS's own key, which {service} may not use"),
+            remedy: "Encrypt it with a key of your own whose policy gives the service kms:Decrypt and \
+                     kms:GenerateDataKey*.",
+        });
+    }
+    if !super::policy::allows(&topic.policy, service, arn) {
+        found.push(Blocked {
+            code: "topic-policy-shuts-out",
+            message: format!("the policy of topic `{arn}` does not let {service} publish"),
+            remedy: "Add a statement to the topic's policy that allows the service sns:Publish.",
+        });
+    }
+    found
+}
+
+/// Looks at each topic once.
+#[derive(Debug, Default)]
+pub(super) struct Topics(BTreeMap<String, Option<Topic>>);
+
+impl Topics {
+    pub(super) async fn look(&mut self, aws: &Aws, arn: &str) -> Result<Option<Topic>> {
+        if let Some(known) = self.0.get(arn) {
+            return Ok(known.clone());
+        }
+        let found = aws.topic(arn).await?;
+        self.0.insert(arn.to_owned(), found.clone());
+        Ok(found)
+    }
+}

@@ -1,0 +1,225 @@
+//! The alarms that an instance should have.
+
+use super::kinds::{For, KINDS, Kind, Unit, named};
+use super::threshold::{self, Threshold, parse, resolve};
+use crate::config::{AlarmKindSettings, AlarmSettings};
+use crate::error::{Error, Result};
+use crate::fleet::{AlarmSpec, Instance, Metric, MetricWatch, Tags, Watch};
+
+/// What the names of our alarms begin with.
+pub(super) const PREFIX: &str = "lifeboat/";
+/// The tag that says what an object is for.
+pub(super) const PURPOSE: &str = "lifeboat:purpose";
+const SOURCE: &str = "lifeboat:source";
+
+/// An alarm that ought to be there.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) spec: AlarmSpec,
+    pub(super) tags: Tags,
+    /// Where the threshold comes from.
+    pub(super) from: String,
+}
+
+/// A kind of alarm that an instance does not get, and why.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Skipped {
+    /// The instance.
+    pub database: String,
+    /// The kind.
+    pub kind: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// Checks everything that a configuration says about kinds, whether it applies to an instance or not.
+pub(super) fn check(settings: &AlarmSettings) -> Result<()> {
+    for (name, own) in &settings.kinds {
+        let kind = named(name)?;
+        if let Some(text) = &own.threshold {
+            parse(kind, text)?;
+        }
+        shape(kind, own)?;
+    }
+    Ok(())
+}
+
+/// The periods of an alarm: length, how many are looked at, how many must breach.
+struct Shape {
+    period_seconds: i32,
+    periods: i32,
+    to_alarm: i32,
+}
+
+/// Holds the periods against CloudWatch's rules (Amazon CloudWatch API, `PutMetricAlarm`).
+fn shape(kind: &Kind, own: &AlarmKindSettings) -> Result<Shape> {
+    let wrong = |what: String, hint: &str| {
+        Err(Error::request(format!("alarms of kind `{}` cannot be set so: {what}", kind.name)).hint(hint))
+    };
+    let seconds = own.period.map_or(i64::from(kind.period_seconds), |period| {
+        i64::try_from(period.as_millis()).unwrap_or(i64::MAX).div_euclid(1000)
+    });
+    let is_whole = own.period.is_none_or(|period| period.subsec_nanos() == 0);
+    if !is_whole || seconds < 60 || seconds % 60 != 0 {
+        let shown = own.period.map_or(String::new(), |period| humantime::format_duration(period).to_string());
+        return wrong(
+            format!("its period of `{shown}` is not a whole number of minutes"),
+            "CloudWatch takes multiples of 60 seconds; shorter periods only fit metrics that come more often than once a \
+             minute, which these do not.",
+        );
+    }
+    let periods = i64::from(own.evaluation_periods.unwrap_or(kind.periods));
+    let to_alarm =
+        i64::from(own.datapoints_to_alarm.unwrap_or(own.evaluation_periods.unwrap_or(kind.periods)));
+    if periods < 1 || to_alarm < 1 || to_alarm > periods {
+        return wrong(
+            format!("{to_alarm} of {periods} periods"),
+            "`evaluation_periods` is at least 1, and `datapoints_to_alarm` lies between 1 and that.",
+        );
+    }
+    let (most, said) = if seconds < 3600 { (86_400, "a day") } else { (604_800, "seven days") };
+    if seconds * periods > most {
+        return wrong(
+            format!("{periods} periods of {seconds} seconds are more than {said}"),
+            "CloudWatch looks back at most a day with periods below an hour, and seven days otherwise.",
+        );
+    }
+    let small = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+    Ok(Shape { period_seconds: small(seconds), periods: small(periods), to_alarm: small(to_alarm) })
+}
+
+/// Why an instance has no use for a kind.
+fn unfit(kind: &Kind, instance: &Instance) -> Option<&'static str> {
+    let is_aurora = instance.engine.starts_with("aurora") || instance.cluster.is_some();
+    let is_single = !is_aurora;
+    match kind.is_for {
+        For::Every => None,
+        For::Single => {
+            (!is_single).then_some("it is in a cluster, whose backups and storage are the cluster's")
+        }
+        For::Postgres => {
+            (!is_single || instance.engine != "postgres").then_some("the metric is only there for PostgreSQL")
+        }
+        For::Replicas => instance.replica_of.is_none().then_some("it is not a read replica"),
+        For::Gp2 => (instance.storage_type.as_deref() != Some("gp2")).then_some("its storage is not gp2"),
+        For::Burstable => (!instance.class.starts_with("db.t")).then_some("its class is not burstable"),
+        For::Insights => (!instance.settings.performance_insights.unwrap_or(false))
+            .then_some("Performance Insights is off"),
+        For::FixedStorage => match instance.settings.max_storage_gib {
+            _ if !is_single => Some("it is in a cluster, whose storage is the cluster's"),
+            Some(_) => Some("its storage grows by itself"),
+            None => None,
+        },
+    }
+}
+
+/// What is known of an instance beyond what RDS says of it.
+pub(super) struct Known<'a> {
+    pub(super) instance: &'a Instance,
+    pub(super) max_connections: Option<u32>,
+    /// Topics for a kind, resolved and checked.
+    pub(super) topics: &'a dyn Fn(&AlarmKindSettings) -> Result<Vec<String>>,
+}
+
+/// The alarms that an instance should have, and those that it should not.
+pub(super) fn wanted(known: &Known<'_>, settings: &AlarmSettings) -> Result<(Vec<Wanted>, Vec<Skipped>)> {
+    let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
+    let instance = known.instance;
+    for kind in KINDS {
+        let own = settings.kinds.get(kind.name).cloned().unwrap_or_default();
+        let mut skip = |reason: &str| {
+            skipped.push(Skipped {
+                database: instance.id.to_string(),
+                kind: kind.name,
+                reason: reason.to_owned(),
+            });
+        };
+        if !own.enabled.unwrap_or(!kind.is_optional || own.threshold.is_some()) {
+            skip(if kind.is_optional { "not switched on" } else { "switched off" });
+            continue;
+        }
+        if let Some(reason) = unfit(kind, instance) {
+            skip(reason);
+            continue;
+        }
+        let threshold = match &own.threshold {
+            Some(text) => parse(kind, text)?,
+            None => default_threshold(kind, instance)?,
+        };
+        let Some(resolved) = resolve(kind, threshold, instance, known.max_connections) else {
+            skip("what its class has is not known: give the threshold as a number");
+            continue;
+        };
+        let shape = shape(kind, &own)?;
+        let topics = (known.topics)(&own)?;
+        let watch = MetricWatch {
+            metric: Metric::of_instance(kind.namespace, kind.metric, instance.id.as_str()),
+            statistic: kind.statistic.to_owned(),
+            period_seconds: shape.period_seconds,
+            evaluation_periods: shape.periods,
+            datapoints_to_alarm: shape.to_alarm,
+            comparison: kind.comparison,
+            threshold: resolved.value,
+            missing: kind.missing,
+            unit: None,
+        };
+        let mut tags: Tags = settings.tags.clone();
+        tags.insert(PURPOSE.to_owned(), "alarm".to_owned());
+        tags.insert(SOURCE.to_owned(), instance.id.to_string());
+        wanted.push(Wanted {
+            spec: AlarmSpec {
+                name: format!("{PREFIX}{}/{}", instance.id, kind.name),
+                description: description(kind, instance, resolved.value, &resolved.from, settings),
+                watch: Watch::Metric(watch),
+                actions_enabled: true,
+                alarm_actions: topics.clone(),
+                ok_actions: topics.clone(),
+                // A wrong dimension shows on the first day; a metric that may be absent must not cry.
+                insufficient_data_actions: if kind.is_own() { topics } else { Vec::new() },
+            },
+            tags,
+            from: resolved.from,
+        });
+    }
+    Ok((wanted, skipped))
+}
+
+/// With autoscaling RDS itself acts below 10%, so an alarm there would page for nothing; below 5% it has not acted. A lag of
+/// 10 GiB is much on any disk.
+fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
+    const TEN_GIBIBYTES: f64 = 10.0 * 1024.0 * 1024.0 * 1024.0;
+    match kind.name {
+        "storage" if instance.settings.max_storage_gib.is_some() => Ok(Threshold::Share(5.0)),
+        "memory" if instance.engine.starts_with("aurora") => Ok(Threshold::Share(5.0)),
+        "replication-slot" if instance.storage_gib > 200 => Ok(Threshold::Value(TEN_GIBIBYTES)),
+        _ => parse(kind, kind.threshold),
+    }
+}
+
+fn description(kind: &Kind, instance: &Instance, value: f64, from: &str, settings: &AlarmSettings) -> String {
+    let runbook = match &settings.runbooks {
+        Some(base) => format!("Runbook: {}/{}.md", base.trim_end_matches('/'), kind.name),
+        None => format!("Runbook: README of lifeboat, Alarms, {}", kind.name),
+    };
+    let exact = if matches!(kind.unit, Unit::Storage | Unit::Memory) {
+        format!("{value} bytes = {from}")
+    } else if matches!(kind.unit, Unit::Age | Unit::Latency | Unit::Percent) {
+        threshold::shown(kind.unit, value)
+    } else {
+        from.to_owned()
+    };
+    let text = format!(
+        "{}: {}. Threshold {} {exact}. {} {runbook}",
+        instance.id,
+        kind.meaning,
+        kind.comparison.sign(),
+        kind.remedy
+    );
+    text.chars().take(1024).collect()
+}
+
+impl Kind {
+    fn is_own(&self) -> bool {
+        self.namespace == super::kinds::OWN
+    }
+}

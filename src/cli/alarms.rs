@@ -1,0 +1,245 @@
+//! `lifeboat alarms`: its flags, and how its reports look.
+
+mod render;
+
+use std::cell::Cell;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+
+use super::{Session, now};
+use crate::alarms::{self, Scope};
+use crate::aws::Aws;
+use crate::config::parse_duration;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::InstanceId;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::web;
+
+use render::AlarmList;
+
+/// Without a terminal, progress is said this often.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AlarmsCommand {
+    /// Show what differs between the alarms that databases should have and those they have: field by field, with
+    /// where each threshold comes from and what it all costs. Exit code 1 if anything differs.
+    Plan(ScopeArgs),
+    /// Make the alarms and event subscriptions what `plan` shows. Running it again changes nothing; after an
+    /// interruption it goes on where it stopped.
+    Apply(ApplyArgs),
+    /// List the alarms that lifeboat made, with their states.
+    List(ListArgs),
+    /// Remove the alarms and event subscriptions that lifeboat made: name and tag must both say so.
+    Remove(RemoveArgs),
+    /// Look at all alarms and event subscriptions of the Region, whoever made them, and say which can never fire or never
+    /// arrive, and which databases nobody watches. Exit code 1 if there is any such.
+    Audit,
+    /// Set an alarm off and follow it: CloudWatch's history says whether its actions succeeded, and an inbox whether the
+    /// message arrived. Whoever is on call will hear of it. The state is put back.
+    Test(TestArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ScopeArgs {
+    /// Ids of the DB instances [default: those of lifeboat.toml]
+    #[arg(value_name = "DB")]
+    databases: Vec<InstanceId>,
+    /// All DB instances of the Region
+    #[arg(long, conflicts_with = "databases")]
+    all: bool,
+    /// SNS topic that is told, by name or ARN; may be repeated [default: `topic` in lifeboat.toml]
+    #[arg(long = "topic", value_name = "TOPIC")]
+    topics: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Show what would be done, do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Ids of the DB instances [default: all]
+    #[arg(value_name = "DB")]
+    databases: Vec<InstanceId>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RemoveArgs {
+    /// Ids of the DB instances
+    #[arg(value_name = "DB", required_unless_present = "all")]
+    databases: Vec<InstanceId>,
+    /// All that lifeboat made in the Region, of databases that are gone too
+    #[arg(long, conflicts_with = "databases")]
+    all: bool,
+    /// Says that you mean it: the id of the database, several joined by commas, or the Region with --all
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+    /// Show what would be removed, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TestArgs {
+    /// Name of the alarm, anyone's
+    #[arg(value_name = "ALARM")]
+    alarm: String,
+    /// A URL that shows what has arrived at a subscriber: the page of a webhook's inbox, a queue of the local stack
+    #[arg(long, value_name = "URL")]
+    inbox: Option<String>,
+    /// How long to wait until everything is known
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2m")]
+    wait: Duration,
+}
+
+pub(super) async fn run(command: AlarmsCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        AlarmsCommand::Plan(args) => {
+            let aws = connect(session).await?;
+            plan(&args, session, &aws).await
+        }
+        AlarmsCommand::Apply(args) => apply(&args, session).await,
+        AlarmsCommand::List(args) => {
+            let scope = if args.databases.is_empty() { Scope::All } else { Scope::Some(args.databases) };
+            let aws = session.aws().await?;
+            session.output.report(&AlarmList::new(alarms::list(&aws, &scope).await?, aws.region()))?;
+            Ok(None)
+        }
+        AlarmsCommand::Remove(args) => remove(args, session).await,
+        AlarmsCommand::Audit => {
+            let audit = alarms::audit(&session.aws().await?, now()).await?;
+            let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
+            session.output.report(&audit)?;
+            Ok((!is_sound).then_some(Kind::No))
+        }
+        AlarmsCommand::Test(args) => test(args, session).await,
+    }
+}
+
+/// A wrong configuration is said before AWS is asked anything.
+async fn connect(session: &Session) -> Result<Aws> {
+    alarms::check(&session.config)?;
+    session.aws().await
+}
+
+fn scope(args: &ScopeArgs, session: &Session) -> Result<Scope> {
+    if args.all {
+        return Ok(Scope::All);
+    }
+    let ids = if args.databases.is_empty() {
+        session.config.databases.keys().map(|id| InstanceId::parse(id)).collect::<Result<Vec<_>>>()?
+    } else {
+        args.databases.clone()
+    };
+    if ids.is_empty() {
+        return Err(Error::request("no database is named")
+            .hint("Name DB instances, pass `--all`, or list them in lifeboat.toml as [databases.NAME]."));
+    }
+    Ok(Scope::Some(ids))
+}
+
+async fn plan(args: &ScopeArgs, session: &Session, aws: &Aws) -> Result<Option<Kind>> {
+    let plan = alarms::plan(aws, &session.config, &scope(args, session)?, &args.topics, now()).await?;
+    let differs = plan.pending() > 0;
+    session.output.report(&plan)?;
+    Ok(differs.then_some(Kind::No))
+}
+
+async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = connect(session).await?;
+    if args.dry_run {
+        // What it would do is no finding: the exit code is that of a success.
+        return plan(&args.scope, session, &aws).await.map(|_| None);
+    }
+    let interrupt = Interrupt::listen()?;
+    let scope = scope(&args.scope, session)?;
+    let plan = tokio::select! {
+        kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted before anything was changed")),
+        plan = alarms::plan(&aws, &session.config, &scope, &args.scope.topics, now()) => plan?,
+    };
+    let progress = Progress::new(&session.output);
+    let report =
+        alarms::apply(&aws, plan, &interrupt, &|done, total, now| progress.tell(done, total, now)).await;
+    session.output.settle();
+    session.output.report(&report)?;
+    if let Some(kind) = interrupt.first().filter(|_| report.interrupted) {
+        session.output.say(format!("interrupted with {} left to do: run it again to go on", report.left));
+        return Ok(Some(kind));
+    }
+    for failed in &report.failed {
+        session.output.warn(format!("`{}` was not set: {}", failed.alarm, failed.error));
+    }
+    Ok(alarms::verdict(&report))
+}
+
+/// A live line on a terminal; otherwise a line now and then, when it takes long.
+struct Progress<'a> {
+    output: &'a Output,
+    began: Instant,
+    said: Mutex<Cell<Instant>>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(output: &'a Output) -> Self {
+        let began = Instant::now();
+        Progress { output, began, said: Mutex::new(Cell::new(began)) }
+    }
+
+    fn tell(&self, done: usize, total: usize, now: &str) {
+        if now.is_empty() {
+            return;
+        }
+        self.output.show_live(format!("{done} of {total}: {now}"), self.began);
+        let Ok(said) = self.said.lock() else { return };
+        if !self.output.is_live() && said.get().elapsed() >= SAY_EVERY {
+            said.set(Instant::now());
+            self.output.say(format!("{done} of {total} set, three a second is what CloudWatch takes"));
+        }
+    }
+}
+
+async fn remove(args: RemoveArgs, session: &Session) -> Result<Option<Kind>> {
+    let aws = session.aws().await?;
+    let ids: Vec<&str> = args.databases.iter().map(InstanceId::as_str).collect();
+    let name = if args.all { aws.region().to_owned() } else { ids.join(",") };
+    let scope = if args.all { Scope::All } else { Scope::Some(args.databases.clone()) };
+    let mut removal = alarms::plan_removal(&aws, &scope).await?;
+    if args.dry_run {
+        removal.dry_run = true;
+        session.output.report(&removal)?;
+        return Ok(None);
+    }
+    super::confirm(&name, args.confirm.as_deref(), &format!("every alarm of `{name}`"), &session.output)?;
+    let removal = alarms::remove(&aws, removal).await?;
+    session.output.report(&removal)?;
+    Ok(None)
+}
+
+async fn test(args: TestArgs, session: &Session) -> Result<Option<Kind>> {
+    args.inbox.as_deref().map_or(Ok(()), web::check)?;
+    let interrupt = Interrupt::listen()?;
+    let aws = session.aws().await?;
+    let mark = format!("{:08x}", rand::random::<u32>());
+    let test = alarms::Test { alarm: args.alarm, mark, inbox: args.inbox, patience: args.wait };
+    session.output.show_live(format!("testing `{}`", test.alarm), Instant::now());
+    let proof = alarms::prove(&aws, &test, now(), &interrupt).await;
+    session.output.settle();
+    let proof = proof?;
+    if !proof.put_back {
+        session.output.warn(format!(
+            "the state of `{}` was not put back to {}: `aws cloudwatch set-alarm-state` does",
+            proof.alarm, proof.state
+        ));
+    }
+    session.output.report(&proof)?;
+    Ok(proof.kind())
+}

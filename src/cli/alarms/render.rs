@@ -1,0 +1,269 @@
+//! How the reports of alarms look.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::alarms::{Action, Audit, Change, Fault, Field, Listed, Plan, Proof, Removal, Report};
+use crate::output::{self, Page, Tone, plain};
+
+impl output::Report for Plan {
+    fn render(&self, page: &mut Page) {
+        plan(self, page);
+        let pending = self.pending();
+        page.line(match pending {
+            0 => "nothing to do: every alarm is as it should be".to_owned(),
+            1 => "1 change to make: `lifeboat alarms apply` makes it".to_owned(),
+            many => format!("{many} changes to make: `lifeboat alarms apply` makes them"),
+        });
+    }
+}
+
+fn plan(plan: &Plan, page: &mut Page) {
+    let shown: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::None).collect();
+    for (noun, title) in [("alarm", "ALARM"), ("event-subscription", "EVENT SUBSCRIPTION")] {
+        let rows: Vec<_> =
+            shown.iter().filter(|change| change.noun == noun).map(|change| row(change)).collect();
+        page.table(&["", title, "RULE", "THRESHOLD FROM"], rows);
+    }
+    for change in &shown {
+        if change.action != Action::Update {
+            continue;
+        }
+        page.line("");
+        page.line(page.toned(Tone::Strong, plain(&change.alarm)));
+        let rows = change.fields.iter().map(field_row).collect();
+        page.table(&["FIELD", "IS", "SHOULD BE"], rows);
+    }
+    if !shown.is_empty() {
+        page.line("");
+    }
+    for warning in &plan.warnings {
+        page.line(format!("{} {}", page.toned(Tone::Doubt, "warning:"), plain(warning)));
+    }
+    page.line(page.toned(
+        Tone::Faint,
+        format!(
+            "{} database{}, {} alarms, {} custom metrics: about ${:.2} a month (us-east-1, free ones not counted)",
+            plan.databases.len(),
+            if plan.databases.len() == 1 { "" } else { "s" },
+            plan.alarms,
+            plan.custom_metrics,
+            plan.monthly_cost_usd
+        ),
+    ));
+}
+
+fn row(change: &Change) -> Vec<(String, Option<Tone>)> {
+    let (sign, tone) = match change.action {
+        Action::Create => ("create", Tone::Good),
+        Action::Update => ("update", Tone::Doubt),
+        Action::Delete => ("delete", Tone::Bad),
+        Action::None => ("none", Tone::Faint),
+    };
+    let because = change.reason.clone().or_else(|| change.threshold_from.clone()).unwrap_or_default();
+    vec![
+        (sign.to_owned(), Some(tone)),
+        (change.alarm.clone(), None),
+        (change.rule.clone().unwrap_or_default(), None),
+        (because, Some(Tone::Faint)),
+    ]
+}
+
+fn field_row(field: &Field) -> Vec<(String, Option<Tone>)> {
+    let shown = |value: &Option<String>| match value.as_deref() {
+        None | Some("") => "none".to_owned(),
+        Some(value) => value.to_owned(),
+    };
+    vec![
+        (field.name.clone(), None),
+        (shown(&field.before), Some(Tone::Bad)),
+        (shown(&field.after), Some(Tone::Good)),
+    ]
+}
+
+impl output::Report for Report {
+    fn render(&self, page: &mut Page) {
+        plan(&self.plan, page);
+        if self.plan.pending() == 0 {
+            page.line("nothing to do: every alarm is as it should be");
+        } else {
+            let left = if self.left > 0 { format!(", {} left", self.left) } else { String::new() };
+            page.line(format!("{} of {} changes made{left}", self.applied, self.plan.pending()));
+        }
+    }
+}
+
+/// Alarms of ours.
+#[derive(Serialize)]
+pub(super) struct AlarmList {
+    schema: &'static str,
+    region: String,
+    alarms: Vec<Listed>,
+}
+
+impl AlarmList {
+    pub(super) fn new(alarms: Vec<Listed>, region: &str) -> Self {
+        AlarmList { schema: "lifeboat.alarms.list/1", region: region.to_owned(), alarms }
+    }
+}
+
+impl output::Report for AlarmList {
+    fn render(&self, page: &mut Page) {
+        if self.alarms.is_empty() {
+            page.line(format!(
+                "no alarms of lifeboat in {}: `lifeboat alarms plan` shows those to make",
+                self.region
+            ));
+            return;
+        }
+        let rows = self.alarms.iter().map(|alarm| {
+            let tone = match alarm.state.as_str() {
+                "OK" => Tone::Good,
+                "ALARM" => Tone::Bad,
+                _ => Tone::Doubt,
+            };
+            let tells = match alarm.actions.as_slice() {
+                [] => ("nobody".to_owned(), Some(Tone::Bad)),
+                _ if !alarm.actions_enabled => ("nobody: its actions are off".to_owned(), Some(Tone::Bad)),
+                actions => {
+                    let names: Vec<&str> =
+                        actions.iter().map(|arn| arn.rsplit(':').next().unwrap_or_default()).collect();
+                    (names.join(", "), None)
+                }
+            };
+            let since =
+                alarm.since.map_or(String::new(), |since| since.format("%Y-%m-%d %H:%M UTC").to_string());
+            vec![
+                (alarm.state.clone(), Some(tone)),
+                (alarm.name.clone(), None),
+                (since, Some(Tone::Faint)),
+                (alarm.rule.clone().unwrap_or_default(), None),
+                tells,
+            ]
+        });
+        page.table(&["STATE", "ALARM", "SINCE", "RULE", "TELLS"], rows.collect());
+    }
+}
+
+impl output::Report for Removal {
+    fn render(&self, page: &mut Page) {
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        let all = [("alarm", &self.alarms), ("event subscription", &self.event_subscriptions)];
+        for (noun, names) in all {
+            for name in names {
+                page.line(format!("{noun} `{}` {verb}", plain(name)));
+            }
+        }
+        for (name, source) in &self.event_sources {
+            page.line(format!("`{source}` {verb} from event subscription `{name}`"));
+        }
+        for name in &self.not_ours {
+            page.line(format!("`{}` kept: its tags do not say that lifeboat made it", plain(name)));
+        }
+        if self.alarms.is_empty() && self.event_subscriptions.is_empty() && self.event_sources.is_empty() {
+            page.line("nothing to remove");
+        }
+    }
+}
+
+impl output::Report for Audit {
+    fn render(&self, page: &mut Page) {
+        // A topic where nothing arrives is one fault, however many alarms publish there.
+        let is_of_topic = |fault: &&Fault| fault.code.starts_with("topic-");
+        let mut topics: BTreeMap<(&str, &str), (&Fault, Vec<&str>)> = BTreeMap::new();
+        for alarm in self.faulty() {
+            for fault in alarm.faults.iter().filter(is_of_topic) {
+                let group = topics.entry((fault.code, &fault.message)).or_insert((fault, Vec::new()));
+                group.1.push(&alarm.name);
+            }
+            let mut own = alarm.faults.iter().filter(|fault| !is_of_topic(fault)).peekable();
+            if own.peek().is_none() {
+                continue;
+            }
+            page.line(format!(
+                "{} {} {}",
+                page.toned(Tone::Bad, if alarm.noun == "alarm" { "alarm" } else { "event subscription" }),
+                page.toned(Tone::Strong, plain(&alarm.name)),
+                page.toned(Tone::Faint, format!("({})", alarm.state))
+            ));
+            own.for_each(|fault| fault_lines(fault, page));
+        }
+        for (fault, names) in topics.into_values() {
+            let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+            let shown = names.iter().take(3).map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+            page.line(format!(
+                "{} {}{more}",
+                page.toned(Tone::Bad, "topic of"),
+                page.toned(Tone::Strong, shown)
+            ));
+            fault_lines(fault, page);
+        }
+        for database in &self.unwatched {
+            page.line(format!(
+                "{} {}: no alarm that works watches it",
+                page.toned(Tone::Bad, "database"),
+                page.toned(Tone::Strong, database)
+            ));
+        }
+        for gap in self.gaps.iter().filter(|gap| !self.unwatched.contains(&gap.database)) {
+            page.line(format!(
+                "{} {}: nothing watches its {}",
+                page.toned(Tone::Doubt, "database"),
+                page.toned(Tone::Strong, &gap.database),
+                gap.lacks.join(", ")
+            ));
+        }
+        for unknown in &self.unknown {
+            page.line(format!("{} {}", page.toned(Tone::Doubt, "not known:"), plain(unknown)));
+        }
+        let faulty = self.faulty().count();
+        page.line(match (self.alarms.len(), faulty) {
+            (0, _) => format!("there are no alarms in {}", self.region),
+            (all, 0) => {
+                format!("{all} alarms and event subscriptions in {}: all can fire and arrive", self.region)
+            }
+            (all, faulty) => {
+                format!("{faulty} of {all} alarms and event subscriptions in {} have faults", self.region)
+            }
+        });
+    }
+}
+
+fn fault_lines(fault: &Fault, page: &mut Page) {
+    page.line(format!("  {}: {}", page.toned(Tone::Doubt, fault.code), plain(&fault.message)));
+    page.line(page.toned(Tone::Faint, format!("    {}", plain(&fault.remedy))));
+}
+
+impl output::Report for Proof {
+    fn render(&self, page: &mut Page) {
+        let tone = match self.verdict {
+            "pass" => Tone::Good,
+            "fail" => Tone::Bad,
+            _ => Tone::Doubt,
+        };
+        let head = format!("test of {}", plain(&self.alarm));
+        page.line(format!(
+            "{}: {} {}",
+            page.toned(Tone::Strong, head),
+            page.toned(tone, self.verdict.to_uppercase()),
+            page.toned(Tone::Faint, format!("after {:.1} s", self.seconds))
+        ));
+        for action in &self.actions {
+            let said = action
+                .said
+                .as_deref()
+                .unwrap_or("the history says nothing of it yet: try again with a longer --wait");
+            page.line(format!("  {} {}", action.result, plain(said)));
+        }
+        match self.arrived {
+            Some(true) => page.line("  arrived: the message is in the inbox"),
+            Some(false) => page.line("  not arrived: the inbox does not show the message"),
+            None => page.line(page.toned(
+                Tone::Faint,
+                "  whether anyone received it is not known: pass --inbox URL, or ask the person on call",
+            )),
+        }
+        page.line(page.toned(Tone::Faint, format!("  state put back to {}", self.state)));
+    }
+}

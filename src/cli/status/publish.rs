@@ -1,0 +1,103 @@
+//! `lifeboat status --publish`: what was seen goes to CloudWatch, for the alarms; to Prometheus; and to a dead man's switch.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::alarms::publish::{self, Health, LastDrill, Ping};
+use crate::aws::Aws;
+use crate::cli::Session;
+use crate::drill::journal;
+use crate::error::Result;
+use crate::fleet::{InstanceId, Measurement};
+use crate::status::{Database, Report};
+use crate::web;
+
+/// Where the state of the fleet goes besides stdout.
+#[derive(Args, Debug)]
+pub(super) struct PublishArgs {
+    /// Publish ages of backups, copies and drills to CloudWatch, in the namespace `Lifeboat`: what the alarms about backups
+    /// stand on. Run it every 15 minutes
+    #[arg(long)]
+    publish: bool,
+    /// Region where copies of the snapshots are kept
+    #[arg(long, value_name = "REGION", requires = "publish")]
+    copies_in: Option<String>,
+    /// Also write the Prometheus text to a file, for the node exporter's textfile collector
+    #[arg(long, value_name = "FILE")]
+    textfile: Option<PathBuf>,
+    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
+    #[arg(long, value_name = "URL", env = "LIFEBOAT_PING_URL", hide_env_values = true)]
+    ping: Option<String>,
+}
+
+impl PublishArgs {
+    /// Says that a run begins.
+    pub(super) async fn begin(&self, session: &Session) -> Result<()> {
+        self.ping.as_deref().map_or(Ok(()), web::check)?;
+        self.tell(session, Ping::Start, "").await;
+        Ok(())
+    }
+
+    /// Says how it ended, in a line. A switch that cannot be reached will notice by itself: a warning is enough.
+    pub(super) async fn tell(&self, session: &Session, what: Ping, line: &str) {
+        let Some(url) = &self.ping else { return };
+        if let Err(error) = publish::ping(url, what, line).await {
+            session.output.warn(format!("the dead man's switch was not told: {}", error.chain()));
+        }
+    }
+
+    /// Publishes what was seen; `text` is how Prometheus reads it.
+    pub(super) async fn publish(
+        &self,
+        session: &Session,
+        aws: &Aws,
+        report: &Report,
+        text: &str,
+    ) -> Result<()> {
+        if let Some(path) = &self.textfile {
+            publish::write_textfile(path, text)?;
+        }
+        if !self.publish {
+            return Ok(());
+        }
+        let elsewhere = match &self.copies_in {
+            Some(region) => Some(Aws::in_region(&session.access, region).await?),
+            None => None,
+        };
+        let mut measurements: Vec<Measurement> = Vec::new();
+        for database in &report.databases {
+            let health = health(session, elsewhere.as_ref(), database).await?;
+            measurements.extend(publish::measurements(&health, report.at));
+        }
+        publish::publish(aws, &measurements).await?;
+        session.output.say(format!("{} values published in namespace Lifeboat", measurements.len()));
+        Ok(())
+    }
+}
+
+async fn health(session: &Session, elsewhere: Option<&Aws>, database: &Database) -> Result<Health> {
+    let newest = [&database.newest_automated, &database.newest_manual];
+    let newest_copy = match elsewhere {
+        Some(aws) => publish::newest_copy(aws, &InstanceId::parse(&database.id)?).await?,
+        None => None,
+    };
+    let last_drill = database.last_drill.as_ref().map(|last| LastDrill {
+        at: last.at,
+        passed: last.verdict == "pass",
+        rto_seconds: rto_of(session, &database.id, &last.run),
+    });
+    Ok(Health {
+        database: database.id.clone(),
+        newest_backup: newest.into_iter().flatten().map(|one| one.created_at).max(),
+        latest_restorable: database.restorable.as_ref().and_then(|window| window.latest),
+        newest_copy,
+        last_drill,
+    })
+}
+
+/// What the last drill took. Evidence that is damaged leaves it unknown; `drill show` says why.
+fn rto_of(session: &Session, database: &str, run: &str) -> Option<f64> {
+    let vault = session.vault_to_read().ok()?;
+    journal::read(&vault, database, run).ok()??.rto.measured_seconds
+}

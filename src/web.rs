@@ -1,0 +1,103 @@
+//! The only code that calls a URL which is not AWS's: where messages come out, and who is to be told that all is well.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use crate::error::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More than anyone looks through.
+const LONGEST: usize = 16 << 20;
+
+/// What a URL shows.
+pub async fn get(url: &str) -> Result<String> {
+    call(url, Method::GET, String::new()).await
+}
+
+/// Posts a line of text.
+pub async fn post(url: &str, text: &str) -> Result<()> {
+    call(url, Method::POST, text.to_owned()).await.map(drop)
+}
+
+/// Refuses what is no web address, before anything is done.
+pub fn check(url: &str) -> Result<()> {
+    let host = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap_or_default();
+    if host.is_empty()
+        || host.starts_with(['/', ':'])
+        || url.contains(|c: char| c.is_whitespace() || c.is_control())
+    {
+        return Err(Error::request(format!("`{}` is not a URL", url.escape_default()))
+            .hint("It begins with http:// or https://."));
+    }
+    Ok(())
+}
+
+/// The address without what may be secret in it: path and query often are.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let host = url[start..end].rsplit('@').next().unwrap_or_default();
+    &url[end - host.len()..end]
+}
+
+async fn call(url: &str, method: Method, body: String) -> Result<String> {
+    check(url)?;
+    let failed = |why: String| {
+        Error::outside(format!("`{}` could not be asked: {why}", origin(url)))
+            .hint("Check the URL and the network.")
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+        .map_err(|error| failed(error.to_string()))?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header("user-agent", concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| failed(error.to_string()))?;
+    let exchange = async {
+        let answer = client.request(request).await.map_err(|error| failed(innermost(&error)))?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(failed(format!("it answered {}", status.as_u16())));
+        }
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
+        Ok(body.map_err(|error| failed(error.to_string()))?.to_bytes())
+    };
+    let bytes = tokio::time::timeout(PATIENCE, exchange)
+        .await
+        .map_err(|_| failed(format!("no answer within {} seconds", PATIENCE.as_secs())))??;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The outer layers only say that something failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(next) = innermost.source() {
+        innermost = next;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_host_and_no_secret() {
+        assert_eq!(origin("https://hc-ping.com/7f3a-secret?x=1"), "hc-ping.com");
+        assert_eq!(origin("http://user:secret@127.0.0.1:80"), "127.0.0.1:80");
+        assert!(check("ftp://x").is_err() && check("http:///x").is_err() && check("https://x/y").is_ok());
+    }
+}
