@@ -211,7 +211,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers (exit code 0), everything else is a wrong request (2).
-            let _ = error.print();
+            // What was typed is repeated, and may hold a URL with its password.
+            let text = error.render().to_string();
+            match crate::output::redacted(&text) {
+                shown if shown == text => drop(error.print()),
+                shown => Output::new(Format::Text, Color::Never, false).say(shown),
+            }
             hint_at_rules(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }

@@ -182,6 +182,10 @@ impl UrlArgs {
         let from_environment;
         let text = match text.strip_prefix("env:") {
             None => text,
+            Some(name) if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                return Err(Error::request("`env:` is not followed by the name of an environment variable")
+                    .hint("Write the name itself, as in `env:DATABASE_URL`, without a `$`."));
+            }
             Some(name) => {
                 from_environment = std::env::var(name).map_err(|_| {
                     Error::request(format!("the environment variable `{name}` is not set"))

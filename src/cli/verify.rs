@@ -18,23 +18,26 @@ use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableRe
 use crate::verify::{Origin, Recorded, Recording, Verdict, Word, record};
 
 /// Kinds of definitions, as reports name them.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 28] = [
     "cast",
     "collation",
     "columns",
     "constraint",
     "database",
+    "default rights",
     "event trigger",
     "extension",
     "foreign server",
     "function",
     "index",
+    "large objects",
     "operator",
     "owner",
     "policy",
     "publication",
     "rights",
     "role",
+    "row security",
     "rule",
     "schema",
     "sequence",

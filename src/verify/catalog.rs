@@ -29,12 +29,12 @@ const TABLES: &str = "
            coalesce(pg_stat_get_tuples_inserted(c.oid), 0), coalesce(pg_stat_get_tuples_updated(c.oid), 0),
            coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
            (select max(age(a.xmin))::int8 from pg_attribute a where a.attrelid = c.oid and a.attnum < 0),
-           c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.nullable, k.numbers, i.numbers,
-           case when c.relkind <> 'f' then coalesce(pg_table_size(c.oid), 0) else 0 end
+           c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.numbers, i.numbers,
+           case when c.relkind <> 'f' then coalesce({size}, 0)::int8 else 0 end
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     left join (
         select a.attrelid, array_agg(a.attname::text order by a.attnum) as names,
-               array_agg(b.name order by a.attnum) as types, array_agg(not a.attnotnull order by a.attnum) as nullable,
+               array_agg(b.name order by a.attnum) as types,
                array_agg(a.attnum order by a.attnum) as numbers
         from pg_attribute a left join base b on b.oid = a.atttypid
         where a.attnum > 0 and not a.attisdropped group by a.attrelid
@@ -49,7 +49,7 @@ const TABLES: &str = "
     where c.relkind in ('r', 'm', 'f')
       and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
        or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
-    order by 18 desc, n.nspname, c.relname";
+    order by 17 desc, n.nspname, c.relname";
 
 /// A managed service may not let anyone read them.
 const LARGE_OBJECTS: &str = ": large objects can be read by superusers and members of pg_read_all_data; \
@@ -75,6 +75,7 @@ pub(super) async fn written(session: &Session) -> Result<BTreeMap<u32, Written>>
     Ok(rows.iter().map(written).collect())
 }
 
+/// Inside a transaction.
 pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     let reference = reference(session).await?;
     let mut tables = Vec::new();
@@ -97,8 +98,8 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             Counted::Rows(0)
         };
         let columns = columns(row);
-        let numbers: Vec<i16> = row.get::<_, Option<_>>(15).unwrap_or_default();
-        let key: Vec<i16> = row.get::<_, Option<_>>(16).unwrap_or_default();
+        let numbers: Vec<i16> = row.get::<_, Option<_>>(14).unwrap_or_default();
+        let key: Vec<i16> = row.get::<_, Option<_>>(15).unwrap_or_default();
         let position = |number: &i16| numbers.iter().position(|other| other == number);
         let counters = WriteCounters { inserted: row.get(7), updated: row.get(8), deleted: row.get(9) };
         Table {
@@ -106,7 +107,7 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             schema: row.get(1),
             name: row.get(2),
             is_view: kind == "m",
-            bytes: row.get::<_, i64>(17).unsigned_abs(),
+            bytes: row.get::<_, i64>(16).unsigned_abs(),
             depth: Depth::Content,
             counted,
             written: Written { counters, filenode: row.get(5) },
@@ -118,18 +119,27 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             fingerprint: None,
         }
     };
-    let take = |row| {
-        tables.push(table(&row));
-        Ok(())
-    };
-    session.for_each(TABLES, take).await?;
+    // The exact size of a table that someone has locked would be waited for; the planner's guess of it is not.
+    let sizes = ["pg_table_size(c.oid)", "c.relpages * current_setting('block_size')::int8"];
+    for (attempt, size) in sizes.into_iter().enumerate() {
+        session.run("savepoint sizes; set local lock_timeout = '1s'").await?;
+        let take = |row| {
+            tables.push(table(&row));
+            Ok(())
+        };
+        let listed = session.for_each(&TABLES.replace("{size}", size), take).await;
+        session.run("rollback to savepoint sizes").await?;
+        match listed {
+            Ok(()) => break,
+            Err(error) if attempt + 1 == sizes.len() => return Err(error),
+            Err(_) => tables.clear(),
+        }
+    }
     Ok(tables)
 }
 
 fn columns(row: &tokio_postgres::Row) -> Vec<Column> {
     let names: Vec<String> = row.get::<_, Option<_>>(12).unwrap_or_default();
     let types: Vec<Option<String>> = row.get::<_, Option<_>>(13).unwrap_or_default();
-    let nullable: Vec<bool> = row.get::<_, Option<_>>(14).unwrap_or_default();
-    let columns = names.into_iter().zip(types).zip(nullable);
-    columns.map(|((name, built_in_type), nullable)| Column { name, built_in_type, nullable }).collect()
+    names.into_iter().zip(types).map(|(name, built_in_type)| Column { name, built_in_type }).collect()
 }

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use futures::{StreamExt as _, pin_mut};
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::{Column, column_hash, row_hash};
+use super::fingerprint::{Column, column_hash, row_hash, text_of};
 use super::observe::Table;
-use crate::postgres::{QueryFailure, Session, quoted};
+use crate::postgres::{QueryFailure, Session};
 
 /// Rows that a part of a table has about.
 const ROWS_OF_A_PART: u64 = 512;
@@ -99,7 +99,6 @@ impl Common {
                     .built_in_type
                     .clone()
                     .filter(|kind| other.built_in_type.as_ref() == Some(kind)),
-                nullable: column.nullable || other.nullable,
             })
         };
         let columns: Vec<Column> = left.columns.iter().filter_map(shared).collect();
@@ -122,12 +121,22 @@ impl Common {
     }
 
     fn key_text(&self) -> String {
-        let text = |column: &Column| format!("left({}::text, 200)", quoted(&column.name));
+        let text = |column: &Column| format!("left({}, 200)", text_of(column));
         match self.key.as_slice() {
             [] => "null::text".to_owned(),
             [one] => text(one),
             many => format!("concat_ws(', ', {})", many.iter().map(text).collect::<Vec<_>>().join(", ")),
         }
+    }
+
+    /// The row for people. Not as JSON, which would call casts of users' own.
+    fn row_text(&self) -> String {
+        let told = |column: &Column| {
+            let name = column.name.replace('\'', "''");
+            format!("'{name}: ' || coalesce(quote_literal({}), 'NULL')", text_of(column))
+        };
+        let columns: Vec<String> = self.columns.iter().map(told).collect();
+        format!("left(array_to_string(array[{}]::text[], ', '), 4000)", columns.join(", "))
     }
 
     fn shown_key(&self, text: &str) -> String {
@@ -158,8 +167,9 @@ pub async fn differences(
     let all = apart.len();
     apart.retain(|part| {
         let rows_of = |side: &BTreeMap<i64, (u64, String)>| side.get(part).map_or(0, |(rows, _)| *rows);
-        let fits = fetched < ROWS_FETCHED;
-        fetched += rows_of(&of_left) + rows_of(&of_right);
+        let rows = rows_of(&of_left) + rows_of(&of_right);
+        let fits = fetched == 0 || fetched + rows <= ROWS_FETCHED;
+        fetched += if fits { rows } else { 0 };
         fits
     });
     let mut found = Differences {
@@ -244,8 +254,8 @@ async fn sums(
     Ok(rows.iter().map(|row| (row.get(0), (row.get::<_, i64>(1).unsigned_abs(), row.get(2)))).collect())
 }
 
-/// Rows of one side by the hash of their key: fingerprint and key of each.
-type Rows = HashMap<i64, Vec<(i64, Option<String>)>>;
+/// Rows of one side by the hash of their key: fingerprint and key of each, and how many are the same.
+type Rows = HashMap<i64, Vec<(i64, Option<String>, i64)>>;
 
 async fn rows_of_parts(
     side: Side<'_>,
@@ -256,7 +266,7 @@ async fn rows_of_parts(
     let list: Vec<String> = wanted.iter().map(i64::to_string).collect();
     let part = format!("{} & {} = any ('{{{}}}'::int8[])", common.key_hash(), parts - 1, list.join(","));
     let sql = format!(
-        "select {}, {}, {} from only {}{}",
+        "select {}, {}, {}, count(*) from only {}{} group by 1, 2, 3",
         common.key_hash(),
         common.row_hash(),
         common.key_text(),
@@ -267,40 +277,53 @@ async fn rows_of_parts(
     pin_mut!(stream);
     let mut rows = Rows::new();
     while let Some(row) = stream.next().await.transpose()? {
-        rows.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+        rows.entry(row.get(0)).or_default().push((row.get(1), row.get(2), row.get(3)));
     }
     Ok(rows)
 }
+
+/// So many rows that are the same, in a table without a key, are told one by one.
+const SAME_TOLD: i64 = 1000;
 
 /// Takes away what is on both sides, and says what is left: key, its hash, how it differs.
 fn pair_up(left: &mut Rows, right: &mut Rows) -> Vec<(Option<String>, i64, HowRowsDiffer)> {
     let mut differing = Vec::new();
     for (hash, rows) in left.iter_mut() {
         let others = right.entry(*hash).or_default();
-        rows.retain(|(fingerprint, _)| match others.iter().position(|(other, _)| other == fingerprint) {
-            Some(at) => {
-                others.swap_remove(at);
-                false
+        for (fingerprint, _, count) in rows.iter_mut() {
+            if let Some((_, _, other)) = others.iter_mut().find(|(other, ..)| other == fingerprint) {
+                let same = (*count).min(*other);
+                (*count, *other) = (*count - same, *other - same);
             }
-            None => true,
-        });
-        for (_, key) in rows.drain(..) {
-            let how = if others.pop().is_some() { HowRowsDiffer::Changed } else { HowRowsDiffer::Missing };
+        }
+        let left_over = |rows: &mut Vec<(i64, Option<String>, i64)>| -> Vec<Option<String>> {
+            let each = rows.drain(..).flat_map(|(_, key, count)| vec![key; count.min(SAME_TOLD) as usize]);
+            each.collect()
+        };
+        let (ours, theirs) = (left_over(rows), left_over(others));
+        let changed = ours.len().min(theirs.len());
+        for (at, key) in ours.into_iter().enumerate() {
+            let how = if at < changed { HowRowsDiffer::Changed } else { HowRowsDiffer::Missing };
             differing.push((key, *hash, how));
         }
+        differing.extend(theirs.into_iter().skip(changed).map(|key| (key, *hash, HowRowsDiffer::Added)));
     }
     for (hash, rows) in right.iter_mut() {
-        differing.extend(rows.drain(..).map(|(_, key)| (key, *hash, HowRowsDiffer::Added)));
+        for (_, key, count) in rows.drain(..) {
+            differing.extend((0..count.min(SAME_TOLD)).map(|_| (key.clone(), *hash, HowRowsDiffer::Added)));
+        }
     }
     differing
 }
 
-/// Keys that are numbers in the order of numbers, others in the order of text.
+/// Keys that are numbers in the order of numbers, then others in the order of text.
 fn in_order(left: &Option<String>, right: &Option<String>) -> std::cmp::Ordering {
     let number = |key: &Option<String>| key.as_deref().and_then(|key| key.parse::<i128>().ok());
     match (number(left), number(right)) {
         (Some(left), Some(right)) => left.cmp(&right),
-        _ => left.cmp(right),
+        (Some(_), None) => std::cmp::Ordering::Less,
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        (None, None) => left.cmp(right),
     }
 }
 
@@ -308,7 +331,7 @@ fn in_order(left: &Option<String>, right: &Option<String>) -> std::cmp::Ordering
 struct Detail {
     /// Hash of each column.
     hashes: Vec<i64>,
-    /// The row as JSON.
+    /// The row, where rows are asked for.
     row: Option<String>,
 }
 
@@ -323,9 +346,9 @@ async fn details(
         return Ok(HashMap::new());
     }
     let hashes: Vec<String> = common.columns.iter().map(column_hash).collect();
-    let row = if show_rows { "left(to_jsonb(t)::text, 4000)" } else { "null::text" };
+    let row = if show_rows { common.row_text() } else { "null::text".to_owned() };
     let sql = format!(
-        "select {key}, array[{}]::int8[], {row} from only {} t where {key} = any ($1)",
+        "select {key}, array[{}]::int8[], {row} from only {} where {key} = any ($1)",
         hashes.join(", "),
         side.table.quoted(),
         key = common.key_hash()
@@ -389,9 +412,17 @@ mod tests {
     fn rows(list: &[(i64, i64, &str)]) -> Rows {
         let mut rows = Rows::new();
         for (key_hash, row_hash, key) in list {
-            rows.entry(*key_hash).or_default().push((*row_hash, Some((*key).to_owned())));
+            rows.entry(*key_hash).or_default().push((*row_hash, Some((*key).to_owned()), 1));
         }
         rows
+    }
+
+    #[test]
+    fn keys_have_one_order_whatever_they_are() {
+        let mut keys: Vec<Option<String>> =
+            (0..3000).map(|n| Some(["10", "1a", "x3", "2", "9b"][n % 5].to_owned())).collect();
+        keys.sort_by(in_order);
+        assert_eq!((keys[0].as_deref(), keys[2999].as_deref()), (Some("2"), Some("x3")));
     }
 
     #[test]
@@ -406,8 +437,9 @@ mod tests {
 
     #[test]
     fn the_rows_of_a_table_without_a_key_are_a_bag() {
-        let (mut left, mut right) = (rows(&[(7, 7, ""), (7, 7, "")]), rows(&[(7, 7, "")]));
-        assert_eq!(pair_up(&mut left, &mut right).len(), 1);
+        let bag = |count| Rows::from([(7, vec![(7, None, count)])]);
+        assert_eq!(pair_up(&mut bag(3), &mut bag(1)).len(), 2);
+        assert_eq!(pair_up(&mut bag(1), &mut bag(3)).len(), 2);
     }
 
     #[test]

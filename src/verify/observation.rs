@@ -168,6 +168,15 @@ impl Observation {
         self.databases.values().flatten().filter_map(Table::rows).sum()
     }
 
+    /// Whether a database is the same in both, or a physical copy: a dump makes another one even in the same cluster.
+    pub fn is_same_database(&self, other: &Observation, database: &str) -> bool {
+        let id = |seen: &Observation| seen.database_oids.get(database).copied();
+        self.system_identifier.is_some()
+            && self.system_identifier == other.system_identifier
+            && id(self).is_some()
+            && id(self) == id(other)
+    }
+
     /// A table by its name.
     pub fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
         let tables = self.databases.get(database)?;

@@ -70,14 +70,20 @@ struct Instant {
 /// What is said to every session of an observation. The empty search path makes names mean one thing; with
 /// `row_security = off` a policy that would hide rows is an error instead of a low count; `lock_timeout` keeps a
 /// migration's lock from stopping us, and us from queueing up in front of others. Compiling (`jit`) takes longer than it
-/// saves: the queries over the catalog look dear to the planner and are not.
+/// saves: the queries over the catalog look dear to the planner and are not. A server that looks after its clients
+/// (`client_connection_check_interval`, Linux) stops reading when we are gone.
 const SESSION: &str = "set search_path = pg_catalog; set row_security = off; set lock_timeout = '30s'; \
                        set idle_in_transaction_session_timeout = 0; set default_transaction_read_only = on; \
-                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off; set jit = off";
+                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off; set jit = off; set quote_all_identifiers = off; \
+                       do $$ begin set client_connection_check_interval = '5s'; exception when others then null; end $$";
 
 /// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
 /// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
 const COUNTERS_LAG: Duration = Duration::from_secs(11);
+
+/// How long the end of transactions is waited for that were under way then: only with it is counted what their sessions
+/// wrote shortly before.
+const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
 
 const BEGIN: &str = "begin isolation level repeatable read read only";
 
@@ -237,8 +243,10 @@ impl Databases {
 
     /// Waits until every session that may have written before `since` has reported what it wrote: at once when there
     /// is no other session, since those that end report first.
-    pub async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<()> {
-        let Some(session) = self.any() else { return Ok(()) };
+    ///
+    /// `false` if a session stays in a transaction that it began before that: what it wrote earlier is not counted yet.
+    pub async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<bool> {
+        let Some(session) = self.any() else { return Ok(true) };
         while since.elapsed() < COUNTERS_LAG {
             let others: i64 = session
                 .row(
@@ -253,11 +261,28 @@ impl Databases {
                 .await?
                 .get(0);
             if others == 0 && since.elapsed() >= Duration::from_millis(500) {
-                break;
+                return Ok(true);
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        Ok(())
+        while since.elapsed() < LONGEST_TRANSACTION {
+            let ago = since.elapsed().as_secs_f64();
+            let old: i64 = session
+                .row(
+                    "select count(*) from pg_stat_activity
+                     where xact_start < clock_timestamp() - $1 * interval '1 second' and pid <> pg_backend_pid()
+                       and application_name <> current_setting('application_name')
+                       and coalesce(backend_type, 'client backend') in ('client backend', 'background worker')",
+                    &[&ago],
+                )
+                .await?
+                .get(0);
+            if old == 0 {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(false)
     }
 
     /// Reads every table, largest first, in the transactions that [`Databases::begin`] began.

@@ -141,6 +141,7 @@ pub async fn compare(
     )
     .await?;
     let of_right = renamed(of_right, names);
+    let (of_left, of_right) = (restricted(of_left, left_only), restricted(of_right, left_only));
     let mut judgement =
         judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs) {
@@ -154,6 +155,16 @@ pub async fn compare(
     name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
         .await?;
     Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
+}
+
+/// Of a baseline of several databases, the one that the other side is.
+fn restricted(mut seen: Observation, only: Option<&str>) -> Observation {
+    if let Some(only) = only {
+        seen.databases.retain(|database, _| database == only);
+        seen.definitions.retain(|database, _| database == only);
+        seen.sequences.retain(|database, _| database == only);
+    }
+    seen
 }
 
 fn database_of(operand: &Operand) -> Option<&str> {
@@ -247,14 +258,17 @@ fn renamed(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -
 type Seen<'a> = (&'a Observation, Option<&'a Opened<'a>>);
 
 async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Result<Judgement> {
-    let is_kin = left.0.system_identifier.is_some() && left.0.system_identifier == right.0.system_identifier;
+    let is_kin = left.0.databases.keys().all(|database| left.0.is_same_database(right.0, database));
     // A physical copy of what was recorded around a backup may hold what was written around it.
     if let (Operand::Kept(recorded), Some(open)) = (&comparison.left, right.1)
         && is_kin
         && !recorded.movement.after.is_empty()
     {
         let horizon = lineage::horizon(&open.databases, right.0).await?;
-        return Ok(judge::at_the_moment(left.0, &recorded.movement, right.0, horizon.as_ref()));
+        let mut judgement = judge::at_the_moment(left.0, &recorded.movement, right.0, horizon.as_ref());
+        judgement.definitions.retain(|found| !comparison.ignored.contains(&found.kind));
+        judgement.tell();
+        return Ok(judgement);
     }
     let still = Looks::default();
     let looks = |open: Option<&'_ Opened<'_>>| open.map_or(still.clone(), |open| open.looks.clone());
@@ -266,12 +280,30 @@ async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Res
 
 /// Says which rows differ, where both sides can still be asked.
 async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, extent: Extent) -> Result<()> {
-    for table in judgement.tables.iter_mut().filter(|table| table.verdict == Word::Differs) {
+    let opened = (left.1, right.1);
+    let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
+    for table in judgement.tables.iter_mut().filter(is_open) {
         let (Some(left), Some(right)) = (side(left, table), side(right, table)) else {
-            table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+            if table.verdict == Word::Differs {
+                table.reason.push_str("; which rows cannot be told, since a baseline holds none");
+            }
             continue;
         };
+        let written =
+            |open: Option<&Opened<'_>>, oid| open.and_then(|open| open.looks.written(&table.database, oid));
+        let written = written(opened.0, left.table.oid).zip(written(opened.1, right.table.oid));
         match narrow::differences(left, right, extent).await {
+            // So many rows cannot have been changed by fewer writes.
+            Ok(found) if table.verdict == Word::Within => {
+                let explained = written.map_or(0, |(left, right)| left + right);
+                if found.more || found.found as u64 > explained {
+                    table.verdict = Word::Differs;
+                    add_rows(table, found);
+                    table
+                        .reason
+                        .push_str(&format!("; {explained} rows were written to while it was being compared"));
+                }
+            }
             Ok(found) => add_rows(table, found),
             Err(failure) if failure.session_survives() => {
                 table.reason.push_str(&format!("; which rows could not be found out: {failure}"));

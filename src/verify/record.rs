@@ -95,7 +95,7 @@ impl Recording {
     /// wrote up to `since`, because all that is written later only widens the bounds.
     pub async fn look_again(&mut self, since: Instant) -> Result<()> {
         let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
-        databases.wait_for_counters(since).await?;
+        self.movement.is_incomplete = !databases.wait_for_counters(since).await?;
         self.movement.after = databases.written().await?;
         if looks_at_definitions(&self.look) {
             self.movement.sequences_after = databases.sequences().await?;

@@ -4,6 +4,7 @@ use super::{
     Bench, DefinitionVerdict, Judgement, Word, by_name, counted_rows, definitions, name_of, same_content,
     uncounted,
 };
+use crate::verify::depth::Depth;
 use crate::verify::observe::{Counted, Observation, Table, Written, WrittenTables};
 
 /// The write counters of one side before and after the instants of both.
@@ -40,6 +41,13 @@ impl Looks {
     }
 }
 
+impl Looks {
+    /// At most how many rows were written to a table; `None` if nothing bounds that.
+    pub fn written(&self, database: &str, oid: u32) -> Option<u64> {
+        self.moved(database, oid).map(|(added, taken)| added + taken)
+    }
+}
+
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
@@ -52,13 +60,12 @@ pub struct Side<'a> {
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
 pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let mut bench = Bench::new(left.seen, right.seen);
-    let are_kin =
-        left.seen.system_identifier.is_some() && left.seen.system_identifier == right.seen.system_identifier;
     for (database, tables) in &left.seen.databases {
         let Some(others) = right.seen.databases.get(database) else {
             bench.database_is_missing(database, tables.iter(), right.seen);
             continue;
         };
+        let are_kin = left.seen.is_same_database(right.seen, database);
         let (named, named_others) = (by_name(tables), by_name(others));
         for table in tables {
             let Some(other) = named_others.get(&name_of(table)) else {
@@ -71,7 +78,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
                         (left.looks.moved(database, table.oid), right.looks.moved(database, other.oid));
                     rows(table, other, moved, are_kin)
                 }
-                (left, right) => uncounted(left, right),
+                (left, right) => uncounted_alike(table, other, uncounted(left, right)),
             };
             bench.add(database, Some(table), Some(other), word, reason);
         }
@@ -92,6 +99,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
         if let Some(others) = right.seen.sequences.get(database) {
             let found = definitions::sequences_apart(database, sequences, others);
             bench.definitions.extend(found.into_iter().filter(compared));
+            bench.unreadable.extend(definitions::unreadable_sequences(database, sequences, others));
         }
     }
     if !ignored.is_empty() {
@@ -100,6 +108,23 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
     }
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+}
+
+/// A table whose rows were not counted on at least one side.
+fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Word, String) {
+    let is_asked = table.depth != Depth::Schema && other.depth != Depth::Schema;
+    match (&table.counted, &other.counted) {
+        (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) if reason.starts_with("dropped") => {
+            (Word::Unknown, format!("{reason}: compare again"))
+        }
+        (Counted::Rows(_), Counted::Skipped(reason)) if is_asked => {
+            (Word::Differs, format!("only on the right: {reason}"))
+        }
+        (Counted::Skipped(reason), Counted::Rows(_)) if is_asked => {
+            (Word::Differs, format!("only on the left: {reason}"))
+        }
+        _ => verdict,
+    }
 }
 
 /// Neither side is a copy of the other.
@@ -130,7 +155,7 @@ fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (
     if table.is_view && !are_kin {
         // A dump does not carry its rows along.
         return (
-            Word::Within,
+            Word::Skipped,
             format!(
                 "{apart}: a materialised view is filled anew by a restore, from the tables compared here"
             ),

@@ -99,9 +99,9 @@ pub(super) fn sequences_set_back(
 ) -> Vec<DefinitionVerdict> {
     let is_behind =
         |state: &SequenceState, reference: &SequenceState| match (state.last_value, reference.last_value) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(value), Some(reference)) => (value - reference).signum() == -state.increment.signum(),
+            (Some(value), Some(reference)) if state.increment.is_positive() => value < reference,
+            (Some(value), Some(reference)) => value > reference,
+            (None, _) | (_, None) => false,
         };
     let verdict = |(name, state): (&String, &SequenceState)| {
         let copy = copies.get(name)?;
@@ -116,19 +116,31 @@ pub(super) fn sequences_set_back(
                 (Some(copy), Some(source)) => {
                     format!("it stands at {copy}, and stood at {source} in the source before")
                 }
-                _ => "it has handed out nothing, and had in the source before".to_owned(),
+                _ => "it stands further back".to_owned(),
             },
         })
     };
     before.iter().filter_map(verdict).collect()
 }
 
+/// Sequences that could not be read on one side although both have them.
+pub(super) fn unreadable_sequences(database: &str, left: &Sequences, right: &Sequences) -> Vec<String> {
+    let is_unknown = |(name, state): &(&String, &SequenceState)| {
+        right.get(*name).is_some_and(|other| state.last_value.is_none() || other.last_value.is_none())
+    };
+    let told = |(name, _)| {
+        format!("sequence `{database}.{name}` could not be read: the user may not select from it")
+    };
+    left.iter().filter(is_unknown).map(told).collect()
+}
+
 /// Sequences that do not stand at the same value on both sides.
 pub(super) fn sequences_apart(database: &str, left: &Sequences, right: &Sequences) -> Vec<DefinitionVerdict> {
-    let told = |value: Option<i64>| value.map_or("nothing yet".to_owned(), |value| value.to_string());
+    let told = |value: Option<i64>| value.map_or("?".to_owned(), |value| value.to_string());
     let verdict = |(name, state): (&String, &SequenceState)| {
         let other = right.get(name)?;
-        (other.last_value != state.last_value).then(|| DefinitionVerdict {
+        let are_known = state.last_value.is_some() && other.last_value.is_some();
+        (are_known && other.last_value != state.last_value).then(|| DefinitionVerdict {
             database: database.to_owned(),
             kind: "sequence".to_owned(),
             name: name.clone(),
@@ -179,7 +191,7 @@ mod tests {
             sequences_set_back("app", &at(before, 1), Some(&at(after, 1)), &at(copy, 1)).len()
         };
         assert_eq!(judge(Some(50), Some(60), Some(49)), 1);
-        assert_eq!(judge(Some(50), Some(60), None), 1);
+        assert_eq!(judge(Some(50), Some(60), None), 0, "that it cannot be read is said elsewhere");
         assert_eq!(judge(Some(50), Some(60), Some(82)), 0);
         assert_eq!(judge(Some(50), Some(1), Some(1)), 0, "the source itself set it back");
         assert_eq!(
