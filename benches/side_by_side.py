@@ -108,7 +108,7 @@ class Cluster:
     def forget(self, files):
         """Takes the files out of the page cache, and the server's buffers with them."""
         self.stop()
-        for path in files:
+        for path in filter(Path.exists, files):
             descriptor = os.open(path, os.O_RDONLY)
             os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
