@@ -23,6 +23,9 @@ pub enum Counted {
     Unreadable(String),
 }
 
+/// Why a table was not counted whose owner dropped it after it was listed.
+pub const DROPPED_MEANWHILE: &str = "dropped while the database was being observed";
+
 /// How often a table was written to, since its statistics were last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteCounters {

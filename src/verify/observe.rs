@@ -15,7 +15,7 @@ use super::depth::{Depth, Look};
 use super::fingerprint::SETTINGS;
 use super::lineage::Boundary;
 pub use super::observation::{
-    Counted, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
+    Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };
 use super::read::{self, Reader};
 use super::schema::{self, Definitions, Sequences};

@@ -8,7 +8,7 @@
 use super::depth::Depth;
 use super::fingerprint::row_hash;
 use super::lineage::Boundary;
-use super::observe::{Counted, Strata, Stratum, Table};
+use super::observe::{Counted, DROPPED_MEANWHILE, Strata, Stratum, Table};
 use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, Session};
 
@@ -136,9 +136,7 @@ impl<'a> Reader<'a> {
     async fn blame(&self, table: &mut Table, failure: &QueryFailure) -> Result<()> {
         table.counted = match failure.sqlstate.as_deref() {
             // Its owner wanted it gone, so nothing is lost with it.
-            Some("42P01" | "3F000") => {
-                Counted::Skipped("dropped while the database was being observed".to_owned())
-            }
+            Some("42P01" | "3F000") => Counted::Skipped(DROPPED_MEANWHILE.to_owned()),
             Some("42501") => {
                 Counted::Unreadable(format!("{} (row-level security or rights)", failure.message))
             }

@@ -5,7 +5,7 @@ use super::{
     uncounted,
 };
 use crate::verify::depth::Depth;
-use crate::verify::observe::{Counted, Observation, Table, Written, WrittenTables};
+use crate::verify::observe::{Counted, DROPPED_MEANWHILE, Observation, Table, Written, WrittenTables};
 
 /// The write counters of one side before and after the instants of both.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +114,10 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
 fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Word, String) {
     let is_asked = table.depth != Depth::Schema && other.depth != Depth::Schema;
     match (&table.counted, &other.counted) {
-        (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) if reason.starts_with("dropped") => {
+        (Counted::Skipped(reason), Counted::Skipped(other)) if was_dropped(reason) && was_dropped(other) => {
+            (Word::Skipped, format!("{reason}, on both sides"))
+        }
+        (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) if was_dropped(reason) => {
             (Word::Unknown, format!("{reason}: compare again"))
         }
         (Counted::Rows(_), Counted::Skipped(reason)) if is_asked => {
@@ -125,6 +128,10 @@ fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Wo
         }
         _ => verdict,
     }
+}
+
+fn was_dropped(reason: &str) -> bool {
+    reason == DROPPED_MEANWHILE
 }
 
 /// Neither side is a copy of the other.
