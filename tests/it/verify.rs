@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::support::{PASSWORD, Run, World, wait};
 
@@ -292,6 +296,65 @@ async fn what_cannot_be_read_is_unknown_and_nothing_is_hidden_by_row_level_secur
     assert_eq!(report["verdict"], "unknown");
 }
 
+/// A port that leads to another one of this machine, with so much delay for everything that is sent either way.
+async fn slow_link(to: u16, delay: Duration) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let lag = move |mut from: OwnedReadHalf, mut to: OwnedWriteHalf| async move {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            tokio::time::sleep(delay).await;
+            if to.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (near_read, near_write) = near.into_split();
+            let (far_read, far_write) = TcpStream::connect(("127.0.0.1", to)).await.unwrap().into_split();
+            tokio::spawn(lag(near_read, far_write));
+            tokio::spawn(lag(far_read, near_write));
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_between_the_two_instants_explain_as_many_rows_and_no_more() {
+    let world = World::with_twins().await;
+    let url = world.url("orders-prod", "twin").await;
+    let port = url.split(':').nth(2).unwrap().split('/').next().unwrap();
+    // The right side is far away, so that its instant is later than that of the left one, where someone writes.
+    let far = slow_link(port.parse().unwrap(), Duration::from_millis(30)).await;
+    let (left, right) = (world.url("orders-prod", "app").await, url.replace(port, &far.to_string()));
+    let begins = "do $$ begin
+                      while not exists (select from pg_stat_activity where datname = 'app' and application_name like 'lifeboat%'
+                                        and query like '%pg_stat_get_tuples%' and state like 'idle%') loop
+                          commit; perform pg_sleep(0.01);
+                      end loop;
+                  end $$;";
+    for (harm, code) in [("select 1", 0), ("update orders set owner = 'x' || owner where id > 8000", 1)] {
+        world.sql("orders-prod", "app", "drop database twin; create database twin template app").await;
+        world.sql("orders-prod", "twin", harm).await;
+        let write = (1..=80).map(|id| {
+            format!("update orders set price = price + 1 where id = {id}; delete from log where ctid = '(0,{id})'; select pg_sleep(0.01);")
+        });
+        let script = format!("{begins} {}", write.collect::<String>());
+        let flags = ["verify", &left, &right, "--json"];
+        let (run, _) = tokio::join!(world.lifeboat(&flags), world.sql("orders-prod", "app", &script));
+        let report = run.assert_code(code).json();
+        let orders = table(&report, "orders");
+        if code == 0 {
+            assert_eq!(orders["verdict"], "within", "{orders}");
+            assert_eq!(table(&report, "log")["verdict"], "within", "{report:#}");
+        } else {
+            assert_eq!(orders["verdict"], "differs");
+            assert!(orders["reason"].as_str().unwrap().contains("rows were written to while"), "{orders}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_dropped_while_it_is_observed_does_no_harm() {
     let world = World::with_twins().await;
@@ -302,7 +365,7 @@ async fn a_table_that_is_dropped_while_it_is_observed_does_no_harm() {
         world.sql("orders-prod", database, sql).await;
     }
     let dropping = async {
-        let reading = "select count(*) from pg_stat_activity where application_name like 'lifeboat%' and query like '%\"big\"%' and state = 'active'";
+        let reading = "select count(*) from pg_stat_activity where application_name like 'lifeboat%' and query like '%\"big\"%' and state = 'active' and backend_type = 'client backend'";
         wait("both sides to read the large table", async || {
             world.sql("orders-prod", "app", reading).await == "2"
         })

@@ -177,8 +177,13 @@ fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (
     if added_left + taken_left + added_right + taken_right == 0 {
         return (Word::Differs, apart);
     }
-    let (low, high) = (left.saturating_sub(taken_left), left.saturating_add(added_left));
-    let (other_low, other_high) = (right.saturating_sub(taken_right), right.saturating_add(added_right));
+    // Rows may have been added or taken away before the instant of the count, or after it.
+    let range = |rows: u64, (added, taken): (u64, u64)| {
+        let most = added.max(taken);
+        (rows.saturating_sub(most), rows.saturating_add(most))
+    };
+    let (low, high) = range(left, (added_left, taken_left));
+    let (other_low, other_high) = range(right, (added_right, taken_right));
     if low <= other_high && other_low <= high {
         return (
             Word::Within,
