@@ -119,9 +119,12 @@ fn cell(text: &str, tone: Option<Tone>) -> Cell {
     }
 }
 
-/// Without control characters.
+/// Without control characters, nor those that break a line or turn the direction of what follows.
 pub fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars()
+        .flat_map(|c| if c.is_control() || turns(c) { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 fn paint(colored: bool, tone: Tone, text: &str) -> String {
@@ -392,5 +395,6 @@ mod tests {
     #[test]
     fn control_characters_of_names_are_shown_not_obeyed() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        assert_eq!(plain("a\u{202e}b\u{2066}é"), "a\\u{202e}b\\u{2066}é");
     }
 }

@@ -47,13 +47,19 @@ impl Target {
         let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
         let mut told = Told::default();
         for (key, value) in url.query_pairs() {
+            if value.contains('\0') {
+                return Err(wrong(&format!("`{key}` has a zero byte (`%00`) in it")));
+            }
             told.set(&key, &value, &wrong)?;
         }
         let decoded = |part: &str, name: &str| {
-            percent_encoding::percent_decode_str(part)
+            let text = percent_encoding::percent_decode_str(part)
                 .decode_utf8()
-                .map(std::borrow::Cow::into_owned)
-                .map_err(|_| wrong(&format!("the {name} is not UTF-8")))
+                .map_err(|_| wrong(&format!("the {name} is not UTF-8")))?;
+            match text.contains('\0') {
+                true => Err(wrong(&format!("the {name} has a zero byte (`%00`) in it"))),
+                false => Ok(text.into_owned()),
+            }
         };
         let in_url = url.host_str().filter(|host| !without_host && !host.is_empty());
         let host = match (told.host, in_url) {
@@ -214,6 +220,8 @@ mod tests {
             ("postgresql://u:hunter2@h/d?port=hunter2", "`port` is not a number"),
             ("postgresql://u:hunter2@h/d?sslmode=hunter2", "`sslmode` is none of"),
             ("postgresql://u:hunter2@h/d?ssslmode=x", "does not know"),
+            ("postgresql://u@h/d%00e", "zero byte"),
+            ("postgresql://u@h/d?dbname=%00", "zero byte"),
             ("postgresql://u:?hunter2@h/d", ""),
             ("postgresql://u:hunter2@h1,h2/d", "several hosts"),
             ("postgresql://u:hunter2 @h/d", "a space"),

@@ -121,11 +121,21 @@ impl Common {
     }
 
     fn key_text(&self) -> String {
-        let text = |column: &Column| format!("left({}, 200)", text_of(column));
+        let text = |column: &Column| {
+            let text = text_of(column);
+            format!("case when length({text}) > 200 then left({text}, 200) || '…' else {text} end")
+        };
+        // One of several values is in quotes where its end could not be seen.
+        let one_of_many = |column: &Column| {
+            let text = text(column);
+            format!("case when {} ~ '[,'' ]' then quote_literal({text}) else {text} end", text_of(column))
+        };
         match self.key.as_slice() {
             [] => "null::text".to_owned(),
             [one] => text(one),
-            many => format!("concat_ws(', ', {})", many.iter().map(text).collect::<Vec<_>>().join(", ")),
+            many => {
+                format!("concat_ws(', ', {})", many.iter().map(one_of_many).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 

@@ -70,7 +70,13 @@ async fn twins_pass_and_what_was_compared_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_differ_are_named_by_their_keys_and_their_contents_only_when_asked() {
     let world = World::with_twins().await;
-    let damage = "update orders set price = price + 0.01 where id = 1042; delete from orders where id = 1043;
+    let parts = "create table parts (maker text, name text, n int, primary key (maker, name));
+                 insert into parts values ('a, b', 'c', 1), ('a', 'b, c', 1), ('eu', repeat('x', 300), 1), ('eu', 'y', 1)";
+    for database in ["app", "twin"] {
+        world.sql("orders-prod", database, parts).await;
+    }
+    let damage = "update parts set n = 2 where name <> 'y';
+                  update orders set price = price + 0.01 where id = 1042; delete from orders where id = 1043;
                   insert into orders values (77810, 'somebody', 1, now());
                   update log set line = 'other' where ctid = (select min(ctid) from log)";
     world.sql("orders-prod", "twin", damage).await;
@@ -91,6 +97,15 @@ async fn rows_that_differ_are_named_by_their_keys_and_their_contents_only_when_a
         "{reasons}"
     );
     assert!(table(&report, "log")["reason"].as_str().unwrap().contains("has no key"), "{report:#}");
+    // Where one value ends and the next begins can be seen, and where one was cut.
+    let keys: Vec<&str> = table(&report, "parts")["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["key"].as_str().unwrap())
+        .collect();
+    let long = format!("(maker, name) (eu, {}…)", "x".repeat(200));
+    assert_eq!(keys, ["(maker, name) ('a, b', c)", "(maker, name) (a, 'b, c')", &long]);
     assert!(!run.stdout.contains("secret owner"), "contents were shown");
     let run = world.verify("app", "twin", &["--show-rows"]).await;
     run.assert_code(1);
