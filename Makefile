@@ -24,6 +24,7 @@ test: setup
 bench: setup
 	cargo build --quiet --release --workspace --bins
 	benches/run
+	benches/fleet
 	benches/verify
 	benches/backup
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::waiting::WaitArgs;
 use super::{Session, confirm};
+use crate::aws::Aws;
 use crate::error::{Kind, Result};
 use crate::fleet::{Instance, InstanceId, tag};
 use crate::output::{self, Page, Tone};
@@ -16,28 +17,24 @@ use crate::snapshot::Wait;
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Show how DB instances are backed up: retention, windows, protection, queued changes.
-    Show(ShowArgs),
+    Show(LookArgs),
     /// Change retention, backup window and protection; what is not given comes from `[policy]` of lifeboat.toml.
     ///
     /// Turning backups off deletes all automated backups: it needs --confirm with the instance's id. Turning them on or
     /// off is an outage and applies whatever else is queued, which needs --apply-pending.
     Set(SetArgs),
     /// Hold DB instances against lifeboat.toml and good practice; exit code 1 if one falls short.
-    Check(CheckArgs),
-}
-
-#[derive(Args, Debug)]
-pub(super) struct ShowArgs {
-    /// Ids of the DB instances
-    #[arg(required = true, value_name = "DB")]
-    databases: Vec<InstanceId>,
+    Check(LookArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct SetArgs {
     /// Ids of the DB instances
-    #[arg(required = true, value_name = "DB")]
+    #[arg(required_unless_present = "all", value_name = "DB")]
     databases: Vec<InstanceId>,
+    /// All DB instances of the Region, but for read replicas and members of clusters
+    #[arg(long, conflicts_with = "databases")]
+    all: bool,
     /// Days that automated backups are kept: 1 to 35; 0 turns them off and deletes them
     #[arg(long, value_name = "N", value_parser = policy::retention)]
     retention_days: Option<i32>,
@@ -64,10 +61,13 @@ pub(super) struct SetArgs {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct CheckArgs {
+pub(super) struct LookArgs {
     /// Ids of the DB instances [default: all of the Region]
     #[arg(value_name = "DB")]
     databases: Vec<InstanceId>,
+    /// All DB instances of the Region
+    #[arg(long, conflicts_with = "databases")]
+    all: bool,
 }
 
 pub(super) async fn run(command: PolicyCommand, session: &Session) -> Result<Option<Kind>> {
@@ -91,15 +91,18 @@ fn parse_window(text: &str) -> Result<String> {
     policy::window::Window::daily(text).map(|_| text.to_owned())
 }
 
-/// The policies of some instances, or of all but the throwaways of drills.
+/// All but the throwaways of drills.
+async fn all_instances(aws: &Aws) -> Result<Vec<Instance>> {
+    let mut all = aws.instances().await?;
+    all.retain(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"));
+    Ok(all)
+}
+
+/// The policies of some instances, or of all.
 async fn look(only: &[InstanceId], session: &Session) -> Result<Vec<Database>> {
     let aws = session.aws().await?;
     let instances: Vec<Instance> = match only {
-        [] => {
-            let mut all = aws.instances().await?;
-            all.retain(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"));
-            all
-        }
+        [] => all_instances(&aws).await?,
         some => {
             let mut found = Vec::new();
             for id in some {
@@ -119,13 +122,26 @@ async fn look(only: &[InstanceId], session: &Session) -> Result<Vec<Database>> {
 async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
     let began = Instant::now();
     let aws = session.aws().await?;
-    let is_single = args.databases.len() == 1;
+    let wanted = match args.all {
+        false => args.databases.clone(),
+        true => {
+            let (own, others): (Vec<Instance>, _) = all_instances(&aws)
+                .await?
+                .into_iter()
+                .partition(|it| it.cluster.is_none() && it.replica_of.is_none());
+            for instance in others {
+                session.output.say(format!("`{}` is left out: its backups are another's", instance.id));
+            }
+            own.into_iter().map(|instance| instance.id).collect()
+        }
+    };
+    let is_single = wanted.len() == 1;
     let is_named = args.retention_days.is_some()
         || args.backup_window.is_some()
         || args.copy_tags.is_some()
         || args.deletion_protection.is_some();
     let mut plans = Vec::new();
-    for id in &args.databases {
+    for id in &wanted {
         let configured = session.config.policy_of(id.as_str());
         let from_file = |value: Option<i32>| if is_named { args.retention_days } else { value };
         let request = Request {
@@ -160,9 +176,19 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         }
         session.output.say(format!("changing `{}`", plan.instance.id));
         let wait = args.waiting.wait() != Wait::No;
-        let (database, kind) = policy::apply(plan, &aws, args.waiting.poll(began), wait).await?;
-        worst = worst.or(kind);
-        databases.push(database);
+        let id = plan.instance.id.clone();
+        match policy::apply(plan, &aws, args.waiting.poll(began), wait).await {
+            Ok((database, kind)) => {
+                worst = worst.or(kind);
+                databases.push(database);
+            }
+            // What became of the others must be told all the same.
+            Err(error) if !is_single => {
+                session.output.warn(format!("`{id}` was not changed: {}", error.chain()));
+                worst = Some(error.kind());
+            }
+            Err(error) => return Err(error),
+        }
     }
     session.output.report(&Policies { report: &Report::new(databases, args.dry_run), aim: Aim::Set })?;
     Ok(worst)

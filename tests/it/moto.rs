@@ -128,5 +128,38 @@ async fn the_everyday_commands_work_against_the_local_stack_and_against_moto() {
     tokio::time::timeout(limit, scenario(&Back::at(world.stack.endpoint(), None)))
         .await
         .expect("the local stack");
-    tokio::time::timeout(limit, scenario(&Back::moto().await)).await.expect("moto");
+    let moto = Back::moto().await;
+    tokio::time::timeout(limit, scenario(&moto)).await.expect("moto");
+    those_whose_backups_are_anothers_are_refused(&moto).await;
+}
+
+/// Read replicas and members of clusters, which the local stack does not have.
+async fn those_whose_backups_are_anothers_are_refused(moto: &Back) {
+    let replica = moto.rds.create_db_instance_read_replica().db_instance_identifier("orders-replica");
+    replica.source_db_instance_identifier("orders").send().await.unwrap();
+    let cluster = moto.rds.create_db_cluster().db_cluster_identifier("aurora").engine("aurora-postgresql");
+    cluster.master_username("owner").master_user_password(PASSWORD).send().await.unwrap();
+    let member = moto.rds.create_db_instance().db_instance_identifier("aurora-1").engine("aurora-postgresql");
+    member.db_instance_class("db.r6g.large").db_cluster_identifier("aurora").send().await.unwrap();
+    let set = async |id: &str, days: &str, words: &[&str]| {
+        let run = moto.lifeboat(&["policy", "set", id, "--retention-days", days, "--confirm", id]).await;
+        run.assert_code(2).assert_says(words);
+    };
+    set("orders-replica", "9", &["`orders-replica` is a read replica of `orders`", "hint: "]).await;
+    set("aurora-1", "9", &["`aurora-1` is a member of DB cluster `aurora`", "modify-db-cluster"]).await;
+    set("orders", "0", &["it has read replicas", "orders-replica"]).await;
+    moto.lifeboat(&["snapshot", "create", "aurora-1"])
+        .await
+        .assert_code(2)
+        .assert_says(&["create-db-cluster-snapshot"]);
+    let all = moto.lifeboat(&["policy", "set", "--all", "--retention-days", "9", "--dry-run", "--json"]).await;
+    all.assert_says(&["`orders-replica` is left out", "`aurora-1` is left out"]);
+    assert_eq!(all.json()["databases"].as_array().unwrap().len(), 2, "{}", all.stdout);
+    let check = moto.lifeboat(&["policy", "check", "--all", "--json"]).await.json();
+    let of = |id: &str| {
+        let databases = check["databases"].as_array().unwrap();
+        databases.iter().find(|it| it["id"] == id).unwrap_or_else(|| panic!("{check:#}"))["notes"].to_string()
+    };
+    assert!(of("orders-replica").contains("whose backups count"), "{check:#}");
+    assert!(of("aurora-1").contains("backed up as a whole"), "{check:#}");
 }
