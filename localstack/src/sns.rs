@@ -214,7 +214,7 @@ fn admit(topic: &Topic, arn: &str, publisher: &Publisher<'_>) -> Result<()> {
         return Err(invalid("Invalid parameter: The MessageGroupId parameter is required for FIFO topics"));
     }
     let key = topic.attributes.get("KmsMasterKeyId").map(String::as_str).unwrap_or_default();
-    if key.ends_with("alias/aws/sns") {
+    if key.ends_with("alias/aws/sns") || key.ends_with("-without-services") {
         return Err(denied(format!(
             "null (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException): {} does not have authorization to \
              access the SNS topic encryption key",

@@ -6,7 +6,7 @@ mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::kinds::{OWN, RDS};
@@ -75,6 +75,9 @@ impl Audit {
     }
 }
 
+/// CloudWatch keeps the history of alarms for so long (CloudWatch User Guide, "Alarm history").
+const HISTORY: TimeDelta = TimeDelta::days(30);
+
 /// Looks at everything.
 pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let instances = aws.instances().await?;
@@ -89,13 +92,14 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
         alive,
     };
     let paged = paged_by_composites(&alarms);
-    let mut delivery = Delivery { aws, topics: Topics::default(), unknown: BTreeSet::new() };
+    let mut delivery =
+        Delivery { aws, topics: Topics::default(), unknown: BTreeSet::new(), now: aws.now(here) };
     let mut audited = Vec::new();
     let mut working: Vec<&Alarm> = Vec::new();
     for alarm in &alarms {
         let mut faults = match &alarm.spec.watch {
             Watch::Metric(watch) => rules::faults(watch, &world),
-            Watch::Computed(_) => Vec::new(),
+            Watch::Computed(metrics) => rules::faults_of_inputs(metrics, &world),
             Watch::Alarms(rule) => rule_faults(rule, &alarms),
         };
         if !paged.contains(alarm.spec.name.as_str()) {
@@ -195,6 +199,7 @@ struct Delivery<'a> {
     aws: &'a Aws,
     topics: Topics,
     unknown: BTreeSet<String>,
+    now: DateTime<Utc>,
 }
 
 impl Delivery<'_> {
@@ -216,7 +221,26 @@ impl Delivery<'_> {
                 remedy: "Switch them on: `aws cloudwatch enable-alarm-actions`.".to_owned(),
             }]);
         }
-        self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await
+        let faults = self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await?;
+        let doubts = topics::doubts(self.topics.known(&spec.alarm_actions));
+        if doubts.is_empty() || !faults.is_empty() {
+            return Ok(faults);
+        }
+        // Whether a key lets CloudWatch in shows in what became of the last action, if there was one.
+        let since = self.now - HISTORY;
+        let last = self.aws.alarm_actions_since(&spec.name, since).await?.pop();
+        match last {
+            Some(item) if item.summary.starts_with("Failed") => Ok(vec![Fault {
+                code: "topic-key-shuts-out",
+                message: format!("its last action failed, and {}", doubts.join("; ")),
+                remedy: topics::KEY_REMEDY.to_owned(),
+            }]),
+            Some(_) => Ok(faults),
+            None => {
+                self.unknown.extend(doubts);
+                Ok(faults)
+            }
+        }
     }
 
     /// One topic that works is enough; if none does, each says why.

@@ -114,6 +114,29 @@ pub(super) struct Blocked {
     pub(super) remedy: &'static str,
 }
 
+/// What a key needs.
+pub(super) const KEY_REMEDY: &str =
+    "Encrypt it with a key of your own whose policy gives the service kms:Decrypt and kms:GenerateDataKey*.";
+
+/// What cannot be seen from here: whether the policies of keys let a service in.
+pub(super) fn doubts<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String> {
+    let own =
+        |topic: &'t Topic| topic.key.as_ref().filter(|key| !key.ends_with(AWS_KEY)).map(|key| (topic, key));
+    topics
+        .filter_map(own)
+        .map(|(topic, key)| {
+            format!(
+                "topic `{}` is encrypted with key `{key}`, whose policy may shut CloudWatch out: `lifeboat alarms test` proves \
+                 that it does not",
+                topic.arn
+            )
+        })
+        .collect()
+}
+
+/// SNS's own key, whose policy nobody can change.
+const AWS_KEY: &str = "alias/aws/sns";
+
 /// What keeps a service's messages from arriving at a topic.
 pub(super) fn obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     let mut found = Vec::new();
@@ -130,12 +153,11 @@ pub(super) fn obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
             remedy: "Subscribe someone (`aws sns subscribe`), and have them confirm.",
         });
     }
-    if topic.key.as_deref().is_some_and(|key| key.ends_with("alias/aws/sns")) {
+    if topic.key.as_deref().is_some_and(|key| key.ends_with(AWS_KEY)) {
         found.push(Blocked {
             code: "topic-key-shuts-out",
             message: format!("topic `{arn}` is encrypted with AWS's own key, which {service} may not use"),
-            remedy: "Encrypt it with a key of your own whose policy gives the service kms:Decrypt and \
-                     kms:GenerateDataKey*.",
+            remedy: KEY_REMEDY,
         });
     }
     if !super::policy::allows(&topic.policy, service, arn) {
@@ -153,6 +175,11 @@ pub(super) fn obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
 pub(super) struct Topics(BTreeMap<String, Option<Topic>>);
 
 impl Topics {
+    /// Those of some topics that were looked at and are there.
+    pub(super) fn known<'t>(&'t self, arns: &'t [String]) -> impl Iterator<Item = &'t Topic> {
+        arns.iter().filter_map(|arn| self.0.get(arn)?.as_ref())
+    }
+
     pub(super) async fn look(&mut self, aws: &Aws, arn: &str) -> Result<Option<Topic>> {
         if let Some(known) = self.0.get(arn) {
             return Ok(known.clone());

@@ -227,6 +227,28 @@ async fn a_backup_that_does_not_come_is_heard_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_fill_the_disk_until_the_storage_alarm_goes_off() {
+    let world = world().await;
+    alarms(&world, &["apply", "orders"]).await.assert_code(0);
+    // 20 GiB, of which something else leaves a tenth and a little; the rows are real.
+    let taken = json!({ "instance": "orders", "taken_bytes": 18.0 * 1024.0 * 1024.0 * 1024.0 - 110e6 });
+    world.control("POST", "storage", taken).await;
+    for seconds in [600, 60] {
+        world.advance_clock(seconds).await;
+    }
+    until_state(&world, "lifeboat/orders/storage", "OK").await;
+    let rows = "create table filler as select repeat(md5(n::text), 30) from generate_series(1, 100000) n";
+    world.sql("orders", "app", rows).await;
+    for seconds in [600, 600, 60] {
+        world.advance_clock(seconds).await;
+    }
+    until_state(&world, "lifeboat/orders/storage", "ALARM").await;
+    let arrived =
+        async || queue(&world, "ops").await.iter().any(|one| one["AlarmName"] == "lifeboat/orders/storage");
+    wait("the notice", arrived).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_that_stops_is_heard_of_and_tells_its_switch_and_prometheus() {
     let world = world().await;
     alarms(&world, &["apply", "orders"]).await.assert_code(0);
@@ -409,9 +431,16 @@ async fn the_audit_finds_every_broken_alarm_of_a_corpus_and_accuses_no_good_one(
     assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
     wait("the instance to be measured", async || state(&world, "good-cpu").await == "OK").await;
     publish(&world, 0, &[]).await.assert_code(0);
-    let audit = alarms(&world, &["audit", "--json"]).await;
-    audit.assert_code(1);
-    let audit = audit.json();
+    let audit = async || alarms(&world, &["audit", "--json"]).await.assert_code(1).json();
+    // Until an alarm has gone off, nothing shows whether the key of its topic lets CloudWatch in.
+    let before = audit().await;
+    assert_eq!(before["unknown"].to_string().matches("may shut CloudWatch out").count(), 2, "{before:#}");
+    for name in ["key-of-a-team-shuts-out", "good-key-of-a-team"] {
+        let off = world.cloudwatch.set_alarm_state().alarm_name(name).state_value("ALARM".into());
+        off.state_reason("a trial").send().await.unwrap();
+    }
+    wait("the actions", async || audit().await["unknown"].as_array().unwrap().is_empty()).await;
+    let audit = audit().await;
     let mut wrong = Vec::new();
     for alarm in &corpus {
         let name = alarm["name"].as_str().unwrap();
@@ -440,11 +469,13 @@ async fn the_audit_finds_every_broken_alarm_of_a_corpus_and_accuses_no_good_one(
 
 /// Topics where nothing arrives.
 async fn prepare_topics(world: &World) {
-    for name in ["silent", "shut", "keyed", "pending"] {
+    for name in ["silent", "shut", "keyed", "pending", "sealed", "locked"] {
         world.sns.create_topic().name(name).send().await.unwrap();
     }
     topic(world, "shut").await;
-    topic(world, "keyed").await;
+    for name in ["keyed", "sealed", "locked"] {
+        topic(world, name).await;
+    }
     let arn = |name: &str| format!("arn:aws:sns:{REGION}:123456789012:{name}");
     let set = |name: &str, attribute: &str, value: &str| {
         let call = world.sns.set_topic_attributes().topic_arn(arn(name));
@@ -453,6 +484,8 @@ async fn prepare_topics(world: &World) {
     let policy = r#"{"Statement": [{"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sns:Publish", "Resource": "*"}]}"#;
     set("shut", "Policy", policy).await.unwrap();
     set("keyed", "KmsMasterKeyId", "alias/aws/sns").await.unwrap();
+    set("sealed", "KmsMasterKeyId", "alias/team-without-services").await.unwrap();
+    set("locked", "KmsMasterKeyId", "alias/team").await.unwrap();
     let mail = world.sns.subscribe().topic_arn(arn("pending")).protocol("email").endpoint("a@example.com");
     mail.send().await.unwrap();
     world.sns.create_topic().name("fifo.fifo").attributes("FifoTopic", "true").send().await.unwrap();

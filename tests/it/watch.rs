@@ -144,42 +144,6 @@ async fn the_rust_sdk_puts_data_and_an_alarm_fires_into_a_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_fill_the_disk_until_the_storage_alarm_goes_off() {
-    let world = World::new().await;
-    world.create("orders").await;
-    let topic = topic(&world, "pager").await;
-    let put = format!(
-        "cloudwatch put-metric-alarm --alarm-name disk --metric-name FreeStorageSpace --namespace AWS/RDS --statistic \
-         Minimum --period 60 --evaluation-periods 5 --threshold 2147483648 --comparison-operator LessThanThreshold \
-         --dimensions Name=DBInstanceIdentifier,Value=orders --alarm-actions {topic}"
-    );
-    let (ok, said) = aws(&world, &put.split_whitespace().collect::<Vec<_>>()).await;
-    assert!(ok, "{said}");
-    until_state(&world, "disk", "OK").await;
-    // 20 GiB, of which something else leaves 2 GiB and a little; the rows are real.
-    world
-        .control(
-            "POST",
-            "storage",
-            serde_json::json!({ "instance": "orders", "taken_bytes": 18.0 * 1024.0 * 1024.0 * 1024.0 - 110e6 }),
-        )
-        .await;
-    world.advance_clock(600).await;
-    world.advance_clock(60).await;
-    until_state(&world, "disk", "OK").await;
-    world
-        .sql(
-            "orders",
-            "app",
-            "create table filler as select repeat(md5(n::text), 30) from generate_series(1, 100000) n",
-        )
-        .await;
-    world.advance_clock(600).await;
-    until_state(&world, "disk", "ALARM").await;
-    wait("the message", async || !queue(&world, "pager").await.is_empty()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn alarms_topics_and_metrics_survive_a_stop_of_the_stack() {
     let directory = tempfile::tempdir().unwrap();
     let options = || lifeboat_localstack::Options {

@@ -35,7 +35,7 @@ pub(super) fn faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     let of_rds = watch.metric.namespace == RDS;
     let mut faults = Vec::new();
     if of_rds {
-        faults.extend(identity(watch, world));
+        faults.extend(identity(&watch.metric, world));
     }
     if of_rds || watch.metric.namespace == OWN {
         faults.extend(comparison(watch, world));
@@ -44,17 +44,26 @@ pub(super) fn faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     faults
 }
 
+/// The faults of an alarm on what is computed from metrics: one that is not there makes the result missing too.
+pub(super) fn faults_of_inputs(metrics: &[Metric], world: &World) -> Vec<Fault> {
+    metrics
+        .iter()
+        .filter(|metric| metric.namespace == RDS)
+        .flat_map(|metric| identity(metric, world))
+        .collect()
+}
+
 fn fault(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
     Fault { code, message: message.into(), remedy: remedy.into() }
 }
 
 /// Does the metric exist, for this engine and under these dimensions?
-fn identity(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+fn identity(of: &Metric, world: &World) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let name = watch.metric.name.as_str();
-    let dimensions = &watch.metric.dimensions;
+    let name = of.name.as_str();
+    let dimensions = &of.dimensions;
     let known = metric(name);
-    if known.is_none() && !world.alive.contains(&watch.metric) {
+    if known.is_none() && !world.alive.contains(of) {
         let likely = nearest(name).map_or(String::new(), |near| format!(" The nearest is `{near}`."));
         faults.push(fault(
             "unknown-metric",
@@ -84,7 +93,7 @@ fn identity(watch: &MetricWatch, world: &World) -> Vec<Fault> {
         ));
     }
     if let Some(id) = dimensions.get("DBInstanceIdentifier") {
-        if world.instance_of(&watch.metric).is_none() {
+        if world.instance_of(of).is_none() {
             faults.push(fault(
                 "no-such-database",
                 format!("there is no DB instance `{id}` in this Region"),
@@ -101,7 +110,7 @@ fn identity(watch: &MetricWatch, world: &World) -> Vec<Fault> {
             ));
         }
     }
-    let misfit = known.and_then(|known| misfit(known, &watch.metric, world));
+    let misfit = known.and_then(|known| misfit(known, of, world));
     faults.extend(misfit);
     faults
 }
