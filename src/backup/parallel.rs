@@ -2,7 +2,7 @@
 //!
 //! pg_dump can write that format to a folder only. The data of a table goes into the tar as soon as its file is closed, and
 //! off the disk; what is left, the table of contents among it, goes in when pg_dump has ended. So the disk holds the
-//! tables that are being dumped, not the whole dump. By hand: `tar xzf NAME.tar.gz && pg_restore -j 4 -d DATABASE NAME`.
+//! tables that are being dumped, not the whole dump. By hand: `tar xzf NAME.tar.gz && pg_restore -j 4 -d DATABASE dump`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

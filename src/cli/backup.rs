@@ -76,7 +76,8 @@ pub(super) struct CreateArgs {
     /// How PostgreSQL is dumped
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<FormatArg>,
-    /// How many connections dump at once (`--format custom`): an archive in parts, `NAME.tar.gz`
+    /// How many connections dump at once (`--format custom`): an archive in parts, `NAME.tar.gz`, which `tar xzf` and
+    /// `pg_restore -j` read [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// How the file is compressed [env: BACKUP_COMPRESS, true or false] [default: gzip]

@@ -218,7 +218,7 @@ impl Listing {
             .collect();
         for failure in recent.iter().take(10) {
             page.line(format!(
-                "{}  {} of {}, {} ago: {}",
+                "{}  {} of {}, {}: {}",
                 page.toned(Tone::Bad, "FAILED"),
                 failure.backup_name,
                 output::plain(&failure.database),
@@ -457,8 +457,9 @@ impl output::Report for Stats {
         let bad =
             if self.bad == 0 { String::new() } else { page.toned(Tone::Bad, format!(", {} bad", self.bad)) };
         page.line(format!(
-            "{} backups, {} ({} of content), {} proven good{bad}",
+            "{} {}, {} ({} of content), {} proven good{bad}",
             self.count,
+            if self.count == 1 { "backup" } else { "backups" },
             human_bytes(self.total_size_bytes),
             human_bytes(self.total_plain_bytes),
             self.verified,
