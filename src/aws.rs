@@ -6,6 +6,7 @@
 
 mod cloudwatch;
 mod events;
+mod identity;
 mod modify;
 mod presign;
 mod rds;
@@ -15,6 +16,7 @@ mod sns;
 mod time;
 mod wait;
 
+pub use identity::{Identity, Keys};
 pub use modify::BackupChange;
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
@@ -66,28 +68,8 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 impl Aws {
     /// Finds the Region and credentials and makes sure that there are some, before anything else is tried.
     pub async fn connect(access: &Access) -> Result<Self> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .operation_attempt_timeout(ATTEMPT)
-            .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(4));
-        if let Some(region) = &access.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(profile) = &access.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(url) = &access.endpoint_url {
-            check_endpoint(url)?;
-            loader = loader.endpoint_url(url);
-        }
-        let config = loader.load().await;
+        access.endpoint_url.as_deref().map_or(Ok(()), check_endpoint)?;
+        let config = configuration(access).await;
         let Some(region) = config.region().map(|region| region.to_string()) else {
             return Err(Error::request("no AWS Region is set").hint(
                 "Pass `--region`, set AWS_REGION, or put `region` into lifeboat.toml or your AWS profile.",
@@ -126,6 +108,30 @@ impl Aws {
             .map_err(|error| Failure::of("GetCallerIdentity", "the caller", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
+}
+
+/// Everything that the SDK needs to know, from flags, environment and profile.
+async fn configuration(access: &Access) -> SdkConfig {
+    let http =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(ATTEMPT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(4));
+    if let Some(region) = &access.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &access.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(url) = &access.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
 }
 
 /// Refuses what the SDK would try for minutes without a word.

@@ -83,8 +83,9 @@ struct Global {
     /// Configuration file [default: lifeboat.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// Directory for what must last: evidence, baselines, backups [env: BACKUP_DIR] [default: ./backups]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    /// Where what must last is kept, evidence, baselines, backups: a directory, or `s3://`, `gs://` or `az://` and a bucket
+    /// [env: BACKUP_DIR] [default: ./backups]
+    #[arg(long, global = true, value_name = "PLACE", help_heading = "Global options")]
     vault: Option<String>,
     /// Print the report as one JSON document
     #[arg(long, global = true, help_heading = "Global options")]
@@ -160,11 +161,11 @@ impl Session {
     }
 
     fn vault(&self) -> Result<Vault> {
-        Vault::open(&self.vault)
+        Vault::open(&self.vault, &self.access)
     }
 
     fn vault_to_read(&self) -> Result<Vault> {
-        Vault::open_to_read(&self.vault)
+        Vault::open_to_read(&self.vault, &self.access)
     }
 }
 

@@ -222,6 +222,8 @@ pub struct BackupSettings {
     pub compression: Option<String>,
     /// `sql` or `custom`.
     pub format: Option<String>,
+    /// How many connections dump a PostgreSQL database at once, as `--jobs`.
+    pub jobs: Option<u16>,
     /// age recipients.
     pub encrypt_to: Option<Vec<String>>,
 }
@@ -235,6 +237,7 @@ impl BackupSettings {
             url: self.url,
             compression: self.compression.or(general.compression),
             format: self.format.or(general.format),
+            jobs: self.jobs.or(general.jobs),
             encrypt_to: self.encrypt_to.or(general.encrypt_to),
         }
     }

@@ -1,204 +1,348 @@
-//! The directory that holds what must not be lost: atomic writes, locks.
+//! Where what must not be lost is kept: a directory, or a bucket of an object store. Atomic writes, locks, drafts.
 //!
-//! A final name exists only when its content is complete and flushed to disk. Directories are 0750, files 0600.
+//! A final name exists only when its content is complete, and lasts. What is being made is a [`Draft`]; it becomes a
+//! backup when its manifest gets its name, which is the last thing that happens, and happens only where nothing of that
+//! name is. A process that dies on the way, however it dies, leaves what [`Vault::recover`] removes or finishes.
+//!
+//! | | directory | object store |
+//! |---|---|---|
+//! | written whole or not at all | temporary file, `fsync`, rename | one request, or an upload in parts that is completed |
+//! | only where nothing is | link | conditional create (`If-None-Match`) |
+//! | lock | `flock`, let go by the kernel | an object that is renewed: free 30 seconds after its holder died |
+//! | the same bytes, checked and used | one open file | every request bound to one ETag |
+//!
+//! Calls block, as reads and writes of files do; those of an object store run on a thread of their own.
 
-mod draft;
+mod audit;
+mod directory;
+mod scratch;
+mod store;
 
-pub use draft::{Draft, Recovered, read_small};
+pub use audit::{Act, Begun, Outcome};
+pub use scratch::{Scratch, Secrecy};
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Component, Path};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use fs4::fs_std::FileExt as _;
 
-use crate::error::{Error, Result};
+use crate::aws::Access;
+use crate::error::{Error, Kind, Result};
 
-/// A directory for what must last.
+/// Where what must last is kept.
 #[derive(Clone, Debug)]
 pub struct Vault {
-    root: PathBuf,
+    place: Arc<dyn Place>,
 }
 
-/// A lock on something in the vault, held until the value is dropped, and let go by the kernel when the process
-/// dies, however it dies.
+/// What a directory and an object store each do in their own way. Names have been checked.
+trait Place: fmt::Debug + Send + Sync {
+    fn shown(&self, name: &str) -> String;
+    fn clock(&self) -> Result<DateTime<Utc>>;
+    fn list(&self, folder: &str) -> Result<Listing>;
+    fn size(&self, name: &str) -> Result<Option<u64>>;
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
+    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>>;
+    fn write(&self, name: &str, content: &[u8]) -> Result<()>;
+    fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()>;
+    fn remove(&self, name: &str) -> Result<()>;
+    fn open(&self, name: &str) -> Result<Content>;
+    fn try_lock(&self, name: &str) -> Result<Option<Lock>>;
+    fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
+    fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;
+    fn delete(&self, stem: &str, files: &[String]) -> Result<()>;
+    fn directory(&self) -> Option<&Path>;
+}
+
+/// Reads from a manifest which files it describes, the content first; nothing if it is not whole.
+type FilesOf<'a> = &'a dyn Fn(&[u8]) -> Vec<String>;
+
+/// What lies in a folder of the vault, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Files; hidden ones too.
+    pub files: Vec<Found>,
+    /// Names of folders.
+    pub folders: Vec<String>,
+}
+
+/// A file in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl Listing {
+    /// Whether a file of that name is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.name == name)
+    }
+
+    /// How large a file is; `None` if there is none.
+    pub fn size(&self, name: &str) -> Option<u64> {
+        self.files.iter().find(|file| file.name == name).map(|file| file.size)
+    }
+}
+
+/// What [`Vault::recover`] found and put right.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Names whose publication was finished.
+    pub published: Vec<String>,
+    /// Names whose deletion was finished.
+    pub deleted: Vec<String>,
+    /// Names whose incomplete content was removed.
+    pub removed: Vec<String>,
+}
+
+/// A lock on something in the vault, held until the value is dropped. It ends with the process, however that ends: in a
+/// directory at once, in an object store half a minute later.
 #[derive(Debug)]
-pub struct Lock {
-    _file: File,
+pub struct Lock(Held);
+
+#[derive(Debug)]
+enum Held {
+    File { _file: File },
+    Lease(store::Lease),
+}
+
+impl Lock {
+    /// Whether it is still held, for whoever is about to destroy something: a process that was stopped for long may have
+    /// lost its lock to another.
+    pub fn check(&self) -> Result<()> {
+        match &self.0 {
+            Held::File { .. } => Ok(()),
+            Held::Lease(lease) => lease.check(),
+        }
+    }
+}
+
+/// A file of the vault that was opened once: whenever it is read it is the same bytes, whatever happens to its name.
+#[derive(Clone, Debug)]
+pub struct Content(Opened);
+
+#[derive(Clone, Debug)]
+enum Opened {
+    File(Arc<File>),
+    Object(store::Object),
+}
+
+impl Content {
+    /// A file that is open already.
+    pub fn of(file: File) -> Self {
+        Content(Opened::File(Arc::new(file)))
+    }
+
+    /// Reads it from its beginning.
+    pub fn reader(&self) -> Box<dyn Read + Send> {
+        match &self.0 {
+            Opened::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
+            Opened::Object(object) => Box::new(object.reader()),
+        }
+    }
+}
+
+/// Several may read one file: each knows where it is.
+struct FileReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// A large file in the making; dropped before it is published, it leaves nothing.
+#[derive(Debug)]
+pub struct Draft(Making);
+
+#[derive(Debug)]
+enum Making {
+    File(directory::Draft),
+    Upload(Box<store::Upload>),
+}
+
+impl Draft {
+    /// What its content is written through. The content is complete when the writer was flushed and dropped.
+    pub fn writer(&self) -> Result<Box<dyn Write + Send>> {
+        match &self.0 {
+            Making::File(draft) => Ok(Box::new(draft.file()?)),
+            Making::Upload(upload) => Ok(Box::new(upload.writer())),
+        }
+    }
+
+    /// What was written, to be read again. After this nothing can be written.
+    pub fn content(&mut self) -> Result<Content> {
+        match &mut self.0 {
+            Making::File(draft) => Ok(Content::of(draft.file()?)),
+            Making::Upload(upload) => upload.complete().map(|object| Content(Opened::Object(object))),
+        }
+    }
+
+    /// Where it lies for now, if that is a file of this machine.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Making::File(draft) => Some(draft.path()),
+            Making::Upload(_) => None,
+        }
+    }
+
+    /// Makes it last, described by `manifest`, with small files beside it. All of it or nothing.
+    pub fn publish(self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
+        match self.0 {
+            Making::File(draft) => draft.publish(beside, manifest),
+            Making::Upload(upload) => upload.publish(beside, manifest),
+        }
+    }
 }
 
 impl Vault {
-    /// Opens the vault at `place`, a directory that need not exist yet, and proves that it can be written.
-    pub fn open(place: &str) -> Result<Self> {
-        if let Some((scheme, _)) = place.split_once("://") {
-            return Err(Error::request(format!(
-                "`{place}` cannot be the vault: `{scheme}://` is not supported"
-            ))
-            .hint("Name a directory with `--vault` or BACKUP_DIR."));
+    /// Opens the vault at `place`, a directory or the URL of a bucket, and proves that it is usable.
+    pub fn open(place: &str, access: &Access) -> Result<Self> {
+        if let Some(store) = store::Store::open(place, access)? {
+            return Ok(Vault { place: Arc::new(store) });
         }
-        let vault = Vault { root: PathBuf::from(place) };
-        let unusable = |error: std::io::Error| {
-            Error::outside(format!("cannot write to the vault `{place}`"))
-                .caused_by(error)
-                .hint("Choose another directory with `--vault` or BACKUP_DIR, or make this one writable.")
-        };
-        make_directory(&vault.root).map_err(unusable)?;
-        tempfile::tempfile_in(&vault.root)
-            .and_then(|mut probe| probe.write_all(b"lifeboat"))
-            .map_err(unusable)?;
-        Ok(vault)
+        Ok(Vault { place: Arc::new(directory::Directory::open(place)?) })
     }
 
     /// Opens the vault to read it; a directory that does not exist is an empty vault.
-    pub fn open_to_read(place: &str) -> Result<Self> {
-        if Path::new(place).exists() { Self::open(place) } else { Ok(Vault { root: PathBuf::from(place) }) }
+    pub fn open_to_read(place: &str, access: &Access) -> Result<Self> {
+        if let Some(store) = store::Store::open(place, access)? {
+            return Ok(Vault { place: Arc::new(store) });
+        }
+        Ok(Vault { place: Arc::new(directory::Directory::at(place)) })
     }
 
     /// The time by the clock that stamps the files in here.
     pub fn clock(&self) -> Result<DateTime<Utc>> {
-        let failed = |error: std::io::Error| {
-            Error::outside(format!("cannot write to the vault `{}`", self.root.display())).caused_by(error)
-        };
-        let mut probe = tempfile::tempfile_in(&self.root).map_err(failed)?;
-        probe.write_all(b"lifeboat").map_err(failed)?;
-        // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
-        let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
-        DateTime::from_timestamp(found.st_mtime, 0).ok_or_else(|| {
-            Error::outside(format!("the files of the vault `{}` have no times", self.root.display()))
-        })
+        self.place.clock()
     }
 
     /// Where `name` lies, for people who want to look at it.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+    pub fn shown(&self, name: &str) -> String {
+        self.place.shown(name)
+    }
+
+    /// The directory that it is, if it is one: then files can be made in it that are renamed within it.
+    pub fn directory(&self) -> Option<&Path> {
+        self.place.directory()
     }
 
     /// Writes `content` under `name`, whole or not at all, replacing what was there.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        let path = self.inside(name)?;
-        let failed = |error: std::io::Error| {
-            Error::outside(format!("cannot write `{}`", path.display()))
-                .caused_by(error)
-                .hint("Free some space, or choose another `--vault`.")
-        };
-        let parent = path.parent().unwrap_or(&self.root);
-        make_directory(parent).map_err(failed)?;
-        // A private temporary file in the same directory, since a rename is atomic only within a file system.
-        let mut file =
-            tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
-        file.write_all(content).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        // The new name itself must be on disk too.
-        File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok(path)
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        self.place.write(checked(name)?, content)
+    }
+
+    /// Adds a line to a log. An object store cannot append: there each line is an object below that name.
+    pub fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()> {
+        self.place.append(checked(name)?, at, line)
     }
 
     /// The content of `name`, if it exists.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.inside(name)?;
-        match fs::read(&path) {
-            Ok(content) => Ok(Some(content)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
-        }
+        self.place.read(checked(name)?)
     }
 
-    /// Names of the directories below `name`, sorted.
-    pub fn directories(&self, name: &str) -> Result<Vec<String>> {
-        let path = self.inside(name)?;
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error));
-            }
-        };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        Ok(names)
+    /// The contents of several, in their order.
+    pub fn read_all(&self, names: &[String]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+        names.iter().try_for_each(|name| checked(name).map(drop))?;
+        Ok(self.place.read_all(names))
     }
 
-    /// Takes the lock file `name`, or says `None` when another process holds it.
-    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        let path = self.inside(name)?;
-        let failed = |error: std::io::Error| {
-            Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error)
-        };
-        make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = lock_file(&path).map_err(failed)?;
-        Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock { _file: file }))
+    /// What lies in a folder; `""` is the root. Nothing, if there is no such folder.
+    pub fn list(&self, folder: &str) -> Result<Listing> {
+        self.place.list(checked(folder)?)
     }
 
     /// Whether `name` exists.
-    pub fn contains(&self, name: &str) -> bool {
-        self.inside(name).is_ok_and(|path| path.exists())
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        Ok(self.place.size(checked(name)?)?.is_some())
     }
 
-    /// Names come from ids that have been checked; this holds even if one was not.
-    fn inside(&self, name: &str) -> Result<PathBuf> {
-        if Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
-            Ok(self.root.join(name))
-        } else {
-            Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
+    /// Removes a record that has served its purpose.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        self.place.remove(checked(name)?)
+    }
+
+    /// Opens a file once, to be checked and used through the same handle: what was checked is what is used.
+    pub fn open_file(&self, name: &str) -> Result<Content> {
+        self.place.open(checked(name)?)
+    }
+
+    /// Takes the lock `name`, or says `None` when another process holds it.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        self.place.try_lock(checked(name)?)
+    }
+
+    /// Takes the lock of the manifests, waiting for whoever holds it. It is held for moments only.
+    pub fn quiet(&self) -> Result<Lock> {
+        let give_up = Instant::now() + Duration::from_secs(120);
+        loop {
+            if let Some(lock) = self.place.try_lock(".lock")? {
+                return Ok(lock);
+            }
+            if Instant::now() >= give_up {
+                return Err(Error::new(Kind::StillGoing, "another process is changing the vault")
+                    .hint("Run it again when it is done."));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
+
+    /// Begins the file `payload` of a backup `stem`; `None` while another process makes one of that name.
+    pub fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
+        checked(payload)?;
+        self.place.draft(checked(stem)?, payload)
+    }
+
+    /// Puts right what processes left that died on the way. What living ones are making is not touched.
+    pub fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
+        self.place.recover(files_of)
+    }
+
+    /// Deletes a backup: from the first moment on it does not count, and from then on it will be deleted, even if
+    /// this process dies. The caller holds [`Vault::quiet`].
+    pub fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
+        files.iter().try_for_each(|file| checked(file).map(drop))?;
+        self.place.delete(checked(stem)?, files)
+    }
 }
 
-/// A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
-fn lock_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
-}
-
-fn make_directory(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(path)
+/// Names come from ids that have been checked; this holds even if one was not.
+fn checked(name: &str) -> Result<&str> {
+    let is_plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    // `components` passes over a dot in the middle and over doubled and closing slashes.
+    let is_canonical = name.is_empty() || name.split('/').all(|part| !part.is_empty() && part != ".");
+    if is_plain && is_canonical && !name.chars().any(char::is_control) {
+        Ok(name)
+    } else {
+        Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    fn vault() -> (tempfile::TempDir, Vault) {
-        let directory = tempfile::tempdir().unwrap();
-        let vault = Vault::open(directory.path().join("v").to_str().unwrap()).unwrap();
-        (directory, vault)
-    }
-
-    #[test]
-    fn what_is_written_is_private_and_replaces_what_was_there() {
-        let (_directory, vault) = vault();
-        vault.write("drills/a/b.json", b"one").unwrap();
-        let path = vault.write("drills/a/b.json", b"two").unwrap();
-        assert_eq!(vault.read("drills/a/b.json").unwrap().unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o750);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file was left");
-    }
 
     #[test]
     fn no_name_leads_out_of_the_vault() {
-        let (_directory, vault) = vault();
-        for name in ["../x", "/etc/passwd", "a/../../x", "./x"] {
-            assert!(vault.write(name, b"").is_err(), "{name}");
-            assert!(vault.read(name).is_err(), "{name}");
+        for name in ["../x", "/etc/passwd", "a/../../x", "./x", "a//b", "a/", "a\nb"] {
+            assert!(checked(name).is_err(), "{name}");
         }
-    }
-
-    #[test]
-    fn a_lock_is_held_by_one() {
-        let (_directory, vault) = vault();
-        let first = vault.try_lock("x/lock").unwrap();
-        assert!(first.is_some());
-        assert!(vault.try_lock("x/lock").unwrap().is_none());
-        drop(first);
-        assert!(vault.try_lock("x/lock").unwrap().is_some());
+        for name in ["", "a", ".lock", "drills/orders/run.json"] {
+            assert!(checked(name).is_ok(), "{name}");
+        }
     }
 }

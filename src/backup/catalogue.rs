@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::manifest::{self, Manifest, Verification};
 use super::name::BackupName;
 use crate::error::{Error, Kind, Result};
-use crate::vault::{Recovered, Vault, read_small};
+use crate::vault::{Listing, Recovered, Vault};
 
 /// What is known of a backup without reading its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +34,22 @@ pub struct Catalogue {
     pub entries: Vec<Entry>,
     /// Manifests that cannot be read, with the reason: whatever they describe is left alone.
     pub damaged: Vec<String>,
+    /// Everything that lies at the root of the vault.
+    pub listing: Listing,
 }
 
 /// Reads every manifest.
 pub fn read(vault: &Vault) -> Result<Catalogue> {
-    let mut catalogue = Catalogue::default();
-    for file in vault.files()? {
-        let Some(stem) = file.strip_suffix(".json").filter(|stem| !stem.starts_with('.')) else { continue };
-        match read_one(vault, stem) {
-            Ok(Some(entry)) => catalogue.entries.push(entry),
-            Ok(None) => {}
+    let mut catalogue = Catalogue { listing: vault.list("")?, ..Catalogue::default() };
+    let listing = &catalogue.listing;
+    let stems = listing.files.iter().filter_map(|file| file.name.strip_suffix(".json"));
+    let names: Vec<BackupName> = stems.filter_map(|stem| stem.parse().ok()).collect();
+    let files: Vec<String> = names.iter().map(manifest::manifest_name).collect();
+    for (name, text) in names.iter().zip(vault.read_all(&files)?) {
+        // One that went while we were reading is none.
+        let Some(text) = text? else { continue };
+        match entry(listing, name, &text) {
+            Ok(entry) => catalogue.entries.push(entry),
             Err(error) => catalogue.damaged.push(error.chain()),
         }
     }
@@ -54,44 +60,41 @@ pub fn read(vault: &Vault) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-fn read_one(vault: &Vault, stem: &str) -> Result<Option<Entry>> {
-    let Ok(name) = stem.parse::<BackupName>() else { return Ok(None) };
+fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
     let unusable = |why: String| {
         Error::new(Kind::No, format!("`{name}.json` is not the manifest of a backup")).caused_by(why)
     };
-    let text = read_small(vault.open_file(&format!("{stem}.json"))?, manifest::LARGEST)
-        .map_err(|error| unusable(error.to_string()))?;
-    let manifest = Manifest::parse(&text).map_err(unusable)?;
-    if manifest.backup_name != name {
+    if text.len() > manifest::LARGEST {
+        return Err(unusable(format!("it is larger than {} bytes", manifest::LARGEST)));
+    }
+    let manifest = Manifest::parse(text).map_err(unusable)?;
+    if manifest.backup_name != *name {
         return Err(unusable(format!("it is of `{}`", manifest.backup_name)));
     }
-    let state = match vault.size(&manifest.file_name())? {
+    let state = match listing.size(&manifest.file_name()) {
         None => State::Missing,
         Some(size) if size != manifest.file_size => State::Resized(size),
         Some(_) => State::Present,
     };
-    Ok(Some(Entry { manifest, state }))
+    Ok(Entry { manifest, state })
 }
 
 /// One backup, by name.
 pub fn find(vault: &Vault, name: &str) -> Result<Entry> {
     let name: BackupName = name.parse()?;
-    let absent = || {
-        let known = read(vault).unwrap_or_default().entries;
-        let near = known.iter().map(|entry| entry.manifest.backup_name.as_str()).find(|known| {
-            known.starts_with(name.as_str())
-                || name.as_str().starts_with(known)
-                || known.eq_ignore_ascii_case(name.as_str())
-        });
-        Error::request(format!("there is no backup `{name}`")).hint(match near {
-            Some(near) => format!("Did you mean `{near}`?"),
-            None => "`lifeboat backup list` shows those there are.".to_owned(),
-        })
-    };
-    if !vault.contains(&format!("{name}.json")) {
-        return Err(absent());
+    if let Some(text) = vault.read(&manifest::manifest_name(&name))? {
+        return entry(&vault.list("")?, &name, &text);
     }
-    read_one(vault, name.as_str())?.ok_or_else(absent)
+    let known = read(vault).unwrap_or_default().entries;
+    let near = known.iter().map(|entry| entry.manifest.backup_name.as_str()).find(|known| {
+        known.starts_with(name.as_str())
+            || name.as_str().starts_with(known)
+            || known.eq_ignore_ascii_case(name.as_str())
+    });
+    Err(Error::request(format!("there is no backup `{name}`")).hint(match near {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None => "`lifeboat backup list` shows those there are.".to_owned(),
+    }))
 }
 
 /// Puts right what dead processes left.
@@ -100,16 +103,24 @@ pub fn recover(vault: &Vault) -> Result<Recovered> {
 }
 
 /// Whether something of that name exists, whatever it is.
-pub(super) fn is_taken(vault: &Vault, name: &BackupName) -> bool {
-    manifest::file_names(name).iter().any(|file| vault.contains(file))
+pub(super) fn is_taken(listing: &Listing, name: &BackupName) -> bool {
+    manifest::file_names(name).iter().any(|file| listing.has(file))
+}
+
+/// The first name that nothing has: the one that is wanted, or the same with a number.
+pub(super) fn free_name(vault: &Vault, wanted: BackupName) -> Result<BackupName> {
+    let listing = vault.list("")?;
+    let mut names = std::iter::once(wanted.clone()).chain((2..).map(|number| wanted.numbered(number)));
+    Ok(names.find(|name| !is_taken(&listing, name)).unwrap_or(wanted))
 }
 
 /// Changes a manifest, if the backup is still there.
 pub fn amend(vault: &Vault, name: &BackupName, change: impl FnOnce(&mut Manifest)) -> Result<Manifest> {
-    let _quiet = vault.wait_for_lock(".lock")?;
+    let quiet = vault.quiet()?;
     let mut manifest = find(vault, name.as_str())?.manifest;
     change(&mut manifest);
-    vault.write(&format!("{name}.json"), &written(&manifest)?)?;
+    quiet.check()?;
+    vault.write(&manifest::manifest_name(name), &written(&manifest)?)?;
     Ok(manifest)
 }
 
@@ -127,13 +138,22 @@ pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
 }
 
 /// Files at the root of the vault that look like backups but that no manifest describes.
-pub fn strangers(vault: &Vault, catalogue: &Catalogue) -> Result<Vec<String>> {
+pub fn strangers(catalogue: &Catalogue) -> Vec<String> {
     let known: Vec<String> = catalogue.entries.iter().flat_map(|entry| entry.manifest.files()).collect();
     let looks_like_one = |file: &String| {
         let plain = file.trim_end_matches(".age").trim_end_matches(".gz").trim_end_matches(".zst");
-        !file.starts_with('.') && [".sql", ".dump", ".sqlite"].iter().any(|ending| plain.ends_with(ending))
+        !file.starts_with('.')
+            && [".sql", ".dump", ".tar", ".sqlite"].iter().any(|ending| plain.ends_with(ending))
     };
-    Ok(vault.files()?.into_iter().filter(|file| looks_like_one(file) && !known.contains(file)).collect())
+    let names = catalogue.listing.files.iter().map(|file| &file.name);
+    // What is just being made in an object store has its name before its manifest has.
+    let is_in_the_making = |file: &String| {
+        file.match_indices('.').any(|(at, _)| catalogue.listing.has(&format!(".{}.partial", &file[..at])))
+    };
+    names
+        .filter(|file| looks_like_one(file) && !known.contains(file) && !is_in_the_making(file))
+        .cloned()
+        .collect()
 }
 
 /// Age in seconds; a copy from the future, after the clock was set back, is new.

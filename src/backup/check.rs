@@ -9,7 +9,7 @@
 //! A proof is made on one open file: what was checked is what is used afterwards, whatever happens to its name.
 
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{DateTime, Utc};
 
 use super::manifest::Verification;
+use super::parallel::Unpacker;
 use super::script::Counter;
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
@@ -28,7 +29,7 @@ use super::{
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{PrivateServer, Programs, Server, Target, can_start};
-use crate::vault::{Draft, Vault};
+use crate::vault::{Content, Draft, Scratch, Secrecy, Vault};
 use crate::verify::{self, Verdict, Word};
 
 /// What a proof needs besides the backup.
@@ -91,7 +92,7 @@ pub async fn verify(
         catalogue::State::Missing => Finding::fault(format!("`{}` is not there", manifest.file_name())),
         _ => {
             let file = surroundings.vault.open_file(&manifest.file_name())?;
-            let again = file.try_clone().map_err(unreadable)?;
+            let again = file.clone();
             let finding = examine(&manifest, file, None, level, means, surroundings).await?;
             let is_sound = finding.faults.is_empty();
             if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
@@ -108,7 +109,7 @@ pub async fn verify(
 /// Restores into a scratch database: of the server that was named, or of one of our own.
 async fn restore_elsewhere(
     manifest: &Manifest,
-    file: File,
+    file: Content,
     finding: Finding,
     means: &Means,
     surroundings: &Surroundings<'_>,
@@ -142,17 +143,17 @@ async fn restore_elsewhere(
 /// Proves a backup that has no name yet.
 pub(super) async fn verify_draft(
     manifest: &mut Manifest,
-    draft: &Draft,
+    draft: &mut Draft,
     level: Level,
     means: &Means,
     surroundings: &Surroundings<'_>,
 ) -> Result<Verification> {
     (surroundings.tell)(Event::Phase("proving"));
-    let file = draft.writer()?;
-    let mut finding = examine(manifest, file, Some(draft.path()), level, means, surroundings).await?;
+    let file = draft.content()?;
+    let mut finding = examine(manifest, file.clone(), draft.path(), level, means, surroundings).await?;
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
-        finding = restore_elsewhere(manifest, draft.writer()?, finding, means, surroundings).await?;
+        finding = restore_elsewhere(manifest, file, finding, means, surroundings).await?;
     }
     if let (Some(recorded), Some(found)) = (&mut manifest.contents, &finding.contents) {
         recorded.tables.clone_from(&found.tables);
@@ -175,13 +176,12 @@ pub(super) async fn verify_draft(
 /// Looks at a file. `path` is where it lies, if SQLite may open it there.
 pub(super) async fn examine(
     manifest: &Manifest,
-    mut file: File,
+    file: Content,
     path: Option<&Path>,
     level: Level,
     means: &Means,
     surroundings: &Surroundings<'_>,
 ) -> Result<Finding> {
-    file.rewind().map_err(unreadable)?;
     let bytes = Arc::new(AtomicU64::new(0));
     let work = Work {
         manifest: manifest.clone(),
@@ -213,8 +213,8 @@ struct Work {
 }
 
 impl Work {
-    fn checksum(&self, file: File) -> Result<Finding> {
-        let (bytes, sha256) = hash_file(Box::new(file)).map_err(unreadable)?;
+    fn checksum(&self, file: Content) -> Result<Finding> {
+        let (bytes, sha256) = hash_file(file.reader()).map_err(unreadable)?;
         self.stop_if_asked()?;
         Ok(Finding { faults: file_faults(&self.manifest, bytes, &sha256), ..Finding::default() })
     }
@@ -223,23 +223,24 @@ impl Work {
         interrupted(&self.interrupt, "the backup was not proven")
     }
 
-    fn stream(&self, file: File) -> Result<Finding> {
+    fn stream(&self, file: Content) -> Result<Finding> {
         match self.manifest.format {
             Format::Sql => self.sql(file),
             Format::Custom => self.archive(file),
+            Format::Directory => self.parts(file),
             Format::Sqlite => self.sqlite(file),
         }
     }
 
     fn content(
         &self,
-        file: File,
+        file: Content,
         take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<std::result::Result<Totals, Finding>> {
         content(&self.manifest, file, &self.means, &self.interrupt, &self.bytes, take)
     }
 
-    fn sql(&self, file: File) -> Result<Finding> {
+    fn sql(&self, file: Content) -> Result<Finding> {
         let mut counter = Counter::new();
         let read = self.content(file, &mut |block| {
             counter.feed(block);
@@ -259,7 +260,7 @@ impl Work {
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
-    fn archive(&self, file: File) -> Result<Finding> {
+    fn archive(&self, file: Content) -> Result<Finding> {
         let major = self.manifest.tool_major();
         let programs = Programs::for_server(major, self.means.pg_bin.as_deref()).ok();
         let Some(programs) = programs.filter(|programs| programs.has("pg_restore")) else {
@@ -272,14 +273,7 @@ impl Work {
                 .push(format!("no pg_restore of PostgreSQL {major} or later is here to read the archive"));
             return Ok(finding);
         };
-        let mut reader = programs
-            .without_connection("pg_restore")
-            .arg("--file=/dev/null")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+        let mut reader = read_through(&programs, None)?;
         let mut stdin = reader.stdin.take();
         let read = self.content(file, &mut |block| {
             // When pg_restore ends early its exit code says why.
@@ -289,31 +283,48 @@ impl Work {
             Ok(())
         });
         drop(stdin);
-        let ended = reader
-            .wait_with_output()
-            .map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+        let said = what_it_says(reader)?;
+        let totals = match read? {
+            Ok(totals) => totals,
+            Err(finding) => return Ok(finding),
+        };
+        let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
+        Ok(Finding { faults, ..Finding::default() })
+    }
+
+    /// Unpacks an archive in parts, and has pg_restore read all of them.
+    fn parts(&self, file: Content) -> Result<Finding> {
+        let scratch = scratch_for(&self.manifest, &self.vault)?;
+        let folder = scratch.file(EXPANDED);
+        let mut unpacker = Unpacker::start(&folder)?;
+        let read = self.content(file, &mut |block| unpacker.feed(block));
+        let unpacked = unpacker.finish();
         let totals = match read? {
             Ok(totals) => totals,
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            faults.push(format!(
-                "pg_restore cannot read it: {}",
-                said.lines().next().unwrap_or("it does not say why")
-            ));
+        faults.extend(unpacked.err().map(|error| format!("it is no archive in parts: {}", error.chain())));
+        if !faults.is_empty() {
+            return Ok(Finding { faults, ..Finding::default() });
         }
-        Ok(Finding { faults, ..Finding::default() })
+        let major = self.manifest.tool_major();
+        let programs = Programs::for_server(major, self.means.pg_bin.as_deref()).ok();
+        let Some(programs) = programs.filter(|programs| programs.has("pg_restore")) else {
+            let doubt = format!("no pg_restore of PostgreSQL {major} or later is here to read the archive");
+            return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
+        };
+        let said = what_it_says(read_through(&programs, Some(&folder))?)?;
+        Ok(Finding { faults: said.into_iter().collect(), ..Finding::default() })
     }
 
-    fn sqlite(&self, file: File) -> Result<Finding> {
+    fn sqlite(&self, file: Content) -> Result<Finding> {
         let is_plain = self.manifest.compression == Compression::None && !self.manifest.encrypted;
         let scratch = match (&self.path, is_plain) {
             (Some(_), true) => None,
-            _ => Some(Scratch::new(&self.vault, &self.manifest)?),
+            _ => Some(scratch_for(&self.manifest, &self.vault)?),
         };
-        let mut target = scratch.as_ref().map(Scratch::writer).transpose()?;
+        let mut target = scratch.as_ref().map(|scratch| scratch.create(EXPANDED)).transpose()?;
         let read = self
             .content(file, &mut |block| target.as_mut().map_or(Ok(()), |target| target.write_all(block)))?;
         let totals = match read {
@@ -324,7 +335,8 @@ impl Work {
         if !faults.is_empty() {
             return Ok(Finding { faults, ..Finding::default() });
         }
-        let path = scratch.as_ref().map(Scratch::path).or(self.path.as_deref()).unwrap_or(Path::new(""));
+        let expanded = scratch.as_ref().map(|scratch| scratch.file(EXPANDED));
+        let path = expanded.as_deref().or(self.path.as_deref()).unwrap_or(Path::new(""));
         let inspection = sqlite::inspect(path)?;
         faults
             .extend(inspection.damage.into_iter().map(|fault| format!("its structure is damaged: {fault}")));
@@ -337,20 +349,39 @@ impl Work {
     }
 }
 
+/// A pg_restore that reads a whole archive and restores nothing: a folder, or what it is fed.
+fn read_through(programs: &Programs, folder: Option<&Path>) -> Result<std::process::Child> {
+    let mut command = programs.without_connection("pg_restore");
+    command.arg("--file=/dev/null").stdout(Stdio::null()).stderr(Stdio::piped());
+    match folder {
+        Some(folder) => command.arg(restore::absolute(folder)),
+        None => command.stdin(Stdio::piped()),
+    };
+    command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))
+}
+
+/// What such a pg_restore has against an archive.
+fn what_it_says(reader: std::process::Child) -> Result<Option<String>> {
+    let ended =
+        reader.wait_with_output().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let first = said.lines().next().unwrap_or("it does not say why");
+    Ok((!ended.status.success()).then(|| format!("pg_restore cannot read it: {first}")))
+}
+
 /// Gives the content of a backup to `take`, piece by piece, from the beginning of its file. A file that is damaged is a
 /// finding, not an error.
 pub(super) fn content(
     manifest: &Manifest,
-    mut file: File,
+    file: Content,
     means: &Means,
     interrupt: &Interrupt,
     bytes: &AtomicU64,
     take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<std::result::Result<Totals, Finding>> {
-    file.rewind().map_err(unreadable)?;
     let identities = manifest.encrypted.then(|| means.identities.clone());
     let unpacking = Unpacking { compression: manifest.compression, threads: usual_threads(), identities };
-    let mut outflow = Outflow::open(Box::new(file), unpacking).map_err(unreadable)?;
+    let mut outflow = Outflow::open(file.reader(), unpacking).map_err(unreadable)?;
     let mut taken = 0;
     loop {
         interrupted(interrupt, "the backup was not read to its end")?;
@@ -381,28 +412,60 @@ pub(super) fn content(
 /// Writes the content of a backup into a file, which is then exactly what was backed up.
 pub(super) async fn expand(
     manifest: &Manifest,
-    file: &mut File,
+    file: &Content,
     mut target: File,
     means: &Means,
     surroundings: &Surroundings<'_>,
 ) -> Result<()> {
     let bytes = Arc::new(AtomicU64::new(0));
     let (manifest, means, interrupt) = (manifest.clone(), means.clone(), surroundings.interrupt.clone());
-    let (counted, file) = (Arc::clone(&bytes), file.try_clone().map_err(unreadable)?);
+    let (counted, file) = (Arc::clone(&bytes), file.clone());
     follow(&bytes, surroundings.tell, move || {
         let read =
             content(&manifest, file, &means, &interrupt, &counted, &mut |block| target.write_all(block))?;
-        let faults = match read {
-            Ok(totals) => all_faults(&manifest, &totals),
-            Err(finding) => finding.faults,
-        };
-        match faults.first() {
-            None => Ok(()),
-            Some(fault) => Err(Error::new(Kind::No, "the backup has changed while it was being restored")
-                .caused_by(fault.clone())),
-        }
+        unchanged(&manifest, read)
     })
     .await
+}
+
+/// Lays an archive out for pg_restore, which reads it from several places at once.
+pub(super) async fn lay_out(
+    manifest: &Manifest,
+    file: &Content,
+    scratch: &Scratch,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<std::path::PathBuf> {
+    let path = restore::absolute(&scratch.file(EXPANDED));
+    if manifest.format != Format::Directory {
+        expand(manifest, file, scratch.create(EXPANDED)?, means, surroundings).await?;
+        return Ok(path);
+    }
+    let bytes = Arc::new(AtomicU64::new(0));
+    let (manifest, means, interrupt) = (manifest.clone(), means.clone(), surroundings.interrupt.clone());
+    let (counted, file, folder) = (Arc::clone(&bytes), file.clone(), path.clone());
+    follow(&bytes, surroundings.tell, move || {
+        let mut unpacker = Unpacker::start(&folder)?;
+        let read = content(&manifest, file, &means, &interrupt, &counted, &mut |block| unpacker.feed(block));
+        let unpacked = unpacker.finish();
+        unchanged(&manifest, read?)?;
+        unpacked
+    })
+    .await?;
+    Ok(path)
+}
+
+/// What was read for use must be what was read for the proof.
+pub(super) fn unchanged(manifest: &Manifest, read: std::result::Result<Totals, Finding>) -> Result<()> {
+    let faults = match read {
+        Ok(totals) => all_faults(manifest, &totals),
+        Err(finding) => finding.faults,
+    };
+    match faults.first() {
+        None => Ok(()),
+        Some(fault) => Err(Error::new(Kind::No, "the backup has changed while it was being restored")
+            .caused_by(fault.clone())),
+    }
 }
 
 /// Holds a restored database against what was recorded of its source. How definitions read is told but fails nothing:
@@ -490,41 +553,11 @@ pub(super) fn all_faults(manifest: &Manifest, totals: &Totals) -> Vec<String> {
     faults
 }
 
-/// A file for content that is being checked. It is gone when the value is dropped; after a crash the next backup removes
-/// it. Content of an encrypted backup stays in memory.
-pub(super) enum Scratch {
-    Disk(Draft),
-    Memory(tempfile::NamedTempFile),
-}
+/// The name of expanded content in a scratch folder.
+pub(super) const EXPANDED: &str = "content";
 
-impl Scratch {
-    pub(super) fn new(vault: &Vault, manifest: &Manifest) -> Result<Self> {
-        if manifest.encrypted {
-            let made = tempfile::Builder::new().prefix("lifeboat-").tempfile_in("/dev/shm");
-            return made.map(Scratch::Memory).map_err(|error| {
-                Error::outside("there is no memory to check the content of an encrypted backup in")
-                    .caused_by(error)
-                    .hint("A proof of level `checksum` needs none.")
-            });
-        }
-        let name = format!("{}.check-{:08x}", manifest.backup_name, rand::random::<u32>());
-        match vault.draft(&name)? {
-            Some(draft) => Ok(Scratch::Disk(draft)),
-            None => Err(Error::outside("a scratch file exists already").hint("Run it again.")),
-        }
-    }
-
-    pub(super) fn writer(&self) -> Result<File> {
-        match self {
-            Scratch::Disk(draft) => draft.writer(),
-            Scratch::Memory(file) => file.as_file().try_clone().map_err(unreadable),
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Scratch::Disk(draft) => draft.path(),
-            Scratch::Memory(file) => file.path(),
-        }
-    }
+/// A folder for what is in a backup.
+pub(super) fn scratch_for(manifest: &Manifest, vault: &Vault) -> Result<Scratch> {
+    let secrecy = if manifest.encrypted { Secrecy::Sealed } else { Secrecy::Open };
+    vault.scratch(manifest.backup_name.as_str(), secrecy)
 }

@@ -9,14 +9,15 @@ use sha2::Digest as _;
 
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::script::Held;
-use super::stream::{Inflow, hexadecimal};
+use super::stream::{Inflow, Target, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
-    cannot_write, catalogue, check, dump, follow, interrupted, sqlite,
+    cannot_write, catalogue, check, dump, follow, interrupted, parallel, sqlite,
 };
 use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session};
-use crate::vault::{Draft, Lock, Vault};
+use crate::vault::{Draft, Lock, Secrecy, Vault};
 use crate::verify::{self, Depth, Depths, Look, Recorded, Recording, judge};
 
 /// A backup that is wanted.
@@ -30,6 +31,8 @@ pub struct Request {
     pub name: Option<BackupName>,
     /// In which form PostgreSQL is dumped.
     pub format: Format,
+    /// How many connections dump at once; more than one makes an archive in parts.
+    pub jobs: usize,
     /// How it is compressed and encrypted.
     pub packing: Packing,
     /// How thoroughly it is proven before it counts.
@@ -87,6 +90,7 @@ impl Plan {
     /// The form of the content.
     pub fn format(&self) -> Format {
         match self.request.source {
+            Source::Postgresql { .. } if self.request.jobs > 1 => Format::Directory,
             Source::Postgresql { .. } => self.request.format,
             Source::Sqlite { .. } => Format::Sqlite,
         }
@@ -94,21 +98,30 @@ impl Plan {
 
     /// The name of the file.
     pub fn file_name(&self) -> String {
+        self.file_name_of(&self.name)
+    }
+
+    fn file_name_of(&self, name: &BackupName) -> String {
         let packing = &self.request.packing;
-        file_name(&self.name, self.format(), packing.compression, !packing.recipients.is_empty())
+        file_name(name, self.format(), packing.compression, !packing.recipients.is_empty())
     }
 }
 
 /// Looks whether the backup can be made; changes nothing.
 pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
     let name = match &request.name {
-        Some(name) if catalogue::is_taken(vault, name) => {
+        Some(name) if catalogue::is_taken(&vault.list("")?, name) => {
             return Err(Error::request(format!("there is a backup `{name}` already"))
                 .hint("Choose another `--name`, or leave it out: then one with the time is made."));
         }
         Some(name) => name.clone(),
-        None => free_name(vault, &request.database, now),
+        None => catalogue::free_name(vault, BackupName::of(&request.database, now))?,
     };
+    if request.jobs > 1 && !request.packing.recipients.is_empty() {
+        return Err(Error::request("`--jobs` cannot be had together with encryption").hint(
+            "The parts of a parallel dump lie on a disk in plain for a while: leave `--jobs` or `--encrypt-to` out.",
+        ));
+    }
     let (server_version, programs) = match &request.source {
         Source::Sqlite { path } => {
             sqlite::Source::open(path)?;
@@ -130,18 +143,12 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
     Ok(Plan { request, server_version, programs, name })
 }
 
-fn free_name(vault: &Vault, database: &str, now: DateTime<Utc>) -> BackupName {
-    let name = BackupName::of(database, now);
-    let mut candidates = std::iter::once(name.clone()).chain((2..).map(|number| name.numbered(number)));
-    candidates.find(|name| !catalogue::is_taken(vault, name)).unwrap_or(name)
-}
-
 /// Makes the backup. It has its name when this returns it, and not before.
 pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
     let vault = surroundings.vault;
     catalogue::recover(vault)?;
     let _turn = turn(&plan.request, surroundings).await?;
-    let (draft, name) = draft(&plan, surroundings)?;
+    let (mut draft, name) = draft(&plan, surroundings)?;
     let (started, began) = ((surroundings.clock)(), Instant::now());
     (surroundings.tell)(Event::Phase(match plan.request.source {
         Source::Postgresql { .. } => "dumping",
@@ -154,7 +161,8 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
     interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
     let mut manifest = describe(&plan, name, started, made, surroundings);
     let level = plan.request.level;
-    let proof = check::verify_draft(&mut manifest, &draft, level, &plan.request.means, surroundings).await?;
+    let proof =
+        check::verify_draft(&mut manifest, &mut draft, level, &plan.request.means, surroundings).await?;
     if proof.result != verify::Verdict::Pass {
         return Err(Error::new(
             Kind::No,
@@ -167,7 +175,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
     let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
     interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
-    draft.publish(&manifest.file_name(), &beside, &catalogue::written(&manifest)?)?;
+    draft.publish(&beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
 }
 
@@ -202,11 +210,13 @@ fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupN
     loop {
         let name = match &plan.request.name {
             Some(name) => name.clone(),
-            None => free_name(vault, &plan.request.database, (surroundings.clock)()),
+            None => {
+                catalogue::free_name(vault, BackupName::of(&plan.request.database, (surroundings.clock)()))?
+            }
         };
-        match vault.draft(name.as_str())? {
+        match vault.draft(name.as_str(), &plan.file_name_of(&name))? {
             // It may have been published between the look and the draft.
-            Some(draft) if !catalogue::is_taken(vault, &name) => return Ok((draft, name)),
+            Some(draft) if !catalogue::is_taken(&vault.list("")?, &name) => return Ok((draft, name)),
             _ if plan.request.name.is_some() => {
                 return Err(Error::request(format!(
                     "a backup `{name}` is there already, or just being made"
@@ -235,13 +245,16 @@ async fn copy_sqlite(
     surroundings: &Surroundings<'_>,
 ) -> Result<Made> {
     let bytes = Arc::new(AtomicU64::new(0));
-    let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), draft.writer()?);
     let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
+    let (vault, stem) = (surroundings.vault.clone(), plan.name.to_string());
     let work = move || {
+        let secrecy = if packing.recipients.is_empty() { Secrecy::Open } else { Secrecy::Sealed };
+        let spare = || vault.scratch(&stem, secrecy);
         let source = sqlite::Source::open(&path)?;
         let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
         let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
-        source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop)?;
+        source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop, &spare)?;
         let contents = source.contents.clone();
         // Lets the writers of the source go on.
         drop(source);
@@ -264,10 +277,10 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
         None => None,
     };
     let snapshot = observing.as_ref().map(|observing| observing.snapshot.as_str());
-    let order = dump::Order { programs, server, dbname, format: plan.request.format, snapshot };
-    let running = dump::Running::start(&order)?;
+    let order = dump::Order { programs, server, dbname, format: plan.format(), snapshot };
+    let running = Dumping::start(&order, plan, surroundings)?;
     let bytes = Arc::new(AtomicU64::new(0));
-    let (packing, target) = (plan.request.packing.clone(), Box::new(draft.writer()?));
+    let (packing, target) = (plan.request.packing.clone(), draft.writer()?);
     let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
     let pumping =
         follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted));
@@ -293,6 +306,35 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
         observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
         roles,
     })
+}
+
+/// A dump that runs, in one stream or in parts.
+enum Dumping {
+    Stream(dump::Running),
+    Parts(parallel::Running),
+}
+
+impl Dumping {
+    fn start(order: &dump::Order<'_>, plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Self> {
+        if order.format != Format::Directory {
+            return dump::Running::start(order).map(Dumping::Stream);
+        }
+        let scratch = surroundings.vault.scratch(plan.name.as_str(), Secrecy::Open)?;
+        parallel::Running::start(order, plan.request.jobs, scratch).map(Dumping::Parts)
+    }
+
+    fn pump(
+        self,
+        target: Target,
+        packing: Packing,
+        interrupt: &Interrupt,
+        bytes: &AtomicU64,
+    ) -> Result<dump::Dumped> {
+        match self {
+            Dumping::Stream(running) => running.pump(target, packing, interrupt, bytes),
+            Dumping::Parts(running) => running.pump(target, packing, interrupt, bytes),
+        }
+    }
 }
 
 /// A source that is being looked at, at the very moment that is dumped.
@@ -398,10 +440,7 @@ fn describe(
         schema: SCHEMA.to_owned(),
         success: true,
         backup_name: name,
-        file_path: std::path::absolute(surroundings.vault.path(&file))
-            .unwrap_or_else(|_| surroundings.vault.path(&file))
-            .to_string_lossy()
-            .into_owned(),
+        file_path: surroundings.vault.shown(&file),
         file_size: made.totals.file_bytes,
         compressed: packing.compression != super::Compression::None,
         compression: packing.compression,

@@ -6,7 +6,6 @@
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::manifest::Format;
@@ -43,7 +42,7 @@ pub(super) struct Dumped {
 }
 
 /// How long pg_dump waits for a lock of somebody's migration.
-const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
+pub(super) const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
 
 impl Running {
     pub(super) fn start(order: &Order<'_>) -> Result<Self> {
@@ -51,7 +50,7 @@ impl Running {
         let command = &mut connecting.command;
         match order.format {
             Format::Custom => command.args(["--format=custom", "--compress=0"]),
-            Format::Sql | Format::Sqlite => {
+            Format::Directory | Format::Sql | Format::Sqlite => {
                 command.args(["--format=plain", "--clean", "--if-exists", "--create"])
             }
         };
@@ -84,7 +83,7 @@ impl Running {
         target: Target,
         packing: Packing,
         interrupt: &Interrupt,
-        bytes: &Arc<AtomicU64>,
+        bytes: &AtomicU64,
     ) -> Result<Dumped> {
         let counter = (self.format == Format::Sql).then(Counter::new);
         let taken = take(&mut self.stdout, target, packing, counter, interrupt, bytes);
@@ -101,7 +100,9 @@ impl Running {
         }
         let is_whole = match self.format {
             Format::Custom => head.starts_with(b"PGDMP"),
-            Format::Sql | Format::Sqlite => held.as_ref().is_some_and(|held| held.is_whole),
+            Format::Directory | Format::Sql | Format::Sqlite => {
+                held.as_ref().is_some_and(|held| held.is_whole)
+            }
         };
         if !is_whole {
             return Err(Error::outside("pg_dump said that it was done, but its output is not whole")
@@ -193,7 +194,7 @@ fn is_ready(stdout: &ChildStdout, milliseconds: i64) -> Result<bool> {
 }
 
 /// What pg_dump said, as an error of ours.
-fn failure(said: &str, ended: &str) -> Error {
+pub(super) fn failure(said: &str, ended: &str) -> Error {
     let lines: Vec<&str> = said
         .lines()
         .map(|line| line.trim_start_matches("pg_dump: ").trim_start_matches("error: "))

@@ -38,6 +38,8 @@ pub enum Format {
     Sql,
     /// PostgreSQL's custom archive: restorable by several jobs, and in parts.
     Custom,
+    /// PostgreSQL's directory archive, dumped by several jobs, as a tar.
+    Directory,
     /// A SQLite database file.
     Sqlite,
 }
@@ -48,6 +50,7 @@ impl Format {
         match self {
             Format::Sql => ".sql",
             Format::Custom => ".dump",
+            Format::Directory => ".tar",
             Format::Sqlite => ".sqlite",
         }
     }
@@ -195,7 +198,7 @@ pub struct Manifest {
 /// The schema of manifests.
 pub const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
-pub const LARGEST: u64 = 64 << 20;
+pub const LARGEST: usize = 64 << 20;
 
 impl Manifest {
     /// Reads a manifest, if it is one.
@@ -241,6 +244,11 @@ pub fn file_name(name: &BackupName, format: Format, compression: Compression, en
     format!("{name}{}{}{age}", format.extension(), compression.extension())
 }
 
+/// The name of a manifest.
+pub fn manifest_name(name: &BackupName) -> String {
+    format!("{name}.json")
+}
+
 /// The name of the file with roles and tablespaces.
 pub fn globals_name(name: &BackupName, encrypted: bool) -> String {
     format!("{name}.globals.sql{}", if encrypted { ".age" } else { "" })
@@ -248,9 +256,9 @@ pub fn globals_name(name: &BackupName, encrypted: bool) -> String {
 
 /// Every name that a file of a backup of that name could have.
 pub fn file_names(name: &BackupName) -> Vec<String> {
-    let formats = [Format::Sql, Format::Custom, Format::Sqlite];
+    let formats = [Format::Sql, Format::Custom, Format::Directory, Format::Sqlite];
     let compressions = [Compression::None, Compression::Gzip, Compression::Zstd];
-    let mut names = vec![format!("{name}.json"), globals_name(name, false), globals_name(name, true)];
+    let mut names = vec![manifest_name(name), globals_name(name, false), globals_name(name, true)];
     for format in formats {
         for compression in compressions {
             names.extend([false, true].map(|encrypted| file_name(name, format, compression, encrypted)));

@@ -158,11 +158,12 @@ pub fn delete(
 
 /// Under the lock of manifests: nobody may just be pinning it.
 fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
-    let _quiet = vault.wait_for_lock(".lock")?;
+    let quiet = vault.quiet()?;
     let current = super::catalogue::find(vault, judged.backup_name.as_str())?.manifest;
     if current.keep_forever && !judged.keep_forever {
         return Err(Error::new(Kind::Guard, "it was pinned meanwhile"));
     }
+    quiet.check()?;
     vault.delete(judged.backup_name.as_str(), &current.files())
 }
 

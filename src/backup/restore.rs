@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{self, Finding};
 use super::{DatabaseType, Event, Level, Manifest, Means, Source, Surroundings, catalogue};
 use crate::error::{Error, Kind, Result};
-use crate::vault::Vault;
+use crate::vault::{Content, Vault};
 
 pub(super) use postgres::{make_roles, rehearse};
 pub use swap::undo;
@@ -141,7 +141,7 @@ pub async fn apply(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report
 /// The file of a backup, read to its end and found to be what was written. From here on this handle is used, and not the
 /// name, behind which another file might come to lie.
 struct Proven {
-    file: std::fs::File,
+    file: Content,
     finding: Finding,
 }
 
@@ -149,10 +149,8 @@ async fn prove(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Proven> {
     (surroundings.tell)(Event::Phase("checking the backup"));
     let manifest = &plan.manifest;
     let file = surroundings.vault.open_file(&manifest.file_name())?;
-    let handle =
-        file.try_clone().map_err(|error| Error::outside("the backup cannot be read").caused_by(error))?;
     let finding =
-        check::examine(manifest, handle, None, Level::Stream, &plan.manner.means, surroundings).await?;
+        check::examine(manifest, file.clone(), None, Level::Stream, &plan.manner.means, surroundings).await?;
     if !finding.faults.is_empty() {
         return Err(Error::new(
             Kind::No,
@@ -179,6 +177,6 @@ fn report(plan: &Plan, restored_to: &Source) -> Report {
 }
 
 /// A path as it is meant, whatever the working directory becomes.
-fn absolute(path: &std::path::Path) -> PathBuf {
+pub(super) fn absolute(path: &std::path::Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

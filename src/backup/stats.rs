@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, State};
+use super::failures::Failure;
 use super::{DatabaseType, Manifest};
 
 /// Numbers of a vault (`lifeboat.backup-stats/1`).
@@ -27,6 +28,8 @@ pub struct Stats {
     pub oldest: Option<DateTime<Utc>>,
     /// The newest.
     pub newest: Option<DateTime<Utc>>,
+    /// How many of the last 30 days did not come about.
+    pub failed: usize,
     /// By database.
     pub databases: Vec<DatabaseStats>,
 }
@@ -46,6 +49,12 @@ pub struct DatabaseStats {
     pub last_success: Option<DateTime<Utc>>,
     /// Seconds since then.
     pub last_success_age_seconds: Option<i64>,
+    /// How many of the last 30 days did not come about.
+    pub failed: usize,
+    /// How many did not come about since the newest proven one.
+    pub failed_since_success: usize,
+    /// When the latest did not come about.
+    pub last_failure: Option<DateTime<Utc>>,
     /// Growth of the content per day between the oldest and the newest backup, in bytes.
     pub growth_bytes_per_day: Option<f64>,
     /// Sizes of the content, oldest first: the last 30.
@@ -64,11 +73,15 @@ pub struct Point {
 }
 
 /// Counts.
-pub fn stats(catalogue: &Catalogue, now: DateTime<Utc>) -> Stats {
+pub fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
     let mut groups: BTreeMap<(String, DatabaseType), Vec<&Manifest>> = BTreeMap::new();
     for entry in &catalogue.entries {
         let manifest = &entry.manifest;
         groups.entry((manifest.source.database.clone(), manifest.database_type)).or_default().push(manifest);
+    }
+    // A database whose every backup failed must not be missing here.
+    for failure in failures {
+        groups.entry((failure.database.clone(), failure.database_type)).or_default();
     }
     let manifests = || catalogue.entries.iter().map(|entry| &entry.manifest);
     let is_bad = |manifest: &Manifest| {
@@ -91,9 +104,16 @@ pub fn stats(catalogue: &Catalogue, now: DateTime<Utc>) -> Stats {
             .count(),
         oldest: manifests().map(|manifest| manifest.timestamp).min(),
         newest: manifests().map(|manifest| manifest.timestamp).max(),
+        failed: failures.len(),
         databases: groups
             .into_iter()
-            .map(|((name, kind), backups)| of_database(name, kind, &backups, now))
+            .map(|((name, kind), backups)| {
+                let failures: Vec<&Failure> = failures
+                    .iter()
+                    .filter(|failure| failure.database == name && failure.database_type == kind)
+                    .collect();
+                of_database(name, kind, &backups, &failures, now)
+            })
             .collect(),
     }
 }
@@ -103,6 +123,7 @@ fn of_database(
     database: String,
     database_type: DatabaseType,
     backups: &[&Manifest],
+    failures: &[&Failure],
     now: DateTime<Utc>,
 ) -> DatabaseStats {
     let point = |manifest: &&Manifest| Point {
@@ -119,6 +140,12 @@ fn of_database(
         total_size_bytes: backups.iter().map(|manifest| manifest.file_size).sum(),
         last_success,
         last_success_age_seconds: last_success.map(|then| (now - then).num_seconds()),
+        failed: failures.len(),
+        failed_since_success: failures
+            .iter()
+            .filter(|failure| last_success.is_none_or(|success| failure.timestamp > success))
+            .count(),
+        last_failure: failures.iter().map(|failure| failure.timestamp).max(),
         growth_bytes_per_day: growth(backups),
         trend: backups.iter().take(30).rev().map(point).collect(),
     }

@@ -1,5 +1,6 @@
 //! `lifeboat backup`: its flags, and how its reports look.
 
+mod audited;
 mod manage;
 mod render;
 mod schedule;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connect::UrlArgs;
 use super::{Session, now};
 use crate::backup::create::{self, Plan, Request};
+use crate::backup::failures::{self, Failure};
 use crate::backup::{
     self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients,
     Source, Surroundings, catalogue,
@@ -74,6 +76,10 @@ pub(super) struct CreateArgs {
     /// How PostgreSQL is dumped
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<FormatArg>,
+    /// How many connections dump at once (`--format custom`): an archive in parts, `NAME.tar.gz`, which `tar xzf` and
+    /// `pg_restore -j` read [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
     /// How the file is compressed [env: BACKUP_COMPRESS, true or false] [default: gzip]
     #[arg(long, value_enum, value_name = "HOW", conflicts_with = "no_compress")]
     compression: Option<Compression>,
@@ -277,16 +283,30 @@ async fn create_one(
 ) -> Result<Done> {
     let live = Live::new(output, request.source.shown());
     let tell = |event: Event<'_>| live.tell(event);
+    let surroundings = Surroundings { vault, interrupt, tell: &tell, clock: now, host: super::drill::host() };
+    let (wanted, began) = (request.clone(), (now(), Instant::now()));
     let plan = tokio::select! {
         biased;
         kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted before anything was begun")),
-        plan = create::plan(request, vault, now()) => plan?,
+        plan = create::plan(request, vault, now()) => plan,
     };
     if dry_run {
-        return Ok(Done::Planned(Box::new(plan)));
+        return Ok(Done::Planned(Box::new(plan?)));
     }
-    let surroundings = Surroundings { vault, interrupt, tell: &tell, clock: now, host: super::drill::host() };
-    Ok(Done::Made(Box::new(create::run(plan, &surroundings).await?)))
+    let outcome = match plan {
+        Ok(plan) => {
+            let begun = audited::begin(vault, "create", plan.name.as_str(), &wanted.trigger)?;
+            let made = create::run(plan, &surroundings).await;
+            let name = made.as_ref().ok().map(|manifest| manifest.backup_name.to_string());
+            audited::end(begun, name.as_deref(), &made, output);
+            made
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &outcome {
+        audited::record_failure(&wanted, error, began, &surroundings, output);
+    }
+    outcome.map(|manifest| Done::Made(Box::new(manifest)))
 }
 
 /// After a success, and only then, what the rules no longer keep is removed. That it could not be is a warning: the
@@ -304,7 +324,9 @@ fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Sess
             return Ok(());
         }
         backup::prune::check_clock(vault, now())?;
-        let report = backup::prune::apply(plan, vault)?;
+        let report = audited::act(session, vault, ("prune", &made.source.database), || {
+            backup::prune::apply(plan, vault)
+        })?;
         for name in &report.deleted {
             session.output.say(format!("removed `{name}`, which no rule of retention keeps"));
         }
@@ -403,11 +425,20 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         FormatArg::Sql => Format::Sql,
         FormatArg::Custom => Format::Custom,
     };
+    let is_archive = format == Format::Custom && matches!(source, Source::Postgresql { .. });
+    let jobs = match (args.jobs, settings.jobs) {
+        (Some(jobs), _) if jobs > 1 && !is_archive => {
+            return Err(Error::request(format!("`--jobs {jobs}` needs an archive of PostgreSQL"))
+                .hint("Add `--format custom`. SQL is one stream, and SQLite is read in one go."));
+        }
+        (jobs, configured) => jobs.or(configured.filter(|_| is_archive)).unwrap_or(1).max(1),
+    };
     Ok(Request {
         database: name.unwrap_or_else(|| source.usual_name()),
         source,
         name: args.name.clone(),
         format,
+        jobs: usize::from(jobs),
         level: create::possible_level(args.verify, &packing, &means),
         packing,
         means,
@@ -463,14 +494,22 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     for damaged in &catalogue.damaged {
         session.output.warn(damaged);
     }
-    for stranger in catalogue::strangers(&vault, &catalogue)? {
+    for stranger in catalogue::strangers(&catalogue) {
         session.output.warn(format!("`{stranger}` has no manifest: it is not counted, and never removed"));
     }
     if !args.databases.is_empty() {
         catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
     }
-    session.output.report(&Listing::new(&catalogue, now()))?;
+    let failures = failures_of(&vault, &args.databases)?;
+    session.output.report(&Listing::new(&catalogue, failures, now()))?;
     Ok(None)
+}
+
+/// Backups that did not come about, of these databases or of all.
+fn failures_of(vault: &Vault, databases: &[String]) -> Result<Vec<Failure>> {
+    let mut failures = failures::read(vault)?;
+    failures.retain(|failure| databases.is_empty() || databases.contains(&failure.database));
+    Ok(failures)
 }
 
 async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {

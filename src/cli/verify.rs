@@ -140,7 +140,7 @@ fn operand(text: &str, connect: &UrlArgs, session: &Session) -> Result<Operand> 
             Error::request(format!("the vault has no baseline `{text}`"))
                 .hint("Look into its directory `baselines`, or name another vault with `--vault`.")
         })?;
-        (vault.path(&name).to_string_lossy().into_owned(), document, Some(text))
+        (vault.shown(&name), document, Some(text))
     } else {
         let document = std::fs::read(Path::new(text)).map_err(|error| {
             Error::request(format!("`{text}` is neither a connection URL nor a baseline that can be read"))
@@ -174,7 +174,8 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
     let unreadable = recording.seen.unreadable.clone();
     let recorded = recording.into_baseline(of, now());
     let (seal, document) = recorded.seal()?;
-    let file = vault.write(&record::vault_name(&seal), &document)?;
+    let name = record::vault_name(&seal);
+    vault.write(&name, &document)?;
     for (database, reason) in unreadable {
         session
             .output
@@ -185,7 +186,7 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
         of: recorded.of.clone(),
         recorded_at: recorded.recorded_at,
         sha256: seal,
-        file: file.to_string_lossy().into_owned(),
+        file: vault.shown(&name),
         databases: recorded.seen.databases.len(),
         tables: recorded.seen.databases.values().map(Vec::len).sum(),
         rows: recorded.seen.rows(),

@@ -2,8 +2,6 @@
 //! lock that is held while the drill runs. A record is written before anything is created, so that a drill that
 //! dies leaves a trace, and it is never removed here.
 
-use std::path::PathBuf;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +37,7 @@ impl<'a> Journal<'a> {
 
     /// Where the record will be.
     pub fn evidence(&self) -> Evidence {
-        let path = |name: &str| absolute(self.vault.path(&format!("{}/{name}", self.folder)));
+        let path = |name: &str| self.vault.shown(&format!("{}/{name}", self.folder));
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
@@ -75,9 +73,8 @@ impl<'a> Journal<'a> {
 pub fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
     let name = format!("drills/{source}/last-run.json");
     let Some(json) = vault.read(&name)? else { return Ok(None) };
-    let stamp: Stamp = serde_json::from_slice(&json).map_err(|error| {
-        Error::outside(format!("`{}` is damaged", vault.path(&name).display())).caused_by(error)
-    })?;
+    let stamp: Stamp = serde_json::from_slice(&json)
+        .map_err(|error| Error::outside(format!("`{}` is damaged", vault.shown(&name))).caused_by(error))?;
     Ok(Some((stamp.run, stamp.at, stamp.verdict)))
 }
 
@@ -95,7 +92,7 @@ pub enum Process {
 /// Whether the process of a run is still there, by the lock that it holds in the vault.
 pub fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
     let folder = folder(source, run);
-    if !vault.contains(&format!("{folder}/evidence.json")) {
+    if !vault.contains(&format!("{folder}/evidence.json"))? {
         return Ok(Process::NotHere);
     }
     let lock = vault.try_lock(&format!("{folder}/lock"))?;
@@ -106,8 +103,12 @@ pub fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
 pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let name = format!("{}/evidence.json", folder(source, run));
     let Some(json) = vault.read(&name)? else { return Ok(None) };
-    serde_json::from_slice(&json).map(Some).map_err(|error| {
-        Error::outside(format!("`{}` is damaged", vault.path(&name).display()))
+    parse(vault, &name, &json).map(Some)
+}
+
+fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
+    serde_json::from_slice(json).map_err(|error| {
+        Error::outside(format!("`{}` is damaged", vault.shown(name)))
             .caused_by(error)
             .hint("It was changed or cut short after the drill; restore it from a copy of the vault.")
     })
@@ -115,8 +116,8 @@ pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
 
 /// Finds a run by its id, whatever its source.
 pub fn find(vault: &Vault, run: &str) -> Result<Report> {
-    for source in vault.directories("drills")? {
-        if vault.directories(&format!("drills/{source}"))?.iter().any(|found| found == run)
+    for source in vault.list("drills")?.folders {
+        if vault.list(&format!("drills/{source}"))?.folders.iter().any(|found| found == run)
             && let Some(report) = read(vault, &source, run)?
         {
             return Ok(report);
@@ -129,12 +130,15 @@ pub fn find(vault: &Vault, run: &str) -> Result<Report> {
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
 pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut damaged) = (Vec::new(), Vec::new());
-    for source in vault.directories("drills")? {
+    for source in vault.list("drills")?.folders {
         if !only.is_empty() && !only.contains(&source) {
             continue;
         }
-        for run in vault.directories(&format!("drills/{source}"))? {
-            match read(vault, &source, &run) {
+        let runs = vault.list(&format!("drills/{source}"))?.folders;
+        let names: Vec<String> =
+            runs.iter().map(|run| format!("{}/evidence.json", folder(&source, run))).collect();
+        for (name, json) in names.iter().zip(vault.read_all(&names)?) {
+            match json.and_then(|json| json.map(|json| parse(vault, name, &json)).transpose()) {
                 Ok(Some(report)) => reports.push(report),
                 Ok(None) => {}
                 Err(error) => damaged.push(error.chain()),
@@ -169,8 +173,4 @@ fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;
     json.push(b'\n');
     Ok(json)
-}
-
-fn absolute(path: PathBuf) -> String {
-    std::path::absolute(&path).unwrap_or(path).display().to_string()
 }

@@ -120,7 +120,7 @@ fn recorded_baseline(
         )));
         return missing(format!("the baseline of snapshot `{}` is not in this vault: `{name}`", snapshot.id));
     };
-    let (_, recorded) = Recorded::open(&vault.path(&name).to_string_lossy(), &document, Some(seal))
+    let (_, recorded) = Recorded::open(&vault.shown(&name), &document, Some(seal))
         .map_err(|error| error.hint("Or pass `--baseline live` to compare with the source as it is now."))?;
     Ok(Some(Arc::new((seal.clone(), recorded))))
 }

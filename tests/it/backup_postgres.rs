@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::backup::RECORDS;
 use crate::support::{PASSWORD, Run, World, finish, wait};
 
 /// The URL of a database of `orders-prod`; the password is not in it.
@@ -242,7 +243,25 @@ async fn a_dump_that_fails_is_no_backup() {
     }
     let left: Vec<_> =
         fs::read_dir(world.path("vault")).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    assert!(left.iter().all(|name| [".lock", ".locks"].contains(&name.to_str().unwrap())), "{left:?}");
+    let expected = [".lock", ".locks", RECORDS[0], RECORDS[1]];
+    assert!(left.iter().all(|name| expected.contains(&name.to_str().unwrap())), "{left:?}");
+    // What failed is shown where backups are looked at, and counts as none.
+    let list = backup(&world, &["list", "--json"]).await.assert_code(0).json();
+    assert_eq!(list["backups"].as_array().unwrap().len(), 0);
+    assert_eq!(list["failures"].as_array().unwrap().len(), 4, "{list:#}");
+    assert_eq!(list["failures"][3]["success"], false);
+    assert!(list["failures"][3]["error"].as_str().unwrap().contains("the disk is on fire"));
+    let stats = backup(&world, &["stats", "--json"]).await.assert_code(0).json();
+    assert_eq!((&stats["databases"][0]["failed_since_success"], &stats["verified"]), (&4.into(), &0.into()));
+    backup(&world, &["create", "--url", &app, "--name", "good"]).await.assert_code(0);
+    let stats = backup(&world, &["stats", "--json"]).await.assert_code(0).json();
+    let app = &stats["databases"][0];
+    assert_eq!(
+        (&app["failed"], &app["failed_since_success"], &app["count"]),
+        (&4.into(), &0.into(), &1.into())
+    );
+    let shown = backup(&world, &["list"]).await;
+    assert!(shown.stdout.contains("good") && !shown.stdout.contains("FAILED"), "{}", shown.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use crate::support::{PASSWORD, REGION, World, wait};
+use crate::support::{PASSWORD, World, aws_cli, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_and_psql_live_through_a_whole_life() {
@@ -20,21 +20,9 @@ async fn boto3_and_psql_live_through_a_whole_life() {
     assert_eq!(stdout.trim(), "a whole life");
 }
 
-/// Runs the AWS CLI and returns its exit code and what it printed.
 async fn aws(world: &World, line: &str) -> (i32, String) {
-    let done = Command::new("aws")
-        .args(["--endpoint-url", &world.stack.endpoint(), "rds"])
-        .args(line.split_whitespace())
-        .env("AWS_DEFAULT_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_MAX_ATTEMPTS", "1")
-        .env("AWS_PAGER", "")
-        .output()
-        .await
-        .expect("the AWS CLI is installed by `make setup`");
-    let text = [done.stdout, done.stderr].concat();
-    (done.status.code().unwrap(), String::from_utf8(text).unwrap().trim().to_owned())
+    let words: Vec<&str> = std::iter::once("rds").chain(line.split_whitespace()).collect();
+    aws_cli(&world.stack.endpoint(), &words).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,26 +1,23 @@
 //! One scenario, two backs: the local stack, and moto, an RDS that others wrote. What moto does otherwise than AWS
 //! (point in time, pending changes, states) is not asked of it.
 
-use std::net::TcpListener;
-use std::process::Stdio;
 use std::time::Duration;
 
 use aws_sdk_rds::Client;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
 
-use crate::support::{PASSWORD, REGION, Run, World, finish, wait};
+use crate::support::{Moto, PASSWORD, REGION, Run, World, binary, finish, wait};
 
 /// An RDS at an endpoint, and a directory of one's own.
 struct Back {
     endpoint: String,
     rds: Client,
     directory: tempfile::TempDir,
-    _server: Option<Child>,
+    _server: Option<Moto>,
 }
 
 impl Back {
-    fn at(endpoint: String, server: Option<Child>) -> Back {
+    fn at(endpoint: String, server: Option<Moto>) -> Back {
         let credentials = aws_sdk_rds::config::Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_rds::Config::builder()
             .behavior_version(aws_sdk_rds::config::BehaviorVersion::latest())
@@ -38,31 +35,13 @@ impl Back {
     }
 
     async fn moto() -> Back {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/moto_server");
-        let program = if std::path::Path::new(installed).exists() { installed } else { "moto_server" };
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).kill_on_drop(true);
-        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let server = server.expect("moto is installed by `make setup`");
-        wait("moto", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
-        Back::at(format!("http://127.0.0.1:{port}"), Some(server))
+        let moto = Moto::start(&[]).await;
+        Back::at(moto.endpoint(), Some(moto))
     }
 
     async fn lifeboat(&self, arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
-        command
-            .args(arguments)
-            .args(["--endpoint-url", &self.endpoint, "--region", REGION])
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("HOME", self.directory.path())
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = binary(self.directory.path(), arguments);
+        command.args(["--endpoint-url", &self.endpoint, "--region", REGION]);
         finish(command.spawn().unwrap()).await
     }
 

@@ -281,25 +281,12 @@ impl World {
 
     /// The built binary, in the world's directory and environment, and in no other.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        let mut command = binary(self.directory.path(), arguments);
         command
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
             .env("AWS_ENDPOINT_URL", self.stack.endpoint())
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("PGPASSWORD", PASSWORD)
             .env("PGSSLROOTCERT", self.stack.ca_path())
-            .env("BACKUP_DIR", self.path("vault"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .env("BACKUP_DIR", self.path("vault"));
         command
     }
 
@@ -422,6 +409,67 @@ impl Run {
         let table = table.unwrap_or_else(|| panic!("no table {name} in {report:#}"));
         let verdict = table["verdict"].as_str().unwrap().to_owned();
         (verdict, table["expected_rows"].as_u64(), table["observed_rows"].as_u64())
+    }
+}
+
+/// The built binary, in a directory, and in no environment but credentials that mean nothing.
+pub(crate) fn binary(directory: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", directory)
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "canary-aws-secret")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs the AWS CLI at an endpoint and returns its exit code and what it printed.
+pub(crate) async fn aws_cli(endpoint: &str, arguments: &[&str]) -> (i32, String) {
+    let done = Command::new("aws")
+        .args(["--endpoint-url", endpoint])
+        .args(arguments)
+        .env("AWS_DEFAULT_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_PAGER", "")
+        .output()
+        .await
+        .expect("the AWS CLI is installed by `make setup`");
+    let text = [done.stdout, done.stderr].concat();
+    (done.status.code().unwrap(), String::from_utf8(text).unwrap().trim().to_owned())
+}
+
+/// moto, AWS as others understand it, on a port of its own.
+pub(crate) struct Moto {
+    pub(crate) port: u16,
+    _server: Child,
+}
+
+impl Moto {
+    pub(crate) async fn start(environment: &[(&str, &str)]) -> Moto {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/moto_server");
+        let program = if std::path::Path::new(installed).exists() { installed } else { "moto_server" };
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
+        let server = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let server = server.expect("moto is installed by `make setup`");
+        wait("moto", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        Moto { port, _server: server }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 }
 

@@ -4,23 +4,12 @@ use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricDatum, Stat
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{REGION, World, wait};
+use crate::support::{REGION, World, aws_cli, wait};
 
 /// Runs the AWS CLI and returns whether it succeeded, and what it printed.
 pub(crate) async fn aws(world: &World, arguments: &[&str]) -> (bool, String) {
-    let done = Command::new("aws")
-        .args(["--endpoint-url", &world.stack.endpoint()])
-        .args(arguments)
-        .env("AWS_DEFAULT_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_MAX_ATTEMPTS", "1")
-        .env("AWS_PAGER", "")
-        .output()
-        .await
-        .expect("the AWS CLI is installed by `make setup`");
-    let text = [done.stdout, done.stderr].concat();
-    (done.status.success(), String::from_utf8(text).unwrap().trim().to_owned())
+    let (code, text) = aws_cli(&world.stack.endpoint(), arguments).await;
+    (code == 0, text)
 }
 
 /// The state of an alarm.
@@ -155,17 +144,10 @@ async fn alarms_topics_and_metrics_survive_a_stop_of_the_stack() {
         let endpoint = stack.endpoint();
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         async move {
-            let done = Command::new("aws")
-                .args(["--endpoint-url", &endpoint])
-                .args(arguments)
-                .env("AWS_DEFAULT_REGION", REGION)
-                .env("AWS_ACCESS_KEY_ID", "test")
-                .env("AWS_SECRET_ACCESS_KEY", "test")
-                .output()
-                .await
-                .unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-            String::from_utf8(done.stdout).unwrap()
+            let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let (code, text) = aws_cli(&endpoint, &words).await;
+            assert_eq!(code, 0, "{text}");
+            text
         }
     };
     said(&stack, "sns create-topic --name ops").await;

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use super::swap::{drop_expired, swap_in};
 use super::{Destination, Manner, Plan, Proven, Report, prove, report};
-use crate::backup::check::{self, Finding, Scratch};
+use crate::backup::check::{self, Finding};
 use crate::backup::renamed::{Renamed, create_statement};
 use crate::backup::{
     Event, Format, Manifest, Means, Source, Surroundings, follow, interrupted, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Connecting, Programs, Server, Session, quoted};
+use crate::vault::Content;
 
 /// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
 const SCRATCH: &str = "lifeboat_scratch_";
@@ -102,7 +103,7 @@ pub(super) async fn restore(
 /// `file` has been read to its end before.
 pub(in crate::backup) async fn rehearse(
     manifest: &Manifest,
-    file: std::fs::File,
+    file: Content,
     finding: Finding,
     server: &Server,
     means: &Means,
@@ -161,7 +162,7 @@ async fn load(
     let key = i64::from(u32::from_str_radix(scratch.trim_start_matches(SCRATCH), 16).unwrap_or_default());
     session.rows("select pg_advisory_lock($1)", &[&key]).await?;
     match plan.manifest.format {
-        Format::Custom => load.archive(session, proven).await?,
+        Format::Custom | Format::Directory => load.archive(session, proven).await?,
         Format::Sql | Format::Sqlite => load.script(session, proven).await?,
     }
     interrupted(surroundings.interrupt, "the database is as it was")
@@ -233,14 +234,7 @@ impl Load<'_> {
                     });
                     outcome
                 })?;
-                let faults = match taken {
-                    Ok(totals) => check::all_faults(&manifest, &totals),
-                    Err(finding) => finding.faults,
-                };
-                if let Some(fault) = faults.first() {
-                    return Err(Error::new(Kind::No, "the backup has changed while it was being restored")
-                        .caused_by(fault.clone()));
-                }
+                check::unchanged(&manifest, taken)?;
                 let mut outcome = Ok(());
                 filter.finish(&mut |piece| outcome = write(piece));
                 outcome.map_err(|error| Error::outside("psql ended early").caused_by(error))
@@ -250,11 +244,10 @@ impl Load<'_> {
     }
 
     /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere.
-    async fn archive(&self, session: &Session, mut proven: Proven) -> Result<()> {
-        let scratch_file = Scratch::new(self.surroundings.vault, &self.plan.manifest)?;
+    async fn archive(&self, session: &Session, proven: Proven) -> Result<()> {
         let (manifest, means) = (&self.plan.manifest, &self.plan.manner.means);
-        check::expand(manifest, &mut proven.file, scratch_file.writer()?, means, self.surroundings).await?;
-        let archive = super::absolute(scratch_file.path());
+        let scratch = check::scratch_for(manifest, self.surroundings.vault)?;
+        let archive = check::lay_out(manifest, &proven.file, &scratch, means, self.surroundings).await?;
         let preamble = self.preamble(&archive)?;
         self.create(session, preamble.lines().find(|line| line.starts_with("CREATE DATABASE "))).await?;
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;

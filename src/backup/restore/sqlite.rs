@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Manner, Plan, Proven, Report, absolute, prove, report};
-use crate::backup::check::{self, Scratch};
+use crate::backup::check::{self, EXPANDED};
 use crate::backup::create;
 use crate::backup::stream::Packing;
 use crate::backup::{
@@ -19,6 +19,7 @@ use crate::backup::{
     sqlite, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
+use crate::vault::{Content, Scratch};
 
 /// Whether a file is there.
 pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
@@ -59,13 +60,13 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
     (surroundings.tell)(Event::Phase("restoring"));
     let journal_mode = plan.manifest.contents.as_ref().map(|contents| contents.journal_mode.clone());
     if !plan.replaces {
-        place(scratch.path(), &path, journal_mode.as_deref(), None)?;
+        place(&scratch.file(EXPANDED), &path, journal_mode.as_deref(), None)?;
     } else if plan.manner.offline {
         report.kept_old = Some(replace_offline(&scratch, &path, journal_mode.as_deref(), surroundings)?);
     } else {
         report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
         interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
-        let (copy, live) = (scratch.path().to_owned(), path.clone());
+        let (copy, live) = (scratch.file(EXPANDED), path.clone());
         super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || {
             sqlite::restore_into_live(&copy, &live)
         })
@@ -75,10 +76,10 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
 }
 
 /// The content of the backup as a file.
-async fn expanded(plan: &Plan, mut file: File, surroundings: &Surroundings<'_>) -> Result<Scratch> {
-    let scratch = Scratch::new(surroundings.vault, &plan.manifest)?;
-    let target = scratch.writer()?;
-    check::expand(&plan.manifest, &mut file, target, &plan.manner.means, surroundings).await?;
+async fn expanded(plan: &Plan, file: Content, surroundings: &Surroundings<'_>) -> Result<Scratch> {
+    let scratch = check::scratch_for(&plan.manifest, surroundings.vault)?;
+    let target = scratch.create(EXPANDED)?;
+    check::expand(&plan.manifest, &file, target, &plan.manner.means, surroundings).await?;
     Ok(scratch)
 }
 
@@ -88,8 +89,7 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
     let now = (surroundings.clock)();
     let database = plan.manifest.source.database.clone();
     let first = BackupName::of(&format!("{database}-before-restore"), now);
-    let mut names = std::iter::once(first.clone()).chain((2..).map(|number| first.numbered(number)));
-    let name = names.find(|name| !catalogue::is_taken(surroundings.vault, name)).unwrap_or(first);
+    let name = catalogue::free_name(surroundings.vault, first)?;
     let packing = Packing {
         compression: Compression::Gzip,
         level: 1,
@@ -101,6 +101,7 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         database,
         name: Some(name),
         format: Format::Sqlite,
+        jobs: 1,
         packing,
         level: Level::Stream,
         means: plan.manner.means.clone(),
@@ -149,7 +150,7 @@ fn replace_offline(
             .caused_by(error)
     };
     fs::hard_link(path, &kept).map_err(cannot)?;
-    place(scratch.path(), path, journal_mode, Some(&kept))?;
+    place(&scratch.file(EXPANDED), path, journal_mode, Some(&kept))?;
     Ok(kept.to_string_lossy().into_owned())
 }
 

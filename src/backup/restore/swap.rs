@@ -159,9 +159,10 @@ pub(super) async fn drop_expired(
 fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
     let at = format!("{}:{}", server.host, server.port);
     let mut found = Vec::new();
-    for name in vault.files_in("restores")? {
-        let record = format!("restores/{name}");
-        let Some(text) = vault.read(&record)? else { continue };
+    let records: Vec<String> =
+        vault.list("restores")?.files.iter().map(|file| format!("restores/{}", file.name)).collect();
+    for (record, text) in records.iter().cloned().zip(vault.read_all(&records)?) {
+        let Some(text) = text? else { continue };
         if let Some(kept) = serde_json::from_slice::<Kept>(&text).ok().filter(|kept| kept.server == at) {
             found.push((record, kept));
         }

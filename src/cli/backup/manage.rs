@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{Live, MeansArgs, UrlArgs, source};
+use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::{Event, Source, Surroundings, catalogue, prune as pruning, stats as counting};
 use crate::cli::{Session, now};
@@ -160,7 +160,10 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
         clock: now,
         host: crate::cli::drill::host(),
     };
-    let report = restore::apply(plan, &surroundings).await?;
+    let begun = audited::begin(&vault, "restore", &args.name, "cli")?;
+    let report = restore::apply(plan, &surroundings).await;
+    audited::end(begun, None, &report, &session.output);
+    let report = report?;
     session.output.settle();
     session.output.report(&report)?;
     Ok(None)
@@ -246,7 +249,10 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
         clock: now,
         host: crate::cli::drill::host(),
     };
-    let report = restore::undo(&server, &dbname, &surroundings).await?;
+    let begun = audited::begin(&vault, "undo", &dbname, "cli")?;
+    let report = restore::undo(&server, &dbname, &surroundings).await;
+    audited::end(begun, None, &report, &session.output);
+    let report = report?;
     session.output.settle();
     session.output.report(&report)?;
     Ok(None)
@@ -309,7 +315,14 @@ pub(super) fn prune(args: &PruneArgs, session: &Session) -> Result<Option<Kind>>
     if plan.removals() > 0 {
         pruning::check_clock(&vault, now())?;
     }
-    let report = if args.dry_run { plan.preview() } else { pruning::apply(plan, &vault)? };
+    let report = match (args.dry_run, plan.removals()) {
+        (true, _) => plan.preview(),
+        (false, 0) => pruning::apply(plan, &vault)?,
+        (false, _) => {
+            let name = args.databases.join(", ");
+            audited::act(session, &vault, ("prune", &name), || pruning::apply(plan, &vault))?
+        }
+    };
     let some_failed = !report.failed.is_empty();
     session.output.report(&Pruned(report))?;
     Ok(some_failed.then_some(Kind::Partial))
@@ -322,7 +335,9 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
         confirm(args.confirm.as_deref(), &args.name, &format!("backup `{}` will be deleted", args.name))?;
         catalogue::recover(&vault)?;
         let catalogue = catalogue::read(&vault)?;
-        pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)?;
+        audited::act(session, &vault, ("delete", &args.name), || {
+            pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)
+        })?;
     }
     session.output.report(&Deleted::new(&entry.manifest, args.dry_run))?;
     Ok(None)
@@ -331,21 +346,25 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
 pub(super) fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let entry = catalogue::find(&vault, &args.name)?;
-    let manifest = catalogue::amend(&vault, &entry.manifest.backup_name, |manifest| {
-        manifest.keep_forever = !args.no_longer;
+    let what = if args.no_longer { "keep --no-longer" } else { "keep" };
+    let manifest = audited::act(session, &vault, (what, &args.name), || {
+        catalogue::amend(&vault, &entry.manifest.backup_name, |manifest| {
+            manifest.keep_forever = !args.no_longer;
+        })
     })?;
     session.output.report(&manifest)?;
     Ok(None)
 }
 
 pub(super) fn stats(args: &StatsArgs, session: &Session) -> Result<Option<Kind>> {
-    let mut catalogue = catalogue::read(&session.vault_to_read()?)?;
+    let vault = session.vault_to_read()?;
+    let mut catalogue = catalogue::read(&vault)?;
     for damaged in &catalogue.damaged {
         session.output.warn(damaged);
     }
     if !args.databases.is_empty() {
         catalogue.entries.retain(|entry| args.databases.contains(&entry.manifest.source.database));
     }
-    session.output.report(&counting::stats(&catalogue, now()))?;
+    session.output.report(&counting::stats(&catalogue, &failures_of(&vault, &args.databases)?, now()))?;
     Ok(None)
 }

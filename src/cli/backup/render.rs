@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::backup::catalogue::{Catalogue, Entry, State};
 use crate::backup::create::Plan;
+use crate::backup::failures::Failure;
 use crate::backup::stats::{DatabaseStats, Point, Stats};
 use crate::backup::{Compression, Format, Manifest, Verification};
 use crate::error::Kind;
@@ -64,6 +65,7 @@ fn sizes(manifest: &Manifest) -> String {
     let content = match manifest.format {
         Format::Sql => "SQL",
         Format::Custom => "archive",
+        Format::Directory => "archive in parts",
         Format::Sqlite => "pages",
     };
     let (file, plain) = (human_bytes(manifest.file_size), human_bytes(manifest.plain_size));
@@ -130,6 +132,8 @@ impl output::Report for Backups {
 pub(super) struct Listing {
     schema: &'static str,
     backups: Vec<Listed>,
+    /// Those that did not come about.
+    failures: Vec<Failure>,
     #[serde(skip)]
     now: DateTime<Utc>,
 }
@@ -143,7 +147,7 @@ struct Listed {
 }
 
 impl Listing {
-    pub(super) fn new(catalogue: &Catalogue, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(catalogue: &Catalogue, failures: Vec<Failure>, now: DateTime<Utc>) -> Self {
         let listed = |entry: &Entry| Listed {
             manifest: entry.manifest.clone(),
             file: match entry.state {
@@ -155,6 +159,7 @@ impl Listing {
         Listing {
             schema: "lifeboat.backup-list/1",
             backups: catalogue.entries.iter().map(listed).collect(),
+            failures,
             now,
         }
     }
@@ -164,8 +169,15 @@ impl output::Report for Listing {
     fn render(&self, page: &mut Page) {
         if self.backups.is_empty() {
             page.line("no backups");
-            return;
+        } else {
+            self.table(page);
         }
+        self.failures(page);
+    }
+}
+
+impl Listing {
+    fn table(&self, page: &mut Page) {
         let row = |listed: &Listed| {
             let manifest = &listed.manifest;
             let (word, tone) = match (listed.file, &manifest.verification) {
@@ -191,6 +203,32 @@ impl output::Report for Listing {
             &["NAME", "DATABASE", "TYPE", "TAKEN", "SIZE", "PROVEN", "KEPT"],
             self.backups.iter().map(row).collect(),
         );
+    }
+
+    /// Those that did not come about since the newest good one of their database, which is what calls for somebody.
+    fn failures(&self, page: &mut Page) {
+        let newest = |database: &str| {
+            let of_it = self.backups.iter().filter(|listed| listed.manifest.source.database == database);
+            of_it.filter(|listed| listed.manifest.is_verified()).map(|listed| listed.manifest.timestamp).max()
+        };
+        let recent: Vec<&Failure> = self
+            .failures
+            .iter()
+            .filter(|failure| newest(&failure.database).is_none_or(|success| failure.timestamp > success))
+            .collect();
+        for failure in recent.iter().take(10) {
+            page.line(format!(
+                "{}  {} of {}, {}: {}",
+                page.toned(Tone::Bad, "FAILED"),
+                failure.backup_name,
+                output::plain(&failure.database),
+                ago(failure.timestamp, self.now),
+                output::plain(&failure.error)
+            ));
+        }
+        if recent.len() > 10 {
+            page.line(format!("and {} more that failed since the last good one", recent.len() - 10));
+        }
     }
 }
 
@@ -412,15 +450,16 @@ impl output::Report for Deleted {
 
 impl output::Report for Stats {
     fn render(&self, page: &mut Page) {
-        if self.count == 0 {
+        if self.count == 0 && self.failed == 0 {
             page.line("no backups");
             return;
         }
         let bad =
             if self.bad == 0 { String::new() } else { page.toned(Tone::Bad, format!(", {} bad", self.bad)) };
         page.line(format!(
-            "{} backups, {} ({} of content), {} proven good{bad}",
+            "{} {}, {} ({} of content), {} proven good{bad}",
             self.count,
+            if self.count == 1 { "backup" } else { "backups" },
             human_bytes(self.total_size_bytes),
             human_bytes(self.total_plain_bytes),
             self.verified,
@@ -440,14 +479,24 @@ impl output::Report for Stats {
                 (database.count.to_string(), None),
                 (human_bytes(database.total_size_bytes), None),
                 last,
+                failed(database),
                 (growth, None),
                 (trend(&database.trend), None),
             ]
         };
         page.table(
-            &["DATABASE", "TYPE", "BACKUPS", "SIZE", "LAST GOOD", "GROWTH", "TREND OF THE CONTENT"],
+            &["DATABASE", "TYPE", "BACKUPS", "SIZE", "LAST GOOD", "FAILED", "GROWTH", "TREND OF THE CONTENT"],
             self.databases.iter().map(row).collect(),
         );
+    }
+}
+
+/// How many failed in 30 days, and whether the latest did.
+fn failed(database: &DatabaseStats) -> (String, Option<Tone>) {
+    match (database.failed, database.failed_since_success) {
+        (0, _) => ("-".to_owned(), None),
+        (failed, 0) => (failed.to_string(), None),
+        (failed, since) => (format!("{failed}, the last {since}"), Some(Tone::Bad)),
     }
 }
 

@@ -1,0 +1,126 @@
+//! Records of backups that did not come about, `failures/<name>.json` in the vault, so that an outage is seen where backups
+//! are looked at. They are no backups: nothing counts them as one, and retention never sees them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{BackupName, DatabaseType, Source, Surroundings};
+use crate::error::{Error, Kind, Result};
+use crate::vault::Vault;
+
+/// Where they lie.
+const FOLDER: &str = "failures";
+/// How long they are of interest.
+const KEPT: TimeDelta = TimeDelta::days(30);
+/// How many of all databases are kept at most.
+const MOST: usize = 200;
+
+/// A backup that did not come about (`lifeboat.backup-failure/1`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// `lifeboat.backup-failure/1`.
+    pub schema: String,
+    /// Never.
+    pub success: bool,
+    /// The name that it was given, or would have had.
+    pub backup_name: BackupName,
+    /// What retention and statistics group by.
+    pub database: String,
+    /// Kind of database.
+    pub database_type: DatabaseType,
+    /// Where it was to come from; without a password.
+    pub source: String,
+    /// When it was begun.
+    pub timestamp: DateTime<Utc>,
+    /// Seconds until it failed.
+    pub duration: f64,
+    /// What went wrong.
+    pub error: String,
+    /// The exit code of the command.
+    pub exit_code: u8,
+    /// What started it: `cli`, `schedule`, `api`.
+    pub trigger: String,
+    /// The machine.
+    pub host: String,
+}
+
+/// What was wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Of what.
+    pub source: Source,
+    /// What retention and statistics group by.
+    pub database: String,
+    /// The name that was asked for.
+    pub name: Option<BackupName>,
+    /// What started it.
+    pub trigger: String,
+    /// When it was begun.
+    pub timestamp: DateTime<Utc>,
+}
+
+/// Whether a failure is one of the backup, and not of the request for it: what someone mistyped at a terminal is no outage,
+/// what a schedule cannot do is one. That another backup is still being made is neither.
+pub fn is_worth_a_record(kind: Kind, trigger: &str) -> bool {
+    match kind {
+        Kind::StillGoing => false,
+        Kind::Request => trigger != "cli",
+        _ => true,
+    }
+}
+
+/// Records a failure, in words that hold no secret. Old records go.
+pub fn record(
+    wanted: &Wanted,
+    error: &Error,
+    words: String,
+    duration: f64,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    let vault = surroundings.vault;
+    let name = wanted.name.clone().unwrap_or_else(|| BackupName::of(&wanted.database, wanted.timestamp));
+    let failure = Failure {
+        schema: "lifeboat.backup-failure/1".to_owned(),
+        success: false,
+        backup_name: name,
+        database: wanted.database.clone(),
+        database_type: match wanted.source {
+            Source::Postgresql { .. } => DatabaseType::Postgresql,
+            Source::Sqlite { .. } => DatabaseType::Sqlite,
+        },
+        source: wanted.source.shown(),
+        timestamp: wanted.timestamp,
+        duration,
+        error: words,
+        exit_code: error.kind().exit_code(),
+        trigger: wanted.trigger.clone(),
+        host: surroundings.host.clone(),
+    };
+    let text = serde_json::to_vec_pretty(&failure)
+        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
+    // The time comes first, so that their order is that of their names.
+    let stamp = wanted.timestamp.format("%Y%m%dt%H%M%Sz");
+    vault.write(
+        &format!("{FOLDER}/{stamp}_{}_{:04x}.json", failure.backup_name, rand::random::<u16>()),
+        &text,
+    )?;
+    let oldest = (wanted.timestamp - KEPT).format("%Y%m%dt%H%M%Sz").to_string();
+    let names: Vec<String> = vault.list(FOLDER)?.files.into_iter().map(|file| file.name).collect();
+    let surplus = names.len().saturating_sub(MOST);
+    for (position, name) in names.iter().enumerate() {
+        if position < surplus || name.as_str() < oldest.as_str() {
+            vault.forget(&format!("{FOLDER}/{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// All that are recorded, newest first. Records that cannot be read are passed over: they tell nothing of a backup.
+pub fn read(vault: &Vault) -> Result<Vec<Failure>> {
+    let listing = vault.list(FOLDER)?;
+    let names: Vec<String> = listing.files.iter().map(|file| format!("{FOLDER}/{}", file.name)).collect();
+    let texts = vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());
+    let mut failures: Vec<Failure> = texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect();
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.timestamp));
+    Ok(failures)
+}

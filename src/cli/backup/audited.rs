@@ -1,0 +1,76 @@
+//! Lines in the audit log around what a command does.
+
+use crate::backup::failures::{self, Wanted};
+use crate::backup::{Surroundings, create};
+use crate::cli::{Session, now};
+use crate::error::{Error, Result};
+use crate::output::{Output, redacted};
+use crate::vault::{Act, Begun, Outcome, Vault};
+
+/// Whoever runs the command.
+fn who() -> String {
+    let name = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
+    let uid = rustix::process::getuid().as_raw();
+    name.map_or(format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+pub(super) fn begin<'a>(vault: &'a Vault, what: &str, name: &str, trigger: &str) -> Result<Begun<'a>> {
+    let act = Act {
+        who: who(),
+        host: crate::cli::drill::host(),
+        trigger: trigger.to_owned(),
+        what: format!("backup {what}"),
+        name: redacted(name),
+    };
+    vault.begin(act, now())
+}
+
+/// Notes what came of it. That this cannot be written is a warning: it was done.
+pub(super) fn end<T>(begun: Begun<'_>, name: Option<&str>, outcome: &Result<T>, output: &Output) {
+    let outcome = match outcome {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(error.kind().exit_code(), redacted(&error.chain())),
+    };
+    if let Err(error) = begun.end(name, &outcome, now()) {
+        output.warn(error.chain());
+    }
+}
+
+/// Does something that changes the vault, between two lines.
+pub(super) fn act<T>(
+    session: &Session,
+    vault: &Vault,
+    (what, name): (&str, &str),
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let begun = begin(vault, what, name, "cli")?;
+    let outcome = work();
+    end(begun, None, &outcome, &session.output);
+    outcome
+}
+
+/// Records a backup that did not come about, where that is more than a mistyped request.
+pub(super) fn record_failure(
+    request: &create::Request,
+    error: &Error,
+    began: (chrono::DateTime<chrono::Utc>, std::time::Instant),
+    surroundings: &Surroundings<'_>,
+    output: &Output,
+) {
+    if !failures::is_worth_a_record(error.kind(), &request.trigger) {
+        return;
+    }
+    let wanted = Wanted {
+        source: request.source.clone(),
+        database: request.database.clone(),
+        name: request.name.clone(),
+        trigger: request.trigger.clone(),
+        timestamp: began.0,
+    };
+    let (words, seconds) = (redacted(&error.chain()), began.1.elapsed().as_secs_f64());
+    if let Err(error) = failures::record(&wanted, error, words, seconds, surroundings) {
+        output.warn(format!("the failure could not be recorded: {}", error.chain()));
+    }
+}

@@ -1,0 +1,273 @@
+//! The vault as a directory of a file system. Directories are 0750, files 0600.
+
+mod draft;
+
+pub(super) use draft::Draft;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use fs4::fs_std::FileExt as _;
+
+use super::{Content, FilesOf, Found, Held, Listing, Lock, Making, Place, Recovered};
+use crate::error::{Error, Result};
+
+/// A directory for what must last.
+#[derive(Clone, Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// The directory, whether it exists or not.
+    pub(super) fn at(place: &str) -> Self {
+        Directory { root: PathBuf::from(place) }
+    }
+
+    /// The directory, made if it is not there, and proven to be writable.
+    pub(super) fn open(place: &str) -> Result<Self> {
+        let directory = Self::at(place);
+        let unusable = |error: io::Error| {
+            Error::outside(format!("cannot write to the vault `{place}`"))
+                .caused_by(error)
+                .hint("Choose another directory with `--vault` or BACKUP_DIR, or make this one writable.")
+        };
+        make_directory(&directory.root).map_err(unusable)?;
+        tempfile::tempfile_in(&directory.root)
+            .and_then(|mut probe| probe.write_all(b"lifeboat"))
+            .map_err(unusable)?;
+        Ok(directory)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Waits for the lock under which the root is tidied; whoever holds it holds it for a moment.
+    fn quiet(&self) -> Result<File> {
+        let path = self.path(".lock");
+        lock_file(&path)
+            .and_then(|file| file.lock_exclusive().map(|()| file))
+            .map_err(|error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error))
+    }
+}
+
+impl Place for Directory {
+    fn shown(&self, name: &str) -> String {
+        let path = self.path(name);
+        std::path::absolute(&path).unwrap_or(path).display().to_string()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
+    fn clock(&self) -> Result<DateTime<Utc>> {
+        let failed = |error: io::Error| {
+            Error::outside(format!("cannot write to the vault `{}`", self.root.display())).caused_by(error)
+        };
+        let mut probe = tempfile::tempfile_in(&self.root).map_err(failed)?;
+        probe.write_all(b"lifeboat").map_err(failed)?;
+        // Straight from the kernel: what changes the clock of a process can change what its C library says of files.
+        let found = rustix::fs::fstat(&probe).map_err(|error| failed(error.into()))?;
+        DateTime::from_timestamp(found.st_mtime, 0).ok_or_else(|| {
+            Error::outside(format!("the files of the vault `{}` have no times", self.root.display()))
+        })
+    }
+
+    fn list(&self, folder: &str) -> Result<Listing> {
+        let path = self.path(folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Listing::default()),
+            Err(error) => {
+                return Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error));
+            }
+        };
+        let mut listing = Listing::default();
+        for entry in entries.flatten() {
+            // Of links nothing is known but where they point to, so they are passed over.
+            let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
+            if found.is_dir() {
+                listing.folders.push(name);
+            } else if found.is_file() {
+                listing.files.push(Found { name, size: found.len() });
+            }
+        }
+        listing.files.sort_by(|left, right| left.name.cmp(&right.name));
+        listing.folders.sort();
+        Ok(listing)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>> {
+        let path = self.path(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        match fs::read(&path) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
+        }
+    }
+
+    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>> {
+        names.iter().map(|name| self.read(name)).collect()
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        let failed = |error: io::Error| {
+            Error::outside(format!("cannot write `{}`", path.display()))
+                .caused_by(error)
+                .hint("Free some space, or choose another `--vault`.")
+        };
+        let parent = path.parent().unwrap_or(&self.root);
+        make_directory(parent).map_err(failed)?;
+        // A private temporary file in the same directory, since a rename is atomic only within a file system.
+        let mut file =
+            tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
+        file.write_all(content).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        // The new name itself must be on disk too.
+        sync_directory(parent).map_err(failed)
+    }
+
+    fn append(&self, name: &str, _at: DateTime<Utc>, line: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        let act = || -> io::Result<()> {
+            make_directory(path.parent().unwrap_or(&self.root))?;
+            let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+            file.lock_exclusive()?;
+            // A line that a full disk cut off must not swallow this one.
+            let mut last = [b'\n'];
+            if file.metadata()?.len() > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+            }
+            let parts: [&[u8]; 3] = [if last == [b'\n'] { b"" } else { b"\n" }, line, b"\n"];
+            file.write_all(&parts.concat())?;
+            file.sync_all()
+        };
+        act().map_err(|error| {
+            Error::outside(format!("cannot write `{}`", path.display()))
+                .caused_by(error)
+                .hint("Free some space, or choose another `--vault`.")
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        remove_if_there(&path)
+            .map_err(|error| Error::outside(format!("cannot remove `{}`", path.display())).caused_by(error))
+    }
+
+    fn open(&self, name: &str) -> Result<Content> {
+        let path = self.path(name);
+        let mut options = OpenOptions::new();
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits();
+        let file = options.read(true).custom_flags(i32::try_from(no_follow).unwrap_or(0)).open(&path);
+        file.map(Content::of).map_err(|error| {
+            Error::outside(format!("cannot open `{}`", path.display()))
+                .caused_by(error)
+                .hint("`lifeboat backup list` shows what the vault holds.")
+        })
+    }
+
+    fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        let path = self.path(name);
+        let failed =
+            |error: io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
+        make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        let file = lock_file(&path).map_err(failed)?;
+        Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock(Held::File { _file: file })))
+    }
+
+    fn draft(&self, stem: &str, payload: &str) -> Result<Option<super::Draft>> {
+        let draft = self.begin_draft(stem, payload)?;
+        Ok(draft.map(|draft| super::Draft(Making::File(draft))))
+    }
+
+    fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
+        self.tidy(files_of)
+    }
+
+    fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
+        self.delete_backup(stem, files)
+    }
+}
+
+/// A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, Directory) {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Directory::open(parent.path().join("v").to_str().unwrap()).unwrap();
+        (parent, directory)
+    }
+
+    #[test]
+    fn what_is_written_is_private_and_replaces_what_was_there() {
+        let (_parent, directory) = directory();
+        directory.write("drills/a/b.json", b"one").unwrap();
+        directory.write("drills/a/b.json", b"two").unwrap();
+        let path = directory.path("drills/a/b.json");
+        assert_eq!(directory.read("drills/a/b.json").unwrap().unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o750);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file was left");
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one() {
+        let (_parent, directory) = directory();
+        let first = directory.try_lock("x/lock").unwrap();
+        assert!(first.is_some());
+        assert!(directory.try_lock("x/lock").unwrap().is_none());
+        drop(first);
+        assert!(directory.try_lock("x/lock").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_does_not_swallow_the_next() {
+        let (_parent, directory) = directory();
+        directory.append("log", DateTime::UNIX_EPOCH, b"one").unwrap();
+        let mut file = OpenOptions::new().append(true).open(directory.path("log")).unwrap();
+        file.write_all(b"tw").unwrap();
+        directory.append("log", DateTime::UNIX_EPOCH, b"three").unwrap();
+        assert_eq!(directory.read("log").unwrap().unwrap(), b"one\ntw\nthree\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! Folders for what is looked at and thrown away: expanded content, the parts of a parallel dump.
+//!
+//! A folder is gone when its value is dropped; after a crash its lock is free, and whoever needs a folder next removes
+//! it. Content of encrypted backups is laid out in memory, never on a disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use fs4::fs_std::FileExt as _;
+
+use super::Vault;
+use crate::error::{Error, Result};
+
+/// A folder that nobody else may look into, and that does not last.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Whether what lies in a scratch folder may be on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// It may.
+    Open,
+    /// It belongs to an encrypted backup: it stays in memory.
+    Sealed,
+}
+
+/// Memory that has file names, on Linux.
+const MEMORY: &str = "/dev/shm";
+
+impl Vault {
+    /// Makes a folder for what belongs to `stem`: in the vault if that is a directory, so that it is on a disk that has
+    /// room for backups; otherwise where temporary files go.
+    pub fn scratch(&self, stem: &str, secrecy: Secrecy) -> Result<Scratch> {
+        let made = match (secrecy, self.directory()) {
+            (Secrecy::Sealed, _) => Scratch::among_others(Path::new(MEMORY)),
+            (Secrecy::Open, None) => Scratch::among_others(&std::env::temp_dir()),
+            (Secrecy::Open, Some(root)) => {
+                // Under this lock abandoned folders are removed: a new one must not look like one.
+                let _quiet = self.quiet()?;
+                Scratch::make(&root.join(format!(".{stem}.{:08x}.partial", rand::random::<u32>())))
+            }
+        };
+        made.map_err(|error| match secrecy {
+            Secrecy::Sealed => {
+                Error::outside("there is no memory to lay out the content of an encrypted backup in")
+                    .caused_by(error)
+                    .hint("A proof of level `checksum` needs none.")
+            }
+            Secrecy::Open => Error::outside("a temporary folder cannot be made")
+                .caused_by(error)
+                .hint("Free some space; TMPDIR names another place for temporary files."),
+        })
+    }
+}
+
+impl Scratch {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file in it lies.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a file in it, to write to.
+    pub fn create(&self, name: &str) -> Result<File> {
+        let path = self.file(name);
+        OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path).map_err(|error| {
+            Error::outside(format!("cannot write `{}`", path.display()))
+                .caused_by(error)
+                .hint("Free some space; TMPDIR names another place for temporary files.")
+        })
+    }
+
+    fn among_others(place: &Path) -> io::Result<Self> {
+        sweep(place);
+        Self::make(&place.join(format!("lifeboat-{:016x}.partial", rand::random::<u64>())))
+    }
+
+    fn make(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().mode(0o700).create(path)?;
+        let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path.join(LOCK))?;
+        lock.lock_exclusive()?;
+        Ok(Scratch { path: path.to_owned(), _lock: lock })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+const LOCK: &str = "lock";
+
+/// Whether a folder was left by a process that died. `without_lock` says what a folder is that has no lock in it.
+pub(super) fn is_abandoned(folder: &Path, without_lock: bool) -> io::Result<bool> {
+    match File::open(folder.join(LOCK)) {
+        Ok(file) => file.try_lock_exclusive(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(without_lock),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what our own processes left that died, in a place where others keep files too.
+fn sweep(place: &Path) {
+    let us = rustix::process::getuid().as_raw();
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.starts_with("lifeboat-")
+            && name.ends_with(".partial")
+            && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == us);
+        // One without a lock is just being made.
+        if is_ours && is_abandoned(&entry.path(), false).unwrap_or(false) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_a_process_that_died_is_removed_and_one_of_a_living_one_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let alive = Scratch::among_others(place.path()).unwrap();
+        let dead = place.path().join("lifeboat-1.partial");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(LOCK), "").unwrap();
+        let other = Scratch::among_others(place.path()).unwrap();
+        assert!(alive.path().exists() && other.path().exists() && !dead.exists());
+        let path = alive.path().to_owned();
+        drop(alive);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,184 @@
+//! What a vault does, in an object store.
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt as _;
+use futures::stream;
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
+
+use super::{Object, Store};
+use crate::error::{Error, Result};
+use crate::vault::{Content, Draft, FilesOf, Found, Held, Listing, Lock, Making, Opened, Place, Recovered};
+
+/// How many requests go at once where many objects are read.
+const ABREAST: usize = 16;
+
+impl Place for Store {
+    fn shown(&self, name: &str) -> String {
+        self.shown_as(name)
+    }
+
+    fn directory(&self) -> Option<&std::path::Path> {
+        None
+    }
+
+    fn clock(&self) -> Result<DateTime<Utc>> {
+        // Any answer tells the time.
+        self.size(".lock")?;
+        self.clock.now().ok_or_else(|| {
+            Error::outside(format!("the store `{}` does not tell the time", self.shown_as("")))
+        })
+    }
+
+    fn list(&self, folder: &str) -> Result<Listing> {
+        let (bucket, path) = (self.bucket.clone(), self.path(folder));
+        let listed = self.wait(async move {
+            let prefix = (!path.as_ref().is_empty()).then_some(&path);
+            bucket.list_with_delimiter(prefix).await
+        })?;
+        let listed = listed.map_err(|error| self.told("cannot list", folder, error))?;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        let files = listed
+            .objects
+            .iter()
+            .filter_map(|object| Some(Found { name: name(&object.location)?, size: object.size }));
+        let mut listing = Listing {
+            files: files.collect(),
+            folders: listed.common_prefixes.iter().filter_map(name).collect(),
+        };
+        listing.files.sort_by(|left, right| left.name.cmp(&right.name));
+        listing.folders.sort();
+        Ok(listing)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.head(name)?.map(|object| object.size))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read_all(&[name.to_owned()]).pop().unwrap_or(Ok(None))
+    }
+
+    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>> {
+        let (bucket, paths) =
+            (self.bucket.clone(), names.iter().map(|name| self.path(name)).collect::<Vec<_>>());
+        let read = self.wait(async move {
+            let read = paths.into_iter().map(|path| {
+                let bucket = bucket.clone();
+                async move { bucket.get(&path).await?.bytes().await }
+            });
+            stream::iter(read).buffered(ABREAST).collect::<Vec<_>>().await
+        });
+        let told = |(name, read): (&String, object_store::Result<hyper::body::Bytes>)| match read {
+            Ok(content) => Ok(Some(content.to_vec())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.told("cannot read", name, error)),
+        };
+        match read {
+            Ok(read) => names.iter().zip(read).map(told).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let (bucket, path, payload) =
+            (self.bucket.clone(), self.path(name), PutPayload::from(content.to_vec()));
+        let written = self.wait(async move { bucket.put(&path, payload).await })?;
+        written.map(drop).map_err(|error| self.told("cannot write", name, error))
+    }
+
+    fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()> {
+        let stamp = at.format("%Y%m%dT%H%M%S%.6fZ");
+        let name = format!("{name}/{stamp}-{:08x}.json", rand::random::<u32>());
+        self.put_new(&name, [line, b"\n"].concat())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let (store, path) = (self.clone(), self.path(name));
+        let removed = self.wait(async move { store.erase(&path).await })?;
+        removed.map_err(|error| self.told("cannot remove", name, error))
+    }
+
+    fn open(&self, name: &str) -> Result<Content> {
+        let object = self.head(name)?.ok_or_else(|| {
+            Error::outside(format!("cannot open `{}`: it is not there", self.shown_as(name)))
+                .hint("`lifeboat backup list` shows what the vault holds.")
+        })?;
+        Ok(Content(Opened::Object(object)))
+    }
+
+    fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        Ok(self.lease(name, None)?.map(|lease| Lock(Held::Lease(lease))))
+    }
+
+    fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
+        Ok(self.begin_upload(stem, payload)?.map(|upload| Draft(Making::Upload(Box::new(upload)))))
+    }
+
+    fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        let listing = self.list("")?;
+        for file in &listing.files {
+            let Some(hidden) = file.name.strip_prefix('.') else { continue };
+            if let Some(stem) = hidden.strip_suffix(".partial") {
+                let Some(draft) = self.inherit(&file.name)? else { continue };
+                // Its manifest is what is written last: with it, all is there.
+                if self.size(&format!("{stem}.json"))?.is_some() {
+                    recovered.published.push(stem.to_owned());
+                } else {
+                    self.discard(&draft)?;
+                    recovered.removed.push(stem.to_owned());
+                }
+                self.remove(&file.name)?;
+            } else if let Some(stem) = hidden.strip_suffix(".json.gone") {
+                let Some(manifest) = self.read(&file.name)? else { continue };
+                self.finish_deletion(stem, &manifest, &files_of(&manifest))?;
+                recovered.deleted.push(stem.to_owned());
+            }
+        }
+        Ok(recovered)
+    }
+
+    fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
+        let Some(manifest) = self.read(&format!("{stem}.json"))? else { return Ok(()) };
+        self.write(&format!(".{stem}.json.gone"), &manifest)?;
+        self.finish_deletion(stem, &manifest, files)
+    }
+}
+
+impl Store {
+    /// An object as it is now; `None` if there is none.
+    pub(super) fn head(&self, name: &str) -> Result<Option<Object>> {
+        let (bucket, path) = (self.bucket.clone(), self.path(name));
+        let at = path.clone();
+        match self.wait(async move { bucket.head(&at).await })? {
+            Ok(found) => Ok(Some(Object { store: self.clone(), path, size: found.size, e_tag: found.e_tag })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.told("cannot look at", name, error)),
+        }
+    }
+
+    /// Writes an object where nothing is.
+    pub(super) fn put_new(&self, name: &str, content: Vec<u8>) -> Result<()> {
+        let (store, path) = (self.clone(), self.path(name));
+        let made = self.wait(async move { store.create(&path, content).await })?;
+        match made.map_err(|error| self.told("cannot write", name, error))? {
+            Some(_) => Ok(()),
+            None => Err(Error::outside(format!("`{}` has come into being meanwhile", self.shown_as(name)))
+                .hint("It was not touched. Run it again, with another name.")),
+        }
+    }
+
+    /// The manifest goes first, unless another backup has the name by now; what it describes goes then.
+    fn finish_deletion(&self, stem: &str, manifest: &[u8], files: &[String]) -> Result<()> {
+        let name = format!("{stem}.json");
+        match self.read(&name)? {
+            Some(there) if there != manifest => {}
+            _ => {
+                self.remove(&name)?;
+                files.iter().try_for_each(|file| self.remove(file))?;
+            }
+        }
+        self.remove(&format!(".{stem}.json.gone"))
+    }
+}
