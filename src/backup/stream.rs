@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::coding::{Compression, Decoder, Encoder, fill, next_chunk};
 use super::seal::{Identities, Recipients};
@@ -41,13 +41,14 @@ pub struct Totals {
 /// Counts and hashes what passes.
 pub(super) struct Hashed<T> {
     inner: T,
-    hash: Sha256,
+    // In assembly for every processor: without instructions of its own for SHA-256, twice as fast as in Rust.
+    hash: Context,
     bytes: u64,
 }
 
 impl<T> Hashed<T> {
     pub(super) fn new(inner: T) -> Self {
-        Hashed { inner, hash: Sha256::new(), bytes: 0 }
+        Hashed { inner, hash: Context::new(&SHA256), bytes: 0 }
     }
 
     fn pass(&mut self, bytes: &[u8]) {
@@ -60,7 +61,7 @@ impl<T> Hashed<T> {
     }
 
     pub(super) fn seal(self) -> (u64, String) {
-        (self.bytes, hexadecimal(&self.hash.finalize()))
+        (self.bytes, hexadecimal(self.hash.finish().as_ref()))
     }
 }
 

@@ -240,10 +240,10 @@ impl Store {
         }
         let failed = Error::outside(format!("{what} `{object}`")).caused_by(words.clone());
         if denied.iter().any(|word| code == *word || words.contains(word)) {
-            failed.hint(
-                "Check the credentials (`aws sts get-caller-identity` shows whose they are) and their rights: to list the \
-                 bucket, and to get, put and delete objects in it.",
-            )
+            failed.hint(format!(
+                "{} Their rights must be to list the bucket, and to get, put and delete objects in it.",
+                credentials_of(&self.url)
+            ))
         } else if words.contains("301")
             || code == "PermanentRedirect"
             || code == "AuthorizationHeaderMalformed"
@@ -252,6 +252,19 @@ impl Store {
         } else {
             failed.hint("Check the network and the URL of the vault, and run it again.")
         }
+    }
+}
+
+/// Where the credentials of a store come from.
+fn credentials_of(url: &str) -> &'static str {
+    match url.split("://").next() {
+        Some("gs") => {
+            "Credentials are those of GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT or the machine."
+        }
+        Some("az" | "azure") => {
+            "Set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY, a SAS token or a client with its secret."
+        }
+        _ => "Check the credentials: `aws sts get-caller-identity` shows whose they are.",
     }
 }
 
@@ -370,7 +383,9 @@ impl Named {
             retry_timeout: Duration::from_secs(180),
         };
         let unusable = |error: object_store::Error| {
-            Error::request(format!("`{}` cannot be the vault", self.shown)).caused_by(said(&error).1)
+            Error::request(format!("`{}` cannot be the vault", self.shown))
+                .caused_by(said(&error).1)
+                .hint(credentials_of(&self.shown))
         };
         let is_plain = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let options = object_store::ClientOptions::new().with_allow_http(true);

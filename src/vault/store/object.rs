@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use hyper::body::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore as _};
@@ -23,6 +24,7 @@ pub(in crate::vault) struct Object {
     pub(super) path: Path,
     pub(super) size: u64,
     pub(super) e_tag: Option<String>,
+    pub(super) modified: DateTime<Utc>,
 }
 
 /// Reads an object from its beginning.

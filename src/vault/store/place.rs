@@ -126,7 +126,7 @@ impl Place for Store {
                 if self.size(&format!("{stem}.json"))?.is_some() {
                     recovered.published.push(stem.to_owned());
                 } else {
-                    self.discard(&draft)?;
+                    self.discard(&draft, None)?;
                     recovered.removed.push(stem.to_owned());
                 }
                 self.remove(&file.name)?;
@@ -152,7 +152,13 @@ impl Store {
         let (bucket, path) = (self.bucket.clone(), self.path(name));
         let at = path.clone();
         match self.wait(async move { bucket.head(&at).await })? {
-            Ok(found) => Ok(Some(Object { store: self.clone(), path, size: found.size, e_tag: found.e_tag })),
+            Ok(found) => Ok(Some(Object {
+                store: self.clone(),
+                path,
+                size: found.size,
+                e_tag: found.e_tag,
+                modified: found.last_modified,
+            })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot look at", name, error)),
         }

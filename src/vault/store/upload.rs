@@ -84,8 +84,9 @@ impl Store {
         }))
     }
 
-    /// Removes what a draft left: the upload, and what has a name already. An object of another size is not its.
-    pub(super) fn discard(&self, draft: &Drafted) -> Result<()> {
+    /// Removes what a draft left: the upload, and what has a name already. An object of another size is not its, nor is
+    /// one of another time, if it is known when it got its name.
+    pub(super) fn discard(&self, draft: &Drafted, complete: Option<&Object>) -> Result<()> {
         let Some(payload) = draft.files.first() else { return Ok(()) };
         if let Some(upload) = draft.upload.clone() {
             let (bucket, path) = (self.bucket.clone(), self.path(payload));
@@ -98,10 +99,13 @@ impl Store {
             }
         }
         let Some(size) = draft.size else { return Ok(()) };
-        if self.head(payload)?.is_some_and(|found| found.size == size) {
-            self.remove_all(&draft.files[..1])?;
+        let is_its = |found: &Object| {
+            found.size == size && complete.is_none_or(|complete| complete.modified == found.modified)
+        };
+        match self.head(payload)? {
+            Some(found) if !is_its(&found) => Ok(()),
+            _ => self.remove_all(&draft.files),
         }
-        self.remove_all(&draft.files[1..])
     }
 
     fn remove_all(&self, names: &[String]) -> Result<()> {
@@ -289,8 +293,10 @@ impl Drop for Upload {
             let _ = take_one(&mut sending, &self.store, &path);
         }
         let files = std::iter::once(self.payload.clone()).chain(mem::take(&mut self.beside)).collect();
-        let draft = Drafted { files, upload: sending.upload.take(), size: self.size };
-        if self.store.discard(&draft).is_err() {
+        // If the lock has gone to somebody else, what has a name may be theirs; the upload is ours in any case.
+        let size = self.size.filter(|_| self.lease.check().is_ok());
+        let draft = Drafted { files, upload: sending.upload.take(), size };
+        if self.store.discard(&draft, self.complete.as_ref()).is_err() {
             self.lease.leave();
         }
     }
