@@ -44,6 +44,7 @@ setup-database:
 	  || { echo "installing sqlite3 and zstd"; $(APT) update && $(APT) install -y sqlite3 zstd >/dev/null; }
 	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v systemd-analyze >/dev/null \
 	  || { echo "installing cron, faketime, pigz and systemd-analyze"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz systemd >/dev/null; }
+	@command -v curl >/dev/null || { echo "installing curl"; $(APT) update && $(APT) install -y curl >/dev/null; }
 	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
 

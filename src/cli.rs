@@ -6,6 +6,7 @@ mod connect;
 mod drill;
 mod policy;
 mod restore;
+mod runbook;
 mod snapshot;
 mod status;
 mod verify;
@@ -62,6 +63,9 @@ enum Command {
     /// Set the alarms that databases should have, find those that cannot fire or arrive, and prove one.
     #[command(subcommand)]
     Alarms(alarms::AlarmsCommand),
+    /// Disaster recovery in Markdown that people read and the tool runs: plan, rehearse, run, resume.
+    #[command(subcommand)]
+    Runbook(runbook::RunbookCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -250,6 +254,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Snapshot(command) => snapshot::run(command, &session).await,
             Command::Backup(command) => backup::run(command, &session).await,
             Command::Alarms(command) => alarms::run(command, &session).await,
+            Command::Runbook(command) => runbook::run(command, &session).await,
         }
     });
     match ended {
@@ -260,6 +265,27 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             error.kind().exit_code()
         }
     }
+}
+
+/// Whether this version understands a call of itself as runbooks have it: its commands and flags, not their values.
+fn understands(words: &[String]) -> std::result::Result<(), String> {
+    let mut root = <Cli as clap::CommandFactory>::command();
+    root.build();
+    let mut command = &root;
+    for word in words.iter().skip(1) {
+        if let Some(flag) = word.strip_prefix("--").filter(|flag| !flag.is_empty()) {
+            let name = flag.split('=').next().unwrap_or_default();
+            if !command.get_arguments().any(|argument| argument.get_long() == Some(name)) {
+                return Err(format!("`{}` has no flag `--{name}`", command.get_name()));
+            }
+        } else if command.has_subcommands() && !word.starts_with('-') {
+            command = command.find_subcommand(word).ok_or_else(|| format!("there is no command `{word}`"))?;
+        }
+    }
+    if command.has_subcommands() {
+        return Err(format!("`{}` is not a whole command", words.join(" ")));
+    }
+    Ok(())
 }
 
 /// A flag that is refused for a rule of AWS says the rule.

@@ -18,7 +18,7 @@ mod bring_up;
 pub mod checks;
 mod compare;
 pub mod journal;
-mod page;
+pub(crate) mod page;
 mod preflight;
 pub mod report;
 mod run;

@@ -43,6 +43,12 @@ impl Interrupt {
         Ok(Interrupt { arrived, _sender: sender })
     }
 
+    /// Hears nothing, ever.
+    pub fn never() -> Self {
+        let (sender, arrived) = watch::channel(Vec::new());
+        Interrupt { arrived, _sender: Arc::new(sender) }
+    }
+
     /// The first signal, if one has arrived.
     pub fn first(&self) -> Option<Kind> {
         self.arrived.borrow().first().copied()

@@ -5,6 +5,7 @@
 //! ```text
 //! cli        one file per noun: flags, and how its report looks
 //! output     the only printer
+//! runbook    Markdown as steps: run, journal, resume, undo
 //! tables     single tables from a backup, set beside the live ones
 //! drill      restore elsewhere, prove, time, tear down
 //! status     how healthy the backups of a fleet are
@@ -27,6 +28,7 @@
 
 pub mod cli;
 pub mod output;
+pub mod runbook;
 pub mod tables;
 pub mod drill;
 pub mod status;

@@ -7,6 +7,8 @@ mod copy;
 mod password;
 mod private;
 mod programs;
+mod psql;
+mod redaction;
 mod tls;
 mod url;
 
@@ -14,6 +16,8 @@ pub use copy::major_version;
 pub use password::{Password, from_pgpass, generate};
 pub use private::{PrivateServer, can_start};
 pub use programs::{Connecting, Programs};
+pub use psql::Psql;
+pub use redaction::redacted;
 pub use tls::{Tls, TlsMode};
 pub use url::{Target, is_url};
 

@@ -15,10 +15,12 @@
 
 mod audit;
 mod directory;
+mod log;
 mod scratch;
 mod store;
 
 pub use audit::{Act, Begun, Outcome};
+pub use log::Log;
 pub use scratch::{Scratch, Secrecy};
 
 use std::fmt;

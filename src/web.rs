@@ -21,6 +21,11 @@ pub async fn get(url: &str) -> Result<String> {
     call(url, Method::GET, String::new()).await
 }
 
+/// The status that a URL answers with.
+pub async fn status(url: &str) -> Result<u16> {
+    Ok(ask(url, Method::GET, String::new()).await?.0)
+}
+
 /// Posts a line of text.
 pub async fn post(url: &str, text: &str) -> Result<()> {
     call(url, Method::POST, text.to_owned()).await.map(drop)
@@ -48,11 +53,20 @@ fn origin(url: &str) -> &str {
 }
 
 async fn call(url: &str, method: Method, body: String) -> Result<String> {
+    match ask(url, method, body).await? {
+        (200..=299, text) => Ok(text),
+        (status, _) => Err(failed(url, &format!("it answered {status}"))),
+    }
+}
+
+fn failed(url: &str, why: &str) -> Error {
+    Error::outside(format!("`{}` could not be asked: {why}", origin(url)))
+        .hint("Check the URL and the network.")
+}
+
+async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
     check(url)?;
-    let failed = |why: String| {
-        Error::outside(format!("`{}` could not be asked: {why}", origin(url)))
-            .hint("Check the URL and the network.")
-    };
+    let failed = |why: String| failed(url, &why);
     let connector = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
         .map_err(|error| failed(error.to_string()))?
@@ -68,17 +82,14 @@ async fn call(url: &str, method: Method, body: String) -> Result<String> {
         .map_err(|error| failed(error.to_string()))?;
     let exchange = async {
         let answer = client.request(request).await.map_err(|error| failed(innermost(&error)))?;
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(failed(format!("it answered {}", status.as_u16())));
-        }
+        let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-        Ok(body.map_err(|error| failed(error.to_string()))?.to_bytes())
+        Ok::<_, Error>((status, body.map_err(|error| failed(error.to_string()))?.to_bytes()))
     };
-    let bytes = tokio::time::timeout(PATIENCE, exchange)
+    let (status, bytes) = tokio::time::timeout(PATIENCE, exchange)
         .await
         .map_err(|_| failed(format!("no answer within {} seconds", PATIENCE.as_secs())))??;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The outer layers only say that something failed.

@@ -101,6 +101,7 @@ fn follow_link(shared: &Arc<Shared>, query: &str) -> Answer {
         parameters,
         input: Document::Null,
         json: Value::Null,
+        access_key: String::new(),
     };
     let request_id = request_id();
     let outcome = perform_sns(shared, &call, &request_id);
@@ -121,6 +122,8 @@ struct ApiCall {
     input: Document,
     /// For Secrets Manager.
     json: Value,
+    /// For STS: the access key of the caller.
+    access_key: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,9 +229,12 @@ async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outc
     match call.service {
         Service::SecretsManager => secrets::answer(shared, &call.region, action, &call.json)
             .map(|answer| Body::Text(answer.to_string())),
-        Service::Sts => {
-            Ok(Body::Text(sts::answer(action)?.response(sts::NAMESPACE, action, true, request_id)))
-        }
+        Service::Sts => Ok(Body::Text(sts::answer(action, &call.access_key)?.response(
+            sts::NAMESPACE,
+            action,
+            true,
+            request_id,
+        ))),
         Service::Sns => perform_sns(shared, call, request_id),
         Service::CloudWatch => {
             let request = cloudwatch::Request { shared, region: &call.region, input: &call.input, now };
@@ -271,6 +277,7 @@ impl ApiCall {
                 parameters: secret_parameters(&json),
                 input: Document::Null,
                 json,
+                access_key: String::new(),
             };
         }
         let parameters = Query::parse(body);
@@ -284,6 +291,7 @@ impl ApiCall {
             input: if is_document { Document::from_form(&parameters) } else { Document::Null },
             parameters,
             json: Value::Null,
+            access_key: access_key(text("authorization")),
         }
     }
 
@@ -297,6 +305,7 @@ impl ApiCall {
             parameters: Query::of(input.shown()),
             input,
             json: Value::Null,
+            access_key: String::new(),
         }
     }
 
@@ -411,6 +420,12 @@ fn region(authorization: &str) -> String {
         })
         .unwrap_or(DEFAULT_REGION)
         .to_owned()
+}
+
+/// Who signed: `Credential=AKID/20261121/eu-west-1/rds/aws4_request`.
+fn access_key(authorization: &str) -> String {
+    let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+    scope.split('/').next().unwrap_or_default().to_owned()
 }
 
 fn request_id() -> String {

@@ -70,7 +70,7 @@ impl Aws {
     }
 
     /// The instance, in one look.
-    pub(super) async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
+    pub async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
         let answer = self.rds.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
         match answer.map_err(|error| Failure::of("DescribeDBInstances", format!("instance `{id}`"), error)) {
             Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),

@@ -70,7 +70,7 @@ impl Aws {
     }
 
     /// One snapshot, in one look. RDS finds those of AWS Backup and shared ones only if they are asked for.
-    pub(super) async fn look_at_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+    pub async fn look_at_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
         let kinds: &[Option<&str>] = match id.as_str() {
             text if text.starts_with("rds:") => &[Some("automated")],
             text if text.starts_with("awsbackup:") => &[Some("awsbackup")],

@@ -4,7 +4,7 @@
 //! (names, queries, answers) passes through maud's escaping and [`spelled`]. The JSON beside it is the record; the
 //! page carries its hash.
 
-mod words;
+pub(crate) mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
@@ -19,10 +19,11 @@ use crate::restore::Way;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};
 
-const CSS: &str = include_str!("page.css");
+pub(crate) const CSS: &str = include_str!("page.css");
 
 /// `style-src` allows inline styles for the lengths of bars, which are numbers of ours.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+pub(crate) const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Rows of sound tables that are shown at once; more are folded away.
 const ROWS_UNFOLDED: usize = 30;
@@ -68,7 +69,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
 }
 
 /// The symbols, drawn once: fonts differ in which they have, and some make coloured pictures of them.
-fn symbols() -> Markup {
+pub(crate) fn symbols() -> Markup {
     html! {
         svg.symbols aria-hidden="true" { @for tone in Tone::ALL {
             symbol id=(tone.class()) viewBox="0 0 16 16" { path d=(tone.strokes()) {} }
@@ -452,7 +453,7 @@ fn evidence(report: &Report, json: &[u8]) -> Markup {
 }
 
 /// Lines to be filled in by hand, on paper.
-fn sign_off() -> Markup {
+pub(crate) fn sign_off() -> Markup {
     html! {
         section.sign-off {
             h2 { "Reviewed" }

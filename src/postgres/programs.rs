@@ -179,7 +179,7 @@ fn directories() -> Vec<PathBuf> {
     found
 }
 
-fn ssl_mode(mode: TlsMode) -> &'static str {
+pub(super) fn ssl_mode(mode: TlsMode) -> &'static str {
     match mode {
         TlsMode::VerifyFull => "verify-full",
         TlsMode::VerifyCa => "verify-ca",
@@ -200,7 +200,7 @@ fn pass_file(password: &str) -> Option<(OsString, OwnedFd)> {
 
 /// Content that a child process finds under a path, and nobody else.
 #[cfg(target_os = "linux")]
-fn shared_memory(content: &[u8]) -> Option<(OsString, OwnedFd)> {
+pub(super) fn shared_memory(content: &[u8]) -> Option<(OsString, OwnedFd)> {
     use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
     let memory = memfd_create("lifeboat", MemfdFlags::CLOEXEC).ok()?;
     // libpq passes over a password file that others could read.
@@ -215,7 +215,7 @@ fn shared_memory(content: &[u8]) -> Option<(OsString, OwnedFd)> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn shared_memory(_content: &[u8]) -> Option<(OsString, OwnedFd)> {
+pub(super) fn shared_memory(_content: &[u8]) -> Option<(OsString, OwnedFd)> {
     None
 }
 

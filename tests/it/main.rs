@@ -17,6 +17,8 @@ mod policy;
 mod prune;
 mod refusals;
 mod restore;
+mod runbook;
+mod runbooks_shipped;
 mod signals;
 mod snapshot;
 mod status;

@@ -14,7 +14,7 @@ const LINES_UNFOLDED: usize = 12;
 
 /// How something is drawn. The word beside it always says it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     Good,
     Bad,
     Doubt,
@@ -22,9 +22,9 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    pub(super) const ALL: [Tone; 4] = [Tone::Good, Tone::Bad, Tone::Doubt, Tone::Quiet];
+    pub(crate) const ALL: [Tone; 4] = [Tone::Good, Tone::Bad, Tone::Doubt, Tone::Quiet];
 
-    pub(super) const fn class(self) -> &'static str {
+    pub(crate) const fn class(self) -> &'static str {
         match self {
             Tone::Good => "good",
             Tone::Bad => "bad",
@@ -34,7 +34,7 @@ impl Tone {
     }
 
     /// The symbol, as strokes in a square of 16: a tick, a cross, a question mark, a dash.
-    pub(super) const fn strokes(self) -> &'static str {
+    pub(crate) const fn strokes(self) -> &'static str {
         match self {
             Tone::Good => "M3.5 8.5 L6.6 11.5 L12.5 4.8",
             Tone::Bad => "M4.3 4.3 L11.7 11.7 M11.7 4.3 L4.3 11.7",
@@ -66,11 +66,11 @@ impl From<Verdict> for Tone {
     }
 }
 
-pub(super) fn mark(tone: Tone) -> Markup {
+pub(crate) fn mark(tone: Tone) -> Markup {
     html! { svg.mark viewBox="0 0 16 16" aria-hidden="true" { use href={ "#" (tone.class()) } {} } }
 }
 
-pub(super) fn badge(tone: Tone, word: &str) -> Markup {
+pub(crate) fn badge(tone: Tone, word: &str) -> Markup {
     html! { span class={ "badge " (tone.class()) } { (mark(tone)) (word) } }
 }
 
@@ -127,7 +127,7 @@ pub(super) const fn baseline(baseline: Baseline) -> &'static str {
     }
 }
 
-pub(super) fn capitalised(word: &str) -> String {
+pub(crate) fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
@@ -189,7 +189,7 @@ fn shortfalls(report: &Report) -> Vec<String> {
 }
 
 /// How much of an objective was used. Rounded away from it, so that no miss reads as 100 %.
-pub(super) fn share(measured: f64, objective: f64) -> String {
+pub(crate) fn share(measured: f64, objective: f64) -> String {
     let percent = measured / objective * 100.0;
     match percent {
         _ if objective <= 0.0 => "The objective leaves no time at all.".to_owned(),
@@ -224,7 +224,7 @@ fn counted(number: usize, one: &str, many: &str) -> String {
 }
 
 /// `1,234,567`.
-pub(super) fn thousands(number: u64) -> String {
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -243,17 +243,17 @@ fn listed(items: &[String]) -> Option<String> {
 }
 
 /// A moment, in UTC.
-pub(super) fn time(at: DateTime<Utc>) -> Markup {
+pub(crate) fn time(at: DateTime<Utc>) -> Markup {
     html! {
         time datetime=(at.to_rfc3339_opts(SecondsFormat::AutoSi, true)) { (at.format("%Y-%m-%d %H:%M:%S UTC")) }
     }
 }
 
-pub(super) fn fact(term: &str, value: Markup) -> Markup {
+pub(crate) fn fact(term: &str, value: Markup) -> Markup {
     html! { div { dt { (term) } dd { (value) } } }
 }
 
-pub(super) fn lines(items: &[String]) -> Markup {
+pub(crate) fn lines(items: &[String]) -> Markup {
     let (shown, folded) = items.split_at(items.len().min(LINES_UNFOLDED));
     html! {
         ul { @for item in shown { li { (prose(item)) } } }
@@ -267,7 +267,7 @@ pub(super) fn lines(items: &[String]) -> Markup {
 }
 
 /// Running text that names things in backticks. The names are set apart, so that none can reorder its sentence.
-pub(super) fn prose(text: &str) -> Markup {
+pub(crate) fn prose(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();
     html! {
         @for (place, piece) in pieces.iter().enumerate() {
@@ -279,13 +279,13 @@ pub(super) fn prose(text: &str) -> Markup {
 }
 
 /// A name that others have chosen, on a line of its own writing direction.
-pub(super) fn name(text: &str) -> Markup {
+pub(crate) fn name(text: &str) -> Markup {
     html! { bdi.name { (spelled(&text.replace('\n', "\\n"))) } }
 }
 
 /// Text of others with what cannot be seen spelled out, such as `\u{202e}`: a control character could make one name
 /// look like another. Joiners stay, since scripts and emoji are made with them.
-pub(super) fn spelled(text: &str) -> String {
+pub(crate) fn spelled(text: &str) -> String {
     let is_unseen = |letter: char| {
         (letter.is_control() && letter != '\n')
             || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')

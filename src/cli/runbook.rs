@@ -1,0 +1,460 @@
+//! `lifeboat runbook`: its flags, and how its reports look.
+
+mod args;
+mod by_hand;
+mod render;
+mod watch;
+
+use std::io::IsTerminal as _;
+
+use super::{Session, now};
+use crate::aws::Aws;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::RunId;
+use crate::interrupt::Interrupt;
+use crate::runbook::gate::{self, Gate};
+use crate::runbook::journal::{self, Actor, Journal};
+use crate::runbook::run::{self as engine, Outcome, Surroundings};
+use crate::runbook::state::{RunState, StepState, Story};
+use crate::runbook::{self, Mode, Origin, Runbook, Severity, lint, plan, report, values};
+use crate::vault::Vault;
+
+pub(super) use args::RunbookCommand;
+use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};
+use render::{Checked, Checks, Listing, Runs, Shown};
+use watch::Watch;
+
+pub(super) async fn run(command: RunbookCommand, session: &Session) -> Result<Option<Kind>> {
+    match command {
+        RunbookCommand::List => session.output.report(&Listing::new()).map(|()| None),
+        RunbookCommand::Show(args) => show(&args, session),
+        RunbookCommand::Check(args) => check(&args, session),
+        RunbookCommand::Plan(args) => {
+            plan_of(&args.runbook, &args.values, mode(args.rehearse), session).await
+        }
+        RunbookCommand::Run(args) => begin(&args, session).await,
+        RunbookCommand::Resume(args) => resume(&args, session).await,
+        RunbookCommand::Approve(args) => approve(&args, session).await,
+        RunbookCommand::Undo(args) => undo(&args, session).await,
+        RunbookCommand::Runs => runs(session),
+    }
+}
+
+fn mode(rehearse: bool) -> Mode {
+    if rehearse { Mode::Rehearse } else { Mode::Real }
+}
+
+fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
+    if RunId::parse(&args.what).is_some() {
+        let vault = session.vault_to_read()?;
+        session.output.report(&recorded(&vault, &args.what)?)?;
+        return Ok(None);
+    }
+    let runbook = runbook::load(&args.what)?;
+    if args.by_hand {
+        session.output.report(&by_hand::ByHand::of(&runbook::sound(runbook)?))?;
+        return Ok(None);
+    }
+    session.output.report(&Shown::of(&runbook))?;
+    Ok(None)
+}
+
+/// The record of a run as its journal tells it now.
+fn recorded(vault: &Vault, run: &str) -> Result<report::Report> {
+    let found = journal::read(vault, run)?;
+    let mut story = Story::of(&found.lines)?;
+    if story.state == RunState::Died && journal::is_alive(vault, run)? {
+        story.state = RunState::Running;
+    }
+    let runbook = runbook_as_run(vault, run, &story)?;
+    Ok(report::of(&runbook, &story, vault, &found.head, found.lines.len()))
+}
+
+/// The copy of the runbook that lies beside the journal.
+fn runbook_as_run(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
+    let name = format!("{}/runbook.md", journal::folder(run));
+    let path = vault.path(&name)?;
+    let mut runbook = runbook::load(&path.display().to_string())?;
+    if runbook.sha256 != story.sha256 {
+        return Err(Error::new(Kind::Guard, format!("`{}` was changed", path.display())));
+    }
+    runbook.origin = origin(&story.start.place);
+    Ok(runbook)
+}
+
+fn origin(place: &str) -> Origin {
+    if place.contains('/') { Origin::File(place.into()) } else { Origin::Shipped(place.to_owned()) }
+}
+
+fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
+    let names: Vec<String> = match args.runbooks.is_empty() {
+        true => runbook::shipped::names().map(str::to_owned).collect(),
+        false => args.runbooks.clone(),
+    };
+    let mut checks = Vec::new();
+    for name in &names {
+        let runbook = runbook::load(name)?;
+        let faults = lint::check(&runbook, now(), &super::understands);
+        checks.push(Checked::new(name, &runbook, faults));
+    }
+    let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
+    session.output.report(&Checks::new(checks))?;
+    Ok(match worst {
+        Some(Severity::Malformed) => Some(Kind::Request),
+        Some(Severity::Shortfall) => Some(Kind::No),
+        Some(Severity::Note) | None => None,
+    })
+}
+
+/// What commands of steps find in their environment, so that they speak to where we speak to.
+fn variables(session: &Session, aws: Option<&Aws>) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
+    if let Some(aws) = aws {
+        set("AWS_REGION", aws.region().to_owned());
+        set("AWS_DEFAULT_REGION", aws.region().to_owned());
+    }
+    if let Some(profile) = &session.access.profile {
+        set("AWS_PROFILE", profile.clone());
+    }
+    if let Some(url) = &session.access.endpoint_url {
+        set("AWS_ENDPOINT_URL", url.clone());
+    }
+    let vault = std::path::absolute(&session.vault).unwrap_or_else(|_| session.vault.clone().into());
+    set("BACKUP_DIR", vault.display().to_string());
+    variables
+}
+
+/// AWS where the runbook needs it, and who we are.
+async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
+    let host = super::drill::host();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    if !runbook.uses_aws() {
+        let user = ["USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok())
+            .unwrap_or_else(|| "somebody".to_owned());
+        let identity = format!("{user}@{host}");
+        return Ok((None, Actor { identity, account: None, region: None, host, version }));
+    }
+    let aws = session.aws().await?;
+    let arn = aws.caller().await?;
+    let account = arn.split(':').nth(4).filter(|account| !account.is_empty()).map(str::to_owned);
+    let region = Some(aws.region().to_owned());
+    Ok((Some(aws), Actor { identity: arn, account, region, host, version }))
+}
+
+async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
+    let runbook = runbook::load_sound(name)?;
+    let interrupt = Interrupt::listen()?;
+    let values = values::resolve(&runbook.front, &args.set, mode, &RunId::new(now()))?;
+    let (aws, by) = who(session, &runbook).await?;
+    let began = std::time::Instant::now();
+    let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
+    let variables = variables(session, aws.as_ref());
+    let to = plan::Surroundings {
+        aws: aws.as_ref(),
+        interrupt: &interrupt,
+        variables: &variables,
+        by,
+        tell: &tell,
+    };
+    let plan = plan::plan(&runbook, mode, values, &to).await?;
+    session.output.settle();
+    session.output.report(&plan)?;
+    Ok((!plan.findings.is_empty()).then_some(Kind::No))
+}
+
+async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
+    let mode = mode(args.rehearse);
+    if args.dry_run {
+        return plan_of(&args.runbook, &args.values, mode, session).await;
+    }
+    let runbook = runbook::load_sound(&args.runbook)?;
+    if let Some(from) = &args.from {
+        let run = provable_run(&runbook, from, mode, session)?;
+        session.output.say(format!("going on with run {run}"));
+        let go = Go {
+            set: &args.values.set,
+            accepted: None,
+            from: Some(from),
+            done: &[],
+            redo: &[],
+            go: &args.go,
+        };
+        return take_up(&run, go, session).await;
+    }
+    let run = RunId::new(now());
+    let values = values::resolve(&runbook.front, &args.values.set, mode, &run)?;
+    refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
+    warn_of_shortfalls(&runbook, session);
+    let interrupt = Interrupt::listen()?;
+    let (aws, by) = who(session, &runbook).await?;
+    let vault = session.vault()?;
+    let variables = variables(session, aws.as_ref());
+    let watch = Watch::new(&session.output, &runbook);
+    watch.begin(run.as_str(), mode, &by);
+    let to = Surroundings {
+        vault: &vault,
+        aws: aws.as_ref(),
+        interrupt: &interrupt,
+        tell: &|tell| watch.tell(&tell),
+        clock: now,
+        by,
+        ask: async |gate: &Gate| watch.ask(gate).await,
+        answers: &args.go.answers,
+        done: &[],
+        redo: &[],
+        variables: &variables,
+        poll: args.go.poll,
+    };
+    finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
+}
+
+/// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
+fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
+    let faults = lint::check(runbook, now(), &super::understands);
+    let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
+    for fault in shortfalls.iter().take(3) {
+        session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
+    }
+    if shortfalls.len() > 3 {
+        session.output.warn(format!(
+            "and {} more: `lifeboat runbook check {}`",
+            shortfalls.len() - 3,
+            runbook.origin.shown()
+        ));
+    }
+}
+
+fn refuse_unknown_steps<'a>(runbook: &Runbook, steps: impl Iterator<Item = &'a String>) -> Result<()> {
+    for step in steps {
+        if runbook.step(step).is_none() {
+            return Err(Error::request(format!("the runbook has no step `{}`", step.escape_default())).hint(
+                format!(
+                    "It has {}.",
+                    runbook.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>().join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The latest run of this very runbook whose journal proves that everything before a step is done.
+fn provable_run(runbook: &Runbook, from: &str, mode: Mode, session: &Session) -> Result<String> {
+    let Some(place) = runbook.steps.iter().position(|step| step.id == from) else {
+        return refuse_unknown_steps(runbook, std::iter::once(&from.to_owned())).map(|()| String::new());
+    };
+    let vault = session.vault_to_read()?;
+    for run in vault.list("runs")?.folders.into_iter().rev() {
+        let Ok(found) = journal::read(&vault, &run) else { continue };
+        let story = Story::of(&found.lines)?;
+        let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
+        let is_proven = runbook.steps[..place]
+            .iter()
+            .all(|step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped));
+        if is_it && is_proven {
+            return Ok(run);
+        }
+    }
+    Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: no journal proves that the steps before it are done"))
+        .hint("Run it from the start; steps that only read cost little. `lifeboat runbook runs` shows what can be resumed."))
+}
+
+struct Go<'a> {
+    set: &'a [(String, String)],
+    accepted: Option<&'a str>,
+    from: Option<&'a str>,
+    done: &'a [String],
+    redo: &'a [String],
+    go: &'a GoArgs,
+}
+
+async fn resume(args: &ResumeArgs, session: &Session) -> Result<Option<Kind>> {
+    let go = Go {
+        set: &args.values.set,
+        accepted: args.accept_changed.as_deref(),
+        from: args.from.as_deref(),
+        done: &args.done,
+        redo: &args.redo,
+        go: &args.go,
+    };
+    take_up(&args.run, go, session).await
+}
+
+async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let (journal, found) = Journal::take_up(&vault, run)?;
+    let story = Story::of(journal.lines())?;
+    if story.state.is_over() && go.from.is_none() {
+        return Err(
+            Error::request(format!("run `{run}` is over ({})", story.state.word())).hint("Begin a new one.")
+        );
+    }
+    let runbook = runbook::load_sound(&story.start.place)?;
+    let is_changed = runbook.sha256 != story.sha256;
+    if is_changed {
+        accept(run, &runbook, &story, go.accepted)?;
+    }
+    refuse_unknown_steps(
+        &runbook,
+        go.done.iter().chain(go.redo).chain(go.go.answers.iter().map(|(step, _)| step)),
+    )?;
+    let values = values_again(&runbook, &story, go.set)?;
+    let interrupt = Interrupt::listen()?;
+    let (aws, by) = who(session, &runbook).await?;
+    let variables = variables(session, aws.as_ref());
+    let watch = Watch::new(&session.output, &runbook);
+    watch.resume(&story, &by);
+    let to = Surroundings {
+        vault: &vault,
+        aws: aws.as_ref(),
+        interrupt: &interrupt,
+        tell: &|tell| watch.tell(&tell),
+        clock: now,
+        by,
+        ask: async |gate: &Gate| watch.ask(gate).await,
+        answers: &go.go.answers,
+        done: go.done,
+        redo: go.redo,
+        variables: &variables,
+        poll: go.go.poll,
+    };
+    finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
+}
+
+/// A runbook that has changed counts only if somebody says so by its hash.
+fn accept(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
+    let place = runbook.origin.shown();
+    let is_accepted =
+        accepted.is_some_and(|hash| hash.len() >= 12 && runbook.sha256.starts_with(&hash.to_lowercase()));
+    if is_accepted {
+        return Ok(());
+    }
+    let error =
+        Error::new(Kind::Guard, format!("{place} was changed since run `{run}` began: nothing was run"));
+    let copy = journal::folder(run);
+    Err(match accepted {
+        Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
+        None => error.hint(format!(
+            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, say `--accept-changed {}`.",
+            &story.sha256[..12.min(story.sha256.len())],
+            &runbook.sha256
+        )),
+    })
+}
+
+/// Values of the run, and the secret ones, which are nowhere written, from where they came from.
+fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> Result<values::Values> {
+    let run =
+        RunId::parse(&story.start.run).ok_or_else(|| Error::new(Kind::Guard, "the journal names no run"))?;
+    for (name, value) in set {
+        if let Some(was) = story.values.get(name)
+            && was != value
+            && !values::is_withheld(was)
+        {
+            return Err(Error::request(format!("`{name}` is `{was}` in this run and stays so"))
+                .hint("Begin a new run."));
+        }
+    }
+    let mut said: Vec<(String, String)> = story
+        .values
+        .iter()
+        .filter(|(name, _)| runbook.front.parameters.iter().any(|parameter| parameter.name == **name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    said.extend(set.iter().cloned());
+    if let Some((name, _)) = said
+        .iter()
+        .find(|(name, value)| values::is_withheld(value) && !set.iter().any(|(given, _)| given == name))
+    {
+        return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
+            .hint(format!("Say it again with `--set {name}=…`.")));
+    }
+    values::resolve(&runbook.front, &said, story.start.mode, &run)
+}
+
+async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    if args.dry_run {
+        session.output.report(&recorded(&vault, &args.run)?)?;
+        return Ok(None);
+    }
+    let (journal, found) = Journal::take_up(&vault, &args.run)?;
+    let story = Story::of(journal.lines())?;
+    let runbook = runbook_as_run(&vault, &args.run, &story)?;
+    let values = values_again(&runbook, &story, &args.values.set)?;
+    let interrupt = Interrupt::listen()?;
+    let (aws, by) = who(session, &runbook).await?;
+    let variables = variables(session, aws.as_ref());
+    let watch = Watch::new(&session.output, &runbook);
+    let to = Surroundings {
+        vault: &vault,
+        aws: aws.as_ref(),
+        interrupt: &interrupt,
+        tell: &|tell| watch.tell(&tell),
+        clock: now,
+        by,
+        ask: async |gate: &Gate| watch.ask(gate).await,
+        answers: &args.go.answers,
+        done: &[],
+        redo: &[],
+        variables: &variables,
+        poll: args.go.poll,
+    };
+    finish(runbook::undo(&runbook, journal, &found, values, &to).await?, session)
+}
+
+fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
+    session.output.settle();
+    session.output.report(&outcome.report)?;
+    match outcome.error {
+        Some(error) => Err(error),
+        None => Ok(None),
+    }
+}
+
+async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let story = Story::of(&journal::read(&vault, &args.run)?.lines)?;
+    let runbook = runbook_as_run(&vault, &args.run, &story)?;
+    let mut values = values::Values::default();
+    for (name, value) in &story.values {
+        values.set(name, value, false);
+    }
+    let (_, by) = who(session, &runbook).await?;
+    let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
+    let watch = Watch::new(&session.output, &runbook);
+    let typed = match &args.confirm {
+        Some(typed) => Some(typed.clone()),
+        None => watch.ask(&Gate { role: "confirm", ..request.gate.clone() }).await?,
+    };
+    let Some(typed) = typed else {
+        return Err(Error::new(
+            Kind::Guard,
+            format!("`{}` was not approved: there is no terminal", request.gate.step),
+        )
+        .hint(format!("Say `--confirm {}`.", request.gate.answer.as_deref().unwrap_or_default())));
+    };
+    let approval = gate::approve(request, &vault, &typed, by, now())?;
+    session.output.report(&render::Approved::of(&args.run, approval))?;
+    Ok(None)
+}
+
+fn runs(session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let mut reports = Vec::new();
+    for run in vault.list("runs")?.folders.into_iter().rev() {
+        match recorded(&vault, &run) {
+            Ok(report) => reports.push(report),
+            Err(error) => session.output.warn(error.chain()),
+        }
+    }
+    session.output.report(&Runs::new(reports))?;
+    Ok(None)
+}
+
+fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}

@@ -1,0 +1,462 @@
+//! How runbooks and runs look on a terminal.
+
+use serde::Serialize;
+
+use crate::cli::snapshot::render::utc;
+use crate::output::{Page, Report as Printed, Tone, plain};
+use crate::runbook::document::Fault;
+use crate::runbook::gate::Approval;
+use crate::runbook::plan::{Plan, Planned, Prospect};
+use crate::runbook::report::{Report, StepReport, span};
+use crate::runbook::state::{RunState, StepState};
+use crate::runbook::{self, Mode, Runbook, Severity};
+
+/// The runbooks that are built in (`lifeboat.runbooks/1`).
+#[derive(Serialize)]
+pub(super) struct Listing {
+    schema: &'static str,
+    runbooks: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    title: String,
+    owner: String,
+    steps: usize,
+    rto_seconds: Option<f64>,
+    rpo_seconds: Option<f64>,
+    review_by: Option<chrono::NaiveDate>,
+    sha256: String,
+}
+
+impl Listing {
+    pub(super) fn new() -> Self {
+        let listed = runbook::shipped::names().filter_map(|name| {
+            let runbook = runbook::load(name).ok()?;
+            Some(Listed {
+                name: name.to_owned(),
+                title: runbook.front.title.clone(),
+                owner: runbook.front.owner.clone(),
+                steps: runbook.steps.len(),
+                rto_seconds: runbook.front.rto.map(|rto| rto.as_secs_f64()),
+                rpo_seconds: runbook.front.rpo.map(|rpo| rpo.as_secs_f64()),
+                review_by: runbook.front.review_by,
+                sha256: runbook.sha256,
+            })
+        });
+        Listing { schema: "lifeboat.runbooks/1", runbooks: listed.collect() }
+    }
+}
+
+impl Printed for Listing {
+    fn render(&self, page: &mut Page) {
+        let time = |seconds: Option<f64>| seconds.map_or("–".to_owned(), span);
+        let rows = self.runbooks.iter().map(|listed| {
+            vec![
+                (listed.name.clone(), Some(Tone::Strong)),
+                (listed.title.clone(), None),
+                (listed.steps.to_string(), None),
+                (time(listed.rto_seconds), None),
+                (listed.review_by.map_or("–".to_owned(), |date| date.to_string()), Some(Tone::Faint)),
+            ]
+        });
+        page.table(&["runbook", "for when", "steps", "rto", "review by"], rows.collect());
+        page.line("");
+        page.line("  lifeboat runbook show NAME to read one, run NAME --rehearse to try it on throwaways");
+    }
+}
+
+/// A runbook (`lifeboat.runbook/1`): for people it is its own text.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    schema: &'static str,
+    name: String,
+    sha256: String,
+    title: String,
+    owner: String,
+    review_by: Option<chrono::NaiveDate>,
+    rto_seconds: Option<f64>,
+    rpo_seconds: Option<f64>,
+    parameters: Vec<ShownParameter>,
+    steps: Vec<ShownStep>,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct ShownParameter {
+    name: String,
+    required: bool,
+    pattern: Option<String>,
+    default: Option<String>,
+    rehearse: Option<String>,
+    env: Option<String>,
+    secret: bool,
+    example: Option<String>,
+    help: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownStep {
+    id: String,
+    title: String,
+    role: &'static str,
+    line: usize,
+    only: Option<&'static str>,
+    text: String,
+    read_only: bool,
+    creates: Vec<String>,
+    sets: Vec<String>,
+    expects: Vec<String>,
+    probe: Option<String>,
+    undo: Option<String>,
+    by_hand: Vec<String>,
+}
+
+impl Shown {
+    pub(super) fn of(runbook: &Runbook) -> Self {
+        let parameters = runbook.front.parameters.iter().map(|it| ShownParameter {
+            name: it.name.clone(),
+            required: it.required,
+            pattern: it.pattern.clone(),
+            default: it.default.clone(),
+            rehearse: it.rehearse.clone(),
+            env: it.env.clone(),
+            secret: it.secret,
+            example: it.example.clone(),
+            help: it.help.clone(),
+        });
+        let steps = runbook.steps.iter().map(|step| {
+            let act = step.kind.act();
+            ShownStep {
+                id: step.id.clone(),
+                title: step.title.clone(),
+                role: step.kind.role(),
+                line: step.at.line,
+                only: step.only.map(Mode::word),
+                text: match &step.kind {
+                    runbook::Kind::Sh(act) | runbook::Kind::Sql(act, _) => act.script.text.clone(),
+                    runbook::Kind::Wait(waiting) => waiting.condition.text.clone(),
+                    runbook::Kind::Confirm { text, .. }
+                    | runbook::Kind::Manual { text }
+                    | runbook::Kind::Approve { text, .. } => text.clone(),
+                },
+                read_only: act.is_some_and(|act| act.read_only),
+                creates: act.map(|act| act.creates.clone()).unwrap_or_default(),
+                sets: act.map(|act| act.outputs().cloned().collect()).unwrap_or_default(),
+                expects: step.expects.iter().map(|assertion| assertion.text.clone()).collect(),
+                probe: step.probe.as_ref().map(|script| script.text.clone()),
+                undo: step.undo.as_ref().map(|script| script.text.clone()),
+                by_hand: step.by_hand.iter().map(|script| script.text.clone()).collect(),
+            }
+        });
+        Shown {
+            schema: "lifeboat.runbook/1",
+            name: runbook.origin.name(),
+            sha256: runbook.sha256.clone(),
+            title: runbook.front.title.clone(),
+            owner: runbook.front.owner.clone(),
+            review_by: runbook.front.review_by,
+            rto_seconds: runbook.front.rto.map(|rto| rto.as_secs_f64()),
+            rpo_seconds: runbook.front.rpo.map(|rpo| rpo.as_secs_f64()),
+            parameters: parameters.collect(),
+            steps: steps.collect(),
+            text: runbook.text.clone(),
+        }
+    }
+}
+
+impl Printed for Shown {
+    fn render(&self, page: &mut Page) {
+        for line in self.text.lines() {
+            page.line(plain(&line.replace('\t', "    ")));
+        }
+    }
+}
+
+/// What is wrong with runbooks (`lifeboat.runbook.check/1`).
+#[derive(Serialize)]
+pub(super) struct Checks {
+    schema: &'static str,
+    runbooks: Vec<Checked>,
+}
+
+/// What is wrong with one.
+#[derive(Serialize)]
+pub(super) struct Checked {
+    runbook: String,
+    sha256: String,
+    steps: usize,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Checked {
+    pub(super) fn new(name: &str, runbook: &Runbook, faults: Vec<Fault>) -> Self {
+        Checked {
+            runbook: name.to_owned(),
+            sha256: runbook.sha256.clone(),
+            steps: runbook.steps.len(),
+            faults,
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn new(runbooks: Vec<Checked>) -> Self {
+        Checks { schema: "lifeboat.runbook.check/1", runbooks }
+    }
+}
+
+impl Printed for Checks {
+    fn render(&self, page: &mut Page) {
+        for checked in &self.runbooks {
+            for fault in &checked.faults {
+                let (tone, word) = match fault.severity {
+                    Severity::Malformed => (Tone::Bad, "error"),
+                    Severity::Shortfall => (Tone::Doubt, "warning"),
+                    Severity::Note => (Tone::Faint, "note"),
+                };
+                page.line(format!(
+                    "{}:{}: {}: {}",
+                    checked.runbook,
+                    fault.at,
+                    page.toned(tone, word),
+                    plain(&fault.message)
+                ));
+                if let Some(hint) = &fault.hint {
+                    page.line(page.toned(Tone::Faint, format!("    {}", plain(hint))));
+                }
+            }
+            let count = |severity| checked.faults.iter().filter(|fault| fault.severity == severity).count();
+            let (errors, warnings) = (count(Severity::Malformed), count(Severity::Shortfall));
+            if errors + warnings == 0 {
+                page.line(format!(
+                    "{} {}: {} steps, nothing is wrong",
+                    page.toned(Tone::Good, "ok"),
+                    checked.runbook,
+                    checked.steps
+                ));
+            } else {
+                page.line(format!(
+                    "{} {}: {errors} errors, {warnings} warnings",
+                    page.toned(Tone::Bad, "no"),
+                    checked.runbook
+                ));
+            }
+        }
+    }
+}
+
+impl Printed for Plan {
+    fn render(&self, page: &mut Page) {
+        let mode = match self.mode {
+            Mode::Real => page.toned(Tone::Bad, "REAL"),
+            Mode::Rehearse => page.toned(Tone::Good, "REHEARSAL"),
+        };
+        page.line(format!("{}   {mode}, only planned", page.toned(Tone::Strong, &self.title)));
+        let mut facts = vec![self.identity.clone()];
+        facts.extend(self.region.clone());
+        facts.extend(self.rto_seconds.map(|rto| format!("RTO {}", span(rto))));
+        page.line(page.toned(Tone::Faint, facts.join(" · ")));
+        page.line("");
+        let width = self.values.keys().map(String::len).max().unwrap_or(0);
+        for (name, value) in self.values.iter().filter(|(name, _)| !name.starts_with("run_")) {
+            page.line(format!("  {name:width$}  {}", plain(value)));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            page.line("");
+            planned(index + 1, step, page);
+        }
+        page.line("");
+        match self.findings.is_empty() {
+            true => {
+                page.line("Nothing was changed. Nothing that can be seen beforehand would stop this run.")
+            }
+            false => {
+                page.line("Nothing was changed. This would stop the run:");
+                for finding in &self.findings {
+                    page.line(format!("  {} {}", page.toned(Tone::Bad, "✗"), plain(finding)));
+                }
+            }
+        }
+    }
+}
+
+fn planned(number: usize, step: &Planned, page: &mut Page) {
+    let (tone, mark, words) = match step.state {
+        Prospect::Holds => (Tone::Good, "✓", "looked at just now"),
+        Prospect::DoesNotHold => (Tone::Bad, "✗", "looked at just now"),
+        Prospect::Failed => (Tone::Bad, "✗", "could not be looked at"),
+        Prospect::WouldRun => (Tone::Strong, "▸", "would run"),
+        Prospect::Later => (Tone::Faint, "○", "reads what is not there yet"),
+        Prospect::WouldAsk => (Tone::Doubt, "┃", "would ask"),
+        Prospect::Skipped => (Tone::Faint, "–", "skipped"),
+    };
+    let reason = step.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    page.line(format!(
+        "  {} {number:>2} {}  {}  {}",
+        page.toned(tone, mark),
+        page.toned(Tone::Strong, &step.id),
+        plain(&step.title),
+        page.toned(Tone::Faint, format!("({words}{reason})"))
+    ));
+    if step.state == Prospect::Skipped {
+        return;
+    }
+    for line in step.text.lines() {
+        page.line(format!("       {}", plain(line)));
+    }
+    for line in step.output.iter().flat_map(|output| output.lines()) {
+        page.line(page.toned(Tone::Faint, format!("       → {}", plain(line))));
+    }
+    for object in &step.creates {
+        page.line(page.toned(Tone::Faint, format!("       makes {}", plain(object))));
+    }
+}
+
+/// Runs of a vault (`lifeboat.runs/1`).
+#[derive(Serialize)]
+pub(super) struct Runs {
+    schema: &'static str,
+    runs: Vec<Report>,
+}
+
+impl Runs {
+    pub(super) fn new(runs: Vec<Report>) -> Self {
+        Runs { schema: "lifeboat.runs/1", runs }
+    }
+}
+
+fn tone_of_run(state: RunState) -> Tone {
+    match state {
+        RunState::Passed => Tone::Good,
+        RunState::Missed | RunState::Failed => Tone::Bad,
+        _ => Tone::Doubt,
+    }
+}
+
+impl Printed for Runs {
+    fn render(&self, page: &mut Page) {
+        if self.runs.is_empty() {
+            page.line("there are no runs in this vault");
+            return;
+        }
+        let rows = self.runs.iter().map(|run| {
+            let done = run
+                .steps
+                .iter()
+                .filter(|step| matches!(step.state, StepState::Done | StepState::Undone))
+                .count();
+            vec![
+                (run.run.clone(), Some(Tone::Strong)),
+                (run.runbook.clone(), None),
+                (run.mode.word().to_owned(), None),
+                (run.state.word().to_owned(), Some(tone_of_run(run.state))),
+                (format!("{done}/{}", run.steps.len()), None),
+                (run.next.clone().unwrap_or_default(), None),
+                (span(run.rto.measured_seconds), None),
+                (utc(run.started_at), Some(Tone::Faint)),
+            ]
+        });
+        page.table(&["run", "runbook", "mode", "state", "steps", "next", "took", "started"], rows.collect());
+    }
+}
+
+impl Printed for Report {
+    fn render(&self, page: &mut Page) {
+        let word = match self.state {
+            RunState::Passed => "PASS",
+            RunState::Missed => "FAIL",
+            RunState::Waiting => "WAITING",
+            RunState::Failed => "STOPPED",
+            RunState::Interrupted => "INTERRUPTED",
+            RunState::Unknown => "UNKNOWN",
+            RunState::Running => "RUNNING",
+            RunState::Died => "DIED",
+        };
+        let mode = if self.mode == Mode::Rehearse { "rehearsal of " } else { "" };
+        let head = format!("{mode}{}, {}", self.runbook, span(self.rto.measured_seconds));
+        page.line(format!("{}  {head}", page.toned(tone_of_run(self.state), word)));
+        page.line(format!("  {}", plain(&self.title)));
+        let objective =
+            self.rto.objective_seconds.map(|rto| format!(" of an RTO of {}", span(rto))).unwrap_or_default();
+        page.line(page.toned(
+            Tone::Faint,
+            format!("  run {} · {}{objective}", self.run, span(self.rto.measured_seconds)),
+        ));
+        for reason in &self.reasons {
+            page.line(format!("  • {}", plain(reason)));
+        }
+        page.line("");
+        let rows =
+            self.steps.iter().enumerate().map(|(index, step)| row(index + 1, step, self.next.as_deref()));
+        page.table(&["", "", "step", "took", ""], rows.collect());
+        page.line("");
+        for left in &self.left {
+            page.line(format!("  made: {}", plain(&left.object)));
+        }
+        if !self.not_rehearsed.is_empty() {
+            page.line(format!(
+                "  not rehearsed ({} % were): {}",
+                self.coverage_percent,
+                ids(&self.not_rehearsed)
+            ));
+        }
+        page.line(format!("  evidence: {}", self.evidence.html));
+    }
+}
+
+fn ids(steps: &[String]) -> String {
+    steps.iter().filter_map(|step| step.split(':').next()).collect::<Vec<_>>().join(", ")
+}
+
+fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Option<Tone>)> {
+    let (mark, tone) = match step.state {
+        StepState::Done => ("✓", Tone::Good),
+        StepState::Undone => ("✓", Tone::Good),
+        StepState::Failed | StepState::Unmet => ("✗", Tone::Bad),
+        StepState::Unknown => ("?", Tone::Doubt),
+        StepState::Skipped => ("–", Tone::Faint),
+        StepState::Todo if next == Some(step.id.as_str()) => ("▸", Tone::Doubt),
+        StepState::Todo => ("○", Tone::Faint),
+    };
+    let words = match (step.state, &step.answer) {
+        (_, Some(answer)) => format!("“{answer}”"),
+        (StepState::Todo, _) if mark == "▸" => "next".to_owned(),
+        (StepState::Todo, _) => String::new(),
+        (StepState::Undone, _) => "taken back".to_owned(),
+        (StepState::Done, _) if step.attempts > 1 => format!("{} attempts", step.attempts),
+        _ => step.reasons.join("; "),
+    };
+    vec![
+        (mark.to_owned(), Some(tone)),
+        (number.to_string(), Some(Tone::Faint)),
+        (step.id.clone(), None),
+        (step.seconds.map(span).unwrap_or_default(), None),
+        (words, Some(if tone == Tone::Bad { Tone::Bad } else { Tone::Faint })),
+    ]
+}
+
+/// An approval that was given (`lifeboat.approval/1`).
+#[derive(Serialize)]
+pub(super) struct Approved {
+    schema: &'static str,
+    run: String,
+    #[serde(flatten)]
+    approval: Approval,
+}
+
+impl Approved {
+    pub(super) fn of(run: &str, approval: Approval) -> Self {
+        Approved { schema: "lifeboat.approval/1", run: run.to_owned(), approval }
+    }
+}
+
+impl Printed for Approved {
+    fn render(&self, page: &mut Page) {
+        page.line(format!(
+            "approved step `{}` of run {} as {}",
+            self.approval.step, self.run, self.approval.by.identity
+        ));
+    }
+}

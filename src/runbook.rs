@@ -1,0 +1,97 @@
+//! Disaster-recovery runbooks: one Markdown file that people read and the tool runs.
+//!
+//! The language of a fenced block is its role, so that a person sees it on any Markdown page; identifiers and times stand
+//! behind it. A run keeps a [`journal`] in the vault (`runs/<run>/`), flushed before and after every step, each line carrying
+//! the hash of the one before. What the journal does not prove is not known: a step that began and did not end is asked for by
+//! its probe, never repeated blindly, and only what a run is proven to have made is ever undone.
+//!
+//! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
+//! runbook; parameters reach shells as environment variables only.
+
+pub mod document;
+pub mod expect;
+mod fence;
+mod front;
+pub mod gate;
+pub mod journal;
+pub mod lint;
+mod objects;
+mod page;
+mod parse;
+pub mod plan;
+mod redact;
+pub mod report;
+pub mod run;
+mod script;
+mod shell;
+pub mod shipped;
+mod sql;
+pub mod state;
+mod undo;
+pub mod values;
+mod wait;
+
+pub use document::{Fault, Kind, Mode, Origin, Position, Runbook, Severity, Step};
+pub use redact::Redactor;
+pub use undo::undo;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Largest runbook that is read.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Reads a runbook: a file, or one that is built in, by its name. What is wrong inside is in its faults.
+pub fn load(place: &str) -> Result<Runbook> {
+    let path = Path::new(place);
+    let looks_like_a_name = !place.contains('/') && !place.ends_with(".md");
+    if looks_like_a_name && !path.is_file() {
+        let Some(text) = shipped::text(place) else {
+            let near = shipped::nearest(place).map(|name| format!("Did you mean `{name}`? "));
+            return Err(Error::request(format!("there is no runbook `{}`", place.escape_default())).hint(
+                format!(
+                    "{}`lifeboat runbook list` shows those that are built in; a file is named by its path.",
+                    near.unwrap_or_default()
+                ),
+            ));
+        };
+        return Ok(parse::parse(Origin::Shipped(place.to_owned()), text.as_bytes()));
+    }
+    let failed = |error: std::io::Error| {
+        Error::request(format!("cannot read the runbook `{place}`"))
+            .caused_by(error)
+            .hint("`lifeboat runbook list` shows those that are built in.")
+    };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > LARGEST {
+        return Err(Error::request(format!("`{place}` is too large for a runbook ({size} bytes)")));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    Ok(parse::parse(Origin::File(std::path::absolute(path).unwrap_or(path.to_owned())), &bytes))
+}
+
+/// The same, refused if it cannot be run as it is written.
+pub fn load_sound(place: &str) -> Result<Runbook> {
+    sound(load(place)?)
+}
+
+/// Refuses a runbook that cannot be run as it is written.
+pub fn sound(runbook: Runbook) -> Result<Runbook> {
+    let mut malformed = runbook.faults.iter().filter(|fault| fault.severity == Severity::Malformed);
+    let Some(first) = malformed.next() else { return Ok(runbook) };
+    let more = malformed.count();
+    let place = runbook.origin.shown();
+    let mut error = Error::request(format!("{place}:{}: {}", first.at, first.message));
+    if let Some(hint) = &first.hint {
+        error = error.hint(hint.clone());
+    }
+    let others = if more > 0 { format!(" There are {more} more faults.") } else { String::new() };
+    Err(error.hint(format!("`lifeboat runbook check {place}` shows all that is wrong.{others}")))
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,392 @@
+//! What a runbook is once it has been read: its front matter, its steps in order, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::expect::Assertion;
+use super::wait::Condition;
+
+/// A place in the file, both from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Position {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Where a runbook comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Built into the tool.
+    Shipped(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Origin {
+    /// As people call it, and as [`super::load`] finds it again.
+    pub fn shown(&self) -> String {
+        match self {
+            Origin::Shipped(name) => name.clone(),
+            Origin::File(path) => match std::env::current_dir()
+                .ok()
+                .and_then(|here| path.strip_prefix(here).ok().map(PathBuf::from))
+            {
+                Some(relative) => relative.display().to_string(),
+                None => path.display().to_string(),
+            },
+        }
+    }
+
+    /// As a journal has it: a path that is found from any directory.
+    pub fn recorded(&self) -> String {
+        match self {
+            Origin::Shipped(name) => name.clone(),
+            Origin::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Its short name, as in `data-loss`.
+    pub fn name(&self) -> String {
+        match self {
+            Origin::Shipped(name) => name.clone(),
+            Origin::File(path) => {
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                name.trim_end_matches(".md").trim_end_matches(".runbook").to_owned()
+            }
+        }
+    }
+}
+
+/// Whether it is in earnest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In earnest.
+    Real,
+    /// On throwaways, which are removed at the end.
+    Rehearse,
+}
+
+impl Mode {
+    /// In a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Mode::Real => "real",
+            Mode::Rehearse => "rehearse",
+        }
+    }
+}
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It cannot be run as it is written.
+    Malformed,
+    /// It can be run, and will let somebody down one day.
+    Shortfall,
+    /// Worth knowing.
+    Note,
+}
+
+/// Something wrong in a runbook.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fault {
+    /// Where.
+    pub at: Position,
+    /// How bad.
+    pub severity: Severity,
+    /// In a word that tools can match.
+    pub code: &'static str,
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// Something that cannot be run.
+    pub(super) fn malformed(at: Position, code: &'static str, message: impl Into<String>) -> Self {
+        Fault { at, severity: Severity::Malformed, code, message: message.into(), hint: None }
+    }
+
+    /// Something that will let somebody down.
+    pub(super) fn shortfall(at: Position, code: &'static str, message: impl Into<String>) -> Self {
+        Fault { at, severity: Severity::Shortfall, code, message: message.into(), hint: None }
+    }
+
+    /// Something worth knowing.
+    pub(super) fn note(at: Position, code: &'static str, message: impl Into<String>) -> Self {
+        Fault { at, severity: Severity::Note, code, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A runbook, with its faults: one that has malformed parts is never run.
+#[derive(Clone, Debug)]
+pub struct Runbook {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The file.
+    pub text: String,
+    /// What stands before the text.
+    pub front: Front,
+    /// What is to be done, in order.
+    pub steps: Vec<Step>,
+    /// What is wrong, in order.
+    pub faults: Vec<Fault>,
+}
+
+/// What stands before the text.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    /// What the runbook is for.
+    pub title: String,
+    /// Who keeps it right.
+    pub owner: String,
+    /// When it must be looked at again.
+    pub review_by: Option<NaiveDate>,
+    /// How long the recovery may take.
+    pub rto: Option<Duration>,
+    /// How much may be lost.
+    pub rpo: Option<Duration>,
+    /// What must be said when it is run.
+    pub parameters: Vec<Parameter>,
+    /// What must be there.
+    pub needs: Needs,
+}
+
+/// Something that must be said when a runbook is run.
+#[derive(Clone, Debug, Default)]
+pub struct Parameter {
+    /// Its name, as the shell has it.
+    pub name: String,
+    /// Where it stands.
+    pub at: Position,
+    /// Whether it has no default.
+    pub required: bool,
+    /// What the whole of its value must match.
+    pub pattern: Option<String>,
+    /// Value when nothing else is said.
+    pub default: Option<String>,
+    /// Value in a rehearsal when nothing else is said.
+    pub rehearse: Option<String>,
+    /// Environment variable that it is taken from when nothing else is said.
+    pub env: Option<String>,
+    /// Whether it must never be written down.
+    pub secret: bool,
+    /// A value as an example.
+    pub example: Option<String>,
+    /// What it is.
+    pub help: Option<String>,
+}
+
+/// What must be there before a run begins.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// Programs.
+    pub commands: Vec<String>,
+    /// Whether AWS is needed, and which account and Region it must be.
+    pub aws: Option<NeedsAws>,
+}
+
+/// The AWS account that a runbook is for.
+#[derive(Clone, Debug, Default)]
+pub struct NeedsAws {
+    /// Account id.
+    pub account: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its name in this runbook.
+    pub id: String,
+    /// The heading that it stands under.
+    pub title: String,
+    /// Where it stands.
+    pub at: Position,
+    /// What it is.
+    pub kind: Kind,
+    /// The only mode in which it is done.
+    pub only: Option<Mode>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// What must be true afterwards.
+    pub expects: Vec<Assertion>,
+    /// Tells whether it has happened.
+    pub probe: Option<Script>,
+    /// Takes it back.
+    pub undo: Option<Script>,
+    /// How to do it without this tool.
+    pub by_hand: Vec<Script>,
+}
+
+/// The text of a block.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The text.
+    pub text: String,
+    /// Where its first line stands.
+    pub at: Position,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+}
+
+/// What a step is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Shell commands.
+    Sh(Act),
+    /// SQL.
+    Sql(Act, Place),
+    /// Waiting for the world to get somewhere.
+    Wait(Waiting),
+    /// Somebody types the name of what is at stake.
+    Confirm {
+        /// What they read.
+        text: String,
+        /// What they must type.
+        answer: String,
+    },
+    /// Somebody does something, and writes what.
+    Manual {
+        /// What they read.
+        text: String,
+    },
+    /// Somebody else agrees.
+    Approve {
+        /// What they read.
+        text: String,
+        /// What they must type.
+        answer: Option<String>,
+    },
+}
+
+impl Kind {
+    /// The role, as in the file.
+    pub const fn role(&self) -> &'static str {
+        match self {
+            Kind::Sh(_) => "sh",
+            Kind::Sql(..) => "sql",
+            Kind::Wait(_) => "wait",
+            Kind::Confirm { .. } => "confirm",
+            Kind::Manual { .. } => "manual",
+            Kind::Approve { .. } => "approve",
+        }
+    }
+
+    /// Whether a person stands between here and the next step.
+    pub const fn is_gate(&self) -> bool {
+        matches!(self, Kind::Confirm { .. } | Kind::Manual { .. } | Kind::Approve { .. })
+    }
+
+    /// What is run, if something is.
+    pub fn act(&self) -> Option<&Act> {
+        match self {
+            Kind::Sh(act) | Kind::Sql(act, _) => Some(act),
+            _ => None,
+        }
+    }
+}
+
+/// Something that is run.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// What.
+    pub script: Script,
+    /// Variables that its shell sets and that later steps get.
+    pub sets: Vec<String>,
+    /// The variable that gets its output.
+    pub capture: Option<String>,
+    /// Whether what it sets must never be written down.
+    pub secret: bool,
+    /// Whether it only reads, so that it may be run at any time and as often as one likes.
+    pub read_only: bool,
+    /// What it makes, as `kind:name`.
+    pub creates: Vec<String>,
+    /// Whether it must not happen twice.
+    pub once: bool,
+}
+
+impl Act {
+    /// Every variable that later steps get.
+    pub fn outputs(&self) -> impl Iterator<Item = &String> {
+        self.sets.iter().chain(&self.capture)
+    }
+}
+
+/// The database that SQL is sent to.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
+    pub on: Option<String>,
+    /// Database.
+    pub db: Option<String>,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// What must come true.
+    pub condition: Condition,
+    /// How often to look.
+    pub every: Duration,
+    /// Statuses that end it, besides those that no instance recovers from by itself.
+    pub fails_on: Vec<String>,
+}
+
+impl Runbook {
+    /// The step of that id.
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+
+    /// Whether any step speaks to AWS by itself.
+    pub fn uses_aws(&self) -> bool {
+        let makes = |step: &Step| {
+            step.kind.act().is_some_and(|act| {
+                act.creates.iter().any(|object| object.starts_with("db:") || object.starts_with("snapshot:"))
+            })
+        };
+        self.front.needs.aws.is_some()
+            || self.steps.iter().any(|step| {
+                makes(step) || matches!(&step.kind, Kind::Wait(waiting) if waiting.condition.is_of_aws())
+            })
+    }
+
+    /// Names that the text may use: parameters, what steps set, and what every run has.
+    pub fn names(&self) -> BTreeMap<String, Option<usize>> {
+        let mut names: BTreeMap<String, Option<usize>> =
+            ["run_id", "run_short", "run_mode"].map(|name| (name.to_owned(), None)).into();
+        names.extend(self.front.parameters.iter().map(|it| (it.name.clone(), None)));
+        for (index, step) in self.steps.iter().enumerate() {
+            for name in step.kind.act().into_iter().flat_map(Act::outputs) {
+                names.entry(name.clone()).or_insert(Some(index));
+            }
+        }
+        names
+    }
+}

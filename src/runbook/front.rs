@@ -1,0 +1,277 @@
+//! The YAML before the text: who keeps the runbook right, what it needs, and what must be said when it is run.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::document::{Fault, Front, Needs, NeedsAws, Parameter, Position};
+use super::values;
+use crate::config::parse_duration;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    runbook: Spanned<u32>,
+    title: Spanned<String>,
+    owner: Option<Spanned<String>>,
+    review_by: Option<Spanned<String>>,
+    rto: Option<Spanned<String>>,
+    rpo: Option<Spanned<String>>,
+    #[serde(default, alias = "parameters")]
+    params: BTreeMap<String, Spanned<WrittenParameter>>,
+    #[serde(default)]
+    needs: WrittenNeeds,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenParameter {
+    #[serde(default)]
+    required: bool,
+    pattern: Option<Spanned<String>>,
+    default: Option<Spanned<String>>,
+    rehearse: Option<Spanned<String>>,
+    env: Option<String>,
+    #[serde(default)]
+    secret: bool,
+    example: Option<String>,
+    help: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenNeeds {
+    #[serde(default)]
+    commands: Vec<String>,
+    aws: Option<WrittenAws>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenAws {
+    account: Option<String>,
+    region: Option<String>,
+}
+
+/// Names that the shell itself, or the tool, gives a meaning.
+const TAKEN: [&str; 3] = ["run_id", "run_short", "run_mode"];
+
+/// Reads the front matter; it begins in line 2 of the file.
+pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
+    let written: Written = match serde_saphyr::from_str(yaml) {
+        Ok(written) => written,
+        Err(error) => {
+            let at = error.location().map_or(Position { line: 2, column: 1 }, |found| {
+                below(
+                    usize::try_from(found.line()).unwrap_or(1),
+                    usize::try_from(found.column()).unwrap_or(1),
+                )
+            });
+            let text = error.without_snippet().to_string();
+            let text = text
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            faults.push(Fault::malformed(at, "front-matter", format!("the front matter cannot be read: {}", text.trim_start_matches("error: "))).hint(
+                "It needs `runbook: 1` and a `title`, and knows owner, review_by, rto, rpo, params and needs.",
+            ));
+            return Front::default();
+        }
+    };
+    let start = Position { line: 1, column: 1 };
+    if written.runbook.value != 1 {
+        faults.push(
+            Fault::malformed(
+                place(&written.runbook),
+                "version",
+                format!("format version {} is not known", written.runbook.value),
+            )
+            .hint("This version of lifeboat knows `runbook: 1`."),
+        );
+    }
+    if written.owner.as_ref().is_none_or(|owner| owner.value.trim().is_empty()) {
+        faults.push(
+            Fault::shortfall(start, "owner", "nobody owns this runbook")
+                .hint("Add `owner:` to the front matter."),
+        );
+    }
+    if written.rto.is_none() {
+        faults.push(Fault::note(start, "rto", "there is no `rto`: nobody will know how much time is left"));
+    }
+    let review_by = read_date(&written, faults);
+    let mut duration = |written: &Option<Spanned<String>>, name: &str| {
+        let written = written.as_ref()?;
+        let read = parse_duration(&written.value).ok();
+        if read.is_none() {
+            faults.push(
+                Fault::malformed(
+                    place(written),
+                    "front-matter",
+                    format!("`{}` is not a length of time for `{name}`", written.value.escape_default()),
+                )
+                .hint("Write it like `60m`."),
+            );
+        }
+        read
+    };
+    let (rto, rpo) = (duration(&written.rto, "rto"), duration(&written.rpo, "rpo"));
+    let mut parameters: Vec<Parameter> =
+        written.params.into_iter().map(|(name, parameter)| read_parameter(name, parameter, faults)).collect();
+    parameters.sort_by_key(|parameter| parameter.at);
+    refuse_unknown_placeholders(&parameters, faults);
+    Front {
+        title: written.title.value,
+        owner: written.owner.map(|owner| owner.value).unwrap_or_default(),
+        review_by,
+        rto,
+        rpo,
+        parameters,
+        needs: Needs {
+            commands: written.needs.commands,
+            aws: written.needs.aws.map(|aws| NeedsAws { account: aws.account, region: aws.region }),
+        },
+    }
+}
+
+fn below(line: usize, column: usize) -> Position {
+    Position { line: line + 1, column: column.max(1) }
+}
+
+fn place<T>(spanned: &Spanned<T>) -> Position {
+    below(
+        usize::try_from(spanned.referenced.line()).unwrap_or(1),
+        usize::try_from(spanned.referenced.column()).unwrap_or(1),
+    )
+}
+
+fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
+    let Some(text) = &written.review_by else {
+        let start = Position { line: 1, column: 1 };
+        faults.push(
+            Fault::shortfall(start, "review", "nothing says when this runbook must be looked at again")
+                .hint("Add `review_by: YYYY-MM-DD`."),
+        );
+        return None;
+    };
+    let date = NaiveDate::parse_from_str(text.value.trim(), "%Y-%m-%d").ok();
+    if date.is_none() {
+        faults.push(
+            Fault::malformed(
+                place(text),
+                "front-matter",
+                format!("`{}` is not a date", text.value.escape_default()),
+            )
+            .hint("Write it like `2027-03-01`."),
+        );
+    }
+    date
+}
+
+fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
+    let at = place(&written);
+    let WrittenParameter { required, pattern, default, rehearse, env, secret, example, help } = written.value;
+    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !is_name || TAKEN.contains(&name.as_str()) {
+        let what = format!("`{}` cannot be the name of a parameter", name.escape_default());
+        faults.push(Fault::malformed(at, "parameter", what).hint(
+            "A name has small letters, digits and underscores, a letter first, and is not run_id, run_short or run_mode.",
+        ));
+    }
+    if let Some(pattern) = &pattern {
+        match values::compile(&pattern.value) {
+            Err(why) => faults.push(Fault::malformed(
+                place(pattern),
+                "pattern",
+                format!("the pattern of `{name}` cannot be read: {why}"),
+            )),
+            Ok(compiled) => {
+                let fixed = |text: &&str| !text.contains("{{") && !text.is_empty();
+                for text in [
+                    default.as_ref().map(|it| it.value.as_str()),
+                    rehearse.as_ref().map(|it| it.value.as_str()),
+                    example.as_deref(),
+                ]
+                .into_iter()
+                .flatten()
+                .filter(fixed)
+                {
+                    if !compiled.is_match(text) {
+                        faults.push(Fault::malformed(
+                            place(pattern),
+                            "pattern",
+                            format!(
+                                "`{}` does not match the pattern of its own parameter `{name}`",
+                                text.escape_default()
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
+    } else if !secret {
+        faults.push(Fault::note(
+            at,
+            "pattern",
+            format!("parameter `{name}` has no pattern: any value is taken"),
+        ));
+    }
+    if required && default.is_some() {
+        faults.push(
+            Fault::malformed(at, "parameter", format!("parameter `{name}` is required and has a default"))
+                .hint("Leave out one of them."),
+        );
+    }
+    if !required && default.is_none() && rehearse.is_none() && env.is_none() {
+        faults.push(
+            Fault::malformed(
+                at,
+                "parameter",
+                format!("parameter `{name}` has no value by default and is not required"),
+            )
+            .hint("Add `required: true` or a `default`."),
+        );
+    }
+    let text = |written: Option<Spanned<String>>| written.map(|it| it.value);
+    Parameter {
+        name,
+        at,
+        required,
+        pattern: text(pattern),
+        default: text(default),
+        rehearse: text(rehearse),
+        env,
+        secret,
+        example,
+        help,
+    }
+}
+
+/// A default may use the parameters before it.
+fn refuse_unknown_placeholders(parameters: &[Parameter], faults: &mut Vec<Fault>) {
+    for (index, parameter) in parameters.iter().enumerate() {
+        for text in [&parameter.default, &parameter.rehearse].into_iter().flatten() {
+            for used in values::placeholders(text) {
+                let is_known = used == "run.short"
+                    || used == "run.id"
+                    || parameters[..index].iter().any(|other| other.name == used);
+                if !is_known {
+                    let what = format!(
+                        "the default of `{}` uses `{{{{{used}}}}}`, which is not known there",
+                        parameter.name
+                    );
+                    faults.push(
+                        Fault::malformed(parameter.at, "placeholder", what)
+                            .hint("It may use run.id, run.short and the parameters before it."),
+                    );
+                }
+            }
+        }
+    }
+}

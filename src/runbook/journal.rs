@@ -1,0 +1,539 @@
+//! What happened in a run: `runs/<run>/journal.jsonl` in the vault, one JSON document a line, only ever added to.
+//!
+//! Each line is on disk before and after what it tells of, and carries the SHA-256 of the line before. Beside it lies `head`,
+//! the number and hash of the last line, so that the last line cannot be changed or taken away unseen either. That makes changes
+//! visible; it does not keep somebody who rewrites both files from making them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::document::Mode;
+use super::sha256;
+use crate::error::{Error, Kind, Result};
+use crate::vault::{Lock, Log, Vault};
+
+/// The hash before the first line.
+const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Version of the format.
+    pub v: u32,
+    /// Number, from 1.
+    pub seq: u64,
+    /// When.
+    pub t: DateTime<Utc>,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+    /// Hash of the line before.
+    pub prev: String,
+}
+
+/// Who does something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// ARN of the caller, if AWS told; else user and host.
+    pub identity: String,
+    /// AWS account.
+    pub account: Option<String>,
+    /// AWS Region.
+    pub region: Option<String>,
+    /// Host name.
+    pub host: String,
+    /// Version of lifeboat.
+    pub version: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began.
+    Start(Box<Start>),
+    /// A process took the run up again.
+    Resumed {
+        /// Who.
+        by: Actor,
+        /// Hash of the runbook, if another one was accepted.
+        accepted: Option<String>,
+        /// Bytes of an incomplete line that were dropped.
+        dropped_bytes: u64,
+        /// Lines that the journal has lost.
+        lost_lines: u64,
+    },
+    /// A step is about to begin.
+    Begin {
+        /// Which.
+        step: String,
+        /// How often it has begun, this time included.
+        attempt: u32,
+        /// Hash of what is run.
+        sha256: String,
+        /// Objects that it is to make and that were not there.
+        absent: Vec<String>,
+    },
+    /// A command of the step has been started.
+    Process {
+        /// Which step.
+        step: String,
+        /// Its process group.
+        group: u32,
+    },
+    /// A step has ended.
+    End(Box<End>),
+    /// A step was asked for by its probe.
+    Probe {
+        /// Which.
+        step: String,
+        /// What came out.
+        answer: Answer,
+        /// Why that is so.
+        reason: String,
+        /// What it has made.
+        made: Vec<Made>,
+    },
+    /// Somebody answered at a gate.
+    Gate {
+        /// Which.
+        step: String,
+        /// What they typed.
+        answer: String,
+        /// Who.
+        by: Actor,
+    },
+    /// Somebody said how it is with a step.
+    Said {
+        /// Which.
+        step: String,
+        /// `done` or `redo`.
+        word: String,
+        /// Who.
+        by: Actor,
+    },
+    /// A step is not for this mode.
+    Skipped {
+        /// Which.
+        step: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run stopped and can be resumed.
+    Stopped {
+        /// `waiting`, `failed`, `interrupted`, `unknown`.
+        state: String,
+        /// At which step.
+        step: Option<String>,
+        /// Why.
+        reason: String,
+        /// Exit code of the process.
+        exit: u8,
+    },
+    /// Something that a step did is about to be taken back.
+    UndoBegin {
+        /// Which.
+        step: String,
+    },
+    /// It was taken back, or not.
+    UndoEnd {
+        /// Which.
+        step: String,
+        /// Whether it is gone.
+        is_undone: bool,
+        /// Why not.
+        reason: String,
+    },
+    /// The run is over.
+    Finished {
+        /// `passed` or `failed`.
+        verdict: String,
+        /// What the verdict rests on.
+        reasons: Vec<String>,
+    },
+}
+
+/// How a run began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// Id of the run.
+    pub run: String,
+    /// Name of the runbook.
+    pub runbook: String,
+    /// Where it lies: a path, or a name if it is built in.
+    pub place: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Whether it is in earnest.
+    pub mode: Mode,
+    /// Values, without the secret ones.
+    pub values: BTreeMap<String, String>,
+    /// Who.
+    pub by: Actor,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct End {
+    /// Which.
+    pub step: String,
+    /// What came of it.
+    pub result: Ending,
+    /// Exit code, of what has one.
+    pub exit: Option<i32>,
+    /// How long it took.
+    pub seconds: f64,
+    /// What it said, redacted.
+    pub output: Option<Output>,
+    /// What it set, without the secret ones.
+    pub values: BTreeMap<String, String>,
+    /// What it made.
+    pub made: Vec<Made>,
+    /// Why it is not done.
+    pub reasons: Vec<String>,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It is done, and all is as expected.
+    Done,
+    /// It failed.
+    Failed,
+    /// It ran, and something is not as expected.
+    Unmet,
+    /// It took too long or was interrupted: whether it happened is not known.
+    Unknown,
+}
+
+/// What a step said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Output {
+    /// File beside the journal.
+    pub file: String,
+    /// Its hash.
+    pub sha256: String,
+    /// The last lines of it.
+    pub tail: String,
+}
+
+/// Something that a step made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// As `kind:name`.
+    pub object: String,
+    /// What nothing else of that name can have, as far as the outside tells.
+    pub identity: Option<String>,
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It happened.
+    Happened,
+    /// It did not.
+    DidNot,
+    /// It could not be found out.
+    Unknown,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    seq: u64,
+    sha256: String,
+}
+
+/// The journal of one run, open for writing; nobody else has it meanwhile.
+pub struct Journal {
+    vault: Vault,
+    run: String,
+    log: Log,
+    lines: Vec<Line>,
+    last: String,
+    _lock: Lock,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Whole lines.
+    pub lines: Vec<Line>,
+    /// Hash of the last one.
+    pub head: String,
+    /// Bytes up to the end of the last whole line.
+    pub good_bytes: u64,
+    /// Bytes of an incomplete line behind it.
+    pub dropped_bytes: u64,
+    /// Lines that there were once, the incomplete one included, as far as `head` knows.
+    pub lost_lines: u64,
+}
+
+/// The folder of a run.
+pub fn folder(run: &str) -> String {
+    format!("runs/{run}")
+}
+
+impl Journal {
+    /// Begins the journal of a new run.
+    pub fn begin(vault: &Vault, run: &str) -> Result<Self> {
+        let lock = lock(vault, run)?;
+        let log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
+        Ok(Journal {
+            vault: vault.clone(),
+            run: run.to_owned(),
+            log,
+            lines: Vec::new(),
+            last: NOTHING.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Takes up the journal of a run whose process has ended.
+    pub fn take_up(vault: &Vault, run: &str) -> Result<(Self, Found)> {
+        read(vault, run)?;
+        let lock = lock(vault, run)?;
+        let mut log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
+        let found = understand(&log.read()?, head(vault, run)?.as_ref(), run)?;
+        if found.dropped_bytes > 0 {
+            log.cut_to(found.good_bytes)?;
+        }
+        let journal = Journal {
+            vault: vault.clone(),
+            run: run.to_owned(),
+            log,
+            lines: found.lines.clone(),
+            last: found.head.clone(),
+            _lock: lock,
+        };
+        Ok((journal, found))
+    }
+
+    /// Adds a line. It is on disk when this returns.
+    pub fn add(&mut self, event: Event, now: DateTime<Utc>) -> Result<()> {
+        let seq = self.lines.last().map_or(0, |line| line.seq) + 1;
+        let line = Line { v: 1, seq, t: now, event, prev: self.last.clone() };
+        let mut text = serde_json::to_vec(&line).map_err(|error| {
+            Error::new(Kind::Bug, "a journal line cannot be written as JSON").caused_by(error)
+        })?;
+        self.last = sha256(&text);
+        text.push(b'\n');
+        self.log.append(&text)?;
+        let head = Head { seq, sha256: self.last.clone() };
+        let head = serde_json::to_vec(&head)
+            .map_err(|error| Error::new(Kind::Bug, "a hash cannot be written").caused_by(error))?;
+        self.vault.write(&format!("{}/head", folder(&self.run)), &head)?;
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Hash of the last line.
+    pub fn head(&self) -> &str {
+        &self.last
+    }
+
+    /// The vault that it lies in.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Writes a file beside it.
+    pub fn write_beside(&self, name: &str, content: &[u8]) -> Result<()> {
+        self.vault.write(&format!("{}/{name}", folder(&self.run)), content)
+    }
+}
+
+fn lock(vault: &Vault, run: &str) -> Result<Lock> {
+    vault.try_lock(&format!("{}/lock", folder(run)))?.ok_or_else(|| {
+        Error::new(Kind::Guard, format!("run `{run}` is being run by another process"))
+            .hint("Go to its terminal, or wait for it: two at once would do things twice.")
+    })
+}
+
+/// Whether the process of a run is still there.
+pub fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
+    Ok(vault.try_lock(&format!("{}/lock", folder(run)))?.is_none())
+}
+
+/// Reads the journal of a run without taking it up.
+pub fn read(vault: &Vault, run: &str) -> Result<Found> {
+    let unknown = || {
+        Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
+            .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")
+    };
+    if crate::fleet::RunId::parse(run).is_none() {
+        return Err(unknown());
+    }
+    let text = vault.read(&format!("{}/journal.jsonl", folder(run)))?.ok_or_else(unknown)?;
+    understand(&text, head(vault, run)?.as_ref(), run)
+}
+
+fn head(vault: &Vault, run: &str) -> Result<Option<Head>> {
+    let Some(text) = vault.read(&format!("{}/head", folder(run)))? else { return Ok(None) };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| changed(run, "its `head` cannot be read").caused_by(error))
+}
+
+fn changed(run: &str, why: &str) -> Error {
+    Error::new(Kind::Guard, format!("the journal of run `{run}` was changed: {why}")).hint(
+        "It no longer proves what the run did. Look at what is there, put back the journal from a copy of the vault, or begin a new run.",
+    )
+}
+
+fn understand(text: &[u8], head: Option<&Head>, run: &str) -> Result<Found> {
+    let good_bytes = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let mut found = Found {
+        head: NOTHING.to_owned(),
+        good_bytes: good_bytes as u64,
+        dropped_bytes: (text.len() - good_bytes) as u64,
+        ..Found::default()
+    };
+    for (index, raw) in
+        text[..good_bytes].split(|byte| *byte == b'\n').take_while(|raw| !raw.is_empty()).enumerate()
+    {
+        let number = index + 1;
+        let line: Line = serde_json::from_slice(raw)
+            .map_err(|error| changed(run, &format!("line {number} cannot be read")).caused_by(error))?;
+        if line.prev != found.head || line.seq != number as u64 {
+            return Err(changed(run, &format!("line {number} does not follow the one before it")));
+        }
+        found.head = sha256(raw);
+        if head.is_some_and(|head| head.seq == line.seq && head.sha256 != found.head) {
+            return Err(changed(run, &format!("line {number} is not the one that was written")));
+        }
+        found.lines.push(line);
+    }
+    let last = found.lines.len() as u64;
+    let known = head.map_or(0, |head| head.seq);
+    if head.is_none() && last > 1 {
+        return Err(changed(run, "its `head` is gone"));
+    }
+    found.lost_lines = known.saturating_sub(last);
+    // A crash writes half a line, never none; and the head follows each line at once.
+    if found.lost_lines > 0 && found.dropped_bytes == 0 {
+        return Err(changed(run, &format!("{} lines at its end are gone", found.lost_lines)));
+    }
+    if last > known + 1 {
+        return Err(changed(run, "it has lines that its `head` does not know"));
+    }
+    let begins_well =
+        matches!(found.lines.first().map(|line| &line.event), Some(Event::Start(start)) if start.run == run);
+    if !begins_well {
+        return Err(changed(run, "it does not begin with the start of this run"));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "20261122-050000-abc234";
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-22T05:00:00Z".parse().unwrap()
+    }
+
+    fn journal() -> (tempfile::TempDir, Vault, std::path::PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
+        let mut journal = Journal::begin(&vault, RUN).unwrap();
+        let by = Actor {
+            identity: "me".into(),
+            account: None,
+            region: None,
+            host: "h".into(),
+            version: "0".into(),
+        };
+        let start = Start {
+            run: RUN.into(),
+            runbook: "x".into(),
+            place: "x.md".into(),
+            sha256: "0".into(),
+            mode: Mode::Real,
+            values: BTreeMap::new(),
+            by,
+        };
+        journal.add(Event::Start(Box::new(start)), now()).unwrap();
+        for step in ["a", "b", "c"] {
+            journal.add(Event::Skipped { step: step.into(), reason: "x".into() }, now()).unwrap();
+        }
+        let path = directory.path().join("runs").join(RUN).join("journal.jsonl");
+        (directory, vault, path)
+    }
+
+    #[test]
+    fn a_changed_line_is_found_wherever_it_stands() {
+        for line in 0..4 {
+            let (_directory, vault, path) = journal();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines: Vec<String> = text
+                .lines()
+                .enumerate()
+                .map(|(index, text)| {
+                    if index == line {
+                        text.replacen("\"event\":\"s", "\"event\": \"s", 1)
+                    } else {
+                        text.to_owned()
+                    }
+                })
+                .collect();
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+            let error = Journal::take_up(&vault, RUN).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Guard, "line {line}: {}", error.chain());
+            assert!(error.chain().contains("was changed"), "line {line}: {}", error.chain());
+        }
+    }
+
+    #[test]
+    fn lines_that_are_taken_away_or_put_in_are_found() {
+        let (_directory, vault, path) = journal();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for kept in [vec![0, 1, 2], vec![0, 2, 3], vec![0, 1, 1, 2, 3], vec![1, 2, 3], vec![0, 1, 2, 3, 3]] {
+            let text: Vec<&str> = kept.iter().map(|index| lines[*index]).collect();
+            std::fs::write(&path, text.join("\n") + "\n").unwrap();
+            assert!(Journal::take_up(&vault, RUN).is_err(), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_that_is_cut_off_in_mid_line_is_taken_up() {
+        let (_directory, vault, path) = journal();
+        let text = std::fs::read(&path).unwrap();
+        for cut in 1..text.len() {
+            let whole = text[..cut].iter().filter(|byte| **byte == b'\n').count();
+            if whole == 0 || text[cut - 1] == b'\n' {
+                continue;
+            }
+            std::fs::write(&path, &text[..cut]).unwrap();
+            let found = read(&vault, RUN).unwrap();
+            assert_eq!((found.lines.len(), found.lost_lines), (whole, 4 - whole as u64), "cut at {cut}");
+        }
+        std::fs::write(&path, &text[..text.len() - 5]).unwrap();
+        let (mut journal, found) = Journal::take_up(&vault, RUN).unwrap();
+        assert!(found.dropped_bytes > 0);
+        journal.add(Event::Skipped { step: "c".into(), reason: "again".into() }, now()).unwrap();
+        drop(journal);
+        assert_eq!(read(&vault, RUN).unwrap().lines.len(), 4);
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let (_directory, vault, _path) = journal();
+        let first = Journal::take_up(&vault, RUN).unwrap();
+        assert!(is_alive(&vault, RUN).unwrap());
+        assert_eq!(Journal::take_up(&vault, RUN).map(|_| ()).unwrap_err().kind(), Kind::Guard);
+        drop(first);
+        assert!(!is_alive(&vault, RUN).unwrap());
+    }
+}

@@ -1,0 +1,237 @@
+//! What will let somebody down one day, although it can be run: a review that is overdue, a command that is not there, something
+//! that is made and never taken back.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::document::{Act, Fault, Kind, Position, Runbook, Script, Step};
+use super::shell::{Scan, is_there};
+
+/// Says why a call of this tool is not understood, if it is not.
+pub type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
+
+/// Everything that is wrong with a runbook, in order.
+pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>) -> Vec<Fault> {
+    let mut faults = runbook.faults.clone();
+    if runbook.text.is_empty() {
+        return faults;
+    }
+    faults.extend(review(runbook.front.review_by, now, &runbook.text));
+    let known = runbook.names();
+    for step in &runbook.steps {
+        faults.extend(of_step(step));
+        let roles = [
+            ("", step.kind.act().map(|act| &act.script)),
+            ("probe of ", step.probe.as_ref()),
+            ("undo of ", step.undo.as_ref()),
+        ];
+        let scripts = roles.into_iter().filter_map(|(role, script)| Some((role, script?)));
+        for (role, script) in scripts.chain(step.by_hand.iter().map(|script| ("by-hand block of ", script))) {
+            if role.is_empty() && matches!(step.kind, Kind::Sql(..)) {
+                continue;
+            }
+            let what = format!("{role}`{}`", step.id);
+            let scan = Scan::of(&script.text);
+            faults.extend(of_script(&what, script, &scan, &|name| known.contains_key(name), understands));
+            if role.starts_with("by-hand") && scan.calls("lifeboat").next().is_some() {
+                faults.push(Fault::shortfall(
+                    script.at,
+                    "by-hand",
+                    format!("the {what} calls lifeboat itself"),
+                ));
+            }
+        }
+    }
+    for command in &runbook.front.needs.commands {
+        if !is_there(command) {
+            let at = position_of(&runbook.text, "needs:");
+            faults.push(
+                Fault::shortfall(at, "command", format!("`{command}` is needed and is not on this machine"))
+                    .hint("Install it, or take it out of `needs`."),
+            );
+        }
+    }
+    faults.sort_by_key(|fault| (fault.at, fault.severity));
+    faults
+}
+
+fn review(review_by: Option<NaiveDate>, now: DateTime<Utc>, text: &str) -> Option<Fault> {
+    let at = position_of(text, "review_by:");
+    let days = (review_by? - now.date_naive()).num_days();
+    if days < 0 {
+        let what = format!("this runbook should have been looked at again {} days ago", -days);
+        return Some(
+            Fault::shortfall(at, "review", what).hint("Rehearse it, read it, and move `review_by` on."),
+        );
+    }
+    (days <= 14).then(|| {
+        Fault::note(at, "review", format!("this runbook must be looked at again within {days} days"))
+    })
+}
+
+fn position_of(text: &str, word: &str) -> Position {
+    let line = text.lines().position(|line| line.trim_start().starts_with(word));
+    Position { line: line.map_or(1, |line| line + 1), column: 1 }
+}
+
+fn of_step(step: &Step) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Kind::Wait(_) = step.kind {
+        return faults;
+    }
+    let Some(act) = step.kind.act() else { return faults };
+    let id = &step.id;
+    if !act.creates.is_empty() {
+        let made = act.creates.join(", ");
+        if step.undo.is_none() {
+            faults.push(
+                Fault::shortfall(
+                    step.at,
+                    "undo",
+                    format!("step `{id}` makes {made} and nothing takes it back"),
+                )
+                .hint(format!("Add a block ```undo for={id}.")),
+            );
+        }
+        if step.probe.is_none() {
+            faults.push(
+                Fault::shortfall(
+                    step.at,
+                    "probe",
+                    format!("step `{id}` makes {made} and nothing tells whether it has"),
+                )
+                .hint(format!("Add a block ```probe for={id}: exit code 0 if it is there.")),
+            );
+        }
+    } else if !act.read_only && step.probe.is_none() {
+        faults.push(
+            Fault::note(
+                step.at,
+                "probe",
+                format!("after a crash somebody must say whether step `{id}` happened"),
+            )
+            .hint(format!("Add a block ```probe for={id}, or `read-only` if it changes nothing.")),
+        );
+    }
+    if step.timeout.is_none() {
+        faults.push(Fault::note(
+            step.at,
+            "timeout",
+            format!("step `{id}` has no `timeout`: it is 5 minutes"),
+        ));
+    }
+    if act.read_only && !act.creates.is_empty() {
+        faults.push(Fault::malformed(
+            step.at,
+            "read-only",
+            format!("step `{id}` is read-only and creates something"),
+        ));
+    }
+    if let Kind::Sh(act) = &step.kind {
+        faults.extend(of_shell(step, act));
+    }
+    faults
+}
+
+fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let (id, scan) = (&step.id, Scan::of(&act.script.text));
+    if act.read_only
+        && let Some(change) = scan.first_change()
+    {
+        let what = format!(
+            "step `{id}` is said to be read-only and calls `{}`",
+            change.words.join(" ").chars().take(60).collect::<String>()
+        );
+        faults.push(Fault::shortfall(below(act.script.at, change.line), "read-only", what));
+    }
+    if scan.calls("lifeboat").next().is_some() && step.by_hand.is_empty() {
+        faults.push(
+            Fault::shortfall(
+                step.at,
+                "by-hand",
+                format!("step `{id}` calls lifeboat, and nothing says how to do it without"),
+            )
+            .hint(format!("Add a block ```sh by-hand={id} with aws and psql alone.")),
+        );
+    }
+    for name in act.sets.iter().filter(|name| !scan.set.contains(*name)) {
+        faults.push(Fault::shortfall(step.at, "sets", format!("step `{id}` does not set `{name}`")));
+    }
+    faults
+}
+
+fn of_script(
+    what: &str,
+    script: &Script,
+    scan: &Scan,
+    is_known: &dyn Fn(&str) -> bool,
+    understands: Understands<'_>,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, line) in &scan.bare {
+        if is_known(name) && name != "run_mode" {
+            faults.push(
+                Fault::shortfall(
+                    below(script.at, *line),
+                    "quotes",
+                    format!("`${name}` stands outside of double quotes in {what}"),
+                )
+                .hint(format!("Write `\"${name}\"`: a space in its value would split it.")),
+            );
+        }
+    }
+    for (name, line) in &scan.used {
+        let is_ours =
+            name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && name != "_";
+        if is_ours && !is_known(name) && !scan.set.contains(name) {
+            faults.push(Fault::shortfall(
+                below(script.at, *line),
+                "variable",
+                format!("`${name}` in {what} is neither a parameter nor set by a step"),
+            ));
+        }
+    }
+    for (program, line) in scan.programs() {
+        if program != "lifeboat" && !is_there(program) {
+            faults.push(Fault::shortfall(
+                below(script.at, line),
+                "command",
+                format!("`{program}` in {what} is not on this machine"),
+            ));
+        }
+    }
+    for call in scan.calls("lifeboat") {
+        if let Err(why) = understands(&call.words) {
+            faults.push(Fault::shortfall(
+                below(script.at, call.line),
+                "command",
+                format!("this lifeboat does not understand a call in {what}: {why}"),
+            ));
+        }
+    }
+    if let Some((line, why)) = syntax_error(&script.text) {
+        faults.push(Fault::shortfall(
+            below(script.at, line),
+            "syntax",
+            format!("the shell cannot read {what}: {why}"),
+        ));
+    }
+    faults
+}
+
+fn below(at: Position, lines: usize) -> Position {
+    Position { line: at.line + lines, ..at }
+}
+
+/// What the shell itself says, which reads it and runs nothing.
+fn syntax_error(text: &str) -> Option<(usize, String)> {
+    let done =
+        std::process::Command::new("bash").args(["-n", "-c", text]).env("LC_ALL", "C").output().ok()?;
+    if done.status.success() {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    let (place, why) = first.split_once("line ")?.1.split_once(": ")?;
+    Some((place.parse::<usize>().ok()?.saturating_sub(1), why.to_owned()))
+}

@@ -1,0 +1,69 @@
+//! What steps make (`db:…`, `snapshot:…`, `file:…`): whether it is there, and what nothing else of that name can have.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use super::journal::Made;
+use super::values::Values;
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+use crate::fleet::{InstanceId, SnapshotId};
+
+/// How an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It is there.
+    There(Option<String>),
+    /// It is not.
+    Absent,
+    /// Nobody can tell for objects of this kind.
+    Untold,
+}
+
+/// The objects of a step with their names filled in.
+pub(super) fn named(creates: &[String], values: &Values) -> Result<Vec<String>> {
+    creates
+        .iter()
+        .map(|object| {
+            values.fill(object).map_err(|why| Error::request(format!("`{object}` has no name: {why}")))
+        })
+        .collect()
+}
+
+/// Looks at one.
+pub(super) async fn look(object: &str, aws: Option<&Aws>) -> Result<Seen> {
+    let (kind, name) = object.split_once(':').unwrap_or(("", object));
+    match (kind, aws) {
+        ("db", Some(aws)) => Ok(match aws.instance(&InstanceId::parse(name)?).await? {
+            Some(found) => Seen::There(Some(found.resource_id.to_string())),
+            None => Seen::Absent,
+        }),
+        ("snapshot", Some(aws)) => Ok(match aws.snapshot(&SnapshotId::parse(name)?).await? {
+            // Taken anew under the same name it would be of another instance or another time.
+            Some(found) => Seen::There(Some(format!(
+                "{} of {}",
+                found.arn,
+                found.resource_id.map_or_else(|| found.instance.clone(), |id| id.to_string())
+            ))),
+            None => Seen::Absent,
+        }),
+        ("file", _) => match std::fs::symlink_metadata(name) {
+            Ok(found) => Ok(Seen::There(Some(format!("{}:{}", found.dev(), found.ino())))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Seen::Absent),
+            Err(error) => Err(Error::outside(format!("cannot look at `{name}`")).caused_by(error)),
+        },
+        _ => Ok(Seen::Untold),
+    }
+}
+
+/// What of the objects is there.
+pub(super) async fn made(objects: &[String], aws: Option<&Aws>) -> Result<Vec<Made>> {
+    let mut made = Vec::new();
+    for object in objects {
+        match look(object, aws).await? {
+            Seen::There(identity) => made.push(Made { object: object.clone(), identity }),
+            Seen::Untold => made.push(Made { object: object.clone(), identity: None }),
+            Seen::Absent => {}
+        }
+    }
+    Ok(made)
+}

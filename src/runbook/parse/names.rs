@@ -1,0 +1,100 @@
+//! Names in a runbook: each is a parameter, or set by a step before it is used, and none stands in text that is run.
+
+use crate::runbook::document::{Fault, Kind, Position, Runbook};
+use crate::runbook::values;
+
+/// Every name in the text is known where it is used.
+pub(super) fn check(runbook: &mut Runbook) {
+    if runbook.faults.iter().any(|fault| fault.code == "front-matter") {
+        return;
+    }
+    let known = runbook.names();
+    let mut faults = Vec::new();
+    for (index, step) in runbook.steps.iter().enumerate() {
+        let mut used: Vec<(String, Position)> = Vec::new();
+        let mut of_text = |text: &str, at: Position| {
+            used.extend(values::placeholders(text).into_iter().map(|name| (name, at)))
+        };
+        match &step.kind {
+            Kind::Confirm { text, answer } => {
+                of_text(text, step.at);
+                of_text(answer, step.at);
+            }
+            Kind::Manual { text } => of_text(text, step.at),
+            Kind::Approve { text, answer } => {
+                of_text(text, step.at);
+                of_text(answer.as_deref().unwrap_or_default(), step.at);
+            }
+            Kind::Wait(waiting) => {
+                used.extend(waiting.condition.names().into_iter().map(|name| (name, step.at)))
+            }
+            Kind::Sh(act) => act.creates.iter().for_each(|object| of_text(object, step.at)),
+            Kind::Sql(act, place) => {
+                act.creates.iter().for_each(|object| of_text(object, step.at));
+                of_text(place.db.as_deref().unwrap_or_default(), step.at);
+                used.extend(
+                    place.on.as_deref().map(|on| (on.trim_matches(['{', '}', '$', ' ']).to_owned(), step.at)),
+                );
+            }
+        }
+        used.extend(
+            step.expects
+                .iter()
+                .flat_map(|assertion| assertion.names().into_iter().map(|name| (name, assertion.at))),
+        );
+        for (name, at) in used {
+            let here = |set_by: &Option<usize>| set_by.is_none_or(|set_by| set_by <= index);
+            match known.get(&name.replace('.', "_")) {
+                Some(set_by) if here(set_by) => {}
+                Some(_) => faults.push(Fault::malformed(
+                    at,
+                    "placeholder",
+                    format!("`{name}` has no value yet when `{}` is reached", step.id),
+                )),
+                None => {
+                    let near = known.keys().find(|other| strsim::damerau_levenshtein(other, &name) <= 2);
+                    let fault = Fault::malformed(
+                        at,
+                        "placeholder",
+                        format!("`{}` is neither a parameter nor set by a step", name.escape_default()),
+                    );
+                    faults.push(match near {
+                        Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                        None => fault,
+                    });
+                }
+            }
+        }
+        let scripts = step
+            .kind
+            .act()
+            .map(|act| &act.script)
+            .into_iter()
+            .chain(&step.probe)
+            .chain(&step.undo)
+            .chain(&step.by_hand);
+        for script in scripts {
+            for name in values::placeholders(&script.text)
+                .into_iter()
+                .filter(|name| known.contains_key(&name.replace('.', "_")))
+            {
+                let hint = match &step.kind {
+                    Kind::Sql(..) => format!("Write `:'{name}'`: psql quotes it."),
+                    _ => format!(
+                        "Write `\"${}\"`: values reach a shell as environment variables only.",
+                        name.replace('.', "_")
+                    ),
+                };
+                faults.push(
+                    Fault::malformed(
+                        script.at,
+                        "placeholder",
+                        format!("`{{{{{name}}}}}` stands in text that is run"),
+                    )
+                    .hint(hint),
+                );
+            }
+        }
+    }
+    runbook.faults.append(&mut faults);
+}

@@ -1,0 +1,279 @@
+//! What a run would do: every step with its values filled in. Steps that only read are run, as far as nothing before them would
+//! have changed what they see; nothing is changed, and nothing is written.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::document::{Kind, Mode, Runbook, Step};
+use super::expect::Observed;
+use super::objects::{self, Seen};
+use super::redact::Redactor;
+use super::script::{self, Ended, Settings};
+use super::sql;
+use super::values::Values;
+use crate::aws::Aws;
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+
+/// What would be done (`lifeboat.runbook.plan/1`).
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    schema: &'static str,
+    /// Name of the runbook.
+    pub runbook: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// What it is for.
+    pub title: String,
+    /// Whether it would be in earnest.
+    pub mode: Mode,
+    /// Who would run it.
+    pub identity: String,
+    /// AWS account.
+    pub account: Option<String>,
+    /// AWS Region.
+    pub region: Option<String>,
+    /// How long it may take.
+    pub rto_seconds: Option<f64>,
+    /// Values, without the secret ones.
+    pub values: std::collections::BTreeMap<String, String>,
+    /// Steps, in order.
+    pub steps: Vec<Planned>,
+    /// What would stop the run, as far as it can be seen.
+    pub findings: Vec<String>,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+pub struct Planned {
+    /// Its id.
+    pub id: String,
+    /// The heading that it stands under.
+    pub title: String,
+    /// Its role.
+    pub role: &'static str,
+    /// What came of it.
+    pub state: Prospect,
+    /// What would be run, asked or waited for.
+    pub text: String,
+    /// What it would make.
+    pub creates: Vec<String>,
+    /// What it said, if it was run.
+    pub output: Option<String>,
+    /// Why it stands as it does.
+    pub reason: Option<String>,
+    /// How long it may take.
+    pub timeout_seconds: Option<f64>,
+}
+
+/// What a plan knows of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prospect {
+    /// It only reads, was run, and all is as expected.
+    Holds,
+    /// It only reads, was run, and something is not as expected.
+    DoesNotHold,
+    /// It only reads, and could not be run.
+    Failed,
+    /// It would be run.
+    WouldRun,
+    /// It only reads, and what it reads is made by steps before it.
+    Later,
+    /// Somebody would be asked.
+    WouldAsk,
+    /// It is not for this mode.
+    Skipped,
+}
+
+/// What a plan works with.
+pub struct Surroundings<'a> {
+    /// AWS, if the runbook needs it.
+    pub aws: Option<&'a Aws>,
+    /// Signals.
+    pub interrupt: &'a Interrupt,
+    /// Variables for commands.
+    pub variables: &'a [(String, String)],
+    /// Who would run it.
+    pub by: super::journal::Actor,
+    /// Hears which step is being run.
+    pub tell: &'a dyn Fn(&str),
+}
+
+/// Makes the plan.
+pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surroundings<'_>) -> Result<Plan> {
+    let mut redactor = Redactor::of_environment();
+    for secret in values.secrets() {
+        redactor.hide(secret);
+    }
+    let open = values.open().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
+    let mut plan = Plan {
+        schema: "lifeboat.runbook.plan/1",
+        runbook: runbook.origin.name(),
+        sha256: runbook.sha256.clone(),
+        title: runbook.front.title.clone(),
+        mode,
+        identity: to.by.identity.clone(),
+        account: to.by.account.clone(),
+        region: to.by.region.clone(),
+        rto_seconds: runbook.front.rto.map(|rto| rto.as_secs_f64()),
+        values: open,
+        steps: Vec::new(),
+        findings: Vec::new(),
+    };
+    let mut is_before_changes = true;
+    for step in &runbook.steps {
+        let mut planned = begin(step, &values, &redactor);
+        if step.only.is_some_and(|only| only != mode) {
+            planned.state = Prospect::Skipped;
+            planned.reason = step.only.map(|only| format!("only {}", only.word()));
+            plan.steps.push(planned);
+            continue;
+        }
+        match &step.kind {
+            Kind::Sh(act) | Kind::Sql(act, _) if act.read_only && is_before_changes => {
+                (to.tell)(&step.id);
+                look(step, &mut planned, &mut values, &mut redactor, to).await?;
+                if let (Prospect::DoesNotHold | Prospect::Failed, Some(reason)) =
+                    (planned.state, &planned.reason)
+                {
+                    plan.findings.push(format!("`{}` {reason}", step.id));
+                }
+            }
+            Kind::Sh(act) | Kind::Sql(act, _) if act.read_only => planned.state = Prospect::Later,
+            Kind::Sh(act) | Kind::Sql(act, _) => {
+                for object in objects::named(&act.creates, &values).unwrap_or_default() {
+                    if let Seen::There(_) = objects::look(&object, to.aws).await? {
+                        plan.findings
+                            .push(format!("`{}` would make `{object}`, which exists already", step.id));
+                    }
+                }
+                is_before_changes = false;
+            }
+            Kind::Wait(_) => {}
+            Kind::Confirm { .. } | Kind::Manual { .. } | Kind::Approve { .. } => {
+                planned.state = Prospect::WouldAsk;
+                // What a person does by hand changes what the steps after it see.
+                is_before_changes &= !matches!(step.kind, Kind::Manual { .. });
+            }
+        }
+        plan.steps.push(planned);
+    }
+    Ok(plan)
+}
+
+fn begin(step: &Step, values: &Values, redactor: &Redactor) -> Planned {
+    let (text, creates) = match &step.kind {
+        Kind::Sh(act) | Kind::Sql(act, _) => {
+            (filled_in(&act.script.text, values, matches!(step.kind, Kind::Sql(..))), act.creates.clone())
+        }
+        Kind::Wait(waiting) => (values.shown(&waiting.condition.text), Vec::new()),
+        Kind::Confirm { text, .. } | Kind::Manual { text } | Kind::Approve { text, .. } => {
+            (values.shown(text), Vec::new())
+        }
+    };
+    Planned {
+        id: step.id.clone(),
+        title: step.title.clone(),
+        role: step.kind.role(),
+        state: Prospect::WouldRun,
+        text: redactor.clean(&text),
+        creates: creates.iter().map(|object| redactor.clean(&values.shown(object))).collect(),
+        output: None,
+        reason: None,
+        timeout_seconds: step.timeout.map(|timeout| timeout.as_secs_f64()),
+    }
+}
+
+/// For reading only: what is run gets its values as variables.
+fn filled_in(text: &str, values: &Values, is_sql: bool) -> String {
+    let mut pairs: Vec<(&str, &str)> = values.iter().filter(|(name, _)| !values.is_secret(name)).collect();
+    pairs.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    let mut shown = text.to_owned();
+    for (name, value) in pairs {
+        if is_sql {
+            shown = shown.replace(&format!(":'{name}'"), &format!("'{}'", value.replace('\'', "''")));
+            continue;
+        }
+        shown = shown.replace(&format!("${{{name}}}"), value);
+        let mut filled = String::new();
+        let mut rest = shown.as_str();
+        let written = format!("${name}");
+        while let Some(at) = rest.find(&written) {
+            let after = &rest[at + written.len()..];
+            let is_longer = after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            filled.push_str(&rest[..at]);
+            filled.push_str(if is_longer { &written } else { value });
+            rest = after;
+        }
+        filled.push_str(rest);
+        shown = filled;
+    }
+    shown
+}
+
+async fn look(
+    step: &Step,
+    planned: &mut Planned,
+    values: &mut Values,
+    redactor: &mut Redactor,
+    to: &Surroundings<'_>,
+) -> Result<()> {
+    let Some(act) = step.kind.act() else { return Ok(()) };
+    let settings = Settings {
+        values,
+        variables: to.variables,
+        timeout: step.timeout.unwrap_or(Duration::from_secs(300)),
+        lock: None,
+        interrupt: to.interrupt,
+        redactor,
+        reads_only: true,
+    };
+    let done = match &step.kind {
+        Kind::Sql(act, place) => {
+            let mut psql = sql::command(&act.script.text, place, values, to.aws).await?;
+            psql.read_only();
+            script::run(psql.take(), "", &settings, |_| Ok(()), |_| ()).await?
+        }
+        _ => script::shell(&act.script.text, &act.sets, &settings, |_| Ok(()), |_| ()).await?,
+    };
+    let mut set: Vec<(String, String)> = act.sets.iter().cloned().zip(done.set.iter().cloned()).collect();
+    set.extend(act.capture.iter().map(|name| (name.clone(), done.stdout.trim().to_owned())));
+    for (name, value) in set {
+        if act.secret {
+            redactor.hide(&value);
+        }
+        values.set(&name, &value, act.secret);
+    }
+    if let Ended::Interrupted(kind) = done.end {
+        return Err(crate::error::Error::new(kind, "interrupted while planning; nothing was changed"));
+    }
+    let said = if act.secret { "[secret]".to_owned() } else { redactor.clean(done.stdout.trim()) };
+    planned.output = (!said.is_empty()).then(|| said.lines().take(8).collect::<Vec<_>>().join("\n"));
+    if done.end != Ended::ByItself || done.exit != Some(0) {
+        let last = done
+            .stderr
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("it said nothing")
+            .trim();
+        planned.state = Prospect::Failed;
+        planned.reason = Some(redactor.clean(&format!("failed: {last}")));
+        return Ok(());
+    }
+    let observed = Observed { stdout: done.stdout, stderr: done.stderr, exit: 0 };
+    let unmet = step
+        .expects
+        .iter()
+        .find_map(|assertion| Some((assertion, assertion.judge(&observed, values).err()?)));
+    (planned.state, planned.reason) = match unmet {
+        None => (Prospect::Holds, None),
+        Some((assertion, why)) => (
+            Prospect::DoesNotHold,
+            Some(redactor.clean(&format!("does not hold: `{}`, {why}", assertion.text))),
+        ),
+    };
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! Running a runbook, from the start or from where its journal says that it stands.
+//!
+//! Before a step begins its beginning is on disk, and after it its end. Whatever stops a run, it is taken up where it stands:
+//! steps that are done are not repeated, and a step of which nobody knows whether it happened is asked for first.
+
+mod act;
+mod doubt;
+mod hold;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::document::{Kind as StepKind, Mode, Runbook, Step};
+use super::gate::Gate;
+use super::journal::{Actor, Answer, Ending, Event, Found, Journal, Start};
+use super::redact::Redactor;
+use super::report::{self, Report};
+use super::state::{StepState, Story};
+use super::values::Values;
+use crate::aws::Aws;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::RunId;
+use crate::interrupt::Interrupt;
+use crate::vault::Vault;
+use doubt::{Doubt, values_are_lost};
+
+/// How long a step may take that does not say.
+const USUAL: Duration = Duration::from_secs(300);
+
+/// What happens, for whoever watches.
+pub enum Tell<'a> {
+    /// A step begins.
+    Step(&'a Step, &'a Clock),
+    /// What a step says, redacted.
+    Says(&'a str),
+    /// What a step waits for.
+    Waits(&'a str),
+    /// A step has ended.
+    Ended(&'a Step, Ending, f64, &'a [String], &'a Clock),
+    /// A step is not for this mode, or was done before.
+    Passed(&'a Step, &'a str),
+    /// A probe was asked.
+    Probed(&'a Step, Answer, &'a str),
+    /// A gate was passed.
+    Answered(&'a Step, &'a str, &'a Clock),
+    /// Something that is being taken back, and what came of it once that is known.
+    Undo(&'a str, Option<bool>, &'a str),
+    /// Anything else.
+    Note(&'a str),
+}
+
+/// How much time has passed, and how much is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Number of the step, from 1, and of how many.
+    pub step: (usize, usize),
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// How long it may take.
+    pub rto: Option<Duration>,
+}
+
+/// What a run works with.
+pub struct Surroundings<'a, A> {
+    /// Where journals lie.
+    pub vault: &'a Vault,
+    /// AWS, if the runbook needs it.
+    pub aws: Option<&'a Aws>,
+    /// Signals.
+    pub interrupt: &'a Interrupt,
+    /// Who watches.
+    pub tell: &'a dyn Fn(Tell<'_>),
+    /// The clock.
+    pub clock: fn() -> DateTime<Utc>,
+    /// Who runs it.
+    pub by: Actor,
+    /// Asks a person on the terminal; `None` where there is none.
+    pub ask: A,
+    /// Answers that were given beforehand, by step.
+    pub answers: &'a [(String, String)],
+    /// Steps of which somebody says that they happened.
+    pub done: &'a [String],
+    /// Steps of which somebody says that they may be done again.
+    pub redo: &'a [String],
+    /// Variables for commands, besides those of the environment.
+    pub variables: &'a [(String, String)],
+    /// How often waits look, in place of what they say.
+    pub poll: Option<Duration>,
+}
+
+/// What came of it: the record, and what kept the run from being over.
+pub struct Outcome {
+    /// The record.
+    pub report: Report,
+    /// Why it stopped; `None` if it passed.
+    pub error: Option<Error>,
+}
+
+/// Where a run stops.
+pub(super) struct Stop {
+    pub(super) state: &'static str,
+    pub(super) step: Option<String>,
+    pub(super) error: Error,
+}
+
+/// A run that goes on.
+pub(super) struct Run<'a, A> {
+    pub(super) runbook: &'a Runbook,
+    pub(super) journal: Journal,
+    pub(super) story: Story,
+    pub(super) values: Values,
+    pub(super) redactor: Redactor,
+    pub(super) to: &'a Surroundings<'a, A>,
+    /// Steps that may have begun in lines that the journal has lost.
+    pub(super) suspects: Vec<String>,
+}
+
+/// Begins a run.
+pub async fn begin<A: AsyncFn(&Gate) -> Result<Option<String>>>(
+    runbook: &Runbook,
+    run: &RunId,
+    mode: Mode,
+    values: Values,
+    to: &Surroundings<'_, A>,
+) -> Result<Outcome> {
+    refuse_wrong_place(runbook, &to.by)?;
+    let mut journal = Journal::begin(to.vault, run.as_str())?;
+    journal.write_beside("runbook.md", runbook.text.as_bytes())?;
+    let redactor = redactor(&values);
+    let open = values.open().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
+    let start = Start {
+        run: run.to_string(),
+        runbook: runbook.origin.name(),
+        place: runbook.origin.recorded(),
+        sha256: runbook.sha256.clone(),
+        mode,
+        values: open,
+        by: to.by.clone(),
+    };
+    journal.add(Event::Start(Box::new(start)), (to.clock)())?;
+    let story = Story::of(journal.lines())?;
+    let run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
+    run.go_on().await
+}
+
+/// Takes a run up again. `journal` and `found` come from [`Journal::take_up`]; `accepted` says that the runbook has changed since
+/// and that this one counts from now on.
+pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
+    runbook: &Runbook,
+    journal: Journal,
+    found: &Found,
+    mut values: Values,
+    accepted: bool,
+    from: Option<&str>,
+    to: &Surroundings<'_, A>,
+) -> Result<Outcome> {
+    let story = Story::of(journal.lines())?;
+    refuse_wrong_place(runbook, &to.by)?;
+    if story.start.by.account.is_some()
+        && to.by.account.is_some()
+        && (&story.start.by.account, &story.start.by.region) != (&to.by.account, &to.by.region)
+    {
+        return Err(Error::new(Kind::Guard, "the run was begun in another AWS account or Region").hint(
+            format!(
+                "It was begun in account {}, Region {}.",
+                story.start.by.account.as_deref().unwrap_or("unknown"),
+                story.start.by.region.as_deref().unwrap_or("unknown")
+            ),
+        ));
+    }
+    values.take_over(&story.values);
+    let redactor = redactor(&values);
+    let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
+    run.suspect(found.lost_lines);
+    let accepted = accepted.then(|| runbook.sha256.clone());
+    if accepted.is_some() {
+        run.journal.write_beside("runbook.md", runbook.text.as_bytes())?;
+    }
+    run.add(Event::Resumed {
+        by: to.by.clone(),
+        accepted,
+        dropped_bytes: found.dropped_bytes,
+        lost_lines: found.lost_lines,
+    })?;
+    if found.dropped_bytes > 0 {
+        (to.tell)(Tell::Note(&format!(
+            "the journal ended in mid-line: {} bytes were dropped",
+            found.dropped_bytes
+        )));
+    }
+    if let Some(from) = from {
+        run.go_back_to(from).await?;
+    }
+    run.go_on().await
+}
+
+fn redactor(values: &Values) -> Redactor {
+    let mut redactor = Redactor::of_environment();
+    for secret in values.secrets() {
+        redactor.hide(secret);
+    }
+    redactor
+}
+
+/// The account and the Region that a runbook names are the only ones in which it is run.
+fn refuse_wrong_place(runbook: &Runbook, by: &Actor) -> Result<()> {
+    let Some(needs) = &runbook.front.needs.aws else { return Ok(()) };
+    for (what, wanted, is) in
+        [("account", &needs.account, &by.account), ("Region", &needs.region, &by.region)]
+    {
+        if let Some(wanted) = wanted
+            && is.as_ref() != Some(wanted)
+        {
+            return Err(Error::new(
+                Kind::Guard,
+                format!(
+                    "this runbook is for {what} `{wanted}`, and this is `{}`: nothing was run",
+                    is.as_deref().unwrap_or("unknown")
+                ),
+            )
+            .hint("Choose another `--profile` or `--region`."));
+        }
+    }
+    Ok(())
+}
+
+impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+    pub(super) fn add(&mut self, event: Event) -> Result<()> {
+        self.journal.add(event, (self.to.clock)())?;
+        if let Some(line) = self.journal.lines().last() {
+            self.story.hear(line);
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell(&self, tell: Tell<'_>) {
+        (self.to.tell)(tell);
+    }
+
+    fn clock(&self, step: &Step) -> Clock {
+        let number =
+            self.runbook.steps.iter().position(|other| other.id == step.id).map_or(0, |index| index + 1);
+        let elapsed = ((self.to.clock)() - self.story.began).to_std().unwrap_or_default();
+        Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto }
+    }
+
+    /// Every line that is lost may have been the beginning of one more step.
+    fn suspect(&mut self, lost_lines: u64) {
+        let is_open = |step: &&Step| {
+            matches!(self.story.state_of(&step.id), StepState::Todo | StepState::Unknown | StepState::Failed)
+        };
+        let lost = usize::try_from(lost_lines).unwrap_or(usize::MAX);
+        self.suspects =
+            self.runbook.steps.iter().filter(is_open).take(lost).map(|step| step.id.clone()).collect();
+    }
+
+    async fn go_on(mut self) -> Result<Outcome> {
+        let ended = self.steps().await;
+        let mode = self.story.start.mode;
+        let result = match ended {
+            Ok(Ok(())) => self.close(None).await,
+            // A gate keeps what was made; whatever else stops a rehearsal ends it.
+            Ok(Err(stop)) if mode == Mode::Rehearse && stop.state != "waiting" => {
+                self.close(Some(stop)).await
+            }
+            Ok(Err(stop)) => self.stop(stop),
+            Err(error) => {
+                let stop = Stop { state: "failed", step: None, error };
+                if mode == Mode::Rehearse { self.close(Some(stop)).await } else { self.stop(stop) }
+            }
+        };
+        result.map(|error| Outcome { report: self.keep_evidence(), error })
+    }
+
+    fn stop(&mut self, stop: Stop) -> Result<Option<Error>> {
+        let reason = self.redactor.clean(&stop.error.chain());
+        self.add(Event::Stopped {
+            state: stop.state.to_owned(),
+            step: stop.step,
+            reason,
+            exit: stop.error.kind().exit_code(),
+        })?;
+        let run = &self.story.start.run;
+        let made = self.story.left();
+        let mut error = stop.error.hint(format!("`lifeboat runbook resume {run}` goes on from here."));
+        if !made.is_empty() && self.story.start.mode == Mode::Rehearse {
+            let names: Vec<&str> = made.iter().map(|(_, made)| made.object.as_str()).collect();
+            error = error.hint(format!(
+                "The rehearsal keeps {} meanwhile; `lifeboat runbook undo {run}` removes it.",
+                names.join(", ")
+            ));
+        }
+        Ok(Some(error))
+    }
+
+    /// The end of a run: a rehearsal takes back what it made, whatever came of it.
+    async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
+        let measured = ((self.to.clock)() - self.story.began).as_seconds_f64();
+        let mut reasons: Vec<String> =
+            stop.iter().map(|stop| self.redactor.clean(&stop.error.chain())).collect();
+        if let (None, Some(rto)) = (&stop, self.runbook.front.rto)
+            && measured > rto.as_secs_f64()
+        {
+            reasons.push(format!(
+                "it took {}, and the objective is {}",
+                report::span(measured),
+                report::span(rto.as_secs_f64())
+            ));
+        }
+        let mut left = Vec::new();
+        if self.story.start.mode == Mode::Rehearse {
+            left = self.undo_all().await?;
+            reasons.extend(left.iter().cloned());
+        }
+        let verdict = if reasons.is_empty() { "passed" } else { "failed" };
+        self.add(Event::Finished { verdict: verdict.to_owned(), reasons: reasons.clone() })?;
+        if !left.is_empty() {
+            let run = &self.story.start.run;
+            return Ok(Some(
+                Error::new(
+                    Kind::LeftBehind,
+                    format!("the rehearsal has left something behind: {}", left.join("; ")),
+                )
+                .hint(format!("`lifeboat runbook undo {run}` tries again; it costs money until it is gone.")),
+            ));
+        }
+        Ok(match stop {
+            Some(stop) => {
+                Some(stop.error.hint("The rehearsal is over; what it made was removed. Begin a new one."))
+            }
+            None if reasons.is_empty() => None,
+            None => Some(Error::new(
+                Kind::No,
+                format!("the runbook was run to its end, and {}", reasons.join("; ")),
+            )),
+        })
+    }
+
+    /// The record for people and machines. That it cannot be written must not hide how the run ended.
+    pub(super) fn keep_evidence(&self) -> Report {
+        let report = report::of(
+            self.runbook,
+            &self.story,
+            self.journal.vault(),
+            self.journal.head(),
+            self.journal.lines().len(),
+        );
+        let kept = report::keep(&report, &self.journal);
+        if let Err(error) = kept {
+            self.tell(Tell::Note(&format!("the evidence could not be written: {}", error.chain())));
+        }
+        report
+    }
+
+    async fn steps(&mut self) -> Result<std::result::Result<(), Stop>> {
+        let runbook = self.runbook;
+        for step in &runbook.steps {
+            if let Some(kind) = self.to.interrupt.first() {
+                return Ok(Err(interrupted(step, kind)));
+            }
+            match self.story.state_of(&step.id) {
+                StepState::Skipped | StepState::Undone => continue,
+                StepState::Done if self.has_its_values(step) => continue,
+                StepState::Done if step.kind.act().is_some_and(|act| !act.read_only) => {
+                    return Ok(Err(values_are_lost(step)));
+                }
+                _ => {}
+            }
+            if step.only.is_some_and(|only| only != self.story.start.mode) {
+                let reason = format!("only {}", step.only.unwrap_or(Mode::Real).word());
+                self.add(Event::Skipped { step: step.id.clone(), reason: reason.clone() })?;
+                self.tell(Tell::Passed(step, &reason));
+                continue;
+            }
+            match self.settle_doubt(step).await? {
+                Doubt::Run => {}
+                Doubt::Happened => continue,
+                Doubt::Stop(stop) => return Ok(Err(stop)),
+            }
+            self.tell(Tell::Step(step, &self.clock(step)));
+            let ended = match &step.kind {
+                StepKind::Sh(act) | StepKind::Sql(act, _) => self.act(step, act).await?,
+                StepKind::Wait(waiting) => self.wait(step, waiting).await?,
+                StepKind::Confirm { .. } | StepKind::Manual { .. } | StepKind::Approve { .. } => {
+                    self.gate(step).await?
+                }
+            };
+            if let Err(stop) = ended {
+                return Ok(Err(stop));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Secret values are nowhere written down: a step that found one is asked again after a break.
+    fn has_its_values(&self, step: &Step) -> bool {
+        step.kind.act().is_none_or(|act| act.outputs().all(|name| self.values.text(name).is_some()))
+    }
+}
+
+fn interrupted(step: &Step, kind: Kind) -> Stop {
+    Stop {
+        state: "interrupted",
+        step: Some(step.id.clone()),
+        error: Error::new(kind, format!("interrupted at step `{}`", step.id)),
+    }
+}

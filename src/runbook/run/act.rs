@@ -1,0 +1,236 @@
+//! Steps that run something: begun in the journal, run, judged, ended in the journal.
+
+use std::time::{Duration, Instant};
+
+use super::{Run, Stop, Tell, USUAL};
+use crate::error::{Error, Kind, Result};
+use crate::runbook::document::{Act, Kind as StepKind, Step};
+use crate::runbook::expect::Observed;
+use crate::runbook::gate::Gate;
+use crate::runbook::journal::{End, Ending, Event, Made, Output};
+use crate::runbook::objects::{self, Seen};
+use crate::runbook::script::{self, Done, Ended, Settings};
+use crate::runbook::{report, sha256, sql};
+
+impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+    pub(super) async fn act(&mut self, step: &Step, act: &Act) -> Result<std::result::Result<(), Stop>> {
+        let told = self.story.told(&step.id);
+        let objects = objects::named(&act.creates, &self.values)?;
+        let mut absent = Vec::new();
+        for object in &objects {
+            match objects::look(object, self.to.aws).await? {
+                Seen::Absent | Seen::Untold => absent.push(object.clone()),
+                Seen::There(_) if told.absent.contains(object) => {}
+                Seen::There(_) => return Ok(Err(exists_already(step, object))),
+            }
+        }
+        let id = step.id.clone();
+        self.add(Event::Begin {
+            step: id.clone(),
+            attempt: told.attempts + 1,
+            sha256: sha256(act.script.text.as_bytes()),
+            absent,
+        })?;
+        self.journal.write_beside(&format!("steps/{id}.in"), b"")?;
+        let began = Instant::now();
+        let done = match self.execute(step, act).await {
+            Ok(done) => done,
+            // Nothing was started: that is known.
+            Err(error) => {
+                let failed = Done { exit: Some(127), stderr: error.chain(), ..Done::default() };
+                let _ = self.end(step, act, failed, began, &objects).await?;
+                return Ok(Err(Stop { state: "failed", step: Some(id), error }));
+            }
+        };
+        self.end(step, act, done, began, &objects).await
+    }
+
+    async fn execute(&mut self, step: &Step, act: &Act) -> Result<Done> {
+        let lock = self.lock_path(step)?;
+        let (journal, story) = (&mut self.journal, &mut self.story);
+        let settings = Settings {
+            values: &self.values,
+            variables: self.to.variables,
+            timeout: step.timeout.unwrap_or(USUAL),
+            lock: Some(&lock),
+            interrupt: self.to.interrupt,
+            redactor: &self.redactor,
+            reads_only: false,
+        };
+        let (clock, tell) = (self.to.clock, self.to.tell);
+        let started = |group: u32| {
+            journal.add(Event::Process { step: step.id.clone(), group }, clock())?;
+            if let Some(line) = journal.lines().last() {
+                story.hear(line);
+            }
+            Ok(())
+        };
+        let says = |line: &str| {
+            if !act.secret {
+                tell(Tell::Says(line));
+            }
+        };
+        match &step.kind {
+            StepKind::Sql(act, place) => {
+                let mut psql = sql::command(&act.script.text, place, &self.values, self.to.aws).await?;
+                if act.read_only {
+                    psql.read_only();
+                }
+                script::run(psql.take(), "", &settings, started, says).await
+            }
+            _ => script::shell(&act.script.text, &act.sets, &settings, started, says).await,
+        }
+    }
+
+    /// Writes down how a step has ended, and judges it.
+    async fn end(
+        &mut self,
+        step: &Step,
+        act: &Act,
+        done: Done,
+        began: Instant,
+        objects: &[String],
+    ) -> Result<std::result::Result<(), Stop>> {
+        let seconds = began.elapsed().as_secs_f64();
+        let mut set: Vec<(String, String)> = act.sets.iter().cloned().zip(done.set.iter().cloned()).collect();
+        set.extend(act.capture.iter().map(|name| (name.clone(), done.stdout.trim().to_owned())));
+        let is_whole = done.end == Ended::ByItself && done.exit == Some(0);
+        for (name, value) in &set {
+            if act.secret {
+                self.redactor.hide(value);
+            }
+            if is_whole {
+                self.values.set(name, value, act.secret);
+            }
+        }
+        if act.secret {
+            self.redactor.hide(&done.stdout);
+        }
+        let (result, reasons, kind) = self.judge(step, &done, set.len() < act.outputs().count());
+        let reasons: Vec<String> = reasons.iter().map(|reason| self.redactor.clean(reason)).collect();
+        let output = self.keep_output(step, &done)?;
+        // Of what was cut short, its probe says what it made.
+        let made = if result == Ending::Unknown { Vec::new() } else { self.made(objects, result).await };
+        let open = set
+            .into_iter()
+            .filter(|_| is_whole && !act.secret)
+            .map(|(name, value)| (name, self.redactor.clean(&value)))
+            .collect();
+        self.add(Event::End(Box::new(End {
+            step: step.id.clone(),
+            result,
+            exit: done.exit,
+            seconds,
+            output,
+            values: open,
+            made,
+            reasons: reasons.clone(),
+        })))?;
+        self.tell(Tell::Ended(step, result, seconds, &reasons, &self.clock(step)));
+        if result == Ending::Done {
+            return Ok(Ok(()));
+        }
+        let state = if matches!(done.end, Ended::Interrupted(_)) { "interrupted" } else { "failed" };
+        let error = Error::new(kind, format!("step `{}` {}", step.id, reasons.join("; ")));
+        Ok(Err(Stop { state, step: Some(step.id.clone()), error }))
+    }
+
+    fn judge(&self, step: &Step, done: &Done, lacks_values: bool) -> (Ending, Vec<String>, Kind) {
+        let last = |text: &str| last_words(text).map(|line| format!(": {line}")).unwrap_or_default();
+        match (done.end, done.exit) {
+            (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
+            (Ended::TooLong, _) => {
+                let limit = report::span(step.timeout.unwrap_or(USUAL).as_secs_f64());
+                (Ending::Unknown, vec![format!("took longer than {limit} and was ended")], Kind::Outside)
+            }
+            (Ended::ByItself, Some(0)) if lacks_values => {
+                (Ending::Failed, vec!["ended before it had set its variables".to_owned()], Kind::Outside)
+            }
+            (Ended::ByItself, Some(0)) => {
+                let observed = Observed { stdout: done.stdout.clone(), stderr: done.stderr.clone(), exit: 0 };
+                let unmet: Vec<String> = step
+                    .expects
+                    .iter()
+                    .filter_map(|assertion| {
+                        Some(format!(
+                            "does not hold: `{}`, {}",
+                            assertion.text,
+                            assertion.judge(&observed, &self.values).err()?
+                        ))
+                    })
+                    .collect();
+                let ending = if unmet.is_empty() { Ending::Done } else { Ending::Unmet };
+                (ending, unmet, Kind::No)
+            }
+            (Ended::ByItself, exit) => {
+                let code = exit.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
+                let said =
+                    if done.stderr.trim().is_empty() { last(&done.stdout) } else { last(&done.stderr) };
+                (Ending::Failed, vec![format!("failed with {code}{said}")], Kind::Outside)
+            }
+        }
+    }
+
+    async fn made(&self, objects: &[String], result: Ending) -> Vec<Made> {
+        for pause in [0, 1, 2, 4] {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            match objects::made(objects, self.to.aws).await {
+                // Describe may lag behind the request that it should show.
+                Ok(made) if made.len() == objects.len() || result != Ending::Done => return made,
+                Ok(made) if pause == 4 => return made,
+                Ok(_) => {}
+                Err(error) => {
+                    self.tell(Tell::Note(&format!(
+                        "what the step made could not be looked at: {}",
+                        error.chain()
+                    )));
+                    return Vec::new();
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn keep_output(&self, step: &Step, done: &Done) -> Result<Option<Output>> {
+        let mut text = done.stdout.trim_end().to_owned();
+        if step.kind.act().is_some_and(|act| act.secret) && !text.is_empty() {
+            text = "[secret]".to_owned();
+        }
+        if !done.stderr.trim().is_empty() {
+            text.push_str(if text.is_empty() { "" } else { "\n" });
+            text.push_str(done.stderr.trim_end());
+        }
+        let text = self.redactor.clean(&text);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let file = format!("steps/{:03}-{}.out", self.journal.lines().len() + 1, step.id);
+        let content = format!("{text}\n");
+        self.journal.write_beside(&file, content.as_bytes())?;
+        let lines: Vec<&str> = text.lines().collect();
+        let tail: String = lines[lines.len().saturating_sub(12)..].join("\n").chars().take(2000).collect();
+        Ok(Some(Output { file, sha256: sha256(content.as_bytes()), tail }))
+    }
+}
+
+/// The line that says what went wrong: the first error, else the last line.
+fn last_words(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| {
+        let line = line.to_lowercase();
+        line.starts_with("error")
+            || line.starts_with("fatal")
+            || line.contains(": error:")
+            || line.contains("an error occurred")
+    };
+    lines.clone().find(is_error).or_else(|| lines.next_back())
+}
+
+fn exists_already(step: &Step, object: &str) -> Stop {
+    Stop {
+        state: "failed",
+        step: Some(step.id.clone()),
+        error: Error::new(Kind::Guard, format!("step `{}` would make `{object}`, which exists already and is not of this run: nothing was run", step.id))
+            .hint("Choose another name with `--set`, in a new run."),
+    }
+}

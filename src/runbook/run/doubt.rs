@@ -1,0 +1,215 @@
+//! Steps of which nobody knows whether they happened: they are asked for, and never repeated blindly.
+
+use std::time::{Duration, Instant};
+
+use super::{Run, Stop, Tell, USUAL};
+use crate::error::{Error, Kind, Result};
+use crate::runbook::document::Step;
+use crate::runbook::gate::Gate;
+use crate::runbook::journal::{Answer, Event, folder};
+use crate::runbook::objects;
+use crate::runbook::script::{self, Done, Ended, Settings};
+use crate::runbook::state::StepState;
+
+/// How long a command of a process that died is waited for.
+const ORPHANS: Duration = Duration::from_secs(60);
+
+/// What may be done about a step.
+pub(super) enum Doubt {
+    Run,
+    Happened,
+    Stop(Stop),
+}
+
+impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+    /// Settles whether a step may be run now.
+    pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
+        let told = self.story.told(&step.id);
+        let is_suspect = self.suspects.contains(&step.id);
+        let Some(act) = step.kind.act().filter(|act| !act.read_only) else { return Ok(Doubt::Run) };
+        if self.to.redo.contains(&step.id) && told.state != StepState::Done {
+            self.add(Event::Said { step: step.id.clone(), word: "redo".to_owned(), by: self.to.by.clone() })?;
+            return Ok(Doubt::Run);
+        }
+        if self.to.done.contains(&step.id) && told.state != StepState::Todo {
+            self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.to.by.clone() })?;
+            self.tell(Tell::Passed(step, "somebody says that it is done"));
+            return Ok(Doubt::Happened);
+        }
+        if (told.state == StepState::Todo && !is_suspect) || told.may_repeat {
+            return Ok(Doubt::Run);
+        }
+        if told.state == StepState::Unknown
+            && let Some(stop) = self.wait_for_orphans(step, told.group).await
+        {
+            return Ok(Doubt::Stop(stop));
+        }
+        if let Some(probe) = &step.probe {
+            let (answer, reason) = self.probe(step, &probe.text, probe.timeout).await?;
+            return Ok(match answer {
+                Answer::Happened if act.outputs().any(|name| self.values.text(name).is_none()) => {
+                    Doubt::Stop(values_are_lost(step))
+                }
+                Answer::Happened => Doubt::Happened,
+                Answer::DidNot => Doubt::Run,
+                Answer::Unknown => Doubt::Stop(Stop {
+                    state: "unknown",
+                    step: Some(step.id.clone()),
+                    error: Error::outside(format!(
+                        "whether step `{}` happened could not be found out: {reason}",
+                        step.id
+                    ))
+                    .hint("Run it again when its probe can be answered."),
+                }),
+            });
+        }
+        // What failed was not done, and may be tried again, unless it makes something.
+        if told.state == StepState::Failed && !act.once && act.creates.is_empty() {
+            return Ok(Doubt::Run);
+        }
+        let how = match told.state {
+            StepState::Unmet => "ran, and something was not as expected",
+            StepState::Failed => "failed, and must not happen twice",
+            _ => "began, and nothing says how it ended",
+        };
+        let run = &self.story.start.run;
+        Ok(Doubt::Stop(Stop {
+            state: "unknown",
+            step: Some(step.id.clone()),
+            error: Error::new(Kind::Guard, format!("step `{}` {how}: it is not repeated blindly", step.id)).hint(format!(
+                "Look whether it happened, then say so: `lifeboat runbook resume {run} --done {id}`, or `--redo {id}` to do it again.",
+                id = step.id
+            )),
+        }))
+    }
+
+    /// A command whose process died before it may still be under way.
+    async fn wait_for_orphans(&self, step: &Step, group: Option<u32>) -> Option<Stop> {
+        let path = self.lock_path(step).ok()?;
+        let began = Instant::now();
+        while script::is_under_way(&path) {
+            if began.elapsed() > ORPHANS || self.to.interrupt.first().is_some() {
+                let which = group.map(|group| format!(" (process group {group})")).unwrap_or_default();
+                return Some(Stop {
+                    state: "unknown",
+                    step: Some(step.id.clone()),
+                    error: Error::new(
+                        Kind::StillGoing,
+                        format!("a command of step `{}` is still running{which}", step.id),
+                    )
+                    .hint("Wait for it or end it, then resume; or say how it is with `--done` or `--redo`."),
+                });
+            }
+            self.tell(Tell::Waits("a command of the earlier attempt to end"));
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        None
+    }
+
+    pub(super) fn lock_path(&self, step: &Step) -> Result<std::path::PathBuf> {
+        self.journal.vault().path(&format!("{}/steps/{}.in", folder(&self.story.start.run), step.id))
+    }
+
+    /// Asks whether a step happened, and writes down what came out.
+    pub(in crate::runbook) async fn probe(
+        &mut self,
+        step: &Step,
+        text: &str,
+        timeout: Option<Duration>,
+    ) -> Result<(Answer, String)> {
+        let settings = Settings {
+            values: &self.values,
+            variables: self.to.variables,
+            timeout: timeout.unwrap_or(USUAL),
+            lock: None,
+            interrupt: self.to.interrupt,
+            redactor: &self.redactor,
+            reads_only: false,
+        };
+        let done = script::shell(text, &[], &settings, |_| Ok(()), |_| ()).await?;
+        let (answer, reason) = probed(&done);
+        let reason = self.redactor.clean(&reason);
+        let mut made = Vec::new();
+        if answer == Answer::Happened
+            && let Some(act) = step.kind.act()
+        {
+            let objects = objects::named(&act.creates, &self.values)?;
+            made = objects::made(&objects, self.to.aws).await?;
+        }
+        self.add(Event::Probe { step: step.id.clone(), answer, reason: reason.clone(), made })?;
+        self.tell(Tell::Probed(step, answer, &reason));
+        Ok((answer, reason))
+    }
+
+    /// Goes back to a step, if the journal proves that all before it is done.
+    pub(super) async fn go_back_to(&mut self, from: &str) -> Result<()> {
+        let runbook = self.runbook;
+        let Some(place) = runbook.steps.iter().position(|step| step.id == from) else {
+            return Err(Error::request(format!("the runbook has no step `{}`", from.escape_default())));
+        };
+        for step in &runbook.steps[..place] {
+            if !matches!(self.story.state_of(&step.id), StepState::Done | StepState::Skipped) {
+                return Err(Error::new(
+                    Kind::Guard,
+                    format!(
+                        "`--from {from}` was refused: the journal does not prove that step `{}` is done",
+                        step.id
+                    ),
+                )
+                .hint(format!(
+                    "`lifeboat runbook resume {}` goes on where the run stands.",
+                    self.story.start.run
+                )));
+            }
+        }
+        for step in &runbook.steps[place..] {
+            if self.story.state_of(&step.id) != StepState::Done {
+                continue;
+            }
+            let changes = step.kind.act().is_some_and(|act| !act.read_only);
+            match (&step.probe, changes) {
+                (_, false) => self.add(Event::Said {
+                    step: step.id.clone(),
+                    word: "redo".to_owned(),
+                    by: self.to.by.clone(),
+                })?,
+                (Some(probe), true) => {
+                    self.probe(step, &probe.text, probe.timeout).await?;
+                }
+                (None, true) if step.id == from => {
+                    return Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: it is done, and nothing tells whether it may be done again"))
+                        .hint("Give it a `probe`, or begin a new run."));
+                }
+                (None, true) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Exit code 0 says that it happened. Anything else says that it did not only if it is sure: AWS knows no such thing, or nothing
+/// was said at all. A probe that AWS refused has found nothing out.
+fn probed(done: &Done) -> (Answer, String) {
+    let said = done.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+    match (done.end, done.exit) {
+        (Ended::ByItself, Some(0)) => (Answer::Happened, "its probe says so".to_owned()),
+        (Ended::ByItself, Some(code))
+            if done.stderr.contains("NotFound") || (code == 1 && said.is_empty()) =>
+        {
+            (Answer::DidNot, "its probe found nothing".to_owned())
+        }
+        (Ended::ByItself, Some(code)) => {
+            (Answer::Unknown, format!("the probe failed with exit code {code}: {said}"))
+        }
+        _ => (Answer::Unknown, "the probe did not end by itself".to_owned()),
+    }
+}
+
+pub(super) fn values_are_lost(step: &Step) -> Stop {
+    Stop {
+        state: "unknown",
+        step: Some(step.id.clone()),
+        error: Error::new(Kind::Guard, format!("step `{}` happened, and what it had found is lost", step.id))
+            .hint(format!("Say `--redo {}` if it may be done again, or go on by hand.", step.id)),
+    }
+}

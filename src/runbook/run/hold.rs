@@ -1,0 +1,177 @@
+//! Steps at which a run holds: until something has come true, or until a person has decided.
+
+use std::time::{Duration, Instant};
+
+use super::{Run, Stop, Tell, interrupted};
+use crate::aws::Poll;
+use crate::error::{Error, Kind, Result};
+use crate::runbook::document::{Step, Waiting};
+use crate::runbook::gate::{self, Gate};
+use crate::runbook::journal::{End, Ending, Event};
+use crate::runbook::wait::Look;
+use crate::runbook::{report, sha256};
+
+/// How long a wait may take that does not say.
+const USUAL_WAIT: Duration = Duration::from_secs(3600);
+
+impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+    pub(super) async fn wait(
+        &mut self,
+        step: &Step,
+        waiting: &Waiting,
+    ) -> Result<std::result::Result<(), Stop>> {
+        let told = self.story.told(&step.id);
+        let text = self.values.shown(&waiting.condition.text);
+        self.add(Event::Begin {
+            step: step.id.clone(),
+            attempt: told.attempts + 1,
+            sha256: sha256(text.as_bytes()),
+            absent: Vec::new(),
+        })?;
+        let (began, limit) = (Instant::now(), step.timeout.unwrap_or(USUAL_WAIT));
+        let poll = Poll { every: self.to.poll.unwrap_or(waiting.every), give_up_after: limit };
+        let mut seen: String;
+        let (result, reason, kind) = loop {
+            match waiting.condition.look(self.to.aws, &self.values, &waiting.fails_on).await? {
+                Ok(Look::There(what)) => break (Ending::Done, what, Kind::No),
+                Ok(Look::Never(why)) => {
+                    break (Ending::Failed, format!("will not come true: {why}"), Kind::Outside);
+                }
+                Ok(Look::NotYet(what)) => seen = what,
+                Err(failure) if failure.is_worth_repeating() => seen = format!("AWS does not say: {failure}"),
+                Err(failure) => {
+                    break (Ending::Failed, format!("could not be looked at: {failure}"), Kind::Outside);
+                }
+            }
+            self.tell(Tell::Waits(&format!("{text}: {seen}")));
+            let left = limit.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                let limit = report::span(limit.as_secs_f64());
+                break (Ending::Failed, format!("did not come true in {limit}: {seen}"), Kind::StillGoing);
+            }
+            tokio::select! {
+                () = poll.pause() => {}
+                () = tokio::time::sleep(left) => {}
+                kind = self.to.interrupt.wait(1) => break (Ending::Unknown, "was interrupted".to_owned(), kind),
+            }
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        let reason = self.redactor.clean(&reason);
+        let reasons = if result == Ending::Done { Vec::new() } else { vec![reason.clone()] };
+        self.add(Event::End(Box::new(End {
+            step: step.id.clone(),
+            result,
+            exit: None,
+            seconds,
+            output: None,
+            values: std::collections::BTreeMap::new(),
+            made: Vec::new(),
+            reasons: reasons.clone(),
+        })))?;
+        self.tell(Tell::Ended(step, result, seconds, &reasons, &self.clock(step)));
+        if result == Ending::Done {
+            return Ok(Ok(()));
+        }
+        let state = if result == Ending::Unknown { "interrupted" } else { "failed" };
+        Ok(Err(Stop {
+            state,
+            step: Some(step.id.clone()),
+            error: Error::new(kind, format!("wait `{text}` {reason}")),
+        }))
+    }
+
+    pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
+        let gate = Gate::of(step, &self.values, &self.to.by)?
+            .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
+        let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };
+        if gate.role == "approve" {
+            return self.approval(step, &gate).await;
+        }
+        let given = self.to.answers.iter().find(|(id, _)| *id == step.id).map(|(_, text)| text.clone());
+        let typed = match given {
+            Some(given) => given,
+            None => {
+                let asked = tokio::select! {
+                    asked = (self.to.ask)(&gate) => asked?,
+                    kind = self.to.interrupt.wait(1) => return Ok(Err(interrupted(step, kind))),
+                };
+                let Some(typed) = asked else {
+                    let way = match &gate.answer {
+                        Some(answer) => format!("`--answer {}={answer}`", step.id),
+                        None => format!("`--answer {}='WHAT YOU DID'`", step.id),
+                    };
+                    let error = Error::new(
+                        Kind::Guard,
+                        format!(
+                            "gate `{}`{} needs a person, and there is no terminal: {}",
+                            step.id,
+                            gate.place(),
+                            first_line(&gate.text)
+                        ),
+                    )
+                    .hint(format!("Resume it on a terminal, or say it with {way}."));
+                    return Ok(Err(waiting(error)));
+                };
+                typed
+            }
+        };
+        if let Err(why) = gate.judge(&typed) {
+            let error = Error::new(Kind::Guard, format!("gate `{}` was not passed: {why}", step.id));
+            return Ok(Err(waiting(error)));
+        }
+        let answer = self.redactor.clean(typed.trim());
+        self.add(Event::Gate { step: step.id.clone(), answer: answer.clone(), by: self.to.by.clone() })?;
+        self.tell(Tell::Answered(step, &answer, &self.clock(step)));
+        Ok(Ok(()))
+    }
+
+    /// Waits for a second person as long as somebody watches; otherwise the run stops here.
+    async fn approval(&mut self, step: &Step, gate: &Gate) -> Result<std::result::Result<(), Stop>> {
+        let run = self.story.start.run.clone();
+        let began = Instant::now();
+        let limit = step.timeout.unwrap_or(USUAL_WAIT);
+        let mut refused = String::new();
+        let mut is_watched = None;
+        loop {
+            if let Some(approval) = gate::approval(self.journal.vault(), &run, &step.id)? {
+                match gate::counts(&approval, &self.story) {
+                    Ok(()) => {
+                        let answer = format!("approved by {}", approval.by.identity);
+                        self.add(Event::Gate {
+                            step: step.id.clone(),
+                            answer: answer.clone(),
+                            by: approval.by,
+                        })?;
+                        self.tell(Tell::Answered(step, &answer, &self.clock(step)));
+                        return Ok(Ok(()));
+                    }
+                    Err(why) => refused = format!(" ({why})"),
+                }
+            }
+            if is_watched.is_none() {
+                is_watched = Some((self.to.ask)(gate).await?.is_some());
+            }
+            if is_watched != Some(true) || began.elapsed() > limit {
+                let error = Error::new(
+                    Kind::Guard,
+                    format!(
+                        "gate `{}` waits for a second person{refused}: {}",
+                        step.id,
+                        first_line(&gate.text)
+                    ),
+                )
+                .hint(format!("They run `lifeboat runbook approve {run}` under an identity of their own."));
+                return Ok(Err(Stop { state: "waiting", step: Some(step.id.clone()), error }));
+            }
+            self.tell(Tell::Waits(&format!("a second person: lifeboat runbook approve {run}")));
+            tokio::select! {
+                () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(1))) => {}
+                kind = self.to.interrupt.wait(1) => return Ok(Err(interrupted(step, kind))),
+            }
+        }
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
+}

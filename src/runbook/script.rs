@@ -1,0 +1,246 @@
+//! Running shell and SQL: in a process group of their own, with values as environment variables, never longer than allowed,
+//! and with everything they say passed through the redactor before anybody sees it.
+//!
+//! Standard input of a command is an empty file that this process has locked. The lock lives as long as the command and all that
+//! it has started, whatever becomes of this process: who takes up the run knows whether something is still under way.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use fs4::fs_std::FileExt as _;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use super::redact::Redactor;
+use super::values::Values;
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+
+/// Most that is kept of what a command says.
+const LONGEST: usize = 256 * 1024;
+
+/// How long a command may take to end when it is told to.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a command came to.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) exit: Option<i32>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    /// The variables that it was asked for.
+    pub(super) set: Vec<String>,
+    pub(super) end: Ended,
+}
+
+/// Why it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ended {
+    #[default]
+    ByItself,
+    TooLong,
+    Interrupted(Kind),
+}
+
+/// How to run something.
+pub(super) struct Settings<'a> {
+    pub(super) values: &'a Values,
+    pub(super) variables: &'a [(String, String)],
+    pub(super) timeout: Duration,
+    pub(super) lock: Option<&'a Path>,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) redactor: &'a Redactor,
+    /// Whether connections of psql may only read.
+    pub(super) reads_only: bool,
+}
+
+/// Runs shell text. `started` hears the process group, `says` every line, redacted.
+pub(super) async fn shell(
+    text: &str,
+    sets: &[String],
+    settings: &Settings<'_>,
+    started: impl FnMut(u32) -> Result<()>,
+    says: impl FnMut(&str),
+) -> Result<Done> {
+    let mark: String = format!("--{:032x}--", rand::random::<u128>());
+    // A shell started by a step finds this very tool, not another version of it.
+    let mut script =
+        String::from("lifeboat() { \"$LIFEBOAT_PROGRAM\" \"$@\"; }; export -f lifeboat; set -euo pipefail\n");
+    script.push_str(text);
+    if !sets.is_empty() {
+        let list: Vec<String> = sets.iter().map(|name| format!("\"${{{name}-}}\"")).collect();
+        script.push_str(&format!("\nprintf '\\n%s\\n' '{mark}'; printf '%s\\0' {}", list.join(" ")));
+    }
+    let mut command = Command::new("bash");
+    command.args(["--noprofile", "--norc", "-c", &script]);
+    for (name, value) in settings.values.iter() {
+        command.env(name, value);
+    }
+    run(command, &mark, settings, started, says).await
+}
+
+/// Runs a command that has been made ready.
+pub(super) async fn run(
+    mut command: Command,
+    mark: &str,
+    settings: &Settings<'_>,
+    mut started: impl FnMut(u32) -> Result<()>,
+    mut says: impl FnMut(&str),
+) -> Result<Done> {
+    let stdin = match settings.lock {
+        Some(path) => Stdio::from(locked(path)?),
+        None => Stdio::null(),
+    };
+    if let Ok(program) = std::env::current_exe() {
+        command.env("LIFEBOAT_PROGRAM", program);
+    }
+    command.env_remove("BASH_ENV").env_remove("ENV").env("AWS_PAGER", "").env("PAGER", "cat");
+    if settings.reads_only {
+        command.env("PGOPTIONS", "-c default_transaction_read_only=on");
+    }
+    command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| {
+        Error::outside("a command cannot be started")
+            .caused_by(error)
+            .hint("Steps need `bash`, and SQL steps `psql`.")
+    })?;
+    let group = child.id().unwrap_or_default();
+    if let Err(error) = started(group) {
+        end(&mut child, group).await;
+        return Err(error);
+    }
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (lines, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let readers = (tokio::spawn(listen(out, false, lines.clone())), tokio::spawn(listen(err, true, lines)));
+    let mut done = Done::default();
+    let mut collected = Collected::new(mark);
+    let deadline = tokio::time::sleep(settings.timeout);
+    tokio::pin!(deadline);
+    let status = loop {
+        tokio::select! {
+            biased;
+            Some((is_err, line)) = heard.recv() => collected.take(is_err, &line, settings.redactor, &mut says),
+            status = child.wait() => break status.ok(),
+            () = &mut deadline => { done.end = Ended::TooLong; break end(&mut child, group).await; }
+            kind = settings.interrupt.wait(1) => { done.end = Ended::Interrupted(kind); break end(&mut child, group).await; }
+        }
+    };
+    // A daemon that it leaves behind may hold its output open for ever.
+    let rest = async {
+        while let Some((is_err, line)) = heard.recv().await {
+            collected.take(is_err, &line, settings.redactor, &mut says);
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
+    readers.0.abort();
+    readers.1.abort();
+    done.exit = status.and_then(|status| {
+        use std::os::unix::process::ExitStatusExt as _;
+        status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+    });
+    (done.stdout, done.stderr, done.set) = collected.whole();
+    Ok(done)
+}
+
+/// The empty file that a command holds locked.
+fn locked(path: &Path) -> Result<File> {
+    let failed =
+        |error: std::io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.try_lock_exclusive().map_err(failed)?;
+    Ok(file)
+}
+
+/// Whether a command of an earlier attempt, or something that it has started, is still there.
+pub(super) fn is_under_way(path: &Path) -> bool {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => !file.try_lock_exclusive().unwrap_or(true),
+        Err(_) => false,
+    }
+}
+
+async fn end(child: &mut Child, group: u32) -> Option<std::process::ExitStatus> {
+    let signal = |signal| {
+        if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    signal(Signal::TERM);
+    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+        return status.ok();
+    }
+    signal(Signal::KILL);
+    child.wait().await.ok()
+}
+
+type Lines = tokio::sync::mpsc::UnboundedSender<(bool, Vec<u8>)>;
+
+async fn listen(from: Option<impl AsyncRead + Unpin>, is_err: bool, to: Lines) {
+    let Some(from) = from else { return };
+    let mut reader = BufReader::new(from);
+    loop {
+        let mut line = Vec::new();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if to.send((is_err, line)).is_err() => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What has been said so far.
+struct Collected<'a> {
+    mark: &'a str,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    set: Option<Vec<u8>>,
+}
+
+impl<'a> Collected<'a> {
+    fn new(mark: &'a str) -> Self {
+        Collected { mark, stdout: Vec::new(), stderr: Vec::new(), set: None }
+    }
+
+    fn take(&mut self, is_err: bool, line: &[u8], redactor: &Redactor, says: &mut impl FnMut(&str)) {
+        if let (false, Some(set)) = (is_err, &mut self.set) {
+            set.extend_from_slice(line);
+            return;
+        }
+        if !is_err && !self.mark.is_empty() && String::from_utf8_lossy(line).trim_end() == self.mark {
+            self.set = Some(Vec::new());
+            // The line break before the mark is ours.
+            if self.stdout.last() == Some(&b'\n') {
+                self.stdout.pop();
+            }
+            return;
+        }
+        let kept = if is_err { &mut self.stderr } else { &mut self.stdout };
+        if kept.len() < LONGEST {
+            kept.extend_from_slice(line);
+        }
+        let shown = redactor.clean(String::from_utf8_lossy(line).trim_end());
+        if !shown.is_empty() {
+            says(&shown);
+        }
+    }
+
+    fn whole(self) -> (String, String, Vec<String>) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let set = self.set.unwrap_or_default();
+        let mut values: Vec<String> = set.split(|byte| *byte == 0).map(text).collect();
+        values.pop();
+        (text(&self.stdout), text(&self.stderr), values)
+    }
+}

@@ -1,0 +1,555 @@
+//! Reading shell text without running it: which programs it calls, which variables it uses, whether it only reads.
+//!
+//! A scanner, no parser: it knows quotes, comments, continuations, substitutions, here-documents and separators. Where it is
+//! not sure whether something only reads, it says that it does not.
+
+use std::collections::BTreeSet;
+
+/// One command with its words, quotes taken off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) words: Vec<String>,
+    /// Line in the block, from 0.
+    pub(super) line: usize,
+}
+
+/// What a block of shell text does, as far as it can be seen.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub(super) commands: Vec<Command>,
+    /// Variables that it uses, with the line of the first use.
+    pub(super) used: Vec<(String, usize)>,
+    /// Variables that stand outside of double quotes, where the shell would split their value.
+    pub(super) bare: Vec<(String, usize)>,
+    /// Variables that it sets itself.
+    pub(super) set: BTreeSet<String>,
+    /// Whether it writes to a file.
+    pub(super) redirects: bool,
+}
+
+const KEYWORDS: [&str; 21] = [
+    "if", "then", "else", "elif", "fi", "while", "until", "do", "done", "esac", "in", "{", "}", "!", "[[",
+    "time", "function", "exec", "command", "builtin", "export",
+];
+
+/// What the shell does by itself.
+const BUILTINS: [&str; 39] = [
+    ":", ".", "[", "alias", "bg", "break", "cd", "continue", "declare", "echo", "eval", "exit", "false",
+    "fg", "getopts", "hash", "jobs", "kill", "let", "local", "mapfile", "printf", "pwd", "read", "readonly",
+    "return", "set", "shift", "shopt", "source", "test", "trap", "true", "type", "ulimit", "umask", "unset",
+    "wait", "]]",
+];
+
+/// Programs that only read, whatever they are told (`sed` and `sort` are looked at more closely).
+const READERS: [&str; 36] = [
+    ":",
+    "[",
+    "[[",
+    "echo",
+    "printf",
+    "test",
+    "true",
+    "false",
+    "date",
+    "cat",
+    "grep",
+    "egrep",
+    "head",
+    "tail",
+    "sort",
+    "uniq",
+    "wc",
+    "cut",
+    "tr",
+    "jq",
+    "ls",
+    "stat",
+    "printenv",
+    "hostname",
+    "id",
+    "whoami",
+    "pwd",
+    "basename",
+    "dirname",
+    "readlink",
+    "sha256sum",
+    "cmp",
+    "df",
+    "sed",
+    "exit",
+    "read",
+];
+
+impl Scan {
+    pub(super) fn of(text: &str) -> Self {
+        let mut scan = Scan::default();
+        Scanner { letters: text.chars().collect(), place: 0, line: 0 }.list(&mut scan, None);
+        scan.commands.retain(|command| !command.words.is_empty());
+        scan
+    }
+
+    /// Programs that it calls, with the line of the first call.
+    pub(super) fn programs(&self) -> Vec<(&str, usize)> {
+        let mut programs: Vec<(&str, usize)> = Vec::new();
+        for command in &self.commands {
+            let Some(word) = command.words.first() else { continue };
+            let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "._+-/".contains(c))
+                && !word.starts_with('-');
+            let is_known = BUILTINS.contains(&word.as_str()) || self.set.contains(word);
+            if is_plain && !is_known && programs.iter().all(|(other, _)| other != word) {
+                programs.push((word, command.line));
+            }
+        }
+        programs
+    }
+
+    /// The calls of a program.
+    pub(super) fn calls<'a>(&'a self, program: &'a str) -> impl Iterator<Item = &'a Command> {
+        self.commands.iter().filter(move |command| command.words.first().is_some_and(|word| word == program))
+    }
+
+    /// Whether every part of it is known to only read.
+    pub(super) fn only_reads(&self) -> bool {
+        !self.redirects && !self.commands.is_empty() && self.commands.iter().all(reads)
+    }
+
+    /// The first part that is known to change something.
+    pub(super) fn first_change(&self) -> Option<&Command> {
+        let changes = |command: &&Command| match command.words.first().map(String::as_str) {
+            Some("aws" | "lifeboat") => !reads(command),
+            Some(
+                "rm" | "mv" | "cp" | "ln" | "mkdir" | "rmdir" | "tee" | "dd" | "truncate" | "chmod" | "chown"
+                | "systemctl" | "kill" | "pg_restore" | "dropdb" | "createdb",
+            ) => true,
+            Some("sed") => !reads(command),
+            _ => false,
+        };
+        self.commands.iter().find(changes)
+    }
+}
+
+fn reads(command: &Command) -> bool {
+    let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["aws", rest @ ..] => aws_reads(rest),
+        ["lifeboat", rest @ ..] => lifeboat_reads(rest),
+        ["sed", rest @ ..] => {
+            !rest.iter().any(|word| word.starts_with("-i") || word.starts_with("--in-place"))
+        }
+        ["sort", rest @ ..] => !rest.iter().any(|word| word.starts_with("-o")),
+        // `date -s` sets the clock.
+        ["date", rest @ ..] => !rest.iter().any(|word| word.starts_with("-s") || word.starts_with("--set")),
+        [word, ..] => READERS.contains(word),
+        [] => true,
+    }
+}
+
+fn aws_reads(words: &[&str]) -> bool {
+    let takes_value = [
+        "--region",
+        "--profile",
+        "--endpoint-url",
+        "--output",
+        "--query",
+        "--cli-read-timeout",
+        "--cli-connect-timeout",
+    ];
+    let mut names = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if takes_value.contains(word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            names.push(*word);
+        }
+        if names.len() == 2 {
+            break;
+        }
+    }
+    match names.as_slice() {
+        ["s3", operation] => *operation == "ls",
+        [_, operation] => {
+            ["describe-", "list-", "get-", "lookup-", "filter-"]
+                .iter()
+                .any(|start| operation.starts_with(start))
+                || *operation == "wait"
+        }
+        _ => false,
+    }
+}
+
+fn lifeboat_reads(words: &[&str]) -> bool {
+    if words.contains(&"--dry-run") {
+        return true;
+    }
+    let names: Vec<&str> = words.iter().filter(|word| !word.starts_with('-')).copied().take(2).collect();
+    match names.as_slice() {
+        ["status", ..] => !words.contains(&"--publish"),
+        ["verify", second, ..] => *second != "record",
+        ["verify"] => true,
+        ["policy", "show" | "check"]
+        | ["snapshot" | "drill" | "backup", "list" | "show"]
+        | ["restore", "window"]
+        | ["alarms", "plan" | "list" | "audit"]
+        | ["backup", "stats"]
+        | ["runbook", "list" | "show" | "check" | "runs"] => true,
+        _ => false,
+    }
+}
+
+struct Scanner {
+    letters: Vec<char>,
+    place: usize,
+    line: usize,
+}
+
+impl Scanner {
+    fn peek(&self) -> Option<char> {
+        self.letters.get(self.place).copied()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let letter = self.peek()?;
+        self.place += 1;
+        self.line += usize::from(letter == '\n');
+        Some(letter)
+    }
+
+    /// Commands up to `end`, or to the end of the text.
+    fn list(&mut self, scan: &mut Scan, end: Option<char>) {
+        let mut command = Command { line: self.line, ..Command::default() };
+        let mut word = Word::default();
+        let mut here: Vec<String> = Vec::new();
+        while let Some(letter) = self.next() {
+            if Some(letter) == end {
+                break;
+            }
+            match letter {
+                ' ' | '\t' => self.end_word(&mut word, &mut command, scan),
+                '\n' => {
+                    self.end_word(&mut word, &mut command, scan);
+                    self.end_command(&mut command, scan);
+                    for tag in here.drain(..) {
+                        self.skip_here_document(&tag);
+                    }
+                }
+                ';' | '|' | '&' => {
+                    self.end_word(&mut word, &mut command, scan);
+                    self.end_command(&mut command, scan);
+                }
+                '(' if self.peek() == Some(')') && word.is_begun && command.words.is_empty() => {
+                    // A function: what it is called is no program.
+                    scan.set.insert(std::mem::take(&mut word).text);
+                    self.place += 1;
+                }
+                '(' | ')' => {
+                    self.end_word(&mut word, &mut command, scan);
+                    self.end_command(&mut command, scan);
+                }
+                '#' if !word.is_begun => {
+                    while self.peek().is_some_and(|c| c != '\n') {
+                        self.place += 1
+                    }
+                }
+                '<' if self.peek() == Some('<') => here.extend(self.here_tag()),
+                '<' => self.end_word(&mut word, &mut command, scan),
+                '>' => {
+                    // The number of a file before it belongs to it.
+                    if word.text.chars().all(|c| c.is_ascii_digit()) {
+                        word = Word::default();
+                    }
+                    self.end_word(&mut word, &mut command, scan);
+                    scan.redirects |= self.redirect_writes();
+                }
+                '\\' => match self.next() {
+                    Some('\n') | None => {}
+                    Some(other) => word.push(other),
+                },
+                '\'' => {
+                    word.begin();
+                    while let Some(letter) = self.next().filter(|c| *c != '\'') {
+                        word.text.push(letter);
+                    }
+                }
+                '"' => self.double_quoted(&mut word, scan),
+                '$' => self.expansion(&mut word, scan, false),
+                '`' => {
+                    word.begin();
+                    self.list(scan, Some('`'));
+                }
+                other => word.push(other),
+            }
+        }
+        self.end_word(&mut word, &mut command, scan);
+        self.end_command(&mut command, scan);
+    }
+
+    fn end_word(&mut self, word: &mut Word, command: &mut Command, scan: &mut Scan) {
+        let ended = std::mem::take(word);
+        if !ended.is_begun {
+            return;
+        }
+        let first = command.words.first().map(String::as_str);
+        let is_assignment =
+            ended.text.split_once('=').is_some_and(|(name, _)| is_name(name.trim_end_matches('+')));
+        if is_assignment && first.is_none() {
+            if let Some((name, _)) = ended.text.split_once('=') {
+                scan.set.insert(name.trim_end_matches('+').to_owned());
+            }
+            return;
+        }
+        for (name, line) in ended.bare {
+            if scan.bare.iter().all(|(other, _)| *other != name) {
+                scan.bare.push((name, line));
+            }
+        }
+        match first {
+            None if KEYWORDS.contains(&ended.text.as_str()) => {}
+            None => {
+                command.line = self.line;
+                command.words.push(ended.text);
+            }
+            Some("for" | "read" | "local" | "declare" | "readonly") => {
+                if is_name(&ended.text) {
+                    scan.set.insert(ended.text.clone());
+                }
+                command.words.push(ended.text);
+            }
+            Some(_) => command.words.push(ended.text),
+        }
+    }
+
+    fn end_command(&mut self, command: &mut Command, scan: &mut Scan) {
+        let ended = std::mem::replace(command, Command { line: self.line, ..Command::default() });
+        let is_syntax =
+            ended.words.first().is_some_and(|word| matches!(word.as_str(), "for" | "case" | "select"));
+        if !is_syntax {
+            scan.commands.push(ended);
+        }
+    }
+
+    fn double_quoted(&mut self, word: &mut Word, scan: &mut Scan) {
+        word.begin();
+        while let Some(letter) = self.next() {
+            match letter {
+                '"' => return,
+                '\\' => word.text.extend(self.next()),
+                '$' => self.expansion(word, scan, true),
+                '`' => self.list(scan, Some('`')),
+                other => word.text.push(other),
+            }
+        }
+    }
+
+    /// What stands behind a dollar sign.
+    fn expansion(&mut self, word: &mut Word, scan: &mut Scan, is_quoted: bool) {
+        word.begin();
+        match self.peek() {
+            Some('(') => {
+                self.place += 1;
+                if self.peek() == Some('(') {
+                    self.place += 1;
+                    self.arithmetic(scan);
+                } else {
+                    self.list(scan, Some(')'));
+                }
+                word.text.push_str("$()");
+            }
+            Some('{') => {
+                self.place += 1;
+                let name = self.name();
+                let is_optional = matches!(self.peek(), Some(':' | '-' | '+'));
+                let mut depth = 1;
+                while depth > 0 {
+                    match self.next() {
+                        Some('{') => depth += 1,
+                        Some('}') => depth -= 1,
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+                self.note(name, word, scan, is_quoted, is_optional);
+            }
+            Some(letter) if letter.is_ascii_alphabetic() || letter == '_' => {
+                let name = self.name();
+                self.note(name, word, scan, is_quoted, false);
+            }
+            Some('\'') if !is_quoted => {}
+            _ => word.text.push('$'),
+        }
+    }
+
+    fn note(&mut self, name: String, word: &mut Word, scan: &mut Scan, is_quoted: bool, is_optional: bool) {
+        word.text.push('$');
+        word.text.push_str(&name);
+        if name.is_empty() {
+            return;
+        }
+        if !is_quoted {
+            word.bare.push((name.clone(), self.line));
+        }
+        if !is_optional && scan.used.iter().all(|(other, _)| *other != name) {
+            scan.used.push((name, self.line));
+        }
+    }
+
+    fn arithmetic(&mut self, scan: &mut Scan) {
+        let _ = scan;
+        let mut depth = 2;
+        while depth > 0 {
+            match self.next() {
+                Some('(') => depth += 1,
+                Some(')') => depth -= 1,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn name(&mut self) -> String {
+        let start = self.place;
+        while self.peek().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
+            self.place += 1;
+        }
+        self.letters[start..self.place].iter().collect()
+    }
+
+    /// Behind the first `<` of a here-document, or of a here-string, which has no tag.
+    fn here_tag(&mut self) -> Option<String> {
+        self.place += 1;
+        if self.peek() == Some('<') {
+            self.place += 1;
+            return None;
+        }
+        while self.peek().is_some_and(|c| "- '\"\\".contains(c)) {
+            self.place += 1;
+        }
+        let tag = self.name();
+        while self.peek().is_some_and(|c| "'\"".contains(c)) {
+            self.place += 1;
+        }
+        Some(tag)
+    }
+
+    fn skip_here_document(&mut self, tag: &str) {
+        while self.place < self.letters.len() {
+            let mut line = String::new();
+            while let Some(letter) = self.next().filter(|c| *c != '\n') {
+                line.push(letter);
+            }
+            if line.trim() == tag {
+                return;
+            }
+        }
+    }
+
+    /// Whether what stands behind `>` is a file; takes the word that it goes to.
+    fn redirect_writes(&mut self) -> bool {
+        if self.peek() == Some('>') {
+            self.place += 1;
+        }
+        while self.peek() == Some(' ') {
+            self.place += 1;
+        }
+        if self.peek() == Some('&') {
+            self.place += 1;
+            while self.peek().is_some_and(|c| c.is_ascii_digit() || c == '-') {
+                self.place += 1;
+            }
+            return false;
+        }
+        let rest: String = self.letters[self.place..].iter().take(9).collect();
+        let is_whole =
+            self.letters.get(self.place + 9).is_none_or(|c| c.is_whitespace() || ";|&)".contains(*c));
+        if rest == "/dev/null" && is_whole {
+            self.place += 9;
+            return false;
+        }
+        true
+    }
+}
+
+#[derive(Default)]
+struct Word {
+    text: String,
+    is_begun: bool,
+    bare: Vec<(String, usize)>,
+}
+
+impl Word {
+    fn begin(&mut self) {
+        self.is_begun = true;
+    }
+
+    fn push(&mut self, letter: char) {
+        self.is_begun = true;
+        self.text.push(letter);
+    }
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether a program can be found, by its name or path.
+pub(super) fn is_there(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let is_program = |path: &std::path::Path| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return is_program(std::path::Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_variables_and_quotes_are_seen() {
+        let scan = Scan::of(
+            "url=$(sed -n 's/^A=//p' \"$env_file\" | tail -1)   # a comment; rm\naws rds describe-db-instances \\\n  --db-instance-identifier $source --query 'a|b;c'\nif [ -n \"$url\" ]; then psql -c \"x $(date +%s)\"; fi\nfor t in a b; do echo \"$t\"; done\n",
+        );
+        let programs: Vec<&str> = scan.programs().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(programs, ["sed", "tail", "aws", "date", "psql"]);
+        let used: Vec<&str> = scan.used.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(used, ["env_file", "source", "url", "t"]);
+        assert_eq!(scan.bare, [("source".to_owned(), 2)]);
+        assert!(scan.set.contains("url") && scan.set.contains("t"));
+    }
+
+    #[test]
+    fn only_what_is_known_to_read_is_taken_for_reading() {
+        for text in [
+            "aws rds describe-db-instances --query 'DBInstances[0].X' --output text",
+            "aws --region eu-west-1 sts get-caller-identity | grep arn 2>/dev/null",
+            "lifeboat restore window \"$source\"",
+            "lifeboat snapshot prune --dry-run",
+            "test -f \"$env_file\" && grep -q '^DATABASE_URL=' \"$env_file\" > /dev/null 2>&1",
+        ] {
+            assert!(Scan::of(text).only_reads(), "{text}");
+        }
+        for text in [
+            "aws rds delete-db-instance --db-instance-identifier describe-me",
+            "aws rds describe-db-instances; rm -rf /",
+            "echo $(rm -rf /)",
+            "echo `rm -rf /`",
+            "echo x > /etc/passwd",
+            "echo x >/dev/nullx/y",
+            "sed -i s/a/b/ x",
+            "lifeboat verify record \"$url\"",
+            "lifeboat status --publish",
+            "$cmd",
+            "cat <<EOF | sh\nrm\nEOF",
+            "curl http://x",
+            "look() { rm x; }; look",
+            "",
+        ] {
+            assert!(!Scan::of(text).only_reads(), "{text}");
+        }
+    }
+}

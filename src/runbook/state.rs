@@ -1,0 +1,324 @@
+//! How a run stands, told by its journal alone.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::document::Runbook;
+use super::journal::{Actor, Answer, End, Ending, Event, Line, Made, Output, Start};
+use crate::error::{Error, Kind, Result};
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Not begun.
+    #[default]
+    Todo,
+    /// Done, and all is as expected.
+    Done,
+    /// It failed.
+    Failed,
+    /// It ran, and something is not as expected.
+    Unmet,
+    /// It began, and nothing says how it ended.
+    Unknown,
+    /// Not for this mode.
+    Skipped,
+    /// Done, and taken back.
+    Undone,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Its process is there.
+    Running,
+    /// Its process has ended without a word.
+    Died,
+    /// It stopped at a gate.
+    Waiting,
+    /// A step failed, or something was not as expected.
+    Failed,
+    /// It was interrupted.
+    Interrupted,
+    /// Somebody must say how it is with a step.
+    Unknown,
+    /// It is over, and all is as it should be.
+    Passed,
+    /// It is over, and something is not as it should be.
+    Missed,
+}
+
+impl RunState {
+    /// In a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            RunState::Running => "running",
+            RunState::Died => "died",
+            RunState::Waiting => "waiting",
+            RunState::Failed => "failed",
+            RunState::Interrupted => "interrupted",
+            RunState::Unknown => "unknown",
+            RunState::Passed => "passed",
+            RunState::Missed => "missed",
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub const fn is_over(self) -> bool {
+        matches!(self, RunState::Passed | RunState::Missed)
+    }
+}
+
+/// What the journal tells of one step.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// How it stands.
+    pub state: StepState,
+    /// How often it has begun.
+    pub attempts: u32,
+    /// When it first began.
+    pub began: Option<DateTime<Utc>>,
+    /// When it last ended.
+    pub ended: Option<DateTime<Utc>>,
+    /// How long it took, all attempts together.
+    pub seconds: f64,
+    /// How it last ended.
+    pub exit: Option<i32>,
+    /// What it last said.
+    pub output: Option<Output>,
+    /// Why it is as it is.
+    pub reasons: Vec<String>,
+    /// Objects that were not there when it first began.
+    pub absent: Vec<String>,
+    /// What it made.
+    pub made: Vec<Made>,
+    /// What was typed at this gate, and by whom.
+    pub answer: Option<(String, Actor)>,
+    /// Process group of a command whose end nobody has seen.
+    pub group: Option<u32>,
+    /// Whether somebody has said that it may be done again.
+    pub may_repeat: bool,
+    /// Whether it was taken back; `Some(false)` if that failed.
+    pub undone: Option<bool>,
+}
+
+/// What the journal tells of a run.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// How it began.
+    pub start: Start,
+    /// When it began.
+    pub began: DateTime<Utc>,
+    /// When the last thing happened.
+    pub last: DateTime<Utc>,
+    /// Its state, as far as the journal knows: [`RunState::Died`] where no end is written.
+    pub state: RunState,
+    /// Why it stands where it stands.
+    pub reasons: Vec<String>,
+    /// Hash of the runbook that counts.
+    pub sha256: String,
+    /// Values, without the secret ones.
+    pub values: BTreeMap<String, String>,
+    /// Steps, by id.
+    pub steps: BTreeMap<String, Told>,
+    /// In which order steps have ended.
+    pub order: Vec<String>,
+    /// Who took it up again, and when.
+    pub resumed: Vec<(DateTime<Utc>, Actor)>,
+    /// Time that passed while no process was there.
+    pub idle_seconds: f64,
+}
+
+impl Story {
+    /// Reads it from the lines.
+    pub fn of(lines: &[Line]) -> Result<Self> {
+        let Some(Line { event: Event::Start(start), t, .. }) = lines.first() else {
+            return Err(Error::new(Kind::Bug, "a journal does not begin with its start"));
+        };
+        let mut story = Story {
+            start: (**start).clone(),
+            began: *t,
+            last: *t,
+            state: RunState::Died,
+            reasons: Vec::new(),
+            sha256: start.sha256.clone(),
+            values: start.values.clone(),
+            steps: BTreeMap::new(),
+            order: Vec::new(),
+            resumed: Vec::new(),
+            idle_seconds: 0.0,
+        };
+        for line in &lines[1..] {
+            story.hear(line);
+        }
+        Ok(story)
+    }
+
+    /// Takes in one more line.
+    pub(super) fn hear(&mut self, line: &Line) {
+        // Whatever is added after an end means that the run goes on.
+        let is_undo = matches!(line.event, Event::UndoBegin { .. } | Event::UndoEnd { .. });
+        if !is_undo {
+            self.state = RunState::Died;
+        }
+        match &line.event {
+            Event::Start(_) => {}
+            Event::Resumed { by, accepted, .. } => {
+                self.idle_seconds += (line.t - self.last).as_seconds_f64().max(0.0);
+                self.resumed.push((line.t, by.clone()));
+                if let Some(accepted) = accepted {
+                    self.sha256.clone_from(accepted);
+                }
+            }
+            Event::Begin { step, attempt, absent, .. } => {
+                let told = self.step(step);
+                told.state = StepState::Unknown;
+                told.attempts = *attempt;
+                told.began = told.began.or(Some(line.t));
+                told.may_repeat = false;
+                told.reasons.clear();
+                if told.absent.is_empty() {
+                    told.absent.clone_from(absent);
+                }
+            }
+            Event::Process { step, group } => self.step(step).group = Some(*group),
+            Event::End(end) => self.hear_end(end, line.t),
+            Event::Probe { step, answer, reason, made } => {
+                let told = self.step(step);
+                told.reasons = vec![reason.clone()];
+                match answer {
+                    Answer::Happened => {
+                        told.state = StepState::Done;
+                        told.ended = Some(line.t);
+                        keep_made(&mut told.made, made);
+                        self.note_order(step);
+                    }
+                    Answer::DidNot => told.state = StepState::Todo,
+                    Answer::Unknown => told.state = StepState::Unknown,
+                }
+            }
+            Event::Gate { step, answer, by } => {
+                let told = self.step(step);
+                told.state = StepState::Done;
+                told.answer = Some((answer.clone(), by.clone()));
+                told.ended = Some(line.t);
+                told.reasons.clear();
+            }
+            Event::Said { step, word, by } => {
+                let told = self.step(step);
+                told.reasons = vec![format!("{} said so", by.identity)];
+                if word == "done" {
+                    told.state = StepState::Done;
+                    self.note_order(step);
+                } else {
+                    told.state = StepState::Todo;
+                    told.may_repeat = true;
+                }
+            }
+            Event::Skipped { step, reason } => {
+                let told = self.step(step);
+                told.state = StepState::Skipped;
+                told.reasons = vec![reason.clone()];
+            }
+            Event::Stopped { state, reason, step, .. } => {
+                self.state = match state.as_str() {
+                    "waiting" => RunState::Waiting,
+                    "interrupted" => RunState::Interrupted,
+                    "unknown" => RunState::Unknown,
+                    _ => RunState::Failed,
+                };
+                self.reasons = vec![reason.clone()];
+                if let Some(step) = step.as_ref().filter(|_| self.state == RunState::Waiting) {
+                    let told = self.step(step);
+                    told.began = told.began.or(Some(line.t));
+                }
+            }
+            Event::UndoBegin { step } => self.step(step).undone = Some(false),
+            Event::UndoEnd { step, is_undone, reason } => {
+                let told = self.step(step);
+                told.undone = Some(*is_undone);
+                match is_undone {
+                    true => told.state = StepState::Undone,
+                    false => told.reasons = vec![reason.clone()],
+                }
+            }
+            Event::Finished { verdict, reasons } => {
+                self.state = if verdict == "passed" { RunState::Passed } else { RunState::Missed };
+                self.reasons.clone_from(reasons);
+            }
+        }
+        self.last = line.t;
+    }
+
+    fn hear_end(&mut self, end: &End, at: DateTime<Utc>) {
+        let told = self.step(&end.step);
+        told.state = match end.result {
+            Ending::Done => StepState::Done,
+            Ending::Failed => StepState::Failed,
+            Ending::Unmet => StepState::Unmet,
+            Ending::Unknown => StepState::Unknown,
+        };
+        told.ended = Some(at);
+        told.seconds += end.seconds;
+        told.exit = end.exit;
+        told.group = told.group.filter(|_| end.result == Ending::Unknown);
+        told.reasons.clone_from(&end.reasons);
+        if end.output.is_some() {
+            told.output.clone_from(&end.output);
+        }
+        keep_made(&mut told.made, &end.made);
+        self.values.extend(end.values.clone());
+        if end.result == Ending::Done {
+            self.note_order(&end.step);
+        }
+    }
+
+    fn note_order(&mut self, step: &str) {
+        self.order.retain(|other| other != step);
+        self.order.push(step.to_owned());
+    }
+
+    fn step(&mut self, id: &str) -> &mut Told {
+        self.steps.entry(id.to_owned()).or_default()
+    }
+
+    /// What is known of a step.
+    pub fn told(&self, id: &str) -> Told {
+        self.steps.get(id).cloned().unwrap_or_default()
+    }
+
+    /// How a step stands.
+    pub fn state_of(&self, id: &str) -> StepState {
+        self.steps.get(id).map_or(StepState::Todo, |told| told.state)
+    }
+
+    /// What this run has made and not taken back, newest first, with the step that made it.
+    pub fn left(&self) -> Vec<(String, Made)> {
+        let mut left = Vec::new();
+        for step in self.order.iter().rev() {
+            let told = self.told(step);
+            if told.undone != Some(true) {
+                left.extend(told.made.into_iter().map(|made| (step.clone(), made)));
+            }
+        }
+        left
+    }
+
+    /// The first step that is not done.
+    pub fn next<'a>(&self, runbook: &'a Runbook) -> Option<&'a super::Step> {
+        runbook.steps.iter().find(|step| {
+            !matches!(self.state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone)
+        })
+    }
+}
+
+fn keep_made(all: &mut Vec<Made>, new: &[Made]) {
+    for made in new {
+        all.retain(|other| other.object != made.object);
+        all.push(made.clone());
+    }
+}

@@ -1,0 +1,318 @@
+//! Values: what a run was told, what its steps have found, and the places in the text where they stand.
+//!
+//! A value is checked once, when it comes in. It reaches a shell as an environment variable and in no other way.
+
+use std::collections::BTreeMap;
+
+use super::document::{Front, Mode, Parameter};
+use super::redact::HIDDEN;
+use crate::error::{Error, Result};
+use crate::fleet::RunId;
+
+/// Longest value.
+const LONGEST: usize = 4096;
+
+/// Values by name.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    values: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug)]
+struct Value {
+    text: String,
+    is_secret: bool,
+}
+
+impl Values {
+    /// Sets one.
+    pub fn set(&mut self, name: &str, text: &str, is_secret: bool) {
+        self.values.insert(name.to_owned(), Value { text: text.to_owned(), is_secret });
+    }
+
+    /// Takes over what a journal has; what was kept out of it stays as it is.
+    pub(super) fn take_over(&mut self, recorded: &BTreeMap<String, String>) {
+        for (name, text) in recorded.iter().filter(|(_, text)| !is_withheld(text)) {
+            self.set(name, text, self.is_secret(name));
+        }
+    }
+
+    /// One of them.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        Some(self.values.get(name)?.text.as_str())
+    }
+
+    /// Whether it must not be written down.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|value| value.is_secret)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.text.as_str()))
+    }
+
+    /// Those that may be written down.
+    pub fn open(&self) -> BTreeMap<String, String> {
+        let open = self.values.iter().filter(|(_, value)| !value.is_secret);
+        open.map(|(name, value)| (name.clone(), value.text.clone())).collect()
+    }
+
+    /// Those that must not.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.values.values().filter(|value| value.is_secret).map(|value| value.text.as_str())
+    }
+
+    /// `text` with its `{{places}}` filled.
+    pub fn fill(&self, text: &str) -> std::result::Result<String, String> {
+        self.fill_with(text, str::to_owned)
+    }
+
+    /// The same, each value passed through `shape`.
+    pub(super) fn fill_with(
+        &self,
+        text: &str,
+        shape: impl Fn(&str) -> String,
+    ) -> std::result::Result<String, String> {
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let Some((name, after)) = after.split_once("}}") else { break };
+            filled.push_str(before);
+            let name = name.trim();
+            let value = self.text(&key(name)).ok_or_else(|| format!("`{name}` has no value yet"))?;
+            filled.push_str(&shape(value));
+            rest = after;
+        }
+        filled.push_str(rest);
+        Ok(filled)
+    }
+
+    /// For people: places that have no value yet, and secrets, stay as they are written.
+    pub fn shown(&self, text: &str) -> String {
+        let mut shown = text.to_owned();
+        for name in placeholders(text) {
+            if let Some(value) = self.values.get(&key(&name)).filter(|value| !value.is_secret) {
+                for written in [format!("{{{{{name}}}}}"), format!("{{{{ {name} }}}}")] {
+                    shown = shown.replace(&written, &value.text);
+                }
+            }
+        }
+        shown
+    }
+}
+
+/// `run.short` is `run_short` where dots cannot be.
+fn key(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+/// Names in `{{places}}`.
+pub(super) fn placeholders(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else { break };
+        names.push(name.trim().to_owned());
+        rest = after;
+    }
+    names
+}
+
+/// A pattern that must match the whole of a value.
+pub(super) fn compile(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
+    regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
+}
+
+/// Whether a part of a value was kept out of the journal, since it looked secret.
+pub fn is_withheld(recorded: &str) -> bool {
+    recorded.contains(HIDDEN) || recorded.contains('…')
+}
+
+/// Gives every parameter its value: what was said, else its environment variable, else its default.
+pub fn resolve(front: &Front, said: &[(String, String)], mode: Mode, run: &RunId) -> Result<Values> {
+    refuse_unknown(front, said)?;
+    let mut values = Values::default();
+    values.set("run_id", run.as_str(), false);
+    values.set("run_short", run.random(), false);
+    values.set("run_mode", mode.word(), false);
+    for parameter in &front.parameters {
+        let said =
+            said.iter().rev().find(|(name, _)| *name == parameter.name).map(|(_, value)| value.as_str());
+        let text = match said {
+            Some(said) => Some(from_said(parameter, said)?),
+            None => from_default(parameter, mode, &values)?,
+        };
+        let text = text.ok_or_else(|| missing(parameter))?;
+        check(parameter, &text)?;
+        values.set(&parameter.name, &text, parameter.secret);
+    }
+    Ok(values)
+}
+
+fn refuse_unknown(front: &Front, said: &[(String, String)]) -> Result<()> {
+    for (name, _) in said {
+        if !front.parameters.iter().any(|parameter| parameter.name == *name) {
+            let known: Vec<&str> = front.parameters.iter().map(|it| it.name.as_str()).collect();
+            let near = known.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+            let near = near.map(|near| format!("Did you mean `{near}`? ")).unwrap_or_default();
+            return Err(Error::request(format!("the runbook has no parameter `{}`", name.escape_default()))
+                .hint(match known.is_empty() {
+                    true => "It takes none.".to_owned(),
+                    false => format!("{near}It takes {}.", known.join(", ")),
+                }));
+        }
+    }
+    Ok(())
+}
+
+fn from_said(parameter: &Parameter, said: &str) -> Result<String> {
+    if let Some(variable) = said.strip_prefix("env:") {
+        return std::env::var(variable).map_err(|_| {
+            Error::request(format!("the environment variable `{}` is not set", variable.escape_default()))
+        });
+    }
+    if parameter.secret {
+        return Err(Error::request(format!(
+            "parameter `{}` is secret: its value must not stand on a command line",
+            parameter.name
+        ))
+        .hint(format!("Put it into an environment variable: `--set {}=env:NAME`.", parameter.name)));
+    }
+    Ok(said.to_owned())
+}
+
+fn from_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Option<String>> {
+    let from_environment =
+        || parameter.env.as_ref().and_then(|name| std::env::var(name).ok()).filter(|text| !text.is_empty());
+    let written = match mode {
+        Mode::Rehearse if parameter.rehearse.is_some() => parameter.rehearse.as_ref(),
+        _ => {
+            if let Some(text) = from_environment() {
+                return Ok(Some(text));
+            }
+            parameter.default.as_ref()
+        }
+    };
+    written
+        .map(|text| {
+            values.fill(text).map_err(|why| {
+                Error::request(format!("the default of `{}` cannot be filled in: {why}", parameter.name))
+            })
+        })
+        .transpose()
+}
+
+fn missing(parameter: &Parameter) -> Error {
+    let example = parameter.example.as_deref().unwrap_or("VALUE");
+    let help = parameter.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+    let way = match (&parameter.env, parameter.secret) {
+        (Some(variable), _) => format!("Set the environment variable {variable}."),
+        (None, true) => format!("Put it into an environment variable: `--set {}=env:NAME`.", parameter.name),
+        (None, false) => format!("Pass `--set {}={example}`.", parameter.name),
+    };
+    Error::request(format!("parameter `{}`{help} has no value", parameter.name)).hint(way)
+}
+
+fn check(parameter: &Parameter, text: &str) -> Result<()> {
+    let name = &parameter.name;
+    let shown =
+        if parameter.secret { "its value".to_owned() } else { format!("`{}`", text.escape_default()) };
+    let wrong = |why: String| Error::request(format!("{shown} cannot be `{name}`: {why}"));
+    if text.len() > LONGEST {
+        return Err(wrong(format!("it has more than {LONGEST} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(wrong("it has a control character in it".to_owned()));
+    }
+    match &parameter.pattern {
+        Some(pattern) => {
+            let compiled =
+                compile(pattern).map_err(|why| wrong(format!("its pattern cannot be read: {why}")))?;
+            if !compiled.is_match(text) {
+                let example = parameter
+                    .example
+                    .as_ref()
+                    .map(|example| format!(" An example is `{example}`."))
+                    .unwrap_or_default();
+                return Err(wrong(format!("it does not match `{pattern}`"))
+                    .hint(format!("Nothing was run.{example}")));
+            }
+        }
+        // A value like `--force` would be an option of the command that gets it.
+        None if text.starts_with('-') && !parameter.secret => {
+            return Err(wrong("it begins with a hyphen".to_owned()));
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameter(name: &str) -> Parameter {
+        Parameter { name: name.to_owned(), required: true, ..Parameter::default() }
+    }
+
+    fn run() -> RunId {
+        RunId::parse("20261122-050000-abc234").unwrap()
+    }
+
+    #[test]
+    fn a_hostile_value_is_refused_before_anything_is_run() {
+        let source = Parameter { pattern: Some("^[a-z][a-z0-9-]{0,62}$".into()), ..parameter("source") };
+        let front = Front { parameters: vec![source, parameter("free")], ..Front::default() };
+        let said = |source: &str, free: &str| {
+            resolve(
+                &front,
+                &[("source".into(), source.into()), ("free".into(), free.into())],
+                Mode::Real,
+                &run(),
+            )
+        };
+        assert!(said("orders-prod", "x y").is_ok());
+        for wrong in ["orders; rm -rf /", "orders\nrm", "-orders", "$(id)", "`id`", "orders\n", "", "Orders"]
+        {
+            assert!(said(wrong, "x").is_err(), "{wrong:?}");
+        }
+        for wrong in ["--force", "a\nb", "a\0b", "\u{1b}[2J"] {
+            assert!(said("orders", wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_follow_the_mode_and_the_parameters_before_them() {
+        let target = Parameter {
+            required: false,
+            default: Some("{{source}}-r{{run.short}}".into()),
+            rehearse: Some("drill-{{source}}-{{run.short}}".into()),
+            ..parameter("target")
+        };
+        let front = Front { parameters: vec![parameter("source"), target], ..Front::default() };
+        let said = [("source".to_owned(), "orders".to_owned())];
+        let value = |mode| resolve(&front, &said, mode, &run()).unwrap().text("target").unwrap().to_owned();
+        assert_eq!(value(Mode::Real), "orders-rabc234");
+        assert_eq!(value(Mode::Rehearse), "drill-orders-abc234");
+        let unknown = resolve(&front, &[("sorce".into(), "x".into())], Mode::Real, &run()).unwrap_err();
+        assert!(unknown.hints()[0].contains("Did you mean `source`?"), "{:?}", unknown.hints());
+    }
+
+    #[test]
+    fn a_secret_is_neither_taken_from_the_command_line_nor_shown() {
+        let front = Front {
+            parameters: vec![Parameter { secret: true, ..parameter("password") }],
+            ..Front::default()
+        };
+        let said = resolve(&front, &[("password".into(), "hunter2".into())], Mode::Real, &run()).unwrap_err();
+        assert!(
+            said.chain().contains("must not stand on a command line") && !said.chain().contains("hunter2")
+        );
+        let mut values = Values::default();
+        values.set("password", "hunter2", true);
+        values.set("a", "1", false);
+        assert_eq!(values.shown("{{a}} {{password}} {{b}}"), "1 {{password}} {{b}}");
+        assert!(values.open().keys().eq(["a"]));
+    }
+}

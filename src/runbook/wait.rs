@@ -1,0 +1,200 @@
+//! Waiting: what must come true, in one line, and the looks at it.
+//!
+//! ```text
+//! db {{target}} status available
+//! db {{target}} gone
+//! snapshot {{snapshot}} status available
+//! url {{health_url}} answers 200
+//! ```
+
+use super::document::{Fault, Position};
+use super::values::{self, Values};
+use crate::aws::{Aws, Failure};
+use crate::error::Result;
+use crate::fleet::{Health, InstanceId, SnapshotId};
+
+/// What must come true.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// As it is written.
+    pub text: String,
+    object: Object,
+    name: String,
+    goal: Goal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Object {
+    Db,
+    Snapshot,
+    Url,
+}
+
+#[derive(Clone, Debug)]
+enum Goal {
+    Status(Vec<String>),
+    Gone,
+    Answers(u16),
+}
+
+/// What one look found.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// It is so.
+    There(String),
+    /// It is not yet so.
+    NotYet(String),
+    /// It will never be so by itself.
+    Never(String),
+}
+
+/// Reads the line of a block.
+pub(super) fn read(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<Condition> {
+    let line = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+    let lines: Vec<String> =
+        text.lines().map(line).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let fault = |what: String| {
+        Fault::malformed(at, "wait", what).hint(
+            "Write one line: `db NAME status available`, `db NAME gone`, `snapshot NAME status available` or `url URL answers 200`.",
+        )
+    };
+    let [line] = lines.as_slice() else {
+        faults.push(fault(format!("a wait has one line, not {}", lines.len())));
+        return None;
+    };
+    // `{{ target }}` is one word.
+    let words: Vec<String> =
+        line.replace("{{ ", "{{").replace(" }}", "}}").split_whitespace().map(str::to_owned).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (object, name, goal) = match words.as_slice() {
+        ["db", name, "status", statuses] => {
+            (Object::Db, name, Goal::Status(statuses.split(',').map(str::to_owned).collect()))
+        }
+        ["db", name, "gone"] => (Object::Db, name, Goal::Gone),
+        ["snapshot", name, "status", statuses] => {
+            (Object::Snapshot, name, Goal::Status(statuses.split(',').map(str::to_owned).collect()))
+        }
+        ["url", name, "answers", code] if code.parse::<u16>().is_ok() => {
+            (Object::Url, name, Goal::Answers(code.parse().unwrap_or(200)))
+        }
+        _ => {
+            faults.push(fault(format!("`{}` cannot be waited for", line.escape_default())));
+            return None;
+        }
+    };
+    Some(Condition { text: line.clone(), object, name: (*name).to_owned(), goal })
+}
+
+impl Condition {
+    /// Whether it is AWS that is asked.
+    pub fn is_of_aws(&self) -> bool {
+        self.object != Object::Url
+    }
+
+    /// Names that it uses.
+    pub(super) fn names(&self) -> Vec<String> {
+        values::placeholders(&self.name)
+    }
+
+    /// Looks once; a failure says that there was no answer.
+    pub(super) async fn look(
+        &self,
+        aws: Option<&Aws>,
+        values: &Values,
+        fails_on: &[String],
+    ) -> Result<std::result::Result<Look, Failure>> {
+        let name = values.fill(&self.name).map_err(crate::error::Error::request)?;
+        match (self.object, aws) {
+            (Object::Url, _) => Ok(Ok(self.look_at_url(&name).await)),
+            (Object::Db, Some(aws)) => {
+                let found = aws.look_at_instance(&InstanceId::parse(&name)?).await;
+                Ok(found.map(|found| match found {
+                    None => self.judge_absent(&name),
+                    Some(found) => {
+                        let is_broken =
+                            matches!(found.reported_status.health(), Health::Broken | Health::Stopped);
+                        self.judge(
+                            &found.reported_status.0,
+                            is_broken,
+                            found.reported_status.remedy(),
+                            fails_on,
+                        )
+                    }
+                }))
+            }
+            (Object::Snapshot, Some(aws)) => {
+                let found = aws.look_at_snapshot(&SnapshotId::parse(&name)?).await;
+                Ok(found.map(|found| match found {
+                    None => self.judge_absent(&name),
+                    Some(found) => self.judge(
+                        &found.reported_status,
+                        found.reported_status == "failed",
+                        "Look at `aws rds describe-events`.",
+                        fails_on,
+                    ),
+                }))
+            }
+            (_, None) => Ok(Ok(Look::Never("AWS is not at hand".to_owned()))),
+        }
+    }
+
+    fn judge_absent(&self, name: &str) -> Look {
+        match self.goal {
+            Goal::Gone => Look::There(format!("`{name}` is gone")),
+            _ => Look::NotYet(format!("AWS knows no `{name}` yet")),
+        }
+    }
+
+    fn judge(&self, status: &str, is_broken: bool, remedy: &str, fails_on: &[String]) -> Look {
+        let Goal::Status(wanted) = &self.goal else { return Look::NotYet(format!("it is {status}")) };
+        if wanted.iter().any(|wanted| wanted == status) {
+            Look::There(format!("it is {status}"))
+        } else if is_broken || fails_on.iter().any(|pattern| fits(pattern, status)) {
+            Look::Never(format!("it ended as `{status}`. {remedy}"))
+        } else {
+            Look::NotYet(format!("it is {status}"))
+        }
+    }
+
+    async fn look_at_url(&self, url: &str) -> Look {
+        let Goal::Answers(wanted) = self.goal else {
+            return Look::Never("only its answer can be waited for".to_owned());
+        };
+        match crate::web::status(url).await {
+            Ok(code) if code == wanted => Look::There(format!("it answers {code}")),
+            Ok(code) => Look::NotYet(format!("it answers {code}")),
+            Err(error) => Look::NotYet(error.chain()),
+        }
+    }
+}
+
+/// `incompatible-*` fits whatever begins so.
+fn fits(pattern: &str, status: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => status.starts_with(start),
+        None => pattern == status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_says_what_is_waited_for() {
+        let mut faults = Vec::new();
+        let at = Position { line: 1, column: 1 };
+        let condition =
+            read("db {{ target }} status available   # fails at once on: failed\n", at, &mut faults).unwrap();
+        assert_eq!(condition.names(), ["target"]);
+        assert!(matches!(condition.judge("available", false, "", &[]), Look::There(_)));
+        assert!(matches!(condition.judge("incompatible-restore", true, "", &[]), Look::Never(_)));
+        assert!(matches!(condition.judge("upgrading", false, "", &["upg*".to_owned()]), Look::Never(_)));
+        assert!(matches!(condition.judge("polishing", false, "", &[]), Look::NotYet(_)));
+        assert!(faults.is_empty());
+        for wrong in ["", "db x", "db x status a\ndb y status b", "table x gone", "url x answers maybe"] {
+            assert!(read(wrong, at, &mut faults).is_none(), "{wrong}");
+        }
+        assert_eq!(faults.len(), 5);
+    }
+}

@@ -1,0 +1,510 @@
+//! Runbooks as they are written: what is wrong with them, gates, journals, probes, secrets, undo. Small ones, without AWS.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{Run, World, finish, wait};
+
+/// A directory with the built binary in it and no AWS.
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+const FRONT: &str = "---\nrunbook: 1\ntitle: Try it\nowner: o\nreview_by: 2099-01-01\nrto: 60m\n";
+
+impl Bench {
+    fn new() -> Self {
+        Bench { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A runbook with `params`, lines of YAML, and a text.
+    fn write(&self, params: &str, body: &str) {
+        let params = if params.is_empty() { String::new() } else { format!("params:\n{params}\n") };
+        std::fs::write(self.path("try.md"), format!("{FRONT}{params}---\n{body}")).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("runbook").args(arguments).current_dir(self.directory.path()).env_clear();
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("USER", "ada")
+            .env("BACKUP_DIR", self.path("vault"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Run {
+        finish(self.command(arguments).spawn().unwrap()).await
+    }
+
+    fn latest(&self) -> String {
+        let mut runs: Vec<String> = std::fs::read_dir(self.path("vault/runs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        runs.sort();
+        runs.pop().unwrap()
+    }
+
+    fn journal(&self, run: &str) -> std::path::PathBuf {
+        self.path(&format!("vault/runs/{run}/journal.jsonl"))
+    }
+
+    fn lines(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.path(name)).map(|text| text.lines().count()).unwrap_or(0)
+    }
+}
+
+fn states(report: &Value) -> Vec<String> {
+    let steps = report["steps"].as_array().unwrap();
+    steps
+        .iter()
+        .map(|step| format!("{} {}", step["id"].as_str().unwrap(), step["state"].as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shipped_runbook_lints_clean_and_reads_without_the_tool() {
+    let bench = Bench::new();
+    let checked = bench.run(&["check", "--json"]).await;
+    checked.assert_code(0);
+    let checked = checked.json();
+    let runbooks = checked["runbooks"].as_array().unwrap();
+    assert_eq!(runbooks.len(), 10);
+    for runbook in runbooks {
+        assert_eq!(runbook["faults"].as_array().unwrap().len(), 0, "{runbook:#}");
+        let name = runbook["runbook"].as_str().unwrap();
+        let shown = bench.run(&["show", name, "--json"]).await.json();
+        for step in shown["steps"].as_array().unwrap() {
+            let text = format!("{} {} {}", step["text"], step["probe"], step["undo"]);
+            let role = step["role"].as_str().unwrap();
+            let by_hand = step["by_hand"].as_array().unwrap();
+            // Whoever has no lifeboat finds something to paste for each step that is no gate.
+            let has_to = role == "wait" || (role == "sh" && text.contains("lifeboat "));
+            assert!(!has_to || !by_hand.is_empty() || text.contains(" gone"), "{name}: {step:#}");
+            assert!(
+                !by_hand.iter().any(|block| block.as_str().unwrap().contains("lifeboat ")),
+                "{name}: {step:#}"
+            );
+        }
+        let hand = bench.run(&["show", name, "--by-hand"]).await;
+        assert!(!hand.assert_code(0).stdout.contains("\nlifeboat "), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_named_with_its_place_and_nothing_is_run() {
+    let bench = Bench::new();
+    let step = "```sh id=a timeout=1m\ntouch touched\n```\n";
+    for (body, words) in [
+        ("```shh id=a\nx\n```\n".to_owned(), "try.md:8:4: error: unknown role `shh`"),
+        (format!("{step}```sh id=a\nls\n```\n"), "try.md:11:7: error: two steps have the id `a`"),
+        (format!("{step}```expct\nstdout = 1\n```\n"), "try.md:11:4: error: unknown role `expct`"),
+        (
+            format!("{step}```sh id=b tiemout=1s\nls\n```\n"),
+            "try.md:11:12: error: a block of role `sh` has no attribute `tiemout`",
+        ),
+    ] {
+        bench.write("", &body);
+        let checked = bench.run(&["check", "try.md"]).await;
+        assert!(checked.assert_code(2).stdout.contains(words), "{words}:\n{}", checked.stdout);
+        bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["try.md:"]);
+        assert!(!bench.path("touched").exists());
+    }
+    std::fs::write(bench.path("try.md"), b"---\nrunbook: 1\ntitle: \xff\n---\n").unwrap();
+    bench
+        .run(&["run", "try.md"])
+        .await
+        .assert_code(2)
+        .assert_says(&["try.md:3:8: the file is not UTF-8 text"]);
+    bench.write(
+        "  source: {required: true, pattern: \"[a-z][a-z0-9-]*\"}",
+        "```sh id=a\ntouch touched; echo \"$source\"\n```\n",
+    );
+    for (set, words) in [
+        ("source=x; touch touched", "does not match"),
+        ("source=$(touch touched)", "does not match"),
+        ("source=a\nb", "control character"),
+        ("sorce=x", "Did you mean `source`?"),
+    ] {
+        bench.run(&["run", "try.md", "--set", set]).await.assert_code(2).assert_says(&[words]);
+        assert!(!bench.path("touched").exists(), "{set}");
+    }
+    bench
+        .run(&["run", "try.md"])
+        .await
+        .assert_code(2)
+        .assert_says(&["parameter `source` has no value", "--set source="]);
+    bench.run(&["run", "nothing.md"]).await.assert_code(2).assert_says(&["cannot read the runbook"]);
+    bench.run(&["show", "data-los"]).await.assert_code(2).assert_says(&["Did you mean `data-loss`?"]);
+    assert!(!bench.path("vault").exists(), "something was recorded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from_running_it() {
+    let bench = Bench::new();
+    bench.write(
+        "  source: {default: x, pattern: \"[a-z]+\"}",
+        "```sh id=a timeout=1m creates=\"file:made\"\necho $source > made\n```\n```sh id=b timeout=1m\nlifeboat snapshot craete \"$source\" --frob || no-such-program-here \"$sorce\" || true\n```\n```sh id=c read-only timeout=1m\nrm -f made\n```\n",
+    );
+    let text = std::fs::read_to_string(bench.path("try.md")).unwrap().replace("2099", "2020");
+    std::fs::write(bench.path("try.md"), text).unwrap();
+    let checked = bench.run(&["check", "try.md"]).await;
+    for words in [
+        "should have been looked at again",
+        "makes file:made and nothing takes it back",
+        "makes file:made and nothing tells whether it has",
+        "`$source` stands outside of double quotes",
+        "there is no command `craete`",
+        "nothing says how to do it without",
+        "`no-such-program-here` in `b` is not on this machine",
+        "`$sorce` in `b` is neither a parameter nor set by a step",
+        "said to be read-only and calls `rm",
+    ] {
+        assert!(checked.assert_code(1).stdout.contains(words), "{words}:\n{}", checked.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
+    let bench = Bench::new();
+    bench.write(
+        "  source: {required: true, pattern: \"[a-z-]+\"}",
+        "## 1. Before\n```sh id=before\necho before >> log\n```\n## 2. Gate\n```confirm id=go\nType the name: {{source}}\n```\n## 3. After\n```sh id=after\necho after >> log\n```\n```manual id=note\nSay something\n```\n",
+    );
+    let run = bench.run(&["run", "try.md", "--set", "source=orders", "--json"]).await;
+    run.assert_code(4).assert_says(&[
+        "gate `go` (object orders) needs a person, and there is no terminal",
+        "--answer go=orders",
+        "resume",
+    ]);
+    assert_eq!(run.json()["state"], "waiting");
+    assert_eq!(run.json()["next"], "go");
+    let id = bench.latest();
+    let wrong = bench.run(&["resume", &id, "--answer", "go=ordres"]).await;
+    wrong.assert_code(4).assert_says(&["`ordres` is not `orders`: nothing was run"]);
+    assert_eq!(bench.lines("log"), 1, "a step was run");
+    let right = bench.run(&["resume", &id, "--answer", "go=orders", "--json"]).await;
+    right.assert_code(4).assert_says(&["gate `note` needs a person"]);
+    let done = bench.run(&["resume", &id, "--answer", "note=it is done, ticket 42", "--json"]).await;
+    let report = done.assert_code(0).json();
+    assert_eq!(states(&report), ["before done", "go done", "after done", "note done"]);
+    assert_eq!(
+        (report["schema"].as_str(), report["verdict"].as_str()),
+        (Some("lifeboat.run/1"), Some("pass"))
+    );
+    assert_eq!(report["steps"][3]["answer"], "it is done, ticket 42");
+    assert_eq!(bench.lines("log"), 2);
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over"]);
+    let listed = bench.run(&["runs", "--json"]).await.json();
+    assert_eq!(listed["runs"][0]["state"], "passed");
+    let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
+    assert!(page.contains("PASS") && page.contains("it is done, ticket 42"));
+}
+
+/// Runs a command on a terminal of its own, types `typed` when it has said `prompt`, and returns its exit code and what was shown.
+async fn on_a_terminal(bench: &Bench, arguments: &[&str], prompt: &str, typed: &str) -> (i32, String) {
+    let script = "import os, pty, sys\n\
+        prompt, typed, command = sys.argv[1], sys.argv[2], sys.argv[3:]\n\
+        pid, fd = pty.fork()\n\
+        if pid == 0: os.execvp(command[0], command)\n\
+        shown, sent = b'', False\n\
+        while True:\n\
+        \x20   try: part = os.read(fd, 65536)\n\
+        \x20   except OSError: break\n\
+        \x20   if not part: break\n\
+        \x20   shown += part\n\
+        \x20   if not sent and prompt.encode() in shown: os.write(fd, typed.encode() + b'\\n'); sent = True\n\
+        sys.stdout.write(shown.decode(errors='replace')); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", script, prompt, typed, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
+    command
+        .current_dir(bench.directory.path())
+        .env("BACKUP_DIR", bench.path("vault"))
+        .env("USER", "ada")
+        .env("TERM", "xterm");
+    let done = command.kill_on_drop(true).output().await.expect("Python is installed by `make setup`");
+    (done.status.code().unwrap(), String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_the_object_s_own_name_is_asked_for() {
+    let bench = Bench::new();
+    bench.write(
+        "  source: {required: true, pattern: \"[a-z-]+\"}",
+        "```confirm id=go\nStop the writers first: {{source}}\n```\n```sh id=after\necho after >> log\n```\n",
+    );
+    let flags = ["run", "try.md", "--set", "source=orders"];
+    let (code, shown) = on_a_terminal(&bench, &flags, "to go on", "production").await;
+    assert!(
+        code == 4 && shown.contains("`production` is not `orders`") && bench.lines("log") == 0,
+        "{code}: {shown}"
+    );
+    let (code, shown) = on_a_terminal(&bench, &flags, "type `orders` to go on", "orders").await;
+    assert!(
+        code == 0 && shown.contains("CONFIRM") && shown.contains("Stop the writers first: orders"),
+        "{code}: {shown}"
+    );
+    assert_eq!(bench.lines("log"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_that_was_edited_is_resumed_only_if_its_hash_is_accepted() {
+    let bench = Bench::new();
+    bench.write("", "```sh id=a\necho a >> log\n```\n```confirm id=go type=\"yes\"\nGo?\n```\n```sh id=b\necho b >> log\n```\n");
+    bench.run(&["run", "try.md"]).await.assert_code(4);
+    let id = bench.latest();
+    let text = std::fs::read_to_string(bench.path("try.md")).unwrap().replace("echo b", "echo edited");
+    std::fs::write(bench.path("try.md"), text).unwrap();
+    let refused = bench.run(&["resume", &id, "--answer", "go=yes"]).await;
+    refused.assert_code(4).assert_says(&["was changed since run", "--accept-changed"]);
+    assert_eq!(bench.lines("log"), 1);
+    let wrong = "0".repeat(64);
+    bench.run(&["resume", &id, "--answer", "go=yes", "--accept-changed", &wrong]).await.assert_code(4);
+    let hash =
+        refused.stderr.split("--accept-changed ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    let done = bench.run(&["resume", &id, "--answer", "go=yes", "--accept-changed", &hash, "--json"]).await;
+    assert_eq!(done.assert_code(0).json()["sha256"], hash.as_str());
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "a\nedited\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_edited_is_found_and_one_that_was_cut_off_is_resumed() {
+    let bench = Bench::new();
+    bench.write("", "```sh id=a\necho a >> log\n```\n```probe for=a\ntest -f log\n```\n```confirm id=go type=\"yes\"\nGo?\n```\n```sh id=b\necho b >> log\n```\n");
+    bench.run(&["run", "try.md"]).await.assert_code(4);
+    let id = bench.latest();
+    let whole = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    for (was, is) in
+        [("\"exit\":0", "\"exit\":1"), ("\"waiting\"", "\"failed\""), ("\"real\"", "\"rehearse\"")]
+    {
+        assert!(whole.contains(was), "{whole}");
+        std::fs::write(bench.journal(&id), whole.replacen(was, is, 1)).unwrap();
+        for command in ["resume", "show", "undo"] {
+            bench.run(&[command, &id]).await.assert_code(4).assert_says(&["was changed"]);
+        }
+    }
+    std::fs::write(bench.journal(&id), &whole[..whole.len() - 20]).unwrap();
+    let run = bench.run(&["resume", &id, "--answer", "go=yes", "--json"]).await;
+    run.assert_code(0).assert_says(&["the journal ended in mid-line"]);
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "a\nb\n");
+
+    // Cut off further up, what may have begun since is asked for and not repeated.
+    bench.run(&["run", "try.md"]).await.assert_code(4);
+    let id = bench.latest();
+    let whole = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    let second = whole.match_indices('\n').nth(1).unwrap().0;
+    std::fs::write(bench.journal(&id), &whole[..second + 30]).unwrap();
+    bench
+        .run(&["resume", &id, "--answer", "go=yes"])
+        .await
+        .assert_code(4)
+        .assert_says(&["step `b` began", "not repeated blindly"]);
+    bench.run(&["resume", &id, "--redo", "b"]).await.assert_code(0);
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "a\nb\na\nb\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_a_step_is_asked_for_by_its_probe_and_never_repeated_blindly() {
+    let bench = Bench::new();
+    let body = |probe: &str| {
+        format!(
+            "```sh id=do once timeout=1m\necho done >> log; touch begun; sleep 1.5; echo end >> log\n```\n{probe}```sh id=after\necho after >> log\n```\n"
+        )
+    };
+    for (probe, resumed, expected) in [
+        ("```probe for=do\ngrep -q end log\n```\n", 0, "done\nend\nafter\n"),
+        ("```probe for=do\nfalse\n```\n", 0, "done\nend\ndone\nend\nafter\n"),
+        ("```probe for=do\necho 'AWS is away' >&2; exit 254\n```\n", 3, "done\nend\n"),
+        ("", 4, "done\nend\n"),
+    ] {
+        for left in ["log", "begun"] {
+            let _ = std::fs::remove_file(bench.path(left));
+        }
+        bench.write("", &body(probe));
+        let mut child = bench.command(&["run", "try.md"]).spawn().unwrap();
+        wait("the step", async || bench.path("begun").exists()).await;
+        child.kill().await.unwrap();
+        let id = bench.latest();
+        assert_eq!(bench.run(&["show", &id, "--json"]).await.json()["state"], "died");
+        // The command outlives its parent; it is waited for before anybody asks whether it happened.
+        let run = bench.run(&["resume", &id]).await;
+        run.assert_code(resumed);
+        assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), expected, "{probe}\n{}", run.stderr);
+        if resumed == 4 {
+            run.assert_says(&["--done do", "--redo do"]);
+            bench.run(&["resume", &id, "--done", "do"]).await.assert_code(0);
+            assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "done\nend\nafter\n");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_too_long_failed_and_unmet_are_four_things() {
+    let bench = Bench::new();
+    bench.write("", "```sh id=a timeout=1m\ntouch begun; sleep 30\n```\n");
+    let child = bench.command(&["run", "try.md", "--json"]).spawn().unwrap();
+    wait("the step", async || bench.path("begun").exists()).await;
+    std::process::Command::new("kill").args(["-INT", &child.id().unwrap().to_string()]).status().unwrap();
+    let run = finish(child).await;
+    assert_eq!(
+        (run.assert_code(130).json()["state"].as_str(), states(&run.json())),
+        (Some("interrupted"), vec!["a unknown".to_owned()])
+    );
+    for (body, code, words, state) in [
+        ("```sh id=a timeout=1s\nsleep 30\n```\n", 3, "took longer than 1.0 s", "a unknown"),
+        ("```sh id=a\necho oh >&2; exit 7\n```\n", 3, "failed with exit code 7: oh", "a failed"),
+        (
+            "```sh id=a capture=n\necho 3\n```\n```expect\nn > 5\n```\n",
+            1,
+            "does not hold: `n > 5`, it is `3`",
+            "a unmet",
+        ),
+        ("```sh id=a\necho $unset_thing\n```\n", 3, "unset_thing: unbound variable", "a failed"),
+        (
+            "```wait id=a timeout=1s every=100ms\nurl http://127.0.0.1:1/ answers 200\n```\n",
+            7,
+            "did not come true in 1.0 s",
+            "a failed",
+        ),
+    ] {
+        bench.write("", body);
+        let run = bench.run(&["run", "try.md", "--json"]).await;
+        run.assert_code(code).assert_says(&[words]);
+        assert_eq!(states(&run.json()), [state], "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_in_no_file_that_a_run_has_written() {
+    let bench = Bench::new();
+    let secret = "hunter2-Very/secret value";
+    bench.write(
+        "  password: {secret: true, env: THE_PASSWORD}\n  url: {secret: true, env: THE_URL}",
+        "```sh id=a\necho \"it is $password\"; echo \"$url\" >&2; echo \"$password\" | base64\n```\n\
+         ```sh id=b secret capture=token read-only\nprintf 'found-by-%s\\n' the-step-99\n```\n\
+         ```sh id=c\necho \"token $token\"; printf '%s' \"$password\" | sed 's/ /%20/;s,/,%2F,'; exit 3\n```\n",
+    );
+    let mut command = bench.command(&["run", "try.md", "--json"]);
+    command.env("THE_PASSWORD", secret).env("THE_URL", "postgresql://app:s3cr%2Ft-x@db/orders");
+    let run = finish(command.spawn().unwrap()).await;
+    run.assert_code(3);
+    let mut texts = vec![run.stdout.clone(), run.stderr.clone()];
+    let mut folders = vec![bench.path("vault")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry)
+            } else {
+                texts.push(String::from_utf8(std::fs::read(entry).unwrap()).unwrap())
+            }
+        }
+    }
+    assert!(texts.len() > 8, "{}", texts.len());
+    for text in &texts {
+        for canary in ["hunter2", "s3cr", "found-by-the-step", "aHVudGVyMi1WZXJ5"] {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
+    }
+    assert!(texts.iter().any(|text| text.contains("it is [secret]")));
+    let refused = bench.run(&["run", "try.md", "--set", "password=hunter2"]).await;
+    refused.assert_code(2).assert_says(&["must not stand on a command line"]);
+    assert!(!refused.stderr.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_touches_only_what_the_journal_proves() {
+    let bench = Bench::new();
+    bench.write(
+        "  name: {default: made, rehearse: tried, pattern: \"[a-z]+\"}",
+        "```sh id=make creates=\"file:{{name}}\"\necho x > \"$name\"\n```\n```probe for=make\ntest -f \"$name\"\n```\n```undo for=make\nrm \"$name\"\n```\n\
+         ```sh id=only-real only=real\ntouch real\n```\n```sh id=fails\ntest ! -e fail\n```\n",
+    );
+    // A rehearsal takes back what it made, also when it fails, and says what it did not try.
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await.assert_code(0).json();
+    assert_eq!(run["not_rehearsed"].as_array().unwrap().len(), 1);
+    assert!(!bench.path("tried").exists() && !bench.path("real").exists());
+    std::fs::write(bench.path("fail"), "").unwrap();
+    bench.run(&["run", "try.md", "--rehearse"]).await.assert_code(3);
+    assert!(!bench.path("tried").exists());
+    std::fs::remove_file(bench.path("fail")).unwrap();
+    // What was there before is neither used nor removed.
+    std::fs::write(bench.path("made"), "mine").unwrap();
+    bench
+        .run(&["run", "try.md"])
+        .await
+        .assert_code(4)
+        .assert_says(&["exists already and is not of this run"]);
+    bench.run(&["undo", &bench.latest(), "--answer", "make=made"]).await.assert_code(0);
+    assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "mine");
+    std::fs::remove_file(bench.path("made")).unwrap();
+    // For real somebody types its name; another file of that name is not the one that was made.
+    bench.run(&["run", "try.md"]).await.assert_code(0);
+    let id = bench.latest();
+    bench.run(&["undo", &id]).await.assert_code(5).assert_says(&["nobody has confirmed it"]);
+    std::fs::rename(bench.path("made"), bench.path("kept")).unwrap();
+    std::fs::write(bench.path("made"), "another").unwrap();
+    bench
+        .run(&["undo", &id, "--answer", "make=made"])
+        .await
+        .assert_code(5)
+        .assert_says(&["is another one than this run made"]);
+    assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
+    std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
+    bench.run(&["undo", &id, "--answer", "make=made"]).await.assert_code(0);
+    assert!(!bench.path("made").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_is_refused_unless_a_journal_proves_what_is_before() {
+    let bench = Bench::new();
+    bench.write("", "```sh id=a\necho a >> log\n```\n```sh id=b\ntest -f go && echo b >> log\n```\n```sh id=c\necho c >> log\n```\n");
+    bench.run(&["run", "try.md", "--from", "b"]).await.assert_code(4).assert_says(&["no journal proves"]);
+    bench.run(&["run", "try.md"]).await.assert_code(3);
+    bench.run(&["run", "try.md", "--from", "c"]).await.assert_code(4);
+    std::fs::write(bench.path("go"), "").unwrap();
+    bench.run(&["run", "try.md", "--from", "b"]).await.assert_code(0);
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "a\nb\nc\n");
+    bench.run(&["run", "try.md", "--from", "nowhere"]).await.assert_code(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_person_approves_under_another_identity_and_sql_goes_to_its_instance() {
+    let world = World::with_orders().await;
+    world.write(
+        "try.md",
+        &format!(
+            "{FRONT}params:\n  source: {{required: true, pattern: \"[a-z-]+\"}}\nneeds: {{aws: {{account: \"123456789012\"}}}}\n---\n\
+             ```sql id=count on=source db=app capture=n\nselect count(*) from users where name <> :'source';\n```\n```expect\nn = 500\n```\n\
+             ```approve id=four-eyes timeout=1m\nIs {{{{source}}}} the right one?\n```\n```sh id=after\ntouch after\n```\n"
+        ),
+    );
+    let run = world.lifeboat(&["runbook", "run", "try.md", "--set", "source=orders-prod", "--json"]).await;
+    run.assert_code(4).assert_says(&["waits for a second person", "runbook approve"]);
+    let id = run.json()["run"].as_str().unwrap().to_owned();
+    let own = world.lifeboat(&["runbook", "approve", &id, "--confirm", "orders-prod"]).await;
+    own.assert_code(4).assert_says(&["runs this runbook and cannot approve it too"]);
+    let mut other = world.command(&["runbook", "approve", &id, "--confirm", "orders-prd"]);
+    finish(other.env("AWS_ACCESS_KEY_ID", "user-grace").spawn().unwrap())
+        .await
+        .assert_code(4)
+        .assert_says(&["is not `orders-prod`"]);
+    world.lifeboat(&["runbook", "resume", &id]).await.assert_code(4);
+    let mut other = world.command(&["runbook", "approve", &id, "--confirm", "orders-prod"]);
+    finish(other.env("AWS_ACCESS_KEY_ID", "user-grace").spawn().unwrap()).await.assert_code(0);
+    let report = world.lifeboat(&["runbook", "resume", &id, "--json"]).await.assert_code(0).json();
+    assert_eq!(report["steps"][1]["answered_by"], "arn:aws:iam::123456789012:user/grace");
+    world.write(
+        "other.md",
+        &std::fs::read_to_string(world.path("try.md")).unwrap().replace("123456789012", "111122223333"),
+    );
+    let refused = world.lifeboat(&["runbook", "run", "other.md", "--set", "source=orders-prod"]).await;
+    refused.assert_code(4).assert_says(&["is for account `111122223333`", "nothing was run"]);
+}
