@@ -11,6 +11,8 @@ SHELL := /bin/bash
 CLIENTS := target/clients
 export PATH := $(CURDIR)/$(CLIENTS)/bin:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN ?= never
+# Tests wait for servers more than they compute.
+export RUST_TEST_THREADS ?= 4
 
 demo: setup
 	cargo build --quiet --workspace --bins
