@@ -182,7 +182,8 @@ async fn every_damage_to_a_copy_is_found_and_named() {
     let seed = rand::rng().random();
     let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
     let mut damages = 0;
-    for round in 0..2 + rounds().saturating_sub(1) {
+    let drills = 2 + rounds().saturating_sub(1);
+    for round in 0..drills {
         // Each drill has a damage to each of ten tables, of a kind that the dice choose; once, a rewritten table and the
         // extension too.
         let mut places: Vec<usize> = (1..=QUIET).collect();
@@ -212,7 +213,8 @@ async fn every_damage_to_a_copy_is_found_and_named() {
         }
         damages += chosen.len();
     }
-    assert!(damages >= 20, "{damages}");
+    // Of ten, the dice choose one growing table twice now and then.
+    assert!(damages >= 8 * drills, "{damages}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
