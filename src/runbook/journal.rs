@@ -352,6 +352,7 @@ impl Journal {
 }
 
 fn lock(vault: &Vault, run: &str) -> Result<Lock> {
+    vault.path(&folder(run))?;
     vault.try_lock(&format!("{}/lock", folder(run)))?.ok_or_else(|| {
         Error::new(Kind::Guard, format!("run `{run}` is being run by another process"))
             .hint("Go to its terminal, or wait for it: two at once would do things twice.")
