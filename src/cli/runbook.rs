@@ -16,7 +16,7 @@ use crate::runbook::gate::{self, Gate};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{RunState, StepState, Story};
-use crate::runbook::{self, Mode, Origin, Runbook, Severity, lint, plan, report, values};
+use crate::runbook::{self, Mode, Origin, Runbook, Severity, Step, lint, plan, report, values};
 use crate::vault::Vault;
 
 pub(super) use args::RunbookCommand;
@@ -247,16 +247,18 @@ fn provable_run(runbook: &Runbook, from: &str, mode: Mode, session: &Session) ->
         return refuse_unknown_steps(runbook, std::iter::once(&from.to_owned())).map(|()| String::new());
     };
     let vault = session.vault_to_read()?;
-    for run in vault.list("runs")?.folders.into_iter().rev() {
+    let mut proven = None;
+    for run in vault.list("runs")?.folders {
         let Ok(found) = journal::read(&vault, &run) else { continue };
         let story = Story::of(&found.lines)?;
         let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
-        let is_proven = runbook.steps[..place]
-            .iter()
-            .all(|step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped));
-        if is_it && is_proven {
-            return Ok(run);
+        let is_done = |step: &Step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped);
+        if is_it && runbook.steps[..place].iter().all(is_done) {
+            proven = proven.max(Some((story.began, run)));
         }
+    }
+    if let Some((_, run)) = proven {
+        return Ok(run);
     }
     Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: no journal proves that the steps before it are done"))
         .hint("Run it from the start; steps that only read cost little. `lifeboat runbook runs` shows what can be resumed."))
@@ -451,6 +453,8 @@ fn runs(session: &Session) -> Result<Option<Kind>> {
             Err(error) => session.output.warn(error.chain()),
         }
     }
+    // Ids begin with the second; within one, the time of the start decides.
+    reports.sort_by_key(|report| std::cmp::Reverse(report.started_at));
     session.output.report(&Runs::new(reports))?;
     Ok(None)
 }

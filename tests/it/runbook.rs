@@ -44,13 +44,15 @@ impl Bench {
         finish(self.command(arguments).spawn().unwrap()).await
     }
 
+    /// Ids begin with the second; within one, the time in the journal decides.
     fn latest(&self) -> String {
-        let mut runs: Vec<String> = std::fs::read_dir(self.path("vault/runs"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        runs.sort();
-        runs.pop().unwrap()
+        let runs = std::fs::read_dir(self.path("vault/runs")).unwrap();
+        let began = |run: &String| {
+            let text = std::fs::read_to_string(self.journal(run)).unwrap_or_default();
+            let line: Value = serde_json::from_str(text.lines().next().unwrap_or("{}")).unwrap_or_default();
+            line["t"].as_str().unwrap_or_default().to_owned()
+        };
+        runs.map(|entry| entry.unwrap().file_name().into_string().unwrap()).max_by_key(began).unwrap()
     }
 
     fn journal(&self, run: &str) -> std::path::PathBuf {
