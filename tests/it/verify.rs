@@ -395,10 +395,14 @@ async fn a_table_that_is_dropped_while_it_is_observed_does_no_harm() {
     );
     let report = run.json();
     let last = table(&report, "last_one");
-    // Only a slow machine reads one side of it after the drop and the other before.
-    assert!(["skipped", "unknown"].contains(&last["verdict"].as_str().unwrap()), "{last}");
-    assert!(last["reason"].as_str().unwrap().starts_with("dropped while the database was being observed"));
-    run.assert_code(if last["verdict"] == "skipped" { 0 } else { 3 });
+    // On a slow machine one side of it is read before the drop, or both are.
+    let was_dropped =
+        last["reason"].as_str().unwrap().starts_with("dropped while the database was being observed");
+    match last["verdict"].as_str().unwrap() {
+        "skipped" => assert!(was_dropped && run.code == Some(0), "{report:#}"),
+        "unknown" => assert!(was_dropped && run.code == Some(3), "{report:#}"),
+        other => assert!(other == "identical" && run.code == Some(0), "{report:#}"),
+    }
     assert!(
         report["reasons"]
             .as_array()
