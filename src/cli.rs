@@ -7,6 +7,7 @@ mod drill;
 mod policy;
 mod restore;
 mod runbook;
+mod serve;
 mod snapshot;
 mod status;
 mod verify;
@@ -66,6 +67,7 @@ enum Command {
     /// Disaster recovery in Markdown that people read and the tool runs: plan, rehearse, run, resume.
     #[command(subcommand)]
     Runbook(runbook::RunbookCommand),
+    Serve(Box<serve::ServeArgs>),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -238,7 +240,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let session = match Session::new(&cli.global, Output::new(format, cli.global.color, cli.global.quiet)) {
-        Ok(session) => session,
+        Ok(session) => std::sync::Arc::new(session),
         Err(error) => {
             output.error(&error);
             return error.kind().exit_code();
@@ -255,6 +257,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Backup(command) => backup::run(command, &session).await,
             Command::Alarms(command) => alarms::run(command, &session).await,
             Command::Runbook(command) => runbook::run(command, &session).await,
+            Command::Serve(args) => serve::run(*args, &session).await,
         }
     });
     match ended {

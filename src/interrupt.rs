@@ -57,9 +57,10 @@ impl Interrupt {
     /// Waits until `count` signals have arrived in all; returns the first.
     pub async fn wait(&self, count: usize) -> Kind {
         let mut arrived = self.arrived.clone();
-        match arrived.wait_for(|arrived| arrived.len() >= count).await {
-            Ok(arrived) => arrived.first().copied().unwrap_or(Kind::Interrupted),
-            Err(_) => std::future::pending().await,
+        let has_come = arrived.wait_for(|arrived| arrived.len() >= count).await.is_ok();
+        if !has_come {
+            std::future::pending::<()>().await;
         }
+        self.first().unwrap_or(Kind::Interrupted)
     }
 }

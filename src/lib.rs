@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! cli        one file per noun: flags, and how its report looks
+//! server     the REST API, the metrics, the dashboard
 //! output     the only printer
 //! runbook    Markdown as steps: run, journal, resume, undo
 //! tables     single tables from a backup, set beside the live ones
@@ -27,6 +28,7 @@
 //! ```
 
 pub mod cli;
+pub mod server;
 pub mod output;
 pub mod runbook;
 pub mod tables;

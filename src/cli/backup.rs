@@ -1,5 +1,6 @@
 //! `lifeboat backup`: its flags, and how its reports look.
 
+pub(super) mod asked;
 mod audited;
 mod manage;
 mod render;
@@ -135,7 +136,7 @@ pub(super) struct CreateArgs {
 }
 
 /// What proofs and restores need besides the backup.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct MeansArgs {
     /// File with the age secret key of encrypted backups
     #[arg(long, value_name = "FILE")]

@@ -163,7 +163,7 @@ impl Reading {
 }
 
 /// How connections to databases that are named by a URL are protected.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct UrlArgs {
     /// How connections are protected, where a URL does not say it with `sslmode` [default: verify-full; on this
     /// machine's own addresses prefer]

@@ -74,17 +74,26 @@ fn worst(report: &Report) -> Option<Severity> {
 /// Looks, judges, and publishes what was seen.
 async fn look(args: &StatusArgs, session: &Session) -> Result<Report> {
     let aws: Aws = session.aws().await?;
-    let fleet = status::look(&aws, &args.databases).await?;
+    let report = judged(&aws, &args.databases, session).await?;
     session.warn_of_clock(&aws);
+    args.publish.publish(session, &aws, &report, &prometheus(&report)).await?;
+    Ok(report)
+}
+
+/// The state of a Region, for the server.
+pub(super) async fn of_region(session: &Session) -> Result<Report> {
+    judged(&session.aws().await?, &[], session).await
+}
+
+async fn judged(aws: &Aws, databases: &[InstanceId], session: &Session) -> Result<Report> {
+    let fleet = status::look(aws, databases).await?;
     let vault = session.vault_to_read()?;
     let wanted = |id: &str| Wanted {
         policy: session.config.policy_of(id),
         rpo: session.config.drill_of(id).rpo.unwrap_or(Duration::from_secs(24 * 3600)),
         last_drill: last_drill(&vault, id, session),
     };
-    let report = status::judge(&fleet, aws.region(), wanted, aws.now(now()));
-    args.publish.publish(session, &aws, &report, &prometheus(&report)).await?;
-    Ok(report)
+    Ok(status::judge(&fleet, aws.region(), wanted, aws.now(now())))
 }
 
 fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<Kind>> {

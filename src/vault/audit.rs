@@ -27,6 +27,9 @@ pub struct Act {
     pub what: String,
     /// To which object: the name of a backup, or of a database.
     pub name: String,
+    /// The id of the call, if it came over the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// An act that was begun.

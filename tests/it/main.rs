@@ -19,6 +19,7 @@ mod refusals;
 mod restore;
 mod runbook;
 mod runbooks_shipped;
+mod server;
 mod signals;
 mod snapshot;
 mod status;

@@ -23,6 +23,7 @@ pub(super) fn begin<'a>(vault: &'a Vault, what: &str, name: &str, trigger: &str)
         trigger: trigger.to_owned(),
         what: format!("backup {what}"),
         name: redacted(name),
+        request: None,
     };
     vault.begin(act, now())
 }

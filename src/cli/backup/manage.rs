@@ -46,9 +46,9 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
-    means: MeansArgs,
+    pub(super) means: MeansArgs,
     #[command(flatten)]
-    connect: UrlArgs,
+    pub(super) connect: UrlArgs,
     /// Check what can be checked beforehand, restore nothing
     #[arg(long)]
     dry_run: bool,
@@ -131,13 +131,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
     let destination = destination(&args, session)?;
-    let manner = Manner {
-        jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
-        no_owner: args.no_owner,
-        keep_old: args.keep_old,
-        offline: args.offline,
-        means: args.means.means()?,
-    };
+    let manner = manner(&args)?;
     let plan = restore::plan(&args.name, destination, manner, &vault).await?;
     if args.dry_run {
         session.output.report(&RestorePlan::new(&plan))?;
@@ -169,7 +163,17 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     Ok(None)
 }
 
-fn destination(args: &RestoreArgs, session: &Session) -> Result<Destination> {
+pub(super) fn manner(args: &RestoreArgs) -> Result<Manner> {
+    Ok(Manner {
+        jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
+        no_owner: args.no_owner,
+        keep_old: args.keep_old,
+        offline: args.offline,
+        means: args.means.means()?,
+    })
+}
+
+pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Destination> {
     let vault = session.vault_to_read()?;
     let manifest = catalogue::find(&vault, &args.name)?.manifest;
     let configured =

@@ -1,0 +1,221 @@
+//! The REST API, the metrics and the dashboard: `lifeboat serve`.
+//!
+//! A door to what the command line does, with the same rules: backups are made by `backup::create`, restored by
+//! `backup::restore` and deleted by `backup::prune`, in this process, from requests that the command line assembles. Who may
+//! come in and how often is settled in [`guard`], before anything is read. What takes long is a job with a record, see
+//! [`jobs`].
+//!
+//! Writes, besides what backups write: `jobs/`, `serve/tokens.json` and `audit.jsonl` in the vault.
+
+mod answers;
+mod api;
+mod audit;
+mod endpoints;
+mod guard;
+mod jobs;
+mod limits;
+mod listen;
+mod metrics;
+mod openapi;
+mod overview;
+pub mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+
+use crate::backup::restore::{Destination, Manner};
+use crate::backup::{BackupName, Manifest, Means, catalogue, create};
+use crate::error::{Error, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::vault::Vault;
+
+use endpoints::{Act, ENDPOINTS};
+
+/// A backup that somebody asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Of which database of lifeboat.toml; otherwise of the usual one.
+    pub database: Option<String>,
+    /// Its name.
+    pub name: Option<BackupName>,
+    /// Whether it is compressed; otherwise as configured.
+    pub compress: Option<bool>,
+}
+
+/// What was settled about a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Objectives {
+    /// Recovery time objective.
+    pub rto: Option<Duration>,
+    /// Recovery point objective.
+    pub rpo: Duration,
+}
+
+/// How requests become what `backup` understands: flags, lifeboat.toml and environment, as the command line reads them.
+pub struct Orders {
+    /// Databases that a request may name.
+    pub databases: Vec<String>,
+    /// The one that is meant when none is named, if lifeboat.toml names it.
+    pub usual: Option<String>,
+    /// A backup.
+    pub create: Box<dyn Fn(&Wanted) -> Result<create::Request> + Send + Sync>,
+    /// What the rules no longer keep, removed after a backup; says what could not be.
+    pub prune: Box<dyn Fn(&Manifest, &Vault) -> Vec<String> + Send + Sync>,
+    /// Where a backup is restored to, and how.
+    pub restore: Box<dyn Fn(&str) -> Result<(Destination, Manner)> + Send + Sync>,
+    /// Keys and programs for proofs.
+    pub means: Box<dyn Fn() -> Result<Means> + Send + Sync>,
+    /// The DB instances of a Region, judged, where a Region is settled.
+    pub fleet: Option<Fleet>,
+    /// What was settled about a database.
+    pub objectives: Box<dyn Fn(&str) -> Objectives + Send + Sync>,
+    /// The clock.
+    pub clock: fn() -> DateTime<Utc>,
+    /// Name of this machine.
+    pub host: String,
+}
+
+/// Looks at the DB instances of a Region, and judges them.
+pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
+
+/// What every call works with.
+struct App {
+    vault: Vault,
+    orders: Orders,
+    limits: Arc<limits::Limits>,
+    jobs: jobs::Jobs,
+    audit: audit::Audit,
+    fleet: overview::Seen,
+    interrupt: Interrupt,
+    /// Whether it listens on a loopback address.
+    is_local: bool,
+    started: std::time::Instant,
+}
+
+impl App {
+    /// Whether a pattern of the router fits a path.
+    #[expect(clippy::unused_self, reason = "it reads as a question to the router")]
+    fn routes_to(&self, pattern: &str, path: &str) -> bool {
+        let (patterns, parts): (Vec<&str>, Vec<&str>) =
+            (pattern.split('/').collect(), path.split('/').collect());
+        patterns.len() == parts.len()
+            && patterns.iter().zip(parts).all(|(pattern, part)| {
+                if pattern.starts_with('{') { !part.is_empty() } else { *pattern == part }
+            })
+    }
+}
+
+/// A server that has its address and may begin.
+pub struct Server {
+    listener: std::net::TcpListener,
+    app: Arc<App>,
+    /// How many jobs of dead servers were found.
+    pub interrupted: usize,
+}
+
+impl Server {
+    /// Takes the address and the vault, and puts right what dead processes left.
+    pub fn open(address: SocketAddr, vault: Vault, orders: Orders, interrupt: Interrupt) -> Result<Self> {
+        let is_local = address.ip().is_loopback();
+        if !is_local && tokens::list(&vault)?.is_empty() {
+            return Err(Error::request(format!(
+                "`{address}` can be reached from elsewhere, and there are no tokens"
+            ))
+            .hint("Add one first: `lifeboat serve token add NAME --scope read`.")
+            .hint("Or listen on 127.0.0.1, where nobody needs one."));
+        }
+        let listener = std::net::TcpListener::bind(address).map_err(|error| {
+            let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+            Error::outside(format!("cannot listen on `{address}`")).caused_by(error).hint(if is_taken {
+                "Another process listens there: stop it, or choose another port with `--listen`."
+            } else {
+                "Choose another address with `--listen`."
+            })
+        })?;
+        catalogue::recover(&vault)?;
+        let (jobs, interrupted) = jobs::Jobs::open(&vault, (orders.clock)())?;
+        let limits = Arc::new(limits::Limits::default());
+        let audit = audit::Audit::start(&vault, Arc::clone(&limits), orders.clock);
+        let started = std::time::Instant::now();
+        let fleet = overview::Seen::default();
+        let app = Arc::new(App { vault, orders, limits, jobs, audit, fleet, interrupt, is_local, started });
+        Ok(Server { listener, app, interrupted })
+    }
+
+    /// Where it can be reached.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener
+            .local_addr()
+            .map_err(|error| Error::outside("the address is not known").caused_by(error))
+    }
+
+    /// Answers until a signal comes; then lets what is running come to an end.
+    pub async fn run(self) -> Result<()> {
+        overview::watch(&self.app);
+        let router = router(&self.app);
+        let interrupt = self.app.interrupt.clone();
+        listen::run(self.listener, router, &interrupt).await?;
+        let patience = tokio::time::sleep(listen::PATIENCE);
+        tokio::pin!(patience);
+        while self.app.jobs.running() > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                kind = interrupt.wait(2) => return Err(Error::new(kind, "stopped at once: what was running is found interrupted at the next start")),
+                () = &mut patience => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn router(app: &Arc<App>) -> Router {
+    let mut router: Router<Arc<App>> = Router::new();
+    for endpoint in &ENDPOINTS {
+        let filter = MethodFilter::try_from(endpoint.method.clone()).unwrap_or(MethodFilter::GET);
+        router = router.route(endpoint.path, handler(endpoint.act, filter));
+    }
+    // Whatever is not found has passed the guard's judgement too, which refuses it.
+    let router = router.fallback(|| async { axum::http::StatusCode::NOT_FOUND });
+    let guard = axum::middleware::from_fn_with_state(Arc::clone(app), guard::admit);
+    router.layer(guard).with_state(Arc::clone(app))
+}
+
+fn handler(act: Act, filter: MethodFilter) -> MethodRouter<Arc<App>> {
+    match act {
+        Act::Create => on(filter, api::create),
+        Act::List => on(filter, api::list),
+        Act::Restore => on(filter, api::restore),
+        Act::Delete => on(filter, api::delete),
+        Act::Statistics => on(filter, api::statistics),
+        Act::Verify => on(filter, api::verify),
+        Act::Jobs => on(filter, api::jobs),
+        Act::Job => on(filter, api::job),
+        Act::Drills => on(filter, api::drills),
+        Act::Status => on(filter, api::status),
+        Act::Runs => on(filter, api::runs),
+        Act::OpenApi => on(filter, openapi::serve),
+        Act::Healthy => on(filter, api::healthy),
+        Act::Ready => on(filter, api::ready),
+        Act::Metrics => on(filter, metrics::serve),
+    }
+}
+
+/// The call that a request has become in the guard.
+fn call_of(request: &Request) -> Result<guard::Call> {
+    let call = request.extensions().get::<guard::Call>().cloned();
+    call.ok_or_else(|| Error::new(Kind::Bug, "a call has come past the guard"))
+}
+
+/// File work, off the threads that answer calls.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(Kind::Bug, "a thread has panicked").caused_by(error))?
+}

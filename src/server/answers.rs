@@ -1,0 +1,176 @@
+//! What the API answers, and what it answers when it refuses.
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::backup::Manifest;
+use crate::backup::catalogue::{Entry, State};
+use crate::error::{Error, Kind};
+use crate::output::redacted;
+
+/// An answer: a status, a document, and headers.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Answer {
+    pub(super) fn new(status: StatusCode, body: Value) -> Self {
+        Answer { status, body, headers: Vec::new() }
+    }
+
+    /// A refusal in the shape that all of them have.
+    pub(super) fn refusal(status: StatusCode, error: impl Into<String>) -> Self {
+        let body =
+            json!({"success": false, "error": redacted(&error.into()), "backup_name": null, "hints": []});
+        Answer::new(status, body)
+    }
+
+    /// A failure of ours as a refusal, with a fitting status.
+    pub(super) fn of(error: &Error) -> Self {
+        let mut answer = Answer::refusal(status(error.kind()), error.chain());
+        for hint in error.hints() {
+            answer = answer.hint(hint);
+        }
+        answer
+    }
+
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Some(hints) = self.body["hints"].as_array_mut() {
+            hints.push(redacted(&hint.into()).into());
+        }
+        self
+    }
+
+    #[must_use]
+    pub(super) fn named(mut self, name: Option<&str>) -> Self {
+        self.body["backup_name"] = name.into();
+        self
+    }
+
+    #[must_use]
+    pub(super) fn field(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.body[key] = value.into();
+        self
+    }
+
+    #[must_use]
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// When it was given.
+    #[must_use]
+    pub(super) fn at(mut self, now: DateTime<Utc>) -> Self {
+        if self.body.get("timestamp").is_none() {
+            self.body["timestamp"] = json!(now);
+        }
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+/// Too many: when to come back.
+pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
+    let seconds = (wait.as_secs_f64().ceil() as u64).max(1);
+    Answer::refusal(StatusCode::TOO_MANY_REQUESTS, format!("too many requests: {what}"))
+        .hint(format!("Come back in {seconds} seconds."))
+        .header(header::RETRY_AFTER, seconds.to_string())
+        .field("retry_after_seconds", seconds)
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Request => StatusCode::BAD_REQUEST,
+        Kind::Guard | Kind::StillGoing => StatusCode::CONFLICT,
+        Kind::No => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Outside => StatusCode::BAD_GATEWAY,
+        Kind::Interrupted | Kind::Terminated => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Partial | Kind::LeftBehind | Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A backup as the API shows it: what was promised, and what its verification says. What was observed in the database is
+/// left out: of a large one it has megabytes.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Shown<'a> {
+    success: bool,
+    backup_name: &'a str,
+    file_path: &'a str,
+    file_size: u64,
+    compressed: bool,
+    compression: crate::backup::Compression,
+    encrypted: bool,
+    database: &'a str,
+    database_type: crate::backup::DatabaseType,
+    format: crate::backup::Format,
+    timestamp: DateTime<Utc>,
+    duration: f64,
+    plain_size: u64,
+    sha256: &'a str,
+    verification: Option<&'a crate::backup::Verification>,
+    keep_forever: bool,
+    class: Option<&'a str>,
+    trigger: &'a str,
+}
+
+pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
+    Shown {
+        success: manifest.success,
+        backup_name: manifest.backup_name.as_str(),
+        file_path: &manifest.file_path,
+        file_size: manifest.file_size,
+        compressed: manifest.compressed,
+        compression: manifest.compression,
+        encrypted: manifest.encrypted,
+        database: &manifest.source.database,
+        database_type: manifest.database_type,
+        format: manifest.format,
+        timestamp: manifest.timestamp,
+        duration: manifest.duration,
+        plain_size: manifest.plain_size,
+        sha256: &manifest.sha256,
+        verification: manifest.verification.as_ref(),
+        keep_forever: manifest.keep_forever,
+        class: manifest.class.as_deref(),
+        trigger: &manifest.made_by.trigger,
+    }
+}
+
+/// A backup in a list: with what became of its file.
+pub(super) fn listed(entry: &Entry) -> Value {
+    let mut value = json!(shown(&entry.manifest));
+    value["state"] = match entry.state {
+        State::Present => "present",
+        State::Missing => "missing",
+        State::Resized(_) => "resized",
+    }
+    .into();
+    value["success"] = (entry.manifest.success && entry.state == State::Present).into();
+    value
+}
+
+/// Text of some type.
+pub(super) fn text(kind: &'static str, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,379 @@
+//! What every call passes before it is heard, in this order: the size of its body, who calls, the grammar of a name, the
+//! limit. Whoever cannot say who they are takes nothing from the limits of those who can.
+//!
+//! On a loopback address nobody needs a token, as long as the call was addressed to this machine by a local name (a page
+//! elsewhere whose name was made to point here is not) and does not come from a page of another site. On any other address
+//! a token is demanded. `X-Forwarded-For` and its like are believed from nobody: they are text that the caller wrote.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::answers::{self, Answer};
+use super::audit::Called;
+use super::endpoints::{self, Act, Counted, Endpoint};
+use super::tokens::{self, Scope};
+use super::{App, off_the_runtime};
+use crate::backup::BackupName;
+
+/// More than any body that we understand has.
+pub(super) const LARGEST_BODY: usize = 64 << 10;
+/// The cookie of a browser that has logged in.
+pub(super) const COOKIE: &str = "lifeboat_token";
+
+/// From where a connection came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// `local`, or the name of a token.
+    pub(super) who: String,
+    scopes: Vec<Scope>,
+}
+
+impl Caller {
+    fn local() -> Self {
+        Caller { who: "local".to_owned(), scopes: Scope::ALL.to_vec() }
+    }
+
+    pub(super) fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+}
+
+/// A call that has passed.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    pub(super) peer: IpAddr,
+    /// Its id, in the answer and in the audit log.
+    pub(super) request: String,
+    /// The backup that its path names.
+    pub(super) name: Option<BackupName>,
+    pub(super) endpoint: &'static Endpoint,
+}
+
+/// Marks an answer whose lines are in the audit log already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recorded;
+
+pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = format!("{:016x}", rand::random::<u64>());
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+    let matched = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let endpoint = matched.and_then(|path| endpoints::find(&parts.method, &path));
+    let mut called = Called {
+        who: "nobody".to_owned(),
+        peer,
+        request: id.clone(),
+        what: format!("{} {}", parts.method, shown_path(&parts.uri)),
+        name: None,
+    };
+    let judged = match endpoint {
+        None => Err(unknown(&app, &parts)),
+        Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
+    };
+    let mut response = match judged {
+        Ok(call) => {
+            let mut request = Request::from_parts(parts, body);
+            request.extensions_mut().insert(call);
+            next.run(request).await
+        }
+        Err(answer) => answer
+            .named(called.name.as_deref())
+            .field("request_id", id.as_str())
+            .at((app.orders.clock)())
+            .into_response(),
+    };
+    app.audit.called(&called, response.status(), began, response.extensions().get::<Recorded>().is_some());
+    protect(&mut response, &id);
+    response
+}
+
+async fn judge(
+    app: &Arc<App>,
+    parts: &Parts,
+    endpoint: &'static Endpoint,
+    called: &mut Called,
+    id: &str,
+) -> Result<Call, Answer> {
+    let (headers, uri) = (&parts.headers, &parts.uri);
+    check_size(headers)?;
+    let caller = authenticate(app, headers, uri, endpoint, called.peer, &parts.method).await?;
+    called.who.clone_from(&caller.who);
+    if let Some(scope) = endpoint.scope.filter(|scope| !caller.may(*scope)) {
+        let words = format!(
+            "the token `{}` is not good for this: it lacks the scope `{}`",
+            caller.who,
+            scope.as_str()
+        );
+        return Err(Answer::refusal(StatusCode::FORBIDDEN, words)
+            .hint("Add a token with that scope: `lifeboat serve token add NAME --scope …`."));
+    }
+    let name = match endpoint.act {
+        Act::Restore | Act::Delete | Act::Verify => Some(name_in(uri)?),
+        _ => None,
+    };
+    called.name = name.as_ref().map(ToString::to_string);
+    if let Some((limit, Counted::AtOnce)) = endpoint.limit {
+        app.limits
+            .admit(&caller.who, endpoint.path, limit, Instant::now())
+            .map_err(|wait| answers::too_many(&limit.shown(), wait))?;
+    }
+    Ok(Call { caller, peer: called.peer, request: id.to_owned(), name, endpoint })
+}
+
+fn unknown(app: &App, parts: &Parts) -> Answer {
+    let path = parts.uri.path();
+    let others: Vec<String> = endpoints::ENDPOINTS
+        .iter()
+        .filter(|endpoint| app.routes_to(endpoint.path, path))
+        .map(|endpoint| endpoint.method.to_string())
+        .collect();
+    if others.is_empty() {
+        return Answer::refusal(StatusCode::NOT_FOUND, "there is nothing here")
+            .hint("`/api/openapi.json` lists what there is.");
+    }
+    let allowed = others.join(", ");
+    Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` is not how this is asked", parts.method))
+        .hint(format!("Use {allowed}."))
+        .header(header::ALLOW, allowed)
+}
+
+fn check_size(headers: &HeaderMap) -> Result<(), Answer> {
+    let claimed =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if claimed.is_some_and(|bytes| bytes > LARGEST_BODY as u64) {
+        return Err(Answer::refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {LARGEST_BODY} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+async fn authenticate(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    uri: &Uri,
+    endpoint: &Endpoint,
+    peer: IpAddr,
+    method: &Method,
+) -> Result<Caller, Answer> {
+    let by_cookie = cookie(headers);
+    let presented = match bearer(headers)? {
+        Some(token) => Some(token),
+        None => by_cookie.clone(),
+    };
+    let is_open = endpoint.scope.is_none();
+    if let Some(token) = presented {
+        if by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none() && !method.is_safe() {
+            same_origin(headers, uri)?;
+        }
+        let vault = app.vault.clone();
+        let found = off_the_runtime(move || tokens::holder(&vault, &token))
+            .await
+            .map_err(|error| Answer::of(&error))?;
+        return match found {
+            Some(token) => Ok(Caller { who: token.name, scopes: token.scopes }),
+            None if is_open => Ok(Caller { who: "nobody".to_owned(), scopes: Vec::new() }),
+            None => Err(unauthorized(app, peer, "the token is not known: it was mistyped or revoked")),
+        };
+    }
+    if app.is_local {
+        local(headers, uri)?;
+        return Ok(Caller::local());
+    }
+    if is_open {
+        return Ok(Caller { who: "nobody".to_owned(), scopes: Vec::new() });
+    }
+    Err(unauthorized(app, peer, "a token is needed"))
+}
+
+/// Whoever tries tokens is told so a few times, and then to come back later. A token that is known is heard all the same:
+/// 256 bits are not guessed, and others behind the same address must not be locked out.
+fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
+    match app.limits.failed(peer, Instant::now()) {
+        Err(wait) => answers::too_many("too many calls without a valid token", wait),
+        Ok(()) => Answer::refusal(StatusCode::UNAUTHORIZED, words)
+            .hint("Send `Authorization: Bearer TOKEN`; `lifeboat serve token add NAME` makes one.")
+            .header(header::WWW_AUTHENTICATE, "Bearer realm=\"lifeboat\""),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
+        return Ok(Some(token.trim().to_owned()));
+    }
+    Err(Answer::refusal(StatusCode::UNAUTHORIZED, "the header `Authorization` holds no bearer token")
+        .hint("Send `Authorization: Bearer TOKEN`.")
+        .header(header::WWW_AUTHENTICATE, "Bearer realm=\"lifeboat\""))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, value)| *key == COOKIE && !value.is_empty()).map(|(_, value)| value.to_owned())
+}
+
+fn forbidden(words: &str) -> Answer {
+    Answer::refusal(StatusCode::FORBIDDEN, words)
+        .hint("Call it as 127.0.0.1 or localhost, or with a token: `lifeboat serve token add NAME`.")
+}
+
+/// Whether a call that carries no token was meant for this machine and comes from it.
+fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
+    let hosts: Vec<&str> =
+        headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?")).collect();
+    let authority = uri.authority().map(axum::http::uri::Authority::as_str);
+    if hosts.len() > 1 || (hosts.is_empty() && authority.is_none()) {
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "a call names one host, in the header `Host`"));
+    }
+    if !hosts.into_iter().chain(authority).all(is_local_host) {
+        return Err(forbidden("without a token only calls to a local host name are heard"));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let host = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
+        if !host.is_some_and(is_local_host) {
+            return Err(forbidden("without a token only pages of this machine are heard"));
+        }
+    }
+    match headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or("?")) {
+        Some("cross-site") => Err(forbidden("without a token only pages of this machine are heard")),
+        _ => Ok(()),
+    }
+}
+
+/// A browser that has logged in sends its cookie for pages of this site only; its word for where it is must agree.
+fn same_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or(uri.authority().map(|it| it.as_str()));
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let of = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if host.is_some() && of == host {
+        return Ok(());
+    }
+    Err(Answer::refusal(StatusCode::FORBIDDEN, "the call does not come from a page of this site"))
+}
+
+/// `localhost`, `127.0.0.1` or `[::1]`, with or without a port.
+fn is_local_host(host: &str) -> bool {
+    let is_port =
+        |port: &str| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+/// The name at the end of a path. Its grammar has no separators, no dots in a row and nothing that is not a letter, digit,
+/// dot, hyphen or underscore; even so it is only ever looked up.
+fn name_in(uri: &Uri) -> Result<BackupName, Answer> {
+    let raw = uri.path().rsplit('/').next().unwrap_or_default();
+    let wrong = |words: String| {
+        Answer::refusal(StatusCode::BAD_REQUEST, words)
+            .hint("`GET /api/backup/list` shows the names there are.")
+    };
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
+    let text = decoded.map_err(|_| wrong("the name of the backup is not UTF-8".to_owned()))?;
+    if text.len() > 300 {
+        return Err(wrong(format!(
+            "the name of a backup has at most 128 characters, and this has {}",
+            text.len()
+        )));
+    }
+    text.parse().map_err(|error: crate::error::Error| wrong(error.to_string()))
+}
+
+/// What the audit log says was called: not the query, and not more than a line of it.
+fn shown_path(uri: &Uri) -> String {
+    let path = uri.path();
+    let end = path.char_indices().nth(200).map_or(path.len(), |(at, _)| at);
+    path[..end].to_owned()
+}
+
+fn protect(response: &mut Response, id: &str) {
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = value.parse() {
+            headers.entry(name).or_insert(value);
+        }
+    };
+    set("x-request-id", id);
+    set("x-content-type-options", "nosniff");
+    set("x-frame-options", "DENY");
+    set("referrer-policy", "no-referrer");
+    set("cache-control", "no-store");
+    set("cross-origin-resource-policy", "same-origin");
+    set("cross-origin-opener-policy", "same-origin");
+    set("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_local_names_are_local() {
+        for host in
+            ["localhost", "localhost:5000", "LocalHost", "127.0.0.1:5000", "127.0.0.2", "[::1]", "[::1]:5000"]
+        {
+            assert!(is_local_host(host), "{host}");
+        }
+        let strange = [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:5000",
+            "127.0.0.1@evil.example",
+            "evil.example:5000",
+            "[::2]",
+            "0.0.0.0",
+            "",
+            "localhost:",
+            "localhost:x",
+            "10.0.0.1",
+            "null",
+        ];
+        for host in strange {
+            assert!(!is_local_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_alone_does_not_act_from_another_site() {
+        let mut headers = HeaderMap::new();
+        let uri = Uri::from_static("/api/backup/create");
+        headers.insert(header::HOST, "backups.example".parse().unwrap());
+        assert!(same_origin(&headers, &uri).is_err());
+        headers.insert(header::ORIGIN, "https://evil.example".parse().unwrap());
+        assert!(same_origin(&headers, &uri).is_err());
+        headers.insert(header::ORIGIN, "https://backups.example".parse().unwrap());
+        assert!(same_origin(&headers, &uri).is_ok());
+    }
+}

@@ -1,0 +1,383 @@
+//! Jobs: backups, restores and proofs that go on whether or not somebody waits for them.
+//!
+//! A job has a record in the vault, `jobs/<id>.json`, from before anything is done. Its server holds a lock, which the kernel
+//! lets go when the process dies, however it dies: whoever starts next on this vault finds the records that say *running*
+//! under a free lock, and marks them *interrupted*. Each job runs on a thread of its own, off those that answer calls.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::App;
+use super::answers::Answer;
+use crate::backup::Event;
+use crate::error::{Error, Kind, Result};
+use crate::vault::{Lock, Vault};
+
+const FOLDER: &str = "jobs";
+/// How many are remembered.
+const MOST: usize = 200;
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Task {
+    Create,
+    Restore,
+    Verify,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Running,
+    Succeeded,
+    Failed,
+    Interrupted,
+}
+
+/// The record of a job (`lifeboat.job/1`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) schema: String,
+    pub(super) job: String,
+    pub(super) task: Task,
+    pub(super) state: State,
+    pub(super) backup_name: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) who: String,
+    pub(super) request_id: String,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) finished_at: Option<DateTime<Utc>>,
+    /// What it is at.
+    pub(super) phase: Option<String>,
+    /// Bytes of content that have passed in this phase.
+    pub(super) bytes: u64,
+    /// The status and the body that the call was answered with.
+    pub(super) status: Option<u16>,
+    pub(super) result: Option<Value>,
+    /// The server that runs it, by its lock.
+    server: String,
+    pid: u32,
+    host: String,
+    /// SHA-256 of who asked, what, and the `Idempotency-Key`.
+    key: Option<String>,
+    /// SHA-256 of what was asked.
+    asked: String,
+}
+
+/// A job that is wanted.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) task: Task,
+    /// What nobody else may be at meanwhile.
+    pub(super) lane: String,
+    pub(super) name: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) who: String,
+    pub(super) request: String,
+    pub(super) key: Option<String>,
+    pub(super) asked: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Begun,
+    Recorded,
+    Ended,
+}
+
+/// A job of this process, or one that is remembered.
+#[derive(Debug)]
+pub(super) struct Live {
+    record: Mutex<Job>,
+    bytes: AtomicU64,
+    stage: watch::Sender<Stage>,
+}
+
+impl Live {
+    fn new(record: Job, stage: Stage) -> Arc<Self> {
+        let bytes = AtomicU64::new(record.bytes);
+        Arc::new(Live { record: Mutex::new(record), bytes, stage: watch::Sender::new(stage) })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Job)) -> Job {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.bytes = self.bytes.load(Ordering::Relaxed);
+        change(&mut record);
+        record.clone()
+    }
+
+    /// How it stands.
+    pub(super) fn shown(&self) -> Job {
+        self.change(|_| {})
+    }
+
+    /// What happens in it.
+    pub(super) fn tell(&self, event: Event<'_>) {
+        match event {
+            Event::Phase(phase) => {
+                self.bytes.store(0, Ordering::Relaxed);
+                self.change(|job| job.phase = Some(phase.to_owned()));
+            }
+            Event::Bytes(bytes) => self.bytes.store(bytes, Ordering::Relaxed),
+            Event::Note(_) | Event::Warning(_) => {}
+        }
+    }
+
+    /// Waits until its record is in the vault, or it is over.
+    pub(super) async fn recorded(&self) {
+        // The sender lives as long as this does.
+        let _ = self.stage.subscribe().wait_for(|stage| *stage >= Stage::Recorded).await;
+    }
+
+    /// Waits until it is over, and returns what it was answered with.
+    pub(super) async fn ended(&self) -> Answer {
+        let _ = self.stage.subscribe().wait_for(|stage| *stage == Stage::Ended).await;
+        self.answer()
+    }
+
+    /// What it was answered with; of a job that was broken off, that.
+    pub(super) fn answer(&self) -> Answer {
+        let job = self.shown();
+        let status = job.status.and_then(|status| StatusCode::from_u16(status).ok());
+        match (status, &job.result) {
+            (Some(status), Some(body)) => Answer::new(status, body.clone()),
+            _ => interrupted(&job),
+        }
+    }
+}
+
+fn interrupted(job: &Job) -> Answer {
+    Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, "the server was stopped before this was done")
+        .named(job.backup_name.as_deref())
+        .field("job", job.job.as_str())
+        .hint("Nothing was left half-made. Ask again.")
+}
+
+/// The jobs of a vault.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    server: String,
+    _alive: Lock,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Newest first.
+    jobs: VecDeque<Arc<Live>>,
+    /// What is being worked at, by which job.
+    lanes: BTreeMap<String, String>,
+}
+
+impl Jobs {
+    /// Takes up what lies in the vault; records of dead servers become *interrupted*. Says how many.
+    pub(super) fn open(vault: &Vault, now: DateTime<Utc>) -> Result<(Self, usize)> {
+        let server = format!("{:016x}", rand::random::<u64>());
+        let alive = vault
+            .try_lock(&lock_of(&server))?
+            .ok_or_else(|| Error::new(Kind::Bug, "a lock that was just made is held"))?;
+        let mut records = read(vault)?;
+        let mut found = 0;
+        let running: Vec<usize> =
+            (0..records.len()).filter(|at| records[*at].state == State::Running).collect();
+        let mut of_dead: BTreeMap<String, bool> = BTreeMap::new();
+        for at in running {
+            let of = records[at].server.clone();
+            let is_plain = of.len() == 16 && of.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_dead = match of_dead.get(&of) {
+                Some(known) => *known,
+                None => !is_plain || vault.try_lock(&lock_of(&of))?.is_some(),
+            };
+            of_dead.insert(of, is_dead);
+            if is_dead {
+                records[at].state = State::Interrupted;
+                records[at].finished_at = Some(now);
+                save(vault, &records[at])?;
+                found += 1;
+            }
+        }
+        // Nobody waits for the lock of a server that is dead: it is only looked at, here.
+        for of in of_dead.iter().filter(|(_, is_dead)| **is_dead).map(|(of, _)| of) {
+            if vault.contains(&lock_of(of)).unwrap_or(false) {
+                vault.forget(&lock_of(of))?;
+            }
+        }
+        let jobs = records.into_iter().map(|record| Live::new(record, Stage::Ended)).collect();
+        let inner = Mutex::new(Inner { jobs, lanes: BTreeMap::new() });
+        Ok((Jobs { server, _alive: alive, inner }, found))
+    }
+
+    /// Newest first.
+    pub(super) fn list(&self) -> Vec<Job> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.jobs.iter().map(|job| job.shown()).collect()
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Live>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.jobs.iter().find(|live| live.shown().job == id).cloned()
+    }
+
+    /// The job that was asked for with the same key, and whether it was asked for the same. One that failed or was broken off
+    /// does not count: to ask again is to try again.
+    pub(super) fn with_key(&self, key: &str, asked: &str) -> Option<(Arc<Live>, bool)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = inner.jobs.iter().find(|live| {
+            let job = live.shown();
+            job.key.as_deref() == Some(key) && matches!(job.state, State::Running | State::Succeeded)
+        })?;
+        Some((Arc::clone(live), live.shown().asked == asked))
+    }
+
+    /// How many are running.
+    pub(super) fn running(&self) -> usize {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.lanes.len()
+    }
+
+    fn enter(&self, job: &Job, lane: &str) -> std::result::Result<Arc<Live>, String> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = inner.lanes.get(lane) {
+            return Err(other.clone());
+        }
+        inner.lanes.insert(lane.to_owned(), job.job.clone());
+        let live = Live::new(job.clone(), Stage::Begun);
+        inner.jobs.push_front(Arc::clone(&live));
+        inner.jobs.truncate(MOST);
+        Ok(live)
+    }
+
+    fn leave(&self, lane: &str) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).lanes.remove(lane);
+    }
+
+    fn withdraw(&self, job: &str, lane: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.lanes.remove(lane);
+        inner.jobs.retain(|live| live.shown().job != job);
+    }
+}
+
+/// Why a job was not begun.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Another job is at it.
+    Busy(String),
+    /// As the one who was to admit it said.
+    Not(Answer),
+}
+
+/// Begins a job, if nobody is at the same and `admit` has nothing against it.
+pub(super) fn begin(
+    app: &Arc<App>,
+    order: Order,
+    admit: impl FnOnce() -> std::result::Result<(), Answer>,
+    work: impl FnOnce(&App, &Live) -> Answer + Send + 'static,
+) -> std::result::Result<Arc<Live>, Refused> {
+    let now = (app.orders.clock)();
+    let job = Job {
+        schema: "lifeboat.job/1".to_owned(),
+        job: format!("{}-{:08x}", now.format("%Y%m%dt%H%M%Sz"), rand::random::<u32>()),
+        task: order.task,
+        state: State::Running,
+        backup_name: order.name,
+        database: order.database,
+        who: order.who,
+        request_id: order.request,
+        started_at: now,
+        finished_at: None,
+        phase: None,
+        bytes: 0,
+        status: None,
+        result: None,
+        server: app.jobs.server.clone(),
+        pid: std::process::id(),
+        host: app.orders.host.clone(),
+        key: order.key,
+        asked: order.asked,
+    };
+    let live = app.jobs.enter(&job, &order.lane).map_err(Refused::Busy)?;
+    if let Err(answer) = admit() {
+        app.jobs.withdraw(&job.job, &order.lane);
+        return Err(Refused::Not(answer));
+    }
+    let (app, doing, lane) = (Arc::clone(app), Arc::clone(&live), order.lane);
+    tokio::task::spawn_blocking(move || {
+        let answer = match save(&app.vault, &job) {
+            Err(error) => Answer::of(&error),
+            Ok(()) => {
+                doing.stage.send_replace(Stage::Recorded);
+                catch_unwind(AssertUnwindSafe(|| work(&app, &doing))).unwrap_or_else(|_| {
+                    Answer::refusal(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "the job has panicked: a defect of lifeboat",
+                    )
+                })
+            }
+        };
+        close(&app, &doing, answer);
+        app.jobs.leave(&lane);
+        doing.stage.send_replace(Stage::Ended);
+    });
+    Ok(live)
+}
+
+/// Notes how a job ended.
+fn close(app: &App, live: &Live, answer: Answer) {
+    let now = (app.orders.clock)();
+    let ended = live.change(|job| {
+        job.finished_at = Some(now);
+        job.state = match answer.status {
+            status if status.is_success() => State::Succeeded,
+            _ if app.interrupt.first().is_some() => State::Interrupted,
+            _ => State::Failed,
+        };
+        let name = answer.body["backup_name"].as_str().map(str::to_owned);
+        job.backup_name = name.or_else(|| job.backup_name.take());
+        job.phase = None;
+        job.status = Some(answer.status.as_u16());
+        let answer = answer.named(job.backup_name.as_deref()).field("job", job.job.as_str()).at(now);
+        job.result = Some(answer.field("request_id", job.request_id.as_str()).body);
+    });
+    // The backup is made or it is not, whatever becomes of this record: the next start finds it and calls it interrupted.
+    let kept = save(&app.vault, &ended).and_then(|()| forget_old(&app.vault));
+    if let Err(error) = kept {
+        tracing::warn!("the end of job `{}` was not recorded: {}", ended.job, error.chain());
+    }
+}
+
+fn lock_of(server: &str) -> String {
+    format!(".locks/serve-{server}")
+}
+
+fn save(vault: &Vault, job: &Job) -> Result<()> {
+    let text = serde_json::to_vec_pretty(job)
+        .map_err(|error| Error::new(Kind::Bug, "a job cannot be written").caused_by(error))?;
+    vault.write(&format!("{FOLDER}/{}.json", job.job), &text)
+}
+
+/// Newest first. Records that cannot be read tell nothing of a backup, and are passed over.
+fn read(vault: &Vault) -> Result<Vec<Job>> {
+    let files = vault.list(FOLDER)?.files;
+    let names = files.iter().rev().filter(|file| file.name.ends_with(".json")).take(MOST);
+    let names: Vec<String> = names.map(|file| format!("{FOLDER}/{}", file.name)).collect();
+    let texts = vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());
+    Ok(texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect())
+}
+
+/// Names begin with the time, so that the first ones are the oldest.
+fn forget_old(vault: &Vault) -> Result<()> {
+    let files = vault.list(FOLDER)?.files;
+    let surplus = files.len().saturating_sub(MOST);
+    files.iter().take(surplus).try_for_each(|file| vault.forget(&format!("{FOLDER}/{}", file.name)))
+}

@@ -1,0 +1,193 @@
+//! Strict sliding windows: of N per hour, no hour, wherever it begins, sees more than N.
+//!
+//! A token bucket of the same name would let through up to 2N - 1 in the worst hour. Here the instants themselves are kept:
+//! at most N for each principal and endpoint. The instant is an argument, so that rules about hours are tested in no time.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) most: usize,
+    pub(super) window: Duration,
+}
+
+impl Limit {
+    pub(super) const fn per_hour(most: usize) -> Self {
+        Limit { most, window: Duration::from_secs(3600) }
+    }
+
+    pub(super) const fn per_minute(most: usize) -> Self {
+        Limit { most, window: Duration::from_secs(60) }
+    }
+
+    /// `3 per hour`.
+    pub(super) fn shown(self) -> String {
+        let unit = if self.window.as_secs() == 3600 { "hour" } else { "minute" };
+        format!("{} per {unit}", self.most)
+    }
+}
+
+/// The instants of what one principal did at one endpoint.
+#[derive(Debug, Default)]
+struct Log(VecDeque<Instant>);
+
+impl Log {
+    /// How long until there is room; nothing, if there is now.
+    fn full_for(&mut self, limit: Limit, now: Instant) -> Option<Duration> {
+        while self.0.front().is_some_and(|then| now.saturating_duration_since(*then) >= limit.window) {
+            self.0.pop_front();
+        }
+        let oldest = self.0.front().filter(|_| self.0.len() >= limit.most)?;
+        Some(limit.window.saturating_sub(now.saturating_duration_since(*oldest)))
+    }
+
+    fn admit(&mut self, limit: Limit, now: Instant) -> Result<(), Duration> {
+        match self.full_for(limit, now) {
+            Some(wait) => Err(wait),
+            None => {
+                self.0.push_back(now);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Failed authentications of one address, before they are no longer answered one by one.
+const FAILURES: Limit = Limit::per_minute(20);
+/// Addresses that are remembered at most; a flood from more of them finds the oldest forgotten.
+const ADDRESSES: usize = 10_000;
+/// One line of the audit log in a minute tells that somebody runs against a limit.
+const REMARKS: Limit = Limit::per_minute(1);
+
+/// What was admitted so far.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    calls: Mutex<HashMap<(String, &'static str), Log>>,
+    failures: Mutex<HashMap<IpAddr, Log>>,
+    remarks: Mutex<HashMap<(String, &'static str), (Log, u64)>>,
+}
+
+impl Limits {
+    /// How long a principal has to wait for an endpoint, if it has to; takes nothing.
+    pub(super) fn full_for(
+        &self,
+        who: &str,
+        what: &'static str,
+        limit: Limit,
+        now: Instant,
+    ) -> Option<Duration> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.get_mut(&(who.to_owned(), what)).and_then(|log| log.full_for(limit, now))
+    }
+
+    /// Takes one of what a principal has, or says how long it has to wait.
+    pub(super) fn admit(
+        &self,
+        who: &str,
+        what: &'static str,
+        limit: Limit,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.entry((who.to_owned(), what)).or_default().admit(limit, now)
+    }
+
+    /// Notes that an address could not say who it is, or says how long it has to wait before it is told so again.
+    pub(super) fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= ADDRESSES && !failures.contains_key(&peer) {
+            failures.retain(|_, log| {
+                log.0.back().is_some_and(|then| now.saturating_duration_since(*then) < FAILURES.window)
+            });
+            let oldest = failures.iter().min_by_key(|(_, log)| log.0.back().copied()).map(|(peer, _)| *peer);
+            if let Some(oldest) = oldest.filter(|_| failures.len() >= ADDRESSES) {
+                failures.remove(&oldest);
+            }
+        }
+        failures.entry(peer).or_default().admit(FAILURES, now)
+    }
+
+    /// Whether a refusal is worth a line in the audit log, and how many there were since the last line. Otherwise whoever
+    /// runs against a limit would fill the disk with it.
+    pub(super) fn is_remarkable(&self, who: &str, what: &'static str, now: Instant) -> Option<u64> {
+        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if remarks.len() >= ADDRESSES {
+            remarks.clear();
+        }
+        let (log, unsaid) = remarks.entry((who.to_owned(), what)).or_default();
+        if log.admit(REMARKS, now).is_ok() {
+            return Some(std::mem::take(unsaid));
+        }
+        *unsaid += 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_window_wherever_it_begins_sees_more_than_the_limit(
+            steps in proptest::collection::vec(0_u64..1500, 1..200),
+            most in 1_usize..5,
+        ) {
+            let limit = Limit { most, window: Duration::from_secs(3600) };
+            let (limits, start) = (Limits::default(), Instant::now());
+            let (mut at, mut admitted) = (0, Vec::new());
+            for step in steps {
+                at += step;
+                match limits.admit("a", "create", limit, start + Duration::from_secs(at)) {
+                    Ok(()) => admitted.push(at),
+                    Err(wait) => {
+                        // Exactly when it says, and not before, the next one is admitted.
+                        let oldest: u64 = admitted[admitted.len() - most];
+                        prop_assert_eq!(at + wait.as_secs(), oldest + 3600);
+                    }
+                }
+            }
+            for first in &admitted {
+                let within = admitted.iter().filter(|at| (*first..*first + 3600).contains(at)).count();
+                prop_assert!(within <= most);
+            }
+        }
+    }
+
+    #[test]
+    fn principals_and_endpoints_do_not_take_from_each_other() {
+        let (limits, now, one) = (Limits::default(), Instant::now(), Limit::per_hour(1));
+        assert_eq!(limits.admit("a", "create", one, now), Ok(()));
+        assert!(limits.admit("a", "create", one, now).is_err());
+        assert_eq!(limits.admit("b", "create", one, now), Ok(()));
+        assert_eq!(limits.admit("a", "delete", one, now), Ok(()));
+        assert!(limits.full_for("a", "create", one, now + Duration::from_millis(3_599_999)).is_some());
+        assert_eq!(limits.full_for("a", "create", one, now + Duration::from_secs(3600)), None);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_does_not_grow_without_end() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        for number in 0..12_000_u32 {
+            let peer = IpAddr::from(std::net::Ipv4Addr::from(number));
+            assert_eq!(limits.failed(peer, now + Duration::from_micros(number.into())), Ok(()));
+        }
+        assert!(limits.failures.lock().unwrap().len() <= ADDRESSES);
+    }
+
+    #[test]
+    fn refusals_by_the_thousand_are_one_remark_a_minute_with_their_number() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        assert_eq!(limits.is_remarkable("a", "list", now), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(limits.is_remarkable("a", "list", now), None);
+        }
+        assert_eq!(limits.is_remarkable("a", "list", now + Duration::from_secs(60)), Some(1000));
+    }
+}

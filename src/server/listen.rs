@@ -1,0 +1,114 @@
+//! Connections: so many at once, each with a time to say what it wants.
+//!
+//! hyper is driven here rather than through axum's own server, which waits for a request for ever: a thousand clients that
+//! send one byte a minute would be all that it ever served.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_service::Service as _;
+
+use super::guard::Peer;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+
+/// A request has this long to name what it wants; a connection may be idle as long.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long calls and jobs may take to end after a signal.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Files that are open besides connections.
+const OTHER_FILES: u64 = 128;
+const CONNECTIONS: u64 = 12_000;
+
+/// Answers until a signal comes.
+pub(super) async fn run(listener: TcpListener, router: Router, interrupt: &Interrupt) -> Result<()> {
+    let failed = |error: std::io::Error| Error::outside("cannot listen").caused_by(error);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let most = usize::try_from(connections()).unwrap_or(256);
+    let places = Arc::new(Semaphore::new(most));
+    loop {
+        let place = tokio::select! {
+            _ = interrupt.wait(1) => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let Ok(place) = place else { break };
+        tokio::select! {
+            _ = interrupt.wait(1) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let (router, interrupt) = (router.clone(), interrupt.clone());
+                    tokio::spawn(serve(stream, Peer(peer), router, interrupt, place));
+                }
+                // No file may be left, or the client has gone; neither passes at once.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            },
+        }
+    }
+    drop(listener);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    tokio::select! {
+        _ = places.acquire_many(all) => {}
+        _ = interrupt.wait(2) => {}
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    Ok(())
+}
+
+/// As many as there may be files, after asking for as many as we may have.
+fn connections() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = CONNECTIONS + OTHER_FILES;
+    let raised = limit.maximum.map_or(wanted, |most| most.min(wanted)).max(limit.current.unwrap_or(0));
+    let granted = match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum })
+    {
+        Ok(()) => raised,
+        Err(_) => limit.current.unwrap_or(256),
+    };
+    granted.saturating_sub(OTHER_FILES).clamp(32, CONNECTIONS)
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    interrupt: Interrupt,
+    _place: OwnedSemaphorePermit,
+) {
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut router = router.clone();
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            // A router is always ready.
+            let answered: std::result::Result<_, Infallible> = router.call(request).await;
+            answered
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = interrupt.wait(1) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended: {error}");
+    }
+}

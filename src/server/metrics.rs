@@ -1,0 +1,183 @@
+//! `/metrics`: what Prometheus is told. Names and labels are a promise to dashboards and alarms.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::answers::{Answer, text};
+use super::overview::{self, Database, Overview};
+use super::{App, off_the_runtime};
+use crate::drill::journal;
+use crate::drill::report::Report;
+use crate::error::Result;
+use crate::policy::check::{Finding, Severity};
+use crate::verify::Verdict;
+
+pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
+    let inner = Arc::clone(&app);
+    match off_the_runtime(move || write(&inner)).await {
+        Ok(metrics) => text("text/plain; version=0.0.4; charset=utf-8", metrics),
+        Err(error) => Answer::of(&error).at((app.orders.clock)()).into_response(),
+    }
+}
+
+fn write(app: &App) -> Result<String> {
+    let overview = overview::look(app)?;
+    let (drills, _) = journal::list(&app.vault, &[])?;
+    let mut page = Page(String::new());
+    page.gauge("up", "Whether the server answers.", [(String::new(), Some(1.0))]);
+    of_databases(&mut page, &overview);
+    of_instances(&mut page, &overview);
+    of_drills(&mut page, &drills);
+    page.gauge(
+        "vault_free_bytes",
+        "Free space where the vault is.",
+        [(String::new(), overview.free_bytes.map(|it| it as f64))],
+    );
+    page.gauge(
+        "jobs_running",
+        "Jobs that are going on.",
+        [(String::new(), Some(overview.jobs_running as f64))],
+    );
+    let lost = app.audit.lost() as f64;
+    page.gauge(
+        "audit_lines_lost",
+        "Lines of the audit log that could not be written.",
+        [(String::new(), Some(lost))],
+    );
+    Ok(page.0)
+}
+
+struct Page(String);
+
+impl Page {
+    /// One metric: labels and values; those without a value are left out.
+    fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, Option<f64>)>) {
+        let _ = writeln!(self.0, "# HELP lifeboat_{name} {help}\n# TYPE lifeboat_{name} gauge");
+        for (labels, value) in samples {
+            if let Some(value) = value {
+                let _ = writeln!(self.0, "lifeboat_{name}{labels} {value}");
+            }
+        }
+    }
+}
+
+/// A label with what may not stand in it escaped.
+fn label(key: &str, value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{{{key}=\"{escaped}\"}}")
+}
+
+fn count(findings: &[Finding], severity: Severity) -> Option<f64> {
+    Some(findings.iter().filter(|finding| finding.severity == severity).count() as f64)
+}
+
+fn of_databases(page: &mut Page, overview: &Overview) {
+    type Value = fn(&Database) -> Option<f64>;
+    let metrics: [(&str, &str, Value); 12] = [
+        ("backups", "Backups in the vault.", |it| Some(it.backups as f64)),
+        ("backups_size_bytes", "Bytes of their files.", |it| Some(it.total_size_bytes as f64)),
+        ("last_success_timestamp_seconds", "When the newest backup was taken.", |it| {
+            it.newest.as_ref().map(|copy| copy.timestamp.timestamp() as f64)
+        }),
+        ("last_verified_timestamp_seconds", "When the newest proven backup was taken.", |it| {
+            it.newest_proven.as_ref().map(|copy| copy.timestamp.timestamp() as f64)
+        }),
+        ("last_restore_proof_timestamp_seconds", "When a backup was last proven by a restore.", |it| {
+            it.newest_restored.as_ref().and_then(|copy| copy.proven_at).map(|at| at.timestamp() as f64)
+        }),
+        ("last_backup_duration_seconds", "How long the newest backup took.", |it| {
+            it.trend.last().map(|point| point.duration_seconds)
+        }),
+        ("last_backup_plain_bytes", "Bytes of the content of the newest backup.", |it| {
+            it.trend.last().map(|point| point.plain_bytes as f64)
+        }),
+        ("backup_rpo_objective_seconds", "Recovery point objective.", |it| Some(it.rpo_objective_seconds)),
+        ("backup_rpo_seconds", "Age of the newest proven backup.", |it| it.rpo_measured_seconds),
+        ("backup_rto_seconds", "How long the last restore took.", |it| it.rto_measured_seconds),
+        ("backup_findings_critical", "Findings that put data at risk.", |it| {
+            count(&it.findings, Severity::Critical)
+        }),
+        ("backup_findings_warning", "Findings that should be mended.", |it| {
+            count(&it.findings, Severity::Warning)
+        }),
+    ];
+    for (name, help, value) in metrics {
+        let samples = overview.databases.iter().map(|it| (label("database", &it.database), value(it)));
+        page.gauge(name, help, samples);
+    }
+}
+
+fn of_instances(page: &mut Page, overview: &Overview) {
+    type Value = fn(&crate::status::Database) -> Option<f64>;
+    let Some(report) = &overview.instances.report else { return };
+    let metrics: [(&str, &str, Value); 6] = [
+        ("instance_retention_days", "Days that automated backups are kept.", |it| {
+            Some(f64::from(it.retention_days))
+        }),
+        ("instance_rpo_objective_seconds", "Recovery point objective.", |it| Some(it.rpo.objective_seconds)),
+        ("instance_rpo_seconds", "Age of the newest moment that can be brought back.", |it| {
+            it.rpo.measured_seconds
+        }),
+        ("instance_restorable_lag_seconds", "How far the latest restorable time is behind.", |it| {
+            it.restorable.as_ref()?.lag_seconds
+        }),
+        ("instance_findings_critical", "Findings that put data at risk.", |it| {
+            count(&it.findings, Severity::Critical)
+        }),
+        ("instance_findings_warning", "Findings that should be mended.", |it| {
+            count(&it.findings, Severity::Warning)
+        }),
+    ];
+    for (name, help, value) in metrics {
+        let samples = report.databases.iter().map(|it| (label("instance", &it.id), value(it)));
+        page.gauge(name, help, samples);
+    }
+}
+
+fn of_drills(page: &mut Page, drills: &[Report]) {
+    let newest = overview::newest_drills(drills);
+    let source = |id: &&str| label("instance", id);
+    page.gauge(
+        "drill_last_timestamp_seconds",
+        "When the last drill ended.",
+        newest.iter().map(|(id, (drill, _))| (source(id), drill.finished_at.map(|at| at.timestamp() as f64))),
+    );
+    page.gauge(
+        "drill_last_pass_timestamp_seconds",
+        "When a drill last passed.",
+        newest.iter().map(|(id, (_, passed))| (source(id), passed.map(|at| at.timestamp() as f64))),
+    );
+    page.gauge(
+        "drill_passed",
+        "1 if the last drill passed.",
+        newest.iter().map(|(id, (drill, _))| (source(id), Some(f64::from(drill.verdict == Verdict::Pass)))),
+    );
+    page.gauge(
+        "drill_rto_seconds",
+        "Recovery time that the last drill measured.",
+        newest.iter().map(|(id, (drill, _))| (source(id), drill.rto.measured_seconds)),
+    );
+    page.gauge(
+        "drill_rto_objective_seconds",
+        "Recovery time objective.",
+        newest.iter().map(|(id, (drill, _))| (source(id), Some(drill.rto.objective_seconds))),
+    );
+    page.gauge(
+        "drill_rpo_seconds",
+        "Recovery point that the last drill measured.",
+        newest.iter().map(|(id, (drill, _))| (source(id), drill.rpo.measured_seconds)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_stays_inside_its_label() {
+        assert_eq!(label("database", "a\"} 1\nb\\"), "{database=\"a\\\"} 1\\nb\\\\\"}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Who may do what from elsewhere: tokens of 256 random bits, of which the vault keeps only the SHA-256.
+//!
+//! They lie in `serve/tokens.json` (0600). The file is read anew for every call, so that a token that was revoked is refused
+//! from then on. A file that cannot be read admits nobody.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::vault::Vault;
+
+const FILE: &str = "serve/tokens.json";
+const SCHEMA: &str = "lifeboat.tokens/1";
+/// What tokens begin with, so that people and scanners for leaked secrets know one when they see it.
+const PREFIX: &str = "lifeboat_";
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// See backups, drills and metrics
+    Read,
+    /// Make and prove backups
+    Create,
+    /// Restore backups
+    Restore,
+    /// Delete backups
+    Delete,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Scope; 4] = [Scope::Read, Scope::Create, Scope::Restore, Scope::Delete];
+
+    /// The word as it stands in files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::Read => "read",
+            Scope::Create => "create",
+            Scope::Restore => "restore",
+            Scope::Delete => "delete",
+        }
+    }
+}
+
+/// A token, without what is secret about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// What it is called.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub sha256: String,
+    /// What it is good for.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: String,
+    tokens: Vec<Token>,
+}
+
+/// The tokens of a vault.
+pub fn list(vault: &Vault) -> Result<Vec<Token>> {
+    let Some(text) = vault.read(FILE)? else { return Ok(Vec::new()) };
+    let damaged = || {
+        Error::outside(format!("`{}` is damaged", vault.shown(FILE)))
+            .hint("Remove it and add the tokens anew: until then nobody is admitted.")
+    };
+    let file: File = serde_json::from_slice(&text).map_err(|error| damaged().caused_by(error))?;
+    if file.schema == SCHEMA { Ok(file.tokens) } else { Err(damaged()) }
+}
+
+/// Makes a token. What is returned is shown once and kept nowhere.
+pub fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> Result<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        return Err(Error::request(format!("`{}` cannot be the name of a token", name.escape_default()))
+            .hint("A name is 1 to 64 letters, digits, dots, hyphens and underscores."));
+    }
+    let _quiet = vault.quiet()?;
+    let mut tokens = list(vault)?;
+    if tokens.iter().any(|token| token.name == name) {
+        return Err(Error::request(format!("there is a token `{name}` already")).hint(format!(
+            "Choose another name, or revoke it first: `lifeboat serve token revoke {name}`."
+        )));
+    }
+    let secret: [u8; 32] = rand::random();
+    let token = format!("{PREFIX}{}", hexadecimal(&secret));
+    let mut scopes = scopes.to_vec();
+    scopes.sort_unstable();
+    scopes.dedup();
+    tokens.push(Token { name: name.to_owned(), sha256: digest(&token), scopes, created_at: now });
+    write(vault, tokens)?;
+    Ok(token)
+}
+
+/// Ends a token.
+pub fn revoke(vault: &Vault, name: &str) -> Result<Token> {
+    let _quiet = vault.quiet()?;
+    let mut tokens = list(vault)?;
+    let Some(position) = tokens.iter().position(|token| token.name == name) else {
+        return Err(Error::request(format!("there is no token `{}`", name.escape_default()))
+            .hint("`lifeboat serve token list` shows those there are."));
+    };
+    let revoked = tokens.remove(position);
+    write(vault, tokens)?;
+    Ok(revoked)
+}
+
+/// Whose token it is.
+pub(super) fn holder(vault: &Vault, presented: &str) -> Result<Option<Token>> {
+    let digest = digest(presented);
+    // Digests are compared, and wholly: how long that takes tells nothing of a token.
+    let is_same = |token: &Token| {
+        let pairs = token.sha256.bytes().zip(digest.bytes());
+        token.sha256.len() == digest.len() && pairs.fold(0, |seen, (left, right)| seen | (left ^ right)) == 0
+    };
+    Ok(list(vault)?.into_iter().find(is_same))
+}
+
+fn write(vault: &Vault, tokens: Vec<Token>) -> Result<()> {
+    let text = serde_json::to_vec_pretty(&File { schema: SCHEMA.to_owned(), tokens })
+        .map_err(|error| Error::new(Kind::Bug, "tokens cannot be written").caused_by(error))?;
+    vault.write(FILE, &text)
+}
+
+fn digest(token: &str) -> String {
+    hexadecimal(&Sha256::digest(token.as_bytes()))
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_until_it_is_revoked_and_kept_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
+        let token = add(&vault, "deploy", &[Scope::Create, Scope::Read], DateTime::UNIX_EPOCH).unwrap();
+        assert_eq!(token.len(), PREFIX.len() + 64);
+        let known = holder(&vault, &token).unwrap().unwrap();
+        assert_eq!((known.name.as_str(), known.scopes), ("deploy", vec![Scope::Read, Scope::Create]));
+        let kept = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(!kept.contains(&token) && !kept.contains(&token[PREFIX.len()..]));
+        assert!(add(&vault, "deploy", &[], DateTime::UNIX_EPOCH).is_err());
+        assert!(holder(&vault, "lifeboat_").unwrap().is_none());
+        revoke(&vault, "deploy").unwrap();
+        assert!(holder(&vault, &token).unwrap().is_none());
+        std::fs::write(directory.path().join(FILE), "{").unwrap();
+        assert!(holder(&vault, &token).is_err(), "a damaged file must not admit anybody");
+    }
+}
