@@ -18,6 +18,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod overview;
+mod page;
 pub mod tokens;
 
 use std::net::SocketAddr;
@@ -204,6 +205,10 @@ fn handler(act: Act, filter: MethodFilter) -> MethodRouter<Arc<App>> {
         Act::Healthy => on(filter, api::healthy),
         Act::Ready => on(filter, api::ready),
         Act::Metrics => on(filter, metrics::serve),
+        Act::Dashboard => on(filter, page::dashboard),
+        Act::Evidence => on(filter, page::evidence),
+        Act::Login => on(filter, page::log_in),
+        Act::Asset => on(filter, page::asset),
     }
 }
 

@@ -33,6 +33,10 @@ pub(super) enum Act {
     Healthy,
     Ready,
     Metrics,
+    Dashboard,
+    Evidence,
+    Login,
+    Asset,
 }
 
 /// One of them.
@@ -63,7 +67,7 @@ const fn endpoint(
 use Counted::{AtOnce, WhenSound};
 
 /// All of them.
-pub(super) static ENDPOINTS: [Endpoint; 15] = [
+pub(super) static ENDPOINTS: [Endpoint; 19] = [
     endpoint(
         Act::Create,
         Method::POST,
@@ -149,6 +153,17 @@ pub(super) static ENDPOINTS: [Endpoint; 15] = [
         None,
         "Numbers for Prometheus, in its text format.",
     ),
+    endpoint(Act::Dashboard, Method::GET, "/", Some(Scope::Read), None, "The dashboard."),
+    endpoint(
+        Act::Evidence,
+        Method::GET,
+        "/drills/{source}/{run}/evidence.html",
+        Some(Scope::Read),
+        None,
+        "The evidence of a drill as it was written.",
+    ),
+    endpoint(Act::Login, Method::POST, "/login", None, None, "Log a browser in with a token."),
+    endpoint(Act::Asset, Method::GET, "/assets/{file}", None, None, "What the dashboard is drawn with."),
 ];
 
 /// The endpoint of a matched path.

@@ -83,12 +83,14 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         None => Err(unknown(&app, &parts)),
         Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
     };
+    let is_browser = endpoint.is_some_and(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
     let mut response = match judged {
         Ok(call) => {
             let mut request = Request::from_parts(parts, body);
             request.extensions_mut().insert(call);
             next.run(request).await
         }
+        Err(answer) if is_browser && answer.status == StatusCode::UNAUTHORIZED => super::page::login(None),
         Err(answer) => answer
             .named(called.name.as_deref())
             .field("request_id", id.as_str())

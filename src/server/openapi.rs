@@ -16,7 +16,7 @@ pub(super) async fn serve(State(_): State<Arc<App>>) -> Response {
 
 fn document() -> Value {
     let mut paths = Map::new();
-    for endpoint in ENDPOINTS.iter() {
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| is_api(endpoint.act)) {
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
         path[endpoint.method.as_str().to_ascii_lowercase()] = operation(endpoint);
     }
@@ -40,6 +40,11 @@ fn document() -> Value {
             "schemas": schemas(),
         },
     })
+}
+
+/// Pages for people are not described.
+fn is_api(act: Act) -> bool {
+    !matches!(act, Act::Dashboard | Act::Evidence | Act::Login | Act::Asset)
 }
 
 fn operation(endpoint: &Endpoint) -> Value {
@@ -120,6 +125,7 @@ fn operation_id(act: Act) -> &'static str {
         Act::Healthy => "healthz",
         Act::Ready => "readyz",
         Act::Metrics => "metrics",
+        Act::Dashboard | Act::Evidence | Act::Login | Act::Asset => "page",
     }
 }
 

@@ -1,0 +1,360 @@
+//! Making, proving, restoring and deleting backups.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::asked::{CreateBody, RestoreBody, VerifyBody, body, flag, key, prefers_async};
+use super::long::{
+    absent, act, admit, asked_before, audited, check_limit, end_recorded, long, look_up, surroundings,
+};
+use super::{end, refused};
+use crate::backup::catalogue;
+use crate::backup::{
+    self, BackupName, Event, Level, Manifest, Surroundings, create as creating, failures, prune,
+    restore as restoring,
+};
+use crate::error::Error;
+use crate::output::redacted;
+use crate::server::answers::{Answer, shown};
+use crate::server::guard::Call;
+use crate::server::jobs::{Live, Order, Task};
+use crate::server::tokens::hexadecimal;
+use crate::server::{App, Wanted, call_of};
+
+pub(in crate::server) async fn create(State(app): State<Arc<App>>, request: Request) -> Response {
+    let call = match call_of(&request) {
+        Ok(call) => call,
+        Err(error) => return Answer::of(&error).into_response(),
+    };
+    match try_create(&app, &call, request).await {
+        Ok(response) => response,
+        Err(answer) => end(&app, &call, answer),
+    }
+}
+
+async fn try_create(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (parts, content) = request.into_parts();
+    let asked: CreateBody = body(&parts.headers, content).await?;
+    let is_async = asked.is_async || prefers_async(&parts.headers);
+    let named = asked.backup_name.as_deref().map(str::parse::<BackupName>).transpose();
+    let name = named.map_err(|error| Answer::of(&error))?;
+    if let Some(database) = asked.database.as_ref().filter(|name| !app.orders.databases.contains(name)) {
+        let known = app.orders.databases.join("`, `");
+        let answer = Answer::refusal(
+            StatusCode::BAD_REQUEST,
+            format!("there is no database `{}` in lifeboat.toml", database.escape_default()),
+        );
+        return Err(if known.is_empty() { answer } else { answer.hint(format!("There are `{known}`.")) });
+    }
+    let wanted = Wanted { database: asked.database, name, compress: asked.compress };
+    let digest = format!("{:?}", (&wanted.database, &wanted.name, wanted.compress));
+    let key = key(&parts.headers, call)?;
+    let digest = hexadecimal(&Sha256::digest(digest.as_bytes()));
+    let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
+    if !is_replay && let Some(name) = &wanted.name {
+        check_limit(app, call)?;
+        if look_up(app, name).await.is_ok() {
+            return Err(Answer::refusal(StatusCode::CONFLICT, format!("there is a backup `{name}` already"))
+                .named(Some(name.as_str()))
+                .hint("Choose another `backup_name`, or leave it out: then one with the time is made."));
+        }
+    }
+    let database = wanted.database.as_deref().or(app.orders.usual.as_deref());
+    let lane = format!("database {}", database.unwrap_or_default());
+    let order = Order {
+        task: Task::Create,
+        lane,
+        name: wanted.name.as_ref().map(ToString::to_string),
+        database: wanted.database.clone(),
+        who: call.caller.who.clone(),
+        request: call.request.clone(),
+        key,
+        asked: digest,
+    };
+    let caller = call.clone();
+    let work = move |app: &App, live: &Live| create_now(app, live, &caller, &wanted);
+    long(app, call, (order, is_async), "a backup is being made already", work).await
+}
+
+fn create_now(app: &App, live: &Live, call: &Call, wanted: &Wanted) -> Answer {
+    let name = wanted.name.as_ref().map(BackupName::as_str);
+    let object = name.or(wanted.database.as_deref()).unwrap_or("(a new one)");
+    let tell = |event: Event<'_>| live.tell(event);
+    let made = audited(
+        app,
+        act(app, call, "create", object),
+        || {
+            let surroundings = surroundings(app, &tell);
+            let request = (app.orders.create)(wanted)?;
+            let (began, since) = ((app.orders.clock)(), Instant::now());
+            let planned = request.clone();
+            let work = async {
+                let plan = creating::plan(planned, &app.vault, began).await?;
+                creating::run(plan, &surroundings).await
+            };
+            let made = tokio::runtime::Handle::current().block_on(work);
+            if let Err(error) = &made {
+                record_failure(&request, error, (began, since), &surroundings);
+            }
+            made
+        },
+        |manifest| Some(manifest.backup_name.to_string()),
+    );
+    match made {
+        Err(answer) => answer.named(name),
+        Ok(manifest) => {
+            let warnings = (app.orders.prune)(&manifest, &app.vault);
+            let mut answer = Answer::new(StatusCode::CREATED, json!(shown(&manifest)));
+            if !warnings.is_empty() {
+                answer = answer.field("warnings", warnings);
+            }
+            answer
+        }
+    }
+}
+
+/// A backup that did not come about is seen where backups are looked at.
+fn record_failure(
+    request: &creating::Request,
+    error: &Error,
+    (began, since): (chrono::DateTime<chrono::Utc>, Instant),
+    surroundings: &Surroundings<'_>,
+) {
+    if !failures::is_worth_a_record(error.kind(), &request.trigger) {
+        return;
+    }
+    let wanted = failures::Wanted {
+        source: request.source.clone(),
+        database: request.database.clone(),
+        name: request.name.clone(),
+        trigger: request.trigger.clone(),
+        timestamp: began,
+    };
+    let words = redacted(&error.chain());
+    if let Err(error) = failures::record(&wanted, error, words, since.elapsed().as_secs_f64(), surroundings) {
+        tracing::warn!("the failure could not be recorded: {}", error.chain());
+    }
+}
+
+pub(in crate::server) async fn restore(State(app): State<Arc<App>>, request: Request) -> Response {
+    let call = match call_of(&request) {
+        Ok(call) => call,
+        Err(error) => return Answer::of(&error).into_response(),
+    };
+    match try_restore(&app, &call, request).await {
+        Ok(response) => response,
+        Err(answer) => end(&app, &call, answer),
+    }
+}
+
+async fn try_restore(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (parts, content) = request.into_parts();
+    let asked: RestoreBody = body(&parts.headers, content).await?;
+    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let send = format!("Send the body {{\"confirm\": \"{name}\"}} with `Content-Type: application/json`.");
+    match asked.confirm.as_deref() {
+        Some(confirmed) if confirmed == name.as_str() => {}
+        Some(_) => {
+            return Err(Answer::refusal(
+                StatusCode::BAD_REQUEST,
+                format!("a restore replaces the database, and `confirm` is not `{name}`: nothing was done"),
+            )
+            .hint(send));
+        }
+        None => {
+            return Err(Answer::refusal(
+                StatusCode::BAD_REQUEST,
+                "a restore replaces the database, and that was not confirmed: nothing was done",
+            )
+            .hint(send));
+        }
+    }
+    let key = key(&parts.headers, call)?;
+    let digest = hexadecimal(&Sha256::digest(name.as_str().as_bytes()));
+    let is_async = asked.is_async || prefers_async(&parts.headers);
+    check_limit(app, call).or_else(|answer| match asked_before(app, key.as_deref(), &digest) {
+        Ok(Some(_)) => Ok(()),
+        _ => Err(answer),
+    })?;
+    let found = match look_up(app, &name).await {
+        Ok(found) => found,
+        Err(answer) => {
+            // To look for names costs what a restore costs.
+            admit(app, call)?;
+            return Err(answer);
+        }
+    };
+    let database = found.source.database.clone();
+    let is_usual = app.orders.databases.contains(&database);
+    let order = Order {
+        task: Task::Restore,
+        lane: format!("database {}", if is_usual { database.as_str() } else { "" }),
+        name: Some(name.to_string()),
+        database: Some(database),
+        who: call.caller.who.clone(),
+        request: call.request.clone(),
+        key,
+        asked: digest,
+    };
+    let caller = call.clone();
+    let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
+    long(app, call, (order, is_async), "the database is being backed up or restored already", work).await
+}
+
+fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer {
+    let name = found.backup_name.as_str();
+    let tell = |event: Event<'_>| live.tell(event);
+    let restored = audited(
+        app,
+        act(app, call, "restore", name),
+        || {
+            let (destination, manner) = (app.orders.restore)(name)?;
+            let surroundings = surroundings(app, &tell);
+            tokio::runtime::Handle::current().block_on(async {
+                let plan = restoring::plan(name, destination, manner, &app.vault).await?;
+                restoring::apply(plan, &surroundings).await
+            })
+        },
+        |_| None,
+    );
+    match restored {
+        Err(answer) => answer.named(Some(name)),
+        Ok(report) => {
+            let body = json!({
+                "success": true,
+                "backup_name": name,
+                "file_path": found.file_path,
+                "file_size": found.file_size,
+                "duration": report.seconds,
+                "restored_to": report.restored_to,
+                "content_of": report.content_of,
+                "kept_old": report.kept_old,
+                "kept_until": report.kept_until,
+                "tables_checked": report.tables_checked,
+                "rows_checked": report.rows_checked,
+            });
+            Answer::new(StatusCode::OK, body)
+        }
+    }
+}
+
+pub(in crate::server) async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
+    let call = match call_of(&request) {
+        Ok(call) => call,
+        Err(error) => return Answer::of(&error).into_response(),
+    };
+    match try_verify(&app, &call, request).await {
+        Ok(response) => response,
+        Err(answer) => end(&app, &call, answer),
+    }
+}
+
+async fn try_verify(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (parts, content) = request.into_parts();
+    let asked: VerifyBody = body(&parts.headers, content).await?;
+    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let level = asked.level.unwrap_or(Level::Stream);
+    check_limit(app, call)?;
+    let found = match look_up(app, &name).await {
+        Ok(found) => found,
+        Err(answer) => {
+            admit(app, call)?;
+            return Err(answer);
+        }
+    };
+    let order = Order {
+        task: Task::Verify,
+        lane: format!("proof of {name}"),
+        name: Some(name.to_string()),
+        database: Some(found.source.database),
+        who: call.caller.who.clone(),
+        request: call.request.clone(),
+        key: key(&parts.headers, call)?,
+        asked: format!("{name} {}", level.as_str()),
+    };
+    let caller = call.clone();
+    let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
+    let is_async = asked.is_async || prefers_async(&parts.headers);
+    long(app, call, (order, is_async), "the backup is being proven already", work).await
+}
+
+fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {
+    let tell = |event: Event<'_>| live.tell(event);
+    let since = Instant::now();
+    let proven = audited(
+        app,
+        act(app, call, "verify", name.as_str()),
+        || {
+            let means = (app.orders.means)()?;
+            let surroundings = surroundings(app, &tell);
+            let proof = backup::verify(name.as_str(), level, &means, &surroundings);
+            tokio::runtime::Handle::current().block_on(proof)
+        },
+        |_| None,
+    );
+    match proven {
+        Err(answer) => answer.named(Some(name.as_str())),
+        Ok(manifest) => {
+            // The proof was made, whatever it says: `verification.result` says it.
+            let answer = Answer::new(StatusCode::OK, json!(shown(&manifest)));
+            answer.field("duration", since.elapsed().as_secs_f64()).field("verified", manifest.is_verified())
+        }
+    }
+}
+
+pub(in crate::server) async fn delete(State(app): State<Arc<App>>, request: Request) -> Response {
+    let call = match call_of(&request) {
+        Ok(call) => call,
+        Err(error) => return Answer::of(&error).into_response(),
+    };
+    let allow = match flag(request.uri().query(), "allow_last_copy") {
+        Ok(allow) => allow,
+        Err(answer) => return end(&app, &call, answer),
+    };
+    let (inner, caller) = (Arc::clone(&app), call.clone());
+    let deleted = tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await;
+    match deleted {
+        Ok(Ok(answer)) => end_recorded(&app, &call, answer),
+        Ok(Err(answer)) => end(&app, &call, answer),
+        Err(error) => refused(
+            &app,
+            &call,
+            &Error::new(crate::error::Kind::Bug, "a thread has panicked").caused_by(error),
+        ),
+    }
+}
+
+fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Result<Answer, Answer> {
+    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let since = Instant::now();
+    let failed = |error: Error| Answer::of(&error);
+    catalogue::recover(&app.vault).map_err(failed)?;
+    let catalogue = catalogue::read(&app.vault).map_err(failed)?;
+    if !catalogue.entries.iter().any(|entry| entry.manifest.backup_name == name) {
+        return Err(absent(name.as_str()));
+    }
+    let manifest = audited(
+        app,
+        act(app, call, "delete", name.as_str()),
+        || prune::delete(&app.vault, &catalogue, &name, even_the_last),
+        |_| None,
+    )
+    .map_err(|answer| {
+        let is_guarded = answer.status == StatusCode::CONFLICT;
+        if is_guarded { answer.hint("`?allow_last_copy=true` deletes it all the same.") } else { answer }
+    })?;
+    let body = json!({
+        "success": true,
+        "backup_name": name,
+        "file_path": manifest.file_path,
+        "file_size": manifest.file_size,
+        "duration": since.elapsed().as_secs_f64(),
+    });
+    Ok(Answer::new(StatusCode::OK, body))
+}

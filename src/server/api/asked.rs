@@ -1,0 +1,148 @@
+//! What a request asks for: its body and its headers, read with suspicion.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::backup::Level;
+use crate::server::answers::Answer;
+use crate::server::guard::{Call, LARGEST_BODY};
+use crate::server::tokens::hexadecimal;
+
+/// A body must have come by then.
+pub(super) const BODY: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateBody {
+    pub(super) backup_name: Option<String>,
+    pub(super) compress: Option<bool>,
+    pub(super) database: Option<String>,
+    #[serde(default, rename = "async")]
+    pub(super) is_async: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestoreBody {
+    pub(super) confirm: Option<String>,
+    #[serde(default, rename = "async")]
+    pub(super) is_async: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifyBody {
+    pub(super) level: Option<Level>,
+    #[serde(default, rename = "async")]
+    pub(super) is_async: bool,
+}
+
+/// The body of a request as what it is meant to be; an empty one says nothing.
+pub(super) async fn body<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+) -> std::result::Result<T, Answer> {
+    let reading = tokio::time::timeout(BODY, Limited::new(body, LARGEST_BODY).collect()).await;
+    let bytes = match reading {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Answer::refusal(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {LARGEST_BODY} bytes"),
+            )
+            .header(header::CONNECTION, "close"));
+        }
+        Ok(Err(_)) => return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body was cut off")),
+        Err(_) => {
+            return Err(Answer::refusal(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not come within {} seconds", BODY.as_secs()),
+            )
+            .header(header::CONNECTION, "close"));
+        }
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if !kind.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
+        return Err(Answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not said to be JSON")
+            .hint("Send `Content-Type: application/json`."));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Answer::refusal(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
+            .hint("`/api/openapi.json` says what it may hold.")
+    })
+}
+
+/// Whether the caller would rather be told where to look than wait.
+pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
+    let texts = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    texts
+        .flat_map(|text| text.split([',', ';']))
+        .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// The digest of who asks for what under which key.
+pub(super) fn key(headers: &HeaderMap, call: &Call) -> std::result::Result<Option<String>, Answer> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str().map(str::trim) {
+        Ok(key) if (1..=255).contains(&key.len()) => {
+            let text = format!("{}\n{}\n{key}", call.caller.who, call.endpoint.path);
+            Ok(Some(hexadecimal(&Sha256::digest(text.as_bytes()))))
+        }
+        _ => Err(Answer::refusal(
+            StatusCode::BAD_REQUEST,
+            "an `Idempotency-Key` is 1 to 255 characters of ASCII",
+        )),
+    }
+}
+
+/// A parameter of the query that is true or false.
+pub(super) fn flag(query: Option<&str>, key: &str) -> std::result::Result<bool, Answer> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut found = false;
+    for (_, value) in pairs.filter(|(name, _)| name == key) {
+        found = match value.as_ref() {
+            "true" => true,
+            "false" => false,
+            _ => {
+                return Err(Answer::refusal(
+                    StatusCode::BAD_REQUEST,
+                    format!("`{key}` is `true` or `false`"),
+                ));
+            }
+        };
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_asynchronous_answer_is_asked_for_in_a_header() {
+        let mut headers = HeaderMap::new();
+        assert!(!prefers_async(&headers));
+        headers.insert("prefer", "wait=10, Respond-Async".parse().unwrap());
+        assert!(prefers_async(&headers));
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false_and_nothing_else() {
+        assert!(
+            !flag(None, "x").unwrap()
+                && !flag(Some("y=true"), "x").unwrap()
+                && flag(Some("x=true"), "x").unwrap()
+        );
+        assert!(flag(Some("x=1"), "x").is_err());
+    }
+}
