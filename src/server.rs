@@ -66,22 +66,28 @@ pub struct Orders {
     /// The one that is meant when none is named, if lifeboat.toml names it.
     pub usual: Option<String>,
     /// A backup.
-    pub create: Box<dyn Fn(&Wanted) -> Result<create::Request> + Send + Sync>,
+    pub create: Asked<Wanted, Result<create::Request>>,
     /// What the rules no longer keep, removed after a backup; says what could not be.
-    pub prune: Box<dyn Fn(&Manifest, &Vault) -> Vec<String> + Send + Sync>,
+    pub prune: Prune,
     /// Where a backup is restored to, and how.
-    pub restore: Box<dyn Fn(&str) -> Result<(Destination, Manner)> + Send + Sync>,
+    pub restore: Asked<str, Result<(Destination, Manner)>>,
     /// Keys and programs for proofs.
     pub means: Box<dyn Fn() -> Result<Means> + Send + Sync>,
     /// The DB instances of a Region, judged, where a Region is settled.
     pub fleet: Option<Fleet>,
     /// What was settled about a database.
-    pub objectives: Box<dyn Fn(&str) -> Objectives + Send + Sync>,
+    pub objectives: Asked<str, Objectives>,
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Name of this machine.
     pub host: String,
 }
+
+/// Something that the command line knows.
+pub type Asked<A, B> = Box<dyn Fn(&A) -> B + Send + Sync>;
+
+/// Removes what the rules no longer keep; says what could not be.
+pub type Prune = Box<dyn Fn(&Manifest, &Vault) -> Vec<String> + Send + Sync>;
 
 /// Looks at the DB instances of a Region, and judges them.
 pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
@@ -98,19 +104,6 @@ struct App {
     /// Whether it listens on a loopback address.
     is_local: bool,
     started: std::time::Instant,
-}
-
-impl App {
-    /// Whether a pattern of the router fits a path.
-    #[expect(clippy::unused_self, reason = "it reads as a question to the router")]
-    fn routes_to(&self, pattern: &str, path: &str) -> bool {
-        let (patterns, parts): (Vec<&str>, Vec<&str>) =
-            (pattern.split('/').collect(), path.split('/').collect());
-        patterns.len() == parts.len()
-            && patterns.iter().zip(parts).all(|(pattern, part)| {
-                if pattern.starts_with('{') { !part.is_empty() } else { *pattern == part }
-            })
-    }
 }
 
 /// A server that has its address and may begin.

@@ -171,3 +171,13 @@ pub(super) fn find(method: &Method, path: &str) -> Option<&'static Endpoint> {
     let asked = if method == Method::HEAD { &Method::GET } else { method };
     ENDPOINTS.iter().find(|endpoint| endpoint.path == path && endpoint.method == *asked)
 }
+
+/// Whether a pattern of the router fits a path.
+pub(super) fn fits(pattern: &str, path: &str) -> bool {
+    let (patterns, parts): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    patterns.len() == parts.len()
+        && patterns
+            .iter()
+            .zip(parts)
+            .all(|(pattern, part)| if pattern.starts_with('{') { !part.is_empty() } else { *pattern == part })
+}

@@ -80,7 +80,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         name: None,
     };
     let judged = match endpoint {
-        None => Err(unknown(&app, &parts)),
+        None => Err(unknown(&parts)),
         Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
     };
     let is_browser = endpoint.is_some_and(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
@@ -135,11 +135,11 @@ async fn judge(
     Ok(Call { caller, peer: called.peer, request: id.to_owned(), name, endpoint })
 }
 
-fn unknown(app: &App, parts: &Parts) -> Answer {
+fn unknown(parts: &Parts) -> Answer {
     let path = parts.uri.path();
     let others: Vec<String> = endpoints::ENDPOINTS
         .iter()
-        .filter(|endpoint| app.routes_to(endpoint.path, path))
+        .filter(|endpoint| endpoints::fits(endpoint.path, path))
         .map(|endpoint| endpoint.method.to_string())
         .collect();
     if others.is_empty() {

@@ -63,12 +63,19 @@ const ADDRESSES: usize = 10_000;
 /// One line of the audit log in a minute tells that somebody runs against a limit.
 const REMARKS: Limit = Limit::per_minute(1);
 
+/// When refusals were last remarked on, and how many came since.
+#[derive(Debug, Default)]
+struct Remarks {
+    log: Log,
+    unsaid: u64,
+}
+
 /// What was admitted so far.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     calls: Mutex<HashMap<(String, &'static str), Log>>,
     failures: Mutex<HashMap<IpAddr, Log>>,
-    remarks: Mutex<HashMap<(String, &'static str), (Log, u64)>>,
+    remarks: Mutex<HashMap<(String, &'static str), Remarks>>,
 }
 
 impl Limits {
@@ -118,7 +125,7 @@ impl Limits {
         if remarks.len() >= ADDRESSES {
             remarks.clear();
         }
-        let (log, unsaid) = remarks.entry((who.to_owned(), what)).or_default();
+        let Remarks { log, unsaid } = remarks.entry((who.to_owned(), what)).or_default();
         if log.admit(REMARKS, now).is_ok() {
             return Some(std::mem::take(unsaid));
         }

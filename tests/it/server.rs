@@ -425,6 +425,19 @@ async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
     }
     let _ = server.call_with("POST", "/api/backup/create", &making, "").await.refusal(429);
     let _ = server.call_with("GET", "/api/backup/list", &making, "").await.json(200);
+    // A browser logs in with a token, and its cookie acts from pages of this site only.
+    let asked = server.get("/").await;
+    assert_eq!(asked.status, 401);
+    assert!(asked.text.contains("type=\"password\"") && !asked.text.contains("vault"), "{}", asked.text);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(server.call_with("POST", "/login", &form, "token=guess").await.status, 401);
+    let logged_in = server.call_with("POST", "/login", &form, &format!("token={maker}")).await;
+    let cookie = logged_in.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(server.call_with("GET", "/", &[("cookie", cookie)], "").await.status, 200);
+    let foreign = [("cookie", cookie), ("origin", "https://evil.example")];
+    let _ = server.call_with("POST", "/api/backup/create", &foreign, "").await.refusal(403);
     token(&["revoke", "maker"]).await;
     let _ = server.call_with("GET", "/api/backup/list", &making, "").await.refusal(429);
     let _ = server.call_with("GET", "/api/backup/list", &reading, "").await.json(200);
@@ -574,6 +587,35 @@ async fn postgresql_is_backed_up_and_restored_over_the_api_and_no_password_comes
         let text = fs::read_to_string(vault.join(file)).unwrap();
         assert!(!text.contains(PASSWORD), "{file}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_runs_and_loads_nothing_that_is_not_its_own() {
+    let place = Place::new();
+    let url = database(&place, "app.db", 10);
+    let server = Serving::of_place(&place, &url, &[]).await;
+    let _ = server.post("/api/backup/create", &json!({"backup_name": "first"})).await.json(201);
+    // Whoever can write to the vault must not be able to write the page.
+    let path = place.path("vault/first.json");
+    let hostile = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"database\": \"app\"", "\"database\": \"<script>alert(1)</script>\"");
+    fs::write(&path, hostile).unwrap();
+    let page = server.get("/").await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(page.text.contains("&lt;script&gt;alert(1)"), "{}", page.text);
+    assert!(
+        !page.text.contains("<script>") && !page.text.contains(" style=") && !page.text.contains(" onclick"),
+        "{}",
+        page.text
+    );
+    for asset in page.text.split('"').filter(|word| word.starts_with("/assets/")) {
+        assert_eq!(server.get(asset).await.status, 200, "{asset}");
+    }
+    assert_eq!(server.get("/drills/..%2F..%2Fetc/passwd/evidence.html").await.status, 404);
+    assert_eq!(server.get("/assets/none").await.status, 404);
 }
 
 /// Whether a value is as a schema of the document says; of JSON Schema, what the document uses.

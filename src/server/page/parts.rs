@@ -125,7 +125,7 @@ fn answer(seen: &Seen, may: May) -> Markup {
         ),
         Health::Attention => (
             "Safe, with something to mend",
-            "Nothing is lost if a database is lost now, but the findings below should be mended.",
+            "No more would be lost now than the objectives allow, but the findings below should be mended.",
         ),
         Health::AtRisk => (
             "Data is at risk",
