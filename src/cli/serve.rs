@@ -121,7 +121,7 @@ fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
         prune: Box::new(move |made, vault| prune.prune(made, vault)),
         restore: Box::new(move |name| restore.restore(name)),
         means: Box::new(move || means.means()),
-        fleet: session.access.region.is_some().then_some(fleet),
+        fleet: is_region_settled(session).then_some(fleet),
         objectives: Box::new(move |database| {
             let drill = settings.config.drill_of(database);
             Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(USUAL_RPO) }
@@ -129,6 +129,11 @@ fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
         clock: now,
         host: super::drill::host(),
     })
+}
+
+/// Whether somebody has said in which Region the DB instances are.
+fn is_region_settled(session: &Session) -> bool {
+    session.access.region.is_some() || !super::unset("AWS_REGION") || !super::unset("AWS_DEFAULT_REGION")
 }
 
 /// What is said when it answers.
