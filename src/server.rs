@@ -108,7 +108,7 @@ struct App {
 
 /// A server that has its address and may begin.
 pub struct Server {
-    listener: std::net::TcpListener,
+    listener: tokio::net::TcpListener,
     app: Arc<App>,
     /// How many jobs of dead servers were found.
     pub interrupted: usize,
@@ -125,7 +125,7 @@ impl Server {
             .hint("Add one first: `lifeboat serve token add NAME --scope read`.")
             .hint("Or listen on 127.0.0.1, where nobody needs one."));
         }
-        let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        let listener = listen::bind(address).map_err(|error| {
             let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
             Error::outside(format!("cannot listen on `{address}`")).caused_by(error).hint(if is_taken {
                 "Another process listens there: stop it, or choose another port with `--listen`."
@@ -155,7 +155,7 @@ impl Server {
         overview::watch(&self.app);
         let router = router(&self.app);
         let interrupt = self.app.interrupt.clone();
-        listen::run(self.listener, router, &interrupt).await?;
+        listen::run(self.listener, router, &interrupt).await;
         let patience = tokio::time::sleep(listen::PATIENCE);
         tokio::pin!(patience);
         while self.app.jobs.running() > 0 {

@@ -90,7 +90,13 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
             request.extensions_mut().insert(call);
             next.run(request).await
         }
-        Err(answer) if is_browser && answer.status == StatusCode::UNAUTHORIZED => super::page::login(None),
+        Err(answer)
+            if is_browser
+                && called.who == "nobody"
+                && [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status) =>
+        {
+            super::page::login(None)
+        }
         Err(answer) => answer
             .named(called.name.as_deref())
             .field("request_id", id.as_str())

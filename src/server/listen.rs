@@ -4,7 +4,7 @@
 //! send one byte a minute would be all that it ever served.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,11 @@ use axum::Router;
 use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
 use super::guard::Peer;
-use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 
 /// A request has this long to name what it wants; a connection may be idle as long.
@@ -28,11 +27,16 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 const OTHER_FILES: u64 = 128;
 const CONNECTIONS: u64 = 12_000;
 
+/// Takes an address. Many may knock at once: whoever finds the queue full tries again only after a second or more.
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
 /// Answers until a signal comes.
-pub(super) async fn run(listener: TcpListener, router: Router, interrupt: &Interrupt) -> Result<()> {
-    let failed = |error: std::io::Error| Error::outside("cannot listen").caused_by(error);
-    listener.set_nonblocking(true).map_err(failed)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+pub(super) async fn run(listener: TcpListener, router: Router, interrupt: &Interrupt) {
     let most = usize::try_from(connections()).unwrap_or(256);
     let places = Arc::new(Semaphore::new(most));
     loop {
@@ -60,7 +64,6 @@ pub(super) async fn run(listener: TcpListener, router: Router, interrupt: &Inter
         _ = interrupt.wait(2) => {}
         () = tokio::time::sleep(PATIENCE) => {}
     }
-    Ok(())
 }
 
 /// As many as there may be files, after asking for as many as we may have.

@@ -7,6 +7,7 @@ mod charts;
 mod parts;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -144,6 +145,7 @@ pub(super) fn login(refusal: Option<&str>) -> Response {
 
 /// A browser keeps its token in a cookie that no script reads and that no other site's page sends.
 pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Response {
+    let peer = call_of(&request).map(|call| call.peer);
     let body = tokio::time::timeout(
         std::time::Duration::from_secs(10),
         Limited::new(request.into_body(), LARGEST_BODY).collect(),
@@ -167,6 +169,9 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
             }
             response
+        }
+        Ok(_) if peer.is_ok_and(|peer| app.limits.failed(peer, Instant::now()).is_err()) => {
+            login(Some("Too many tries: come back in a minute."))
         }
         Ok(_) => login(Some("This token is not known: it was mistyped or revoked.")),
         Err(error) => login(Some(&crate::output::redacted(&error.chain()))),

@@ -77,7 +77,7 @@ const fn word_of(health: Health) -> &'static str {
 pub(super) fn dashboard(seen: &Seen, may: May) -> Markup {
     html! {
         a.skip href="#content" { "Skip to the content" }
-        div.bar {
+        header.bar {
             strong { "lifeboat" }
             span { code { (plain(&seen.vault)) } }
             nav aria-label="Sections" {
@@ -207,8 +207,8 @@ fn card(it: &Database, number: usize, overview: &Overview, seen: &Seen, may: May
                     small { "objective " (span(it.rpo_objective_seconds)) }
                 } }
                 div { dt { "Recovery time" } dd {
-                    (it.rto_measured_seconds.map_or("not measured".to_owned(), span))
-                    small { @if let Some(objective) = it.rto_objective_seconds { "objective " (span(objective)) } @else { "the last restore" } }
+                    (it.rto_measured_seconds.map_or("–".to_owned(), span))
+                    small { @if let Some(objective) = it.rto_objective_seconds { "objective " (span(objective)) } @else if it.rto_measured_seconds.is_some() { "the last restore" } @else { "never measured" } }
                 } }
                 div { dt { "Proven by restore" } dd {
                     @if let Some(copy) = &it.newest_restored { (age(copy.age_seconds)) } @else { "never" }
