@@ -58,10 +58,11 @@ impl Running {
         if let Some(snapshot) = order.snapshot {
             command.arg(format!("--snapshot={snapshot}"));
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| {
-            Error::request(format!("`{}` cannot be run", order.programs.path("pg_dump").display()))
-                .caused_by(error)
-        })?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| cannot_run(order.programs, "pg_dump", error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(mut stderr)) = (stdout, stderr) else {
             return Err(Error::outside("pg_dump has no output"));
@@ -125,9 +126,7 @@ pub(super) fn globals(
     if !with_passwords {
         connecting.command.arg("--no-role-passwords");
     }
-    let done = connecting.command.output().map_err(|error| {
-        Error::request(format!("`{}` cannot be run", programs.path("pg_dumpall").display())).caused_by(error)
-    })?;
+    let done = connecting.command.output().map_err(|error| cannot_run(programs, "pg_dumpall", error))?;
     let said = String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
         return Err(failure(&said.replace("pg_dumpall: ", "pg_dump: "), &done.status.to_string()));
@@ -191,6 +190,13 @@ fn is_ready(stdout: &ChildStdout, milliseconds: i64) -> Result<bool> {
             Err(Error::outside("the output of pg_dump cannot be read").caused_by(std::io::Error::from(error)))
         }
     }
+}
+
+/// One of PostgreSQL's programs does not start.
+pub(super) fn cannot_run(programs: &Programs, name: &str, error: std::io::Error) -> Error {
+    Error::request(format!("`{}` cannot be run", programs.path(name).display()))
+        .caused_by(error)
+        .hint("Install PostgreSQL's client programs, or name their directory with `--pg-bin`.")
 }
 
 /// What pg_dump said, as an error of ours.

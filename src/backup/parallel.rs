@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::dump::{Dumped, LOCK_WAIT, Order, failure};
+use super::dump::{Dumped, LOCK_WAIT, Order, cannot_run, failure};
 use super::stream::{Inflow, Packing, Target};
 use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};
@@ -51,10 +51,11 @@ impl Running {
         if let Some(snapshot) = order.snapshot {
             command.arg(format!("--snapshot={snapshot}"));
         }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|error| {
-            Error::request(format!("`{}` cannot be run", order.programs.path("pg_dump").display()))
-                .caused_by(error)
-        })?;
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| cannot_run(order.programs, "pg_dump", error))?;
         let stderr = child.stderr.take();
         let stderr = std::thread::spawn(move || {
             let mut said = String::new();

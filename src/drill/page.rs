@@ -19,11 +19,27 @@ use crate::restore::Way;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};
 
-pub(crate) const CSS: &str = include_str!("page.css");
+const CSS: &str = include_str!("page.css");
 
 /// `style-src` allows inline styles for the lengths of bars, which are numbers of ours.
-pub(crate) const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// The head of a page of evidence that loads nothing: its title, and the style it has besides the common one.
+pub(crate) fn page_head(title: Markup, style: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(POLICY);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta name="referrer" content="no-referrer";
+            // Phones take row counts for telephone numbers.
+            meta name="format-detection" content="telephone=no, date=no, address=no, email=no";
+            title { (title) }
+            style { (PreEscaped(CSS)) (PreEscaped(style)) }
+        }
+    }
+}
 
 /// Rows of sound tables that are shown at once; more are folded away.
 const ROWS_UNFOLDED: usize = 30;
@@ -34,17 +50,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                // Phones take row counts for telephone numbers.
-                meta name="format-detection" content="telephone=no, date=no, address=no, email=no";
-                title { (verdict) ": restore drill of " (spelled(&report.source.id)) ", " (spelled(&report.run)) }
-                style { (PreEscaped(CSS)) }
-            }
+            (page_head(html! { (verdict) ": restore drill of " (spelled(&report.source.id)) ", " (spelled(&report.run)) }, ""))
             body {
                 (symbols())
                 main {

@@ -3,14 +3,14 @@
 //! Pure: a report in, a page out. The page runs no script and loads nothing, and everything that came from outside passes through
 //! maud's escaping.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::document::Mode;
 use super::report::{Report, StepReport, span};
 use super::sha256;
 use super::state::{RunState, StepState};
 use crate::drill::page::words::{Tone, badge, fact, lines, mark, name, prose, share, spelled, time};
-use crate::drill::page::{CSS, POLICY, sign_off, symbols};
+use crate::drill::page::{page_head, sign_off, symbols};
 
 const OWN_CSS: &str = include_str!("page.css");
 
@@ -20,16 +20,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                meta name="format-detection" content="telephone=no, date=no, address=no, email=no";
-                title { (word) ": " (spelled(&report.title)) ", " (spelled(&report.run)) }
-                style { (PreEscaped(CSS)) (PreEscaped(OWN_CSS)) }
-            }
+            (page_head(html! { (word) ": " (spelled(&report.title)) ", " (spelled(&report.run)) }, OWN_CSS))
             body {
                 (symbols())
                 main {
