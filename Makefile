@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: demo test bench setup setup-database setup-clients
 
-# The AWS CLI, boto3 and moto (a second, independent RDS) of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
+# The AWS CLI, boto3, moto (a second, independent RDS), schemathesis and Playwright of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
 CLIENTS := target/clients
 export PATH := $(CURDIR)/$(CLIENTS)/bin:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN ?= never
@@ -29,6 +29,7 @@ bench: setup
 	benches/fleet
 	benches/verify
 	benches/backup
+	benches/serve
 
 setup: setup-database setup-clients
 
@@ -44,17 +45,18 @@ setup-database:
 	fi
 	@command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
 	  || { echo "installing sqlite3 and zstd"; $(APT) update && $(APT) install -y sqlite3 zstd >/dev/null; }
-	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v systemd-analyze >/dev/null \
-	  || { echo "installing cron, faketime, pigz and systemd-analyze"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz systemd >/dev/null; }
+	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v wrk >/dev/null && command -v systemd-analyze >/dev/null \
+	  || { echo "installing cron, faketime, pigz, systemd-analyze and wrk"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz systemd wrk >/dev/null; }
+	@command -v chromium >/dev/null || { echo "installing Chromium"; $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 	@command -v curl >/dev/null || { echo "installing curl"; $(APT) update && $(APT) install -y curl >/dev/null; }
 	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
 
 setup-clients: $(CLIENTS)/installed
 
-$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt
+$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt tests/testers.txt
 	@command -v python3 >/dev/null && python3 -c "import venv, ensurepip" 2>/dev/null \
 	  || { echo "installing Python"; $(APT) update && $(APT) install -y python3 python3-venv >/dev/null; }
-	@echo "installing the AWS CLI, boto3 and moto into $(CLIENTS)"
-	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt
+	@echo "installing the AWS CLI, boto3, moto, schemathesis and Playwright into $(CLIENTS)"
+	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt -r tests/testers.txt
 	@touch $@

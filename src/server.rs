@@ -136,6 +136,7 @@ impl Server {
         catalogue::recover(&vault)?;
         let (jobs, interrupted) = jobs::Jobs::open(&vault, (orders.clock)())?;
         let limits = Arc::new(limits::Limits::default());
+        take_up(&limits, &jobs, (orders.clock)());
         let audit = audit::Audit::start(&vault, Arc::clone(&limits), orders.clock);
         let started = std::time::Instant::now();
         let fleet = overview::Seen::default();
@@ -166,6 +167,17 @@ impl Server {
             }
         }
         Ok(())
+    }
+}
+
+/// Jobs of the last hour count, whichever process ran them.
+fn take_up(limits: &limits::Limits, jobs: &jobs::Jobs, now: DateTime<Utc>) {
+    let instant = std::time::Instant::now();
+    for job in jobs.list() {
+        let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.act == job.task.act());
+        if let Some((endpoint, (limit, _))) = endpoint.and_then(|it| Some((it, it.limit?))) {
+            limits.remember(&job.who, endpoint.path, limit, (now - job.started_at, instant));
+        }
     }
 }
 

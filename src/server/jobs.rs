@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::App;
 use super::answers::Answer;
+use super::endpoints::Act;
 use crate::backup::Event;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Lock, Vault};
@@ -32,6 +33,17 @@ pub(super) enum Task {
     Create,
     Restore,
     Verify,
+}
+
+impl Task {
+    /// The endpoint that asks for it.
+    pub(super) fn act(self) -> Act {
+        match self {
+            Task::Create => Act::Create,
+            Task::Restore => Act::Restore,
+            Task::Verify => Act::Verify,
+        }
+    }
 }
 
 /// How far it is.

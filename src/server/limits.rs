@@ -103,6 +103,23 @@ impl Limits {
         calls.entry((who.to_owned(), what)).or_default().admit(limit, now)
     }
 
+    /// Takes up what was admitted `age` ago by a process that is gone: a restart gives nobody more than the limit. What the
+    /// clock says is yet to come is taken as just done.
+    pub(super) fn remember(
+        &self,
+        who: &str,
+        what: &'static str,
+        limit: Limit,
+        (age, now): (chrono::TimeDelta, Instant),
+    ) {
+        let age = age.to_std().unwrap_or_default();
+        let Some(then) = now.checked_sub(age).filter(|_| age < limit.window) else { return };
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let Log(instants) = calls.entry((who.to_owned(), what)).or_default();
+        let at = instants.partition_point(|earlier| *earlier <= then);
+        instants.insert(at, then);
+    }
+
     /// Notes that an address could not say who it is, or says how long it has to wait before it is told so again.
     pub(super) fn failed(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,6 +193,17 @@ mod tests {
         assert_eq!(limits.admit("a", "delete", one, now), Ok(()));
         assert!(limits.full_for("a", "create", one, now + Duration::from_millis(3_599_999)).is_some());
         assert_eq!(limits.full_for("a", "create", one, now + Duration::from_secs(3600)), None);
+    }
+
+    #[test]
+    fn what_was_done_before_a_restart_counts_for_the_rest_of_its_window() {
+        let (limits, limit) = (Limits::default(), Limit::per_hour(3));
+        let now = Instant::now() + Duration::from_secs(7200);
+        for minutes in [90, 10, 50, -5] {
+            limits.remember("a", "create", limit, (chrono::TimeDelta::minutes(minutes), now));
+        }
+        assert_eq!(limits.admit("a", "create", limit, now), Err(Duration::from_secs(600)));
+        assert_eq!(limits.admit("a", "create", limit, now + Duration::from_secs(600)), Ok(()));
     }
 
     #[test]

@@ -92,9 +92,8 @@ fn operation(endpoint: &Endpoint) -> Value {
         operation["security"] = json!([{}]);
     }
     if let Some(schema) = body {
-        let is_required = endpoint.act == Act::Restore;
         operation["requestBody"] =
-            json!({"required": is_required, "content": {"application/json": {"schema": {"$ref": schema}}}});
+            json!({"required": false, "content": {"application/json": {"schema": {"$ref": schema}}}});
     }
     operation
 }
@@ -258,8 +257,8 @@ fn schemas() -> Value {
             "database": {"type": ["string", "null"], "description": "A database of lifeboat.toml; otherwise the usual one."},
             "async": asynchronous,
         }))),
-        "RestoreRequest": strict(object(&["confirm"], json!({
-            "confirm": {"type": "string", "description": "The name of the backup, to say that you mean it."},
+        "RestoreRequest": strict(object(&[], json!({
+            "confirm": {"type": ["string", "null"], "description": "The name of the backup once more: another one is refused."},
             "async": asynchronous,
         }))),
         "VerifyRequest": strict(object(&[], json!({

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the way to fail")]
 
+mod serving;
 mod support;
 
 mod alarms;
@@ -20,6 +21,8 @@ mod restore;
 mod runbook;
 mod runbooks_shipped;
 mod server;
+mod server_hostile;
+mod server_page;
 mod signals;
 mod snapshot;
 mod status;

@@ -27,18 +27,31 @@ use crate::server::jobs::{Live, Order, Task};
 use crate::server::tokens::hexadecimal;
 use crate::server::{App, Wanted, call_of};
 
-pub(in crate::server) async fn create(State(app): State<Arc<App>>, request: Request) -> Response {
+/// What an act answers, or what is answered in its place.
+async fn answered<Acting>(
+    app: Arc<App>,
+    request: Request,
+    act: impl FnOnce(Arc<App>, Call, Request) -> Acting,
+) -> Response
+where
+    Acting: Future<Output = std::result::Result<Response, Answer>>,
+{
     let call = match call_of(&request) {
         Ok(call) => call,
         Err(error) => return Answer::of(&error).into_response(),
     };
-    match try_create(&app, &call, request).await {
+    match act(Arc::clone(&app), call.clone(), request).await {
         Ok(response) => response,
         Err(answer) => end(&app, &call, answer),
     }
 }
 
-async fn try_create(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+pub(in crate::server) async fn create(State(app): State<Arc<App>>, request: Request) -> Response {
+    answered(app, request, try_create).await
+}
+
+async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: CreateBody = body(&parts.headers, content).await?;
     let is_async = asked.is_async || prefers_async(&parts.headers);
@@ -143,37 +156,21 @@ fn record_failure(
 }
 
 pub(in crate::server) async fn restore(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
-    match try_restore(&app, &call, request).await {
-        Ok(response) => response,
-        Err(answer) => end(&app, &call, answer),
-    }
+    answered(app, request, try_restore).await
 }
 
-async fn try_restore(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: RestoreBody = body(&parts.headers, content).await?;
     let name = call.name.clone().ok_or_else(|| absent(""))?;
-    let send = format!("Send the body {{\"confirm\": \"{name}\"}} with `Content-Type: application/json`.");
-    match asked.confirm.as_deref() {
-        Some(confirmed) if confirmed == name.as_str() => {}
-        Some(_) => {
-            return Err(Answer::refusal(
-                StatusCode::BAD_REQUEST,
-                format!("a restore replaces the database, and `confirm` is not `{name}`: nothing was done"),
-            )
-            .hint(send));
-        }
-        None => {
-            return Err(Answer::refusal(
-                StatusCode::BAD_REQUEST,
-                "a restore replaces the database, and that was not confirmed: nothing was done",
-            )
-            .hint(send));
-        }
+    // The path names what is restored, and what was there is kept; who wants to be asked twice says the name twice.
+    if asked.confirm.as_deref().is_some_and(|confirmed| confirmed != name.as_str()) {
+        return Err(Answer::refusal(
+            StatusCode::BAD_REQUEST,
+            format!("a restore replaces the database, and `confirm` is not `{name}`: nothing was done"),
+        )
+        .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
     }
     let key = key(&parts.headers, call)?;
     let digest = hexadecimal(&Sha256::digest(name.as_str().as_bytes()));
@@ -245,17 +242,11 @@ fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer 
 }
 
 pub(in crate::server) async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
-    match try_verify(&app, &call, request).await {
-        Ok(response) => response,
-        Err(answer) => end(&app, &call, answer),
-    }
+    answered(app, request, try_verify).await
 }
 
-async fn try_verify(app: &Arc<App>, call: &Call, request: Request) -> std::result::Result<Response, Answer> {
+async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+    let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: VerifyBody = body(&parts.headers, content).await?;
     let name = call.name.clone().ok_or_else(|| absent(""))?;
@@ -309,24 +300,18 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
 }
 
 pub(in crate::server) async fn delete(State(app): State<Arc<App>>, request: Request) -> Response {
-    let call = match call_of(&request) {
-        Ok(call) => call,
-        Err(error) => return Answer::of(&error).into_response(),
-    };
-    let allow = match flag(request.uri().query(), "allow_last_copy") {
-        Ok(allow) => allow,
-        Err(answer) => return end(&app, &call, answer),
-    };
+    answered(app, request, try_delete).await
+}
+
+async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
+    let allow = flag(request.uri().query(), "allow_last_copy")?;
     let (inner, caller) = (Arc::clone(&app), call.clone());
-    let deleted = tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await;
-    match deleted {
-        Ok(Ok(answer)) => end_recorded(&app, &call, answer),
-        Ok(Err(answer)) => end(&app, &call, answer),
-        Err(error) => refused(
-            &app,
-            &call,
-            &Error::new(crate::error::Kind::Bug, "a thread has panicked").caused_by(error),
-        ),
+    match tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await {
+        Ok(deleted) => deleted.map(|answer| end_recorded(&app, &call, answer)),
+        Err(error) => {
+            let error = Error::new(crate::error::Kind::Bug, "a thread has panicked").caused_by(error);
+            Ok(refused(&app, &call, &error))
+        }
     }
 }
 
