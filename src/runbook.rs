@@ -20,6 +20,7 @@ mod page;
 mod parse;
 pub mod plan;
 mod redact;
+pub mod record;
 pub mod report;
 pub mod run;
 mod script;

@@ -15,9 +15,8 @@ use crate::interrupt::Interrupt;
 use crate::runbook::gate::{self, Gate};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
-use crate::runbook::state::{RunState, StepState, Story};
-use crate::runbook::{self, Mode, Origin, Runbook, Severity, Step, lint, plan, report, values};
-use crate::vault::Vault;
+use crate::runbook::state::{StepState, Story};
+use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
 
 pub(super) use args::RunbookCommand;
 use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};
@@ -47,7 +46,7 @@ fn mode(rehearse: bool) -> Mode {
 fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
     if RunId::parse(&args.what).is_some() {
         let vault = session.vault_to_read()?;
-        session.output.report(&recorded(&vault, &args.what)?)?;
+        session.output.report(&record::of(&vault, &args.what)?)?;
         return Ok(None);
     }
     let runbook = runbook::load(&args.what)?;
@@ -57,33 +56,6 @@ fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
     }
     session.output.report(&Shown::of(&runbook))?;
     Ok(None)
-}
-
-/// The record of a run as its journal tells it now.
-fn recorded(vault: &Vault, run: &str) -> Result<report::Report> {
-    let found = journal::read(vault, run)?;
-    let mut story = Story::of(&found.lines)?;
-    if story.state == RunState::Died && journal::is_alive(vault, run)? {
-        story.state = RunState::Running;
-    }
-    let runbook = runbook_as_run(vault, run, &story)?;
-    Ok(report::of(&runbook, &story, vault, &found.head, found.lines.len()))
-}
-
-/// The copy of the runbook that lies beside the journal.
-fn runbook_as_run(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
-    let name = format!("{}/runbook.md", journal::folder(run));
-    let path = vault.path(&name)?;
-    let mut runbook = runbook::load(&path.display().to_string())?;
-    if runbook.sha256 != story.sha256 {
-        return Err(Error::new(Kind::Guard, format!("`{}` was changed", path.display())));
-    }
-    runbook.origin = origin(&story.start.place);
-    Ok(runbook)
-}
-
-fn origin(place: &str) -> Origin {
-    if place.contains('/') { Origin::File(place.into()) } else { Origin::Shipped(place.to_owned()) }
 }
 
 fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
@@ -380,12 +352,12 @@ fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> R
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     if args.dry_run {
-        session.output.report(&recorded(&vault, &args.run)?)?;
+        session.output.report(&record::of(&vault, &args.run)?)?;
         return Ok(None);
     }
     let (journal, found) = Journal::take_up(&vault, &args.run)?;
     let story = Story::of(journal.lines())?;
-    let runbook = runbook_as_run(&vault, &args.run, &story)?;
+    let runbook = record::runbook(&vault, &args.run, &story)?;
     let values = values_again(&runbook, &story, &args.values.set)?;
     let interrupt = Interrupt::listen()?;
     let (aws, by) = who(session, &runbook).await?;
@@ -420,7 +392,7 @@ fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
 async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let story = Story::of(&journal::read(&vault, &args.run)?.lines)?;
-    let runbook = runbook_as_run(&vault, &args.run, &story)?;
+    let runbook = record::runbook(&vault, &args.run, &story)?;
     let mut values = values::Values::default();
     for (name, value) in &story.values {
         values.set(name, value, false);
@@ -445,16 +417,10 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
 }
 
 fn runs(session: &Session) -> Result<Option<Kind>> {
-    let vault = session.vault_to_read()?;
-    let mut reports = Vec::new();
-    for run in vault.list("runs")?.folders.into_iter().rev() {
-        match recorded(&vault, &run) {
-            Ok(report) => reports.push(report),
-            Err(error) => session.output.warn(error.chain()),
-        }
+    let (reports, unreadable) = record::all(&session.vault_to_read()?)?;
+    for what in unreadable {
+        session.output.warn(what);
     }
-    // Ids begin with the second; within one, the time of the start decides.
-    reports.sort_by_key(|report| std::cmp::Reverse(report.started_at));
     session.output.report(&Runs::new(reports))?;
     Ok(None)
 }

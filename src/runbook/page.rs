@@ -130,6 +130,7 @@ fn tone_of(state: StepState) -> (Tone, &'static str) {
         StepState::Done => (Tone::Good, "done"),
         StepState::Failed => (Tone::Bad, "failed"),
         StepState::Unmet => (Tone::Bad, "not as expected"),
+        StepState::Running => (Tone::Quiet, "being done"),
         StepState::Unknown => (Tone::Doubt, "not known"),
         StepState::Skipped => (Tone::Quiet, "skipped"),
         StepState::Undone => (Tone::Quiet, "done, taken back"),

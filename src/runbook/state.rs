@@ -16,6 +16,8 @@ pub enum StepState {
     /// Not begun.
     #[default]
     Todo,
+    /// Being done by a process that is there.
+    Running,
     /// Done, and all is as expected.
     Done,
     /// It failed.

@@ -120,7 +120,11 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
 }
 
 pub(super) async fn runs(State(app): State<Arc<App>>, request: Request) -> Response {
-    read_only(app, request, |app| Ok(json!({"success": true, "runs": overview::runs(app)?}))).await
+    read_only(app, request, |app| {
+        let (runs, damaged) = overview::runs(app)?;
+        Ok(json!({"success": true, "runs": runs, "damaged": damaged}))
+    })
+    .await
 }
 
 pub(super) async fn healthy(State(app): State<Arc<App>>) -> Response {

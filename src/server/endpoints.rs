@@ -67,7 +67,7 @@ const fn endpoint(
 use Counted::{AtOnce, WhenSound};
 
 /// All of them.
-pub(super) static ENDPOINTS: [Endpoint; 19] = [
+pub(super) static ENDPOINTS: [Endpoint; 20] = [
     endpoint(
         Act::Create,
         Method::POST,
@@ -161,6 +161,14 @@ pub(super) static ENDPOINTS: [Endpoint; 19] = [
         Some(Scope::Read),
         None,
         "The evidence of a drill as it was written.",
+    ),
+    endpoint(
+        Act::Evidence,
+        Method::GET,
+        "/runs/{run}/evidence.html",
+        Some(Scope::Read),
+        None,
+        "The evidence of a run of a runbook as it was written.",
     ),
     endpoint(Act::Login, Method::POST, "/login", None, None, "Log a browser in with a token."),
     endpoint(Act::Asset, Method::GET, "/assets/{file}", None, None, "What the dashboard is drawn with."),

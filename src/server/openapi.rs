@@ -288,7 +288,7 @@ fn schemas() -> Value {
         "Job": object(&["job", "task", "state", "started_at"], job),
         "Jobs": object(&["jobs"], json!({"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/Job"}}})),
         "Drills": object(&["drills"], json!({"drills": objects()})),
-        "Runs": object(&["runs"], json!({"runs": objects()})),
+        "Runs": object(&["runs", "damaged"], json!({"runs": objects(), "damaged": {"type": "array", "items": text()}})),
         "Overview": object(&["health", "databases", "instances", "timestamp"], json!({
             "health": {"enum": ["safe", "attention", "at_risk", "unknown"]}, "databases": objects(),
             "instances": {"type": "object"}, "timestamp": time(),

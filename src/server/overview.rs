@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::App;
 use super::jobs::{State as JobState, Task};
@@ -18,6 +17,8 @@ use crate::backup::stats::{self, DatabaseStats};
 use crate::backup::{DatabaseType, Level};
 use crate::error::Result;
 use crate::policy::check::{Finding, Severity};
+use crate::runbook::record;
+use crate::runbook::report::Report as RunReport;
 use crate::status::Report;
 
 /// How often AWS is asked, and how long it may take.
@@ -335,15 +336,9 @@ fn findings(
     findings
 }
 
-/// Runs of runbooks, as their records in the vault tell them, newest first.
-pub(super) fn runs(app: &App) -> Result<Vec<Value>> {
-    let folders = app.vault.list("runs")?.folders;
-    let names: Vec<String> = folders.iter().map(|run| format!("runs/{run}/evidence.json")).collect();
-    let texts = app.vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());
-    let mut runs: Vec<Value> = texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect();
-    runs.retain(Value::is_object);
-    runs.sort_by_key(|run| std::cmp::Reverse(run["started_at"].as_str().map(str::to_owned)));
-    Ok(runs)
+/// Runs of runbooks, newest first, those that are going on among them; and what is wrong with those that cannot be read.
+pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
+    record::all(&app.vault)
 }
 
 /// What is free where the vault is, if that is a disk of this machine.

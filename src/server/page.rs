@@ -26,6 +26,7 @@ use crate::backup::failures::{self, Failure};
 use crate::drill::journal;
 use crate::drill::report::Report;
 use crate::error::Result;
+use crate::runbook::report::Report as RunReport;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -45,7 +46,8 @@ struct Seen {
     failures: Vec<Failure>,
     drills: Vec<Report>,
     damaged_drills: Vec<String>,
-    runs: Vec<serde_json::Value>,
+    runs: Vec<RunReport>,
+    damaged_runs: Vec<String>,
     jobs: Vec<Job>,
     vault: String,
     usual: Option<String>,
@@ -84,13 +86,15 @@ fn look(app: &App) -> Result<Seen> {
     let catalogue = catalogue::read(&app.vault)?;
     let failures = failures::read(&app.vault)?;
     let (drills, damaged_drills) = journal::list(&app.vault, &[])?;
+    let (runs, damaged_runs) = overview::runs(app)?;
     Ok(Seen {
         overview: overview::of(app, &catalogue, &failures),
         catalogue,
         failures,
         drills,
         damaged_drills,
-        runs: overview::runs(app)?,
+        runs,
+        damaged_runs,
         jobs: app.jobs.list(),
         vault: app.vault.shown("").trim_end_matches('/').to_owned(),
         usual: app.orders.usual.clone(),
@@ -178,19 +182,21 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
     }
 }
 
-/// The evidence of a drill. What the path names is looked for among what there is, and never joined.
+/// The evidence of a drill or of a run. What the path names is looked for among what there is, and never joined.
 pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let found = off_the_runtime(move || {
-        let mut parts = path.split('/').skip(2);
-        let (source, run) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if !app.vault.list("drills")?.folders.iter().any(|known| known == source) {
+        let Some(parts) = path.strip_prefix('/').and_then(|path| path.strip_suffix("/evidence.html")) else {
             return Ok(None);
+        };
+        let mut folder = String::new();
+        for part in parts.split('/') {
+            if !folder.is_empty() && !app.vault.list(&folder)?.folders.iter().any(|known| known == part) {
+                return Ok(None);
+            }
+            folder = if folder.is_empty() { part.to_owned() } else { format!("{folder}/{part}") };
         }
-        if !app.vault.list(&format!("drills/{source}"))?.folders.iter().any(|known| known == run) {
-            return Ok(None);
-        }
-        app.vault.read(&format!("drills/{source}/{run}/evidence.html"))
+        app.vault.read(&format!("{folder}/evidence.html"))
     });
     match found.await {
         Ok(Some(page)) => {
@@ -198,8 +204,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
             with_policy(text("text/html; charset=utf-8", page), EVIDENCE_POLICY)
         }
         Ok(None) => {
-            let shown =
-                html! { main { div.answer { h1 { "There is no such drill" } p { a href="/" { "Back" } } } } };
+            let shown = html! { main { div.answer { h1 { "There is no such evidence" } p { a href="/" { "Back" } } } } };
             page(StatusCode::NOT_FOUND, "lifeboat", &shown)
         }
         Err(error) => Answer::of(&error).into_response(),

@@ -8,6 +8,7 @@ mod support;
 mod alarms;
 mod campaign;
 mod backup;
+mod backup_killed;
 mod backup_postgres;
 mod clients;
 mod drill;

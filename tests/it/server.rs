@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::backup::Place;
 use crate::serving::{Serving, audit, database, rows};
+use crate::stores::Bucket;
 use crate::support::{PASSWORD, World, finish, wait};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,6 +292,29 @@ async fn killed_in_a_create_and_in_a_restore_it_leaves_nothing_half_made() {
     assert_eq!(place.unfinished(), Vec::<String>::new());
 }
 
+const RUNBOOK: &str = "---\nrunbook: 1\ntitle: Wait\nowner: o\nreview_by: 2099-01-01\nrto: 60m\n---\n# Wait\n## 1. Before\n```sh id=before timeout=5m\nuntil test -e go; do sleep 0.1; done\n```\n## 2. Gate\n```manual id=go\nLook at it\n```\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_in_a_bucket_is_served_as_well() {
+    let (place, bucket) = (Place::new(), Bucket::start().await);
+    let url = database(&place, "app.db", 100);
+    let server = Serving::of_place(&place, &url, &["--vault", &bucket.url("served")]).await;
+    let made = server.post("/api/backup/create", &json!({"backup_name": "first"})).await.json(201);
+    assert_eq!(made["file_path"], "s3://backups/served/first.sqlite.gz");
+    let list = server.get("/api/backup/list").await.json(200);
+    assert_eq!(list["backups"][0]["backup_name"], "first");
+    assert_eq!(list["statistics"]["backup_directory"], "s3://backups/served");
+    rusqlite::Connection::open(place.path("app.db")).unwrap().execute("delete from accounts", []).unwrap();
+    let _ = server.post("/api/backup/restore/first", &Value::Null).await.json(200);
+    assert_eq!(rows(&place.path("app.db")), 100);
+    for path in ["/", "/api/status", "/api/drills", "/api/runs", "/metrics", "/readyz"] {
+        assert_eq!(server.get(path).await.status, 200, "{path}");
+    }
+    let _ = server.delete("/api/backup/delete/first?allow_last_copy=true").await.json(200);
+    assert_eq!(server.stop().await, Some(0));
+    assert!(bucket.objects("served").await.iter().all(|name| !name.starts_with("first")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_backed_up_and_restored_over_the_api_and_no_password_comes_out() {
     let world = World::new().await;
@@ -329,6 +353,38 @@ async fn postgresql_is_backed_up_and_restored_over_the_api_and_no_password_comes
     let drills = server.get("/api/drills").await.json(200);
     assert_eq!(drills["drills"], json!([]));
     assert_eq!(server.get("/api/runs").await.json(200)["runs"], json!([]));
+    // Killed in a restore, it leaves the database as it was or as it is to be, and one that is whole.
+    let begun = server.post("/api/backup/restore/before", &json!({"async": true})).await.json(202);
+    let job = begun["job"].as_str().unwrap().to_owned();
+    wait("the restore to be under way", async || server.job(&job).await["phase"] == "restoring").await;
+    server.kill().await;
+    assert_eq!(world.sql("orders-prod", "app", "select count(*) from jobs").await, "300");
+    let mut command = world.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("ORDERS_URL", &url).env_remove("PGPASSWORD");
+    let server = Serving::start(command).await;
+    assert_eq!(server.job(&job).await["state"], "interrupted");
+    let _ = server.post("/api/backup/create", &json!({"backup_name": "after"})).await.json(201);
+    let proof = json!({"level": "restore"});
+    let _ = server.post("/api/backup/verify/before", &proof).await.json(200);
+    // A run of a runbook is seen while it goes on, and while it waits for a person.
+    world.write("wait.md", RUNBOOK);
+    let running = world.command(&["runbook", "run", "wait.md"]).spawn().unwrap();
+    wait("the run to be seen", async || {
+        let runs = server.get("/api/runs").await.json(200);
+        runs["runs"][0]["state"] == "running" && runs["runs"][0]["steps"][0]["state"] == "running"
+    })
+    .await;
+    assert!(server.get("/").await.text.contains("data-live"), "the page would not look again");
+    world.write("go", "");
+    finish(running).await.assert_code(4);
+    let runs = server.get("/api/runs").await.json(200);
+    let run = &runs["runs"][0];
+    assert_eq!((&run["state"], &run["steps"][0]["state"]), (&json!("waiting"), &json!("done")));
+    let page = server.get("/").await;
+    assert!(page.text.contains(">wait<") && page.text.contains("waiting"), "{}", page.text);
+    let evidence = format!("/runs/{}/evidence.html", run["run"].as_str().unwrap());
+    assert!(page.text.contains(&evidence));
+    assert_eq!(server.get(&evidence).await.status, 200);
     // A database that cannot be reached is said to be so, without its password.
     let vault = world.path("vault");
     let World { stack, .. } = world;

@@ -40,14 +40,14 @@ struct Faults {
 }
 
 /// A bucket `backups`, with the proxy before it.
-struct Bucket {
+pub(crate) struct Bucket {
     moto: Moto,
     proxy: u16,
     faults: Arc<Faults>,
 }
 
 impl Bucket {
-    async fn start() -> Bucket {
+    pub(crate) async fn start() -> Bucket {
         let moto = Moto::start(&[]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (proxy, faults) = (listener.local_addr().unwrap().port(), Arc::new(Faults::default()));
@@ -63,7 +63,7 @@ impl Bucket {
     }
 
     /// The URL of a vault in it.
-    fn url(&self, prefix: &str) -> String {
+    pub(crate) fn url(&self, prefix: &str) -> String {
         format!("s3://backups/{prefix}?endpoint=http://127.0.0.1:{}", self.proxy)
     }
 
@@ -85,14 +85,14 @@ impl Bucket {
     }
 
     /// Names of the objects below a prefix, without the log and without locks that nobody holds any more.
-    async fn objects(&self, prefix: &str) -> Vec<String> {
+    pub(crate) async fn objects(&self, prefix: &str) -> Vec<String> {
         let listed = self.ask("GET", &format!("/backups?list-type=2&prefix={prefix}/"), "").await.1;
         let keys = listed.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap());
         let names = keys.map(|key| key.trim_start_matches(prefix).trim_start_matches('/').to_owned());
         names.filter(|name| !name.starts_with("audit.jsonl/") && !name.starts_with(".locks/")).collect()
     }
 
-    async fn uploads(&self) -> usize {
+    pub(crate) async fn uploads(&self) -> usize {
         self.ask("GET", "/backups?uploads", "").await.1.matches("<UploadId>").count()
     }
 
@@ -107,7 +107,7 @@ impl Bucket {
     }
 
     /// Moves the clock of the store, so that locks of processes that have died are free at once.
-    fn advance(&self, seconds: i64) {
+    pub(crate) fn advance(&self, seconds: i64) {
         self.faults.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 }

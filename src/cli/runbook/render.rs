@@ -415,6 +415,7 @@ fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Opt
         StepState::Done => ("✓", Tone::Good),
         StepState::Undone => ("✓", Tone::Good),
         StepState::Failed | StepState::Unmet => ("✗", Tone::Bad),
+        StepState::Running => ("▸", Tone::Strong),
         StepState::Unknown => ("?", Tone::Doubt),
         StepState::Skipped => ("–", Tone::Faint),
         StepState::Todo if next == Some(step.id.as_str()) => ("▸", Tone::Doubt),

@@ -65,6 +65,7 @@ impl<'a> Watch<'a> {
                 StepState::Undone => ("↶", "taken back", Tone::Faint),
                 StepState::Failed => ("✗", "failed", Tone::Bad),
                 StepState::Unmet => ("✗", "not as expected", Tone::Bad),
+                StepState::Running => ("▸", "being done", Tone::Strong),
                 StepState::Unknown => ("?", "not known", Tone::Doubt),
                 StepState::Todo => ("○", "", Tone::Faint),
             };

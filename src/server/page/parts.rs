@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::charts;
 use super::{May, Seen, running};
@@ -13,6 +12,9 @@ use crate::backup::{DatabaseType, Level, Verification};
 use crate::drill::report::{Met, Report, span};
 use crate::output::{human_bytes, plain};
 use crate::policy::check::{Finding, Severity};
+use crate::runbook::Mode;
+use crate::runbook::report::Report as RunReport;
+use crate::runbook::state::{RunState, StepState};
 use crate::server::overview::{self, Database, Health, Overview};
 use crate::verify::Verdict;
 
@@ -418,26 +420,43 @@ const fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
 
 fn runs(seen: &Seen) -> Markup {
     let now = seen.overview.timestamp;
-    let word = |run: &Value, key: &str| plain(run[key].as_str().unwrap_or("–"));
     html! {
         section id="runs" aria-labelledby="runs-title" {
             div.title { h2 id="runs-title" { "Runbooks" } }
+            @for damage in &seen.damaged_runs { p.refusal { (plain(damage)) } }
             @if seen.runs.is_empty() { p.empty { "No runbook was run yet." } } @else {
                 div.scroll { table.list {
                     caption.unseen { "Runs of runbooks, newest first" }
-                    thead { tr { th scope="col" { "Run" } th scope="col" { "Began" } th scope="col" { "State" } th.number scope="col" { "Steps" } } }
-                    tbody { @for run in seen.runs.iter().take(DRILLS_SHOWN) {
-                        @let steps = run["steps"].as_array().map_or(&[][..], Vec::as_slice);
-                        @let done = steps.iter().filter(|step| step["state"] == "done").count();
-                        @let began = run["started_at"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok());
-                        tr {
-                            th scope="row" { (word(run, "runbook")) small { (word(run, "run")) @if run["mode"] == "rehearse" { ", rehearsed" } } }
-                            td data-label="Began" { (began.map_or("–".to_owned(), |at| ago(at, now))) }
-                            td data-label="State" { (badge(match run["verdict"].as_str() { Some("pass") => "good", Some("fail") => "bad", _ => "doubt" }, &word(run, "state"))) }
-                            td.number data-label="Steps" { (done) " of " (steps.len()) }
-                        }
-                    } }
+                    thead { tr { th scope="col" { "Run" } th scope="col" { "Began" } th scope="col" { "State" } th scope="col" { "Steps" } } }
+                    tbody { @for run in seen.runs.iter().take(DRILLS_SHOWN) { (run_row(run, now)) } }
                 } }
+            }
+        }
+    }
+}
+
+fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
+    let page = format!("/runs/{}/evidence.html", run.run);
+    let is_running = run.state == RunState::Running;
+    let is_written = !is_running && run.state != RunState::Died;
+    let done = run.steps.iter().filter(|step| step.state == StepState::Done).count();
+    let tone = match run.verdict {
+        "pass" => "good",
+        "fail" => "bad",
+        _ => "doubt",
+    };
+    html! {
+        // What is going on is looked at again in a moment.
+        tr data-live[is_running] {
+            th scope="row" {
+                @if is_written { a href=(page) { (plain(&run.runbook)) } } @else { (plain(&run.runbook)) }
+                small { (plain(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
+            }
+            td data-label="Began" { (ago(run.started_at, now)) }
+            td data-label="State" { (badge(tone, run.state.word())) }
+            td data-label="Steps" {
+                (done) " of " (run.steps.len())
+                @if let Some(next) = run.next.as_ref().filter(|_| run.verdict != "pass") { small { @if is_running { "at " } @else { "next " } (plain(next)) } }
             }
         }
     }

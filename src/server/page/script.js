@@ -205,5 +205,10 @@
   });
 
   for (const job of document.querySelectorAll("[data-running]")) watch(job.dataset.running);
-  if (live) setInterval(refresh, 30000);
+  // What is going on is looked at every two seconds, the rest twice a minute.
+  let looks = 0;
+  if (live) setInterval(() => {
+    looks += 1;
+    if (looks % 15 === 0 || document.querySelector("[data-live]")) refresh();
+  }, 2000);
 })();

@@ -1,0 +1,51 @@
+//! The records of runs, as their journals tell them now: of those that are over, that wait, and that are going on.
+
+use super::document::{Origin, Runbook};
+use super::report::{self, Report};
+use super::state::{RunState, StepState, Story};
+use super::{journal, load};
+use crate::error::{Error, Kind, Result};
+use crate::vault::Vault;
+
+/// The record of one run.
+pub fn of(vault: &Vault, run: &str) -> Result<Report> {
+    let found = journal::read(vault, run)?;
+    let mut story = Story::of(&found.lines)?;
+    if story.state == RunState::Died && journal::is_alive(vault, run)? {
+        story.state = RunState::Running;
+    }
+    let runbook = runbook(vault, run, &story)?;
+    let mut report = report::of(&runbook, &story, vault, &found.head, found.lines.len());
+    if report.state == RunState::Running {
+        let begun = report.steps.iter_mut().filter(|step| step.state == StepState::Unknown);
+        begun.for_each(|step| step.state = StepState::Running);
+    }
+    Ok(report)
+}
+
+/// Those of all runs, newest first, and what is wrong with those that cannot be read.
+pub fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
+    let (mut reports, mut unreadable) = (Vec::new(), Vec::new());
+    for run in vault.list("runs")?.folders.into_iter().rev() {
+        match of(vault, &run) {
+            Ok(report) => reports.push(report),
+            Err(error) => unreadable.push(format!("run `{run}`: {}", error.chain())),
+        }
+    }
+    // Ids begin with the second; within one, the time of the start decides.
+    reports.sort_by_key(|report| std::cmp::Reverse(report.started_at));
+    Ok((reports, unreadable))
+}
+
+/// The copy of the runbook that lies beside the journal.
+pub fn runbook(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
+    let path = vault.path(&format!("{}/runbook.md", journal::folder(run)))?;
+    let mut runbook = load(&path.display().to_string())?;
+    if runbook.sha256 != story.sha256 {
+        return Err(Error::new(Kind::Guard, format!("`{}` was changed", path.display())));
+    }
+    let place = &story.start.place;
+    runbook.origin =
+        if place.contains('/') { Origin::File(place.into()) } else { Origin::Shipped(place.to_owned()) };
+    Ok(runbook)
+}
