@@ -26,10 +26,12 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, Config};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::fleet::{Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Tags};
+use crate::fleet::{
+    Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Unreached, regions,
+};
 use crate::interrupt::Interrupt;
 
-pub use audit::{Audit, Audited, Fault, Gap, audit};
+pub use audit::{Audit, Audited, Fault, Gap, Unwatched, audit};
 pub use prove::{Outcome, Proof, Test, prove};
 pub use wanted::Skipped;
 
@@ -87,6 +89,9 @@ pub struct Change {
     pub noun: &'static str,
     /// The database, if it is of one.
     pub database: Option<String>,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// What is done.
     pub action: Action,
     /// What differs.
@@ -124,6 +129,7 @@ impl Change {
             alarm: wanted.name.clone(),
             noun: "event-subscription",
             database: None,
+            place: Place::default(),
             action,
             fields,
             rule: Some(format!(
@@ -145,8 +151,12 @@ impl Change {
 pub struct Plan {
     /// `lifeboat.alarms/1`.
     pub schema: &'static str,
-    /// Where.
+    /// The Region; of several, all of them.
     pub region: String,
+    /// The accounts and Regions that were looked at.
+    pub places: Vec<Place>,
+    /// Those that could not be.
+    pub unreached: Vec<Unreached>,
     /// The databases.
     pub databases: Vec<String>,
     /// What is to be done, alarms and event subscriptions.
@@ -164,6 +174,26 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// One plan over several places, to be looked at; there is at least one.
+    pub fn over(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
+        let mut all = plans.into_iter();
+        let mut whole = all.next()?;
+        for plan in all {
+            whole.places.extend(plan.places);
+            whole.databases.extend(plan.databases);
+            whole.changes.extend(plan.changes);
+            whole.skipped.extend(plan.skipped);
+            whole.warnings.extend(plan.warnings);
+            whole.monthly_cost_usd =
+                ((whole.monthly_cost_usd + plan.monthly_cost_usd) * 100.0).round() / 100.0;
+            whole.alarms += plan.alarms;
+            whole.custom_metrics += plan.custom_metrics;
+        }
+        whole.region = regions(&whole.places);
+        whole.unreached = unreached;
+        Some(whole)
+    }
+
     /// How many changes there are.
     pub fn pending(&self) -> usize {
         self.changes.iter().filter(|change| change.action != Action::None).count()
@@ -233,10 +263,15 @@ pub async fn plan(
     if !topics_of.is_empty() {
         changes.extend(subscriptions::changes(aws, &topics_of, is_all, &config.alarms.tags).await?);
     }
+    for change in &mut changes {
+        change.place = aws.place();
+    }
     let alarms = changes.iter().filter(|one| one.noun == "alarm" && one.action != Action::Delete).count();
     Ok(Plan {
         schema: "lifeboat.alarms/1",
         region: aws.region().to_owned(),
+        places: vec![aws.place()],
+        unreached: Vec::new(),
         databases: instances.iter().map(|instance| instance.id.to_string()).collect(),
         changes,
         skipped,
@@ -366,11 +401,30 @@ pub struct Report {
     pub interrupted: bool,
 }
 
+impl Report {
+    /// One report over several places; there is at least one.
+    pub fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+        let (mut plans, mut failed) = (Vec::new(), Vec::new());
+        let (mut applied, mut left, mut interrupted) = (0, 0, false);
+        for report in reports {
+            plans.push(report.plan);
+            failed.extend(report.failed);
+            applied += report.applied;
+            left += report.left;
+            interrupted |= report.interrupted;
+        }
+        Some(Report { plan: Plan::over(plans, unreached)?, applied, left, failed, interrupted })
+    }
+}
+
 /// A change that could not be made.
 #[derive(Debug, Serialize)]
 pub struct Failed {
     /// The alarm or event subscription.
     pub alarm: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// Why.
     pub error: String,
 }
@@ -412,7 +466,9 @@ pub async fn apply(
         }
         match make(aws, change).await {
             Ok(()) => applied += 1,
-            Err(error) => failed.push(Failed { alarm: change.alarm.clone(), error: error.chain() }),
+            Err(error) => {
+                failed.push(Failed { alarm: change.alarm.clone(), place: aws.place(), error: error.chain() })
+            }
         }
     }
     if !interrupted && !deletions.is_empty() {
@@ -420,7 +476,8 @@ pub async fn apply(
             Ok(()) => applied += deletions.len(),
             Err(failure) => {
                 let error = Error::from(failure).chain();
-                failed.extend(deletions.into_iter().map(|alarm| Failed { alarm, error: error.clone() }));
+                let failure = |alarm| Failed { alarm, place: aws.place(), error: error.clone() };
+                failed.extend(deletions.into_iter().map(failure));
             }
         }
     }
@@ -450,6 +507,7 @@ async fn make(aws: &Aws, change: &Change) -> Result<()> {
 /// What the exit code of `apply` says.
 pub fn verdict(report: &Report) -> Option<ErrorKind> {
     match report.failed.len() {
+        0 if !report.plan.unreached.is_empty() => Some(ErrorKind::Partial),
         0 => None,
         _ if report.applied == 0 => Some(ErrorKind::Outside),
         _ => Some(ErrorKind::Partial),
@@ -461,6 +519,9 @@ pub fn verdict(report: &Report) -> Option<ErrorKind> {
 pub struct Listed {
     /// Name.
     pub name: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// State.
     pub state: String,
     /// Since when.
@@ -481,6 +542,7 @@ pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
         .filter(|(_, tags)| is_ours(tags))
         .map(|(alarm, _)| Listed {
             rule: difference::rule(&alarm.spec),
+            place: aws.place(),
             name: alarm.spec.name,
             state: alarm.state,
             since: alarm.since,
@@ -488,10 +550,14 @@ pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
             actions_enabled: alarm.spec.actions_enabled,
         })
         .collect();
-    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
-    listed
-        .sort_by(|left, right| (urgency(&left.state), &left.name).cmp(&(urgency(&right.state), &right.name)));
+    listed.sort_by(most_urgent_first);
     Ok(listed)
+}
+
+/// Those in alarm first.
+pub fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
+    let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
+    (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
 }
 
 /// What is to be removed, decided and not yet done.

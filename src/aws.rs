@@ -4,11 +4,13 @@
 //! come out; no SDK type leaves this module. It decides nothing: which backup, which name and whether something
 //! may be deleted are questions for the modules above.
 
+mod access;
 mod cloudwatch;
 mod events;
 mod identity;
 mod modify;
 mod presign;
+mod query;
 mod rds;
 mod secrets;
 mod snapshots;
@@ -16,8 +18,10 @@ mod sns;
 mod time;
 mod wait;
 
+pub use access::{Access, Role};
 pub use identity::{Identity, Keys};
 pub use modify::BackupChange;
+pub use query::{Decision, Query, Service, Who};
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
 pub use snapshots::CopySnapshot;
@@ -26,32 +30,22 @@ pub use wait::{Poll, Seen};
 use std::future::Future;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::ProvideCredentials;
+use aws_config::SdkConfig;
 use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::operation::RequestId;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::time::Instant;
 
-use crate::error::{Error, Result};
+use access::{check_credentials, check_endpoint, configuration};
 
-/// Where and as whom to speak to AWS, as the AWS CLI's flags of the same names have it.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Region; otherwise `AWS_REGION` or the profile's.
-    pub region: Option<String>,
-    /// Profile of `~/.aws/config`.
-    pub profile: Option<String>,
-    /// Another endpoint, such as the local stack's.
-    pub endpoint_url: Option<String>,
-}
+use crate::error::{Error, Result};
+use crate::fleet::Place;
 
 /// Connections to the services that we use, in one Region.
 #[derive(Clone, Debug)]
 pub struct Aws {
+    account: Option<String>,
     region: String,
+    access: Access,
     config: SdkConfig,
     rds: aws_sdk_rds::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
@@ -61,9 +55,6 @@ pub struct Aws {
 
 /// How long a call is tried again while AWS throttles it or cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// One attempt of a call. RDS answers in well under a second; what takes longer has lost its answer.
-const ATTEMPT: Duration = Duration::from_secs(30);
 
 impl Aws {
     /// Finds the Region and credentials and makes sure that there are some, before anything else is tried.
@@ -80,23 +71,29 @@ impl Aws {
                 .hint("It reads like eu-central-1; look at `--region`, AWS_REGION and lifeboat.toml."));
         }
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
-        check_credentials(&config).await?;
+        check_credentials(access, &config).await?;
         let latest_answer = time::LatestAnswer::default();
         let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
         let rds = aws_sdk_rds::Client::from_conf(with_time.build());
         let cloudwatch = aws_sdk_cloudwatch::Client::new(&config);
         let sns = aws_sdk_sns::Client::new(&config);
-        Ok(Aws { region, config, rds, cloudwatch, sns, latest_answer })
+        let (account, access) = (access.account.clone(), access.clone());
+        Ok(Aws { account, region, access, config, rds, cloudwatch, sns, latest_answer })
     }
 
-    /// The same, in another Region.
-    pub async fn in_region(access: &Access, region: &str) -> Result<Self> {
-        Aws::connect(&Access { region: Some(region.to_owned()), ..access.clone() }).await
+    /// The same account, in another Region.
+    pub async fn elsewhere(&self, region: &str) -> Result<Self> {
+        Aws::connect(&Access { region: Some(region.to_owned()), ..self.access.clone() }).await
     }
 
     /// The Region that all calls go to.
     pub fn region(&self) -> &str {
         &self.region
+    }
+
+    /// The account, by its name in `lifeboat.toml`, and the Region.
+    pub fn place(&self) -> Place {
+        Place { account: self.account.clone(), region: self.region.clone() }
     }
 
     /// The ARN of whoever is calling, for the record of who ran a drill.
@@ -107,61 +104,6 @@ impl Aws {
             .await
             .map_err(|error| Failure::of("GetCallerIdentity", "the caller", error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
-    }
-}
-
-/// Everything that the SDK needs to know, from flags, environment and profile.
-async fn configuration(access: &Access) -> SdkConfig {
-    let http =
-        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .operation_attempt_timeout(ATTEMPT)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(4));
-    if let Some(region) = &access.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(profile) = &access.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(url) = &access.endpoint_url {
-        loader = loader.endpoint_url(url);
-    }
-    loader.load().await
-}
-
-/// Refuses what the SDK would try for minutes without a word.
-fn check_endpoint(url: &str) -> Result<()> {
-    let host = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap_or_default();
-    if host.is_empty()
-        || host.starts_with(['/', ':'])
-        || url.contains(|c: char| c.is_whitespace() || c.is_control())
-    {
-        return Err(Error::request(format!("`{}` is not an endpoint URL", url.escape_default()))
-            .hint("It reads like http://127.0.0.1:4566; look at `--endpoint-url` and AWS_ENDPOINT_URL."));
-    }
-    Ok(())
-}
-
-async fn check_credentials(config: &SdkConfig) -> Result<()> {
-    let missing = |cause: Option<Box<dyn std::error::Error + Send + Sync>>| {
-        let error = Error::outside("there are no usable AWS credentials").hint(
-            "Set AWS_PROFILE (after `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with an \
-             instance or task role. The local stack takes any value.",
-        );
-        match cause {
-            Some(cause) => error.caused_by(cause),
-            None => error,
-        }
-    };
-    let Some(provider) = config.credentials_provider() else { return Err(missing(None)) };
-    match provider.provide_credentials().await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(missing(Some(error.into()))),
     }
 }
 

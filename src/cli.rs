@@ -4,6 +4,7 @@ mod alarms;
 mod backup;
 mod connect;
 mod drill;
+mod places;
 mod policy;
 mod restore;
 mod runbook;
@@ -77,9 +78,18 @@ const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer 
 /// Flags that every command takes.
 #[derive(Args, Debug)]
 struct Global {
-    /// AWS Region [env: AWS_REGION]
+    /// AWS Region [env: AWS_REGION]; of several accounts and Regions in lifeboat.toml, only this Region
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     region: Option<String>,
+    /// Only this account of lifeboat.toml
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "profile",
+        help_heading = "Global options"
+    )]
+    account: Option<String>,
     /// Profile of the AWS configuration [env: AWS_PROFILE]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     profile: Option<String>,
@@ -119,9 +129,18 @@ struct Session {
     config: Config,
     /// Where the configuration was read from.
     config_file: Option<PathBuf>,
+    /// As whom and where, apart from the accounts of lifeboat.toml; the vault is always reached in this way.
     access: Access,
+    narrow: Narrowed,
     vault: String,
     output: Output,
+}
+
+/// What flags say of where to look.
+struct Narrowed {
+    account: Option<String>,
+    region: Option<String>,
+    is_profile_given: bool,
 }
 
 impl Session {
@@ -139,6 +158,13 @@ impl Session {
                 .endpoint_url
                 .clone()
                 .or_else(|| config.endpoint_url.clone().filter(|_| unset("AWS_ENDPOINT_URL"))),
+            profile_wins: global.profile.is_some(),
+            ..Access::default()
+        };
+        let narrow = Narrowed {
+            account: global.account.clone(),
+            region: global.region.clone(),
+            is_profile_given: global.profile.is_some(),
         };
         let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.is_empty());
         let vault = global
@@ -147,11 +173,7 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Ok(Session { config_file, config, access, vault, output })
-    }
-
-    async fn aws(&self) -> Result<Aws> {
-        Aws::connect(&self.access).await
+        Ok(Session { config_file, config, access, narrow, vault, output })
     }
 
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.

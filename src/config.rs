@@ -3,6 +3,7 @@
 //! Flags win over environment variables, those over the section of a database, that over the general section,
 //! that over the defaults. Unknown keys are errors: a misspelt objective must not silently become the default.
 
+mod accounts;
 mod alarms;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 
+pub use accounts::{AccountSettings, Narrow};
 pub use alarms::{AlarmKindSettings, AlarmSettings};
 
 /// The file, or the defaults where there is none.
@@ -27,6 +29,9 @@ pub struct Config {
     pub endpoint_url: Option<String>,
     /// Where what must last is kept.
     pub vault: Option<String>,
+    /// Several accounts and Regions.
+    #[serde(default)]
+    pub accounts: Vec<AccountSettings>,
     /// How drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
@@ -286,12 +291,15 @@ impl Config {
         Self::parse(&text, &path)
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
+    /// Reads what `text`, the content of the file `path`, says.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let wrong = || {
             Error::request(format!("`{}` is not a configuration of lifeboat", path.display()))
-                .caused_by(error)
                 .hint("The section \"Configuration\" of README lists every key.")
-        })
+        };
+        let config: Config = toml::from_str(text).map_err(|error| wrong().caused_by(error))?;
+        accounts::check(&config.accounts).map_err(|why| wrong().caused_by(why))?;
+        Ok(config)
     }
 
     /// How drills of one database are run.

@@ -3,6 +3,7 @@
 //! Plain data on our side of the door to AWS. Nothing here does I/O or reads the clock.
 
 mod alarm;
+mod place;
 mod run;
 mod settings;
 pub mod tag;
@@ -17,6 +18,7 @@ pub use alarm::{
     Alarm, AlarmSpec, Comparison, EventSubscription, HistoryItem, Measurement, Metric, MetricWatch, Topic,
     Treatment, Watch,
 };
+pub use place::{Place, Unreached, regions};
 pub use run::RunId;
 pub use settings::{SETTINGS_TAG, Settings};
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId};
+use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
 
 use check::Finding;
 use window::Window;
@@ -62,12 +62,15 @@ pub struct Report {
     pub dry_run: bool,
     /// One by one.
     pub databases: Vec<Database>,
+    /// Accounts and Regions that could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<Unreached>,
 }
 
 impl Report {
     /// Of these.
-    pub fn new(databases: Vec<Database>, dry_run: bool) -> Self {
-        Report { schema: "lifeboat.policy/1", dry_run, databases }
+    pub fn new(databases: Vec<Database>, unreached: Vec<Unreached>, dry_run: bool) -> Self {
+        Report { schema: "lifeboat.policy/1", dry_run, databases, unreached }
     }
 }
 
@@ -76,6 +79,9 @@ impl Report {
 pub struct Database {
     /// Its id.
     pub id: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// As it is, or was before the change.
     pub before: State,
     /// As it is after the change, or would be; the same as before where nothing changes.
@@ -106,6 +112,8 @@ pub struct Request {
 pub struct Plan {
     /// The instance.
     pub instance: Instance,
+    /// Where it is.
+    pub place: Place,
     /// As it will be.
     pub after: State,
     /// What the change does besides.
@@ -125,6 +133,7 @@ impl Plan {
     pub fn database(&self) -> Database {
         Database {
             id: self.instance.id.to_string(),
+            place: self.place.clone(),
             before: State::of(&self.instance),
             after: self.after.clone(),
             notes: self.notes.clone(),
@@ -184,7 +193,7 @@ pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request) -> Result<Plan>
         apply_immediately: turns,
     };
     let destroys_backups = before.retention_days > 0 && after.retention_days == 0;
-    Ok(Plan { instance, after, notes, destroys_backups, change })
+    Ok(Plan { instance, place: aws.place(), after, notes, destroys_backups, change })
 }
 
 fn differs<T: PartialEq + Clone>(before: &T, after: &T) -> Option<T> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::config::ClassSettings;
 use crate::error::{Error, Result};
+use crate::fleet::{Place, Unreached};
 
 /// A copy of a database, as far as retention goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,6 +204,9 @@ pub struct Verdict {
     pub id: String,
     /// The database that it is of.
     pub database: String,
+    /// Where it is, of a snapshot.
+    #[serde(flatten)]
+    pub place: Option<Place>,
     /// Its class.
     pub class: Option<String>,
     /// When it was taken.
@@ -226,6 +230,9 @@ pub struct PruneReport {
     pub deleted: Vec<String>,
     /// What could not be removed.
     pub failed: Vec<PruneFailure>,
+    /// Accounts and Regions that could not be looked at: nothing was removed there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<Unreached>,
 }
 
 /// A copy that could not be removed.
@@ -233,6 +240,9 @@ pub struct PruneReport {
 pub struct PruneFailure {
     /// Its id.
     pub id: String,
+    /// Where it is, of a snapshot.
+    #[serde(flatten)]
+    pub place: Option<Place>,
     /// Why.
     pub reason: String,
 }
@@ -266,6 +276,7 @@ pub fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict>
             verdicts.push(Verdict {
                 id: copy.id.clone(),
                 database: copy.database.clone(),
+                place: None,
                 class: copy.class.clone(),
                 taken_at: copy.taken_at,
                 keep,

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{InstanceId, Settings, Snapshot, SnapshotId, tag};
+use crate::fleet::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
 
 /// What taking, copying and removing tells while it runs.
 #[derive(Debug)]
@@ -117,12 +117,13 @@ pub struct Source {
     /// By immutable id.
     pub resource_id: Option<String>,
     /// Where the snapshot is.
-    pub region: String,
+    #[serde(flatten)]
+    pub place: Place,
 }
 
 impl Report {
-    /// A snapshot in a Region.
-    pub fn of(snapshot: &Snapshot, region: &str) -> Self {
+    /// A snapshot in a place.
+    pub fn of(snapshot: &Snapshot, place: &Place) -> Self {
         let is_settings = |key: &str| key.starts_with(crate::fleet::SETTINGS_TAG);
         Report {
             schema: "lifeboat.snapshot/1",
@@ -132,11 +133,11 @@ impl Report {
             created_at: snapshot.original_created_at,
             class: class_of(snapshot).map(str::to_owned),
             expires_at: expiry_of(snapshot),
-            rollback_command: rollback_command(snapshot, region),
+            rollback_command: rollback_command(snapshot, place),
             source: Source {
                 id: snapshot.instance.clone(),
                 resource_id: snapshot.resource_id.as_ref().map(ToString::to_string),
-                region: region.to_owned(),
+                place: place.clone(),
             },
             snapshot_type: snapshot.snapshot_type.clone(),
             database_time: snapshot.database_time,
@@ -185,9 +186,9 @@ pub fn is_good(snapshot: &Snapshot) -> bool {
 }
 
 /// The command that brings a snapshot back, beside the instance that it is of.
-fn rollback_command(snapshot: &Snapshot, region: &str) -> String {
+fn rollback_command(snapshot: &Snapshot, place: &Place) -> String {
     let name: String = snapshot.instance.chars().take(63 - "-rollback".len()).collect();
     let target = format!("{}-rollback", name.trim_end_matches('-'));
     let target = InstanceId::parse(&target).map_or("NEW".to_owned(), |id| id.to_string());
-    format!("lifeboat restore snapshot {} --to {target} --region {region}", snapshot.id)
+    format!("lifeboat restore snapshot {} --to {target} {}", snapshot.id, place.flags())
 }

@@ -12,7 +12,10 @@ use serde::Serialize;
 use crate::aws::Aws;
 use crate::config::PolicySettings;
 use crate::error::Result;
-use crate::fleet::{AutomatedBackup, Health, Instance, InstanceId, ResourceId, RestoreWindow, Snapshot, tag};
+use crate::fleet::{
+    AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
+    regions, tag,
+};
 use crate::policy::check::{self, Finding};
 
 /// A daily backup is late after this: a day, and the window.
@@ -99,12 +102,38 @@ pub struct Wanted {
 #[derive(Debug, Serialize)]
 pub struct Report {
     schema: &'static str,
-    /// The Region.
+    /// The Region; of several, all of them.
     pub region: String,
     /// When it was looked at, by AWS's clock.
     pub at: DateTime<Utc>,
+    /// The accounts and Regions that were looked at.
+    pub places: Vec<Place>,
+    /// Those that could not be.
+    pub unreached: Vec<Unreached>,
     /// One by one, the worst first.
     pub databases: Vec<Database>,
+}
+
+impl Report {
+    /// One report over several places, looked at about the same time; there is at least one.
+    pub fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+        let mut all = reports.into_iter();
+        let mut whole = all.next()?;
+        for report in all {
+            whole.at = whole.at.min(report.at);
+            whole.places.extend(report.places);
+            whole.databases.extend(report.databases);
+        }
+        whole.region = regions(&whole.places);
+        whole.unreached = unreached;
+        whole.databases.sort_by(worst_first);
+        Some(whole)
+    }
+
+    /// Whether several accounts or Regions were asked for.
+    pub fn is_over_several(&self) -> bool {
+        self.places.len() + self.unreached.len() > 1
+    }
 }
 
 /// The state of one database.
@@ -112,6 +141,11 @@ pub struct Report {
 pub struct Database {
     /// Its id.
     pub id: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Its immutable id.
+    pub resource_id: String,
     /// Engine.
     pub engine: String,
     /// Engine version.
@@ -171,26 +205,35 @@ pub struct Rpo {
     pub verdict: &'static str,
 }
 
-/// Judges a fleet.
-pub fn judge(fleet: &Fleet, region: &str, wanted: impl Fn(&str) -> Wanted, now: DateTime<Utc>) -> Report {
-    let mut databases: Vec<Database> = fleet
-        .instances
-        .iter()
-        .map(|instance| one(fleet, instance, wanted(instance.id.as_str()), now))
-        .collect();
-    databases.sort_by(|a, b| {
-        let worst = |database: &Database| {
-            (
-                database.findings.first().map(|it| it.severity).is_none(),
-                database.findings.first().map(|it| it.severity),
-            )
-        };
-        worst(a).cmp(&worst(b)).then_with(|| a.id.cmp(&b.id))
-    });
-    Report { schema: "lifeboat.status/1", region: region.to_owned(), at: now, databases }
+/// Judges what was seen of a place.
+pub fn judge(
+    fleet: &Fleet,
+    place: &Place,
+    wanted: impl Fn(&Instance) -> Wanted,
+    now: DateTime<Utc>,
+) -> Report {
+    let mut databases: Vec<Database> =
+        fleet.instances.iter().map(|instance| one(fleet, instance, place, wanted(instance), now)).collect();
+    databases.sort_by(worst_first);
+    Report {
+        schema: "lifeboat.status/1",
+        region: place.region.clone(),
+        at: now,
+        places: vec![place.clone()],
+        unreached: Vec::new(),
+        databases,
+    }
 }
 
-fn one(fleet: &Fleet, instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -> Database {
+fn worst_first(a: &Database, b: &Database) -> std::cmp::Ordering {
+    let worst = |database: &Database| {
+        let worst = database.findings.first().map(|it| it.severity);
+        (worst.is_none(), worst)
+    };
+    worst(a).cmp(&worst(b)).then_with(|| (&a.id, &a.place).cmp(&(&b.id, &b.place)))
+}
+
+fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: DateTime<Utc>) -> Database {
     let snapshots = fleet.snapshots.get(&instance.resource_id).map(Vec::as_slice).unwrap_or_default();
     let newest = |kind: &str| {
         snapshots
@@ -239,8 +282,13 @@ fn one(fleet: &Fleet, instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -
     findings.extend(health(instance));
     findings.retain(|finding| !wanted.policy.ignore.iter().flatten().any(|code| code == finding.code));
     findings.sort_by_key(|finding| finding.severity);
+    for finding in &mut findings {
+        finding.remedy = place.in_commands(&finding.remedy);
+    }
     Database {
         id: instance.id.to_string(),
+        place: place.clone(),
+        resource_id: instance.resource_id.to_string(),
         engine: instance.engine.clone(),
         engine_version: instance.engine_version.clone(),
         status: instance.reported_status.0.clone(),

@@ -66,7 +66,29 @@ fn failed(url: &str, why: &str) -> Error {
 
 async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
     check(url)?;
-    let failed = |why: String| failed(url, &why);
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header("user-agent", concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| failed(url, &error.to_string()))?;
+    let answer = send(request).await?;
+    Ok((answer.status, answer.text))
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+}
+
+/// Makes a request that somebody else has put together, and signed if need be.
+pub async fn send(request: Request<Full<Bytes>>) -> Result<Answer> {
+    let url = request.uri().to_string();
+    let failed = |why: String| failed(&url, &why);
     let connector = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
         .map_err(|error| failed(error.to_string()))?
@@ -74,12 +96,6 @@ async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
         .enable_http1()
         .build();
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
-        .header("user-agent", concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| failed(error.to_string()))?;
     let exchange = async {
         let answer = client.request(request).await.map_err(|error| failed(innermost(&error)))?;
         let status = answer.status().as_u16();
@@ -89,7 +105,7 @@ async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
     let (status, bytes) = tokio::time::timeout(PATIENCE, exchange)
         .await
         .map_err(|_| failed(format!("no answer within {} seconds", PATIENCE.as_secs())))??;
-    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Answer { status, text: String::from_utf8_lossy(&bytes).into_owned() })
 }
 
 /// The outer layers only say that something failed.

@@ -15,6 +15,7 @@ pub(crate) struct Call {
     pub(crate) service: &'static str,
     pub(crate) action: String,
     pub(crate) region: String,
+    pub(crate) account: String,
     pub(crate) parameters: BTreeMap<String, String>,
     /// `ok`, an error's code, `cut`, or `lost-response`.
     pub(crate) outcome: String,

@@ -241,7 +241,8 @@ fn instances(shared: &Arc<Shared>) -> Value {
                 let server = shared.server(&instance.resource_id);
                 json!({
                     "id": instance.id,
-                    "region": instance.region,
+                    "region": crate::place::region(&instance.region),
+                    "account": crate::place::account(&instance.region),
                     "resource_id": instance.resource_id,
                     "engine": instance.settings.engine,
                     "status": instance.shown_status().name(),

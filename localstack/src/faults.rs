@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, status_of};
 use crate::record::Fate;
+use crate::wire::Query;
 
 /// How a call goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub(crate) enum Fault {
 pub(crate) struct FaultRequest {
     /// An API action, or `*`.
     action: String,
+    /// Only in this Region.
+    region: Option<String>,
+    /// Only in this account.
+    account: Option<String>,
+    /// Only calls with a parameter in which this stands, such as the ARN of a role.
+    about: Option<String>,
     fault: FaultName,
     code: Option<String>,
     message: Option<String>,
@@ -46,12 +53,34 @@ enum FaultName {
     Slow,
 }
 
+/// A call that may meet a fault.
+#[derive(Debug)]
+pub(crate) struct Met<'a> {
+    pub(crate) action: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) parameters: &'a Query,
+}
+
 #[derive(Debug)]
 struct Rule {
     action: String,
+    region: Option<String>,
+    account: Option<String>,
+    about: Option<String>,
     fault: Fault,
     left: Option<u32>,
     until: Option<Instant>,
+}
+
+impl Rule {
+    fn meets(&self, call: &Met<'_>) -> bool {
+        let is = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|wanted| wanted == has);
+        (self.action == "*" || self.action == call.action)
+            && is(&self.region, call.region)
+            && is(&self.account, call.account)
+            && self.about.as_ref().is_none_or(|about| call.parameters.mentions(about))
+    }
 }
 
 /// SQL that runs in restored copies.
@@ -90,11 +119,11 @@ impl Injected {
         lock(&self.rules).clear();
     }
 
-    /// The fault that the next call of `action` meets, used up by asking.
-    pub(crate) fn fault(&self, action: &str, now: Instant) -> Option<Fault> {
+    /// The fault that a call meets, used up by asking.
+    pub(crate) fn fault(&self, call: &Met<'_>, now: Instant) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
-        let index = rules.iter().position(|rule| rule.action == "*" || rule.action == action)?;
+        let index = rules.iter().position(|rule| rule.meets(call))?;
         let rule = &mut rules[index];
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.left {
@@ -168,7 +197,9 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
     let until = request.for_seconds.map(|seconds| span("for_seconds", seconds)).transpose()?;
     // A fault that lasts for a time has no count, unless one is given too.
     let left = request.times.or(if until.is_some() { None } else { Some(1) });
-    Ok(Rule { action: request.action, fault, left, until: until.map(|span| Instant::now() + span) })
+    let until = until.map(|span| Instant::now() + span);
+    let FaultRequest { action, region, account, about, .. } = request;
+    Ok(Rule { action, region, account, about, fault, left, until })
 }
 
 fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
@@ -214,18 +245,42 @@ mod tests {
         injected
     }
 
+    fn met<'a>(action: &'a str, parameters: &'a Query) -> Met<'a> {
+        Met { action, region: "eu-west-1", account: "111122223333", parameters }
+    }
+
+    #[test]
+    fn a_fault_may_be_of_one_region_account_or_object_alone() {
+        let of = |more: &str| injected(&[&format!(r#"{{"action":"*","fault":"cut","times":9,{more}}}"#)]);
+        let parameters = Query::single("RoleArn", "arn:aws:iam::111122223333:role/x");
+        let now = Instant::now();
+        for (more, meets) in [
+            (r#""region":"eu-west-1""#, true),
+            (r#""region":"eu-west-2""#, false),
+            (r#""account":"111122223333""#, true),
+            (r#""account":"123456789012""#, false),
+            (r#""about":"role/x""#, true),
+            (r#""about":"role/y""#, false),
+        ] {
+            let met = of(more).fault(&met("AssumeRole", &parameters), now);
+            assert_eq!(met.is_some(), meets, "{more}");
+        }
+    }
+
     #[test]
     fn a_fault_meets_its_action_as_often_as_it_was_told() {
         let injected = injected(&[r#"{"action":"DescribeDBInstances","fault":"throttle","times":2}"#]);
         let now = Instant::now();
-        assert_eq!(injected.fault("CreateDBSnapshot", now), None);
+        assert_eq!(injected.fault(&met("CreateDBSnapshot", &Query::default()), now), None);
         for _ in 0..2 {
-            let Some(Fault::Refuse(error)) = injected.fault("DescribeDBInstances", now) else {
+            let Some(Fault::Refuse(error)) =
+                injected.fault(&met("DescribeDBInstances", &Query::default()), now)
+            else {
                 panic!("no fault")
             };
             assert_eq!((error.code.as_str(), error.status), ("Throttling", 400));
         }
-        assert_eq!(injected.fault("DescribeDBInstances", now), None);
+        assert_eq!(injected.fault(&met("DescribeDBInstances", &Query::default()), now), None);
     }
 
     #[test]
@@ -233,15 +288,18 @@ mod tests {
         let injected = injected(&[r#"{"action":"*","fault":"cut","for_seconds":60}"#]);
         let now = Instant::now();
         for _ in 0..10 {
-            assert_eq!(injected.fault("Anything", now), Some(Fault::Cut));
+            assert_eq!(injected.fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
         }
-        assert_eq!(injected.fault("Anything", now + Duration::from_secs(61)), None);
+        assert_eq!(injected.fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)), None);
     }
 
     #[test]
     fn an_unknown_code_is_a_failure_of_the_service() {
         let injected = injected(&[r#"{"action":"*","fault":"error","code":"SomethingNew"}"#]);
-        let Some(Fault::Refuse(error)) = injected.fault("Any", Instant::now()) else { panic!("no fault") };
+        let Some(Fault::Refuse(error)) = injected.fault(&met("Any", &Query::default()), Instant::now())
+        else {
+            panic!("no fault")
+        };
         assert_eq!(error.status, 500);
     }
 

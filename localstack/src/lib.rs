@@ -6,7 +6,7 @@
 //! rds         the RDS API: what each action accepts, refuses, decides and shows
 //! cloudwatch  metrics, alarms that are evaluated, and what they did
 //! sns         topics, subscriptions, messages that arrive
-//! sts         who am I
+//! sts         who am I, and roles to be assumed
 //! secrets     reading the master passwords that RDS manages
 //! lifecycle   the work behind the states, one actor per instance; schedules
 //! restorable  up to when, and from when on, an instance can be brought back
@@ -21,6 +21,7 @@
 //! status      the states and which follow which
 //! windows     backup and maintenance windows
 //! pace        how long each state lasts
+//! place       accounts and Regions
 //! clock       the stack's time
 //! document    what CloudWatch's three protocols have in common
 //! wire        awsQuery in, XML out
@@ -42,6 +43,7 @@ mod home;
 mod lifecycle;
 mod monitoring;
 mod pace;
+mod place;
 mod rds;
 mod record;
 mod restorable;

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::error::{ApiError, Result};
+use crate::place;
 use crate::record::{Instance, State};
 use crate::stack::Shared;
 use crate::wire::{Query, Xml};
@@ -112,7 +113,7 @@ impl Request<'_> {
     /// The name that a text stands for in this Region. The ARN of another Region's object stays whole, and is then
     /// not found.
     fn local(&self, text: &str) -> String {
-        let is_elsewhere = region_of(text).is_some_and(|region| region != self.region);
+        let is_elsewhere = place::of_arn(text).is_some_and(|place| place != self.region);
         if is_elsewhere { text.to_lowercase() } else { bare(text) }
     }
 
@@ -134,11 +135,6 @@ fn bare(text: &str) -> String {
     name.to_lowercase()
 }
 
-/// The Region in an ARN.
-fn region_of(arn: &str) -> Option<&str> {
-    arn.starts_with("arn:").then(|| arn.split(':').nth(3)).flatten()
-}
-
 /// A fresh resource id: `db-` and 26 capitals and digits.
 fn resource_id() -> String {
     format!("db-{}", random_text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
@@ -156,7 +152,5 @@ mod tests {
     fn an_arn_stands_for_its_last_part_even_with_colons_in_it() {
         assert_eq!(bare("arn:aws:rds:eu-west-1:123456789012:snapshot:rds:App-2026"), "rds:app-2026");
         assert_eq!(bare("Orders"), "orders");
-        assert_eq!(region_of("arn:aws:rds:eu-west-1:123456789012:db:x"), Some("eu-west-1"));
-        assert_eq!(region_of("orders"), None);
     }
 }

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Jump;
+use crate::place;
 use crate::status::Status;
 
-/// The account that every object belongs to.
+/// The account of whoever does not say another one.
 pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// Everything the stack knows, apart from the databases themselves.
@@ -341,7 +342,7 @@ pub(crate) struct EventSubscription {
 
 /// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`, `es`.
 pub(crate) fn arn(region: &str, kind: &str, name: &str) -> String {
-    format!("arn:aws:rds:{region}:{ACCOUNT}:{kind}:{name}")
+    format!("arn:aws:rds:{}:{kind}:{name}", place::in_arn(region))
 }
 
 impl Instance {

@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use crate::calls::Call;
 use crate::document::{Document, Fields};
 use crate::error::ApiError;
-use crate::faults::Fault;
+use crate::faults::{Fault, Met};
 use crate::stack::Shared;
 use crate::wire::{Query, Xml, error_response, timestamp};
-use crate::{cloudwatch, control, rds, secrets, sns, sts};
+use crate::{cloudwatch, control, place, rds, secrets, sns, sts};
 
 /// More than any request has.
 const LONGEST_BODY: usize = 4 << 20;
@@ -95,13 +95,12 @@ fn follow_link(shared: &Arc<Shared>, query: &str) -> Answer {
         action,
         region: parameters
             .get("TopicArn")
-            .and_then(|arn| arn.split(':').nth(3))
-            .unwrap_or(DEFAULT_REGION)
-            .to_owned(),
+            .and_then(place::of_arn)
+            .unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         parameters,
         input: Document::Null,
         json: Value::Null,
-        access_key: String::new(),
+        signer: sts::Signer::default(),
     };
     let request_id = request_id();
     let outcome = perform_sns(shared, &call, &request_id);
@@ -115,6 +114,7 @@ struct ApiCall {
     service: Service,
     protocol: Protocol,
     action: String,
+    /// Account and Region, as `place` writes them.
     region: String,
     /// Of a form; of the others what the log shows.
     parameters: Query,
@@ -122,8 +122,8 @@ struct ApiCall {
     input: Document,
     /// For Secrets Manager.
     json: Value,
-    /// For STS: the access key of the caller.
-    access_key: String,
+    /// Who calls.
+    signer: sts::Signer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +186,13 @@ type Outcome = Result<Body, ApiError>;
 async fn aws(shared: &Arc<Shared>, path: &str, headers: &HeaderMap, body: &[u8]) -> io::Result<Answer> {
     let request_id = request_id();
     let call = ApiCall::read(path, headers, body);
-    let fault = shared.injected.fault(&call.action, Instant::now());
+    let met = Met {
+        action: &call.action,
+        region: place::region(&call.region),
+        account: place::account(&call.region),
+        parameters: &call.parameters,
+    };
+    let fault = shared.injected.fault(&met, Instant::now());
     if fault == Some(Fault::Cut) {
         log(shared, &call, "cut".to_owned(), None, None);
         return Err(io::Error::other("cut off on request"));
@@ -229,12 +235,10 @@ async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outc
     match call.service {
         Service::SecretsManager => secrets::answer(shared, &call.region, action, &call.json)
             .map(|answer| Body::Text(answer.to_string())),
-        Service::Sts => Ok(Body::Text(sts::answer(action, &call.access_key)?.response(
-            sts::NAMESPACE,
-            action,
-            true,
-            request_id,
-        ))),
+        Service::Sts => {
+            let request = sts::Request { signer: &call.signer, query: &call.parameters, now };
+            Ok(Body::Text(sts::answer(&request, action)?.response(sts::NAMESPACE, action, true, request_id)))
+        }
         Service::Sns => perform_sns(shared, call, request_id),
         Service::CloudWatch => {
             let request = cloudwatch::Request { shared, region: &call.region, input: &call.input, now };
@@ -258,7 +262,9 @@ fn perform_sns(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcom
 impl ApiCall {
     fn read(path: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let region = region(text("authorization"));
+        let access_key = access_key(text("authorization"));
+        let region = place::of(place::account_of_key(&access_key), &region(text("authorization")));
+        let signer = sts::Signer { access_key, token: text("x-amz-security-token").to_owned() };
         let cbor = path.strip_prefix("/service/").and_then(|rest| rest.split_once("/operation/"));
         if let Some((_, action)) = cbor {
             let input = Document::from_cbor(body).unwrap_or(Document::Null);
@@ -277,7 +283,7 @@ impl ApiCall {
                 parameters: secret_parameters(&json),
                 input: Document::Null,
                 json,
-                access_key: String::new(),
+                signer,
             };
         }
         let parameters = Query::parse(body);
@@ -291,7 +297,7 @@ impl ApiCall {
             input: if is_document { Document::from_form(&parameters) } else { Document::Null },
             parameters,
             json: Value::Null,
-            access_key: access_key(text("authorization")),
+            signer,
         }
     }
 
@@ -305,7 +311,7 @@ impl ApiCall {
             parameters: Query::of(input.shown()),
             input,
             json: Value::Null,
-            access_key: String::new(),
+            signer: sts::Signer::default(),
         }
     }
 
@@ -397,7 +403,8 @@ fn log(shared: &Shared, call: &ApiCall, outcome: String, status: Option<u16>, me
         time: timestamp(shared.clock.now()),
         service: call.service.name(),
         action: call.action.clone(),
-        region: call.region.clone(),
+        region: place::region(&call.region).to_owned(),
+        account: place::account(&call.region).to_owned(),
         parameters: call.parameters.redacted(),
         outcome,
         status,

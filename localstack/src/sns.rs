@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, Result};
-use crate::record::ACCOUNT;
+use crate::place;
 use crate::stack::Shared;
 use crate::wire::timestamp;
 
@@ -97,7 +97,7 @@ fn default_policy(arn: &str) -> String {
                 "SNS:DeleteTopic", "SNS:Subscribe", "SNS:ListSubscriptionsByTopic", "SNS:Publish",
             ],
             "Resource": arn,
-            "Condition": { "StringEquals": { "AWS:SourceOwner": ACCOUNT } },
+            "Condition": { "StringEquals": { "AWS:SourceOwner": arn.split(':').nth(4) } },
         }],
     })
     .to_string()
@@ -132,7 +132,7 @@ pub(crate) fn publish(
             .post
             .topics
             .get(arn)
-            .filter(|_| arn.split(':').nth(3) == Some(publisher.region))
+            .filter(|_| place::of_arn(arn).as_deref() == Some(publisher.region))
             .ok_or_else(|| not_found("Topic does not exist"))?;
         admit(topic, arn, publisher)?;
         let subscribers: Vec<(String, Subscription)> = all
@@ -197,9 +197,9 @@ pub(crate) enum Admission {
 
 pub(crate) fn admits(shared: &Shared, arn: &str, service: &str, region: &str) -> Admission {
     shared.monitoring.read(|all| {
-        let topic = all.post.topics.get(arn).filter(|_| arn.split(':').nth(3) == Some(region));
+        let topic = all.post.topics.get(arn).filter(|_| place::of_arn(arn).as_deref() == Some(region));
         let Some(topic) = topic else { return Admission::NoTopic };
-        let source = format!("arn:aws:rds:{region}:{ACCOUNT}:es:any");
+        let source = format!("arn:aws:rds:{}:es:any", place::in_arn(region));
         let publisher = Publisher { service, arn: &source, region };
         admit(topic, arn, &publisher).map_or(Admission::Denied, |()| Admission::Admitted)
     })

@@ -1,21 +1,100 @@
-//! STS: who am I. Everybody is the same user of the one account, but for access keys `user-NAME`, which are of the user NAME.
+//! STS: who am I, and roles to be assumed. Everybody is the same user of an account, but for access keys `user-NAME`, which are of
+//! the user NAME. Every role can be assumed by everybody; faults make it otherwise.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::{ApiError, Result};
-use crate::record::ACCOUNT;
-use crate::wire::Xml;
+use crate::place;
+use crate::wire::{Query, Xml, timestamp};
 
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(crate) const VERSION: &str = "2011-06-15";
 
-pub(crate) fn answer(action: &str, access_key: &str) -> Result<Xml> {
-    if action != "GetCallerIdentity" {
-        let message = format!("Could not find operation {action} for version {VERSION}");
-        return Err(ApiError::new("InvalidAction", message));
+/// As whom a call was signed.
+#[derive(Debug, Default)]
+pub(crate) struct Signer {
+    pub(crate) access_key: String,
+    /// Of a role: which, and how its session is called.
+    pub(crate) token: String,
+}
+
+/// One call.
+pub(crate) struct Request<'a> {
+    pub(crate) signer: &'a Signer,
+    pub(crate) query: &'a Query,
+    pub(crate) now: DateTime<Utc>,
+}
+
+pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
+    match action {
+        "GetCallerIdentity" => Ok(caller(request.signer)),
+        "AssumeRole" => assume(request),
+        _ => {
+            let message = format!("Could not find operation {action} for version {VERSION}");
+            Err(ApiError::new("InvalidAction", message))
+        }
     }
-    let user = access_key.strip_prefix("user-").unwrap_or("local");
+}
+
+fn caller(signer: &Signer) -> Xml {
+    let account = place::account_of_key(&signer.access_key);
     let mut xml = Xml::new();
-    xml.text("Arn", format!("arn:aws:iam::{ACCOUNT}:user/{user}"))
-        .text("UserId", "AIDALIFEBOATLOCALSTACK")
-        .text("Account", ACCOUNT);
+    match signer.token.strip_prefix(TOKEN) {
+        Some(session) => xml
+            .text("Arn", format!("arn:aws:sts::{account}:assumed-role/{session}"))
+            .text("UserId", format!("{ROLE_ID}:{}", session.rsplit('/').next().unwrap_or_default())),
+        None => {
+            let user = signer.access_key.strip_prefix("user-").unwrap_or("local");
+            xml.text("Arn", format!("arn:aws:iam::{account}:user/{user}"))
+                .text("UserId", "AIDALIFEBOATLOCALSTACK")
+        }
+    };
+    xml.text("Account", account);
+    xml
+}
+
+/// What session tokens of ours begin with; the role and the session follow.
+const TOKEN: &str = "localstack-role/";
+const ROLE_ID: &str = "AROALIFEBOATLOCALSTACK";
+
+fn assume(request: &Request<'_>) -> Result<Xml> {
+    let arn = request.query.required("RoleArn")?;
+    let session = request.query.required("RoleSessionName")?;
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid(arn)) };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(role) = role.strip_prefix("role/").filter(|role| is_account && !role.is_empty()) else {
+        return Err(invalid(arn));
+    };
+    let seconds = request.query.number("DurationSeconds")?.unwrap_or(3600);
+    if !(900..=43_200).contains(&seconds) {
+        return Err(refused("DurationSeconds is from 900 to 43200.".to_owned()));
+    }
+    let name = role.rsplit('/').next().unwrap_or(role);
+    let mut tail = String::new();
+    for _ in 0..2 {
+        let _ = write!(tail, "{:02X}", rand::random::<u8>());
+    }
+    let mut xml = Xml::new();
+    xml.within("Credentials", |xml| {
+        xml.text("AccessKeyId", format!("ASIA{account}{tail}"))
+            .text("SecretAccessKey", "local")
+            .text("SessionToken", format!("{TOKEN}{name}/{session}"))
+            .text("Expiration", timestamp(request.now + TimeDelta::seconds(seconds)));
+    });
+    xml.within("AssumedRoleUser", |xml| {
+        xml.text("AssumedRoleId", format!("{ROLE_ID}:{session}"))
+            .text("Arn", format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"));
+    });
     Ok(xml)
+}
+
+fn invalid(arn: &str) -> ApiError {
+    refused(format!("{arn} is invalid"))
+}
+
+fn refused(message: String) -> ApiError {
+    ApiError { code: "ValidationError".to_owned(), status: 400, message }
 }

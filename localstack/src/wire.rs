@@ -109,6 +109,11 @@ impl Query {
         items.into_values().collect()
     }
 
+    /// Whether a text stands in one of the values.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.0.values().any(|value| value.contains(text))
+    }
+
     /// What a log may show: passwords are masked, the rest is as it came.
     pub(crate) fn redacted(&self) -> BTreeMap<String, String> {
         self.0

@@ -13,7 +13,7 @@ use super::kinds::{OWN, RDS};
 use super::topics::{self, Topics};
 use crate::aws::Aws;
 use crate::error::Result;
-use crate::fleet::{Alarm, EventSubscription, Instance, Metric, Watch};
+use crate::fleet::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, regions};
 
 use rules::World;
 
@@ -33,6 +33,9 @@ pub struct Fault {
 pub struct Audited {
     /// Its name.
     pub name: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// `alarm` or `event-subscription`.
     #[serde(rename = "type")]
     pub noun: &'static str,
@@ -42,11 +45,24 @@ pub struct Audited {
     pub faults: Vec<Fault>,
 }
 
+/// A database that no working alarm watches at all.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Unwatched {
+    /// The DB instance.
+    pub database: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
 /// What a database goes without.
 #[derive(Debug, Serialize)]
 pub struct Gap {
     /// The DB instance.
     pub database: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
     /// What of it nobody watches: `backups`, `storage`, `events`.
     pub lacks: Vec<&'static str>,
 }
@@ -56,12 +72,18 @@ pub struct Gap {
 pub struct Audit {
     /// `lifeboat.alarms.audit/1`.
     pub schema: &'static str,
-    /// Where.
+    /// The Region; of several, all of them.
     pub region: String,
+    /// The accounts and Regions that were looked at.
+    pub places: Vec<Place>,
+    /// Those that could not be.
+    pub unreached: Vec<Unreached>,
     /// All alarms and event subscriptions.
     pub alarms: Vec<Audited>,
     /// Databases that no working alarm watches at all.
     pub unwatched: Vec<String>,
+    /// The same, and where each is.
+    pub unwatched_in: Vec<Unwatched>,
     /// Databases of which something that matters is not watched.
     pub gaps: Vec<Gap>,
     /// What could not be found out.
@@ -69,6 +91,23 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// One audit over several places; there is at least one.
+    pub fn over(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
+        let mut all = audits.into_iter();
+        let mut whole = all.next()?;
+        for audit in all {
+            whole.places.extend(audit.places);
+            whole.alarms.extend(audit.alarms);
+            whole.unwatched.extend(audit.unwatched);
+            whole.unwatched_in.extend(audit.unwatched_in);
+            whole.gaps.extend(audit.gaps);
+            whole.unknown.extend(audit.unknown);
+        }
+        whole.region = regions(&whole.places);
+        whole.unreached = unreached;
+        Some(whole)
+    }
+
     /// Alarms with faults.
     pub fn faulty(&self) -> impl Iterator<Item = &Audited> {
         self.alarms.iter().filter(|alarm| !alarm.faults.is_empty())
@@ -110,6 +149,7 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
         }
         audited.push(Audited {
             name: alarm.spec.name.clone(),
+            place: aws.place(),
             noun: "alarm",
             state: alarm.state.clone(),
             faults,
@@ -123,6 +163,7 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
         }
         audited.push(Audited {
             name: subscription.name.clone(),
+            place: aws.place(),
             noun: "event-subscription",
             state: subscription.status.clone(),
             faults,
@@ -137,12 +178,22 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
         .filter(|one| one.tags.get("lifeboat:purpose").is_none_or(|of| of != "drill"))
         .collect();
     let (unwatched, gaps) = coverage(&databases, &working, &heard);
+    let place = aws.place();
     Ok(Audit {
         schema: "lifeboat.alarms.audit/1",
         region: aws.region().to_owned(),
+        places: vec![place.clone()],
+        unreached: Vec::new(),
         alarms: audited,
+        unwatched_in: unwatched
+            .iter()
+            .map(|database| Unwatched { database: database.clone(), place: place.clone() })
+            .collect(),
         unwatched,
-        gaps,
+        gaps: gaps
+            .into_iter()
+            .map(|(database, lacks)| Gap { database, place: place.clone(), lacks })
+            .collect(),
         unknown: delivery.unknown.into_iter().collect(),
     })
 }
@@ -373,7 +424,7 @@ fn coverage(
     databases: &[&Instance],
     working: &[&Alarm],
     heard: &[&EventSubscription],
-) -> (Vec<String>, Vec<Gap>) {
+) -> (Vec<String>, Vec<(String, Vec<&'static str>)>) {
     let (mut unwatched, mut gaps) = (Vec::new(), Vec::new());
     for database in databases {
         let id = database.id.as_str();
@@ -408,7 +459,7 @@ fn coverage(
             lacks.push("events");
         }
         if !lacks.is_empty() {
-            gaps.push(Gap { database: id.to_owned(), lacks });
+            gaps.push((id.to_owned(), lacks));
         }
     }
     (unwatched, gaps)

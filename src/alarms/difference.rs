@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::wanted::{PREFIX, Wanted};
 use super::{Action, Change, Field, Work, is_ours};
-use crate::fleet::{Alarm, AlarmSpec, Instance, Tags, Watch};
+use crate::fleet::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances
 /// that are gone; an alarm that is called like ours and lacks our tag becomes ours only by being wanted.
@@ -31,6 +31,7 @@ pub(super) fn changes(
         changes.push(Change {
             noun: "alarm",
             database: Some(database.to_owned()),
+            place: Place::default(),
             action: Action::Delete,
             fields: Vec::new(),
             rule: rule(&alarm.spec),
@@ -57,6 +58,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
         alarm: spec.name.clone(),
         noun: "alarm",
         database: metric,
+        place: Place::default(),
         action: Action::Create,
         fields: Vec::new(),
         rule: rule(&spec),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
 
-use super::{Access, check_credentials, check_endpoint, configuration};
+use super::Access;
+use super::access::{check_credentials, check_endpoint, configuration};
 use crate::error::{Error, Result};
 
 /// Credentials, and the Region and endpoint that go with them.
@@ -42,7 +43,7 @@ impl Identity {
         access.endpoint_url.as_deref().map_or(Ok(()), check_endpoint)?;
         let config = configuration(access).await;
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
-        check_credentials(&config).await?;
+        check_credentials(access, &config).await?;
         Ok(Identity { config, latest: Arc::default() })
     }
 

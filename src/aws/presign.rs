@@ -55,7 +55,7 @@ impl Aws {
     }
 }
 
-fn query<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+pub(super) fn query<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let pairs: Vec<String> =
         parameters.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")

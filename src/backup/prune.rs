@@ -92,6 +92,7 @@ impl Plan {
             verdicts: self.verdicts.clone(),
             deleted: Vec::new(),
             failed: Vec::new(),
+            unreached: Vec::new(),
         }
     }
 
@@ -114,10 +115,19 @@ pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
         let Some(manifest) = plan.manifests.get(&verdict.id) else { continue };
         match remove(vault, manifest) {
             Ok(()) => deleted.push(verdict.id.clone()),
-            Err(error) => failed.push(PruneFailure { id: verdict.id.clone(), reason: error.chain() }),
+            Err(error) => {
+                failed.push(PruneFailure { id: verdict.id.clone(), place: None, reason: error.chain() })
+            }
         }
     }
-    Ok(PruneReport { schema: "lifeboat.prune/1", dry_run: false, verdicts: plan.verdicts, deleted, failed })
+    Ok(PruneReport {
+        schema: "lifeboat.prune/1",
+        dry_run: false,
+        verdicts: plan.verdicts,
+        deleted,
+        failed,
+        unreached: Vec::new(),
+    })
 }
 
 /// Deletes one backup by hand. The last good one of a database is guarded.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
+use super::places::{Looked, Seek, Target};
 use super::{Session, now};
-use crate::alarms::{self, Scope};
+use crate::alarms::{self, Audit, Plan, Report, Scope};
 use crate::aws::Aws;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::InstanceId;
+use crate::fleet::{InstanceId, Place};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::web;
@@ -35,7 +36,7 @@ pub(super) enum AlarmsCommand {
     List(ListArgs),
     /// Remove the alarms and event subscriptions that lifeboat made: name and tag must both say so.
     Remove(RemoveArgs),
-    /// Look at all alarms and event subscriptions of the Region, whoever made them, and say which can never fire or never
+    /// Look at all alarms and event subscriptions, whoever made them, and say which can never fire or never
     /// arrive, and which databases nobody watches. Exit code 1 if there is any such.
     Audit,
     /// Set an alarm off and follow it: CloudWatch's history says whether its actions succeeded, and an inbox whether the
@@ -48,7 +49,7 @@ pub(super) struct ScopeArgs {
     /// Ids of the DB instances [default: those of lifeboat.toml]
     #[arg(value_name = "DB")]
     databases: Vec<InstanceId>,
-    /// All DB instances of the Region
+    /// All DB instances of the Region, or of all accounts and Regions of lifeboat.toml
     #[arg(long, conflicts_with = "databases")]
     all: bool,
     /// SNS topic that is told, by name or ARN; may be repeated [default: `topic` in lifeboat.toml]
@@ -103,37 +104,19 @@ pub(super) struct TestArgs {
 
 pub(super) async fn run(command: AlarmsCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
-        AlarmsCommand::Plan(args) => {
-            let aws = connect(session).await?;
-            plan(&args, session, &aws).await
-        }
+        AlarmsCommand::Plan(args) => plan(&args, session).await,
         AlarmsCommand::Apply(args) => apply(&args, session).await,
-        AlarmsCommand::List(args) => {
-            let scope = if args.databases.is_empty() { Scope::All } else { Scope::Some(args.databases) };
-            let aws = session.aws().await?;
-            session.output.report(&AlarmList::new(alarms::list(&aws, &scope).await?, aws.region()))?;
-            Ok(None)
-        }
+        AlarmsCommand::List(args) => list(&args, session).await,
         AlarmsCommand::Remove(args) => remove(args, session).await,
-        AlarmsCommand::Audit => {
-            let audit = alarms::audit(&session.aws().await?, now()).await?;
-            let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
-            session.output.report(&audit)?;
-            Ok((!is_sound).then_some(Kind::No))
-        }
+        AlarmsCommand::Audit => audit(session).await,
         AlarmsCommand::Test(args) => test(args, session).await,
     }
 }
 
-/// A wrong configuration is said before AWS is asked anything.
-async fn connect(session: &Session) -> Result<Aws> {
-    alarms::check(&session.config)?;
-    session.aws().await
-}
-
-fn scope(args: &ScopeArgs, session: &Session) -> Result<Scope> {
+/// Those that are named on the command line, or in lifeboat.toml; none means all.
+fn named(args: &ScopeArgs, session: &Session) -> Result<Vec<InstanceId>> {
     if args.all {
-        return Ok(Scope::All);
+        return Ok(Vec::new());
     }
     let ids = if args.databases.is_empty() {
         session.config.databases.keys().map(|id| InstanceId::parse(id)).collect::<Result<Vec<_>>>()?
@@ -144,32 +127,58 @@ fn scope(args: &ScopeArgs, session: &Session) -> Result<Scope> {
         return Err(Error::request("no database is named")
             .hint("Name DB instances, pass `--all`, or list them in lifeboat.toml as [databases.NAME]."));
     }
-    Ok(Scope::Some(ids))
+    Ok(ids)
 }
 
-async fn plan(args: &ScopeArgs, session: &Session, aws: &Aws) -> Result<Option<Kind>> {
-    let plan = alarms::plan(aws, &session.config, &scope(args, session)?, &args.topics, now()).await?;
+fn scope(only: Vec<InstanceId>) -> Scope {
+    if only.is_empty() { Scope::All } else { Scope::Some(only) }
+}
+
+/// What is to be done in each place. A wrong configuration is said before AWS is asked anything.
+async fn plans(args: &ScopeArgs, session: &Session, seek: Seek) -> Result<Looked<(Aws, Plan)>> {
+    alarms::check(&session.config)?;
+    let ids = named(args, session)?;
+    let targets = session.targets(&ids, seek).await?;
+    targets
+        .each(session, async |Target { aws, only }| {
+            let plan = alarms::plan(&aws, &session.config, &scope(only), &args.topics, now()).await?;
+            Ok((aws, plan))
+        })
+        .await
+}
+
+async fn plan(args: &ScopeArgs, session: &Session) -> Result<Option<Kind>> {
+    let looked = plans(args, session, Seek::ToRead).await?;
+    let unknown = looked.kind();
+    let plans = looked.done.into_iter().map(|(_, plan)| plan).collect();
+    let plan = Plan::over(plans, looked.unreached).ok_or_else(nowhere)?;
     let differs = plan.pending() > 0;
     session.output.report(&plan)?;
-    Ok(differs.then_some(Kind::No))
+    Ok(if differs { Some(Kind::No) } else { unknown })
+}
+
+fn nowhere() -> Error {
+    Error::new(Kind::Bug, "no place was looked at")
 }
 
 async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = connect(session).await?;
     if args.dry_run {
         // What it would do is no finding: the exit code is that of a success.
-        return plan(&args.scope, session, &aws).await.map(|_| None);
+        return plan(&args.scope, session).await.map(|kind| kind.filter(|kind| *kind != Kind::No));
     }
     let interrupt = Interrupt::listen()?;
-    let scope = scope(&args.scope, session)?;
-    let plan = tokio::select! {
+    let looked = tokio::select! {
         kind = interrupt.wait(1) => return Err(Error::new(kind, "interrupted before anything was changed")),
-        plan = alarms::plan(&aws, &session.config, &scope, &args.scope.topics, now()) => plan?,
+        looked = plans(&args.scope, session, Seek::ToChange) => looked?,
     };
-    let progress = Progress::new(&session.output);
-    let report =
-        alarms::apply(&aws, plan, &interrupt, &|done, total, now| progress.tell(done, total, now)).await;
-    session.output.settle();
+    let mut reports = Vec::new();
+    for (aws, plan) in looked.done {
+        let progress = Progress::new(&session.output);
+        let tell = |done: usize, total: usize, now: &str| progress.tell(done, total, now);
+        reports.push(alarms::apply(&aws, plan, &interrupt, &tell).await);
+        session.output.settle();
+    }
+    let report = Report::over(reports, looked.unreached).ok_or_else(nowhere)?;
     session.output.report(&report)?;
     if let Some(kind) = interrupt.first().filter(|_| report.interrupted) {
         session.output.say(format!("interrupted with {} left to do: run it again to go on", report.left));
@@ -179,6 +188,31 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.warn(format!("`{}` was not set: {}", failed.alarm, failed.error));
     }
     Ok(alarms::verdict(&report))
+}
+
+async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
+    let targets = session.targets(&args.databases, Seek::ToRead).await?;
+    let looked = targets
+        .each(session, async |Target { aws, only }| {
+            Ok((alarms::list(&aws, &scope(only)).await?, aws.place()))
+        })
+        .await?;
+    let unknown = looked.kind();
+    let (listed, places): (Vec<_>, Vec<Place>) = looked.done.into_iter().unzip();
+    let mut listed: Vec<_> = listed.into_iter().flatten().collect();
+    listed.sort_by(alarms::most_urgent_first);
+    session.output.report(&AlarmList::new(listed, places, looked.unreached))?;
+    Ok(unknown)
+}
+
+async fn audit(session: &Session) -> Result<Option<Kind>> {
+    let targets = session.targets(&[], Seek::ToRead).await?;
+    let looked = targets.each(session, async |Target { aws, .. }| alarms::audit(&aws, now()).await).await?;
+    let unknown = looked.kind();
+    let audit = Audit::over(looked.done, looked.unreached).ok_or_else(nowhere)?;
+    let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
+    session.output.report(&audit)?;
+    Ok(if is_sound { unknown } else { Some(Kind::No) })
 }
 
 /// A live line on a terminal; otherwise a line now and then, when it takes long.
@@ -208,6 +242,7 @@ impl<'a> Progress<'a> {
 }
 
 async fn remove(args: RemoveArgs, session: &Session) -> Result<Option<Kind>> {
+    // In one place at a time: what is confirmed is its Region, or databases in it.
     let aws = session.aws().await?;
     let ids: Vec<&str> = args.databases.iter().map(InstanceId::as_str).collect();
     let name = if args.all { aws.region().to_owned() } else { ids.join(",") };

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use super::places::{Looked, Seek, Target};
 use super::waiting::WaitArgs;
 use super::{Session, confirm};
 use crate::aws::Aws;
@@ -32,7 +33,7 @@ pub(super) struct SetArgs {
     /// Ids of the DB instances
     #[arg(required_unless_present = "all", value_name = "DB")]
     databases: Vec<InstanceId>,
-    /// All DB instances of the Region, but for read replicas and members of clusters
+    /// All DB instances of the Region, or of all accounts and Regions of lifeboat.toml, but for read replicas and members of clusters
     #[arg(long, conflicts_with = "databases")]
     all: bool,
     /// Days that automated backups are kept: 1 to 35; 0 turns them off and deletes them
@@ -62,10 +63,10 @@ pub(super) struct SetArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct LookArgs {
-    /// Ids of the DB instances [default: all of the Region]
+    /// Ids of the DB instances [default: all of the Region, or of all accounts and Regions of lifeboat.toml]
     #[arg(value_name = "DB")]
     databases: Vec<InstanceId>,
-    /// All DB instances of the Region
+    /// All DB instances
     #[arg(long, conflicts_with = "databases")]
     all: bool,
 }
@@ -73,16 +74,19 @@ pub(super) struct LookArgs {
 pub(super) async fn run(command: PolicyCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
         PolicyCommand::Show(args) => {
-            let report = Report::new(look(&args.databases, session).await?, false);
+            let report = look(&args.databases, session).await?;
             session.output.report(&Policies { report: &report, aim: Aim::Show })?;
-            Ok(None)
+            Ok((!report.unreached.is_empty()).then_some(Kind::Partial))
         }
         PolicyCommand::Set(args) => set(&args, session).await,
         PolicyCommand::Check(args) => {
-            let report = Report::new(look(&args.databases, session).await?, false);
+            let report = look(&args.databases, session).await?;
             let falls_short = report.databases.iter().any(|it| !it.findings.is_empty());
             session.output.report(&Policies { report: &report, aim: Aim::Check })?;
-            Ok(falls_short.then_some(Kind::No))
+            Ok(match falls_short {
+                true => Some(Kind::No),
+                false => (!report.unreached.is_empty()).then_some(Kind::Partial),
+            })
         }
     }
 }
@@ -99,32 +103,42 @@ async fn all_instances(aws: &Aws) -> Result<Vec<Instance>> {
 }
 
 /// The policies of some instances, or of all.
-async fn look(only: &[InstanceId], session: &Session) -> Result<Vec<Database>> {
-    let aws = session.aws().await?;
-    let instances: Vec<Instance> = match only {
-        [] => all_instances(&aws).await?,
-        some => {
-            let mut found = Vec::new();
-            for id in some {
-                found.push(aws.existing_instance(id).await?);
-            }
-            found
-        }
-    };
-    let database = |instance: &Instance| {
-        let (findings, notes) = check(instance, &session.config.policy_of(instance.id.as_str()));
-        let state = State::of(instance);
-        Database { id: instance.id.to_string(), before: state.clone(), after: state, notes, findings }
-    };
-    Ok(instances.iter().map(database).collect())
+async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
+    let targets = session.targets(only, Seek::ToRead).await?;
+    let looked = targets
+        .each(session, async |Target { aws, only }| {
+            let instances: Vec<Instance> = match only.as_slice() {
+                [] => all_instances(&aws).await?,
+                some => {
+                    let mut found = Vec::new();
+                    for id in some {
+                        found.push(aws.existing_instance(id).await?);
+                    }
+                    found
+                }
+            };
+            let database = |instance: &Instance| {
+                let (mut findings, notes) = check(instance, &session.config.policy_of(instance.id.as_str()));
+                for finding in &mut findings {
+                    finding.remedy = aws.place().in_commands(&finding.remedy);
+                }
+                let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
+                Database { id, place, before: state.clone(), after: state, notes, findings }
+            };
+            Ok(instances.iter().map(database).collect::<Vec<_>>())
+        })
+        .await?;
+    Ok(Report::new(looked.done.into_iter().flatten().collect(), looked.unreached, false))
 }
 
-async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
-    let began = Instant::now();
-    let aws = session.aws().await?;
-    let wanted = match args.all {
-        false => args.databases.clone(),
-        true => {
+/// The instances that are to be changed, and the places of which nothing is known.
+async fn wanted(args: &SetArgs, session: &Session) -> Result<Looked<Vec<(Aws, InstanceId)>>> {
+    let targets = session.targets(&args.databases, Seek::ToChange).await?;
+    targets
+        .each(session, async |Target { aws, only }| {
+            if !args.all {
+                return Ok(only.into_iter().map(|id| (aws.clone(), id)).collect());
+            }
             let (own, others): (Vec<Instance>, _) = all_instances(&aws)
                 .await?
                 .into_iter()
@@ -132,16 +146,23 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             for instance in others {
                 session.output.say(format!("`{}` is left out: its backups are another's", instance.id));
             }
-            own.into_iter().map(|instance| instance.id).collect()
-        }
-    };
+            Ok(own.into_iter().map(|instance| (aws.clone(), instance.id)).collect())
+        })
+        .await
+}
+
+async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
+    let began = Instant::now();
+    let looked = wanted(args, session).await?;
+    let unknown = looked.kind();
+    let wanted: Vec<(Aws, InstanceId)> = looked.done.into_iter().flatten().collect();
     let is_single = wanted.len() == 1;
     let is_named = args.retention_days.is_some()
         || args.backup_window.is_some()
         || args.copy_tags.is_some()
         || args.deletion_protection.is_some();
     let mut plans = Vec::new();
-    for id in &wanted {
+    for (aws, id) in &wanted {
         let configured = session.config.policy_of(id.as_str());
         let from_file = |value: Option<i32>| if is_named { args.retention_days } else { value };
         let request = Request {
@@ -153,10 +174,10 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
                 .or(configured.deletion_protection.filter(|_| !is_named)),
             apply_pending: args.apply_pending,
         };
-        plans.push(policy::plan(&aws, id, &request).await?);
+        plans.push((aws, policy::plan(aws, id, &request).await?));
     }
     // Nothing is changed before everything may be.
-    for plan in plans.iter().filter(|plan| plan.destroys_backups && !args.dry_run) {
+    for (_, plan) in plans.iter().filter(|(_, plan)| plan.destroys_backups && !args.dry_run) {
         let what = format!("all automated backups of `{}`", plan.instance.id);
         confirm(
             plan.instance.id.as_str(),
@@ -166,7 +187,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         )?;
     }
     let (mut databases, mut worst) = (Vec::new(), None);
-    for plan in plans {
+    for (aws, plan) in plans {
         for note in &plan.notes {
             session.output.warn(note);
         }
@@ -177,7 +198,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.say(format!("changing `{}`", plan.instance.id));
         let wait = args.waiting.wait() != Wait::No;
         let id = plan.instance.id.clone();
-        match policy::apply(plan, &aws, args.waiting.poll(began), wait).await {
+        match policy::apply(plan, aws, args.waiting.poll(began), wait).await {
             Ok((database, kind)) => {
                 worst = worst.or(kind);
                 databases.push(database);
@@ -190,8 +211,9 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             Err(error) => return Err(error),
         }
     }
-    session.output.report(&Policies { report: &Report::new(databases, args.dry_run), aim: Aim::Set })?;
-    Ok(worst)
+    let report = Report::new(databases, looked.unreached, args.dry_run);
+    session.output.report(&Policies { report: &report, aim: Aim::Set })?;
+    Ok(worst.or(unknown))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -229,14 +251,18 @@ impl output::Report for Policies<'_> {
     }
 }
 
+/// A database, and where it is if there are several accounts.
+fn named(database: &Database) -> String {
+    match &database.place.account {
+        Some(_) => format!("`{}` in {}", database.id, database.place),
+        None => format!("`{}`", database.id),
+    }
+}
+
 fn check_lines(database: &Database, page: &mut Page) {
     let (word, tone) =
         if database.findings.is_empty() { ("ok", Tone::Good) } else { ("FALLS SHORT", Tone::Bad) };
-    page.line(format!(
-        "{}: {}",
-        page.toned(Tone::Strong, format!("`{}`", database.id)),
-        page.toned(tone, word)
-    ));
+    page.line(format!("{}: {}", page.toned(Tone::Strong, named(database)), page.toned(tone, word)));
     for note in &database.notes {
         page.line(page.toned(Tone::Faint, format!("  {note}")));
     }
@@ -268,7 +294,7 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
         (Aim::Set, false, _) => "is as it should be",
         _ => "",
     };
-    page.line(format!("{} {what}", page.toned(Tone::Strong, format!("`{}`", database.id))));
+    page.line(format!("{} {what}", page.toned(Tone::Strong, named(database))));
     let days = |state: &State| match state.retention_days {
         0 => "off".to_owned(),
         days => format!("{days} days"),

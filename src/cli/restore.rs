@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::connect::ConnectArgs;
+use super::places::Seek;
 use super::snapshot::render::{age, utc};
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
@@ -221,7 +222,7 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
         return Err(Error::request("the tables of one database are brought back at a time")
             .hint("Name one `--dbname`."));
     }
-    let aws = session.aws().await?;
+    let aws = session.aws_of(&args.database, Seek::ToChange).await?;
     let request = tables::Request {
         source: args.database.clone(),
         wanted,
@@ -309,7 +310,10 @@ fn both(at: DateTime<Utc>) -> String {
 async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
-    let aws = session.aws().await?;
+    let aws = match &request.from {
+        From::Snapshot(id) => session.aws_of_snapshot(id, Seek::ToChange).await?,
+        From::Time(name, _) => session.aws_of_backups(name, Seek::ToChange).await?,
+    };
     let plan = plan::plan(&aws, request, now()).await?;
     let mut report = Report::of(&plan);
     if args.dry_run {
@@ -372,7 +376,7 @@ struct Window {
 }
 
 async fn window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = session.aws().await?;
+    let aws = session.aws_of_backups(&args.database, Seek::ToRead).await?;
     let (backup, _) = plan::automated_backup(&aws, &args.database).await?;
     let now = aws.now(now());
     let window = backup.window;
@@ -380,10 +384,10 @@ async fn window(args: &WindowArgs, session: &Session) -> Result<Option<Kind>> {
     session.output.report(&Window {
         schema: "lifeboat.restore-window/1",
         restore_command: format!(
-            "lifeboat restore point-in-time {} --at {} --to NEW --region {}",
+            "lifeboat restore point-in-time {} --at {} --to NEW {}",
             args.database,
             latest.unwrap_or("TIME".to_owned()),
-            aws.region()
+            aws.place().flags()
         ),
         database: backup.instance,
         resource_id: backup.resource_id.to_string(),

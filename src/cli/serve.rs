@@ -111,7 +111,7 @@ fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
         let session = Arc::clone(session);
         Arc::new(move || {
             let session = Arc::clone(&session);
-            Box::pin(async move { super::status::of_region(&session).await })
+            Box::pin(async move { super::status::of_fleet(&session).await })
         })
     };
     Ok(Orders {
@@ -133,7 +133,10 @@ fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
 
 /// Whether somebody has said in which Region the DB instances are.
 fn is_region_settled(session: &Session) -> bool {
-    session.access.region.is_some() || !super::unset("AWS_REGION") || !super::unset("AWS_DEFAULT_REGION")
+    !session.config.accounts.is_empty()
+        || session.access.region.is_some()
+        || !super::unset("AWS_REGION")
+        || !super::unset("AWS_DEFAULT_REGION")
 }
 
 /// What is said when it answers.

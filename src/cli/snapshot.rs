@@ -10,6 +10,7 @@ use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 
 use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
 use super::{Session, confirm, now};
 use crate::aws::{Aws, Poll};
@@ -204,7 +205,7 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
             };
             make_copy(request, &args.target, session).await
         }
-        SnapshotCommand::Prune(args) => prune_region(&args, session).await,
+        SnapshotCommand::Prune(args) => prune_fleet(&args, session).await,
         SnapshotCommand::Delete(args) => remove(&args, session).await,
     }
 }
@@ -214,14 +215,14 @@ async fn take(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
     let began = Instant::now();
     let rules = Rules::configured(&session.config.retention)?;
     let github = args.github_output.then(GithubOutput::find).transpose()?;
-    let aws = session.aws().await?;
+    let aws = session.aws_of(&args.database, Seek::ToChange).await?;
     let plan = create::plan(&aws, request(&args), &rules, now()).await?;
     session.warn_of_clock(&aws);
     for note in &plan.notes {
         session.output.say(format!("note: {note}"));
     }
     if args.dry_run {
-        session.output.report(&plan.report(aws.region()))?;
+        session.output.report(&plan.report(&aws.place()))?;
         return Ok(None);
     }
     let teller = Teller::new(&session.output);
@@ -268,7 +269,7 @@ async fn take(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
             None => Err(Error::outside("an earlier attempt had taken it without one")),
         };
     }
-    let report = taken.report(aws.region());
+    let report = taken.report(&aws.place());
     if let Some(github) = github {
         github.write(&report)?;
     }
@@ -328,9 +329,12 @@ async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session)
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
     let rules = Rules::configured(&session.config.retention)?;
-    let here = session.aws().await?;
+    let here = match &request.source {
+        CopySource::Snapshot(id) => session.aws_of_snapshot(id, Seek::ToRead).await?,
+        CopySource::NewestAutomated(id) => session.aws_of(id, Seek::ToRead).await?,
+    };
     let there = match &args.to_region {
-        Some(region) => Aws::in_region(&session.access, region).await?,
+        Some(region) => here.elsewhere(region).await?,
         None => here.clone(),
     };
     let plan = copy::plan(&here, &there, &request, &rules, now()).await?;
@@ -349,21 +353,26 @@ async fn make_copy(request: copy::Request, args: &TargetArgs, session: &Session)
     };
     announce(session, &taken);
     let ended = settle(&there, &mut taken, &args.waiting, began, &interrupt, &tell).await;
-    conclude(ended, &taken.report(there.region()), session)
+    conclude(ended, &taken.report(&there.place()), session)
 }
 
-async fn prune_region(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
+async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let rules = Rules::configured(&session.config.retention)?;
-    let aws = session.aws().await?;
-    let plan = prune::plan(&aws, &rules, args.database.as_ref(), now()).await?;
-    session.warn_of_clock(&aws);
-    if args.dry_run {
-        session.output.report(&plan.report())?;
-        return Ok(None);
-    }
+    let only: Vec<InstanceId> = args.database.iter().cloned().collect();
     let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
-    let report = prune::apply(plan, &aws, &interrupt, now(), &tell).await?;
+    let targets = session.targets(&only, Seek::ToChange).await?;
+    let looked = targets
+        .each(session, async |target: Target| {
+            let plan = prune::plan(&target.aws, &rules, target.only.first(), now()).await?;
+            session.warn_of_clock(&target.aws);
+            match args.dry_run {
+                true => Ok(plan.report()),
+                false => prune::apply(plan, &target.aws, &interrupt, now(), &tell).await,
+            }
+        })
+        .await?;
+    let report = prune::over(looked.done, looked.unreached);
     session.output.report(&report)?;
     if let Some(error) = prune::hint(&report) {
         session.output.error(&error);
@@ -446,36 +455,44 @@ fn open_to_append(path: &std::path::Path) -> Result<std::fs::File> {
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = session.aws().await?;
     let kind = args.kind.as_deref();
-    let mut found = match (&args.database, kind) {
-        (Some(id), None | Some("automated" | "manual")) => aws.snapshots_of(id).await?,
-        _ => aws.snapshots(kind).await?,
-    };
-    found.retain(|it| {
-        args.database.as_ref().is_none_or(|id| it.instance == id.as_str())
-            && kind.is_none_or(|kind| it.snapshot_type == kind)
-            && args.class.as_ref().is_none_or(|class| snapshot::class_of(it) == Some(class))
-    });
-    found.sort_by(|a, b| b.original_created_at.cmp(&a.original_created_at).then_with(|| a.id.cmp(&b.id)));
-    let reports = found.iter().map(|it| Report::of(it, aws.region())).collect();
-    session.output.report(&List::new(reports, aws.now(now())))?;
-    Ok(None)
+    // A snapshot may outlive its database, so every place is asked, wherever that is.
+    let targets = session.targets(&[], Seek::ToRead).await?;
+    let looked = targets
+        .each(session, async |Target { aws, .. }| {
+            let mut found = match (&args.database, kind) {
+                (Some(id), None | Some("automated" | "manual")) => aws.snapshots_of(id).await?,
+                _ => aws.snapshots(kind).await?,
+            };
+            found.retain(|it| {
+                args.database.as_ref().is_none_or(|id| it.instance == id.as_str())
+                    && kind.is_none_or(|kind| it.snapshot_type == kind)
+                    && args.class.as_ref().is_none_or(|class| snapshot::class_of(it) == Some(class))
+            });
+            Ok((found.iter().map(|it| Report::of(it, &aws.place())).collect::<Vec<_>>(), aws.now(now())))
+        })
+        .await?;
+    let kind = looked.kind();
+    let at = looked.done.iter().map(|(_, at)| *at).min().unwrap_or_else(now);
+    let mut reports: Vec<Report> = looked.done.into_iter().flat_map(|(reports, _)| reports).collect();
+    reports.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.snapshot_id.cmp(&b.snapshot_id)));
+    session.output.report(&List::new(reports, looked.unreached, at))?;
+    Ok(kind)
 }
 
 async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = session.aws().await?;
+    let aws = session.aws_of_snapshot(&args.id, Seek::ToRead).await?;
     let found = snapshot::existing(&aws, &args.id).await?;
-    session.output.report(&Report::of(&found, aws.region()))?;
+    session.output.report(&Report::of(&found, &aws.place()))?;
     Ok(None)
 }
 
 async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
-    let aws = session.aws().await?;
+    let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
     let plan = delete::plan(&aws, &args.id, allow).await?;
     if args.dry_run {
-        session.output.report(&plan.report(aws.region()))?;
+        session.output.report(&plan.report(&aws.place()))?;
         return Ok(None);
     }
     let what = format!("snapshot `{}` of `{}`", plan.snapshot.id, plan.snapshot.instance);

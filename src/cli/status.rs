@@ -9,15 +9,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::places::{Seek, Target};
 use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
 use crate::alarms::publish::Ping;
-use crate::aws::Aws;
 use crate::drill::journal;
-use crate::error::{Kind, Result};
-use crate::fleet::InstanceId;
-use crate::output::{self, Format, Page, Tone};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, InstanceId, Unreached};
+use crate::output::{self, Format, Page, Tone, plain};
 use crate::policy::check::Severity;
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
@@ -27,13 +27,14 @@ use publish::PublishArgs;
 
 /// Show how healthy the backups of DB instances are: age, restorable window, objective, last drill, findings.
 ///
-/// Exit code 1 if a finding is critical. With --format nagios the exit codes are Nagios's: 0 ok, 1 warning, 2 critical.
+/// Exit code 1 if a finding is critical, else 5 if an account or Region of lifeboat.toml could not be looked at. With
+/// --format nagios the exit codes are Nagios's: 0 ok, 1 warning, 2 critical, 3 unknown.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {
-    /// Ids of the DB instances [default: all of the Region]
+    /// Ids of the DB instances [default: all of the Region, or of all accounts and Regions of lifeboat.toml]
     #[arg(value_name = "DB")]
     databases: Vec<InstanceId>,
-    /// All DB instances of the Region
+    /// All DB instances
     #[arg(long, conflicts_with = "databases")]
     all: bool,
     /// In which form; --json is the same as --format json
@@ -73,27 +74,44 @@ fn worst(report: &Report) -> Option<Severity> {
 
 /// Looks, judges, and publishes what was seen.
 async fn look(args: &StatusArgs, session: &Session) -> Result<Report> {
-    let aws: Aws = session.aws().await?;
-    let report = judged(&aws, &args.databases, session).await?;
-    session.warn_of_clock(&aws);
-    args.publish.publish(session, &aws, &report, &prometheus(&report)).await?;
+    let targets = session.targets(&args.databases, Seek::ToRead).await?;
+    let publish = &args.publish;
+    let looked = targets
+        .each(session, async |target: Target| {
+            let report = judged(&target, session).await?;
+            session.warn_of_clock(&target.aws);
+            publish.publish(session, &target.aws, &report).await?;
+            Ok(report)
+        })
+        .await?;
+    let report = over(looked.done, looked.unreached)?;
+    publish.write(&prometheus(&report))?;
     Ok(report)
 }
 
-/// The state of a Region, for the server.
-pub(super) async fn of_region(session: &Session) -> Result<Report> {
-    judged(&session.aws().await?, &[], session).await
+/// The state of everything, for the server.
+pub(super) async fn of_fleet(session: &Session) -> Result<Report> {
+    let targets = session.targets(&[], Seek::ToRead).await?;
+    let looked = targets.each(session, |target| async move { judged(&target, session).await }).await?;
+    over(looked.done, looked.unreached)
 }
 
-async fn judged(aws: &Aws, databases: &[InstanceId], session: &Session) -> Result<Report> {
-    let fleet = status::look(aws, databases).await?;
+fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Result<Report> {
+    Report::over(reports, unreached).ok_or_else(|| Error::new(Kind::Bug, "no place was looked at"))
+}
+
+async fn judged(target: &Target, session: &Session) -> Result<Report> {
+    let fleet = status::look(&target.aws, &target.only).await?;
     let vault = session.vault_to_read()?;
-    let wanted = |id: &str| Wanted {
-        policy: session.config.policy_of(id),
-        rpo: session.config.drill_of(id).rpo.unwrap_or(Duration::from_secs(24 * 3600)),
-        last_drill: last_drill(&vault, id, session),
+    let wanted = |instance: &Instance| {
+        let id = instance.id.as_str();
+        Wanted {
+            policy: session.config.policy_of(id),
+            rpo: session.config.drill_of(id).rpo.unwrap_or(Duration::from_secs(24 * 3600)),
+            last_drill: last_drill(&vault, instance, session),
+        }
     };
-    Ok(status::judge(&fleet, aws.region(), wanted, aws.now(now())))
+    Ok(status::judge(&fleet, &target.aws.place(), wanted, target.aws.now(now())))
 }
 
 fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<Kind>> {
@@ -109,55 +127,103 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
         StatusFormat::Nagios => {
             session.output.report_as(Format::Text, &Text(nagios(report)))?;
             // Nagios reads 1 as a warning and 2 as critical.
-            return Ok(worst.map(|worst| if worst == Severity::Critical { Kind::Request } else { Kind::No }));
+            // Nagios reads 3 as unknown: worse than a warning.
+            return Ok(match worst {
+                Some(Severity::Critical) => Some(Kind::Request),
+                _ if !report.unreached.is_empty() => Some(Kind::Outside),
+                Some(Severity::Warning) => Some(Kind::No),
+                None => None,
+            });
         }
     }
-    Ok((worst == Some(Severity::Critical)).then_some(Kind::No))
+    Ok(match worst {
+        Some(Severity::Critical) => Some(Kind::No),
+        _ => (!report.unreached.is_empty()).then_some(Kind::Partial),
+    })
 }
 
-fn last_drill(vault: &Vault, id: &str, session: &Session) -> Option<LastDrill> {
-    match journal::last(vault, id) {
-        Ok(last) => last.map(|(run, at, verdict)| {
-            let verdict = match verdict {
-                Verdict::Pass => "pass",
-                Verdict::Fail => "fail",
-                Verdict::Unknown => "unknown",
-            };
-            LastDrill { run, at, verdict: verdict.to_owned() }
-        }),
+fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<LastDrill> {
+    let last = match journal::last(vault, instance.id.as_str()) {
+        Ok(last) => last,
         Err(error) => {
             session.output.warn(error.chain());
             None
         }
+    };
+    // Two accounts may each have a database of that name: a drill of the one proves nothing of the other.
+    let last = match last {
+        Some(last) if !session.config.accounts.is_empty() => of_this_one(vault, instance, last),
+        last => last,
+    };
+    last.map(|(run, at, verdict)| LastDrill { run, at, verdict: word(verdict).to_owned() })
+}
+
+type Drilled = (String, DateTime<Utc>, Verdict);
+
+/// The last drill of this very instance, which is not always the last one of that name.
+fn of_this_one(vault: &Vault, instance: &Instance, last: Drilled) -> Option<Drilled> {
+    let (id, resource) = (instance.id.as_str(), instance.resource_id.to_string());
+    let is_its = |report: &crate::drill::report::Report| report.source.resource_id == resource;
+    match journal::read(vault, id, &last.0) {
+        Ok(Some(report)) if is_its(&report) => Some(last),
+        _ => {
+            let (reports, _) = journal::list(vault, &[id.to_owned()]).ok()?;
+            let report = reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
+            Some((report.run, report.finished_at?, report.verdict))
+        }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
     }
 }
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
+        for one in &self.unreached {
+            page.line(format!(
+                "{} {}: {}",
+                page.toned(Tone::Bad, "not reached"),
+                one.place,
+                plain(&one.error)
+            ));
+        }
         if self.databases.is_empty() {
             page.line(format!("no DB instances in {}", self.region));
             return;
         }
+        let columns = [
+            "database",
+            "engine",
+            "retention",
+            "automated",
+            "manual",
+            "restorable",
+            "RPO",
+            "last drill",
+            "findings",
+        ];
         let rows = self.databases.iter().map(|it| row(it, self.at));
-        page.table(
-            &[
-                "database",
-                "engine",
-                "retention",
-                "automated",
-                "manual",
-                "restorable",
-                "RPO",
-                "last drill",
-                "findings",
-            ],
-            rows.collect(),
-        );
+        if self.is_over_several() {
+            let with_place = |(it, mut row): (&Database, Row)| {
+                row.insert(1, (it.place.to_string(), Some(Tone::Faint)));
+                row
+            };
+            let titles = [&columns[..1], &["where"], &columns[1..]].concat();
+            page.table(&titles, self.databases.iter().zip(rows).map(with_place).collect());
+        } else {
+            page.table(&columns, rows.collect());
+        }
         // A few are told in full; of a fleet, `--json` and `policy check` tell the rest.
         if self.databases.len() <= 5 {
             for it in self.databases.iter().filter(|it| !it.findings.is_empty()) {
                 page.line("");
-                page.line(page.toned(Tone::Strong, format!("`{}`", it.id)));
+                let of = it.place.account.as_ref().map_or(String::new(), |_| format!(" in {}", it.place));
+                page.line(page.toned(Tone::Strong, format!("`{}`{of}", it.id)));
                 findings(&it.findings, page);
             }
         } else {
@@ -178,7 +244,9 @@ impl output::Report for Report {
     }
 }
 
-fn row(it: &Database, now: DateTime<Utc>) -> Vec<(String, Option<Tone>)> {
+type Row = Vec<(String, Option<Tone>)>;
+
+fn row(it: &Database, now: DateTime<Utc>) -> Row {
     let span = |seconds: f64| age(TimeDelta::milliseconds((seconds * 1e3) as i64));
     let newest =
         |newest: &Option<status::Newest>| newest.as_ref().map_or("-".to_owned(), |it| span(it.age_seconds));
@@ -268,7 +336,12 @@ fn prometheus(report: &Report) -> String {
         ("findings_warning", "Findings that should be mended.", |it| Some(count(it, Severity::Warning))),
     ];
     let mut text = String::new();
-    let label = |it: &Database| format!("{{database=\"{}\",region=\"{}\"}}", it.id, report.region);
+    let label = |it: &Database| match &it.place.account {
+        None => format!("{{database=\"{}\",region=\"{}\"}}", it.id, it.place.region),
+        Some(account) => {
+            format!("{{database=\"{}\",account=\"{account}\",region=\"{}\"}}", it.id, it.place.region)
+        }
+    };
     for (name, help, value) in metrics {
         let _ = writeln!(text, "# HELP lifeboat_{name} {help}\n# TYPE lifeboat_{name} gauge");
         for it in &report.databases {
@@ -298,16 +371,20 @@ fn nagios(report: &Report) -> String {
     let all: Vec<_> =
         report.databases.iter().flat_map(|it| it.findings.iter().map(move |finding| (it, finding))).collect();
     let critical: Vec<_> = all.iter().filter(|(_, it)| it.severity == Severity::Critical).collect();
-    let word = match (critical.is_empty(), all.is_empty()) {
-        (false, _) => "CRITICAL",
-        (true, false) => "WARNING",
-        (true, true) => "OK",
+    let unreached: Vec<String> =
+        report.unreached.iter().map(|one| format!("{}: not reached", one.place)).collect();
+    let word = match (critical.is_empty(), unreached.is_empty(), all.is_empty()) {
+        (false, _, _) => "CRITICAL",
+        (true, false, _) => "UNKNOWN",
+        (true, true, false) => "WARNING",
+        (true, true, true) => "OK",
     };
-    let shown: Vec<String> = if critical.is_empty() {
+    let mut shown: Vec<String> = if critical.is_empty() {
         all.iter().take(3).map(|(it, finding)| format!("{}: {}", it.id, finding.code)).collect()
     } else {
         critical.iter().take(3).map(|(it, finding)| format!("{}: {}", it.id, finding.code)).collect()
     };
+    shown.splice(0..0, unreached);
     let told = if shown.is_empty() { "no findings".to_owned() } else { shown.join(", ") };
     let (databases, warnings) = (report.databases.len(), all.len() - critical.len());
     let worst = report.databases.iter().filter_map(|it| it.rpo.measured_seconds).fold(0.0, f64::max);

@@ -132,8 +132,19 @@ fn of_instances(page: &mut Page, overview: &Overview) {
         }),
     ];
     for (name, help, value) in metrics {
-        let samples = report.databases.iter().map(|it| (label("instance", &it.id), value(it)));
+        let samples = report.databases.iter().map(|it| (instance(it), value(it)));
         page.gauge(name, help, samples);
+    }
+}
+
+/// The labels of a DB instance: two accounts may have one of the same name.
+fn instance(it: &crate::status::Database) -> String {
+    let own = label("instance", &it.id);
+    match &it.place.account {
+        None => own,
+        Some(account) => {
+            format!("{},account=\"{account}\",region=\"{}\"}}", own.trim_end_matches('}'), it.place.region)
+        }
     }
 }
 

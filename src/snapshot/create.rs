@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Event, Report, Source, Tell, is_good};
 use crate::aws::{Aws, Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
 
 /// What is asked for.
@@ -80,7 +80,7 @@ pub struct PlanReport {
 
 impl Plan {
     /// For people and programs.
-    pub fn report(&self, region: &str) -> PlanReport {
+    pub fn report(&self, place: &Place) -> PlanReport {
         PlanReport {
             schema: "lifeboat.snapshot-plan/1",
             snapshot_id: self.existing.as_ref().map_or(&self.id, |found| &found.id).to_string(),
@@ -89,7 +89,7 @@ impl Plan {
             source: Source {
                 id: self.source.id.to_string(),
                 resource_id: Some(self.source.resource_id.to_string()),
-                region: region.to_owned(),
+                place: place.clone(),
             },
             reused: self.existing.is_some(),
             tags: self.tags.clone(),
@@ -125,11 +125,11 @@ impl Taken {
     }
 
     /// For people and programs.
-    pub fn report(&self, region: &str) -> Report {
+    pub fn report(&self, place: &Place) -> Report {
         Report {
             reused: Some(self.reused),
             seconds: is_good(&self.snapshot).then(|| self.began.elapsed().as_secs_f64()),
-            ..Report::of(&self.snapshot, region)
+            ..Report::of(&self.snapshot, place)
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Report, class_of, is_good};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Snapshot, SnapshotId, tag};
+use crate::fleet::{InstanceId, Place, Snapshot, SnapshotId, tag};
 
 /// Whether the newest good snapshot of a database may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub struct DeleteReport {
 
 impl Plan {
     /// What would be deleted.
-    pub fn report(&self, region: &str) -> DeleteReport {
+    pub fn report(&self, place: &Place) -> DeleteReport {
         DeleteReport {
             schema: "lifeboat.snapshot-delete/1",
             dry_run: true,
-            snapshot: Report::of(&self.snapshot, region),
+            snapshot: Report::of(&self.snapshot, place),
         }
     }
 }
@@ -106,7 +106,7 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
 
 /// Deletes it.
 pub async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
-    let mut report = plan.report(aws.region());
+    let mut report = plan.report(&aws.place());
     // Between the plan and now someone has typed a name: it may be another snapshot by now.
     match aws.snapshot(&plan.snapshot.id).await? {
         Some(now)

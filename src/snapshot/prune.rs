@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::{Event, Tell, class_of, expiry_of, is_good};
 use crate::aws::{Aws, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, ResourceId, Snapshot, SnapshotId, tag};
+use crate::fleet::{InstanceId, ResourceId, Snapshot, SnapshotId, Unreached, tag};
 use crate::interrupt::Interrupt;
 use crate::retention::{Copy, PruneFailure, PruneReport, Rules, Verdict, judge};
 
@@ -33,6 +33,7 @@ impl Plan {
             verdicts: self.verdicts.clone(),
             deleted: Vec::new(),
             failed: Vec::new(),
+            unreached: Vec::new(),
         }
     }
 }
@@ -57,7 +58,10 @@ pub async fn plan(aws: &Aws, rules: &Rules, only: Option<&InstanceId>, now: Date
         aws.existing_instance(id).await?;
     }
     let copies: Vec<Copy> = snapshots.iter().map(|snapshot| copy(snapshot, &instances)).collect();
-    let verdicts = judge(&copies, rules, aws.now(now));
+    let mut verdicts = judge(&copies, rules, aws.now(now));
+    for verdict in &mut verdicts {
+        verdict.place = Some(aws.place());
+    }
     let removed: BTreeSet<&str> =
         verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.id.as_str()).collect();
     snapshots.retain(|snapshot| removed.contains(snapshot.id.as_str()));
@@ -148,16 +152,35 @@ pub async fn apply(
                 tell(Event::Note(format!("deleted `{id}`")));
                 report.deleted.push(id);
             }
-            Some(reason) => report.failed.push(PruneFailure { id, reason }),
+            Some(reason) => report.failed.push(PruneFailure { id, place: Some(aws.place()), reason }),
         }
     }
     Ok(report)
+}
+
+/// One report over several places.
+pub fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
+    let mut whole = PruneReport {
+        schema: "lifeboat.prune/1",
+        dry_run: reports.iter().all(|report| report.dry_run),
+        verdicts: Vec::new(),
+        deleted: Vec::new(),
+        failed: Vec::new(),
+        unreached,
+    };
+    for report in reports {
+        whole.verdicts.extend(report.verdicts);
+        whole.deleted.extend(report.deleted);
+        whole.failed.extend(report.failed);
+    }
+    whole
 }
 
 /// The exit code of a prune.
 pub fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
     match (report.failed.is_empty(), report.deleted.is_empty()) {
         _ if interrupt.first().is_some() => interrupt.first(),
+        _ if !report.unreached.is_empty() => Some(Kind::Partial),
         (true, _) => None,
         (false, true) => Some(Kind::Outside),
         (false, false) => Some(Kind::Partial),

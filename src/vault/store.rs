@@ -105,11 +105,11 @@ impl Store {
             StoreKind::S3 => {
                 let access = Access {
                     region: named.region.clone().or_else(|| access.region.clone()),
-                    profile: access.profile.clone(),
                     endpoint_url: named.endpoint.clone().or_else(|| {
                         let own = std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty());
                         own.or_else(|| access.endpoint_url.clone())
                     }),
+                    ..access.clone()
                 };
                 Some(wait_on(&thread, async move { Identity::find(&access).await })??)
             }

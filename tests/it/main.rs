@@ -15,6 +15,7 @@ mod drill;
 mod faults;
 mod house;
 mod moto;
+mod places;
 mod policy;
 mod prune;
 mod refusals;

@@ -13,7 +13,7 @@ use super::rule::Rule;
 use super::{Dimensions, Monitor, Request, dimensions, invalid, nothing, refusal, watch};
 use crate::document::{Document, Fields};
 use crate::error::Result;
-use crate::record::ACCOUNT;
+use crate::place;
 
 /// Actions per state.
 const MOST_ACTIONS: usize = 5;
@@ -73,7 +73,7 @@ pub(crate) struct MetricWatch {
 
 impl Alarm {
     pub(crate) fn arn(&self, region: &str) -> String {
-        format!("arn:aws:cloudwatch:{region}:{ACCOUNT}:alarm:{}", self.name)
+        format!("arn:aws:cloudwatch:{}:alarm:{}", place::in_arn(region), self.name)
     }
 
     pub(crate) fn is_composite(&self) -> bool {
@@ -419,7 +419,7 @@ fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
 /// The name in the ARN of an alarm of this Region.
 fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
-    let prefix = format!("arn:aws:cloudwatch:{}:{ACCOUNT}:alarm:", request.region);
+    let prefix = format!("arn:aws:cloudwatch:{}:alarm:", place::in_arn(request.region));
     arn.strip_prefix(&prefix).ok_or_else(|| {
         refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
     })

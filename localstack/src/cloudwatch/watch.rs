@@ -16,7 +16,7 @@ use super::metrics::Metric;
 use super::rule::Rule;
 use super::{Alarm, Monitor, feed};
 use crate::document::Document;
-use crate::record::ACCOUNT;
+use crate::place;
 use crate::sns;
 use crate::stack::Shared;
 
@@ -314,8 +314,8 @@ pub(super) fn act(shared: &Arc<Shared>, region: &str, deed: Option<Deed>) {
 
 /// Subject and text of what an alarm publishes.
 fn notice(alarm: &Alarm, was: AlarmState, region: &str) -> (String, String) {
-    let place = place(region);
-    let mut subject = format!("{}: \"{}\" in {place}", alarm.state.name(), alarm.name);
+    let place_name = name_of(place::region(region));
+    let mut subject = format!("{}: \"{}\" in {place_name}", alarm.state.name(), alarm.name);
     if subject.chars().count() > 99 {
         subject = subject.chars().take(96).collect::<String>() + "...";
     }
@@ -342,12 +342,12 @@ fn notice(alarm: &Alarm, was: AlarmState, region: &str) -> (String, String) {
     let message = json!({
         "AlarmName": alarm.name,
         "AlarmDescription": alarm.description,
-        "AWSAccountId": ACCOUNT,
+        "AWSAccountId": place::account(region),
         "AlarmConfigurationUpdatedTimestamp": short(alarm.configured_at),
         "NewStateValue": alarm.state.name(),
         "NewStateReason": alarm.reason,
         "StateChangeTime": short(alarm.state_at),
-        "Region": place,
+        "Region": place_name,
         "AlarmArn": alarm.arn(region),
         "OldStateValue": was.name(),
         "OKActions": alarm.ok_actions,
@@ -359,7 +359,7 @@ fn notice(alarm: &Alarm, was: AlarmState, region: &str) -> (String, String) {
 }
 
 /// A Region as notices call it.
-fn place(region: &str) -> &str {
+fn name_of(region: &str) -> &str {
     match region {
         "us-east-1" => "US East (N. Virginia)",
         "us-east-2" => "US East (Ohio)",

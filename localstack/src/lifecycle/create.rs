@@ -170,7 +170,8 @@ impl Job {
                 time: timestamp(self.shared.clock.now()),
                 service: "control",
                 action: "restored-sql".to_owned(),
-                region: instance.region.clone(),
+                region: crate::place::region(&instance.region).to_owned(),
+                account: crate::place::account(&instance.region).to_owned(),
                 parameters: [("DBInstanceIdentifier", instance.id.as_str()), ("Database", &entry.database)]
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .into(),

@@ -134,7 +134,7 @@ fn write(xml: &mut Xml, state: &State, backup: &Backup<'_>) {
         .unwrap_or_default();
     xml.text("DBInstanceArn", instance.arn())
         .text("DbiResourceId", &instance.resource_id)
-        .text("Region", &instance.region)
+        .text("Region", crate::place::region(&instance.region))
         .text("DBInstanceIdentifier", &instance.id)
         .within("RestoreWindow", |xml| {
             if let Some(window) = backup.window {

@@ -125,7 +125,7 @@ pub(super) fn class(class: &str, engine: &str, version: &str, license: &str) -> 
 
 /// The Availability Zones of a Region.
 pub(super) fn zones(region: &str) -> [String; 3] {
-    ["a", "b", "c"].map(|letter| format!("{region}{letter}"))
+    ["a", "b", "c"].map(|letter| format!("{}{letter}", crate::place::region(region)))
 }
 
 struct Version {

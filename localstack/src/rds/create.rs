@@ -283,7 +283,7 @@ pub(super) fn kms_key(region: &str, query: &Query) -> String {
 }
 
 fn kms_arn(region: &str, id: &str) -> String {
-    format!("arn:aws:kms:{region}:{}:key/{id}", crate::record::ACCOUNT)
+    format!("arn:aws:kms:{}:key/{id}", crate::place::in_arn(region))
 }
 
 pub(super) fn default_security_group(vpc: &str) -> String {

@@ -8,7 +8,7 @@ use crate::rds::paging::{Filters, page};
 use crate::rds::snapshots::begin_snapshot;
 use crate::rds::subnet_groups::write_subnet_group;
 use crate::rds::{Request, validate};
-use crate::record::{ACCOUNT, Deletion, Instance, ParameterStatus, State, Tag, arn};
+use crate::record::{Deletion, Instance, ParameterStatus, State, Tag, arn};
 use crate::restorable::window;
 use crate::stack::Shared;
 use crate::status::{Status, Wish, permits};
@@ -296,5 +296,5 @@ pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {
 
 /// The ARN under which Secrets Manager knows a secret.
 pub(crate) fn secret_arn(region: &str, name: &str) -> String {
-    format!("arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:{name}-lifebt")
+    format!("arn:aws:secretsmanager:{}:secret:{name}-lifebt", crate::place::in_arn(region))
 }

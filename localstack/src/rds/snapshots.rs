@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::error::{ApiError, Result};
 use crate::lifecycle::{Work, new_snapshot, sweep};
 use crate::pace::Stage;
+use crate::place;
 use crate::rds::create::kms_key;
 use crate::rds::instances::{no_snapshot_now, write_tags};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare, region_of, subnet_groups, validate};
+use crate::rds::{Request, bare, subnet_groups, validate};
 use crate::record::{EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus, State, Tag, arn};
 use crate::stack::{Shared, report};
 use crate::status::{Status, Wish, permits};
@@ -140,7 +141,7 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source_text = query.required("SourceDBSnapshotIdentifier")?;
-    let source_region = region_of(source_text).unwrap_or(request.region).to_owned();
+    let source_region = place::of_arn(source_text).unwrap_or_else(|| request.region.to_owned());
     let source_name = bare(source_text);
     let target = query.required("TargetDBSnapshotIdentifier")?;
     let target = validate::identifier("TargetDBSnapshotIdentifier", target, 255)?;
@@ -278,7 +279,7 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
         .get(&snapshot.region)
         .map(|region| subnet_groups::vpc(region, &settings.subnet_group))
         .unwrap_or_default();
-    let source_region = snapshot.copied_from.as_deref().and_then(region_of);
+    let source_region = snapshot.copied_from.as_deref().and_then(place::of_arn);
     xml.text("DBSnapshotIdentifier", &snapshot.id)
         .text("DBInstanceIdentifier", &snapshot.instance_id)
         .time("SnapshotCreateTime", snapshot.created_at)
@@ -297,7 +298,7 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
         .maybe("StorageThroughput", settings.storage_throughput)
         .text("OptionGroupName", &settings.option_group)
         .text("PercentProgress", snapshot.percent)
-        .maybe("SourceRegion", source_region)
+        .maybe("SourceRegion", source_region.as_deref().map(place::region))
         .maybe("SourceDBSnapshotIdentifier", snapshot.copied_from.as_ref())
         .text("StorageType", &settings.storage_type)
         .text("Encrypted", settings.kms_key.is_some())

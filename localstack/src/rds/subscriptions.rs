@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::error::{ApiError, Result};
+use crate::place;
 use crate::rds::paging::{Filters, page};
 use crate::rds::{Request, bare, validate};
-use crate::record::{ACCOUNT, Event, EventSubscription, arn};
+use crate::record::{Event, EventSubscription, arn};
 use crate::sns;
 use crate::stack::Shared;
 use crate::wire::Xml;
@@ -308,7 +309,7 @@ fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription)
         sns::Admission::NoTopic => "topic-not-exist",
         sns::Admission::Denied => "no-permission",
     };
-    xml.text("CustomerAwsId", ACCOUNT)
+    xml.text("CustomerAwsId", place::account(request.region))
         .text("CustSubscriptionId", &subscription.name)
         .text("SnsTopicArn", &subscription.topic)
         .text("Status", status)

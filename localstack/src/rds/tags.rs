@@ -1,10 +1,11 @@
 //! Tags of resources, by their ARNs.
 
 use crate::error::{ApiError, Result};
+use crate::place;
 use crate::rds::instances::write_tags;
 use crate::rds::paging::Filters;
-use crate::rds::{Request, bare, region_of, validate};
-use crate::record::{ACCOUNT, Region, State, Tag};
+use crate::rds::{Request, bare, validate};
+use crate::record::{Region, State, Tag};
 use crate::wire::Xml;
 
 pub(super) fn add(request: &Request<'_>) -> Result<Xml> {
@@ -52,8 +53,8 @@ fn tags_of<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Resul
         ))
     };
     let parts: Vec<&str> = name.splitn(7, ':').collect();
-    let ["arn", _, "rds", _, account, kind, _] = parts[..] else { return Err(invalid()) };
-    if account != ACCOUNT || region_of(name) != Some(request.region) {
+    let ["arn", _, "rds", _, _, kind, _] = parts[..] else { return Err(invalid()) };
+    if place::of_arn(name).as_deref() != Some(request.region) {
         return Err(invalid());
     }
     let id = bare(name);

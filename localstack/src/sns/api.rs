@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::deliver::ask_to_confirm;
 use super::{Publisher, Subscription, Topic, invalid, not_found, publish, random_id, refusal};
 use crate::error::{ApiError, Result};
-use crate::record::ACCOUNT;
+use crate::place;
 use crate::stack::Shared;
 use crate::wire::{Query, Xml};
 
@@ -82,7 +82,7 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
         return Err(invalid("Invalid parameter: Topic Name"));
     }
     check_policy(&attributes)?;
-    let arn = format!("arn:aws:sns:{}:{ACCOUNT}:{name}", request.region);
+    let arn = format!("arn:aws:sns:{}:{name}", place::in_arn(request.region));
     let given: BTreeMap<String, String> = tags(request.query).into_iter().collect();
     request.shared.monitoring.change(|all| {
         let topics = &mut all.post.topics;
@@ -130,7 +130,7 @@ fn page<T>(query: &Query, items: Vec<T>) -> Result<(Vec<T>, Option<usize>)> {
 }
 
 fn list_topics(request: &Request<'_>) -> Result<Xml> {
-    let ours = format!("arn:aws:sns:{}:", request.region);
+    let ours = format!("arn:aws:sns:{}:", place::in_arn(request.region));
     let arns: Vec<String> = request
         .shared
         .monitoring
@@ -148,12 +148,12 @@ impl Request<'_> {
     /// The topic of that ARN, which must be one of this Region.
     fn check_arn<'q>(&self, arn: &'q str) -> Result<&'q str> {
         let parts: Vec<&str> = arn.split(':').collect();
-        let ["arn", _, "sns", region, _, _, ..] = parts[..] else {
+        let ["arn", _, "sns", _, _, _, ..] = parts[..] else {
             return Err(invalid(
                 "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements, not 1",
             ));
         };
-        if region != self.region {
+        if place::of_arn(arn).as_deref() != Some(self.region) {
             return Err(invalid("Invalid parameter: TopicArn"));
         }
         Ok(arn)
@@ -179,7 +179,7 @@ fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
         };
         let mut shown: BTreeMap<&str, String> = [
             ("TopicArn", arn.to_owned()),
-            ("Owner", ACCOUNT.to_owned()),
+            ("Owner", place::account(request.region).to_owned()),
             ("Policy", topic.policy(arn)),
             ("DisplayName", String::new()),
             ("SubscriptionsConfirmed", count(false)),
@@ -282,7 +282,7 @@ fn unsubscribe(request: &Request<'_>) -> Result<Xml> {
 }
 
 fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml> {
-    let ours = format!("arn:aws:sns:{}:", request.region);
+    let ours = format!("arn:aws:sns:{}:", place::in_arn(request.region));
     let found: Vec<(String, Subscription)> = request.shared.monitoring.read(|all| {
         if let Some(topic) = topic
             && !all.post.topics.contains_key(topic)
@@ -298,7 +298,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
     let mut xml = Xml::new();
     xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
         xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
-            .text("Owner", ACCOUNT)
+            .text("Owner", place::account(request.region))
             .text("Protocol", subscription.protocol)
             .text("Endpoint", subscription.endpoint)
             .text("TopicArn", subscription.topic);
@@ -317,7 +317,7 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
             ("TopicArn", one.topic.clone()),
             ("Protocol", one.protocol.clone()),
             ("Endpoint", one.endpoint.clone()),
-            ("Owner", ACCOUNT.to_owned()),
+            ("Owner", place::account(request.region).to_owned()),
             ("PendingConfirmation", one.token.is_some().to_string()),
             ("RawMessageDelivery", "false".to_owned()),
         ]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Publisher;
-use crate::record::ACCOUNT;
+use crate::place;
 
 /// Whether `policy` lets the publisher publish to `topic`: an allow that matches, and no deny that does.
 pub(super) fn allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
@@ -49,7 +49,7 @@ fn conditions_hold(conditions: &Value, publisher: &Publisher<'_>) -> bool {
     conditions.iter().all(|(operator, keys)| {
         keys.as_object().into_iter().flatten().all(|(key, wanted)| {
             let has = match key.to_lowercase().as_str() {
-                "aws:sourceowner" | "aws:sourceaccount" => ACCOUNT,
+                "aws:sourceowner" | "aws:sourceaccount" => place::account(publisher.region),
                 "aws:sourcearn" => publisher.arn,
                 _ => return false,
             };

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::alarms::{Action, Audit, Change, Fault, Field, Listed, Plan, Proof, Removal, Report};
+use crate::alarms::{
+    Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Proof, Removal, Report, Unwatched,
+};
+use crate::fleet::{Place, Unreached, regions};
 use crate::output::{self, Page, Tone, plain};
 
 impl output::Report for Plan {
@@ -12,6 +15,9 @@ impl output::Report for Plan {
         plan(self, page);
         let pending = self.pending();
         page.line(match pending {
+            0 if !self.unreached.is_empty() => {
+                "nothing to do in the places that could be looked at".to_owned()
+            }
             0 => "nothing to do: every alarm is as it should be".to_owned(),
             1 => "1 change to make: `lifeboat alarms apply` makes it".to_owned(),
             many => format!("{many} changes to make: `lifeboat alarms apply` makes them"),
@@ -31,7 +37,7 @@ fn plan(plan: &Plan, page: &mut Page) {
             continue;
         }
         page.line("");
-        page.line(page.toned(Tone::Strong, plain(&change.alarm)));
+        page.line(page.toned(Tone::Strong, at_home(&change.alarm, &change.place)));
         let rows = change.fields.iter().map(field_row).collect();
         page.table(&["FIELD", "IS", "SHOULD BE"], rows);
     }
@@ -54,6 +60,14 @@ fn plan(plan: &Plan, page: &mut Page) {
     ));
 }
 
+/// A name, and where that is if there are several accounts.
+fn at_home(name: &str, place: &Place) -> String {
+    match &place.account {
+        Some(_) => format!("{} ({place})", plain(name)),
+        None => plain(name),
+    }
+}
+
 fn row(change: &Change) -> Vec<(String, Option<Tone>)> {
     let (sign, tone) = match change.action {
         Action::Create => ("create", Tone::Good),
@@ -64,7 +78,7 @@ fn row(change: &Change) -> Vec<(String, Option<Tone>)> {
     let because = change.reason.clone().or_else(|| change.threshold_from.clone()).unwrap_or_default();
     vec![
         (sign.to_owned(), Some(tone)),
-        (change.alarm.clone(), None),
+        (at_home(&change.alarm, &change.place), None),
         (change.rule.clone().unwrap_or_default(), None),
         (because, Some(Tone::Faint)),
     ]
@@ -99,12 +113,14 @@ impl output::Report for Report {
 pub(super) struct AlarmList {
     schema: &'static str,
     region: String,
+    places: Vec<Place>,
+    unreached: Vec<Unreached>,
     alarms: Vec<Listed>,
 }
 
 impl AlarmList {
-    pub(super) fn new(alarms: Vec<Listed>, region: &str) -> Self {
-        AlarmList { schema: "lifeboat.alarms.list/1", region: region.to_owned(), alarms }
+    pub(super) fn new(alarms: Vec<Listed>, places: Vec<Place>, unreached: Vec<Unreached>) -> Self {
+        AlarmList { schema: "lifeboat.alarms.list/1", region: regions(&places), places, unreached, alarms }
     }
 }
 
@@ -136,7 +152,7 @@ impl output::Report for AlarmList {
                 alarm.since.map_or(String::new(), |since| since.format("%Y-%m-%d %H:%M UTC").to_string());
             vec![
                 (alarm.state.clone(), Some(tone)),
-                (alarm.name.clone(), None),
+                (at_home(&alarm.name, &alarm.place), None),
                 (since, Some(Tone::Faint)),
                 (alarm.rule.clone().unwrap_or_default(), None),
                 tells,
@@ -184,7 +200,7 @@ impl output::Report for Audit {
             page.line(format!(
                 "{} {} {}",
                 page.toned(Tone::Bad, if alarm.noun == "alarm" { "alarm" } else { "event subscription" }),
-                page.toned(Tone::Strong, plain(&alarm.name)),
+                page.toned(Tone::Strong, at_home(&alarm.name, &alarm.place)),
                 page.toned(Tone::Faint, format!("({})", alarm.state))
             ));
             own.for_each(|fault| fault_lines(fault, page));
@@ -199,18 +215,21 @@ impl output::Report for Audit {
             ));
             fault_lines(fault, page);
         }
-        for database in &self.unwatched {
+        for Unwatched { database, place } in &self.unwatched_in {
             page.line(format!(
                 "{} {}: no alarm that works watches it",
                 page.toned(Tone::Bad, "database"),
-                page.toned(Tone::Strong, database)
+                page.toned(Tone::Strong, at_home(database, place))
             ));
         }
-        for gap in self.gaps.iter().filter(|gap| !self.unwatched.contains(&gap.database)) {
+        let is_unwatched = |gap: &&Gap| {
+            self.unwatched_in.iter().any(|it| (&it.database, &it.place) == (&gap.database, &gap.place))
+        };
+        for gap in self.gaps.iter().filter(|gap| !is_unwatched(gap)) {
             page.line(format!(
                 "{} {}: nothing watches its {}",
                 page.toned(Tone::Doubt, "database"),
-                page.toned(Tone::Strong, &gap.database),
+                page.toned(Tone::Strong, at_home(&gap.database, &gap.place)),
                 gap.lacks.join(", ")
             ));
         }

@@ -6,24 +6,27 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::drill::report::span;
+use crate::fleet::Unreached;
 use crate::output::{self, Page, Tone};
 use crate::retention::{PruneReport, Verdict};
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
 use crate::snapshot::{Report, copy};
 
-/// Snapshots of a Region.
+/// Snapshots of one place, or several.
 #[derive(Serialize)]
 pub(super) struct List {
     schema: &'static str,
     snapshots: Vec<Report>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreached: Vec<Unreached>,
     #[serde(skip)]
     now: DateTime<Utc>,
 }
 
 impl List {
-    pub(super) fn new(snapshots: Vec<Report>, now: DateTime<Utc>) -> Self {
-        List { schema: "lifeboat.snapshot-list/1", snapshots, now }
+    pub(super) fn new(snapshots: Vec<Report>, unreached: Vec<Unreached>, now: DateTime<Utc>) -> Self {
+        List { schema: "lifeboat.snapshot-list/1", snapshots, unreached, now }
     }
 }
 
@@ -33,6 +36,7 @@ impl output::Report for List {
             page.line("no snapshots");
             return;
         }
+        let is_over_several = self.snapshots.iter().any(|it| it.source.place.account.is_some());
         let rows = self.snapshots.iter().map(|it| {
             let old = it.created_at.map_or("-".to_owned(), |at| age(self.now - at));
             let expires = match (&it.class, it.expires_at) {
@@ -43,7 +47,7 @@ impl output::Report for List {
             };
             vec![
                 (it.snapshot_id.clone(), None),
-                (it.source.id.clone(), None),
+                (database(it, is_over_several), None),
                 (it.snapshot_type.clone(), Some(Tone::Faint)),
                 (it.class.clone().unwrap_or("-".to_owned()), None),
                 (old, None),
@@ -57,6 +61,11 @@ impl output::Report for List {
             rows.collect(),
         );
     }
+}
+
+/// A database, and where it is if that is not clear.
+fn database(it: &Report, is_over_several: bool) -> String {
+    if is_over_several { format!("{} ({})", it.source.id, it.source.place) } else { it.source.id.clone() }
 }
 
 impl output::Report for Report {
@@ -113,10 +122,10 @@ impl output::Report for copy::PlanReport {
 impl output::Report for PruneReport {
     fn render(&self, page: &mut Page) {
         let going: Vec<&Verdict> = self.verdicts.iter().filter(|it| !it.keep).collect();
-        let failed: BTreeMap<&str, &str> =
-            self.failed.iter().map(|it| (it.id.as_str(), it.reason.as_str())).collect();
+        let failed: BTreeMap<_, &str> =
+            self.failed.iter().map(|it| ((&it.place, it.id.as_str()), it.reason.as_str())).collect();
         let rows = going.iter().map(|it| {
-            let (word, tone, reason) = match failed.get(it.id.as_str()) {
+            let (word, tone, reason) = match failed.get(&(&it.place, it.id.as_str())) {
                 Some(reason) => ("FAILED", Tone::Bad, (*reason).to_owned()),
                 None if self.dry_run => ("would go", Tone::Doubt, it.reasons.join("; ")),
                 None => ("deleted", Tone::Doubt, it.reasons.join("; ")),
@@ -124,7 +133,7 @@ impl output::Report for PruneReport {
             vec![
                 (word.to_owned(), Some(tone)),
                 (it.id.clone(), None),
-                (it.database.clone(), None),
+                (at_home(it), None),
                 (reason, Some(Tone::Faint)),
             ]
         });
@@ -141,6 +150,14 @@ impl output::Report for PruneReport {
         let count = if self.dry_run { going.len() } else { self.deleted.len() };
         let kept = self.verdicts.len() - going.len();
         page.line(format!("{} {count} {done}, {kept} kept", page.toned(Tone::Strong, "snapshots:")));
+    }
+}
+
+/// The database of a copy, and its account and Region if there are several.
+fn at_home(verdict: &Verdict) -> String {
+    match &verdict.place {
+        Some(place) if place.account.is_some() => format!("{} ({place})", verdict.database),
+        _ => verdict.database.clone(),
     }
 }
 

@@ -47,22 +47,18 @@ impl PublishArgs {
         }
     }
 
-    /// Publishes what was seen; `text` is how Prometheus reads it.
-    pub(super) async fn publish(
-        &self,
-        session: &Session,
-        aws: &Aws,
-        report: &Report,
-        text: &str,
-    ) -> Result<()> {
-        if let Some(path) = &self.textfile {
-            publish::write_textfile(path, text)?;
-        }
+    /// Writes what Prometheus is to read.
+    pub(super) fn write(&self, text: &str) -> Result<()> {
+        self.textfile.as_deref().map_or(Ok(()), |path| publish::write_textfile(path, text))
+    }
+
+    /// Publishes what was seen of a place, in that place.
+    pub(super) async fn publish(&self, session: &Session, aws: &Aws, report: &Report) -> Result<()> {
         if !self.publish {
             return Ok(());
         }
         let elsewhere = match &self.copies_in {
-            Some(region) => Some(Aws::in_region(&session.access, region).await?),
+            Some(region) => Some(aws.elsewhere(region).await?),
             None => None,
         };
         let mut measurements: Vec<Measurement> = Vec::new();
@@ -71,7 +67,9 @@ impl PublishArgs {
             measurements.extend(publish::measurements(&health, report.at));
         }
         publish::publish(aws, &measurements).await?;
-        session.output.say(format!("{} values published in namespace Lifeboat", measurements.len()));
+        let place =
+            if session.config.accounts.is_empty() { String::new() } else { format!(" in {}", aws.place()) };
+        session.output.say(format!("{} values published in namespace Lifeboat{place}", measurements.len()));
         Ok(())
     }
 }

@@ -260,6 +260,9 @@ fn instances(seen: &Seen) -> Markup {
                 @if let Some(report) = &instances.report { p { (report.region) @if let Some(at) = instances.looked_at { ", seen " (ago(at, now)) } } }
             }
             @if let Some(error) = &instances.error { p.empty { "AWS could not be asked: " (plain(error)) } }
+            @for one in instances.report.iter().flat_map(|report| &report.unreached) {
+                p.empty { (one.place.to_string()) " could not be looked at: " (plain(&one.error)) }
+            }
             @match &instances.report {
                 None if instances.error.is_none() => p.empty { "AWS is being asked." },
                 None => {},
@@ -279,7 +282,7 @@ fn instance(it: &crate::status::Database, now: DateTime<Utc>) -> Markup {
             header {
                 h3 { (plain(&it.id)) }
                 (badge(tone_of(health), word_of(health)))
-                small { (plain(&it.engine)) " " (plain(&it.engine_version)) ", " (plain(&it.status)) }
+                small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (plain(&it.engine)) " " (plain(&it.engine_version)) ", " (plain(&it.status)) }
             }
             dl.figures {
                 div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (it.retention_days) " days" } } } }

@@ -1,0 +1,316 @@
+//! Several accounts and Regions at once: where a command looks, where a named database is, and what could not be reached.
+//!
+//! Without `[[accounts]]` in `lifeboat.toml` there is one place, and nothing here costs a call.
+
+use std::future::Future;
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+
+use super::Session;
+use crate::aws::{Access, Aws, Failure};
+use crate::config::Narrow;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{InstanceId, Place, SnapshotId, Unreached};
+
+/// How many places are looked at together.
+const ABREAST: usize = 8;
+
+/// What is to be done with a database that was found while another place could not be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seek {
+    /// It is only read: to be told that there may be another one of that name is enough.
+    ToRead,
+    /// It is changed, or something is made of it: it must be certain which one is meant.
+    ToChange,
+}
+
+/// A place, and the databases that are looked at in it; none named means all.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) aws: Aws,
+    pub(super) only: Vec<InstanceId>,
+}
+
+/// Where a command looks.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub(super) found: Vec<Target>,
+    pub(super) unreached: Vec<Unreached>,
+}
+
+/// What came of looking at several places.
+#[derive(Debug)]
+pub(super) struct Looked<T> {
+    /// Of each place that could be looked at, in their order.
+    pub(super) done: Vec<T>,
+    /// The others.
+    pub(super) unreached: Vec<Unreached>,
+}
+
+impl<T> Looked<T> {
+    /// The exit code where nothing worse is known: what was not looked at is not fine.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        (!self.unreached.is_empty()).then_some(Kind::Partial)
+    }
+}
+
+impl Targets {
+    /// Does the same in every place. One that fails does not hide the others; where all fail, the first says why.
+    pub(super) async fn each<T, F, W>(self, session: &Session, work: F) -> Result<Looked<T>>
+    where
+        F: Fn(Target) -> W,
+        W: Future<Output = Result<T>>,
+    {
+        let places: Vec<Place> = self.found.iter().map(|target| target.aws.place()).collect();
+        let works: Vec<W> = self.found.into_iter().map(&work).collect();
+        let ended: Vec<Result<T>> = futures::stream::iter(works).buffered(ABREAST).collect().await;
+        let is_alone = places.len() + self.unreached.len() == 1;
+        let mut looked = Looked { done: Vec::new(), unreached: self.unreached };
+        let mut first = None;
+        for (place, ended) in places.into_iter().zip(ended) {
+            match ended {
+                Ok(done) => looked.done.push(done),
+                Err(error) if is_alone => return Err(error),
+                Err(error) => {
+                    looked.unreached.push(Unreached { place, error: error.chain() });
+                    first = first.or(Some(error));
+                }
+            }
+        }
+        if let (true, Some(error)) = (looked.done.is_empty(), first) {
+            tell(&looked.unreached, session);
+            return Err(error);
+        }
+        tell(&looked.unreached, session);
+        Ok(looked)
+    }
+}
+
+/// Every place that could not be looked at is named.
+fn tell(unreached: &[Unreached], session: &Session) {
+    for one in unreached {
+        session.output.warn(format!("{} could not be looked at: {}", one.place, one.error));
+    }
+}
+
+impl Session {
+    /// The accounts and Regions that commands over a fleet span.
+    pub(super) fn places(&self) -> Result<Vec<Access>> {
+        let only = Narrow {
+            account: self.narrow.account.as_deref(),
+            region: self.narrow.region.as_deref(),
+            is_profile_given: self.narrow.is_profile_given,
+        };
+        self.config.places(&self.access, only)
+    }
+
+    /// AWS, for what can only be in one place: flags must say which, if there are several.
+    pub(super) async fn aws(&self) -> Result<Aws> {
+        match self.places()?.as_slice() {
+            [only] => Aws::connect(only).await,
+            several => Err(Error::request(
+                "there are several accounts and Regions, and it is not said which is meant",
+            )
+            .hint(format!("Say which: {}.", alternatives(several.iter().map(place_of))))),
+        }
+    }
+
+    /// Where some databases are; with none named, every place. In one place alone nothing is looked for.
+    pub(super) async fn targets(&self, ids: &[InstanceId], seek: Seek) -> Result<Targets> {
+        let places = self.places()?;
+        if let [only] = places.as_slice() {
+            let target = Target { aws: Aws::connect(only).await?, only: ids.to_vec() };
+            return Ok(Targets { found: vec![target], unreached: Vec::new() });
+        }
+        let (reached, unreached) = connect_all(&places).await?;
+        if ids.is_empty() {
+            let found = reached.into_iter().map(|aws| Target { aws, only: Vec::new() }).collect();
+            return Ok(Targets { found, unreached });
+        }
+        self.locate(ids, reached, unreached, seek).await
+    }
+
+    /// The place of one database, which must be the only one of its name.
+    pub(super) async fn aws_of(&self, id: &InstanceId, seek: Seek) -> Result<Aws> {
+        let targets = self.targets(std::slice::from_ref(id), seek).await?;
+        if !targets.found.is_empty() {
+            tell(&targets.unreached, self);
+        }
+        targets
+            .found
+            .into_iter()
+            .next()
+            .map(|target| target.aws)
+            .ok_or_else(|| nowhere(&format!("instance `{id}`")))
+    }
+
+    /// The place of one snapshot, which must be the only one of its name.
+    pub(super) async fn aws_of_snapshot(&self, id: &SnapshotId, seek: Seek) -> Result<Aws> {
+        let has = |aws: Aws| async move { Ok(aws.snapshot(id).await?.is_some()) };
+        self.aws_where(&format!("snapshot `{id}`"), has, seek).await
+    }
+
+    /// The place of automated backups: by the name of their instance, which may be gone, or its resource id.
+    pub(super) async fn aws_of_backups(&self, name: &str, seek: Seek) -> Result<Aws> {
+        let has = |aws: Aws| async move {
+            let is_named = |it: &str| it.eq_ignore_ascii_case(name);
+            let backups = aws.automated_backups().await?;
+            if backups.iter().any(|backup| is_named(&backup.instance) || is_named(&backup.resource_id.0)) {
+                return Ok(true);
+            }
+            // Without backups it is there all the same, and the reason is better said there.
+            match InstanceId::parse(name) {
+                Ok(id) => Ok(aws.instance(&id).await?.is_some()),
+                Err(_) => Ok(false),
+            }
+        };
+        self.aws_where(&format!("`{}`", name.escape_default()), has, seek).await
+    }
+
+    /// The only place that has something. In one place alone nothing is looked for.
+    async fn aws_where<F, W>(&self, what: &str, has: F, seek: Seek) -> Result<Aws>
+    where
+        F: Fn(Aws) -> W,
+        W: Future<Output = std::result::Result<bool, Failure>>,
+    {
+        let places = self.places()?;
+        if let [only] = places.as_slice() {
+            return Aws::connect(only).await;
+        }
+        let (reached, mut unreached) = connect_all(&places).await?;
+        let answers = join_all(reached.iter().cloned().map(has)).await;
+        let has = sift(&reached, answers, &mut unreached)?;
+        let aws = one_home(what, homes(&reached, &has), &unreached, seek)?;
+        tell(&unreached, self);
+        Ok(aws)
+    }
+
+    async fn locate(
+        &self,
+        ids: &[InstanceId],
+        reached: Vec<Aws>,
+        mut unreached: Vec<Unreached>,
+        seek: Seek,
+    ) -> Result<Targets> {
+        let looks = reached.iter().map(|aws| async move {
+            match ids {
+                [one] => Ok(aws.instance(one).await?.map(|it| it.id).into_iter().collect::<Vec<_>>()),
+                _ => Ok(aws.instances().await?.into_iter().map(|it| it.id).collect()),
+            }
+        });
+        let there = sift(&reached, join_all(looks).await, &mut unreached)?;
+        let mut found: Vec<Target> =
+            reached.iter().map(|aws| Target { aws: aws.clone(), only: Vec::new() }).collect();
+        for id in ids {
+            let has: Vec<Option<bool>> =
+                there.iter().map(|names| names.as_ref().map(|names| names.contains(id))).collect();
+            let home = one_home(&format!("instance `{id}`"), homes(&reached, &has), &unreached, seek)?;
+            let place = home.place();
+            if let Some(target) = found.iter_mut().find(|target| target.aws.place() == place)
+                && !target.only.contains(id)
+            {
+                target.only.push(id.clone());
+            }
+        }
+        found.retain(|target| !target.only.is_empty());
+        Ok(Targets { found, unreached })
+    }
+}
+
+fn place_of(access: &Access) -> Place {
+    Place {
+        account: access.account.clone(),
+        region: access.region.clone().unwrap_or("(its own Region)".to_owned()),
+    }
+}
+
+/// Connects everywhere at once. What is wrong with the configuration is an error; so is that nothing can be reached.
+async fn connect_all(places: &[Access]) -> Result<(Vec<Aws>, Vec<Unreached>)> {
+    let connections: Vec<Result<Aws>> =
+        futures::stream::iter(places.iter().map(Aws::connect)).buffered(ABREAST).collect().await;
+    let (mut reached, mut unreached, mut first) = (Vec::new(), Vec::new(), None);
+    for (access, connection) in places.iter().zip(connections) {
+        match connection {
+            Ok(aws) => reached.push(aws),
+            Err(error) if error.kind() == Kind::Request => return Err(error),
+            Err(error) => {
+                unreached.push(Unreached { place: place_of(access), error: error.chain() });
+                first = first.or(Some(error));
+            }
+        }
+    }
+    match first {
+        Some(error) if reached.is_empty() => {
+            let names: Vec<String> = unreached.iter().map(|one| one.place.to_string()).collect();
+            Err(Error::outside(format!("none of {} could be reached", names.join(", "))).caused_by(error))
+        }
+        _ => Ok((reached, unreached)),
+    }
+}
+
+/// What each place answered; one that did not joins those that were not reached.
+fn sift<T>(
+    reached: &[Aws],
+    answers: Vec<std::result::Result<T, Failure>>,
+    unreached: &mut Vec<Unreached>,
+) -> Result<Vec<Option<T>>> {
+    let mut sifted = Vec::new();
+    let mut first = None;
+    for (aws, answer) in reached.iter().zip(answers) {
+        match answer {
+            Ok(answer) => sifted.push(Some(answer)),
+            Err(failure) => {
+                let error = Error::from(failure);
+                unreached.push(Unreached { place: aws.place(), error: error.chain() });
+                first = first.or(Some(error));
+                sifted.push(None);
+            }
+        }
+    }
+    match first {
+        Some(error) if sifted.iter().all(Option::is_none) => Err(error),
+        _ => Ok(sifted),
+    }
+}
+
+fn homes(reached: &[Aws], has: &[Option<bool>]) -> Vec<Aws> {
+    reached.iter().zip(has).filter(|(_, has)| **has == Some(true)).map(|(aws, _)| aws.clone()).collect()
+}
+
+/// The only home of something; two are one too many to guess.
+fn one_home(what: &str, homes: Vec<Aws>, unreached: &[Unreached], seek: Seek) -> Result<Aws> {
+    let unsure = || unreached.iter().map(|one| one.place.to_string()).collect::<Vec<_>>().join(", ");
+    let why =
+        || unreached.iter().map(|one| format!("{}: {}", one.place, one.error)).collect::<Vec<_>>().join("; ");
+    match homes.as_slice() {
+        [] if unreached.is_empty() => Err(nowhere(what)),
+        [] => Err(Error::outside(format!("{what} was not found, and {} could not be looked at", unsure()))
+            .caused_by(why())
+            .hint("It may be there. Run it again when that can be reached.")),
+        [home] if unreached.is_empty() || seek == Seek::ToRead => Ok(home.clone()),
+        [home] => Err(Error::outside(format!(
+            "{what} is in {}; whether there is another one in {} could not be found out",
+            home.place(),
+            unsure()
+        ))
+        .caused_by(why())
+        .hint(format!("If this is the one that is meant, say so: `{}`.", home.place().flags()))),
+        several => {
+            let places: Vec<Place> = several.iter().map(Aws::place).collect();
+            let names: Vec<String> = places.iter().map(ToString::to_string).collect();
+            Err(Error::request(format!("{what} is in more than one place: {}", names.join(", ")))
+                .hint(format!("Say which is meant: {}.", alternatives(places.into_iter()))))
+        }
+    }
+}
+
+fn nowhere(what: &str) -> Error {
+    Error::request(format!("{what} does not exist in any account and Region that was asked for"))
+        .hint("`lifeboat status` lists the databases of all accounts and Regions of lifeboat.toml.")
+}
+
+fn alternatives(places: impl Iterator<Item = Place>) -> String {
+    let flags: Vec<String> = places.take(6).map(|place| format!("`{}`", place.flags())).collect();
+    flags.join(" or ")
+}
