@@ -35,6 +35,9 @@ pub struct Config {
     /// How drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
+    /// How fleets are drilled.
+    #[serde(default)]
+    pub fleet: FleetSettings,
     /// How instances are to be backed up.
     #[serde(default)]
     pub policy: PolicySettings,
@@ -215,6 +218,21 @@ impl DrillSettings {
             tolerance_percent: self.tolerance_percent.or(general.tolerance_percent),
         }
     }
+}
+
+/// How fleets are drilled; every key is optional.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetSettings {
+    /// Drills at once, in one process.
+    pub concurrency: Option<u16>,
+    /// Throwaways at once in an account and Region, over all processes.
+    pub max_instances: Option<u16>,
+    /// Hours of throwaways, of one process.
+    pub max_hours: Option<f64>,
+    /// How long a proof lasts.
+    #[serde(default, deserialize_with = "duration")]
+    pub due: Option<Duration>,
 }
 
 /// How logical backups are made; every key is optional.

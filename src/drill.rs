@@ -12,12 +12,16 @@
 //! throwaway  its name, tags, proof and removal
 //! journal    the record, written before the restore and after the removal
 //! sweep      removes what a drill that died has left
+//! lease      one drill of one source at a time, on whichever machine
+//! fleet      drills of many databases: which, in which order, how many at once, by which of several machines
 //! ```
 
 mod bring_up;
 pub mod checks;
 mod compare;
+pub mod fleet;
 pub mod journal;
+pub mod lease;
 pub(crate) mod page;
 mod preflight;
 pub mod report;
@@ -36,6 +40,7 @@ pub use run::run;
 
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::config::{Check, Freshness};
+use crate::error::Error;
 use crate::fleet::{Instance, InstanceId, RunId, Settings};
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
@@ -90,6 +95,10 @@ pub struct Request {
     pub expires_after: Duration,
     /// What becomes of the throwaway.
     pub afterwards: Afterwards,
+    /// The fleet run that it belongs to.
+    pub fleet: Option<String>,
+    /// How long a restore that the quota leaves no room for is asked for again.
+    pub patience_for_room: Duration,
 }
 
 /// How to log in to the restored copy.
@@ -198,6 +207,8 @@ pub struct Surroundings<'a> {
     pub clock: fn() -> DateTime<Utc>,
     /// Host name, for the record.
     pub host: String,
+    /// Why the drill is to be broken off, as soon as there is a reason.
+    pub stop: &'a (dyn Fn() -> Option<Error> + Sync),
 }
 
 /// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.

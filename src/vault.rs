@@ -9,17 +9,20 @@
 //! | written whole or not at all | temporary file, `fsync`, rename | one request, or an upload in parts that is completed |
 //! | only where nothing is | link | conditional create (`If-None-Match`) |
 //! | lock | `flock`, let go by the kernel | an object that is renewed: free 30 seconds after its holder died |
+//! | lease, for hours and between machines | `flock` and a note that is renewed | a note that is renewed |
 //! | the same bytes, checked and used | one open file | every request bound to one ETag |
 //!
 //! Calls block, as reads and writes of files do; those of an object store run on a thread of their own.
 
 mod audit;
 mod directory;
+mod lease;
 mod log;
 mod scratch;
 mod store;
 
 pub use audit::{Act, Begun, Outcome};
+pub use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub use log::Log;
 pub use scratch::{Scratch, Secrecy};
 
@@ -55,6 +58,10 @@ trait Place: fmt::Debug + Send + Sync {
     fn remove(&self, name: &str) -> Result<()>;
     fn open(&self, name: &str) -> Result<Content>;
     fn try_lock(&self, name: &str) -> Result<Option<Lock>>;
+    fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, lease::Version)>>;
+    fn put_if(&self, name: &str, content: &[u8], seen: Option<&lease::Version>)
+    -> Result<Option<lease::Version>>;
+    fn lease_lock(&self, name: &str) -> Result<lease::LeaseLock>;
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;
     fn delete(&self, stem: &str, files: &[String]) -> Result<()>;

@@ -1,8 +1,9 @@
 //! `lifeboat drill`: its flags, and how its reports look.
 
+mod fleet;
 mod render;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::waiting::parse_poll;
 use super::{Session, now};
+use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
 use crate::drill::report::span;
@@ -19,6 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
+use crate::vault::Lease;
 
 use render::{Drills, History, PlanReport, Plans};
 
@@ -28,7 +31,10 @@ pub(super) enum DrillCommand {
     ///
     /// The verdict is pass (exit code 0), fail (1) or unknown (3); a throwaway that could not be removed is 6.
     /// Whatever happens, the throwaway is removed before the command ends, on Ctrl-C and SIGTERM too; after a
-    /// `kill -9`, `lifeboat drill sweep` removes it.
+    /// `kill -9`, `lifeboat drill sweep` removes it. One database is drilled by one process at a time, on whichever machine.
+    ///
+    /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several at a time; one report tells of all. Killed and
+    /// started again, it goes on with those that have no verdict yet (exit code 5 says that there are some).
     Run(Box<RunArgs>),
     /// List the drills that are recorded in the vault, newest first.
     List(ListArgs),
@@ -42,8 +48,10 @@ pub(super) enum DrillCommand {
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     /// Ids of the DB instances to drill, one after the other
-    #[arg(required = true, value_name = "DB")]
+    #[arg(required_unless_present_any = ["all", "tags"], value_name = "DB")]
     databases: Vec<InstanceId>,
+    #[command(flatten)]
+    fleet: fleet::FleetArgs,
     /// What to restore: latest-snapshot, latest-automated, latest-manual, latest (point in time), a snapshot id, or
     /// a time (RFC 3339) [default: latest-snapshot]
     #[arg(long, value_name = "WHAT")]
@@ -96,7 +104,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     expires_after: Option<Duration>,
     /// Keep the throwaway until it expires, to look at it; it costs money meanwhile
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["all", "tags"])]
     keep: bool,
     /// Check everything that can be checked beforehand, show the plan, create nothing
     #[arg(long)]
@@ -134,7 +142,7 @@ pub(super) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Id of the run, as `drill list` shows it
+    /// Id of the run, as `drill list` shows it, or of a fleet run
     #[arg(value_name = "RUN")]
     run: String,
 }
@@ -152,11 +160,16 @@ pub(super) struct SweepArgs {
     wait: Duration,
 }
 
-pub(super) async fn run(command: DrillCommand, session: &Session) -> Result<Option<Kind>> {
+pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result<Option<Kind>> {
     match command {
+        DrillCommand::Run(args) if args.fleet.is_fleet() => fleet::run(*args, session).await,
         DrillCommand::Run(args) => run_drills(*args, session).await,
         DrillCommand::List(args) => list(&args, session),
         DrillCommand::Show(args) => {
+            if let Some(fleet) = fleet::find(session, &args.run)? {
+                session.output.report(&fleet)?;
+                return Ok(None);
+            }
             let report = journal::find(&session.vault_to_read()?, &args.run)?;
             session.output.report(&report)?;
             Ok(None)
@@ -205,10 +218,22 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             tell: &tell,
             clock: now,
             host: host(),
+            stop: &|| None,
         };
-        let report = drill::run(plan, &surroundings)
+        let taken = take_lease(&plan, &surroundings).await;
+        let lease = match taken {
+            Ok(lease) => lease,
+            Err(error) if !is_single && interrupt.first().is_none() => {
+                output.error(&error);
+                worst = worse(worst, Some(error.kind()));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let report = drill::run(plan, &lease, &surroundings)
             .await
             .map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+        lease.release(now());
         output.settle();
         tell_left_behind(output, &report);
         worst = worse(worst, report.kind());
@@ -229,6 +254,18 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         other => other?,
     }
     Ok(worst)
+}
+
+/// Takes the lease of a source, and puts away what a dead holder of it has left.
+async fn take_lease(plan: &Plan, to: &Surroundings<'_>) -> Result<Lease> {
+    let lease = tokio::select! {
+        biased;
+        kind = to.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        lease = drill::lease::take(to.vault, &plan.source, &to.host, to.clock, to.tell) => lease,
+    }?;
+    let poll = Poll { every: plan.request.poll, give_up_after: plan.request.teardown_timeout };
+    drill::lease::clear(&lease, &plan.source, to, poll).await?;
+    Ok(lease)
 }
 
 /// The exit code of several drills is that of the worst: what costs money, then an interrupt, then no, then unknown.
@@ -284,6 +321,8 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
         teardown_timeout: args.teardown_timeout,
         expires_after: args.expires_after.unwrap_or(wait + Duration::from_secs(4 * 3600)),
         afterwards: if args.keep { Afterwards::Keep } else { Afterwards::Remove },
+        fleet: None,
+        patience_for_room: Duration::ZERO,
     })
 }
 
@@ -313,7 +352,7 @@ async fn sweep_region(args: &SweepArgs, session: &Session) -> Result<Option<Kind
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
     }
     let live = LiveDrill::new(&session.output, Duration::ZERO);
-    let poll = crate::aws::Poll { every: args.poll, give_up_after: args.wait };
+    let poll = Poll { every: args.poll, give_up_after: args.wait };
     let report = sweep::apply(plan, &aws, poll, &|event| live.tell(&event)).await;
     for swept in report.instances.iter().filter(|swept| swept.action == sweep::Action::Failed) {
         session.output.warn(cost(&swept.id, &report.region, &swept.class));

@@ -15,7 +15,8 @@ impl Drill<'_> {
     /// Asks for the restore until AWS has answered. After a lost answer the name is taken by our own throwaway,
     /// which its run tag proves; there is never a second one.
     pub(super) async fn request(&mut self, restore: &Restore) -> Result<Instance> {
-        let give_up = Instant::now() + Duration::from_secs(300);
+        let asked_at = Instant::now();
+        let give_up = asked_at + Duration::from_secs(300);
         let mut pause = Duration::from_millis(500);
         loop {
             let (aws, asked) = (self.to.aws.clone(), restore.clone());
@@ -44,6 +45,12 @@ impl Drill<'_> {
                 } else {
                     Err(Error::from(failure).hint("Another instance has this name: run the drill again."))
                 };
+            }
+            let has_patience = asked_at.elapsed() < self.plan.request.patience_for_room;
+            if failure.fault == Fault::Quota && has_patience {
+                (self.to.tell)(Event::Note(&format!("there is no room for it yet: {failure}")));
+                self.poll().pause().await;
+                continue;
             }
             if !failure.fault.is_transient() || Instant::now() + pause > give_up {
                 return Err(failure.into());

@@ -164,11 +164,16 @@ pub fn outcome(vault: &Vault, report: &Report) -> Result<&'static str> {
     })
 }
 
+/// Where the record of a run lies in the vault.
+pub(super) fn name(source: &str, run: &str) -> String {
+    format!("{}/evidence.json", folder(source, run))
+}
+
 fn folder(source: &str, run: &str) -> String {
     format!("drills/{source}/{run}")
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;
     json.push(b'\n');

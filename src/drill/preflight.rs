@@ -194,7 +194,7 @@ async fn check_target(
         Err(failure) => tell(Event::Warning(&format!("the class was not checked beforehand: {failure}"))),
     }
     match aws.instance_quota().await {
-        Ok(Some(quota)) if quota.used >= quota.max => {
+        Ok(Some(quota)) if quota.used >= quota.max && request.patience_for_room.is_zero() => {
             return Err(Error::outside(format!(
                 "the quota of DB instances is used up: {} of {}",
                 quota.used, quota.max

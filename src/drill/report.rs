@@ -35,6 +35,9 @@ pub struct Report {
     pub finished_at: Option<DateTime<Utc>>,
     /// Who ran it, with what.
     pub ran_by: RanBy,
+    /// The fleet run that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
     /// The database that was drilled.
     pub source: Source,
     /// What the restore went back to.
@@ -259,6 +262,7 @@ impl Report {
             started_at: plan.planned_at,
             finished_at: None,
             ran_by: RanBy { caller, host: to.host.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            fleet: plan.request.fleet.clone(),
             source: Source {
                 id: source.id.to_string(),
                 resource_id: source.resource_id.to_string(),

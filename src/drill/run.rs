@@ -19,11 +19,14 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
 use crate::restore::Chosen;
+use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
-/// is written. An error is returned only when nothing was begun.
-pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> {
+/// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
+/// loses it ends, since somebody else may begin one.
+pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> Result<Report> {
+    lease.check()?;
     let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = surroundings.aws.caller().await.ok();
     let report = Report::begin(&plan, surroundings, caller, journal.evidence());
@@ -33,6 +36,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> 
     let ended = tokio::select! {
         biased;
         kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
+        reason = stopped(lease, surroundings) => Err(reason),
         // Not even a defect of ours may keep the throwaway from being removed.
         ended = AssertUnwindSafe(drill.within_its_time()).catch_unwind() => ended.unwrap_or_else(|_| {
             Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
@@ -320,6 +324,16 @@ impl Drill<'_> {
         if let (Some(begun), Some(phase)) = (self.phase_begun.take(), self.report.phases.last_mut()) {
             phase.seconds = begun.elapsed().as_secs_f64();
         }
+    }
+}
+
+/// Waits until the drill must not go on, and says why.
+async fn stopped(lease: &Lease, surroundings: &Surroundings<'_>) -> Error {
+    loop {
+        if let Some(reason) = lease.check().err().or_else(surroundings.stop) {
+            return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

@@ -11,7 +11,8 @@ use super::throwaway::{self, PREFIX, Proof};
 use super::{Event, State};
 use crate::aws::{Aws, Poll};
 use crate::error::{Kind, Result};
-use crate::fleet::Instance;
+use crate::fleet::tag::SOURCE_RESOURCE;
+use crate::fleet::{Instance, ResourceId};
 use crate::vault::Vault;
 
 /// What a sweep found and did.
@@ -71,12 +72,31 @@ pub struct SweepPlan {
 
 /// Decides what to remove. Reads only.
 pub async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
+    plan_where(aws, vault, now, |_| true).await
+}
+
+/// The same for the throwaways of one source, by its immutable id.
+pub(super) async fn plan_of(
+    aws: &Aws,
+    vault: &Vault,
+    source: &ResourceId,
+    now: DateTime<Utc>,
+) -> Result<SweepPlan> {
+    plan_where(aws, vault, now, |instance| instance.tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
+}
+
+async fn plan_where(
+    aws: &Aws,
+    vault: &Vault,
+    now: DateTime<Utc>,
+    is_meant: impl Fn(&Instance) -> bool,
+) -> Result<SweepPlan> {
     let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new() };
     let instances = aws.instances().await?;
     let looks_like_one = |instance: &Instance| {
         instance.id.as_str().starts_with(PREFIX) || instance.tags.contains_key("lifeboat:purpose")
     };
-    for instance in instances.iter().filter(|instance| looks_like_one(instance)) {
+    for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(instance)) {
         let decision = decide(instance, &instances, vault, now)?;
         match decision {
             Ok((proof, reason)) => plan.remove.push((proof, instance.clone(), reason)),

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
+use super::lease::{LeaseLock, Version};
 use super::{Content, FilesOf, Found, Held, Listing, Lock, Making, Place, Recovered};
 use crate::error::{Error, Result};
 
@@ -191,6 +192,49 @@ impl Place for Directory {
         make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
         let file = lock_file(&path).map_err(failed)?;
         Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock(Held::File { _file: file })))
+    }
+
+    fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
+        Ok(self.read(name)?.map(|content| (content.clone(), Version::Content(content))))
+    }
+
+    /// The lock of the lease, held by the caller, makes looking and replacing one step. Where a file system keeps such locks to
+    /// each machine, a moment is left between the two: what counts is who stands there afterwards.
+    fn put_if(&self, name: &str, content: &[u8], seen: Option<&Version>) -> Result<Option<Version>> {
+        let path = self.path(name);
+        let failed =
+            |error: io::Error| Error::outside(format!("cannot write `{}`", path.display())).caused_by(error);
+        let Some(Version::Content(seen)) = seen else {
+            let parent = path.parent().unwrap_or(&self.root);
+            make_directory(parent).map_err(failed)?;
+            let mut file =
+                tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
+            file.write_all(content).map_err(failed)?;
+            return match file.persist_noclobber(&path) {
+                Ok(_) => Ok(Some(Version::Content(content.to_vec()))),
+                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(None),
+                Err(error) => Err(failed(error.error)),
+            };
+        };
+        if self.read(name)?.as_ref() != Some(seen) {
+            return Ok(None);
+        }
+        self.write(name, content)?;
+        let is_ours = self.read(name)?.is_some_and(|there| there == content);
+        Ok(is_ours.then(|| Version::Content(content.to_vec())))
+    }
+
+    fn lease_lock(&self, name: &str) -> Result<LeaseLock> {
+        let path = self.path(name);
+        let path = path.with_file_name(format!(
+            ".{}.lock",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        let failed =
+            |error: io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
+        make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        let file = lock_file(&path).map_err(failed)?;
+        Ok(if file.try_lock_exclusive().map_err(failed)? { LeaseLock::Ours(file) } else { LeaseLock::Held })
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<super::Draft>> {

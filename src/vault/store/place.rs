@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use futures::stream;
 use object_store::path::Path;
-use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, UpdateVersion};
 
 use super::{Object, Store};
 use crate::error::{Error, Result};
+use crate::vault::lease::{LeaseLock, Version};
 use crate::vault::{Content, Draft, FilesOf, Found, Held, Listing, Lock, Making, Opened, Place, Recovered};
 
 /// How many requests go at once where many objects are read.
@@ -109,6 +110,42 @@ impl Place for Store {
 
     fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
         Ok(self.lease(name, None)?.map(|lease| Lock(Held::Lease(lease))))
+    }
+
+    fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
+        let (bucket, path) = (self.bucket.clone(), self.path(name));
+        let read = self.wait(async move {
+            let found = bucket.get(&path).await?;
+            let version = Version::Tag(found.meta.e_tag.clone(), found.meta.version.clone());
+            Ok::<_, object_store::Error>((found.bytes().await?.to_vec(), version))
+        })?;
+        match read {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.told("cannot read", name, error)),
+        }
+    }
+
+    fn put_if(&self, name: &str, content: &[u8], seen: Option<&Version>) -> Result<Option<Version>> {
+        let (store, path, content) = (self.clone(), self.path(name), content.to_vec());
+        let seen = match seen {
+            Some(Version::Tag(e_tag, version)) => {
+                Some(UpdateVersion { e_tag: e_tag.clone(), version: version.clone() })
+            }
+            _ => None,
+        };
+        let put = self.wait(async move {
+            match seen {
+                Some(seen) => store.replace(&path, content, seen).await,
+                None => store.create(&path, content).await,
+            }
+        })?;
+        let put = put.map_err(|error| self.told("cannot write", name, error))?;
+        Ok(put.map(|made| Version::Tag(made.e_tag, made.version)))
+    }
+
+    fn lease_lock(&self, _name: &str) -> Result<LeaseLock> {
+        Ok(LeaseLock::None)
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {

@@ -1,0 +1,319 @@
+//! `lifeboat drill run` of a fleet: its flags, and how its report looks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{RunArgs, host, request, tell_left_behind};
+use crate::aws::Aws;
+use crate::cli::{Session, now};
+use crate::config::parse_duration;
+use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, record};
+use crate::drill::report::span;
+use crate::drill::{Event, Report};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, InstanceId};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Page, Tone};
+
+/// Rows that are as they should be are listed one by one up to this many.
+const LISTED: usize = 40;
+
+#[derive(Args, Debug)]
+pub(super) struct FleetArgs {
+    /// Drill every RDS for PostgreSQL instance; throwaways and read replicas are never drilled
+    #[arg(long, conflicts_with_all = ["databases", "tags"], help_heading = "Fleets")]
+    all: bool,
+    /// Drill the instances that carry this tag; repeated, all of them
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, conflicts_with = "databases", help_heading = "Fleets")]
+    tags: Vec<(String, String)>,
+    /// Drill only what was not proven within this time, by the evidence in the vault: never proven first, then the oldest
+    /// proof; a failed drill is no proof [config: fleet.due]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Fleets")]
+    due: Option<Duration>,
+    /// Drill one of N parts of the fleet, divided by a hash of the resource ids; I counts from 0 or from 1
+    #[arg(long, value_name = "I/N", help_heading = "Fleets")]
+    shard: Option<Shard>,
+    /// How many databases are drilled at once by this process [config: fleet.concurrency] [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Fleets")]
+    concurrency: Option<u16>,
+    /// How many throwaways there may be at once in an account and Region, over all processes that share the vault
+    /// [config: fleet.max_instances]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Fleets")]
+    max_instances: Option<u16>,
+    /// How many hours of throwaways this process may use in all: then no drill is begun, and those under way are broken off
+    /// [config: fleet.max_hours]
+    #[arg(long, value_name = "HOURS", value_parser = parse_hours, help_heading = "Fleets")]
+    max_hours: Option<f64>,
+    /// Name of this fleet run, which ties its shards together and lets it be gone on with (the name of a Kubernetes Job, say)
+    /// [default: the latest of the same selection that is not complete, if it began within 12 hours, or a new one]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Fleets")]
+    fleet_run: Option<String>,
+}
+
+impl FleetArgs {
+    /// Whether this is a fleet, and not single databases one after the other.
+    pub(super) fn is_fleet(&self) -> bool {
+        self.all
+            || !self.tags.is_empty()
+            || self.due.is_some()
+            || self.shard.is_some()
+            || self.concurrency.is_some()
+            || self.max_instances.is_some()
+            || self.max_hours.is_some()
+            || self.fleet_run.is_some()
+    }
+
+    fn ask(&self, databases: &[InstanceId], session: &Session, is_dry: bool) -> Ask {
+        let settings = &session.config.fleet;
+        let whole = |number: u16| usize::from(number.max(1));
+        Ask {
+            selection: Selection {
+                databases: databases.to_vec(),
+                tags: self.tags.clone(),
+                due_seconds: self.due.or(settings.due).map(|due| due.as_secs()),
+            },
+            shard: self.shard,
+            ceilings: Ceilings {
+                concurrency: whole(self.concurrency.or(settings.concurrency).unwrap_or(4)),
+                max_instances: self.max_instances.or(settings.max_instances).map(whole),
+                max_hours: self.max_hours.or(settings.max_hours),
+            },
+            name: self.fleet_run.clone(),
+            is_dry,
+        }
+    }
+}
+
+pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let args = Arc::new(args);
+    let ask = args.fleet.ask(&args.databases, session, args.dry_run);
+    // What is wrong with the flags is said before anything is asked.
+    args.databases.iter().try_for_each(|id| request(&args, id, session).map(drop))?;
+    let places = vec![(session.aws().await?, args.databases.clone())];
+    let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
+    let request_of = |id: &InstanceId| request(&args, id, session);
+    let planned = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        planned = fleet::plan(places, &vault, &ask, &request_of, now()) => planned,
+    };
+    let plan = planned?;
+    for note in &plan.notes {
+        session.output.warn(note);
+    }
+    if args.dry_run {
+        session.output.report(&plan.record)?;
+        return Ok(plan.record.kind().filter(|_| plan.record.summary.refused > 0));
+    }
+    announce(session, &plan.record, plan.todo.len());
+    let crew = Arc::new(crew(&args, session, vault, interrupt.clone(), plan.todo.len()));
+    let fleet = fleet::run(plan, crew).await?;
+    session.output.settle();
+    let kind = match fleet.kind() {
+        Some(Kind::LeftBehind) => Some(Kind::LeftBehind),
+        kind => interrupt.first().or(kind),
+    };
+    match session.output.report(&fleet) {
+        // What costs money outranks a report that could not be printed.
+        Err(error) if kind == Some(Kind::LeftBehind) => session.output.error(&error),
+        other => other?,
+    }
+    Ok(kind)
+}
+
+fn announce(session: &Session, record: &Fleet, todo: usize) {
+    let begun = record.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let going_on = if record.resumed { format!(", begun at {begun}, gone on with") } else { String::new() };
+    let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
+    session.output.say(format!(
+        "fleet run {}{shard}{going_on}: {todo} of {} databases to drill, {} at once",
+        record.fleet, record.summary.databases, record.ceilings.concurrency
+    ));
+}
+
+/// Those who drill, with their ways to the databases and to the screen.
+fn crew(
+    args: &Arc<RunArgs>,
+    session: &Arc<Session>,
+    vault: crate::vault::Vault,
+    interrupt: Interrupt,
+    of: usize,
+) -> Crew<impl AsyncFn(&Aws, &Instance) -> Result<crate::postgres::Server> + Send + Sync + 'static> {
+    let (began, done) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let live = {
+        let (session, done) = (Arc::clone(session), Arc::clone(&done));
+        move |what: &str| {
+            let done = done.load(Ordering::Relaxed);
+            session.output.show_live(format!("{done} of {of} · {what}"), began);
+        }
+    };
+    let tell = {
+        let (session, live) = (Arc::clone(session), live.clone());
+        move |id: &str, event: Event<'_>| match event {
+            Event::Phase(name) => {
+                tracing::info!(database = id, "{name}");
+                live(&format!("{id}: {name}"));
+            }
+            Event::Status { status, .. } => tracing::info!(database = id, "its throwaway is {status}"),
+            Event::Counting { .. } => {}
+            Event::Note(text) => session.output.say(format!("{id}: {text}")),
+            Event::Warning(text) => session.output.warn(format!("{id}: {text}")),
+        }
+    };
+    let on_outcome = {
+        let session = Arc::clone(session);
+        move |row: &Row, report: Option<&Report>| {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let (word, tone) = word(row.outcome);
+            let why = row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
+            let took = row.seconds.map(|seconds| format!(" in {}", span(seconds))).unwrap_or_default();
+            let word = session.output.toned(tone, word);
+            session.output.say(format!("[{done}/{of}] {} {word}{took}{}", row.id, if row.outcome == Outcome::Pass { String::new() } else { why }));
+            if let Some(report) = report {
+                tell_left_behind(&session.output, report);
+            }
+            live("");
+        }
+    };
+    let (to, session) = (Arc::clone(args), Arc::clone(session));
+    Crew {
+        vault,
+        interrupt,
+        connect: async move |aws: &Aws, source: &Instance| {
+            to.connect.server(&session, aws, source, "lifeboat drill").await
+        },
+        tell: Box::new(tell),
+        on_outcome: Box::new(on_outcome),
+        clock: now,
+        host: host(),
+    }
+}
+
+/// A fleet run of that name, if the vault has one.
+pub(super) fn find(session: &Session, name: &str) -> Result<Option<Fleet>> {
+    record::find(&session.vault_to_read()?, name)
+}
+
+fn word(outcome: Outcome) -> (&'static str, Tone) {
+    match outcome {
+        Outcome::Pass => ("pass", Tone::Good),
+        Outcome::Fail => ("FAIL", Tone::Bad),
+        Outcome::Unknown => ("unknown", Tone::Doubt),
+        Outcome::Refused => ("not drilled", Tone::Doubt),
+        Outcome::Held => ("held", Tone::Doubt),
+        Outcome::Pending => ("pending", Tone::Doubt),
+        Outcome::NotDue => ("not due", Tone::Faint),
+        Outcome::Skipped => ("skipped", Tone::Faint),
+    }
+}
+
+impl output::Report for Fleet {
+    fn render(&self, page: &mut Page) {
+        let (state, tone) = match (self.state, self.kind()) {
+            (record::Progress::Planned, _) => ("PLANNED", Tone::Strong),
+            (record::Progress::Running, _) => ("RUNNING", Tone::Doubt),
+            (_, None) => ("PASS", Tone::Good),
+            (_, Some(Kind::No)) => ("FAIL", Tone::Bad),
+            (_, Some(Kind::LeftBehind)) => ("LEFT BEHIND", Tone::Bad),
+            (_, Some(_)) => ("INCOMPLETE", Tone::Doubt),
+        };
+        let shard = self.shard.map(|shard| format!(" (shard {shard})")).unwrap_or_default();
+        let head = format!("fleet run {}{shard}", self.fleet);
+        page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, state)));
+        page.line(format!("  {}", self.summary.told()));
+        if !self.missing_shards.is_empty() {
+            let missing: Vec<String> = self.missing_shards.iter().map(u32::to_string).collect();
+            let text = format!("nothing is known of shard {}", missing.join(", "));
+            page.line(format!("  {} {text}", page.toned(Tone::Doubt, "-")));
+        }
+        page.line("");
+        let places: std::collections::BTreeSet<_> =
+            self.databases.iter().map(|row| (&row.account, &row.region)).collect();
+        let is_quiet = |row: &&Row| matches!(row.outcome, Outcome::Pass | Outcome::NotDue | Outcome::Skipped);
+        let quiet = self.databases.iter().filter(is_quiet).count();
+        let is_long = self.databases.len() > LISTED;
+        let rows = self.databases.iter().filter(|row| !is_long || !is_quiet(row) || row.left_behind.is_some());
+        let rows = rows.map(|row| cells(row, places.len() > 1));
+        page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows.collect());
+        if is_long && quiet > 0 {
+            page.line(format!("  … and {quiet} that passed, are not due or cannot be drilled (`--json` lists them)"));
+        }
+        if self.without_verdict() > 0 && self.state != record::Progress::Planned {
+            page.line(format!(
+                "{} the same command goes on with those that have no verdict",
+                page.toned(Tone::Strong, "hint:")
+            ));
+        }
+    }
+}
+
+fn cells(row: &Row, with_place: bool) -> Vec<(String, Option<Tone>)> {
+    let (outcome, tone) = word(row.outcome);
+    let name = match (&row.account, with_place) {
+        (Some(account), true) => format!("{} ({account}, {})", row.id, row.region),
+        _ => row.id.clone(),
+    };
+    let reason = match (&row.left_behind, row.outcome) {
+        (Some(reason), _) => format!("LEFT BEHIND: {reason}"),
+        (None, Outcome::Pass) => String::new(),
+        (None, _) => row.reasons.first().cloned().unwrap_or_default(),
+    };
+    let proof = row.last_proof.map_or("never".to_owned(), |at| at.format("%Y-%m-%d").to_string());
+    vec![
+        (outcome.to_owned(), Some(tone)),
+        (name, None),
+        (proof, None),
+        (row.rto_seconds.map_or("-".to_owned(), span), None),
+        (row.run.clone().unwrap_or("-".to_owned()), None),
+        (reason, Some(if row.left_behind.is_some() { Tone::Bad } else { Tone::Faint })),
+    ]
+}
+
+impl record::Summary {
+    /// `198 passed, 1 failed, 1 unknown of 200 databases; 12.5 instance-hours`.
+    fn told(&self) -> String {
+        let parts = [
+            (self.passed, "passed"),
+            (self.failed, "failed"),
+            (self.unknown, "unknown"),
+            (self.refused, "not drilled"),
+            (self.held, "held by others"),
+            (self.pending, "pending"),
+            (self.not_due, "not due"),
+            (self.skipped, "skipped"),
+            (self.left_behind, "LEFT BEHIND"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, word)| *count > 0 || *word == "passed")
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        format!("{} of {} databases; {:.2} instance-hours", parts.join(", "), self.databases, self.instance_hours)
+    }
+}
+
+fn parse_tag(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+fn parse_hours(text: &str) -> std::result::Result<f64, String> {
+    match text.trim_end_matches('h').parse::<f64>() {
+        Ok(hours) if hours > 0.0 && hours <= 100_000.0 => Ok(hours),
+        _ => Err("it is a number of hours above 0".to_owned()),
+    }
+}
+
+fn parse_name(text: &str) -> std::result::Result<String, String> {
+    if record::is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
+    }
+}

@@ -1,0 +1,168 @@
+//! Drills of a whole fleet: which databases, in which order, how many at once, by which of several machines.
+//!
+//! ```text
+//! plan     reads only: whom the selection names, who is due, what this fleet run has done already, what cannot be drilled
+//! run      the drills, some at a time, under the ceilings; each under the lease of its source
+//! due      when a database was last proven, from the evidence in the vault
+//! record   `lifeboat.drill.fleet/1`: what became of each database; how a run that was killed is found again
+//! ceiling  throwaways at a time, over all machines, and instance-hours
+//! ```
+//!
+//! Shards need no word with each other: each takes the databases whose resource id falls to it. What has been done is
+//! read from the evidence, under the lease, so that two processes of one fleet run never drill one database twice.
+
+mod ceiling;
+mod due;
+mod plan;
+pub mod record;
+mod run;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+pub use plan::{Ask, Plan, Todo, plan};
+pub use record::{Fleet, Outcome, Row};
+pub use run::{Crew, run};
+
+use super::throwaway;
+use crate::error::Error;
+use crate::fleet::{Instance, InstanceId, ResourceId, tag};
+
+/// Which databases.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// These; with none, all.
+    pub databases: Vec<InstanceId>,
+    /// Those that carry all of these tags.
+    pub tags: Vec<(String, String)>,
+    /// Those that were not proven within this many seconds.
+    pub due_seconds: Option<u64>,
+}
+
+impl Selection {
+    /// How long a proof lasts, if that counts.
+    pub fn due(&self) -> Option<Duration> {
+        self.due_seconds.map(Duration::from_secs)
+    }
+
+    /// Whether an instance is one of those that the selection may mean.
+    fn admits(&self, instance: &Instance) -> bool {
+        self.tags.iter().all(|(key, value)| instance.tags.get(key) == Some(value))
+    }
+
+    /// Why one that a selection without names meets is not drilled.
+    fn passes_over(&self, instance: &Instance) -> Option<String> {
+        if !self.databases.is_empty() {
+            return None;
+        }
+        if let Some(source) = &instance.replica_of {
+            return Some(format!("a read replica of `{source}`"));
+        }
+        if let Some(cluster) = &instance.cluster {
+            return Some(format!("a member of cluster `{cluster}`"));
+        }
+        (instance.engine != "postgres").then(|| format!("it runs {}, not PostgreSQL", instance.engine))
+    }
+}
+
+/// Whether an instance is a throwaway, or claims to be one: none is ever drilled.
+fn is_throwaway(instance: &Instance) -> bool {
+    instance.id.as_str().starts_with(throwaway::PREFIX)
+        || instance.tags.get(tag::PURPOSE).is_some_and(|purpose| purpose == "drill")
+}
+
+/// One of several parts of a fleet, by a hash of what does not change of a database: its resource id. Databases that come
+/// and go move no other to another part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which, from 0.
+    pub index: u32,
+    /// Of how many.
+    pub count: u32,
+}
+
+impl Shard {
+    /// Whether a database falls to this part.
+    pub fn admits(&self, resource: &ResourceId) -> bool {
+        let digest = digest(&SHA256, resource.0.as_bytes());
+        let head: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
+        u64::from_be_bytes(head) % u64::from(self.count) == u64::from(self.index)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = Error;
+
+    /// `I/N`. Kubernetes counts from 0, people from 1: N/N is the same part as 0/N, so that each way of counting meets all.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parsed = text.split_once('/').and_then(|(index, count)| {
+            let (index, count) = (index.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
+            (count >= 1 && count <= 10_000 && index <= count).then(|| Shard { index: index % count, count })
+        });
+        parsed.ok_or_else(|| {
+            Error::request(format!("`{}` is not a shard", text.escape_default()))
+                .hint("Write it as I/N, as in 3/8: I counts from 0 to N-1, or from 1 to N.")
+        })
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+/// How much a fleet run may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// Drills at once, in this process.
+    pub concurrency: usize,
+    /// Throwaways at once in an account and Region, those of other processes with this vault counted.
+    pub max_instances: Option<usize>,
+    /// Hours of throwaways in all, of this process and of those whose place it takes.
+    pub max_hours: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_all_and_none_twice_whichever_way_one_counts() {
+        let resources: Vec<ResourceId> = (0..1000).map(|n| ResourceId(format!("db-{n:026X}"))).collect();
+        for first in [0, 1] {
+            let shards: Vec<Shard> = (first..first + 8).map(|n| format!("{n}/8").parse().unwrap()).collect();
+            for resource in &resources {
+                assert_eq!(shards.iter().filter(|shard| shard.admits(resource)).count(), 1);
+            }
+            for shard in shards {
+                let share = resources.iter().filter(|resource| shard.admits(resource)).count();
+                assert!((80..170).contains(&share), "{shard}: {share}");
+            }
+        }
+        for wrong in ["", "3", "9/8", "-1/8", "1/0", "a/b", "1/2/3", "1/99999"] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_selection_without_names_passes_over_what_cannot_be_drilled() {
+        let instance = |change: fn(&mut Instance)| {
+            let mut it = Instance { engine: "postgres".to_owned(), ..Instance::default() };
+            change(&mut it);
+            it
+        };
+        let all = Selection::default();
+        assert_eq!(all.passes_over(&instance(|_| {})), None);
+        assert!(all.passes_over(&instance(|it| it.replica_of = Some("a".to_owned()))).is_some());
+        assert!(all.passes_over(&instance(|it| it.engine = "mysql".to_owned())).is_some());
+        assert!(is_throwaway(&instance(|it| drop(it.tags.insert(tag::PURPOSE.to_owned(), "drill".to_owned())))));
+        let tagged = Selection { tags: vec![("env".to_owned(), "prod".to_owned())], ..Selection::default() };
+        assert!(!tagged.admits(&instance(|_| {})));
+        assert!(tagged.admits(&instance(|it| drop(it.tags.insert("env".to_owned(), "prod".to_owned())))));
+    }
+}

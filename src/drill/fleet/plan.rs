@@ -1,0 +1,241 @@
+//! Which databases a fleet run drills, in which order; what can be known beforehand to fail. Reads only, but for the one
+//! entry in the vault by which the shards of a run find each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary};
+use super::{Ceilings, Selection, Shard, ceiling, due, is_throwaway};
+use crate::aws::Aws;
+use crate::drill::{Request, checks};
+use crate::error::{Error, Result};
+use crate::fleet::{Health, Instance, InstanceId};
+use crate::restore::Wanted;
+use crate::vault::Vault;
+
+/// What a fleet run is asked to do.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Which databases.
+    pub selection: Selection,
+    /// Which part of them.
+    pub shard: Option<Shard>,
+    /// How much it may cost.
+    pub ceilings: Ceilings,
+    /// The name of the run, if it was given one.
+    pub name: Option<String>,
+    /// Only plan: nothing is written.
+    pub is_dry: bool,
+}
+
+/// A fleet run that can be run. By value: it cannot run twice.
+pub struct Plan {
+    /// The record as it stands: what is decided of all databases.
+    pub record: Fleet,
+    /// Those to be drilled, the most urgent first.
+    pub todo: Vec<Todo>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// One database to be drilled.
+pub struct Todo {
+    /// Its account and Region.
+    pub aws: Aws,
+    /// The database.
+    pub source: Instance,
+    /// When it was last proven.
+    pub last_proof: Option<DateTime<Utc>>,
+    /// How it is drilled.
+    pub request: Request,
+}
+
+/// Plans a fleet run over some accounts and Regions, each with the databases that are named there.
+pub async fn plan(
+    places: Vec<(Aws, Vec<InstanceId>)>,
+    vault: &Vault,
+    ask: &Ask,
+    request_of: &dyn Fn(&InstanceId) -> Result<Request>,
+    now: DateTime<Utc>,
+) -> Result<Plan> {
+    let mut met = Vec::new();
+    for (aws, only) in &places {
+        met.extend(those_met(aws, only, ask).await?.into_iter().map(|source| (aws.clone(), source)));
+    }
+    let now = places.first().map_or(now, |(aws, _)| aws.now(now));
+    let joined = if ask.is_dry {
+        Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
+    } else {
+        record::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
+    };
+    let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
+    let mut plan = Plan { record: begin(ask, &joined), todo: Vec::new(), notes: Vec::new() };
+    for ((aws, source), last_proof) in met.into_iter().zip(proofs) {
+        let row = Row::new(&source, aws.region(), last_proof);
+        if let Some(reason) = ask.selection.passes_over(&source) {
+            plan.record.databases.push(row.ended(Outcome::Skipped, reason));
+        } else if joined.is_resumed
+            && let Some(report) = record::done(vault, &source, &joined.fleet, joined.started_at)?
+        {
+            plan.record.databases.push(row.drilled(&report));
+        } else if let Some(reason) = not_due(&ask.selection, last_proof, now) {
+            plan.record.databases.push(row.ended(Outcome::NotDue, reason));
+        } else if let Some(error) = unusable(&source) {
+            plan.record.databases.push(row.refused(&error));
+        } else {
+            let request = Request { fleet: Some(joined.fleet.clone()), ..request_of(&source.id)? };
+            checks::check_syntax(&request.checks)?;
+            let request = Request { patience_for_room: request.wait, ..request };
+            plan.todo.push(Todo { aws, source, last_proof, request });
+        }
+    }
+    // Never proven first, then the oldest proof.
+    plan.todo.sort_by(|a, b| (a.last_proof, &a.source.id).cmp(&(b.last_proof, &b.source.id)));
+    check_snapshots(&mut plan, &places).await?;
+    check_classes(&mut plan).await?;
+    check_room(&mut plan, &places).await?;
+    for todo in &plan.todo {
+        plan.record.databases.push(Row::new(&todo.source, todo.aws.region(), todo.last_proof));
+    }
+    plan.record.settle();
+    Ok(plan)
+}
+
+/// The databases of one account and Region that fall to this process.
+async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
+    let mut all = aws.instances().await?;
+    for id in only {
+        if !all.iter().any(|instance| instance.id == *id) {
+            // It says which names are alike.
+            aws.existing_instance(id).await?;
+        }
+    }
+    all.retain(|instance| match only {
+        [] => !is_throwaway(instance) && ask.selection.admits(instance),
+        only => only.contains(&instance.id) && ask.selection.admits(instance),
+    });
+    all.retain(|instance| ask.shard.is_none_or(|shard| shard.admits(&instance.resource_id)));
+    Ok(all)
+}
+
+fn begin(ask: &Ask, joined: &Joined) -> Fleet {
+    Fleet {
+        schema: SCHEMA.to_owned(),
+        fleet: joined.fleet.clone(),
+        state: if ask.is_dry { Progress::Planned } else { Progress::Running },
+        started_at: joined.started_at,
+        finished_at: None,
+        resumed: joined.is_resumed,
+        selection: ask.selection.clone(),
+        shard: ask.shard,
+        missing_shards: Vec::new(),
+        ceilings: ask.ceilings,
+        summary: Summary::default(),
+        databases: Vec::new(),
+    }
+}
+
+/// Why a database is not due, if that is so.
+pub(super) fn not_due(selection: &Selection, last_proof: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<String> {
+    let (within, at) = (TimeDelta::from_std(selection.due()?).ok()?, last_proof?);
+    (now - at < within).then(|| format!("proven at {}", at.format("%Y-%m-%d %H:%M:%S UTC")))
+}
+
+/// Why a database cannot be drilled as it is, as far as its status says.
+fn unusable(source: &Instance) -> Option<Error> {
+    let status = &source.reported_status;
+    match status.health() {
+        Health::Usable => None,
+        Health::Stopped => Some(Error::outside(format!("it is `{status}`")).hint(
+            "Start it first: a stopped instance makes no backups either.",
+        )),
+        Health::InTransit => {
+            Some(Error::outside(format!("it is `{status}`")).hint("Run it again when it is available."))
+        }
+        Health::Broken => Some(Error::outside(format!("it is `{status}`")).hint(status.remedy())),
+    }
+}
+
+/// Takes those out that have no snapshot to restore. One look at all snapshots costs less than one at each database's.
+async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
+    if plan.todo.len() < 4 {
+        return Ok(());
+    }
+    let mut with_snapshot = BTreeSet::new();
+    for (aws, _) in places {
+        for snapshot in aws.snapshots(None).await? {
+            let is_whole = snapshot.reported_status == "available";
+            let kind = if snapshot.snapshot_type == "automated" { "automated" } else { "manual" };
+            if let (true, Some(resource)) = (is_whole, snapshot.resource_id) {
+                with_snapshot.extend([(resource.clone(), kind), (resource, "any")]);
+            }
+        }
+    }
+    let (todo, without) = std::mem::take(&mut plan.todo).into_iter().partition(|todo| {
+        let kind = match todo.request.wanted {
+            Wanted::LatestSnapshot => "any",
+            Wanted::LatestAutomated => "automated",
+            Wanted::LatestManual => "manual",
+            Wanted::Snapshot(_) | Wanted::Latest | Wanted::Time(_) => return true,
+        };
+        with_snapshot.contains(&(todo.source.resource_id.clone(), kind))
+    });
+    plan.todo = todo;
+    let without: Vec<Todo> = without;
+    for todo in without {
+        let error = Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
+            .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
+        let row = Row::new(&todo.source, todo.aws.region(), todo.last_proof);
+        plan.record.databases.push(row.refused(&error));
+    }
+    Ok(())
+}
+
+/// Takes those out whose class cannot be had. Asked once for each class and version.
+async fn check_classes(plan: &mut Plan) -> Result<()> {
+    let mut known: BTreeMap<(String, String, String), bool> = BTreeMap::new();
+    let mut left = Vec::new();
+    for todo in std::mem::take(&mut plan.todo) {
+        let (version, class) = (&todo.source.engine_version, &todo.request.class);
+        let key = (todo.aws.region().to_owned(), version.clone(), class.clone());
+        let is_there = match known.get(&key) {
+            Some(is_there) => *is_there,
+            // A role without this permission can still run drills; the restore itself would say.
+            None => todo.aws.class_is_orderable(&todo.source.engine, version, class).await.unwrap_or(true),
+        };
+        known.insert(key, is_there);
+        if is_there {
+            left.push(todo);
+            continue;
+        }
+        let error = Error::request(format!("class `{class}` cannot be had for PostgreSQL {version} here"))
+            .hint("Choose another `--class`, for instance db.t4g.micro.");
+        plan.record.databases.push(Row::new(&todo.source, todo.aws.region(), todo.last_proof).refused(&error));
+    }
+    plan.todo = left;
+    Ok(())
+}
+
+/// Never more throwaways than the quota leaves room for.
+async fn check_room(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
+    let mut room = 0;
+    for (aws, _) in places {
+        if !plan.todo.iter().any(|todo| todo.aws.region() == aws.region()) {
+            continue;
+        }
+        let Some(here) = ceiling::room(aws).await else { return Ok(()) };
+        if here == 0 {
+            plan.notes.push(format!(
+                "the quota of DB instances in {} is used up: its databases wait until there is room",
+                aws.region()
+            ));
+        }
+        room += usize::try_from(here).unwrap_or(0);
+    }
+    if !plan.todo.is_empty() && room < plan.record.ceilings.concurrency {
+        plan.record.ceilings.concurrency = room.max(1);
+        plan.notes.push(format!("the quota of DB instances leaves room for {room}: so many are drilled at once"));
+    }
+    Ok(())
+}

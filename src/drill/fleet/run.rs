@@ -1,0 +1,317 @@
+//! A fleet run while it runs: so many drills at once, each on a thread of its own, so that a slow vault or a slow database
+//! keeps none of the others from removing its throwaway.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
+
+use super::ceiling::{self, Hours};
+use super::plan::{Plan, Todo, not_due};
+use super::record::{self, Fleet, Outcome, Progress, Row};
+use super::{Ceilings, due};
+use crate::aws::{Aws, Poll};
+use crate::drill::lease;
+use crate::drill::{self, Event, Report, Surroundings};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::Instance;
+use crate::interrupt::Interrupt;
+use crate::postgres::Server;
+use crate::vault::{Leased, Theirs, Vault};
+
+/// How long until somebody who was turned away comes again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What the drills of a fleet work with.
+pub struct Crew<C> {
+    /// Where the records are kept.
+    pub vault: Vault,
+    /// Signals.
+    pub interrupt: Interrupt,
+    /// How a source is reached.
+    pub connect: C,
+    /// Where the events of each drill go, by the name of its source.
+    pub tell: Box<dyn Fn(&str, Event<'_>) + Send + Sync>,
+    /// Told whenever the outcome of a database is known.
+    pub on_outcome: Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>,
+    /// The clock.
+    pub clock: fn() -> DateTime<Utc>,
+    /// Host name.
+    pub host: String,
+}
+
+/// How a turn of a database ended.
+enum End {
+    /// It was drilled.
+    Drilled(Box<Report>),
+    /// Another process of this fleet run has drilled it.
+    DoneByOthers(Box<Report>),
+    /// Somebody has proven it meanwhile.
+    Proven(String),
+    /// Somebody else drills it.
+    Held(Theirs),
+    /// There is no room for its throwaway.
+    Full(String),
+    /// It could not be drilled.
+    Refused(Error),
+}
+
+/// A database that waits for its turn.
+struct Turn {
+    todo: Arc<Todo>,
+    not_before: Instant,
+    /// Since when there was no room for it, and why.
+    full: Option<(Instant, String)>,
+    held: Option<Theirs>,
+}
+
+/// Runs the drills of a plan to their end. Whatever becomes of one, the others go on; a signal ends all of them, with their
+/// throwaways removed and their leases let go.
+pub async fn run<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
+where
+    C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
+{
+    let Plan { record, todo, .. } = plan;
+    let used = record.databases.iter().map(|row| row.throwaway_seconds).sum();
+    let hours = Arc::new(Hours::new(record.ceilings.max_hours, used));
+    let now = Instant::now();
+    let waiting = todo
+        .into_iter()
+        .map(|todo| Turn { todo: Arc::new(todo), not_before: now, full: None, held: None })
+        .collect();
+    let mut run = Run { record, waiting, crew, hours };
+    run.write();
+    run.to_its_end().await;
+    run.close();
+    Ok(run.record)
+}
+
+struct Run<C> {
+    record: Fleet,
+    waiting: VecDeque<Turn>,
+    crew: Arc<Crew<C>>,
+    hours: Arc<Hours>,
+}
+
+impl<C> Run<C>
+where
+    C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
+{
+    async fn to_its_end(&mut self) {
+        let mut under_way: JoinSet<(Turn, End)> = JoinSet::new();
+        loop {
+            let is_ending = self.crew.interrupt.first().is_some() || self.hours.reached().is_some();
+            while !is_ending && under_way.len() < self.record.ceilings.concurrency {
+                let now = Instant::now();
+                let Some(next) = self.waiting.iter().position(|turn| turn.not_before <= now) else { break };
+                let Some(turn) = self.waiting.remove(next) else { break };
+                self.begin(turn, &mut under_way);
+            }
+            if under_way.is_empty() && (is_ending || self.waiting.is_empty() || self.give_up_on_held()) {
+                return;
+            }
+            tokio::select! {
+                Some(ended) = under_way.join_next(), if !under_way.is_empty() => {
+                    if let Ok((turn, end)) = ended {
+                        self.end(turn, end);
+                    }
+                }
+                _ = self.crew.interrupt.wait(1), if self.crew.interrupt.first().is_none() => {}
+                () = tokio::time::sleep(Duration::from_millis(250)) => {}
+            }
+        }
+    }
+
+    fn begin(&self, turn: Turn, under_way: &mut JoinSet<(Turn, End)>) {
+        let (crew, hours) = (Arc::clone(&self.crew), Arc::clone(&self.hours));
+        let about = About {
+            fleet: self.record.fleet.clone(),
+            started_at: self.record.started_at,
+            ceilings: self.record.ceilings,
+            selection: self.record.selection.clone(),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        under_way.spawn_blocking(move || {
+            let todo = Arc::clone(&turn.todo);
+            let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
+            let end = std::panic::catch_unwind(drilled).unwrap_or_else(|_| {
+                Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
+            });
+            hours.end(&todo.source.resource_id.0);
+            (turn, end.unwrap_or_else(End::Refused))
+        });
+    }
+
+    fn end(&mut self, mut turn: Turn, end: End) {
+        let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+        let settled = match end {
+            End::Drilled(report) => {
+                let row = row.drilled(&report);
+                (self.crew.on_outcome)(&row, Some(&report));
+                self.settle(row);
+                return;
+            }
+            End::DoneByOthers(report) => row.drilled(&report),
+            End::Proven(reason) => row.ended(Outcome::NotDue, reason),
+            End::Refused(error) if matches!(error.kind(), Kind::Interrupted | Kind::Terminated) => {
+                row.ended(Outcome::Pending, error.chain())
+            }
+            End::Refused(error) => row.refused(&error),
+            End::Held(theirs) => {
+                (turn.held, turn.not_before) = (Some(theirs), Instant::now() + AGAIN);
+                self.waiting.push_back(turn);
+                return;
+            }
+            End::Full(reason) => {
+                let since = turn.full.take().map_or_else(Instant::now, |(since, _)| since);
+                if since.elapsed() < turn.todo.request.wait {
+                    turn.full = Some((since, reason));
+                    turn.not_before = Instant::now() + AGAIN.max(turn.todo.request.poll);
+                    self.waiting.push_front(turn);
+                    return;
+                }
+                row.ended(Outcome::Pending, reason)
+            }
+        };
+        (self.crew.on_outcome)(&settled, None);
+        self.settle(settled);
+    }
+
+    /// When nothing is left but what living processes of others hold, there is nothing to wait for. Those of this fleet run
+    /// are waited for: their drills are ours.
+    fn give_up_on_held(&mut self) -> bool {
+        let is_of_others = |turn: &Turn| {
+            turn.held.as_ref().is_some_and(|theirs| {
+                let what = theirs.holder.as_ref().map_or("", |holder| holder.what.as_str());
+                theirs.is_alive && !what.ends_with(&format!("fleet run {}", self.record.fleet))
+            })
+        };
+        if !self.waiting.iter().all(is_of_others) {
+            return false;
+        }
+        for turn in std::mem::take(&mut self.waiting) {
+            let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+            let Some(theirs) = &turn.held else { continue };
+            let error = lease::held(&turn.todo.source, theirs);
+            let row = Row { hints: error.hints().to_vec(), ..row.ended(Outcome::Held, error.chain()) };
+            (self.crew.on_outcome)(&row, None);
+            self.settle(row);
+        }
+        true
+    }
+
+    fn settle(&mut self, row: Row) {
+        match self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id) {
+            Some(known) => *known = row,
+            None => self.record.databases.push(row),
+        }
+        self.record.settle();
+        self.write();
+    }
+
+    /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
+    fn write(&self) {
+        if let Err(error) = record::write(&self.crew.vault, &self.record) {
+            (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
+        }
+    }
+
+    fn close(&mut self) {
+        let ceiling = self.hours.reached().map(|error| error.chain());
+        for turn in std::mem::take(&mut self.waiting) {
+            let full = turn.full.map(|(_, reason)| reason);
+            let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
+            let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+            if let Some(known) = self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id) {
+                *known = row.ended(Outcome::Pending, reason);
+            }
+        }
+        self.record.settle();
+        self.record.finished_at = Some((self.crew.clock)());
+        self.record.state = match (self.crew.interrupt.first(), self.record.without_verdict()) {
+            (Some(_), _) => Progress::Interrupted,
+            (None, 0) => Progress::Finished,
+            (None, _) => Progress::Partial,
+        };
+        self.write();
+    }
+}
+
+/// What a drill must know of the fleet run.
+struct About {
+    fleet: String,
+    started_at: DateTime<Utc>,
+    ceilings: Ceilings,
+    selection: super::Selection,
+}
+
+/// The turn of one database.
+async fn drill_one<C>(todo: &Todo, about: &About, crew: &Crew<C>, hours: &Hours) -> Result<End>
+where
+    C: AsyncFn(&Aws, &Instance) -> Result<Server> + Sync,
+{
+    let (source, aws, vault, request) = (&todo.source, &todo.aws, &crew.vault, &todo.request);
+    let (id, now) = (source.id.as_str(), (crew.clock)());
+    let most = about.ceilings.max_instances;
+    let _slot = match most {
+        None => None,
+        Some(most) => {
+            let account = source.arn.split(':').nth(4).unwrap_or_default();
+            let place = format!("{account}-{}", aws.region());
+            let taker = || ceiling::taker(&crew.host, id, &about.fleet, now);
+            match ceiling::slot(vault, &place, most, taker)? {
+                Some(slot) => Some(slot),
+                None => return Ok(End::Full(format!("{most} throwaways are there, and no more may be"))),
+            }
+        }
+    };
+    let lease = match lease::want(vault, source, &crew.host, Some(&about.fleet), now)? {
+        Leased::Ours(lease) => lease,
+        Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
+    };
+    // Only now nobody else can be at it.
+    if let Some(report) = record::done(vault, source, &about.fleet, about.started_at)? {
+        lease.release(now);
+        return Ok(End::DoneByOthers(Box::new(report)));
+    }
+    let proven = match about.selection.due() {
+        Some(_) => not_due(&about.selection, due::latest(vault, source, aws.now(now))?, aws.now(now)),
+        None => None,
+    };
+    if let Some(reason) = proven {
+        lease.release(now);
+        return Ok(End::Proven(reason));
+    }
+    let tell = |event: Event<'_>| {
+        if matches!(event, Event::Phase("restore")) {
+            hours.begin(&source.resource_id.0);
+        }
+        (crew.tell)(id, event);
+    };
+    let surroundings = Surroundings {
+        aws,
+        vault,
+        interrupt: &crew.interrupt,
+        tell: &tell,
+        clock: crew.clock,
+        host: crew.host.clone(),
+        stop: &|| hours.reached(),
+    };
+    let poll = Poll { every: request.poll, give_up_after: request.teardown_timeout };
+    lease::clear(&lease, source, &surroundings, poll).await?;
+    if let Some(reason) = ceiling::no_room(aws, most).await? {
+        lease.release((crew.clock)());
+        return Ok(End::Full(reason));
+    }
+    let planned = tokio::select! {
+        biased;
+        kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, (crew.clock)(), &tell) => planned,
+    };
+    let report = drill::run(planned?, &lease, &surroundings).await?;
+    lease.release((crew.clock)());
+    Ok(End::Drilled(Box::new(report)))
+}

@@ -1,0 +1,87 @@
+//! One drill of one source at a time, on whichever machine: the lease of a source, in the vault.
+//!
+//! It is keyed by the resource id, which is AWS's own for all accounts and Regions. Whoever takes over the lease of a holder
+//! that has died first removes the throwaway that the dead one left, so that there is never more than one of a source.
+
+use chrono::{DateTime, Utc};
+
+use super::sweep::{self, Action};
+use super::{Event, Surroundings};
+use crate::aws::Poll;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Instance, ResourceId};
+use crate::vault::{Holder, Lease, Leased, Theirs, Vault, is_held};
+
+/// The name of a source's lease in the vault.
+pub fn name(resource: &ResourceId) -> String {
+    // AWS makes it of letters, digits and hyphens; this holds even if it does not.
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("leases/{}.json", resource.0.chars().map(plain).collect::<String>())
+}
+
+/// Wants the lease of a source.
+pub fn want(vault: &Vault, source: &Instance, host: &str, fleet: Option<&str>, now: DateTime<Utc>) -> Result<Leased> {
+    let what = match fleet {
+        Some(fleet) => format!("drill of {} in fleet run {fleet}", source.id),
+        None => format!("drill of {}", source.id),
+    };
+    vault.lease(&name(&source.resource_id), Holder::new(host, what, now))
+}
+
+/// Takes the lease of a source for a single drill. One whose holder may be dead is watched until that is known.
+pub async fn take(
+    vault: &Vault,
+    source: &Instance,
+    host: &str,
+    clock: fn() -> DateTime<Utc>,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> Result<Lease> {
+    let give_up = tokio::time::Instant::now() + Vault::lease_lasts() * 2;
+    let mut was_told = false;
+    loop {
+        match want(vault, source, host, None, clock())? {
+            Leased::Ours(lease) => return Ok(lease),
+            Leased::Theirs(theirs) if theirs.is_alive || tokio::time::Instant::now() > give_up => {
+                return Err(held(source, &theirs));
+            }
+            Leased::Theirs(theirs) => {
+                if !was_told {
+                    let error = held(source, &theirs);
+                    tell(Event::Note(&format!("{error}; whether that process lives is found out in the next minute")));
+                    was_told = true;
+                }
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            }
+        }
+    }
+}
+
+/// Says that somebody else drills a source.
+pub fn held(source: &Instance, theirs: &Theirs) -> Error {
+    is_held(&format!("the lease of `{}`", source.id), theirs)
+        .hint("One database is drilled by one process at a time: wait for that drill, `lifeboat drill list` shows it.")
+}
+
+/// Removes what the former, dead holder of a lease has left of its throwaway.
+pub async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
+    let Some(dead) = &lease.taken_from else { return Ok(()) };
+    (to.tell)(Event::Note(&format!("the lease of `{}` was left by {}; it is taken over", source.id, dead.told())));
+    let plan = sweep::plan_of(to.aws, to.vault, &source.resource_id, to.aws.now((to.clock)())).await?;
+    let swept = sweep::apply(plan, to.aws, poll, to.tell).await;
+    for one in &swept.instances {
+        let word = match one.action {
+            Action::Removed | Action::WouldRemove => "is removed",
+            Action::Left => "is left alone",
+            Action::Failed => "could not be removed",
+        };
+        (to.tell)(Event::Note(&format!("throwaway `{}` {word}: {}", one.id, one.reason)));
+        if one.action == Action::Failed {
+            return Err(Error::new(
+                Kind::LeftBehind,
+                format!("throwaway `{}` of an earlier drill of `{}` could not be removed: {}", one.id, source.id, one.reason),
+            )
+            .hint("Remove it with `lifeboat drill sweep`; no second one was made."));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! Leases: who works on something that must not be worked on twice, on whichever machine.
+//!
+//! A lease is a note in the vault that its holder renews while it lives. It is made where nothing is, and changed only by
+//! whoever saw it last, so that of two who want it one gets it. Whoever finds one that is held watches it: a holder whose
+//! note has changed lives; one whose note has not changed for [`Pulse::lasts`] is dead, and its lease is taken over. That time is
+//! measured by the watcher's own stopwatch, from the moment when it first saw the note as it is: no clock of any machine, right or wrong,
+//! counts. In a directory the kernel knows more: the lease of a dead process of this machine is free at once.
+//!
+//! What a holder may rely on: until [`Lease::check`] fails, nobody else holds it. It fails before others may take it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Place, Vault, checked};
+use crate::error::{Error, Kind, Result};
+
+/// How often leases are renewed, how long they are relied on, and when they count as left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulse {
+    every: Duration,
+    /// For how long after it was renewed its holder relies on it.
+    relied_on: Duration,
+    /// For how long a watcher must see it unchanged before it takes it over.
+    lasts: Duration,
+}
+
+const PULSE: Pulse = Pulse {
+    every: Duration::from_secs(8),
+    relied_on: Duration::from_secs(30),
+    lasts: Duration::from_secs(45),
+};
+
+/// Who holds a lease, for people.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    schema: String,
+    /// A number that nobody else has.
+    id: String,
+    /// Host name.
+    pub host: String,
+    /// The machine since its latest start, whatever it is called.
+    #[serde(default)]
+    machine: String,
+    /// Process id.
+    pub process: u32,
+    /// What it does.
+    pub what: String,
+    /// Since when, by its clock.
+    pub since: DateTime<Utc>,
+    /// How often it was renewed.
+    renewed: u64,
+    /// When it was let go, by the holder's clock; nobody holds it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<DateTime<Utc>>,
+}
+
+impl Holder {
+    /// Who is about to do something.
+    pub fn new(host: &str, what: impl Into<String>, now: DateTime<Utc>) -> Self {
+        // Two containers may have one host name; a kernel has its id to itself.
+        let machine = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Holder {
+            schema: "lifeboat.lease/1".to_owned(),
+            id: format!("{:032x}", rand::random::<u128>()),
+            host: host.to_owned(),
+            machine: machine.trim().to_owned(),
+            process: std::process::id(),
+            what: what.into(),
+            since: now,
+            renewed: 0,
+            released_at: None,
+        }
+    }
+
+    /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22 08:00:00 UTC`.
+    pub fn told(&self) -> String {
+        let since = self.since.format("%Y-%m-%d %H:%M:%S UTC");
+        format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
+    }
+
+    fn written(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+}
+
+/// What came of wanting a lease.
+#[derive(Debug)]
+pub enum Leased {
+    /// It is ours.
+    Ours(Lease),
+    /// Somebody else has it.
+    Theirs(Theirs),
+}
+
+/// A lease that somebody else has.
+#[derive(Clone, Debug)]
+pub struct Theirs {
+    /// Who; `None` if their note cannot be read.
+    pub holder: Option<Holder>,
+    /// Whether they are known to live: it was renewed while we looked, or their process is on this machine. Otherwise
+    /// they may be dead, and time will tell.
+    pub is_alive: bool,
+}
+
+/// A lease that is held until the value is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    shared: Arc<Shared>,
+    /// The dead holder that it was taken from.
+    pub taken_from: Option<Holder>,
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _flock: Option<File>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    place: Arc<dyn Place>,
+    name: String,
+    pulse: Pulse,
+    state: Mutex<(Holder, Version)>,
+    renewed_at: Mutex<Instant>,
+    is_lost: AtomicBool,
+}
+
+/// A file or an object as it was seen; it can be replaced if it is still so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Of a file: what is in it.
+    Content(Vec<u8>),
+    /// Of an object.
+    Tag(Option<String>, Option<String>),
+}
+
+/// Notes as they were first seen by this process, and when.
+static WATCHED: LazyLock<Mutex<HashMap<String, (Version, Instant)>>> = LazyLock::new(Mutex::default);
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Vault {
+    /// Wants the lease `name`. Of a dead holder of another machine it is ours only after this was asked again and again
+    /// for [`Vault::lease_lasts`].
+    pub fn lease(&self, name: &str, holder: Holder) -> Result<Leased> {
+        self.lease_with(PULSE, checked(name)?, holder)
+    }
+
+    /// For how long the lease of a holder that has died may look held.
+    pub fn lease_lasts() -> Duration {
+        PULSE.lasts
+    }
+
+    fn lease_with(&self, pulse: Pulse, name: &str, holder: Holder) -> Result<Leased> {
+        let place = Arc::clone(&self.place);
+        let flock = match place.lease_lock(name)? {
+            LeaseLock::Held => {
+                let seen = place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+                return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true }));
+            }
+            LeaseLock::Ours(file) => Some(file),
+            LeaseLock::None => None,
+        };
+        let asked_at = Instant::now();
+        let (seen, taken_from) = match place.versioned(name)? {
+            None => (None, None),
+            Some((content, version)) => {
+                let there: Option<Holder> = serde_json::from_slice(&content).ok();
+                let is_free = there.as_ref().is_some_and(|there| {
+                    // On this machine its lock would be held.
+                    there.released_at.is_some()
+                        || (flock.is_some() && !there.machine.is_empty() && there.machine == holder.machine)
+                });
+                if !is_free && let Some(theirs) = watch(&place, name, &version, there.as_ref(), pulse) {
+                    return Ok(Leased::Theirs(theirs));
+                }
+                (Some(version), there.filter(|there| there.released_at.is_none()))
+            }
+        };
+        let Some(version) = place.put_if(name, &holder.written(), seen.as_ref())? else {
+            // Somebody was quicker.
+            let seen = place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+            return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true }));
+        };
+        locked(&WATCHED).remove(&place.shown(name));
+        let shared = Arc::new(Shared {
+            place,
+            name: name.to_owned(),
+            pulse,
+            state: Mutex::new((holder, version)),
+            renewed_at: Mutex::new(asked_at),
+            is_lost: AtomicBool::new(false),
+        });
+        let (end, ended) = channel();
+        let renewing = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
+            while ended.recv_timeout(renewing.pulse.every) == Err(RecvTimeoutError::Timeout) {
+                if renewing.renew().is_ok_and(|is_ours| !is_ours) {
+                    return;
+                }
+            }
+        });
+        let thread = thread.map_err(|error| Error::outside("no thread can be started").caused_by(error))?;
+        Ok(Leased::Ours(Lease { shared, taken_from, end: Some(end), thread: Some(thread), _flock: flock }))
+    }
+}
+
+/// Who has a lease, as long as it changes now and then; `None` when it has not for too long.
+fn watch(
+    place: &Arc<dyn Place>,
+    name: &str,
+    version: &Version,
+    there: Option<&Holder>,
+    pulse: Pulse,
+) -> Option<Theirs> {
+    let mut watched = locked(&WATCHED);
+    let now = Instant::now();
+    let known = watched.entry(place.shown(name)).or_insert_with(|| (version.clone(), now));
+    let mut is_alive = false;
+    if known.0 != *version {
+        is_alive = true;
+        *known = (version.clone(), now);
+    }
+    (known.1.elapsed() <= pulse.lasts).then(|| Theirs { holder: there.cloned(), is_alive })
+}
+
+impl Shared {
+    /// Writes the note anew; says whether it is still ours.
+    fn renew(&self) -> Result<bool> {
+        self.change(|holder| holder.renewed += 1)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Holder)) -> Result<bool> {
+        let mut state = locked(&self.state);
+        let at = Instant::now();
+        let mut next = state.0.clone();
+        change(&mut next);
+        match self.place.put_if(&self.name, &next.written(), Some(&state.1))? {
+            Some(version) => {
+                *state = (next, version);
+                *locked(&self.renewed_at) = at;
+                Ok(true)
+            }
+            None => {
+                self.is_lost.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Whether it is still ours, and will be for some seconds: to be asked before something is done that must not be done
+    /// twice. A process that was stopped for long, or that cannot reach the vault, has lost it.
+    pub fn check(&self) -> Result<()> {
+        let shared = &self.shared;
+        let shown = shared.place.shown(&shared.name);
+        if shared.is_lost.load(Ordering::Relaxed) {
+            return Err(Error::outside(format!("the lease `{shown}` was lost to another process"))
+                .hint("This process was stopped for long, or could not reach the vault: run it again."));
+        }
+        if locked(&shared.renewed_at).elapsed() > shared.pulse.relied_on {
+            return Err(Error::outside(format!("the lease `{shown}` could not be renewed"))
+                .hint("The vault cannot be reached, or this process was stopped for long: run it again."));
+        }
+        Ok(())
+    }
+
+    /// Waits until it is lost, and says how. Forever, if it is not.
+    pub async fn lost(&self) -> Error {
+        loop {
+            if let Err(error) = self.check() {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Lets it go.
+    pub fn release(mut self, now: DateTime<Utc>) {
+        self.let_go(Some(now));
+    }
+
+    fn let_go(&mut self, now: Option<DateTime<Utc>>) {
+        let Some(end) = self.end.take() else { return };
+        drop(end);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if self.check().is_ok() {
+            // What cannot be written now is found out by whoever watches.
+            let _ = self.shared.change(|holder| holder.released_at = Some(now.unwrap_or(holder.since)));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.let_go(None);
+    }
+}
+
+/// What the kernel says of a lease, where the vault is a directory.
+#[derive(Debug)]
+pub(super) enum LeaseLock {
+    /// A living process has it.
+    Held,
+    /// It is held by us from now on.
+    Ours(File),
+    /// There is no such thing here.
+    None,
+}
+
+/// Somebody else has what is wanted.
+pub fn is_held(what: &str, theirs: &Theirs) -> Error {
+    let who = theirs.holder.as_ref().map_or("another process".to_owned(), Holder::told);
+    Error::new(Kind::StillGoing, format!("{what} is held by {who}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Pulse = Pulse {
+        every: Duration::from_millis(40),
+        relied_on: Duration::from_millis(250),
+        lasts: Duration::from_millis(400),
+    };
+
+    fn vault() -> (tempfile::TempDir, Vault) {
+        let place = tempfile::tempdir().unwrap();
+        let vault = Vault::open(place.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
+        (place, vault)
+    }
+
+    fn holder(machine: &str) -> Holder {
+        Holder { machine: machine.to_owned(), ..Holder::new("here", "a test", DateTime::UNIX_EPOCH) }
+    }
+
+    fn ours(leased: Leased) -> Lease {
+        match leased {
+            Leased::Ours(lease) => lease,
+            Leased::Theirs(theirs) => panic!("{theirs:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_held_by_one_and_free_when_it_is_let_go() {
+        let (_place, vault) = vault();
+        let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
+        for machine in ["m", "n"] {
+            assert!(matches!(vault.lease_with(QUICK, "leases/a", holder(machine)).unwrap(), Leased::Theirs(_)));
+        }
+        lease.release(DateTime::UNIX_EPOCH);
+        let again = ours(vault.lease_with(QUICK, "leases/a", holder("n")).unwrap());
+        assert!(again.taken_from.is_none() && again.check().is_ok());
+    }
+
+    #[test]
+    fn the_lease_of_a_dead_process_of_this_machine_is_free_at_once() {
+        let (_place, vault) = vault();
+        // Its lock ended with it, its note did not.
+        vault.write("leases/a", &holder("m").written()).unwrap();
+        let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
+        assert!(lease.taken_from.is_some());
+    }
+
+    #[test]
+    fn the_lease_of_another_machine_is_taken_over_when_it_was_not_renewed_while_we_watched() {
+        let (_place, vault) = vault();
+        vault.write("leases/a", &holder("other").written()).unwrap();
+        let began = Instant::now();
+        let lease = loop {
+            match vault.lease_with(QUICK, "leases/a", holder("m")).unwrap() {
+                Leased::Ours(lease) => break lease,
+                Leased::Theirs(theirs) => assert!(!theirs.is_alive),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(began.elapsed() >= QUICK.lasts, "{:?}", began.elapsed());
+        assert!(lease.taken_from.is_some());
+    }
+
+    #[test]
+    fn one_that_is_renewed_is_never_taken_over() {
+        let (_place, vault) = vault();
+        let mut theirs = holder("other");
+        vault.write("leases/a", &theirs.written()).unwrap();
+        for _ in 0..30 {
+            theirs.renewed += 1;
+            vault.write("leases/a", &theirs.written()).unwrap();
+            assert!(matches!(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap(), Leased::Theirs(_)));
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    #[test]
+    fn whoever_has_lost_a_lease_is_told() {
+        let (place, vault) = vault();
+        let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
+        vault.write("leases/a", &holder("thief").written()).unwrap();
+        std::thread::sleep(QUICK.every * 3);
+        assert!(lease.check().unwrap_err().chain().contains("lost to another"));
+        drop(lease);
+        // And does not take it back on leaving.
+        assert!(std::fs::read_to_string(place.path().join("leases/a")).unwrap().contains("thief"));
+    }
+
+    #[test]
+    fn a_lease_is_lost_when_the_vault_vanishes() {
+        let (place, vault) = vault();
+        let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
+        std::fs::remove_dir_all(place.path()).unwrap();
+        std::fs::write(place.path(), "in the way").unwrap();
+        let began = Instant::now();
+        while lease.check().is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(5));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_file(place.path()).unwrap();
+    }
+
+    #[test]
+    fn of_many_who_want_it_one_gets_it() {
+        let (_place, vault) = vault();
+        vault.write("leases/a", &holder("m").written()).unwrap();
+        let got: Vec<Option<Lease>> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..16)
+                .map(|_| {
+                    scope.spawn(|| match vault.lease_with(PULSE, "leases/a", holder("m")).unwrap() {
+                        Leased::Ours(lease) => Some(lease),
+                        Leased::Theirs(_) => None,
+                    })
+                })
+                .collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(got.iter().flatten().count(), 1);
+    }
+}
