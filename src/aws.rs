@@ -15,6 +15,7 @@ mod rds;
 mod secrets;
 mod snapshots;
 mod sns;
+mod throttling;
 mod time;
 mod wait;
 
@@ -73,7 +74,9 @@ impl Aws {
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
         check_credentials(access, &config).await?;
         let latest_answer = time::LatestAnswer::default();
-        let with_time = aws_sdk_rds::config::Builder::from(&config).interceptor(latest_answer.clone());
+        let with_time = aws_sdk_rds::config::Builder::from(&config)
+            .interceptor(latest_answer.clone())
+            .interceptor(throttling::Throttled);
         let rds = aws_sdk_rds::Client::from_conf(with_time.build());
         let cloudwatch = aws_sdk_cloudwatch::Client::new(&config);
         let sns = aws_sdk_sns::Client::new(&config);

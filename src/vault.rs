@@ -59,8 +59,12 @@ trait Place: fmt::Debug + Send + Sync {
     fn open(&self, name: &str) -> Result<Content>;
     fn try_lock(&self, name: &str) -> Result<Option<Lock>>;
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, lease::Version)>>;
-    fn put_if(&self, name: &str, content: &[u8], seen: Option<&lease::Version>)
-    -> Result<Option<lease::Version>>;
+    fn put_if(
+        &self,
+        name: &str,
+        content: &[u8],
+        seen: Option<&lease::Version>,
+    ) -> Result<Option<lease::Version>>;
     fn lease_lock(&self, name: &str) -> Result<lease::LeaseLock>;
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;

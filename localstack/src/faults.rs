@@ -41,6 +41,8 @@ pub(crate) struct FaultRequest {
     seconds: Option<f64>,
     times: Option<u32>,
     for_seconds: Option<f64>,
+    /// Only calls beyond so many in a second meet it.
+    above_per_second: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -71,6 +73,28 @@ struct Rule {
     fault: Fault,
     left: Option<u32>,
     until: Option<Instant>,
+    rate: Option<Rate>,
+}
+
+/// So many calls in a second go through, and as many at once after a pause of a second.
+#[derive(Debug)]
+struct Rate {
+    per_second: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Rate {
+    /// Whether a call made now goes through.
+    fn admits(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.tokens, self.at) = ((self.tokens + since * self.per_second).min(self.per_second.max(1.0)), now);
+        let is_admitted = self.tokens >= 1.0;
+        if is_admitted {
+            self.tokens -= 1.0;
+        }
+        is_admitted
+    }
 }
 
 impl Rule {
@@ -123,7 +147,9 @@ impl Injected {
     pub(crate) fn fault(&self, call: &Met<'_>, now: Instant) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
-        let index = rules.iter().position(|rule| rule.meets(call))?;
+        let index = rules.iter_mut().position(|rule| {
+            rule.meets(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now))
+        })?;
         let rule = &mut rules[index];
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.left {
@@ -171,6 +197,11 @@ impl Injected {
         taken
     }
 
+    /// Whether anything waits to run in a restored copy.
+    pub(crate) fn has_sql(&self) -> bool {
+        !lock(&self.sql).is_empty()
+    }
+
     pub(crate) fn clear_sql(&self) {
         lock(&self.sql).clear();
     }
@@ -196,10 +227,18 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
     };
     let until = request.for_seconds.map(|seconds| span("for_seconds", seconds)).transpose()?;
     // A fault that lasts for a time has no count, unless one is given too.
-    let left = request.times.or(if until.is_some() { None } else { Some(1) });
+    let lasts = until.is_some() || request.above_per_second.is_some();
+    let left = request.times.or(if lasts { None } else { Some(1) });
+    let rate = match request.above_per_second {
+        None => None,
+        Some(per_second) if per_second > 0.0 && per_second.is_finite() => {
+            Some(Rate { per_second, tokens: per_second.max(1.0), at: Instant::now() })
+        }
+        Some(other) => return Err(format!("`above_per_second` must be a number above 0, not {other}")),
+    };
     let until = until.map(|span| Instant::now() + span);
     let FaultRequest { action, region, account, about, .. } = request;
-    Ok(Rule { action, region, account, about, fault, left, until })
+    Ok(Rule { action, region, account, about, fault, left, until, rate })
 }
 
 fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
@@ -291,6 +330,18 @@ mod tests {
             assert_eq!(injected.fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
         }
         assert_eq!(injected.fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)), None);
+    }
+
+    #[test]
+    fn a_rate_lets_so_many_calls_through() {
+        let injected = injected(&[r#"{"action":"*","fault":"throttle","above_per_second":5}"#]);
+        let began = Instant::now();
+        let refused = |from: Duration| {
+            let calls = (0..20).map(|n| injected.fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10)));
+            calls.filter(Option::is_some).count()
+        };
+        assert_eq!(refused(Duration::ZERO), 15);
+        assert_eq!(refused(Duration::from_secs(60)), 15);
     }
 
     #[test]

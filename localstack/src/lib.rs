@@ -9,6 +9,7 @@
 //! sts         who am I, and roles to be assumed
 //! secrets     reading the master passwords that RDS manages
 //! lifecycle   the work behind the states, one actor per instance; schedules
+//! doors       servers that start when somebody comes
 //! restorable  up to when, and from when on, an instance can be brought back
 //! stack       what all parts share
 //! faults      what was injected and is not used up
@@ -37,6 +38,7 @@ mod cloudwatch;
 mod cluster;
 mod control;
 mod document;
+mod doors;
 mod error;
 mod faults;
 mod home;
@@ -90,6 +92,8 @@ pub struct Options {
     pub pg_bin: Option<PathBuf>,
     /// How many of a kind a Region holds.
     pub limits: Limits,
+    /// Whether servers start only when somebody connects, and end when nobody is connected any more.
+    pub lazy: bool,
 }
 
 impl Default for Options {
@@ -100,6 +104,7 @@ impl Default for Options {
             pace: Pace::default(),
             pg_bin: None,
             limits: Limits::default(),
+            lazy: false,
         }
     }
 }
@@ -176,6 +181,7 @@ impl Stack {
             monitoring,
             pace: options.pace,
             limits: options.limits,
+            is_lazy: options.lazy,
             endpoint: format!("http://{address}"),
         };
         let shared = Arc::new(Shared::new(parts));
@@ -192,6 +198,7 @@ impl Stack {
         lifecycle::resume(&shared).await?;
         tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
         tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
+        tasks.push(tokio::spawn(doors::close_behind_guests(Arc::clone(&shared))));
         tasks.push(tokio::spawn(server::serve(Arc::clone(&shared), listener)));
         let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
         Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
@@ -218,6 +225,7 @@ impl Stack {
         for task in self.tasks.drain(1..) {
             task.abort();
         }
+        self.shared.doors.close_all();
         self.shared.stop_all_work().await;
         if let Some(warm_up) = self.warm_up.take() {
             // It reported its own trouble.
@@ -247,6 +255,7 @@ impl Drop for Stack {
             return;
         }
         self.shared.stopping.cancel();
+        self.shared.doors.close_all();
         self.shared.cancel_all_work();
         self.shared.abandon_all_servers();
         self.end();

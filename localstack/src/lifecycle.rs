@@ -251,7 +251,7 @@ impl Job {
 
     /// Work failed half way: the instance is what its server makes it.
     fn recover(&self) {
-        let is_up = self.shared.server(&self.resource_id).is_some();
+        let is_up = self.shared.is_lazy() || self.shared.server(&self.resource_id).is_some();
         // An instance that is gone needs no recovery.
         let _ = self.edit(|instance| {
             let was_passing = matches!(
@@ -270,7 +270,10 @@ impl Job {
         });
     }
 
-    fn server(&self) -> anyhow::Result<Arc<Server>> {
+    async fn server(&self) -> anyhow::Result<Arc<Server>> {
+        if self.shared.is_lazy() {
+            return self.shared.wake(&self.resource_id, &self.cancel).await;
+        }
         self.shared.server(&self.resource_id).ok_or_else(|| {
             anyhow::anyhow!("its PostgreSQL server does not run; see the log in its cluster directory")
         })

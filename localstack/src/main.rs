@@ -33,6 +33,9 @@ struct Arguments {
     /// How many manual snapshots a Region holds
     #[arg(long, default_value_t = Limits::default().manual_snapshots, value_name = "N")]
     max_snapshots: usize,
+    /// Start the server of an instance only when somebody connects to it, and end it when nobody is connected any more
+    #[arg(long)]
+    lazy: bool,
 }
 
 #[tokio::main]
@@ -44,6 +47,7 @@ async fn main() -> ExitCode {
         pace: arguments.pace,
         pg_bin: arguments.pg_bin,
         limits: Limits { instances: arguments.max_instances, manual_snapshots: arguments.max_snapshots },
+        lazy: arguments.lazy,
     };
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,6 +52,9 @@ pub(crate) struct Instance {
     pub(crate) shown: Option<Shown>,
     pub(crate) fate: Option<Fate>,
     pub(crate) origin: Origin,
+    /// The base backup that its data is laid out from when somebody connects for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asleep: Option<String>,
     pub(crate) deletion: Option<Deletion>,
     pub(crate) requested_at: DateTime<Utc>,
     pub(crate) created_at: Option<DateTime<Utc>>,

@@ -12,6 +12,7 @@ use crate::cluster::engine::{Engine, Engines};
 use crate::cluster::server::{Server, StartError, free_port, is_free};
 use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
+use crate::doors::Doors;
 use crate::faults::Injected;
 use crate::home::Home;
 use crate::lifecycle::Actors;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) calls: CallLog,
     pub(crate) actors: Actors,
     pub(crate) stopping: Canceller,
+    pub(crate) doors: Doors,
     servers: Mutex<HashMap<String, Arc<Server>>>,
     endpoint: String,
 }
@@ -63,12 +65,13 @@ pub(crate) struct Parts {
     pub(crate) monitoring: Monitoring,
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
+    pub(crate) is_lazy: bool,
     pub(crate) endpoint: String,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint } = parts;
+        let Parts { home, engines, authority, store, monitoring, pace, limits, is_lazy, endpoint } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));
         Self {
             templates: Templates::new(&engines),
@@ -84,6 +87,7 @@ impl Shared {
             calls: CallLog::default(),
             actors: Actors::default(),
             stopping: Canceller::new(),
+            doors: Doors::new(is_lazy),
             servers: Mutex::default(),
             endpoint,
         }

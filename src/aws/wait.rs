@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Aws, Failure};
+use super::{Aws, Failure, Fault};
 use crate::fleet::{Instance, InstanceId, Snapshot, SnapshotId};
 
 /// How long AWS may say nothing before waiting is given up.
@@ -86,14 +86,25 @@ async fn watch_by<L, T>(
 ) -> Result<Option<T>, Failure> {
     let give_up = Instant::now() + poll.give_up_after;
     let mut heard = Instant::now();
+    let mut slower = 1;
     loop {
         let look = look().await;
         let verdict = match &look {
             Ok(found) => {
                 heard = Instant::now();
+                slower = (slower / 2).max(1);
                 judge(Ok(found))
             }
-            Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => judge(Err(failure)),
+            Err(failure) if failure.fault.is_transient() && heard.elapsed() < SILENCE => {
+                if failure.fault == Fault::Throttled {
+                    slower = (slower * 2).min(8);
+                    tracing::info!(
+                        operation = failure.operation,
+                        "throttled: looking {slower} times less often"
+                    );
+                }
+                judge(Err(failure))
+            }
             Err(failure) => return Err(failure.clone()),
         };
         if verdict.is_some() {
@@ -104,8 +115,9 @@ async fn watch_by<L, T>(
             return Ok(None);
         }
         // Never past the end: `--wait 2s` with a long interval means two seconds.
+        let pace = Poll { every: poll.every * slower, ..poll };
         tokio::select! {
-            () = poll.pause() => {}
+            () = pace.pause() => {}
             () = tokio::time::sleep(left) => {}
         }
     }

@@ -194,7 +194,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let planned = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-            planned = drill::plan(&aws, &vault, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, now(), &tell) => planned,
+            planned = drill::plan(&aws, &vault, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, aws.now(now()), &tell) => planned,
         };
         let plan = match planned {
             Ok(plan) => plan,

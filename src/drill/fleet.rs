@@ -160,7 +160,9 @@ mod tests {
         assert_eq!(all.passes_over(&instance(|_| {})), None);
         assert!(all.passes_over(&instance(|it| it.replica_of = Some("a".to_owned()))).is_some());
         assert!(all.passes_over(&instance(|it| it.engine = "mysql".to_owned())).is_some());
-        assert!(is_throwaway(&instance(|it| drop(it.tags.insert(tag::PURPOSE.to_owned(), "drill".to_owned())))));
+        assert!(is_throwaway(&instance(|it| drop(
+            it.tags.insert(tag::PURPOSE.to_owned(), "drill".to_owned())
+        ))));
         let tagged = Selection { tags: vec![("env".to_owned(), "prod".to_owned())], ..Selection::default() };
         assert!(!tagged.admits(&instance(|_| {})));
         assert!(tagged.admits(&instance(|it| drop(it.tags.insert("env".to_owned(), "prod".to_owned())))));

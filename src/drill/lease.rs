@@ -20,7 +20,13 @@ pub fn name(resource: &ResourceId) -> String {
 }
 
 /// Wants the lease of a source.
-pub fn want(vault: &Vault, source: &Instance, host: &str, fleet: Option<&str>, now: DateTime<Utc>) -> Result<Leased> {
+pub fn want(
+    vault: &Vault,
+    source: &Instance,
+    host: &str,
+    fleet: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Leased> {
     let what = match fleet {
         Some(fleet) => format!("drill of {} in fleet run {fleet}", source.id),
         None => format!("drill of {}", source.id),
@@ -47,7 +53,9 @@ pub async fn take(
             Leased::Theirs(theirs) => {
                 if !was_told {
                     let error = held(source, &theirs);
-                    tell(Event::Note(&format!("{error}; whether that process lives is found out in the next minute")));
+                    tell(Event::Note(&format!(
+                        "{error}; whether that process lives is found out in the next minute"
+                    )));
                     was_told = true;
                 }
                 tokio::time::sleep(std::time::Duration::from_secs(2)).await;
@@ -65,7 +73,11 @@ pub fn held(source: &Instance, theirs: &Theirs) -> Error {
 /// Removes what the former, dead holder of a lease has left of its throwaway.
 pub async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
-    (to.tell)(Event::Note(&format!("the lease of `{}` was left by {}; it is taken over", source.id, dead.told())));
+    (to.tell)(Event::Note(&format!(
+        "the lease of `{}` was left by {}; it is taken over",
+        source.id,
+        dead.told()
+    )));
     let plan = sweep::plan_of(to.aws, to.vault, &source.resource_id, to.aws.now((to.clock)())).await?;
     let swept = sweep::apply(plan, to.aws, poll, to.tell).await;
     for one in &swept.instances {
@@ -78,7 +90,10 @@ pub async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll
         if one.action == Action::Failed {
             return Err(Error::new(
                 Kind::LeftBehind,
-                format!("throwaway `{}` of an earlier drill of `{}` could not be removed: {}", one.id, source.id, one.reason),
+                format!(
+                    "throwaway `{}` of an earlier drill of `{}` could not be removed: {}",
+                    one.id, source.id, one.reason
+                ),
             )
             .hint("Remove it with `lifeboat drill sweep`; no second one was made."));
         }

@@ -226,10 +226,8 @@ impl Place for Directory {
 
     fn lease_lock(&self, name: &str) -> Result<LeaseLock> {
         let path = self.path(name);
-        let path = path.with_file_name(format!(
-            ".{}.lock",
-            path.file_name().unwrap_or_default().to_string_lossy()
-        ));
+        let path =
+            path.with_file_name(format!(".{}.lock", path.file_name().unwrap_or_default().to_string_lossy()));
         let failed =
             |error: io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
         make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;

@@ -165,7 +165,8 @@ impl Vault {
         let place = Arc::clone(&self.place);
         let flock = match place.lease_lock(name)? {
             LeaseLock::Held => {
-                let seen = place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+                let seen =
+                    place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
                 return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true }));
             }
             LeaseLock::Ours(file) => Some(file),
@@ -294,6 +295,10 @@ impl Lease {
     fn let_go(&mut self, now: Option<DateTime<Utc>>) {
         let Some(end) = self.end.take() else { return };
         drop(end);
+        // A renewal that hangs at a vault that is gone is not waited for.
+        if self.check().is_err() {
+            return;
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -359,7 +364,10 @@ mod tests {
         let (_place, vault) = vault();
         let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
         for machine in ["m", "n"] {
-            assert!(matches!(vault.lease_with(QUICK, "leases/a", holder(machine)).unwrap(), Leased::Theirs(_)));
+            assert!(matches!(
+                vault.lease_with(QUICK, "leases/a", holder(machine)).unwrap(),
+                Leased::Theirs(_)
+            ));
         }
         lease.release(DateTime::UNIX_EPOCH);
         let again = ours(vault.lease_with(QUICK, "leases/a", holder("n")).unwrap());

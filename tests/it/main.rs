@@ -13,6 +13,7 @@ mod backup_postgres;
 mod clients;
 mod drill;
 mod faults;
+mod fleet;
 mod house;
 mod moto;
 mod places;

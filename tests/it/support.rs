@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) sns: aws_sdk_sns::Client,
     pub(crate) stack: Stack,
     directory: tempfile::TempDir,
+    lazy: bool,
 }
 
 impl World {
@@ -37,12 +38,12 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         // The servers run as another user than root, who must get there.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        World::within(directory, pace, limits).await
+        World::within(directory, pace, limits, false).await
     }
 
-    async fn within(directory: tempfile::TempDir, pace: Pace, limits: Limits) -> World {
-        let options =
-            Options { data: Some(directory.path().join("stack")), pace, limits, ..Options::default() };
+    async fn within(directory: tempfile::TempDir, pace: Pace, limits: Limits, lazy: bool) -> World {
+        let data = Some(directory.path().join("stack"));
+        let options = Options { data, pace, limits, lazy, ..Options::default() };
         let stack = Stack::start(options).await.unwrap();
         let credentials = aws_sdk_rds::config::Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_rds::Config::builder()
@@ -70,18 +71,57 @@ impl World {
                 .http_client(aws_smithy_http_client::Builder::new().build_http())
                 .build(),
         );
-        World { rds: Client::from_conf(config), cloudwatch, sns, stack, directory }
+        World { rds: Client::from_conf(config), cloudwatch, sns, stack, directory, lazy }
+    }
+
+    /// A world of `count` databases `db-0`, `db-1`…, all alike, each with a snapshot, whose servers start when somebody
+    /// connects. Room is left for so many more.
+    pub(crate) async fn fleet(count: usize, room: usize) -> World {
+        let limits = Limits { instances: count + room, manual_snapshots: 2 * count + 10 };
+        let mut world = World::new().await;
+        world.create("seed").await;
+        world
+            .sql(
+                "seed",
+                "app",
+                "create table users as select n as id, 'user ' || n as name from generate_series(1, 50) n",
+            )
+            .await;
+        world.snapshot("seed", "seed").await;
+        world.lazy = true;
+        world
+            .rewritten(limits, |state| {
+                let region = &mut state["regions"][REGION];
+                let (instance, snapshot) =
+                    (region["instances"]["seed"].clone(), region["snapshots"]["seed"].clone());
+                (region["instances"], region["snapshots"]) = (serde_json::json!({}), serde_json::json!({}));
+                for number in 0..count {
+                    let (mut instance, mut snapshot) = (instance.clone(), snapshot.clone());
+                    let (id, resource) = (format!("db-{number}"), format!("db-FLEET{number:020}"));
+                    instance["id"] = id.as_str().into();
+                    instance["resource_id"] = resource.as_str().into();
+                    instance["backup_name"] = format!("ab-{number}").into();
+                    instance["asleep"] = snapshot["backup"].clone();
+                    instance["port"] = Value::Null;
+                    snapshot["id"] = format!("snapshot-{number}").into();
+                    snapshot["instance_id"] = id.as_str().into();
+                    snapshot["resource_id"] = resource.into();
+                    region["snapshots"][format!("snapshot-{number}")] = snapshot;
+                    region["instances"][id] = instance;
+                }
+            })
+            .await
     }
 
     /// The same world after its memory was changed while it was down: the way to thousands of records in no time.
     pub(crate) async fn rewritten(self, limits: Limits, change: impl FnOnce(&mut Value)) -> World {
-        let World { stack, directory, .. } = self;
+        let World { stack, directory, lazy, .. } = self;
         stack.stop().await;
         let file = directory.path().join("stack/state.json");
         let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         change(&mut state);
         std::fs::write(&file, state.to_string()).unwrap();
-        World::within(directory, Pace::Instant, limits).await
+        World::within(directory, Pace::Instant, limits, lazy).await
     }
 
     /// A world with an available instance `orders-prod` that has the usual tables, and a snapshot `before`.
@@ -303,7 +343,12 @@ impl World {
     /// Starts a drill and returns when it has said `words`.
     pub(crate) async fn drill_until(&self, arguments: &[&str], words: &str) -> Started {
         let all = [&["drill", "run", "orders-prod", "--json", "--poll", "200ms"], arguments].concat();
-        let mut child = self.command(&all).spawn().unwrap();
+        self.start_until(&all, words).await
+    }
+
+    /// Starts a command and returns when it has said `words`.
+    pub(crate) async fn start_until(&self, all: &[&str], words: &str) -> Started {
+        let mut child = self.command(all).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = String::new();
         loop {

@@ -114,7 +114,7 @@ impl Job {
         }
         let id = format!("{:032x}", rand::random::<u128>());
         let place = self.shared.home.backup(&id);
-        let server = self.server()?;
+        let server = self.server().await?;
         match take(&self.shared.home, &server, &self.resource_id, &place, cancel).await {
             Ok(backup) => Ok(Some((id, backup))),
             Err(error) => {

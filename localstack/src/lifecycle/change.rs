@@ -59,7 +59,7 @@ impl Job {
         self.enter(Status::ResettingMasterCredentials)?;
         let instance = self.instance()?;
         if let (true, Some(user)) = (instance.settings.is_postgres(), &instance.settings.master_username) {
-            let client = self.server()?.connect("postgres").await?;
+            let client = self.server().await?.connect("postgres").await?;
             set_password(&client, user, verifier).await?;
         }
         self.hold(since, Stage::ResetCredentials).await?;
@@ -126,8 +126,17 @@ impl Job {
             instance.port = None;
             instance.settings.asked_port = port;
         }
-        match self.shared.start_server(&instance, None, &self.cancel).await {
-            Ok(server) => Ok(self.edit(|instance| instance.port = Some(server.port))?),
+        let started = if self.shared.is_lazy() {
+            if due.port.is_some() {
+                self.shared.doors.close(&self.resource_id);
+            }
+            let port = self.shared.open_door(&instance).await?;
+            self.shared.wake(&self.resource_id, &self.cancel).await.map(|_| port)
+        } else {
+            self.shared.start_server(&instance, None, &self.cancel).await.map(|server| server.port)
+        };
+        match started {
+            Ok(port) => Ok(self.edit(|instance| instance.port = Some(port))?),
             Err(_) if self.cancel.is_set() => Err(Superseded.into()),
             Err(error) => {
                 self.enter(Status::IncompatibleParameters)?;
@@ -142,6 +151,9 @@ impl Job {
             self.fill(&id).await?;
         }
         let mut until = Clock::machine_now();
+        if self.shared.is_lazy() {
+            self.server().await?;
+        }
         if let Some(server) = self.shared.server(&self.resource_id) {
             until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
             self.shared.stop_server(&self.resource_id).await;

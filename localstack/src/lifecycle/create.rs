@@ -23,7 +23,13 @@ impl Job {
         let instance = self.instance()?;
         let since = self.shared.clock.now();
         let is_new = matches!(instance.origin, Origin::New { .. });
-        if instance.settings.is_postgres()
+        if self.shared.is_lazy()
+            && let Origin::Snapshot { backup, .. } = &instance.origin
+            && !self.shared.injected.has_sql()
+        {
+            let port = self.shared.open_door(&instance).await?;
+            self.edit(|instance| (instance.port, instance.asleep) = (Some(port), Some(backup.clone())))?;
+        } else if instance.settings.is_postgres()
             && let Err(error) = self.build(&instance).await
         {
             if error.is::<Superseded>() || self.cancel.is_set() {
@@ -112,7 +118,7 @@ impl Job {
                 self.shared.start_server(instance, Some(recovery), &self.cancel).await?
             }
         };
-        let port = server.port;
+        let port = if self.shared.is_lazy() { self.shared.open_door(instance).await? } else { server.port };
         self.edit(|instance| instance.port = Some(port))?;
         if !matches!(instance.origin, Origin::New { .. }) {
             // The recovery is over: its settings go.
@@ -134,6 +140,10 @@ impl Job {
             };
             if look().is_none() {
                 return Ok(());
+            }
+            if self.shared.is_lazy() {
+                // Asleep, it archives nothing.
+                let _ = self.shared.wake(source, &self.cancel).await;
             }
             let outcome = match self.shared.server(source) {
                 Some(server) => {

@@ -47,12 +47,19 @@ impl Job {
             )
         });
         if (deletion.keep_automated_backups || is_source)
+            && self.shared.is_lazy()
+            && instance.status.is_running()
+        {
+            self.server().await?;
+        }
+        if (deletion.keep_automated_backups || is_source)
             && instance.archived_until.is_none()
             && let Some(server) = self.shared.server(&self.resource_id)
         {
             let until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
             self.edit(|instance| instance.archived_until = Some(until))?;
         }
+        self.shared.doors.close(&self.resource_id);
         self.shared.stop_server(&self.resource_id).await;
         self.hold(since, Stage::Delete).await?;
         self.wait_while_undying(&self.cancel).await?;

@@ -39,7 +39,8 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
 
 fn look(shared: &Arc<Shared>, now: DateTime<Utc>) {
     let work = shared.store.read(|state| {
-        let has_server = |instance: &Instance| shared.server(&instance.resource_id).is_some();
+        let has_server =
+            |instance: &Instance| shared.is_lazy() || shared.server(&instance.resource_id).is_some();
         state.instances().filter_map(|instance| due(instance, has_server(instance), now)).collect::<Vec<_>>()
     });
     for (resource_id, due) in work {
@@ -149,7 +150,9 @@ pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
             && (instance.status.is_running() || instance.status == Status::Starting);
         let shared = Arc::clone(shared);
         starting.push(tokio::spawn(async move {
-            let outcome = if runs {
+            let outcome = if runs && shared.is_lazy() {
+                shared.open_door(&instance).await.map(Some).map_err(Into::into)
+            } else if runs {
                 shared.start_server(&instance, None, &Cancel::never()).await.map(|server| Some(server.port))
             } else {
                 Ok(None)

@@ -82,11 +82,12 @@ pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<(
 
 fn referred_backups(state: &State) -> HashSet<String> {
     let snapshots = state.regions.values().flat_map(|region| region.snapshots.values());
+    let asleep = state.instances().filter_map(|instance| instance.asleep.clone());
     let restores = state.instances().filter_map(|instance| match &instance.origin {
         Origin::Snapshot { backup, .. } | Origin::Time { backup, .. } => Some(backup.clone()),
         Origin::New { .. } | Origin::Done => None,
     });
-    snapshots.filter_map(|snapshot| snapshot.backup.clone()).chain(restores).collect()
+    snapshots.filter_map(|snapshot| snapshot.backup.clone()).chain(restores).chain(asleep).collect()
 }
 
 fn referred_archives(state: &State) -> HashSet<String> {

@@ -205,6 +205,7 @@ pub(super) fn new_instance(
         shown: None,
         fate,
         origin,
+        asleep: None,
         deletion: None,
         requested_at: request.now,
         created_at: None,

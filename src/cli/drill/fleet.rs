@@ -169,10 +169,15 @@ fn crew(
         move |row: &Row, report: Option<&Report>| {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             let (word, tone) = word(row.outcome);
-            let why = row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
+            let why =
+                row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
             let took = row.seconds.map(|seconds| format!(" in {}", span(seconds))).unwrap_or_default();
             let word = session.output.toned(tone, word);
-            session.output.say(format!("[{done}/{of}] {} {word}{took}{}", row.id, if row.outcome == Outcome::Pass { String::new() } else { why }));
+            session.output.say(format!(
+                "[{done}/{of}] {} {word}{took}{}",
+                row.id,
+                if row.outcome == Outcome::Pass { String::new() } else { why }
+            ));
             if let Some(report) = report {
                 tell_left_behind(&session.output, report);
             }
@@ -236,11 +241,14 @@ impl output::Report for Fleet {
         let is_quiet = |row: &&Row| matches!(row.outcome, Outcome::Pass | Outcome::NotDue | Outcome::Skipped);
         let quiet = self.databases.iter().filter(is_quiet).count();
         let is_long = self.databases.len() > LISTED;
-        let rows = self.databases.iter().filter(|row| !is_long || !is_quiet(row) || row.left_behind.is_some());
+        let rows =
+            self.databases.iter().filter(|row| !is_long || !is_quiet(row) || row.left_behind.is_some());
         let rows = rows.map(|row| cells(row, places.len() > 1));
         page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows.collect());
         if is_long && quiet > 0 {
-            page.line(format!("  … and {quiet} that passed, are not due or cannot be drilled (`--json` lists them)"));
+            page.line(format!(
+                "  … and {quiet} that passed, are not due or cannot be drilled (`--json` lists them)"
+            ));
         }
         if self.without_verdict() > 0 && self.state != record::Progress::Planned {
             page.line(format!(
@@ -292,7 +300,12 @@ impl record::Summary {
             .filter(|(count, word)| *count > 0 || *word == "passed")
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
-        format!("{} of {} databases; {:.2} instance-hours", parts.join(", "), self.databases, self.instance_hours)
+        format!(
+            "{} of {} databases; {:.2} instance-hours",
+            parts.join(", "),
+            self.databases,
+            self.instance_hours
+        )
     }
 }
 

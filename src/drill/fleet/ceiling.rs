@@ -62,10 +62,17 @@ impl Hours {
 
 /// One of so many places that the throwaways of an account and Region may take, over all processes with this vault; none
 /// if all are taken.
-pub(super) fn slot(vault: &Vault, place: &str, most: usize, holder: impl Fn() -> Holder) -> Result<Option<Lease>> {
+pub(super) fn slot(
+    vault: &Vault,
+    place: &str,
+    most: usize,
+    holder: impl Fn() -> Holder,
+) -> Result<Option<Lease>> {
     let first = rand::random_range(0..most);
     for number in (0..most).map(|number| (number + first) % most) {
-        if let Leased::Ours(lease) = vault.lease(&format!("leases/throwaways/{place}/{number}.json"), holder())? {
+        if let Leased::Ours(lease) =
+            vault.lease(&format!("leases/throwaways/{place}/{number}.json"), holder())?
+        {
             return Ok(Some(lease));
         }
     }

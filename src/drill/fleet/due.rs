@@ -14,16 +14,25 @@ use crate::verify::Verdict;
 const TOLERABLE: TimeDelta = TimeDelta::hours(1);
 
 /// When each of these was last proven, if ever; in their order.
-pub(super) fn proofs(vault: &Vault, of: &[&Instance], now: DateTime<Utc>) -> Result<Vec<Option<DateTime<Utc>>>> {
+pub(super) fn proofs(
+    vault: &Vault,
+    of: &[&Instance],
+    now: DateTime<Utc>,
+) -> Result<Vec<Option<DateTime<Utc>>>> {
     // In most cases it is the newest pass of that name.
     let stamps: Vec<String> = of.iter().map(|it| format!("drills/{}/last-pass.json", it.id)).collect();
     let runs: Vec<Option<String>> = vault
         .read_all(&stamps)?
         .into_iter()
-        .map(|read| serde_json::from_slice::<serde_json::Value>(&read.ok()??).ok()?["run"].as_str().map(str::to_owned))
+        .map(|read| {
+            serde_json::from_slice::<serde_json::Value>(&read.ok()??).ok()?["run"].as_str().map(str::to_owned)
+        })
         .collect();
-    let named: Vec<String> =
-        of.iter().zip(&runs).map(|(it, run)| journal::name(it.id.as_str(), run.as_deref().unwrap_or("-"))).collect();
+    let named: Vec<String> = of
+        .iter()
+        .zip(&runs)
+        .map(|(it, run)| journal::name(it.id.as_str(), run.as_deref().unwrap_or("-")))
+        .collect();
     let evidence = vault.read_all(&named)?;
     let mut proofs = Vec::new();
     for (instance, read) in of.iter().zip(evidence) {
@@ -38,7 +47,11 @@ pub(super) fn proofs(vault: &Vault, of: &[&Instance], now: DateTime<Utc>) -> Res
 }
 
 /// When one was last proven, by looking through all of its evidence, the newest first.
-pub(super) fn latest(vault: &Vault, instance: &Instance, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+pub(super) fn latest(
+    vault: &Vault,
+    instance: &Instance,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
     let mut runs = vault.list(&format!("drills/{}", instance.id))?.folders;
     runs.retain(|run| RunId::parse(run).is_some());
     runs.reverse();
@@ -57,7 +70,8 @@ pub(super) fn latest(vault: &Vault, instance: &Instance, now: DateTime<Utc>) -> 
 
 /// When a drill proved this database, if it did.
 fn proof(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let at = report.finished_at.filter(|_| report.state != State::Running)?;
+    // By AWS's clock, where the end is by that of some machine.
+    let at = Some(report.started_at).filter(|_| report.state != State::Running)?;
     let is_its = report.source.resource_id == instance.resource_id.0;
     (is_its && report.verdict == Verdict::Pass && at <= now + TOLERABLE).then_some(at)
 }
@@ -73,16 +87,19 @@ mod tests {
         let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
         let mut report = samples::unknown();
         (report.state, report.verdict) = (State::Finished, Verdict::Pass);
-        report.finished_at = Some(now - TimeDelta::days(3));
+        report.started_at = now - TimeDelta::days(3);
         let instance =
             Instance { resource_id: ResourceId(report.source.resource_id.clone()), ..Instance::default() };
-        assert_eq!(proof(&report, &instance, now), report.finished_at);
-        assert_eq!(proof(&report, &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() }, now), None);
+        assert_eq!(proof(&report, &instance, now), Some(report.started_at));
+        assert_eq!(
+            proof(&report, &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() }, now),
+            None
+        );
         for verdict in [Verdict::Fail, Verdict::Unknown] {
             assert_eq!(proof(&Report { verdict, ..report.clone() }, &instance, now), None);
         }
         assert_eq!(proof(&Report { state: State::Running, ..report.clone() }, &instance, now), None);
-        let ahead = Report { finished_at: Some(now + TimeDelta::days(300)), ..report };
+        let ahead = Report { started_at: now + TimeDelta::days(300), ..report };
         assert_eq!(proof(&ahead, &instance, now), None, "a wrong clock must not prove for ever");
     }
 }

@@ -63,6 +63,14 @@ pub async fn plan(
     for (aws, only) in &places {
         met.extend(those_met(aws, only, ask).await?.into_iter().map(|source| (aws.clone(), source)));
     }
+    if met.is_empty() && !ask.selection.tags.is_empty() {
+        let tags: Vec<String> =
+            ask.selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
+        return Err(Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
+            "`lifeboat status` lists the instances; look at `--region` and at how the tag is written.",
+        ));
+    }
+    met.retain(|(_, source)| ask.shard.is_none_or(|shard| shard.admits(&source.resource_id)));
     let now = places.first().map_or(now, |(aws, _)| aws.now(now));
     let joined = if ask.is_dry {
         Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
@@ -102,7 +110,7 @@ pub async fn plan(
     Ok(plan)
 }
 
-/// The databases of one account and Region that fall to this process.
+/// The databases of one account and Region that the selection meets.
 async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
     for id in only {
@@ -115,7 +123,6 @@ async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Inst
         [] => !is_throwaway(instance) && ask.selection.admits(instance),
         only => only.contains(&instance.id) && ask.selection.admits(instance),
     });
-    all.retain(|instance| ask.shard.is_none_or(|shard| shard.admits(&instance.resource_id)));
     Ok(all)
 }
 
@@ -137,7 +144,11 @@ fn begin(ask: &Ask, joined: &Joined) -> Fleet {
 }
 
 /// Why a database is not due, if that is so.
-pub(super) fn not_due(selection: &Selection, last_proof: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<String> {
+pub(super) fn not_due(
+    selection: &Selection,
+    last_proof: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<String> {
     let (within, at) = (TimeDelta::from_std(selection.due()?).ok()?, last_proof?);
     (now - at < within).then(|| format!("proven at {}", at.format("%Y-%m-%d %H:%M:%S UTC")))
 }
@@ -147,9 +158,10 @@ fn unusable(source: &Instance) -> Option<Error> {
     let status = &source.reported_status;
     match status.health() {
         Health::Usable => None,
-        Health::Stopped => Some(Error::outside(format!("it is `{status}`")).hint(
-            "Start it first: a stopped instance makes no backups either.",
-        )),
+        Health::Stopped => Some(
+            Error::outside(format!("it is `{status}`"))
+                .hint("Start it first: a stopped instance makes no backups either."),
+        ),
         Health::InTransit => {
             Some(Error::outside(format!("it is `{status}`")).hint("Run it again when it is available."))
         }
@@ -184,8 +196,9 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     plan.todo = todo;
     let without: Vec<Todo> = without;
     for todo in without {
-        let error = Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
-            .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
+        let error =
+            Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
+                .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
         let row = Row::new(&todo.source, todo.aws.region(), todo.last_proof);
         plan.record.databases.push(row.refused(&error));
     }
@@ -211,7 +224,9 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         }
         let error = Error::request(format!("class `{class}` cannot be had for PostgreSQL {version} here"))
             .hint("Choose another `--class`, for instance db.t4g.micro.");
-        plan.record.databases.push(Row::new(&todo.source, todo.aws.region(), todo.last_proof).refused(&error));
+        plan.record
+            .databases
+            .push(Row::new(&todo.source, todo.aws.region(), todo.last_proof).refused(&error));
     }
     plan.todo = left;
     Ok(())
@@ -235,7 +250,8 @@ async fn check_room(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Resul
     }
     if !plan.todo.is_empty() && room < plan.record.ceilings.concurrency {
         plan.record.ceilings.concurrency = room.max(1);
-        plan.notes.push(format!("the quota of DB instances leaves room for {room}: so many are drilled at once"));
+        plan.notes
+            .push(format!("the quota of DB instances leaves room for {room}: so many are drilled at once"));
     }
     Ok(())
 }

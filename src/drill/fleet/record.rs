@@ -244,7 +244,8 @@ impl Fleet {
             not_due: count(Outcome::NotDue),
             skipped: count(Outcome::Skipped),
             left_behind: self.databases.iter().filter(|row| row.left_behind.is_some()).count(),
-            instance_hours: self.databases.iter().map(|row| row.throwaway_seconds).sum::<f64>() / 3600.0,
+            instance_hours: self.databases.iter().map(|row| row.throwaway_seconds).sum::<f64>().max(0.0)
+                / 3600.0,
         };
     }
 
@@ -262,7 +263,9 @@ impl Fleet {
         if sum.left_behind > 0 || has(Kind::LeftBehind) {
             return Some(Kind::LeftBehind);
         }
-        if let Some(kind) = [Kind::Bug, Kind::Terminated, Kind::Interrupted].into_iter().find(|kind| has(*kind)) {
+        if let Some(kind) =
+            [Kind::Bug, Kind::Terminated, Kind::Interrupted].into_iter().find(|kind| has(*kind))
+        {
             return Some(kind);
         }
         match (sum.failed, self.without_verdict() + self.missing_shards.len(), sum.passed + sum.not_due) {
@@ -270,7 +273,10 @@ impl Fleet {
             (0, 0, _) => None,
             (0, _, 1..) => Some(Kind::Partial),
             // None has a verdict: the same as of a single drill.
-            (0, _, 0) => [Kind::Guard, Kind::Outside, Kind::Request].into_iter().find(|kind| has(*kind)).or(Some(Kind::Partial)),
+            (0, _, 0) => [Kind::Guard, Kind::Outside, Kind::Request]
+                .into_iter()
+                .find(|kind| has(*kind))
+                .or(Some(Kind::Partial)),
         }
     }
 }
@@ -335,12 +341,15 @@ pub(super) fn join(
 fn patiently(vault: &Vault) -> Result<Lock> {
     let give_up = std::time::Instant::now() + std::time::Duration::from_secs(90);
     loop {
-        if let Some(lock) = vault.try_lock("fleets/lock")? {
+        if let Some(lock) = vault.try_lock("fleets/.lock")? {
             return Ok(lock);
         }
         if std::time::Instant::now() > give_up {
-            return Err(Error::new(Kind::StillGoing, format!("`{}` is held by another process", vault.shown("fleets/lock")))
-                .hint("It is held for moments only: run it again."));
+            return Err(Error::new(
+                Kind::StillGoing,
+                format!("`{}` is held by another process", vault.shown("fleets/.lock")),
+            )
+            .hint("It is held for moments only: run it again."));
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
@@ -362,11 +371,18 @@ pub(super) fn write(vault: &Vault, record: &Fleet) -> Result<()> {
 }
 
 /// The drill of a database that this fleet run has done already: one with a verdict of pass or fail.
-pub(super) fn done(vault: &Vault, source: &Instance, fleet: &str, since: DateTime<Utc>) -> Result<Option<Report>> {
+pub(super) fn done(
+    vault: &Vault,
+    source: &Instance,
+    fleet: &str,
+    since: DateTime<Utc>,
+) -> Result<Option<Report>> {
     let mut runs = vault.list(&format!("drills/{}", source.id))?.folders;
     // An hour for the clocks of machines that work on one fleet.
     runs.retain(|run| {
-        RunId::parse(run).and_then(|run| run.began()).is_some_and(|began| began >= since - TimeDelta::hours(1))
+        RunId::parse(run)
+            .and_then(|run| run.began())
+            .is_some_and(|began| began >= since - TimeDelta::hours(1))
     });
     let names: Vec<String> = runs.iter().map(|run| journal::name(source.id.as_str(), run)).collect();
     let reports = vault.read_all(&names)?.into_iter().filter_map(|read| {
@@ -399,14 +415,18 @@ fn merged(mut parts: Vec<Fleet>) -> Option<Fleet> {
     parts.sort_by_key(|part| part.shard.map(|shard| shard.count));
     let mut whole = parts.first()?.clone();
     let count = parts.last().and_then(|part| part.shard).map(|shard| shard.count);
-    let is_there = |index: u32| parts.iter().any(|part| part.shard.is_none_or(|it| it.index == index && Some(it.count) == count));
+    let is_there = |index: u32| {
+        parts.iter().any(|part| part.shard.is_none_or(|it| it.index == index && Some(it.count) == count))
+    };
     whole.missing_shards = (0..count.unwrap_or(0)).filter(|index| !is_there(*index)).collect();
     whole.shard = None;
     let mut rows: Vec<Row> = Vec::new();
     for row in parts.iter().flat_map(|part| &part.databases) {
         match rows.iter_mut().find(|known| known.resource_id == row.resource_id) {
             // A verdict says more than none, and the later one more than the earlier.
-            Some(known) if (row.run.is_some(), row.started_at) > (known.run.is_some(), known.started_at) => *known = row.clone(),
+            Some(known) if (row.run.is_some(), row.started_at) > (known.run.is_some(), known.started_at) => {
+                *known = row.clone()
+            }
             Some(_) => {}
             None => rows.push(row.clone()),
         }
@@ -474,7 +494,8 @@ mod tests {
     fn the_exit_code_is_that_of_the_worst() {
         use Outcome::*;
         let kind = |outcomes: &[Outcome]| {
-            let rows = outcomes.iter().enumerate().map(|(n, outcome)| row(&format!("a{n}"), *outcome)).collect();
+            let rows =
+                outcomes.iter().enumerate().map(|(n, outcome)| row(&format!("a{n}"), *outcome)).collect();
             fleet(None, Progress::Finished, rows).kind()
         };
         assert_eq!(kind(&[Pass, Pass, Skipped, NotDue]), None);

@@ -225,7 +225,9 @@ where
             let full = turn.full.map(|(_, reason)| reason);
             let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
             let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
-            if let Some(known) = self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id) {
+            if let Some(known) =
+                self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id)
+            {
                 *known = row.ended(Outcome::Pending, reason);
             }
         }
@@ -309,7 +311,7 @@ where
     let planned = tokio::select! {
         biased;
         kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, (crew.clock)(), &tell) => planned,
+        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, aws.now((crew.clock)()), &tell) => planned,
     };
     let report = drill::run(planned?, &lease, &surroundings).await?;
     lease.release((crew.clock)());

@@ -129,6 +129,7 @@ pub(super) fn pass() -> Report {
             host: "ip-10-0-3-41".to_owned(),
             version: "0.1.0".to_owned(),
         },
+        fleet: None,
         source: Source {
             id: "orders-production".to_owned(),
             resource_id: "db-4QZLCJWJ6Z6ZB5D3LRNDYB5XAE".to_owned(),
