@@ -76,9 +76,12 @@ impl Doors {
         }
     }
 
-    pub(crate) fn close(&self, resource_id: &str) {
-        if let Some(door) = self.doors().remove(resource_id) {
+    /// Closes a door. When this returns, nobody is waking what is behind it, and nobody will.
+    pub(crate) async fn close(&self, resource_id: &str) {
+        let door = self.doors().remove(resource_id);
+        if let Some(door) = door {
             door.listening.abort();
+            drop(door.visits.turning.lock().await);
         }
     }
 }
@@ -134,6 +137,9 @@ impl Shared {
         let visits = self.doors.doors().get(resource_id).map(|door| Arc::clone(&door.visits));
         let visits = visits.context("its door is closed")?;
         let _turning = visits.turning.lock().await;
+        if !self.doors.doors().contains_key(resource_id) {
+            anyhow::bail!("its door was closed");
+        }
         visits.touch();
         if let Some(server) = self.server(resource_id) {
             return Ok(server);

@@ -128,7 +128,7 @@ impl Job {
         }
         let started = if self.shared.is_lazy() {
             if due.port.is_some() {
-                self.shared.doors.close(&self.resource_id);
+                self.shared.doors.close(&self.resource_id).await;
             }
             let port = self.shared.open_door(&instance).await?;
             self.shared.wake(&self.resource_id, &self.cancel).await.map(|_| port)

@@ -59,7 +59,7 @@ impl Job {
             let until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
             self.edit(|instance| instance.archived_until = Some(until))?;
         }
-        self.shared.doors.close(&self.resource_id);
+        self.shared.doors.close(&self.resource_id).await;
         self.shared.stop_server(&self.resource_id).await;
         self.hold(since, Stage::Delete).await?;
         self.wait_while_undying(&self.cancel).await?;
