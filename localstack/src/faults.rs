@@ -147,9 +147,9 @@ impl Injected {
     pub(crate) fn fault(&self, call: &Met<'_>, now: Instant) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
-        let index = rules.iter_mut().position(|rule| {
-            rule.meets(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now))
-        })?;
+        let index = rules
+            .iter_mut()
+            .position(|rule| rule.meets(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now)))?;
         let rule = &mut rules[index];
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.left {
@@ -337,7 +337,9 @@ mod tests {
         let injected = injected(&[r#"{"action":"*","fault":"throttle","above_per_second":5}"#]);
         let began = Instant::now();
         let refused = |from: Duration| {
-            let calls = (0..20).map(|n| injected.fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10)));
+            let calls = (0..20).map(|n| {
+                injected.fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10))
+            });
             calls.filter(Option::is_some).count()
         };
         assert_eq!(refused(Duration::ZERO), 15);

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::places::{Seek, Target};
 use super::waiting::parse_poll;
 use super::{Session, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
 use crate::drill::report::span;
-use crate::drill::sweep;
+use crate::drill::sweep::{self, SweepReport};
 use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
@@ -174,7 +175,7 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
             session.output.report(&report)?;
             Ok(None)
         }
-        DrillCommand::Sweep(args) => sweep_region(&args, session).await,
+        DrillCommand::Sweep(args) => sweep_all(&args, session).await,
     }
 }
 
@@ -182,7 +183,6 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let requests: Vec<Request> =
         args.databases.iter().map(|id| request(&args, id, session)).collect::<Result<Vec<_>>>()?;
-    let aws = session.aws().await?;
     let vault = session.vault()?;
     let output = &session.output;
     let is_single = requests.len() == 1;
@@ -191,6 +191,15 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let id = request.source.clone();
         let live = LiveDrill::new(output, request.rto);
         let tell = |event: Event<'_>| live.tell(&event);
+        let aws = match session.aws_of(&id, Seek::ToChange).await {
+            Ok(aws) => aws,
+            Err(error) if !is_single => {
+                output.error(&error);
+                worst = worse(worst, Some(error.kind()));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let planned = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
@@ -210,7 +219,6 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             plans.push(PlanReport::new(&plan, aws.region()));
             continue;
         }
-        announce(output, &plan);
         let surroundings = Surroundings {
             aws: &aws,
             vault: &vault,
@@ -230,6 +238,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             }
             Err(error) => return Err(error),
         };
+        announce(output, &plan);
         let report = drill::run(plan, &lease, &surroundings)
             .await
             .map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
@@ -340,25 +349,36 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(None)
 }
 
-async fn sweep_region(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> {
-    let (aws, vault) = (session.aws().await?, session.vault_to_read()?);
-    let plan = sweep::plan(&aws, &vault, now()).await?;
-    let preview = plan.preview(aws.region());
+async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let targets = session.targets(&[], Seek::ToChange).await?;
+    let plans = targets
+        .each(session, async |Target { aws, .. }| {
+            let plan = sweep::plan(&aws, &vault, aws.now(now())).await?;
+            Ok((aws, plan))
+        })
+        .await?;
+    let kind = plans.kind();
+    let preview =
+        SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(&aws.place())), &plans.unreached);
     if args.dry_run {
         session.output.report(&preview)?;
-        return Ok(None);
+        return Ok(kind);
     }
     for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
     }
     let live = LiveDrill::new(&session.output, Duration::ZERO);
     let poll = Poll { every: args.poll, give_up_after: args.wait };
-    let report = sweep::apply(plan, &aws, poll, &|event| live.tell(&event)).await;
+    let tell = |event: Event<'_>| live.tell(&event);
+    let sweeps =
+        plans.done.into_iter().map(|(aws, plan)| async move { sweep::apply(plan, &aws, poll, &tell).await });
+    let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
     for swept in report.instances.iter().filter(|swept| swept.action == sweep::Action::Failed) {
-        session.output.warn(cost(&swept.id, &report.region, &swept.class));
+        session.output.warn(cost(&swept.id, &swept.place.region, &swept.class));
     }
     session.output.report(&report)?;
-    Ok(report.kind())
+    Ok(report.kind().or(kind))
 }
 
 fn announce(output: &Output, plan: &Plan) {

@@ -12,7 +12,7 @@ use super::{Event, State};
 use crate::aws::{Aws, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::SOURCE_RESOURCE;
-use crate::fleet::{Instance, ResourceId};
+use crate::fleet::{Instance, Place, ResourceId, Unreached, regions};
 use crate::vault::Vault;
 
 /// What a sweep found and did.
@@ -20,8 +20,11 @@ use crate::vault::Vault;
 pub struct SweepReport {
     /// `lifeboat.sweep/1`.
     pub schema: &'static str,
-    /// Region that was swept.
+    /// Regions that were swept.
     pub region: String,
+    /// Accounts and Regions that could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<Unreached>,
     /// Whether it only looked.
     pub dry_run: bool,
     /// Instance by instance.
@@ -33,6 +36,9 @@ pub struct SweepReport {
 pub struct Swept {
     /// Its id.
     pub id: String,
+    /// Its account and Region.
+    #[serde(flatten)]
+    pub place: Place,
     /// Its class, which says what it costs by the hour.
     pub class: String,
     /// The run that made it, if it says so credibly.
@@ -58,6 +64,25 @@ pub enum Action {
 }
 
 impl SweepReport {
+    /// The sweeps of several accounts and Regions as one.
+    pub fn of(sweeps: impl IntoIterator<Item = SweepReport>, unreached: &[Unreached]) -> SweepReport {
+        let mut all = SweepReport {
+            schema: SCHEMA,
+            region: String::new(),
+            unreached: unreached.to_vec(),
+            dry_run: false,
+            instances: Vec::new(),
+        };
+        let mut places = Vec::new();
+        for sweep in sweeps {
+            places.push(Place { account: None, region: sweep.region });
+            all.dry_run |= sweep.dry_run;
+            all.instances.extend(sweep.instances);
+        }
+        all.region = regions(&places);
+        all
+    }
+
     /// What the sweep means to its caller.
     pub fn kind(&self) -> Option<Kind> {
         self.instances.iter().any(|swept| swept.action == Action::Failed).then_some(Kind::LeftBehind)
@@ -100,7 +125,7 @@ async fn plan_where(
         let decision = decide(instance, &instances, vault, now)?;
         match decision {
             Ok((proof, reason)) => plan.remove.push((proof, instance.clone(), reason)),
-            Err((run, reason)) => plan.left.push(swept(instance, run, Action::Left, reason)),
+            Err((run, reason)) => plan.left.push(swept(instance, &aws.place(), run, Action::Left, reason)),
         }
     }
     Ok(plan)
@@ -144,12 +169,18 @@ fn decide(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Ut
 
 impl SweepPlan {
     /// What would be done.
-    pub fn preview(&self, region: &str) -> SweepReport {
+    pub fn preview(&self, place: &Place) -> SweepReport {
         let removable = self.remove.iter().map(|(proof, instance, reason)| {
-            swept(instance, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
+            swept(instance, place, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
         });
         let instances = removable.chain(self.left.iter().cloned()).collect();
-        SweepReport { schema: SCHEMA, region: region.to_owned(), dry_run: true, instances }
+        SweepReport {
+            schema: SCHEMA,
+            region: place.region.clone(),
+            unreached: Vec::new(),
+            dry_run: true,
+            instances,
+        }
     }
 }
 
@@ -160,15 +191,28 @@ pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<
     let removals = plan.remove.into_iter().map(|(proof, instance, reason)| async move {
         let run = Some(proof.origin.run.clone());
         match throwaway::remove(aws, proof, poll, tell).await {
-            Ok(()) => swept(&instance, run, Action::Removed, reason),
-            Err(error) => swept(&instance, run, Action::Failed, error.chain()),
+            Ok(()) => swept(&instance, &aws.place(), run, Action::Removed, reason),
+            Err(error) => swept(&instance, &aws.place(), run, Action::Failed, error.chain()),
         }
     });
     let mut instances: Vec<Swept> = futures::future::join_all(removals).await;
     instances.extend(plan.left);
-    SweepReport { schema: SCHEMA, region: aws.region().to_owned(), dry_run: false, instances }
+    SweepReport {
+        schema: SCHEMA,
+        region: aws.region().to_owned(),
+        unreached: Vec::new(),
+        dry_run: false,
+        instances,
+    }
 }
 
-fn swept(instance: &Instance, run: Option<String>, action: Action, reason: String) -> Swept {
-    Swept { id: instance.id.to_string(), class: instance.class.clone(), run, action, reason }
+fn swept(instance: &Instance, place: &Place, run: Option<String>, action: Action, reason: String) -> Swept {
+    Swept {
+        id: instance.id.to_string(),
+        place: place.clone(),
+        class: instance.class.clone(),
+        run,
+        action,
+        reason,
+    }
 }

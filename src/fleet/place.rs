@@ -42,7 +42,7 @@ impl fmt::Display for Place {
 }
 
 /// A place that could not be looked at, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unreached {
     /// Which.
     #[serde(flatten)]

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use lifeboat_localstack::Limits;
 use serde_json::{Value, json};
 
-use crate::support::{Moto, Run, World, finish};
+use crate::support::{Moto, REGION, Run, World, finish};
 
 const RUN: [&str; 6] = ["drill", "run", "--json", "--poll", "200ms", "--all"];
 
@@ -218,8 +219,27 @@ async fn a_fleet_that_is_killed_at_any_moment_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vault_in_a_bucket_holds_leases_and_evidence_of_a_fleet() {
+async fn a_vault_in_a_bucket_holds_leases_and_evidence_of_a_fleet_in_two_regions() {
     let (world, moto) = (World::fleet(2, 4).await, Moto::start(&[]).await);
+    let limits = Limits { instances: 6, manual_snapshots: 20 };
+    let world = world
+        .rewritten(limits, |state| {
+            let here = &mut state["regions"][REGION];
+            let mut there = here.clone();
+            for (kind, first, second) in
+                [("instances", "db-0", "db-1"), ("snapshots", "snapshot-0", "snapshot-1")]
+            {
+                here[kind].as_object_mut().unwrap().remove(second);
+                there[kind].as_object_mut().unwrap().remove(first);
+                there[kind][second]["region"] = "eu-west-1".into();
+            }
+            state["regions"]["eu-west-1"] = there;
+        })
+        .await;
+    world.write(
+        "lifeboat.toml",
+        "[[accounts]]\nname = \"main\"\nregions = [\"eu-central-1\", \"eu-west-1\"]\n",
+    );
     let made = crate::support::aws_cli(&moto.endpoint(), &["s3", "mb", "s3://evidence"]).await;
     assert_eq!(made.0, 0, "{}", made.1);
     let vault = format!("s3://evidence/team?endpoint={}", moto.endpoint());
@@ -227,7 +247,9 @@ async fn a_vault_in_a_bucket_holds_leases_and_evidence_of_a_fleet() {
     // Two processes of one fleet run at once.
     let runs = futures::future::join(world.lifeboat(&both), world.lifeboat(&both)).await;
     for run in [&runs.0, &runs.1] {
-        assert_eq!(run.assert_code(0).json()["summary"]["passed"], json!(2));
+        let report = run.assert_code(0).json();
+        assert_eq!(report["summary"]["passed"], json!(2));
+        assert_eq!(outcome(&report, "db-1")["region"], "eu-west-1");
     }
     let list = world.lifeboat(&["drill", "list", "--json", "--vault", &vault]).await;
     let drills = list.assert_code(0).json()["drills"].as_array().unwrap().clone();

@@ -8,13 +8,14 @@ use clap::Args;
 
 use super::{RunArgs, host, request, tell_left_behind};
 use crate::aws::Aws;
+use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, record};
 use crate::drill::report::span;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, InstanceId};
+use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Page, Tone};
 
@@ -23,7 +24,7 @@ const LISTED: usize = 40;
 
 #[derive(Args, Debug)]
 pub(super) struct FleetArgs {
-    /// Drill every RDS for PostgreSQL instance; throwaways and read replicas are never drilled
+    /// Drill every RDS for PostgreSQL instance of all accounts and Regions that are configured; throwaways and read replicas are never drilled
     #[arg(long, conflicts_with_all = ["databases", "tags"], help_heading = "Fleets")]
     all: bool,
     /// Drill the instances that carry this tag; repeated, all of them
@@ -66,7 +67,13 @@ impl FleetArgs {
             || self.fleet_run.is_some()
     }
 
-    fn ask(&self, databases: &[InstanceId], session: &Session, is_dry: bool) -> Ask {
+    fn ask(
+        &self,
+        databases: &[InstanceId],
+        session: &Session,
+        is_dry: bool,
+        unreached: Vec<Unreached>,
+    ) -> Ask {
         let settings = &session.config.fleet;
         let whole = |number: u16| usize::from(number.max(1));
         Ask {
@@ -82,6 +89,7 @@ impl FleetArgs {
                 max_hours: self.max_hours.or(settings.max_hours),
             },
             name: self.fleet_run.clone(),
+            unreached,
             is_dry,
         }
     }
@@ -90,10 +98,11 @@ impl FleetArgs {
 pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let args = Arc::new(args);
-    let ask = args.fleet.ask(&args.databases, session, args.dry_run);
     // What is wrong with the flags is said before anything is asked.
     args.databases.iter().try_for_each(|id| request(&args, id, session).map(drop))?;
-    let places = vec![(session.aws().await?, args.databases.clone())];
+    let Targets { found, unreached } = session.targets(&args.databases, Seek::ToChange).await?;
+    let places = found.into_iter().map(|target| (target.aws, target.only)).collect();
+    let ask = args.fleet.ask(&args.databases, session, args.dry_run, unreached);
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
     let request_of = |id: &InstanceId| request(&args, id, session);
     let planned = tokio::select! {
@@ -104,6 +113,9 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     let plan = planned?;
     for note in &plan.notes {
         session.output.warn(note);
+    }
+    for one in &plan.record.unreached {
+        session.output.warn(format!("{} could not be looked at: {}", one.place, one.error));
     }
     if args.dry_run {
         session.output.report(&plan.record)?;
@@ -230,6 +242,10 @@ impl output::Report for Fleet {
         let head = format!("fleet run {}{shard}", self.fleet);
         page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, state)));
         page.line(format!("  {}", self.summary.told()));
+        for one in &self.unreached {
+            let text = format!("{} could not be looked at: {}", one.place, output::plain(&one.error));
+            page.line(format!("  {} {text}", page.toned(Tone::Doubt, "-")));
+        }
         if !self.missing_shards.is_empty() {
             let missing: Vec<String> = self.missing_shards.iter().map(u32::to_string).collect();
             let text = format!("nothing is known of shard {}", missing.join(", "));

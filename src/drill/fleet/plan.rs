@@ -9,8 +9,8 @@ use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary
 use super::{Ceilings, Selection, Shard, ceiling, due, is_throwaway};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
-use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId};
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
 use crate::restore::Wanted;
 use crate::vault::Vault;
 
@@ -25,6 +25,8 @@ pub struct Ask {
     pub ceilings: Ceilings,
     /// The name of the run, if it was given one.
     pub name: Option<String>,
+    /// Accounts and Regions that could not be reached.
+    pub unreached: Vec<Unreached>,
     /// Only plan: nothing is written.
     pub is_dry: bool,
 }
@@ -60,9 +62,20 @@ pub async fn plan(
     now: DateTime<Utc>,
 ) -> Result<Plan> {
     let mut met = Vec::new();
+    let mut unreached = ask.unreached.clone();
+    let is_alone = places.len() + unreached.len() == 1;
     for (aws, only) in &places {
-        met.extend(those_met(aws, only, ask).await?.into_iter().map(|source| (aws.clone(), source)));
+        match those_met(aws, only, ask).await {
+            Ok(here) => met.extend(here.into_iter().map(|source| (aws.clone(), source))),
+            // One place that fails does not keep the others from being drilled.
+            Err(error) if !is_alone && error.kind() == Kind::Outside => {
+                unreached.push(Unreached { place: aws.place(), error: error.chain() });
+            }
+            Err(error) => return Err(error),
+        }
     }
+    let places: Vec<(Aws, Vec<InstanceId>)> =
+        places.into_iter().filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.place())).collect();
     if met.is_empty() && !ask.selection.tags.is_empty() {
         let tags: Vec<String> =
             ask.selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
@@ -78,9 +91,10 @@ pub async fn plan(
         record::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
     };
     let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
-    let mut plan = Plan { record: begin(ask, &joined), todo: Vec::new(), notes: Vec::new() };
+    let mut plan =
+        Plan { record: Fleet { unreached, ..begin(ask, &joined) }, todo: Vec::new(), notes: Vec::new() };
     for ((aws, source), last_proof) in met.into_iter().zip(proofs) {
-        let row = Row::new(&source, aws.region(), last_proof);
+        let row = Row::new(&source, aws.place(), last_proof);
         if let Some(reason) = ask.selection.passes_over(&source) {
             plan.record.databases.push(row.ended(Outcome::Skipped, reason));
         } else if joined.is_resumed
@@ -104,7 +118,7 @@ pub async fn plan(
     check_classes(&mut plan).await?;
     check_room(&mut plan, &places).await?;
     for todo in &plan.todo {
-        plan.record.databases.push(Row::new(&todo.source, todo.aws.region(), todo.last_proof));
+        plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof));
     }
     plan.record.settle();
     Ok(plan)
@@ -138,6 +152,7 @@ fn begin(ask: &Ask, joined: &Joined) -> Fleet {
         shard: ask.shard,
         missing_shards: Vec::new(),
         ceilings: ask.ceilings,
+        unreached: Vec::new(),
         summary: Summary::default(),
         databases: Vec::new(),
     }
@@ -199,7 +214,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
         let error =
             Error::request(format!("it has no snapshot for `{}` that is available", todo.request.asked_for))
                 .hint("Turn automated backups on, or take a snapshot with `lifeboat snapshot create`.");
-        let row = Row::new(&todo.source, todo.aws.region(), todo.last_proof);
+        let row = Row::new(&todo.source, todo.aws.place(), todo.last_proof);
         plan.record.databases.push(row.refused(&error));
     }
     Ok(())
@@ -207,11 +222,11 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
 
 /// Takes those out whose class cannot be had. Asked once for each class and version.
 async fn check_classes(plan: &mut Plan) -> Result<()> {
-    let mut known: BTreeMap<(String, String, String), bool> = BTreeMap::new();
+    let mut known: BTreeMap<(Place, String, String), bool> = BTreeMap::new();
     let mut left = Vec::new();
     for todo in std::mem::take(&mut plan.todo) {
         let (version, class) = (&todo.source.engine_version, &todo.request.class);
-        let key = (todo.aws.region().to_owned(), version.clone(), class.clone());
+        let key = (todo.aws.place(), version.clone(), class.clone());
         let is_there = match known.get(&key) {
             Some(is_there) => *is_there,
             // A role without this permission can still run drills; the restore itself would say.
@@ -224,9 +239,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         }
         let error = Error::request(format!("class `{class}` cannot be had for PostgreSQL {version} here"))
             .hint("Choose another `--class`, for instance db.t4g.micro.");
-        plan.record
-            .databases
-            .push(Row::new(&todo.source, todo.aws.region(), todo.last_proof).refused(&error));
+        plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
     }
     plan.todo = left;
     Ok(())
@@ -236,14 +249,14 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
 async fn check_room(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     let mut room = 0;
     for (aws, _) in places {
-        if !plan.todo.iter().any(|todo| todo.aws.region() == aws.region()) {
+        if !plan.todo.iter().any(|todo| todo.aws.place() == aws.place()) {
             continue;
         }
         let Some(here) = ceiling::room(aws).await else { return Ok(()) };
         if here == 0 {
             plan.notes.push(format!(
                 "the quota of DB instances in {} is used up: its databases wait until there is room",
-                aws.region()
+                aws.place()
             ));
         }
         room += usize::try_from(here).unwrap_or(0);

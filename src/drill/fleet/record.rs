@@ -12,7 +12,7 @@ use super::{Ceilings, Selection, Shard};
 use crate::drill::journal;
 use crate::drill::report::{Report, State};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, RunId};
+use crate::fleet::{Instance, Place, RunId, Unreached};
 use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 
@@ -47,6 +47,9 @@ pub struct Fleet {
     pub missing_shards: Vec<u32>,
     /// How much it may cost.
     pub ceilings: Ceilings,
+    /// Accounts and Regions that could not be looked at: what is in them is not known.
+    #[serde(default)]
+    pub unreached: Vec<Unreached>,
     /// What came of it, counted.
     pub summary: Summary,
     /// What came of it, database by database.
@@ -125,7 +128,7 @@ pub struct Row {
     pub id: String,
     /// Its immutable id.
     pub resource_id: String,
-    /// Account, by its ARN.
+    /// Account: what `lifeboat.toml` calls it, or else its number.
     pub account: Option<String>,
     /// Region.
     pub region: String,
@@ -162,12 +165,12 @@ pub struct Row {
 
 impl Row {
     /// A database that has not had its turn.
-    pub(super) fn new(source: &Instance, region: &str, last_proof: Option<DateTime<Utc>>) -> Self {
+    pub(super) fn new(source: &Instance, place: Place, last_proof: Option<DateTime<Utc>>) -> Self {
         Row {
             id: source.id.to_string(),
             resource_id: source.resource_id.to_string(),
-            account: account_of(&source.arn),
-            region: region.to_owned(),
+            account: place.account.or_else(|| account_of(&source.arn)),
+            region: place.region,
             outcome: Outcome::Pending,
             reasons: Vec::new(),
             hints: Vec::new(),
@@ -268,7 +271,8 @@ impl Fleet {
         {
             return Some(kind);
         }
-        match (sum.failed, self.without_verdict() + self.missing_shards.len(), sum.passed + sum.not_due) {
+        let open = self.without_verdict() + self.missing_shards.len() + self.unreached.len();
+        match (sum.failed, open, sum.passed + sum.not_due) {
             (1.., ..) => Some(Kind::No),
             (0, 0, _) => None,
             (0, _, 1..) => Some(Kind::Partial),
@@ -418,6 +422,8 @@ fn merged(mut parts: Vec<Fleet>) -> Option<Fleet> {
     let is_there = |index: u32| {
         parts.iter().any(|part| part.shard.is_none_or(|it| it.index == index && Some(it.count) == count))
     };
+    whole.unreached = parts.iter().flat_map(|part| part.unreached.clone()).collect();
+    whole.unreached.dedup();
     whole.missing_shards = (0..count.unwrap_or(0)).filter(|index| !is_there(*index)).collect();
     whole.shard = None;
     let mut rows: Vec<Row> = Vec::new();
@@ -468,7 +474,7 @@ mod tests {
             arn: format!("arn:aws:rds:eu-central-1:123456789012:db:{id}"),
             ..Instance::default()
         };
-        Row { outcome, ..Row::new(&source, "eu-central-1", None) }
+        Row { outcome, ..Row::new(&source, Place { account: None, region: "eu-central-1".to_owned() }, None) }
     }
 
     fn fleet(shard: Option<Shard>, state: Progress, databases: Vec<Row>) -> Fleet {
@@ -483,6 +489,7 @@ mod tests {
             shard,
             missing_shards: Vec::new(),
             ceilings: Ceilings { concurrency: 1, max_instances: None, max_hours: None },
+            unreached: Vec::new(),
             summary: Summary::default(),
             databases,
         };

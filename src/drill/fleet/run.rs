@@ -146,7 +146,7 @@ where
     }
 
     fn end(&mut self, mut turn: Turn, end: End) {
-        let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+        let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
         let settled = match end {
             End::Drilled(report) => {
                 let row = row.drilled(&report);
@@ -193,7 +193,7 @@ where
             return false;
         }
         for turn in std::mem::take(&mut self.waiting) {
-            let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+            let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
             let Some(theirs) = &turn.held else { continue };
             let error = lease::held(&turn.todo.source, theirs);
             let row = Row { hints: error.hints().to_vec(), ..row.ended(Outcome::Held, error.chain()) };
@@ -224,7 +224,7 @@ where
         for turn in std::mem::take(&mut self.waiting) {
             let full = turn.full.map(|(_, reason)| reason);
             let reason = ceiling.clone().or(full).unwrap_or("the run ended before its turn".to_owned());
-            let row = Row::new(&turn.todo.source, turn.todo.aws.region(), turn.todo.last_proof);
+            let row = Row::new(&turn.todo.source, turn.todo.aws.place(), turn.todo.last_proof);
             if let Some(known) =
                 self.record.databases.iter_mut().find(|known| known.resource_id == row.resource_id)
             {
