@@ -47,6 +47,7 @@ impl Ground {
         }
         // Locks of the dead are free in a directory at once, in a bucket after half a minute of its clock.
         if let Some(bucket) = &self.bucket {
+            bucket.settled().await;
             bucket.advance(60);
         }
     }

@@ -37,6 +37,8 @@ struct Faults {
     rules: Mutex<Vec<Rule>>,
     /// How many seconds the clock of the store is ahead.
     ahead: AtomicI64,
+    /// Connections that are open.
+    open: AtomicI64,
 }
 
 /// A bucket `backups`, with the proxy before it.
@@ -54,7 +56,12 @@ impl Bucket {
         let (port, shared) = (moto.port, Arc::clone(&faults));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(pass_on(stream, port, Arc::clone(&shared)));
+                shared.open.fetch_add(1, Ordering::Relaxed);
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    pass_on(stream, port, Arc::clone(&shared)).await;
+                    shared.open.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
         let bucket = Bucket { moto, proxy, faults };
@@ -104,6 +111,11 @@ impl Bucket {
     async fn met(&self, what: &str) {
         wait(what, async || self.faults.rules.lock().unwrap().iter().all(|rule| rule.met)).await;
         self.faults.rules.lock().unwrap().clear();
+    }
+
+    /// Waits until what a process had sent before it died has arrived, or never will.
+    pub(crate) async fn settled(&self) {
+        wait("the last requests", async || self.faults.open.load(Ordering::Relaxed) == 0).await;
     }
 
     /// Moves the clock of the store, so that locks of processes that have died are free at once.
