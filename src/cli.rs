@@ -4,6 +4,7 @@ mod alarms;
 mod backup;
 mod connect;
 mod drill;
+mod notify;
 mod places;
 mod policy;
 mod restore;
@@ -69,6 +70,9 @@ enum Command {
     #[command(subcommand)]
     Runbook(runbook::RunbookCommand),
     Serve(Box<serve::ServeArgs>),
+    /// Test the channels of notifications, list what was said last, send a summary.
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -134,6 +138,8 @@ struct Session {
     narrow: Narrowed,
     vault: String,
     output: Output,
+    /// What is to be said when the command has ended.
+    saying: std::sync::Mutex<notify::Saying>,
 }
 
 /// What flags say of where to look.
@@ -173,7 +179,15 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Ok(Session { config_file, config, access, narrow, vault, output })
+        Ok(Session {
+            config_file,
+            config,
+            access,
+            narrow,
+            vault,
+            output,
+            saying: std::sync::Mutex::default(),
+        })
     }
 
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
@@ -219,6 +233,15 @@ fn confirm(name: &str, given: Option<&str>, what: &str, output: &Output) -> Resu
     }
     let said = typed.escape_default();
     Err(Error::new(Kind::Guard, format!("{what} was kept: `{said}` is not its id")).hint(hint))
+}
+
+/// Whoever runs the command.
+fn who() -> String {
+    let name = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
+    let uid = rustix::process::getuid().as_raw();
+    name.map_or(format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
 }
 
 fn unset(variable: &str) -> bool {
@@ -269,7 +292,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let ended = runtime.block_on(async {
-        match cli.command {
+        let spoken = notify::Spoken::begin(&cli.command, &session);
+        let ended = match cli.command {
             Command::Drill(command) => drill::run(command, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Status(args) => status::run(&args, &session).await,
@@ -280,8 +304,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Alarms(command) => alarms::run(command, &session).await,
             Command::Runbook(command) => runbook::run(command, &session).await,
             Command::Serve(args) => serve::run(*args, &session).await,
+            Command::Notify(command) => notify::run(command, &session).await,
+        };
+        session.output.settle();
+        if let Some(spoken) = spoken {
+            spoken.end(&ended, &session).await;
         }
+        ended
     });
+    // A vault that does not answer must not keep the process from ending.
+    runtime.shutdown_background();
     match ended {
         Ok(None) => 0,
         Ok(Some(kind)) => kind.exit_code(),

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod alarms;
+mod notify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 
 pub use accounts::{AccountSettings, Narrow};
 pub use alarms::{AlarmKindSettings, AlarmSettings};
+pub use notify::{ChannelKind, ChannelSettings, NotifySettings, Secret};
 
 /// The file, or the defaults where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Config {
     /// How alarms are set.
     #[serde(default)]
     pub alarms: AlarmSettings,
+    /// Who is told what changed.
+    #[serde(default)]
+    pub notify: NotifySettings,
     /// What is special about single databases, by instance id.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseSettings>,
@@ -315,7 +320,8 @@ impl Config {
             Error::request(format!("`{}` is not a configuration of lifeboat", path.display()))
                 .hint("The section \"Configuration\" of README lists every key.")
         };
-        let config: Config = toml::from_str(text).map_err(|error| wrong().caused_by(error))?;
+        let config: Config =
+            toml::from_str(text).map_err(|error| wrong().caused_by(place_and_message(text, &error)))?;
         accounts::check(&config.accounts).map_err(|why| wrong().caused_by(why))?;
         Ok(config)
     }
@@ -352,6 +358,13 @@ impl Config {
     pub fn freshness_of(&self, instance: &str) -> Option<&Freshness> {
         self.databases.get(instance).and_then(|database| database.freshness.as_ref())
     }
+}
+
+/// Where and what, without the line itself: there may be a secret in it that does not belong there.
+fn place_and_message(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}: {}", error.message())
 }
 
 /// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`.

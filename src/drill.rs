@@ -11,17 +11,27 @@
 //! compare    source and copy, by `verify`; the user's own checks
 //! throwaway  its name, tags, proof and removal
 //! journal    the record, written before the restore and after the removal
+//! chain      what names each file of the record by its hash
+//! integrity  whether the record is as it was written
+//! notes      what was done about a drill, and who signed it off
+//! calendar   databases by months, with the gaps
+//! dossier    every drill of a period, for an auditor
 //! sweep      removes what a drill that died has left
 //! lease      one drill of one source at a time, on whichever machine
 //! fleet      drills of many databases: which, in which order, how many at once, by which of several machines
 //! ```
 
 mod bring_up;
+pub mod calendar;
+pub mod chain;
 pub mod checks;
 mod compare;
+pub mod dossier;
 pub mod fleet;
+pub mod integrity;
 pub mod journal;
 pub mod lease;
+pub mod notes;
 pub(crate) mod page;
 mod preflight;
 pub mod report;

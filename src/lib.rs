@@ -16,6 +16,7 @@
 //! policy     retention and windows: read, check, change
 //! backup     logical backups of databases we can reach: PostgreSQL and SQLite
 //! verify     what a database contains, and whether two contents agree
+//! notify     who is told what changed
 //! retention  which copies to keep, and why
 //! vault      what must not be lost: atomic writes, locks
 //! config     lifeboat.toml
@@ -40,6 +41,7 @@ pub mod alarms;
 pub mod policy;
 pub mod backup;
 pub mod verify;
+pub mod notify;
 pub mod retention;
 pub mod vault;
 pub mod config;

@@ -39,6 +39,7 @@ pub use undo::undo;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+pub(crate) use crate::vault::chain::sha256;
 
 /// Largest runbook that is read.
 const LARGEST: u64 = 1024 * 1024;
@@ -89,10 +90,4 @@ pub fn sound(runbook: Runbook) -> Result<Runbook> {
     }
     let others = if more > 0 { format!(" There are {more} more faults.") } else { String::new() };
     Err(error.hint(format!("`lifeboat runbook check {place}` shows all that is wrong.{others}")))
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use sha2::{Digest as _, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -15,6 +15,7 @@
 //! Calls block, as reads and writes of files do; those of an object store run on a thread of their own.
 
 mod audit;
+pub mod chain;
 mod directory;
 mod lease;
 mod log;
@@ -301,9 +302,14 @@ impl Vault {
 
     /// Takes the lock of the manifests, waiting for whoever holds it. It is held for moments only.
     pub fn quiet(&self) -> Result<Lock> {
+        self.lock(".lock")
+    }
+
+    /// Takes a lock that is held for moments only, waiting for whoever holds it.
+    pub fn lock(&self, name: &str) -> Result<Lock> {
         let give_up = Instant::now() + Duration::from_secs(120);
         loop {
-            if let Some(lock) = self.place.try_lock(".lock")? {
+            if let Some(lock) = self.try_lock(name)? {
                 return Ok(lock);
             }
             if Instant::now() >= give_up {

@@ -26,9 +26,31 @@ pub async fn status(url: &str) -> Result<u16> {
     Ok(ask(url, Method::GET, String::new()).await?.0)
 }
 
-/// Posts a line of text.
-pub async fn post(url: &str, text: &str) -> Result<()> {
-    call(url, Method::POST, text.to_owned()).await.map(drop)
+/// Something to deliver.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// To which URL.
+    pub url: &'a str,
+    /// With these headers.
+    pub headers: &'a [(&'a str, String)],
+    /// The body.
+    pub body: &'a str,
+    /// For how long an answer is waited for.
+    pub patience: Duration,
+}
+
+/// Posts it, and returns the status of the answer; a redirect is an answer like others. What else the answer says is
+/// not looked at.
+pub async fn deliver(call: Call<'_>) -> Result<u16> {
+    check(call.url)
+        .map_err(|_| Error::request("the URL is not one").hint("It begins with http:// or https://."))?;
+    let request = request(call.url, Method::POST, call.headers, call.body.to_owned())?;
+    let failed = |why: String| failed(call.url, &why);
+    let client = client().map_err(failed)?;
+    let answer = tokio::time::timeout(call.patience, client.request(request))
+        .await
+        .map_err(|_| failed(format!("no answer within {} seconds", call.patience.as_secs())))?;
+    Ok(answer.map_err(|error| failed(innermost(&error)))?.status().as_u16())
 }
 
 /// Refuses what is no web address, before anything is done.
@@ -45,7 +67,7 @@ pub fn check(url: &str) -> Result<()> {
 }
 
 /// The address without what may be secret in it: path and query often are.
-fn origin(url: &str) -> &str {
+pub fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     let host = url[start..end].rsplit('@').next().unwrap_or_default();
@@ -64,15 +86,37 @@ fn failed(url: &str, why: &str) -> Error {
         .hint("Check the URL and the network.")
 }
 
-async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
-    check(url)?;
-    let request = Request::builder()
+type Connector = hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>;
+
+fn client() -> std::result::Result<Client<Connector, Full<Bytes>>, String> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+        .map_err(|error| error.to_string())?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    Ok(Client::builder(TokioExecutor::new()).build(connector))
+}
+
+fn request(
+    url: &str,
+    method: Method,
+    headers: &[(&str, String)],
+    body: String,
+) -> Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder()
         .method(method)
         .uri(url)
-        .header("user-agent", concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| failed(url, &error.to_string()))?;
-    let answer = send(request).await?;
+        .header("user-agent", concat!("lifeboat/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    request.body(Full::new(Bytes::from(body))).map_err(|error| failed(url, &error.to_string()))
+}
+
+async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
+    check(url)?;
+    let answer = send(request(url, method, &[], body)?).await?;
     Ok((answer.status, answer.text))
 }
 
@@ -89,13 +133,7 @@ pub struct Answer {
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Answer> {
     let url = request.uri().to_string();
     let failed = |why: String| failed(&url, &why);
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-        .map_err(|error| failed(error.to_string()))?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = client().map_err(failed)?;
     let exchange = async {
         let answer = client.request(request).await.map_err(|error| failed(innermost(&error)))?;
         let status = answer.status().as_u16();

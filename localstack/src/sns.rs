@@ -125,6 +125,21 @@ pub(crate) fn publish(
     message: &str,
     publisher: &Publisher<'_>,
 ) -> Result<String> {
+    publish_with(shared, arn, subject, (message, serde_json::Value::Null), publisher)
+}
+
+/// The same, with attributes of the message.
+///
+/// # Errors
+///
+/// As [`publish`].
+pub(crate) fn publish_with(
+    shared: &Arc<Shared>,
+    arn: &str,
+    subject: Option<&str>,
+    (message, attributes): (&str, serde_json::Value),
+    publisher: &Publisher<'_>,
+) -> Result<String> {
     let now = shared.clock.now();
     let id = random_id();
     let subscribers = shared.monitoring.change(|all| {
@@ -168,7 +183,7 @@ pub(crate) fn publish(
         if subscription.token.is_some() {
             continue;
         }
-        let envelope = json!({
+        let mut envelope = json!({
             "Type": "Notification",
             "MessageId": id,
             "TopicArn": arn,
@@ -180,6 +195,9 @@ pub(crate) fn publish(
             "SigningCertURL": "https://sns.amazonaws.com/none.pem",
             "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", shared.endpoint()),
         });
+        if attributes.as_object().is_some_and(|all| !all.is_empty()) {
+            envelope["MessageAttributes"] = attributes.clone();
+        }
         let is_raw = subscription.attributes.get("RawMessageDelivery").is_some_and(|raw| raw == "true");
         let body = if is_raw { message.to_owned() } else { envelope.to_string() };
         deliver::deliver(shared, &id, &subscription_arn, &subscription, "Notification", body);

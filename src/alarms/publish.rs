@@ -13,7 +13,6 @@ use super::kinds::OWN;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{InstanceId, Measurement};
-use crate::web;
 
 /// The last restore drill of a database.
 #[derive(Clone, Debug, Serialize)]
@@ -88,30 +87,6 @@ pub fn write_textfile(path: &Path, text: &str) -> Result<()> {
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
-}
-
-/// What a dead man's switch is told. It notices by itself when it is told nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ping {
-    /// A run begins.
-    Start,
-    /// All is well.
-    Success,
-    /// Something is not.
-    Fail,
-}
-
-/// Tells a service such as healthchecks.io, whose URL takes `/start` and `/fail` after it.
-pub async fn ping(url: &str, what: Ping, line: &str) -> Result<()> {
-    let url = url.trim_end_matches('/');
-    let (base, query) =
-        url.split_once('?').map_or((url, String::new()), |(base, rest)| (base, format!("?{rest}")));
-    let end = match what {
-        Ping::Start => "/start",
-        Ping::Success => "",
-        Ping::Fail => "/fail",
-    };
-    web::post(&format!("{base}{end}{query}"), line).await
 }
 
 #[cfg(test)]

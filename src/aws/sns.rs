@@ -1,4 +1,6 @@
-//! Amazon SNS: what a topic is like. It is never changed from here.
+//! Amazon SNS: what a topic is like, and messages to it. It is never changed from here.
+
+use aws_sdk_sns::types::MessageAttributeValue;
 
 use super::{Aws, Failure, Fault, patiently};
 use crate::fleet::Topic;
@@ -25,5 +27,32 @@ impl Aws {
             policy: text("Policy").unwrap_or_default(),
             key: text("KmsMasterKeyId").filter(|key| !key.is_empty()),
         }))
+    }
+
+    /// Publishes a message that is written in several forms, as a JSON object of them; `default` is one. It is sent once:
+    /// an answer that was lost may make it arrive twice, which its id shows.
+    pub async fn publish_message(
+        &self,
+        topic: &str,
+        subject: &str,
+        forms: &str,
+        attributes: &[(&str, &str)],
+    ) -> Result<(), Failure> {
+        let mut request =
+            self.sns.publish().topic_arn(topic).subject(subject).message(forms).message_structure("json");
+        for (name, value) in attributes {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(*value).build();
+            let value = value.map_err(|error| Failure {
+                operation: "Publish",
+                resource: format!("topic `{topic}`"),
+                fault: Fault::Refused,
+                code: None,
+                message: error.to_string(),
+                request_id: None,
+            })?;
+            request = request.message_attributes(*name, value);
+        }
+        let answer = request.send().await;
+        answer.map(drop).map_err(|error| Failure::of("Publish", format!("topic `{topic}`"), error))
     }
 }

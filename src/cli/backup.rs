@@ -239,6 +239,7 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
         let database = request.database.clone();
         let outcome = create_one(request, args.dry_run, &vault, &interrupt, output).await;
         output.settle();
+        audited::say(session, &vault, &database, &outcome);
         match outcome {
             Ok(Done::Planned(plan)) => plans.push(*plan),
             Ok(Done::Made(manifest)) => {

@@ -1,5 +1,6 @@
 //! `lifeboat drill`: its flags, and how its reports look.
 
+mod evidence;
 mod fleet;
 mod render;
 
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
-use super::{Session, now};
+use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
@@ -21,6 +22,7 @@ use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Rep
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
+use crate::notify::{Nature, Subject};
 use crate::output::Output;
 use crate::vault::Lease;
 
@@ -37,10 +39,24 @@ pub(super) enum DrillCommand {
     /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several at a time; one report tells of all. Killed and
     /// started again, it goes on with those that have no verdict yet (exit code 5 says that there are some).
     Run(Box<RunArgs>),
-    /// List the drills that are recorded in the vault, newest first.
+    /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), databases by months,
+    /// with the gaps.
     List(ListArgs),
     /// Show a recorded drill.
     Show(ShowArgs),
+    /// One page on every drill of a period, for an auditor: what was proven, what failed and what was done, sign-offs,
+    /// hashes. HTML on stdout or in a file, or JSON with `--json`.
+    ///
+    /// Exit code 1 if evidence was altered since it was recorded, 3 if some could not be read.
+    Report(evidence::ReportArgs),
+    /// Add to the record of a drill what was done about it, or sign it off. What was written before stays.
+    Annotate(evidence::AnnotateArgs),
+    /// Find evidence that was altered, removed, exchanged, cut short or put in after it was recorded.
+    ///
+    /// Each record names the SHA-256 of the one before it. Exit code 1 names every file that is not as it was recorded; 3 if
+    /// some could not be read. Somebody who rewrites a whole chain with its head is found only by a head that was kept
+    /// elsewhere: keep what this prints, and pass it with `--expect-head` or `--expect-heads`.
+    VerifyEvidence(evidence::VerifyEvidenceArgs),
     /// Remove throwaways whose drill has died: those that have expired, and those whose run this vault knows to
     /// have ended. Nothing else is ever removed.
     Sweep(SweepArgs),
@@ -139,6 +155,15 @@ pub(super) struct ListArgs {
     /// Only drills of these DB instances
     #[arg(value_name = "DB")]
     databases: Vec<String>,
+    #[command(flatten)]
+    period: evidence::PeriodArgs,
+    /// Exit with 1 unless every month of the period that is over has a drill that passed, and every database that exists
+    /// was drilled; with 3 if that could not be found out
+    #[arg(long)]
+    check: bool,
+    /// Do not ask AWS which databases exist
+    #[arg(long)]
+    vault_only: bool,
 }
 
 #[derive(Args, Debug)]
@@ -161,11 +186,34 @@ pub(super) struct SweepArgs {
     wait: Duration,
 }
 
+impl DrillCommand {
+    /// What those who listen know the command as, and whether what it says happens or lasts.
+    pub(super) fn spoken(&self) -> Option<(&'static str, Nature)> {
+        match self {
+            DrillCommand::Run(args) if !args.dry_run => Some(("drill run", Nature::Event)),
+            DrillCommand::Sweep(args) if !args.dry_run => Some(("drill sweep", Nature::Event)),
+            DrillCommand::List(args) if args.check => Some(("drill list", Nature::Condition)),
+            DrillCommand::VerifyEvidence(_) => Some(("drill verify-evidence", Nature::Event)),
+            _ => None,
+        }
+    }
+}
+
 pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result<Option<Kind>> {
     match command {
         DrillCommand::Run(args) if args.fleet.is_fleet() => fleet::run(*args, session).await,
         DrillCommand::Run(args) => run_drills(*args, session).await,
-        DrillCommand::List(args) => list(&args, session),
+        DrillCommand::List(args) => match args.period.period()? {
+            Some(period) => {
+                evidence::list(&args.databases, period, (args.vault_only, args.check), session).await
+            }
+            None if args.check => Err(Error::request("it is not said which period to judge")
+                .hint("For example `--year 2026`, or `--last-months 1` in a job that runs monthly.")),
+            None => list(&args, session),
+        },
+        DrillCommand::Report(args) => evidence::report(&args, session).await,
+        DrillCommand::Annotate(args) => evidence::annotate(args, session),
+        DrillCommand::VerifyEvidence(args) => evidence::verify(&args, session),
         DrillCommand::Show(args) => {
             if let Some(fleet) = fleet::find(session, &args.run)? {
                 session.output.report(&fleet)?;
@@ -209,11 +257,15 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             Ok(plan) => plan,
             // With several databases one that cannot be drilled does not keep the others.
             Err(error) if !is_single && interrupt.first().is_none() => {
+                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
                 output.error(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
+                return Err(error);
+            }
         };
         if args.dry_run {
             plans.push(PlanReport::new(&plan, aws.region()));
@@ -245,6 +297,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         lease.release(now());
         output.settle();
         tell_left_behind(output, &report);
+        session.say(notify::of_drill(&report));
         worst = worse(worst, report.kind());
         reports.push(report);
         if interrupt.first().is_some() {

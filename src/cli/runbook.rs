@@ -7,11 +7,12 @@ mod watch;
 
 use std::io::IsTerminal as _;
 
-use super::{Session, now};
+use super::{Session, notify, now};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
+use crate::notify::Subject;
 use crate::runbook::gate::{self, Gate};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
@@ -22,6 +23,17 @@ pub(super) use args::RunbookCommand;
 use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};
 use render::{Checked, Checks, Listing, Runs, Shown};
 use watch::Watch;
+
+impl RunbookCommand {
+    /// What those who listen know the command as.
+    pub(super) fn spoken(&self) -> Option<&'static str> {
+        match self {
+            RunbookCommand::Run(args) if !args.dry_run => Some("runbook run"),
+            RunbookCommand::Resume(_) => Some("runbook run"),
+            _ => None,
+        }
+    }
+}
 
 pub(super) async fn run(command: RunbookCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
@@ -383,6 +395,12 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
 fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
     session.output.settle();
     session.output.report(&outcome.report)?;
+    let (subject, evidence) =
+        (Subject::Runbook(outcome.report.runbook.clone()), Some(outcome.report.evidence.html.clone()));
+    session.say(match &outcome.error {
+        None => notify::of_end(subject, None, evidence),
+        Some(error) => notify::Told { evidence, ..notify::of_error(subject, error) },
+    });
     match outcome.error {
         Some(error) => Err(error),
         None => Ok(None),

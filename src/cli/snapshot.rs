@@ -12,11 +12,12 @@ use clap::{Args, Subcommand};
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
-use super::{Session, confirm, now};
+use super::{Session, confirm, notify, now};
 use crate::aws::{Aws, Poll};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, SnapshotId, Tags, tag};
 use crate::interrupt::Interrupt;
+use crate::notify::Subject;
 use crate::retention::{Lifetime, Rules};
 use crate::snapshot::baseline::{self, Baseline};
 use crate::snapshot::copy::{self, CopySource};
@@ -182,9 +183,28 @@ pub(super) struct DeleteArgs {
     dry_run: bool,
 }
 
+impl SnapshotCommand {
+    /// What those who listen know the command as.
+    pub(super) fn spoken(&self) -> Option<&'static str> {
+        match self {
+            SnapshotCommand::Create(args) if !args.dry_run => Some("snapshot create"),
+            SnapshotCommand::Prune(args) if !args.dry_run => Some("snapshot prune"),
+            _ => None,
+        }
+    }
+}
+
 pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<Option<Kind>> {
     match command {
-        SnapshotCommand::Create(args) => take(*args, session).await,
+        SnapshotCommand::Create(args) => {
+            let subject = Subject::Database(args.database.to_string());
+            let taken = take(*args, session).await;
+            session.say(match &taken {
+                Ok(kind) => notify::of_end(subject, *kind, None),
+                Err(error) => notify::of_error(subject, error),
+            });
+            taken
+        }
         SnapshotCommand::List(args) => list(&args, session).await,
         SnapshotCommand::Show(args) => show(&args, session).await,
         SnapshotCommand::Copy(args) => {

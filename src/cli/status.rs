@@ -13,10 +13,10 @@ use super::places::{Seek, Target};
 use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
-use crate::alarms::publish::Ping;
 use crate::drill::journal;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
+use crate::notify::{Nature, State, Subject, Told};
 use crate::output::{self, Format, Page, Tone, plain};
 use crate::policy::check::Severity;
 use crate::status::{self, Database, LastDrill, Report, Wanted};
@@ -57,15 +57,46 @@ enum StatusFormat {
 }
 
 pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<Kind>> {
-    args.publish.begin(session).await?;
-    let outcome = look(args, session).await;
-    let (what, line) = match &outcome {
-        Ok(report) if worst(report) == Some(Severity::Critical) => (Ping::Fail, nagios(report)),
-        Ok(report) => (Ping::Success, nagios(report)),
-        Err(error) => (Ping::Fail, error.chain()),
+    args.publish.check()?;
+    let report = look(args, session).await?;
+    session.say_line(nagios(&report), worst(&report) != Some(Severity::Critical));
+    for database in &report.databases {
+        session.say(told(database));
+    }
+    show(args, session, &report)
+}
+
+impl StatusArgs {
+    /// The dead man's switch of this call.
+    pub(super) fn ping(&self) -> Option<&str> {
+        self.publish.ping()
+    }
+}
+
+/// What there is to say of a database. The same findings again are no news.
+fn told(database: &Database) -> Told {
+    let worst = database.findings.iter().min_by_key(|finding| finding.severity);
+    let state = match worst.map(|finding| finding.severity) {
+        Some(Severity::Critical) => State::Fail,
+        Some(Severity::Warning) => State::Warning,
+        _ => State::Ok,
     };
-    args.publish.tell(session, what, &line).await;
-    show(args, session, &outcome?)
+    let codes =
+        database.findings.iter().filter(|finding| Some(finding.severity) == worst.map(|it| it.severity));
+    let mut codes: Vec<&str> = codes.map(|finding| finding.code).collect();
+    codes.sort_unstable();
+    let shown = worst.filter(|_| state != State::Ok);
+    Told {
+        subject: Subject::Database(database.id.clone()),
+        place: database.place.account.is_some().then(|| database.place.to_string()),
+        nature: Nature::Condition,
+        state,
+        verdict: state.severity().to_owned(),
+        reason: shown.map_or("no finding that matters".to_owned(), |finding| finding.message.clone()),
+        mark: if state == State::Ok { String::new() } else { codes.join(",") },
+        evidence: None,
+        next: shown.map_or("nothing is to be done".to_owned(), |finding| finding.remedy.clone()),
+    }
 }
 
 fn worst(report: &Report) -> Option<Severity> {

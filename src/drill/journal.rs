@@ -1,20 +1,23 @@
 //! Where drills are recorded: `drills/<source>/<run>/` in the vault, with `evidence.json`, `evidence.html` and a
 //! lock that is held while the drill runs. A record is written before anything is created, so that a drill that
-//! dies leaves a trace, and it is never removed here.
+//! dies leaves a trace, and it is never removed here. The chain of the source names each of these files by its hash.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::chain::{self, What};
 use super::page;
 use super::report::{Evidence, Report, State};
 use crate::error::{Error, Kind, Result};
+use crate::fleet::RunId;
 use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 
 /// The record of one run, open for writing.
 pub struct Journal<'a> {
     vault: &'a Vault,
-    folder: String,
+    source: String,
+    run: String,
     _lock: Lock,
 }
 
@@ -29,43 +32,55 @@ struct Stamp {
 impl<'a> Journal<'a> {
     /// Opens the record of a new run.
     pub fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
-        let folder = folder(source, run);
-        let lock = vault.try_lock(&format!("{folder}/lock"))?;
+        let lock = vault.try_lock(&format!("{}/lock", folder(source, run)))?;
         let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already going on")))?;
-        Ok(Journal { vault, folder, _lock: lock })
+        Ok(Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock })
     }
 
     /// Where the record will be.
     pub fn evidence(&self) -> Evidence {
-        let path = |name: &str| self.vault.shown(&format!("{}/{name}", self.folder));
+        let path = |name: &str| self.vault.shown(&format!("{}/{name}", folder(&self.source, &self.run)));
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
-    /// Writes the record as it stands.
-    pub fn write(&self, report: &Report) -> Result<()> {
-        let json = to_json(report)?;
-        self.vault.write(&format!("{}/evidence.json", self.folder), &json)?;
-        Ok(())
+    /// Writes the record as it stands when the drill begins.
+    pub fn begin(&self, report: &mut Report) -> Result<()> {
+        let at = report.started_at;
+        self.record(What::Begun, at, |place| {
+            report.chain = Some(place.clone());
+            Ok(vec![(format!("{}/evidence.json", self.run), to_json(report)?)])
+        })
     }
 
     /// Writes the record of a drill that is over, its page, and the two stamps: a watcher that knows only the last
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
-    pub fn close(self, report: &Report) -> Result<()> {
-        let json = to_json(report)?;
-        self.vault.write(&format!("{}/evidence.json", self.folder), &json)?;
-        self.vault
-            .write(&format!("{}/evidence.html", self.folder), page::render(report, &json).as_bytes())?;
-        let stamp = Stamp {
-            run: report.run.clone(),
-            at: report.finished_at.unwrap_or(report.started_at),
-            verdict: report.verdict,
-        };
-        let stamp = to_json(&stamp)?;
-        self.vault.write(&format!("drills/{}/last-run.json", report.source.id), &stamp)?;
-        if report.verdict == Verdict::Pass {
-            self.vault.write(&format!("drills/{}/last-pass.json", report.source.id), &stamp)?;
-        }
-        Ok(())
+    pub fn close(self, report: &mut Report) -> Result<()> {
+        let at = report.finished_at.unwrap_or(report.started_at);
+        self.record(What::Ended, at, |place| {
+            report.chain = Some(place.clone());
+            let json = to_json(report)?;
+            let page = page::render(report, &json).into_bytes();
+            let stamp = Stamp { run: report.run.clone(), at, verdict: report.verdict };
+            let stamp = to_json(&stamp)?;
+            let mut files = vec![
+                (format!("{}/evidence.html", self.run), page),
+                (format!("{}/evidence.json", self.run), json),
+                ("last-run.json".to_owned(), stamp.clone()),
+            ];
+            if report.verdict == Verdict::Pass {
+                files.push(("last-pass.json".to_owned(), stamp));
+            }
+            Ok(files)
+        })
+    }
+
+    fn record(
+        &self,
+        what: What,
+        at: DateTime<Utc>,
+        compose: impl FnOnce(&chain::Place) -> Result<chain::Files>,
+    ) -> Result<()> {
+        chain::append(self.vault, &self.source, (&self.run, what), at, compose)
     }
 }
 
@@ -116,15 +131,25 @@ fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
 
 /// Finds a run by its id, whatever its source.
 pub fn find(vault: &Vault, run: &str) -> Result<Report> {
+    let source = source_of(vault, run)?;
+    read(vault, &source, run)?.ok_or_else(|| unknown(run))
+}
+
+/// The source whose drill a run was.
+pub fn source_of(vault: &Vault, run: &str) -> Result<String> {
     for source in vault.list("drills")?.folders {
-        if vault.list(&format!("drills/{source}"))?.folders.iter().any(|found| found == run)
-            && let Some(report) = read(vault, &source, run)?
+        if RunId::parse(run).is_some()
+            && vault.contains(&format!("{}/evidence.json", folder(&source, run)))?
         {
-            return Ok(report);
+            return Ok(source);
         }
     }
-    Err(Error::request(format!("there is no drill `{}` in this vault", run.escape_default()))
-        .hint("`lifeboat drill list` shows those that are there."))
+    Err(unknown(run))
+}
+
+fn unknown(run: &str) -> Error {
+    Error::request(format!("there is no drill `{}` in this vault", run.escape_default()))
+        .hint("`lifeboat drill list` shows those that are there.")
 }
 
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
@@ -173,6 +198,7 @@ fn folder(source: &str, run: &str) -> String {
     format!("drills/{source}/{run}")
 }
 
+/// As records are kept.
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut json = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;

@@ -7,7 +7,6 @@
 pub(crate) mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use sha2::{Digest as _, Sha256};
 
 use words::{
     Tone, badge, baseline, capitalised, explained, fact, lines, mark, meaning, name, prose, rank, share,
@@ -16,6 +15,7 @@ use words::{
 
 use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway, span};
 use crate::restore::Way;
+use crate::vault::chain::sha256;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};
 
@@ -444,7 +444,7 @@ fn not_tested(not_tested: &[String]) -> Markup {
 }
 
 fn evidence(report: &Report, json: &[u8]) -> Markup {
-    let hash: String = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = sha256(json);
     html! {
         section.evidence {
             h2 { "Evidence" }
@@ -453,6 +453,15 @@ fn evidence(report: &Report, json: &[u8]) -> Markup {
             dl.facts {
                 (fact("SHA-256", html! { code { (hash) } }))
                 (fact("File", html! { code { (name(&report.evidence.json)) } }))
+                @if let Some(place) = &report.chain {
+                    (fact("In the chain", html! {
+                        "link " (place.seq) ", after " code { (name(&place.previous)) }
+                        small { "checked by " code { "lifeboat drill verify-evidence" } }
+                    }))
+                    @if let Some(earlier) = &place.previous_evidence {
+                        (fact("Evidence before it", html! { code { (name(&earlier.sha256)) } small { "of " (name(&earlier.run)) } }))
+                    }
+                }
             }
         }
     }
@@ -462,8 +471,8 @@ fn evidence(report: &Report, json: &[u8]) -> Markup {
 pub(crate) fn sign_off() -> Markup {
     html! {
         section.sign-off {
-            h2 { "Reviewed" }
-            dl { @for line in ["Name", "Date", "Signature", "Remarks and corrective action"] { div { dt { (line) } dd {} } } }
+            h2 { "Reviewed by" }
+            dl { @for line in ["Reviewer", "Date", "Signature", "Comment and corrective action"] { div { dt { (line) } dd {} } } }
         }
     }
 }

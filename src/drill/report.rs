@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::chain::Place;
 use super::{Plan, Surroundings};
 use crate::error::Kind;
 use crate::restore::{Chosen, Way};
@@ -66,6 +67,9 @@ pub struct Report {
     pub not_tested: Vec<String>,
     /// Where this is kept.
     pub evidence: Evidence,
+    /// Where it stands in the chain of its source; evidence from before there was one has no place in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Place>,
     /// What broke the drill off, if anything did: a guard and a defect have exit codes of their own.
     #[serde(skip)]
     pub(super) broke_off: Option<Kind>,
@@ -310,6 +314,7 @@ impl Report {
             },
             not_tested: not_tested(plan.request.look.depths.usual(), baseline),
             evidence,
+            chain: None,
             broke_off: None,
         }
     }

@@ -29,8 +29,8 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     lease.check()?;
     let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = surroundings.aws.caller().await.ok();
-    let report = Report::begin(&plan, surroundings, caller, journal.evidence());
-    journal.write(&report)?;
+    let mut report = Report::begin(&plan, surroundings, caller, journal.evidence());
+    journal.begin(&mut report)?;
 
     let mut drill = Drill { plan, to: surroundings, report, copy: CopyState::default(), phase_begun: None };
     let ended = tokio::select! {
@@ -50,7 +50,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
         report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
     }
     report.finished_at = Some((surroundings.clock)());
-    if let Err(error) = journal.close(&report) {
+    if let Err(error) = journal.close(&mut report) {
         // A drill without evidence proves nothing to those who were not there.
         report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
         report.hints.extend(error.hints().iter().cloned());

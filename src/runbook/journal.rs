@@ -12,10 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::document::Mode;
 use super::sha256;
 use crate::error::{Error, Kind, Result};
+use crate::vault::chain::{Head, NOTHING};
 use crate::vault::{Lock, Log, Vault};
-
-/// The hash before the first line.
-const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -241,12 +239,6 @@ pub enum Answer {
     Unknown,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Head {
-    seq: u64,
-    sha256: String,
-}
-
 /// The journal of one run, open for writing; nobody else has it meanwhile.
 pub struct Journal {
     vault: Vault,
@@ -323,9 +315,7 @@ impl Journal {
         text.push(b'\n');
         self.log.append(&text)?;
         let head = Head { seq, sha256: self.last.clone() };
-        let head = serde_json::to_vec(&head)
-            .map_err(|error| Error::new(Kind::Bug, "a hash cannot be written").caused_by(error))?;
-        self.vault.write(&format!("{}/head", folder(&self.run)), &head)?;
+        self.vault.write(&format!("{}/head", folder(&self.run)), &head.to_json()?)?;
         self.lines.push(line);
         Ok(())
     }
@@ -379,9 +369,7 @@ pub fn read(vault: &Vault, run: &str) -> Result<Found> {
 
 fn head(vault: &Vault, run: &str) -> Result<Option<Head>> {
     let Some(text) = vault.read(&format!("{}/head", folder(run)))? else { return Ok(None) };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| changed(run, "its `head` cannot be read").caused_by(error))
+    Head::parse(&text).map(Some).map_err(|error| changed(run, "its `head` cannot be read").caused_by(error))
 }
 
 fn changed(run: &str, why: &str) -> Error {

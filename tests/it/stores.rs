@@ -75,7 +75,7 @@ impl Bucket {
     }
 
     /// A request to moto itself.
-    async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.moto.port)).await.unwrap();
         // Whose it is does not matter to moto, only that it is somebody's.
         let somebody = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::deliver::ask_to_confirm;
-use super::{Publisher, Subscription, Topic, invalid, not_found, publish, random_id, refusal};
+use super::{Publisher, Subscription, Topic, invalid, not_found, publish_with, random_id, refusal};
 use crate::error::{ApiError, Result};
 use crate::place;
 use crate::stack::Shared;
@@ -344,12 +344,43 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
 fn publish_message(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.get("TopicArn").or(request.query.get("TargetArn"));
     let arn = request.check_arn(arn.ok_or_else(|| invalid("Invalid parameter: TopicArn or TargetArn"))?)?;
-    let message = request.query.required("Message")?;
+    let message = default_form(request, request.query.required("Message")?)?;
+    let subject = request.query.get("Subject");
+    // The API reference of Publish: ASCII, at most 100 characters, no line breaks or control characters.
+    if subject.is_some_and(|text| {
+        text.is_empty() || text.len() > 100 || !text.bytes().all(|b| (b' '..=b'~').contains(&b))
+    }) {
+        return Err(invalid("Invalid parameter: Subject"));
+    }
     let publisher = Publisher { service: "", arn: "", region: request.region };
-    let id = publish(request.shared, arn, request.query.get("Subject"), message, &publisher)?;
+    let id = publish_with(request.shared, arn, subject, (&message, message_attributes(request)), &publisher)?;
     let mut xml = Xml::new();
     xml.text("MessageId", id);
     Ok(xml)
+}
+
+/// What subscribers get who have no form of their own; those of the local stack have none.
+fn default_form(request: &Request<'_>, message: &str) -> Result<String> {
+    if request.query.get("MessageStructure") != Some("json") {
+        return Ok(message.to_owned());
+    }
+    let forms: Option<BTreeMap<String, String>> = serde_json::from_str(message).ok();
+    let default = forms.and_then(|mut forms| forms.remove("default"));
+    default.ok_or_else(|| {
+        invalid("Invalid parameter: Message Structure - No default entry in JSON message body")
+    })
+}
+
+/// Attributes of a message, as they are delivered with it.
+fn message_attributes(request: &Request<'_>) -> serde_json::Value {
+    let mut all = serde_json::Map::new();
+    for number in 1.. {
+        let part = |end: &str| request.query.get(&format!("MessageAttributes.entry.{number}.{end}"));
+        let Some(name) = part("Name") else { break };
+        let one = serde_json::json!({"Type": part("Value.DataType"), "Value": part("Value.StringValue")});
+        all.insert(name.to_owned(), one);
+    }
+    all.into()
 }
 
 fn with_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {

@@ -1,24 +1,36 @@
-//! Lines in the audit log around what a command does.
+//! Lines in the audit log around what a command does, and what it has to say to those who listen.
 
+use super::{BackupCommand, Done};
 use crate::backup::failures::{self, Wanted};
 use crate::backup::{Surroundings, create};
-use crate::cli::{Session, now};
+use crate::cli::{Session, notify, now};
 use crate::error::{Error, Result};
+use crate::notify::Subject;
 use crate::output::{Output, redacted};
 use crate::vault::{Act, Begun, Outcome, Vault};
 
-/// Whoever runs the command.
-fn who() -> String {
-    let name = ["SUDO_USER", "LOGNAME", "USER"]
-        .into_iter()
-        .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
-    let uid = rustix::process::getuid().as_raw();
-    name.map_or(format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+impl BackupCommand {
+    /// What those who listen know the command as.
+    pub(in crate::cli) fn spoken(&self) -> Option<&'static str> {
+        matches!(self, BackupCommand::Create(args) if !args.dry_run).then_some("backup create")
+    }
+}
+
+/// What is to be said of one database when the command has ended.
+pub(super) fn say(session: &Session, vault: &Vault, database: &str, outcome: &Result<Done>) {
+    let subject = Subject::Database(database.to_owned());
+    match outcome {
+        Ok(Done::Planned(_)) => {}
+        Ok(Done::Made(made)) => {
+            session.say(notify::of_end(subject, None, Some(vault.shown(&made.file_path))))
+        }
+        Err(error) => session.say(notify::of_error(subject, error)),
+    }
 }
 
 pub(super) fn begin<'a>(vault: &'a Vault, what: &str, name: &str, trigger: &str) -> Result<Begun<'a>> {
     let act = Act {
-        who: who(),
+        who: crate::cli::who(),
         host: crate::cli::drill::host(),
         trigger: trigger.to_owned(),
         what: format!("backup {what}"),

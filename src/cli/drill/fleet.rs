@@ -9,7 +9,7 @@ use clap::Args;
 use super::{RunArgs, host, request, tell_left_behind};
 use crate::aws::Aws;
 use crate::cli::places::{Seek, Targets};
-use crate::cli::{Session, now};
+use crate::cli::{Session, notify, now};
 use crate::config::parse_duration;
 use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, record};
 use crate::drill::report::span;
@@ -192,6 +192,7 @@ fn crew(
             ));
             if let Some(report) = report {
                 tell_left_behind(&session.output, report);
+                session.say(notify::of_drill(report));
             }
             live("");
         }

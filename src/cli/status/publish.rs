@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::alarms::publish::{self, Health, LastDrill, Ping};
+use crate::alarms::publish::{self, Health, LastDrill};
 use crate::aws::Aws;
 use crate::cli::Session;
 use crate::drill::journal;
@@ -32,19 +32,14 @@ pub(super) struct PublishArgs {
 }
 
 impl PublishArgs {
-    /// Says that a run begins.
-    pub(super) async fn begin(&self, session: &Session) -> Result<()> {
-        self.ping.as_deref().map_or(Ok(()), web::check)?;
-        self.tell(session, Ping::Start, "").await;
-        Ok(())
+    /// Refuses what is no URL before anything is done.
+    pub(super) fn check(&self) -> Result<()> {
+        self.ping.as_deref().map_or(Ok(()), web::check)
     }
 
-    /// Says how it ended, in a line. A switch that cannot be reached will notice by itself: a warning is enough.
-    pub(super) async fn tell(&self, session: &Session, what: Ping, line: &str) {
-        let Some(url) = &self.ping else { return };
-        if let Err(error) = publish::ping(url, what, line).await {
-            session.output.warn(format!("the dead man's switch was not told: {}", error.chain()));
-        }
+    /// The switch.
+    pub(super) fn ping(&self) -> Option<&str> {
+        self.ping.as_deref().filter(|url| web::check(url).is_ok())
     }
 
     /// Writes what Prometheus is to read.

@@ -173,6 +173,7 @@ pub(super) fn pass() -> Report {
         ),
         tables,
         definitions: Vec::new(),
+        chain: None,
         broke_off: None,
         checks: vec![
             check(

@@ -219,7 +219,7 @@ pub(super) fn words(tables: &[&TableVerdict]) -> Vec<Word> {
 }
 
 /// `1 table`, `1,234 tables`.
-fn counted(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number as u64), if number == 1 { one } else { many })
 }
 

@@ -1,0 +1,312 @@
+//! How a year of drills looks.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::drill::calendar::{Calendar, Cell, Month, Row};
+use crate::drill::dossier::Dossier;
+use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
+use crate::drill::notes::Note;
+use crate::error::Kind;
+use crate::output::{self, Page, Tone, plain};
+
+fn utc(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', " UTC")
+}
+
+/// `drill list --year`.
+#[derive(Serialize)]
+pub(super) struct YearReport {
+    schema: &'static str,
+    at: DateTime<Utc>,
+    #[serde(flatten)]
+    calendar: Calendar,
+    /// `complete`, `incomplete`, or `unknown` if that could not be found out.
+    verdict: &'static str,
+    reasons: Vec<String>,
+    unreadable: Vec<String>,
+    #[serde(skip)]
+    is_judged: bool,
+}
+
+impl YearReport {
+    pub(super) fn new(
+        calendar: Calendar,
+        unreadable: Vec<String>,
+        (vault_only, is_judged): (bool, bool),
+        at: DateTime<Utc>,
+    ) -> Self {
+        let mut reasons: Vec<String> = calendar.databases.iter().flat_map(reasons).collect();
+        let is_short = !reasons.is_empty();
+        let is_unknown = !unreadable.is_empty() || (!calendar.aws.asked && !vault_only);
+        if !unreadable.is_empty() {
+            reasons.push(format!("{} of the evidence could not be read", unreadable.len()));
+        }
+        if calendar.databases.is_empty() {
+            reasons.push("there are no databases and no drills".to_owned());
+        }
+        if !calendar.aws.asked && !vault_only {
+            let why = calendar.aws.reason.clone().unwrap_or_default();
+            reasons.push(format!("AWS could not be asked which databases exist: {why}"));
+        }
+        let verdict = match (is_short, is_unknown || calendar.databases.is_empty()) {
+            (true, _) => "incomplete",
+            (false, true) => "unknown",
+            (false, false) => "complete",
+        };
+        YearReport { schema: "lifeboat.drill-year/1", at, calendar, verdict, reasons, unreadable, is_judged }
+    }
+
+    /// Only whoever asks for a judgement gets one as exit code.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self.verdict {
+            _ if !self.is_judged => None,
+            "complete" => None,
+            "incomplete" => Some(Kind::No),
+            _ => Some(Kind::Outside),
+        }
+    }
+}
+
+fn reasons(row: &Row) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if row.never_drilled {
+        reasons.push(format!("`{}` exists and was never drilled", row.id));
+    }
+    if !row.gaps.is_empty() {
+        reasons.push(format!("`{}`: no drill in {}", row.id, row.gaps.join(", ")));
+    }
+    for cell in &row.months {
+        match cell.outcome {
+            Month::Fail => reasons
+                .push(format!("`{}`: no drill passed in {}, {} failed", row.id, cell.month, cell.failed)),
+            Month::Unknown => {
+                reasons.push(format!("`{}`: no drill passed in {}, none gave an answer", row.id, cell.month))
+            }
+            _ => {}
+        }
+    }
+    reasons
+}
+
+/// A month in a few letters.
+fn cell(cell: &Cell) -> (String, Option<Tone>) {
+    let all = cell.passed + cell.failed + cell.unknown;
+    match cell.outcome {
+        Month::Pass if cell.passed == all => (format!("ok {all}"), Some(Tone::Good)),
+        Month::Pass => (format!("ok {}/{all}", cell.passed), Some(Tone::Good)),
+        Month::Fail => ("FAIL".to_owned(), Some(Tone::Bad)),
+        Month::Unknown => ("?".to_owned(), Some(Tone::Doubt)),
+        Month::Gap => ("GAP".to_owned(), Some(Tone::Bad)),
+        Month::Due => ("due".to_owned(), Some(Tone::Doubt)),
+        Month::Before => ("·".to_owned(), Some(Tone::Faint)),
+        Month::Gone => ("gone".to_owned(), Some(Tone::Faint)),
+        Month::Ahead => (String::new(), None),
+    }
+}
+
+fn months(calendar: &Calendar, page: &mut Page) {
+    let all = calendar.period.months();
+    // A year fits on a terminal; more are shown a year at a time.
+    for (nth, part) in all.chunks(12).enumerate() {
+        let mut header =
+            vec![if all.len() > 12 { part[0].format("%Y").to_string() } else { "database".to_owned() }];
+        let is_one_year = part.first().map(chrono::Datelike::year) == part.last().map(chrono::Datelike::year);
+        let format = if is_one_year { "%b" } else { "%b %y" };
+        header.extend(part.iter().map(|month| month.format(format).to_string()));
+        header.push(String::new());
+        let rows = calendar.databases.iter().map(|row| {
+            let mut cells = vec![(row.id.clone(), None)];
+            cells.extend(row.months.iter().skip(nth * 12).take(12).map(cell));
+            let remark = match (row.never_drilled, row.exists) {
+                (true, _) => ("NEVER DRILLED".to_owned(), Some(Tone::Bad)),
+                (_, Some(false)) => ("no longer in AWS".to_owned(), Some(Tone::Faint)),
+                _ => (String::new(), None),
+            };
+            cells.push(remark);
+            cells
+        });
+        page.table(&header.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect());
+    }
+}
+
+impl output::Report for YearReport {
+    fn render(&self, page: &mut Page) {
+        let calendar = &self.calendar;
+        if calendar.databases.is_empty() {
+            page.line(format!(
+                "no drill is recorded in this vault up to {}{}",
+                calendar.period.to,
+                if calendar.aws.asked { ", and AWS has no database here that could be drilled" } else { "" }
+            ));
+        }
+        months(calendar, page);
+        if !calendar.databases.is_empty() {
+            page.line(page.toned(
+                Tone::Faint,
+                "  ok 2/3: two of three drills passed · ?: no answer · GAP: no drill · due: not over · ·: before its first drill",
+            ));
+        }
+        match &calendar.aws.reason {
+            Some(reason) if !calendar.aws.asked => page.line(format!(
+                "  AWS was not asked which databases exist, so those that were never drilled are not shown: {}",
+                plain(reason)
+            )),
+            _ => {}
+        }
+        let (word, tone) = match self.verdict {
+            "complete" => ("every month has a drill that passed", Tone::Good),
+            "incomplete" => ("not every month has a drill that passed:", Tone::Bad),
+            _ => ("it could not be found out whether every month has a drill that passed:", Tone::Doubt),
+        };
+        page.line(page.toned(tone, word));
+        for reason in self.reasons.iter().take(20) {
+            page.line(format!("  - {}", plain(reason)));
+        }
+        if self.reasons.len() > 20 {
+            page.line(format!("  … and {} more (all of them with `--json`)", self.reasons.len() - 20));
+        }
+    }
+}
+
+/// The page itself, where it goes to stdout.
+pub(super) struct Html(pub(super) String);
+
+impl Serialize for Html {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl output::Report for Html {
+    fn render(&self, page: &mut Page) {
+        page.line(&self.0);
+    }
+}
+
+impl output::Report for Dossier {
+    fn render(&self, page: &mut Page) {
+        let totals = &self.totals;
+        page.line(page.toned(
+            Tone::Strong,
+            format!("drills from {} to {}", self.calendar.period.from, self.calendar.period.to),
+        ));
+        months(&self.calendar, page);
+        page.line(format!(
+            "  {} drills: {} passed, {} failed, {} without an answer; {} signed off",
+            totals.drills, totals.passed, totals.failed, totals.unknown, totals.signed_off
+        ));
+        for entry in self.drills.iter().filter(|entry| !entry.passed() && entry.outcome != "running") {
+            let (answers, tone) = match entry.answers().last() {
+                Some(note) => (note.note.clone(), Tone::Faint),
+                None => ("nothing is on record about what was done".to_owned(), Tone::Doubt),
+            };
+            page.line(format!(
+                "  {} {} of `{}`: {}",
+                page.toned(if entry.outcome == "fail" { Tone::Bad } else { Tone::Doubt }, &entry.outcome),
+                entry.drill.run,
+                plain(&entry.drill.source.id),
+                page.toned(tone, plain(&answers))
+            ));
+        }
+        let (word, tone) = verdict(self.integrity.verdict);
+        page.line(format!("  evidence: {}", page.toned(tone, word)));
+    }
+}
+
+impl output::Report for Note {
+    fn render(&self, page: &mut Page) {
+        let what = match &self.reviewer {
+            Some(reviewer) => {
+                format!("run {} of `{}` is signed off by {}", self.run, self.source, plain(reviewer))
+            }
+            None => format!("noted on run {} of `{}`", self.run, self.source),
+        };
+        page.line(format!("{}: {}", page.toned(Tone::Good, what), plain(&self.note)));
+        page.line(format!("  {} (link {} of the chain)", self.file, self.chain.seq));
+    }
+}
+
+fn verdict(verdict: Verdict) -> (&'static str, Tone) {
+    match verdict {
+        Verdict::Intact => ("intact", Tone::Good),
+        Verdict::Unchained => ("unchained", Tone::Faint),
+        Verdict::Unknown => ("unknown", Tone::Doubt),
+        Verdict::Altered => ("ALTERED", Tone::Bad),
+    }
+}
+
+impl output::Report for Integrity {
+    fn render(&self, page: &mut Page) {
+        if self.sources.is_empty() {
+            page.line("no drill is recorded in this vault");
+            return;
+        }
+        let rows = self.sources.iter().map(|source| {
+            let (word, tone) = verdict(source.verdict);
+            vec![
+                (source.source.clone(), None),
+                (word.to_owned(), Some(tone)),
+                (source.drills.to_string(), None),
+                (source.notes.to_string(), None),
+                (source.links.to_string(), None),
+                (remark(source), Some(Tone::Faint)),
+            ]
+        });
+        page.table(&["source", "evidence", "drills", "notes", "links", ""], rows.collect());
+        for finding in self.sources.iter().flat_map(|source| &source.findings) {
+            let (word, tone) = fault(finding.fault);
+            page.line(format!(
+                "  {} {}: {}",
+                page.toned(tone, word),
+                plain(&finding.file),
+                plain(&finding.message)
+            ));
+        }
+        let heads: Vec<&Checked> = self
+            .sources
+            .iter()
+            .filter(|source| source.head.as_ref().is_some_and(|head| head.seq > 0))
+            .collect();
+        if !heads.is_empty() {
+            page.line("heads, to be kept where nobody who writes to this vault can change them:");
+        }
+        for source in heads {
+            let hash = source.head.as_ref().map(|head| head.sha256.clone()).unwrap_or_default();
+            page.line(format!("  --expect-head {}={hash}", plain(&source.source)));
+        }
+        page.line(page.toned(Tone::Faint, self.limits));
+    }
+}
+
+fn remark(source: &Checked) -> String {
+    let mut remarks = Vec::new();
+    if !source.unchained.is_empty() {
+        let since = source.adopted_at.map(|at| format!(", protected since {}", utc(at)));
+        remarks.push(format!(
+            "{} from before the chain{}",
+            source.unchained.len(),
+            since.unwrap_or(": nothing protects them".to_owned())
+        ));
+    }
+    remarks.extend(source.unfinished.clone());
+    if let Some(since) = &source.since_expected {
+        remarks.push(match since.links_since {
+            0 => "the expected head is its head".to_owned(),
+            more => format!("{more} links since the expected head"),
+        });
+    }
+    remarks.join("; ")
+}
+
+fn fault(fault: Fault) -> (&'static str, Tone) {
+    match fault {
+        Fault::Altered => ("altered", Tone::Bad),
+        Fault::Swapped => ("swapped", Tone::Bad),
+        Fault::Removed => ("removed", Tone::Bad),
+        Fault::Inserted => ("inserted", Tone::Bad),
+        Fault::Rewritten => ("rewritten", Tone::Bad),
+        Fault::Noticed => ("noticed", Tone::Bad),
+        Fault::Unreadable => ("unreadable", Tone::Doubt),
+    }
+}

@@ -1,0 +1,212 @@
+//! `[notify]`: channels, and what they carry. A secret is named by the environment variable or the file that holds it; one
+//! that stands in the configuration itself is refused without being repeated.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Who is told what changed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySettings {
+    /// When a condition that lasts is told again; a day by default.
+    #[serde(default, deserialize_with = "super::duration")]
+    pub remind_after: Option<Duration>,
+    /// How often a summary of everything is sent, whatever it says; never by default.
+    #[serde(default, deserialize_with = "super::duration")]
+    pub digest_every: Option<Duration>,
+    /// The channels, by name.
+    #[serde(default)]
+    pub channels: BTreeMap<String, ChannelSettings>,
+}
+
+/// Where a secret is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// In an environment variable.
+    Variable(String),
+    /// In a file, alone.
+    File(PathBuf),
+    /// It is none, and stands in the configuration.
+    Plain(String),
+}
+
+/// What a channel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// An SNS topic, by its ARN.
+    Sns(String),
+    /// A Slack-compatible webhook.
+    Slack(Secret),
+    /// A webhook that takes JSON, and the key of its signature.
+    Webhook(Secret, Option<Secret>),
+    /// A dead man's switch.
+    Ping(Secret),
+}
+
+/// A channel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct ChannelSettings {
+    /// What it is.
+    pub kind: ChannelKind,
+    /// Only what these commands say, such as `drill run`; all by default.
+    pub commands: Vec<String>,
+    /// Only what is at least so severe: `info`, `warning` or `critical`.
+    pub severity: Option<String>,
+}
+
+const KEYS: [&str; 10] = [
+    "kind",
+    "topic",
+    "url",
+    "url_env",
+    "url_file",
+    "secret_env",
+    "secret_file",
+    "commands",
+    "severity",
+    "secret",
+];
+
+/// Commands that have something to say.
+const COMMANDS: [&str; 9] = [
+    "drill run",
+    "drill sweep",
+    "drill list",
+    "drill verify-evidence",
+    "status",
+    "backup create",
+    "snapshot create",
+    "snapshot prune",
+    "runbook run",
+];
+
+impl TryFrom<toml::Value> for ChannelSettings {
+    type Error = String;
+
+    /// No message repeats a value: it may be a secret in the wrong place.
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        let toml::Value::Table(table) = value else {
+            return Err("a channel is a table, such as [notify.channels.oncall]".to_owned());
+        };
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(format!("unknown key `{}` of a channel", key.escape_default()));
+        }
+        let text = |key: &str| match table.get(key) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
+            Some(_) => Err(format!("`{key}` of a channel is a text")),
+        };
+        if table.contains_key("secret") {
+            return Err("a secret does not belong into the configuration: name the environment variable \
+                        (`secret_env`) or the file (`secret_file`) that holds it"
+                .to_owned());
+        }
+        let one = |variable: &str, file: &str| match (text(variable)?, text(file)?) {
+            (Some(_), Some(_)) => Err(format!("either `{variable}` or `{file}`, not both")),
+            (Some(name), None) => Ok(Some(Secret::Variable(name))),
+            (None, Some(path)) => Ok(Some(Secret::File(PathBuf::from(path)))),
+            (None, None) => Ok(None),
+        };
+        let (url, hidden) = (text("url")?, one("url_env", "url_file")?);
+        let kind = text("kind")?.ok_or("a channel needs a `kind`: sns, slack, webhook or ping")?;
+        let secret_url = || match (&url, hidden.clone()) {
+            (Some(_), _) => Err(format!(
+                "the URL of a {kind} channel is a secret: name the environment variable (`url_env`) or the file (`url_file`) \
+                 that holds it"
+            )),
+            (None, Some(secret)) => Ok(secret),
+            (None, None) => Err(format!("a {kind} channel needs `url_env` or `url_file`")),
+        };
+        let kind = match kind.as_str() {
+            "sns" => match text("topic")? {
+                Some(topic) if is_topic(&topic) => ChannelKind::Sns(topic),
+                _ => {
+                    return Err(
+                        "an sns channel needs a `topic`: the ARN of a standard topic, not a FIFO one"
+                            .to_owned(),
+                    );
+                }
+            },
+            "slack" => ChannelKind::Slack(secret_url()?),
+            "ping" => ChannelKind::Ping(secret_url()?),
+            "webhook" => {
+                let url = match (url, hidden) {
+                    (Some(_), Some(_)) => return Err("either `url` or `url_env` or `url_file`".to_owned()),
+                    (Some(url), None) => Secret::Plain(url),
+                    (None, Some(secret)) => secret,
+                    (None, None) => {
+                        return Err("a webhook channel needs `url`, `url_env` or `url_file`".to_owned());
+                    }
+                };
+                ChannelKind::Webhook(url, one("secret_env", "secret_file")?)
+            }
+            _ => return Err("the `kind` of a channel is sns, slack, webhook or ping".to_owned()),
+        };
+        let severity = text("severity")?;
+        if severity.as_deref().is_some_and(|word| !["info", "warning", "critical"].contains(&word)) {
+            return Err("`severity` is info, warning or critical".to_owned());
+        }
+        Ok(ChannelSettings { kind, commands: commands(table.get("commands"))?, severity })
+    }
+}
+
+fn is_topic(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.split(':').collect();
+    parts.len() == 6
+        && parts[0] == "arn"
+        && parts[2] == "sns"
+        && !parts[3].is_empty()
+        && !arn.ends_with(".fifo")
+}
+
+fn commands(value: Option<&toml::Value>) -> Result<Vec<String>, String> {
+    let wrong = || format!("`commands` is a list of: {}", COMMANDS.join(", "));
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let list = value.as_array().ok_or_else(wrong)?;
+    let known = |value: &toml::Value| {
+        value.as_str().filter(|name| COMMANDS.contains(name)).map(str::to_owned).ok_or_else(wrong)
+    };
+    list.iter().map(known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(text: &str) -> Result<ChannelSettings, String> {
+        let table: toml::Table = toml::from_str(text).unwrap();
+        ChannelSettings::try_from(toml::Value::Table(table))
+    }
+
+    #[test]
+    fn a_secret_in_the_configuration_is_refused_and_not_repeated() {
+        for text in [
+            "kind = \"slack\"\nurl = \"https://hooks.slack.com/canary\"",
+            "kind = \"ping\"\nurl = \"https://hc-ping.com/canary\"",
+            "kind = \"webhook\"\nurl = \"https://x/y\"\nsecret = \"canary\"",
+            "kind = \"canary\"",
+            "kind = \"webhook\"\nurl = \"https://x/y\"\nsecret_env = [\"canary\"]",
+            "kind = \"webhook\"\nurl = \"https://x/y\"\ncommands = [\"canary\"]",
+            "kind = \"sns\"\ntopic = \"canary\"",
+            "kind = \"sns\"\ntopic = \"arn:aws:sns:eu-central-1:1:canary.fifo\"",
+        ] {
+            let refused = channel(text).unwrap_err();
+            assert!(!refused.contains("canary"), "{refused}");
+            let whole = format!("[notify.channels.x]\n{text}\n");
+            let error =
+                crate::config::Config::parse(&whole, std::path::Path::new("lifeboat.toml")).unwrap_err();
+            assert!(!error.chain().contains("canary"), "{}", error.chain());
+        }
+    }
+
+    #[test]
+    fn a_channel_names_where_its_secret_is() {
+        let slack = channel("kind = \"slack\"\nurl_env = \"SLACK\"\ncommands = [\"drill run\"]").unwrap();
+        assert_eq!(slack.kind, ChannelKind::Slack(Secret::Variable("SLACK".into())));
+        assert_eq!(slack.commands, ["drill run"]);
+    }
+}

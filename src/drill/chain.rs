@@ -1,0 +1,317 @@
+//! The chain of a source: `drills/<source>/chain/000001.json` and so on, one link for everything that was recorded, and
+//! `drills/<source>/head.json`, which names the last.
+//!
+//! A link holds the SHA-256 of each file that it records and of the link before. It is written first, then the files,
+//! then the head: a process that dies on the way leaves a link that the head does not name yet, and files that are
+//! either as they were or as that link has them. Whoever writes next finishes that, with a link that says how each was
+//! found. Nothing is ever taken out.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::fleet::RunId;
+use crate::vault::Vault;
+use crate::vault::chain::{Head, sha256};
+
+/// Name and version of a link.
+pub const SCHEMA: &str = "lifeboat.chain/1";
+
+/// Links at the end that are read to add another.
+const RECENT: u64 = 32;
+
+/// What stands for the hash of a file that is not there.
+pub(super) const ABSENT: &str = "absent";
+
+/// What a link records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Evidence from before there was a chain, as it was found.
+    Adopted,
+    /// A drill began.
+    Begun,
+    /// A drill was over.
+    Ended,
+    /// Somebody wrote a note.
+    Noted,
+    /// A process had died while it wrote; its files as they were found.
+    Mended,
+}
+
+/// A link of the chain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// `lifeboat.chain/1`.
+    pub schema: String,
+    /// Its number, from 1.
+    pub seq: u64,
+    /// Hash of the link before.
+    pub previous: String,
+    /// When it was added.
+    pub at: DateTime<Utc>,
+    /// Whose chain it is.
+    pub source: String,
+    /// The run that it is about, if it is about one.
+    pub run: Option<String>,
+    /// What it records.
+    pub what: What,
+    /// Hashes of files, by their names below the folder of the source.
+    pub files: BTreeMap<String, String>,
+    /// What was wrong with the chain when this was added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+}
+
+/// Where a record stands in the chain; part of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of its link.
+    pub seq: u64,
+    /// Hash of the link before.
+    pub previous: String,
+    /// The evidence before it.
+    pub previous_evidence: Option<Earlier>,
+}
+
+/// Evidence that another one names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its run.
+    pub run: String,
+    /// SHA-256 of its `evidence.json`.
+    pub sha256: String,
+}
+
+/// Files that are to be recorded, by their names below the folder of the source.
+pub(super) type Files = Vec<(String, Vec<u8>)>;
+
+/// The folder of a source.
+pub(super) fn folder(source: &str) -> String {
+    format!("drills/{source}")
+}
+
+/// The name of a link below the folder of its source.
+pub(super) fn link_name(seq: u64) -> String {
+    format!("chain/{seq:06}.json")
+}
+
+/// The number of a link, from its name in the folder `chain`.
+pub(super) fn number(name: &str) -> Option<u64> {
+    let seq: u64 = name.strip_suffix(".json")?.parse().ok()?;
+    (link_name(seq) == format!("chain/{name}")).then_some(seq)
+}
+
+/// The run that a file below the folder of a source belongs to.
+pub(super) fn run_of(name: &str) -> Option<&str> {
+    name.split_once('/').map(|(run, _)| run).filter(|run| RunId::parse(run).is_some())
+}
+
+/// Records something: writes what `compose` makes for its place, so that the chain names it.
+pub(super) fn append(
+    vault: &Vault,
+    source: &str,
+    (run, what): (&str, What),
+    now: DateTime<Utc>,
+    compose: impl FnOnce(&Place) -> Result<Files>,
+) -> Result<()> {
+    let mut chain = Chain::take(vault, source)?;
+    chain.settle(now)?;
+    let place = chain.place()?;
+    let files = compose(&place)?;
+    let hashes = files.iter().map(|(name, content)| (name.clone(), sha256(content))).collect();
+    let link = chain.write(Some(run), what, hashes, now)?;
+    for (name, content) in &files {
+        vault.write(&format!("{}/{name}", folder(source)), content)?;
+    }
+    chain.confirm(&link)
+}
+
+/// The chain of a source while this process alone adds to it.
+struct Chain<'a> {
+    vault: &'a Vault,
+    source: &'a str,
+    head: Head,
+    links: Vec<Link>,
+    notice: Option<String>,
+    lock: crate::vault::Lock,
+}
+
+impl<'a> Chain<'a> {
+    fn take(vault: &'a Vault, source: &'a str) -> Result<Self> {
+        let lock = vault.lock(&format!("{}/chain.lock", folder(source)))?;
+        Ok(Chain { vault, source, head: Head::before_the_first(), links: Vec::new(), notice: None, lock })
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", folder(self.source))
+    }
+
+    /// Finds the end of the chain, and finishes what a process that died has left.
+    fn settle(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let mut found = numbers(self.vault, self.source)?;
+        let head = self.vault.read(&self.path("head.json"))?;
+        let last = found.iter().next_back().copied().unwrap_or(0);
+        match head.as_deref().map(Head::parse) {
+            Some(Ok(head)) => self.head = head,
+            None if last <= 1 => {}
+            // The chain goes on from what is there, and says so for ever.
+            None | Some(Err(_)) => {
+                self.notice = Some("its head was gone or was not one when this was added".to_owned());
+                let text = self.vault.read(&self.path(&link_name(last)))?.unwrap_or_default();
+                self.head = Head { seq: last, sha256: sha256(&text) };
+            }
+        }
+        self.links = self.read_links(self.head.seq.saturating_sub(RECENT) + 1)?;
+        if self.head.seq == 0 && last == 0 {
+            self.adopt(now)?;
+            return Ok(());
+        }
+        let next = self.head.seq + 1;
+        if found.remove(&next) {
+            self.mend(next, now)?;
+        }
+        if found.into_iter().any(|seq| seq > self.head.seq) {
+            self.notice = Some("links stood behind its head when this was added".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The links that are known, as far as they can be read; what is wrong with them is not for the one who writes.
+    fn read_links(&self, from: u64) -> Result<Vec<Link>> {
+        let names: Vec<String> = (from..=self.head.seq).map(|seq| self.path(&link_name(seq))).collect();
+        let texts = self.vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());
+        Ok(texts.filter_map(|text| serde_json::from_slice(&text).ok()).collect())
+    }
+
+    /// Puts the evidence from before there was a chain under its protection.
+    fn adopt(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let mut names = Vec::new();
+        for run in self.vault.list(&folder(self.source))?.folders {
+            let listing = self.vault.list(&self.path(&run))?;
+            let evidence = ["evidence.json", "evidence.html"].into_iter().filter(|name| listing.has(name));
+            names.extend(evidence.map(|name| format!("{run}/{name}")));
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        let hashes = self.as_found(&names)?;
+        let link = self.write(None, What::Adopted, hashes, now)?;
+        self.confirm(&link)
+    }
+
+    fn as_found(&self, names: &[String]) -> Result<BTreeMap<String, String>> {
+        let paths: Vec<String> = names.iter().map(|name| self.path(name)).collect();
+        let contents = self.vault.read_all(&paths)?;
+        let hash = |content: Result<Option<Vec<u8>>>| {
+            Ok::<_, Error>(content?.map_or(ABSENT.to_owned(), |content| sha256(&content)))
+        };
+        names.iter().zip(contents).map(|(name, content)| Ok((name.clone(), hash(content)?))).collect()
+    }
+
+    /// A link stands behind the head: its process died, or something else put it there.
+    fn mend(&mut self, seq: u64, now: DateTime<Utc>) -> Result<()> {
+        let text = self.vault.read(&self.path(&link_name(seq)))?.unwrap_or_default();
+        let link = serde_json::from_slice::<Link>(&text).ok().filter(|link| {
+            link.seq == seq && link.previous == self.head.sha256 && link.source == self.source
+        });
+        let Some(link) = link else {
+            self.notice = Some(format!("what stood as link {seq} behind its head did not follow it"));
+            return Ok(());
+        };
+        let names: Vec<String> = link.files.keys().cloned().collect();
+        let found = self.as_found(&names)?;
+        let earlier = recorded(&self.read_links(1)?);
+        let is_explained = found.iter().all(|(name, hash)| {
+            let before = earlier.get(name).map_or(ABSENT, |(_, hash)| hash);
+            link.files.get(name) == Some(hash) || before == hash
+        });
+        let is_whole = found == link.files;
+        let run = link.run.clone();
+        self.confirm(&(link, text))?;
+        if !is_explained {
+            self.notice = Some(format!("files of link {seq} were neither as before it nor as it had them"));
+        }
+        if !is_whole {
+            let mended = self.write(run.as_deref(), What::Mended, found, now)?;
+            self.confirm(&mended)?;
+        }
+        Ok(())
+    }
+
+    /// Where the next record will stand.
+    fn place(&self) -> Result<Place> {
+        let mut previous_evidence = last_evidence(&self.links);
+        if previous_evidence.is_none() && self.head.seq > RECENT {
+            previous_evidence = last_evidence(&self.read_links(1)?);
+        }
+        Ok(Place { seq: self.head.seq + 1, previous: self.head.sha256.clone(), previous_evidence })
+    }
+
+    /// Writes the next link.
+    fn write(
+        &mut self,
+        run: Option<&str>,
+        what: What,
+        files: BTreeMap<String, String>,
+        now: DateTime<Utc>,
+    ) -> Result<(Link, Vec<u8>)> {
+        let link = Link {
+            schema: SCHEMA.to_owned(),
+            seq: self.head.seq + 1,
+            previous: self.head.sha256.clone(),
+            at: now,
+            source: self.source.to_owned(),
+            run: run.map(str::to_owned),
+            what,
+            files,
+            notice: self.notice.take(),
+        };
+        let text = super::journal::to_json(&link)?;
+        // A process that was stopped for long may have lost its turn.
+        self.lock.check()?;
+        self.vault.write(&self.path(&link_name(link.seq)), &text)?;
+        Ok((link, text))
+    }
+
+    /// Makes a link the last one.
+    fn confirm(&mut self, (link, text): &(Link, Vec<u8>)) -> Result<()> {
+        let head = self.head.after(text);
+        if head.seq != link.seq {
+            return Err(Error::new(Kind::Bug, "a link was confirmed out of its turn"));
+        }
+        self.lock.check()?;
+        self.vault.write(&self.path("head.json"), &head.to_json()?)?;
+        self.head = head;
+        self.links.push(link.clone());
+        Ok(())
+    }
+}
+
+fn last_evidence(links: &[Link]) -> Option<Earlier> {
+    links.iter().rev().filter(|link| link.what == What::Ended).find_map(|link| {
+        let run = link.run.clone()?;
+        let sha256 = link.files.get(&format!("{run}/evidence.json"))?.clone();
+        Some(Earlier { run, sha256 })
+    })
+}
+
+/// The numbers of the links that are there.
+pub(super) fn numbers(vault: &Vault, source: &str) -> Result<std::collections::BTreeSet<u64>> {
+    let listing = vault.list(&format!("{}/chain", folder(source)))?;
+    Ok(listing.files.iter().filter_map(|file| number(&file.name)).collect())
+}
+
+/// For each file that links name: the newest of them, and the hash that it has there.
+pub(super) fn recorded(links: &[Link]) -> BTreeMap<String, (u64, String)> {
+    let mut recorded = BTreeMap::new();
+    for link in links {
+        for (name, hash) in &link.files {
+            recorded.insert(name.clone(), (link.seq, hash.clone()));
+        }
+    }
+    recorded
+}

@@ -1,0 +1,304 @@
+//! Every drill of a period in one document, for those who were not there: what was proven and when, what failed and what
+//! was done about it, who signed it off, and whether the record is as it was written.
+
+mod page;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::calendar::{self, Calendar, Drilled, Existing, Period};
+use super::integrity::{self, Verdict as Integrity};
+use super::notes::{self, Note};
+use super::report::Report;
+use super::{chain, journal};
+use crate::error::Result;
+use crate::vault::Vault;
+use crate::vault::chain::sha256;
+
+pub use page::render;
+
+/// Name and version of the document.
+pub const SCHEMA: &str = "lifeboat.drill-report/1";
+
+/// Who draws it up, with what.
+#[derive(Clone, Debug, Serialize)]
+pub struct Author {
+    /// A user of this machine.
+    pub by: String,
+    /// The machine.
+    pub host: String,
+    /// Version of lifeboat.
+    pub version: String,
+}
+
+/// Drills of a period, counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Totals {
+    /// All of them.
+    pub drills: usize,
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those that gave no answer.
+    pub unknown: usize,
+    /// Failed or without an answer, and nobody has noted what was done.
+    pub unanswered: usize,
+    /// Signed off by a reviewer.
+    pub signed_off: usize,
+}
+
+/// A later drill of the same database that passed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Later {
+    /// Its run.
+    pub run: String,
+    /// When it began.
+    pub at: DateTime<Utc>,
+}
+
+/// Hashes of what was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hashes {
+    /// SHA-256 of `evidence.json`.
+    pub evidence_sha256: Option<String>,
+    /// SHA-256 of `evidence.html`; a drill that died has no page.
+    pub page_sha256: Option<String>,
+    /// Its link in the chain of its source.
+    pub link: Option<u64>,
+    /// Whether both are as they were recorded.
+    pub verdict: Integrity,
+}
+
+/// A drill.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// What became of it: `pass`, `fail`, `unknown`, `interrupted`, `died`, `running`.
+    pub outcome: String,
+    /// Its record.
+    pub drill: Report,
+    /// Whether that is as it was written.
+    pub integrity: Hashes,
+    /// What was added to it, oldest first.
+    pub notes: Vec<Note>,
+    /// The next drill of the same database that passed, after one that did not.
+    pub passed_again: Option<Later>,
+}
+
+impl Entry {
+    /// Whether it proved the backup.
+    pub fn passed(&self) -> bool {
+        self.outcome == "pass"
+    }
+
+    /// What was done about it.
+    pub fn answers(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(|note| note.reviewer.is_none())
+    }
+
+    /// Who has signed it off.
+    pub fn sign_offs(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(|note| note.reviewer.is_some())
+    }
+}
+
+/// The document.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dossier {
+    /// `lifeboat.drill-report/1`.
+    pub schema: &'static str,
+    /// When it was drawn up.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub author: Author,
+    /// The vault.
+    pub vault: String,
+    /// How many drills there were.
+    pub totals: Totals,
+    /// Databases by months; says from when to when.
+    #[serde(flatten)]
+    pub calendar: Calendar,
+    /// The drills, oldest first.
+    pub drills: Vec<Entry>,
+    /// Whether the record is as it was written.
+    pub integrity: integrity::Report,
+    /// Records that could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+/// What is known of all drills: the records, what became of them, and records that cannot be read.
+pub struct History {
+    /// Newest first.
+    pub reports: Vec<(Report, &'static str)>,
+    /// Why others cannot be read.
+    pub unreadable: Vec<String>,
+}
+
+impl History {
+    /// Reads it; `only` some databases, or all.
+    pub fn read(vault: &Vault, only: &[String]) -> Result<Self> {
+        let (reports, unreadable) = journal::list(vault, only)?;
+        let reports = reports.into_iter().map(|report| {
+            let outcome = journal::outcome(vault, &report)?;
+            Ok((report, outcome))
+        });
+        Ok(History { reports: reports.collect::<Result<_>>()?, unreadable })
+    }
+
+    /// Databases by months.
+    pub fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
+        let drilled = self.reports.iter().map(|(report, outcome)| Drilled {
+            source: report.source.id.clone(),
+            region: report.source.region.clone(),
+            run: report.run.clone(),
+            at: report.started_at,
+            outcome: (*outcome).to_owned(),
+        });
+        calendar::draw(period, &drilled.collect::<Vec<_>>(), existing, now)
+    }
+}
+
+/// Draws it up.
+pub fn draw_up(
+    vault: &Vault,
+    only: &[String],
+    (period, existing): (Period, Existing),
+    author: Author,
+    now: DateTime<Utc>,
+) -> Result<Dossier> {
+    let history = History::read(vault, only)?;
+    let recorded = vault.list("drills")?.folders;
+    let sources: Vec<String> = only.iter().filter(|source| recorded.contains(source)).cloned().collect();
+    let integrity = if only.is_empty() || !sources.is_empty() {
+        integrity::check(vault, &sources, &[], now)?
+    } else {
+        integrity::Report::of_nothing(vault, now)
+    };
+    let calendar = history.calendar(period, existing, now);
+    let mut unreadable = history.unreadable.clone();
+    let mut drills = Vec::new();
+    for (report, outcome) in
+        history.reports.iter().rev().filter(|(report, _)| period.contains(report.started_at))
+    {
+        let (notes, damaged) = notes::of(vault, &report.source.id, &report.run)?;
+        unreadable.extend(damaged);
+        let later = history.reports.iter().rev().find(|(other, word)| {
+            other.source.id == report.source.id && other.started_at > report.started_at && *word == "pass"
+        });
+        drills.push(Entry {
+            outcome: (*outcome).to_owned(),
+            integrity: hashes(vault, report, &integrity)?,
+            drill: report.clone(),
+            notes,
+            passed_again: later
+                .filter(|_| *outcome != "pass")
+                .map(|(other, _)| Later { run: other.run.clone(), at: other.started_at }),
+        });
+    }
+    let totals = count(&drills);
+    Ok(Dossier {
+        schema: SCHEMA,
+        at: now,
+        author,
+        vault: vault.shown(""),
+        totals,
+        calendar,
+        drills,
+        integrity,
+        unreadable,
+    })
+}
+
+fn count(drills: &[Entry]) -> Totals {
+    let having = |wanted: &dyn Fn(&Entry) -> bool| drills.iter().filter(|entry| wanted(entry)).count();
+    let is_short = |entry: &Entry| !entry.passed() && entry.outcome != "running";
+    Totals {
+        drills: drills.len(),
+        passed: having(&Entry::passed),
+        failed: having(&|entry| entry.outcome == "fail"),
+        unknown: having(&|entry| is_short(entry) && entry.outcome != "fail"),
+        unanswered: having(&|entry| is_short(entry) && entry.answers().next().is_none()),
+        signed_off: having(&|entry| entry.sign_offs().next().is_some()),
+    }
+}
+
+fn hashes(vault: &Vault, report: &Report, integrity: &integrity::Report) -> Result<Hashes> {
+    let folder = format!("{}/{}", chain::folder(&report.source.id), report.run);
+    let hash = |name: &str| -> Result<Option<String>> {
+        Ok(vault.read(&format!("{folder}/{name}"))?.map(|content| sha256(&content)))
+    };
+    let of_source = integrity.sources.iter().find(|source| source.source == report.source.id);
+    let place = vault.shown(&folder);
+    let verdict = match of_source {
+        None => Integrity::Unknown,
+        Some(source) => {
+            let own: Vec<_> =
+                source.findings.iter().filter(|finding| finding.file.starts_with(&place)).collect();
+            match own.is_empty() {
+                true if source.unchained.contains(&report.run) => Integrity::Unchained,
+                // What was wrong with the chain itself is said of the chain.
+                true => Integrity::Intact,
+                false if own.iter().all(|finding| finding.fault == integrity::Fault::Unreadable) => {
+                    Integrity::Unknown
+                }
+                false => Integrity::Altered,
+            }
+        }
+    };
+    Ok(Hashes {
+        evidence_sha256: hash("evidence.json")?,
+        page_sha256: hash("evidence.html")?,
+        link: report.chain.as_ref().map(|place| place.seq),
+        verdict,
+    })
+}
+
+/// What the drills of a database measured against its objectives.
+pub(super) struct Measured<'a> {
+    pub(super) source: &'a str,
+    pub(super) drills: usize,
+    pub(super) rto: Against,
+    pub(super) rpo: Against,
+}
+
+/// Values against an objective: the worst counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Against {
+    pub(super) objective: f64,
+    pub(super) worst: Option<f64>,
+    pub(super) median: Option<f64>,
+}
+
+impl Dossier {
+    /// Per database, those drills that came to measure anything.
+    pub(super) fn measured(&self) -> Vec<Measured<'_>> {
+        let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
+        for entry in &self.drills {
+            of.entry(&entry.drill.source.id).or_default().push(&entry.drill);
+        }
+        let measured = of.into_iter().map(|(source, drills)| Measured {
+            source,
+            drills: drills.len(),
+            rto: against(
+                drills.iter().map(|drill| (drill.rto.measured_seconds, drill.rto.objective_seconds)),
+            ),
+            rpo: against(
+                drills.iter().map(|drill| (drill.rpo.measured_seconds, drill.rpo.objective_seconds)),
+            ),
+        });
+        measured.collect()
+    }
+}
+
+fn against(values: impl Iterator<Item = (Option<f64>, f64)>) -> Against {
+    let (mut measured, mut objective) = (Vec::new(), 0.0);
+    for (value, goal) in values {
+        measured.extend(value);
+        // The objective may have changed: the newest is shown, and each drill shows its own.
+        objective = goal;
+    }
+    measured.sort_by(f64::total_cmp);
+    Against { objective, worst: measured.last().copied(), median: measured.get(measured.len() / 2).copied() }
+}
