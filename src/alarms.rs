@@ -27,7 +27,7 @@ use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, Config};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fleet::{
-    Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Unreached, regions,
+    Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions,
 };
 use crate::interrupt::Interrupt;
 
@@ -353,6 +353,19 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
         }
     }
     Ok(warnings)
+}
+
+/// What keeps messages of CloudWatch and RDS from arriving at a topic, each with its remedy.
+pub fn obstacles(topic: &Topic) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
+        for blocked in topics::obstacles(topic, service) {
+            if !found.iter().any(|(message, _)| *message == blocked.message) {
+                found.push((blocked.message, blocked.remedy.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 fn lower_first(text: &str) -> String {

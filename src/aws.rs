@@ -282,7 +282,7 @@ impl From<Failure> for Error {
 /// The prefix of an action in IAM policies.
 fn service_of(operation: &str) -> &'static str {
     match operation {
-        "GetTopicAttributes" => "sns",
+        "GetTopicAttributes" | "ListTopics" => "sns",
         "GetSecretValue" => "secretsmanager",
         "GetCallerIdentity" => "sts",
         "DeleteAlarms" | "TagResource" | "UntagResource" | "ListTagsForResource" | "ListMetrics" => {

@@ -3,7 +3,9 @@
 mod alarms;
 mod backup;
 mod connect;
+mod doctor;
 mod drill;
+mod init;
 mod notify;
 mod places;
 mod policy;
@@ -73,6 +75,8 @@ enum Command {
     /// Test the channels of notifications, list what was said last, send a summary.
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
+    Doctor(Box<doctor::DoctorArgs>),
+    Init(init::InitArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -150,8 +154,7 @@ struct Narrowed {
 }
 
 impl Session {
-    fn new(global: &Global, output: Output) -> Result<Self> {
-        let config = Config::load(global.config.as_deref())?;
+    fn new(global: &Global, config: Config, output: Output) -> Self {
         let usual = PathBuf::from("lifeboat.toml");
         let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
         let access = Access {
@@ -179,7 +182,7 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Ok(Session {
+        Session {
             config_file,
             config,
             access,
@@ -187,7 +190,7 @@ impl Session {
             vault,
             output,
             saying: std::sync::Mutex::default(),
-        })
+        }
     }
 
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
@@ -284,13 +287,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return error.kind().exit_code();
         }
     };
-    let session = match Session::new(&cli.global, Output::new(format, cli.global.color, cli.global.quiet)) {
-        Ok(session) => std::sync::Arc::new(session),
+    let (config, wrong) = match Config::load(cli.global.config.as_deref()) {
+        Ok(config) => (config, None),
+        // What is wrong with the file is one of the things that it says.
+        Err(error) if matches!(cli.command, Command::Doctor(_)) => (Config::default(), Some(error)),
+        // It is about to be written, and refused if something is there.
+        Err(_) if matches!(cli.command, Command::Init(_)) => (Config::default(), None),
         Err(error) => {
             output.error(&error);
             return error.kind().exit_code();
         }
     };
+    let own_output = Output::new(format, cli.global.color, cli.global.quiet);
+    let session = std::sync::Arc::new(Session::new(&cli.global, config, own_output));
     let ended = runtime.block_on(async {
         let spoken = notify::Spoken::begin(&cli.command, &session);
         let ended = match cli.command {
@@ -304,6 +313,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Alarms(command) => alarms::run(command, &session).await,
             Command::Runbook(command) => runbook::run(command, &session).await,
             Command::Serve(args) => serve::run(*args, &session).await,
+            Command::Init(args) => init::run(&args, &session).await,
+            Command::Doctor(args) => doctor::run(&args, &session, wrong.as_ref()).await,
             Command::Notify(command) => notify::run(command, &session).await,
         };
         session.output.settle();

@@ -5,6 +5,8 @@
 //! ```text
 //! cli        one file per noun: flags, and how its report looks
 //! server     the REST API, the metrics, the dashboard
+//! init       a first lifeboat.toml, from what there is
+//! doctor     what this machine and this role can and cannot do
 //! output     the only printer
 //! runbook    Markdown as steps: run, journal, resume, undo
 //! tables     single tables from a backup, set beside the live ones
@@ -30,6 +32,8 @@
 
 pub mod cli;
 pub mod server;
+pub mod init;
+pub mod doctor;
 pub mod output;
 pub mod runbook;
 pub mod tables;

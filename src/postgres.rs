@@ -3,6 +3,7 @@
 //!
 //! Writes nothing. A [`Session`] ends with its value; a password leaves this module only towards a server.
 
+mod authorities;
 mod copy;
 mod password;
 mod private;
@@ -12,6 +13,7 @@ mod redaction;
 mod tls;
 mod url;
 
+pub use authorities::Authorities;
 pub use copy::major_version;
 pub use password::{Password, from_pgpass, generate};
 pub use private::{PrivateServer, can_start};

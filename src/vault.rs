@@ -21,11 +21,13 @@ mod lease;
 mod log;
 mod scratch;
 mod store;
+mod trial;
 
 pub use audit::{Act, Begun, Outcome};
 pub use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub use log::Log;
 pub use scratch::{Scratch, Secrecy};
+pub use trial::Trial;
 
 use std::fmt;
 use std::fs::File;

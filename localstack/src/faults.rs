@@ -161,6 +161,22 @@ impl Injected {
         Some(fault)
     }
 
+    /// Whether a call would be refused for want of a permission; nothing is used up.
+    pub(crate) fn denies(
+        &self,
+        action: &str,
+        region: Option<&str>,
+        account: &str,
+        parameters: &Query,
+    ) -> bool {
+        let denial = |rule: &&Rule| matches!(&rule.fault, Fault::Refuse(error) if error.code.starts_with("AccessDenied"));
+        lock(&self.rules).iter().filter(denial).any(|rule| {
+            // What is on no Region's resource is in every Region.
+            let region = region.or(rule.region.as_deref()).unwrap_or_default();
+            rule.meets(&Met { action, region, account, parameters })
+        })
+    }
+
     pub(crate) fn add_fate(&self, fate: Fate) {
         lock(&self.fates).push(fate);
     }

@@ -7,6 +7,7 @@
 //! cloudwatch  metrics, alarms that are evaluated, and what they did
 //! sns         topics, subscriptions, messages that arrive
 //! sts         who am I, and roles to be assumed
+//! iam         what we may do, by its simulator
 //! secrets     reading the master passwords that RDS manages
 //! lifecycle   the work behind the states, one actor per instance; schedules
 //! doors       servers that start when somebody comes
@@ -42,6 +43,7 @@ mod doors;
 mod error;
 mod faults;
 mod home;
+mod iam;
 mod lifecycle;
 mod monitoring;
 mod pace;

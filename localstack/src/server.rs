@@ -22,7 +22,7 @@ use crate::error::ApiError;
 use crate::faults::{Fault, Met};
 use crate::stack::Shared;
 use crate::wire::{Query, Xml, error_response, timestamp};
-use crate::{cloudwatch, control, place, rds, secrets, sns, sts};
+use crate::{cloudwatch, control, iam, place, rds, secrets, sns, sts};
 
 /// More than any request has.
 const LONGEST_BODY: usize = 4 << 20;
@@ -130,6 +130,7 @@ struct ApiCall {
 enum Service {
     Rds,
     Sts,
+    Iam,
     SecretsManager,
     CloudWatch,
     Sns,
@@ -148,6 +149,7 @@ impl Service {
         match self {
             Self::Rds => "rds",
             Self::Sts => "sts",
+            Self::Iam => "iam",
             Self::SecretsManager => "secretsmanager",
             Self::CloudWatch => "cloudwatch",
             Self::Sns => "sns",
@@ -157,6 +159,7 @@ impl Service {
     fn namespace(self) -> &'static str {
         match self {
             Self::Sts => sts::NAMESPACE,
+            Self::Iam => iam::NAMESPACE,
             Self::CloudWatch => cloudwatch::NAMESPACE,
             Self::Sns => sns::NAMESPACE,
             Self::Rds | Self::SecretsManager => rds::NAMESPACE,
@@ -167,6 +170,7 @@ impl Service {
     fn of_version(version: Option<&str>) -> Self {
         match version {
             Some(sts::VERSION) => Self::Sts,
+            Some(iam::VERSION) => Self::Iam,
             Some(cloudwatch::VERSION) => Self::CloudWatch,
             Some(sns::VERSION) => Self::Sns,
             _ => Self::Rds,
@@ -238,6 +242,10 @@ async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outc
         Service::Sts => {
             let request = sts::Request { signer: &call.signer, query: &call.parameters, now };
             Ok(Body::Text(sts::answer(&request, action)?.response(sts::NAMESPACE, action, true, request_id)))
+        }
+        Service::Iam => {
+            let xml = iam::answer(&shared.injected, &call.parameters, action)?;
+            Ok(Body::Text(xml.response(iam::NAMESPACE, action, true, request_id)))
         }
         Service::Sns => perform_sns(shared, call, request_id),
         Service::CloudWatch => {

@@ -6,6 +6,23 @@ use super::{Aws, Failure, Fault, patiently};
 use crate::fleet::Topic;
 
 impl Aws {
+    /// The ARNs of all topics of the Region.
+    pub async fn topics(&self) -> Result<Vec<String>, Failure> {
+        let (mut all, mut token) = (Vec::new(), None);
+        loop {
+            let page = patiently(|| async {
+                let answer = self.sns.list_topics().set_next_token(token.clone()).send().await;
+                answer.map_err(|error| Failure::of("ListTopics", "all topics", error))
+            })
+            .await?;
+            all.extend(page.topics().iter().filter_map(|topic| topic.topic_arn().map(str::to_owned)));
+            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if token.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
     /// The topic of that ARN, if there is one in this Region.
     pub async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
         let answer = patiently(|| async {

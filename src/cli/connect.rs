@@ -87,8 +87,21 @@ impl ConnectArgs {
                 (None, _) => None,
             }
         };
-        let tls = Tls { mode: self.tls.mode(), authorities: authorities(self.ca.as_ref()) };
-        Ok(Server { host, port, user, password, tls, application_name: application_name.to_owned() })
+        Ok(Server {
+            host,
+            port,
+            user,
+            password,
+            tls: self.tls(),
+            application_name: application_name.to_owned(),
+        })
+    }
+}
+
+impl ConnectArgs {
+    /// How connections are protected, and whom they trust.
+    pub(super) fn tls(&self) -> Tls {
+        Tls { mode: self.tls.mode(), authorities: authorities(self.ca.as_ref()) }
     }
 }
 
@@ -176,6 +189,11 @@ pub(super) struct UrlArgs {
 }
 
 impl UrlArgs {
+    /// The authorities of other flags; how a connection is protected is the URL's to say.
+    pub(super) fn like(connect: &ConnectArgs) -> Self {
+        UrlArgs { tls: None, ca: connect.ca.clone() }
+    }
+
     /// The database that a URL names. `env:NAME` takes the URL from an environment variable, which no list of processes
     /// shows. A password comes from the URL, PGPASSWORD or `~/.pgpass`.
     pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {

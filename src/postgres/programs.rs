@@ -54,7 +54,7 @@ impl Programs {
     }
 
     /// All that are installed, or those of one directory.
-    fn installed(only: Option<&Path>) -> Vec<Self> {
+    pub fn installed(only: Option<&Path>) -> Vec<Self> {
         let directories = match only {
             Some(directory) => vec![directory.to_owned()],
             None => directories(),

@@ -81,7 +81,7 @@ impl Tls {
     }
 
     /// The authorities that are trusted.
-    fn roots(&self) -> Result<RootCertStore> {
+    pub(super) fn roots(&self) -> Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
         let Some(path) = &self.authorities else {
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(RDS_AUTHORITIES).flatten());

@@ -11,6 +11,7 @@ mod backup;
 mod backup_killed;
 mod backup_postgres;
 mod clients;
+mod doctor;
 mod drill;
 mod evidence;
 mod faults;

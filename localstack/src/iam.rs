@@ -1,0 +1,43 @@
+//! IAM: its policy simulator. Everybody may do everything, but for what faults refuse with AccessDenied.
+
+use crate::error::{ApiError, Result};
+use crate::faults::Injected;
+use crate::place;
+use crate::wire::{Query, Xml};
+
+pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
+pub(crate) const VERSION: &str = "2010-05-08";
+
+/// More than one question has.
+const MOST: usize = 100;
+
+pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result<Xml> {
+    if action != "SimulatePrincipalPolicy" {
+        let message = format!("Could not find operation {action} for version {VERSION}");
+        return Err(ApiError::new("InvalidAction", message));
+    }
+    let identity = query.required("PolicySourceArn")?;
+    let account = identity.split(':').nth(4).unwrap_or_default();
+    let actions = query.list("ActionNames", "member").unwrap_or_default();
+    if actions.is_empty() || actions.len() > MOST {
+        return Err(invalid("ActionNames must have 1 to 100 members"));
+    }
+    let resources = query.list("ResourceArns", "member").unwrap_or_else(|| vec!["*".to_owned()]);
+    let mut xml = Xml::new();
+    xml.text("IsTruncated", "false");
+    let pairs = actions.iter().flat_map(|action| resources.iter().map(move |resource| (action, resource)));
+    xml.list("EvaluationResults", "member", pairs, |xml, (action, resource)| {
+        let bare = action.split_once(':').map_or(action.as_str(), |(_, bare)| bare);
+        let about = Query::single("Resource", resource);
+        let region = place::of_arn(resource).map(|place| place::region(&place).to_owned());
+        let is_denied = injected.denies(bare, region.as_deref(), account, &about);
+        xml.text("EvalActionName", action)
+            .text("EvalResourceName", resource)
+            .text("EvalDecision", if is_denied { "implicitDeny" } else { "allowed" });
+    });
+    Ok(xml)
+}
+
+fn invalid(message: &str) -> ApiError {
+    ApiError { status: 400, ..ApiError::new("InvalidInput", message) }
+}

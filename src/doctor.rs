@@ -1,0 +1,254 @@
+//! What this machine and this role can and cannot do, command by command, and what mends it.
+//!
+//! Reads, and changes nothing: permissions are asked of IAM's simulator, or found out by reading calls and by calls that are
+//! about nothing that exists; only the vault is tried for real, with a file of its own that is removed. What could not be found
+//! out is *unknown*, and neither fine nor broken.
+//!
+//! ```text
+//! identity     credentials, where they come from, when they end; the clock
+//! network      names, connections and TLS of AWS's endpoints and of databases
+//! permissions  which action each command needs, and whether AWS lets us
+//! tools        PostgreSQL's programs against the servers that are known; certificate authorities
+//! storage      the vault
+//! settings     lifeboat.toml, keys, topics, where messages go
+//! ```
+
+pub mod identity;
+pub mod network;
+pub mod permissions;
+pub mod settings;
+pub mod storage;
+pub mod tools;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::fleet::Place;
+
+/// A command that a machine is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// `lifeboat status`.
+    Status,
+    /// `lifeboat policy`.
+    Policy,
+    /// `lifeboat snapshot`.
+    Snapshot,
+    /// `lifeboat restore`.
+    Restore,
+    /// `lifeboat drill`.
+    Drill,
+    /// `lifeboat alarms`.
+    Alarms,
+    /// `lifeboat backup`.
+    Backup,
+    /// `lifeboat serve`.
+    Serve,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Task; 8] = [
+        Task::Status,
+        Task::Policy,
+        Task::Snapshot,
+        Task::Restore,
+        Task::Drill,
+        Task::Alarms,
+        Task::Backup,
+        Task::Serve,
+    ];
+
+    /// Those that speak to AWS about a fleet.
+    pub const OF_AWS: [Task; 6] =
+        [Task::Status, Task::Policy, Task::Snapshot, Task::Restore, Task::Drill, Task::Alarms];
+
+    /// As it is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Task::Status => "status",
+            Task::Policy => "policy",
+            Task::Snapshot => "snapshot",
+            Task::Restore => "restore",
+            Task::Drill => "drill",
+            Task::Alarms => "alarms",
+            Task::Backup => "backup",
+            Task::Serve => "serve",
+        }
+    }
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// As it should be.
+    Pass,
+    /// It works, and is worth a look.
+    Warning,
+    /// It could not be found out.
+    Unknown,
+    /// It keeps commands from working.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What it is about: `configuration`, `credentials`, `clock`, `network`, `permissions`, `databases`, `tools`, `vault`, `alarms`.
+    pub group: &'static str,
+    /// A word for programs, the same whatever came out: `pg_dump`, `vault_writable`.
+    pub code: String,
+    /// How it came out.
+    pub verdict: Outcome,
+    /// What was seen.
+    pub message: String,
+    /// What mends it: a command, or a statement of a policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// The account and Region that it is about, if it is about one.
+    #[serde(flatten)]
+    pub place: Option<Place>,
+    /// The commands that need it.
+    pub commands: Vec<Task>,
+}
+
+impl Check {
+    /// A check that came out in this way.
+    pub fn new(
+        group: &'static str,
+        code: impl Into<String>,
+        verdict: Outcome,
+        message: impl Into<String>,
+    ) -> Self {
+        Check {
+            group,
+            code: code.into(),
+            verdict,
+            message: message.into(),
+            remedy: None,
+            place: None,
+            commands: Vec::new(),
+        }
+    }
+
+    /// With what mends it.
+    #[must_use]
+    pub fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Of a place.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
+        self
+    }
+
+    /// Needed by these commands.
+    #[must_use]
+    pub fn for_tasks(mut self, tasks: &[Task]) -> Self {
+        self.commands = tasks.to_vec();
+        self
+    }
+}
+
+/// How a command fares.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ability {
+    /// The command.
+    pub command: Task,
+    /// The worst of what it needs.
+    pub verdict: Outcome,
+    /// What keeps it from working, or could not be found out, by code.
+    pub because: Vec<String>,
+}
+
+/// Everything that was looked at (`lifeboat.doctor/1`).
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The name of this form.
+    pub schema: &'static str,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Version of the tool.
+    pub version: &'static str,
+    /// The machine.
+    pub host: String,
+    /// The worst of all.
+    pub verdict: Outcome,
+    /// Command by command.
+    pub commands: Vec<Ability>,
+    /// One by one.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// What was found for some commands; checks that none of them needs are left out.
+    pub fn new(mut checks: Vec<Check>, wanted: &[Task], host: String, at: DateTime<Utc>) -> Self {
+        checks.retain(|check| check.commands.iter().any(|task| wanted.contains(task)));
+        for check in &mut checks {
+            check.commands.retain(|task| wanted.contains(task));
+        }
+        let commands = wanted.iter().map(|task| ability(*task, &checks)).collect();
+        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Outcome::Unknown);
+        Report {
+            schema: "lifeboat.doctor/1",
+            at,
+            version: env!("CARGO_PKG_VERSION"),
+            host,
+            verdict,
+            commands,
+            checks,
+        }
+    }
+}
+
+fn ability(task: Task, checks: &[Check]) -> Ability {
+    let needed = || checks.iter().filter(|check| check.commands.contains(&task));
+    let verdict = needed().map(|check| check.verdict).max().unwrap_or(Outcome::Unknown);
+    let mut because: BTreeMap<&str, ()> = BTreeMap::new();
+    if matches!(verdict, Outcome::Fail | Outcome::Unknown) {
+        because
+            .extend(needed().filter(|check| check.verdict == verdict).map(|check| (check.code.as_str(), ())));
+    }
+    Ability { command: task, verdict, because: because.into_keys().map(str::to_owned).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_as_able_as_the_worst_of_what_it_needs() {
+        let check =
+            |code: &str, verdict, tasks: &[Task]| Check::new("vault", code, verdict, "").for_tasks(tasks);
+        let checks = vec![
+            check("a", Outcome::Pass, &[Task::Drill, Task::Backup]),
+            check("b", Outcome::Fail, &[Task::Drill]),
+            check("c", Outcome::Unknown, &[Task::Drill, Task::Status]),
+            check("d", Outcome::Warning, &[Task::Backup]),
+        ];
+        let report = Report::new(
+            checks,
+            &[Task::Status, Task::Drill, Task::Backup],
+            "host".to_owned(),
+            DateTime::UNIX_EPOCH,
+        );
+        let seen: Vec<_> =
+            report.commands.iter().map(|it| (it.command.word(), it.verdict, it.because.join(" "))).collect();
+        assert_eq!(
+            seen,
+            [
+                ("status", Outcome::Unknown, "c".to_owned()),
+                ("drill", Outcome::Fail, "b".to_owned()),
+                ("backup", Outcome::Warning, String::new()),
+            ]
+        );
+        assert_eq!(report.verdict, Outcome::Fail);
+    }
+}

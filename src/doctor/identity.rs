@@ -1,0 +1,132 @@
+//! Credentials: who we are, by which means, for how long; and the clock, on which signatures and ages stand.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Check, Outcome, Task};
+use crate::aws::{Access, Aws, Failure};
+use crate::error::{Error, Kind};
+use crate::fleet::Place;
+
+/// Whatever expires within this time is worth a word: a drill of a large database takes hours.
+const SOON: TimeDelta = TimeDelta::hours(1);
+
+/// What became of logging in to a place.
+#[derive(Debug)]
+pub struct Login {
+    /// The connection, if AWS knows us.
+    pub aws: Option<Aws>,
+    /// The ARN of who we are.
+    pub caller: String,
+    /// What was seen on the way.
+    pub checks: Vec<Check>,
+}
+
+/// Logs in: finds credentials, assumes the role if there is one, and asks AWS who that is.
+pub async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
+    let place = Place { account: access.account.clone(), region: access.region.clone().unwrap_or_default() };
+    let failed = |check: Check| Login { aws: None, caller: String::new(), checks: vec![check] };
+    let aws = match Aws::connect(access).await {
+        Ok(aws) => aws,
+        Err(error) => return failed(not_connected(access, &error).at(&place)),
+    };
+    let place = aws.place();
+    let mut checks = Vec::new();
+    if let Ok(who) = aws.who().await {
+        let mut message = format!("from {}, access key …{}", who.source, who.key_ending);
+        let mut verdict = Outcome::Pass;
+        match who.expires {
+            None => message.push_str(", without an end"),
+            Some(at) => {
+                message.push_str(&format!(", until {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+                let is_renewed = access.role.is_some() || !who.source.contains("environment");
+                if at - now < SOON && !is_renewed {
+                    verdict = Outcome::Warning;
+                    message.push_str(": they may end before a drill does");
+                }
+            }
+        }
+        let mut check = Check::new("credentials", "credentials", verdict, message).at(&place);
+        if verdict == Outcome::Warning {
+            check = check.mended_by("Use a profile or a role, whose credentials are renewed while it runs.");
+        }
+        checks.push(check.for_tasks(&Task::OF_AWS));
+    }
+    match aws.caller().await {
+        Ok(caller) => {
+            let check =
+                Check::new("credentials", "identity", Outcome::Pass, format!("AWS knows us as {caller}"));
+            checks.push(check.at(&place).for_tasks(&Task::OF_AWS));
+            Login { aws: Some(aws), caller, checks }
+        }
+        Err(failure) => {
+            checks.push(unknown_to_aws(&failure).at(&place).for_tasks(&Task::OF_AWS));
+            // The network is looked at all the same; nothing else can be.
+            let is_refused = failure.code.is_some();
+            Login { aws: (!is_refused).then_some(aws), caller: String::new(), checks }
+        }
+    }
+}
+
+fn not_connected(access: &Access, error: &Error) -> Check {
+    let code = match (&access.role, error.to_string()) {
+        (Some(_), text) if text.contains("could not be assumed") => "role",
+        (_, text) if text.contains("Region") => "region",
+        (_, text) if text.contains("endpoint") => "endpoint",
+        _ if access.profile.is_some() => "profile",
+        _ => "credentials",
+    };
+    let mut message = error.chain();
+    if let (Some(profile), "profile") = (&access.profile, code) {
+        message = format!("profile `{}`: {message}", profile.escape_default());
+    }
+    let verdict = if error.kind() == Kind::Bug { Outcome::Unknown } else { Outcome::Fail };
+    let check = Check::new("credentials", code, verdict, message).for_tasks(&Task::OF_AWS);
+    match (code, error.hints().first()) {
+        ("profile", _) => check.mended_by(
+            "`aws configure list-profiles` shows those that there are: correct `--profile`, AWS_PROFILE or ~/.aws/config. After \
+             SSO has ended: `aws sso login`.",
+        ),
+        (_, Some(hint)) => check.mended_by(hint),
+        (_, None) => check,
+    }
+}
+
+fn unknown_to_aws(failure: &Failure) -> Check {
+    let Some(code) = failure.code.as_deref() else {
+        let message = format!("AWS could not be asked who we are: {}", failure.message);
+        return Check::new("credentials", "identity", Outcome::Unknown, message)
+            .mended_by("See what is said of the network.");
+    };
+    let remedy = match code {
+        "ExpiredToken" | "ExpiredTokenException" => {
+            "They have ended: log in again (`aws sso login`), or get new ones."
+        }
+        "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "RequestExpired" => {
+            "The secret access key is not that of the access key id, or this machine's clock is wrong."
+        }
+        "InvalidClientTokenId" | "UnrecognizedClientException" => {
+            "AWS does not know the access key id: it was deleted, mistyped, or is of another partition."
+        }
+        _ => "Everybody may call sts:GetCallerIdentity: look for an explicit deny, and at the endpoint.",
+    };
+    let message = format!("AWS refuses the credentials: {} ({code})", failure.message.trim_end_matches('.'));
+    Check::new("credentials", "identity", Outcome::Fail, message).mended_by(remedy)
+}
+
+/// This machine's clock against AWS's. `asked` is AWS after it has answered something.
+pub fn clock(asked: &Aws, here: DateTime<Utc>) -> Check {
+    let there = asked.now(here);
+    let off = here - there;
+    let check =
+        |verdict, message: String| Check::new("clock", "clock", verdict, message).for_tasks(&Task::ALL);
+    if asked.clock_is_off_by(here).is_none() {
+        return check(Outcome::Pass, format!("agrees with AWS's to {} s", off.num_seconds().abs() + 1));
+    }
+    let way = if off > TimeDelta::zero() { "ahead of" } else { "behind" };
+    let amount = match off.num_minutes().abs() {
+        minutes @ ..=180 => format!("{minutes} minutes"),
+        minutes => format!("{} hours", minutes / 60),
+    };
+    check(Outcome::Fail, format!("this machine's clock is {amount} {way} AWS's: AWS refuses signatures, and names and dates of backups are wrong"))
+        .mended_by("Set it: `timedatectl set-ntp true`, or `chronyc makestep`.")
+}

@@ -1,0 +1,369 @@
+//! Which actions commands need, and whether AWS lets us.
+//!
+//! What reads is called for real, once. What changes something is asked of IAM's simulator, on the objects and with the tags that
+//! the command would use; where we may not ask it, the call is made about something that does not exist: AWS looks at permissions
+//! first, so "there is no such thing" means that we may. A refusal then says little, since policies are often bound to names and
+//! tags that a thing that does not exist has not: that is *unknown*.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::{Check, Outcome, Task};
+use crate::aws::{Aws, Failure, Fault, Query, Service};
+use crate::fleet::Place;
+
+/// How it is found out whether we may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By calling it.
+    Read,
+    /// By asking the simulator, else by calling it about nothing that exists.
+    Absent,
+    /// By asking the simulator alone.
+    Simulated,
+}
+
+/// On what an action is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Object {
+    Anything,
+    Instance,
+    Throwaway,
+    Snapshot,
+    Alarm,
+    Metrics,
+}
+
+struct Need {
+    service: Service,
+    action: &'static str,
+    object: Object,
+    way: Way,
+    tasks: &'static [Task],
+}
+
+const fn need(
+    service: Service,
+    action: &'static str,
+    object: Object,
+    way: Way,
+    tasks: &'static [Task],
+) -> Need {
+    Need { service, action, object, way, tasks }
+}
+
+use Object::{Alarm, Anything, Instance, Metrics, Snapshot, Throwaway};
+use Service::{CloudWatch, Rds, Sts};
+use Task::{Alarms, Drill, Policy, Restore, Snapshot as Snapshots, Status};
+use Way::{Absent, Read, Simulated};
+
+const NEEDS: &[Need] = &[
+    need(Sts, "GetCallerIdentity", Anything, Read, &[Drill]),
+    need(Rds, "DescribeDBInstances", Anything, Read, &Task::OF_AWS),
+    need(Rds, "DescribeDBSnapshots", Anything, Read, &[Status, Snapshots, Restore, Drill]),
+    need(Rds, "DescribeDBInstanceAutomatedBackups", Anything, Read, &[Status, Restore, Drill]),
+    need(Rds, "DescribeDBSubnetGroups", Anything, Read, &[Drill]),
+    need(Rds, "DescribeDBParameterGroups", Anything, Read, &[Drill]),
+    need(Rds, "DescribeOrderableDBInstanceOptions", Anything, Read, &[Drill]),
+    need(Rds, "DescribeAccountAttributes", Anything, Read, &[Drill]),
+    need(Rds, "DescribeEventSubscriptions", Anything, Read, &[Alarms]),
+    need(CloudWatch, "DescribeAlarms", Anything, Read, &[Alarms]),
+    need(CloudWatch, "ListMetrics", Anything, Read, &[Alarms]),
+    need(CloudWatch, "PutMetricData", Metrics, Simulated, &[Alarms]),
+    need(Rds, "ModifyDBInstance", Instance, Absent, &[Policy]),
+    need(Rds, "CreateDBSnapshot", Instance, Absent, &[Snapshots]),
+    need(Rds, "AddTagsToResource", Snapshot, Absent, &[Snapshots]),
+    need(Rds, "CopyDBSnapshot", Snapshot, Absent, &[Snapshots]),
+    need(Rds, "DeleteDBSnapshot", Snapshot, Absent, &[Snapshots]),
+    need(Rds, "RestoreDBInstanceFromDBSnapshot", Throwaway, Absent, &[Drill, Restore]),
+    need(Rds, "RestoreDBInstanceToPointInTime", Throwaway, Absent, &[Drill, Restore]),
+    need(Rds, "AddTagsToResource", Throwaway, Absent, &[Drill, Restore]),
+    need(Rds, "ModifyDBInstance", Throwaway, Absent, &[Drill, Restore]),
+    need(Rds, "DeleteDBInstance", Throwaway, Absent, &[Drill]),
+    need(CloudWatch, "PutMetricAlarm", Alarm, Simulated, &[Alarms]),
+    need(CloudWatch, "TagResource", Alarm, Simulated, &[Alarms]),
+    need(CloudWatch, "ListTagsForResource", Alarm, Simulated, &[Alarms]),
+    need(CloudWatch, "DeleteAlarms", Alarm, Simulated, &[Alarms]),
+];
+
+/// What the checks of a place stand on.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Who we are, as STS says.
+    pub caller: String,
+    /// A DB instance that there is, if there is one.
+    pub instance: Option<String>,
+    /// What tells this run's objects that do not exist from everything that does.
+    pub mark: String,
+}
+
+/// Looks at every action that some commands need.
+pub async fn check(aws: &Aws, ground: &Ground, wanted: &[Task], now: DateTime<Utc>) -> Vec<Check> {
+    let needs: Vec<&Need> =
+        NEEDS.iter().filter(|need| need.tasks.iter().any(|task| wanted.contains(task))).collect();
+    let simulated = simulate(aws, ground, &needs, now).await;
+    let looks = needs.iter().map(|need| look(aws, ground, need, &simulated, now));
+    futures::future::join_all(looks).await
+}
+
+/// By object and action, what the simulator says; nothing of what it was not to be asked about.
+type Said = BTreeMap<(Object, &'static str), Verdict>;
+
+#[derive(Clone, Debug)]
+enum Verdict {
+    Allowed,
+    Denied(String),
+}
+
+async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc>) -> Said {
+    let mut said = Said::new();
+    let Some(identity) = identity_of(&ground.caller) else { return said };
+    let mut by_object: BTreeMap<Object, Vec<&Need>> = BTreeMap::new();
+    for need in needs.iter().filter(|need| need.way != Read) {
+        by_object.entry(need.object).or_default().push(need);
+    }
+    for (object, needs) in by_object {
+        let actions: Vec<String> = needs.iter().map(|need| named(need)).collect();
+        let (resource, context) = (resource(object, ground, &aws.place()), context(object));
+        let Ok(decisions) = aws.simulate(&identity, &actions, &resource, &context, now).await else {
+            // Who may not ask once may not ask at all.
+            return said;
+        };
+        for need in needs {
+            let Some(decision) = decisions.iter().find(|decision| decision.action == named(need)) else {
+                continue;
+            };
+            let verdict =
+                if decision.is_allowed { Verdict::Allowed } else { Verdict::Denied(decision.word.clone()) };
+            said.insert((need.object, need.action), verdict);
+        }
+    }
+    said
+}
+
+/// The identity whose policies count: of a session of a role, the role. Where that has a path, its ARN does not tell.
+fn identity_of(caller: &str) -> Option<String> {
+    let parts: Vec<&str> = caller.splitn(6, ':').collect();
+    let ["arn", partition, service, "", account, name] = parts[..] else { return None };
+    match (service, name.strip_prefix("assumed-role/")) {
+        ("sts", Some(session)) => {
+            Some(format!("arn:{partition}:iam::{account}:role/{}", session.split('/').next()?))
+        }
+        ("iam", None) if name != "root" => Some(caller.to_owned()),
+        _ => None,
+    }
+}
+
+fn named(need: &Need) -> String {
+    format!("{}:{}", need.service.prefix(), need.action)
+}
+
+/// The ARN of the object that a command would act on.
+fn resource(object: Object, ground: &Ground, place: &Place) -> String {
+    let parts: Vec<&str> = ground.caller.split(':').collect();
+    let (partition, account) =
+        (parts.get(1).copied().unwrap_or("aws"), parts.get(4).copied().unwrap_or_default());
+    let region = &place.region;
+    match object {
+        Anything | Metrics => "*".to_owned(),
+        Instance => {
+            let id = ground.instance.as_deref().unwrap_or("lifeboat-doctor");
+            format!("arn:{partition}:rds:{region}:{account}:db:{id}")
+        }
+        Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", ground.mark),
+        Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", ground.mark),
+        Alarm => {
+            format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", ground.mark)
+        }
+    }
+}
+
+/// The tags that it would have, and be asked for with.
+fn context(object: Object) -> Vec<(String, String)> {
+    let tagged = |purpose: &str, keys: &[&str]| {
+        ["aws:RequestTag", "aws:ResourceTag"]
+            .iter()
+            .flat_map(|of| keys.iter().map(move |key| (of, key)))
+            .map(|(of, key)| {
+                (
+                    format!("{of}/lifeboat:{key}"),
+                    if *key == "purpose" { purpose } else { "doctor" }.to_owned(),
+                )
+            })
+            .collect()
+    };
+    match object {
+        Anything | Instance => Vec::new(),
+        Throwaway => tagged("drill", &["purpose", "run", "source", "expires"]),
+        Snapshot => tagged("snapshot", &["purpose", "class"]),
+        Alarm => tagged("alarm", &["purpose"]),
+        Metrics => vec![("cloudwatch:namespace".to_owned(), "Lifeboat".to_owned())],
+    }
+}
+
+async fn look(aws: &Aws, ground: &Ground, need: &Need, simulated: &Said, now: DateTime<Utc>) -> Check {
+    let name = named(need);
+    let place = aws.place();
+    let check = |verdict, message: String| {
+        Check::new("permissions", name.clone(), verdict, message).at(&place).for_tasks(need.tasks)
+    };
+    let statement = || statement(&name, &resource_in_policy(need.object, ground, &place));
+    match (need.way, simulated.get(&(need.object, need.action))) {
+        (_, Some(Verdict::Allowed)) => {
+            return check(Outcome::Pass, format!("{name}: allowed, by simulation"));
+        }
+        (_, Some(Verdict::Denied(word))) => {
+            let message = format!("{name} is denied{}, by simulation ({word})", on(need.object));
+            return check(Outcome::Fail, message).mended_by(statement());
+        }
+        (Simulated, None) => {
+            let message = format!("{name}: it cannot be tried without changing something");
+            return check(Outcome::Unknown, message).mended_by(MAY_SIMULATE);
+        }
+        (Read | Absent, None) => {}
+    }
+    let query =
+        Query { service: need.service, action: need.action, parameters: parameters(need, ground, &place) };
+    match (aws.ask(&query, now).await, need.way) {
+        (Ok(_), Read) => check(Outcome::Pass, format!("{name}: allowed, tried")),
+        // It was about nothing that exists, so something is very odd.
+        (Ok(_), _) => check(Outcome::Unknown, format!("{name}: AWS answered a call that is about nothing")),
+        (Err(failure), Read) if failure.fault == Fault::Denied => {
+            check(Outcome::Fail, format!("{name} is denied: {}", said(&failure))).mended_by(statement())
+        }
+        (Err(failure), Read) => not_known(check, &name, &failure),
+        (Err(failure), _) if failure.fault == Fault::NotFound => {
+            check(Outcome::Pass, format!("{name}: allowed, tried on nothing"))
+        }
+        (Err(failure), _) if failure.fault == Fault::Denied => {
+            let message = format!(
+                "{name} is denied on something that does not exist{}: altogether, or for its name and tags: {}",
+                on(need.object),
+                said(&failure)
+            );
+            check(Outcome::Unknown, message).mended_by(format!("{MAY_SIMULATE} To allow it: {}", statement()))
+        }
+        (Err(failure), _) => not_known(check, &name, &failure),
+    }
+}
+
+const MAY_SIMULATE: &str = "Allow this role iam:SimulatePrincipalPolicy on itself, and doctor finds out.";
+
+fn not_known(check: impl Fn(Outcome, String) -> Check, name: &str, failure: &Failure) -> Check {
+    check(Outcome::Unknown, format!("{name}: {}", said(failure))).mended_by("Run it again when AWS answers.")
+}
+
+fn said(failure: &Failure) -> String {
+    match &failure.code {
+        Some(code) => format!("{} ({code})", failure.message.trim_end_matches('.')),
+        None => failure.message.clone(),
+    }
+}
+
+fn on(object: Object) -> &'static str {
+    match object {
+        Anything => "",
+        Instance => " on your DB instances",
+        Throwaway => " on throwaways (lifeboat-drill-*)",
+        Snapshot => " on snapshots",
+        Alarm => " on alarms (lifeboat/*)",
+        Metrics => " in the namespace Lifeboat",
+    }
+}
+
+/// What a policy would name.
+fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String {
+    let exact = resource(object, ground, place);
+    match object {
+        Anything | Metrics | Instance => exact,
+        Throwaway => exact.replace(&ground.mark, "*"),
+        Snapshot => exact.replace(&format!("pre-migration-{}", ground.mark), "*"),
+        Alarm => exact.replace(&format!("{}/storage", ground.mark), "*"),
+    }
+}
+
+/// What mends it; whole policies are in `deploy/iam`.
+fn statement(action: &str, resource: &str) -> String {
+    format!(
+        r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "{resource}"}} (whole policies: deploy/iam)"#
+    )
+}
+
+/// A call that reads little, or is about nothing.
+fn parameters(need: &Need, ground: &Ground, place: &Place) -> Vec<(String, String)> {
+    let nothing = format!("lifeboat-doctor-{}", ground.mark);
+    let throwaway = format!("lifeboat-drill-{}", ground.mark);
+    let few: &[(&str, &str)] = &[("MaxRecords", "20")];
+    let arn = resource(need.object, ground, place);
+    let tag = [("Tags.Tag.1.Key", "lifeboat:purpose"), ("Tags.Tag.1.Value", "drill")];
+    let list: Vec<(&str, &str)> = match need.action {
+        "GetCallerIdentity" | "DescribeAccountAttributes" | "ListMetrics" => Vec::new(),
+        "DescribeAlarms" => vec![("MaxRecords", "1")],
+        "DescribeOrderableDBInstanceOptions" => vec![("Engine", "postgres"), ("MaxRecords", "20")],
+        "ModifyDBInstance" => {
+            let id = if need.object == Throwaway { &throwaway } else { &nothing };
+            vec![("DBInstanceIdentifier", id), ("CopyTagsToSnapshot", "true")]
+        }
+        "DeleteDBInstance" => vec![("DBInstanceIdentifier", &throwaway), ("SkipFinalSnapshot", "true")],
+        "CreateDBSnapshot" => vec![("DBInstanceIdentifier", &nothing), ("DBSnapshotIdentifier", &nothing)],
+        "CopyDBSnapshot" => {
+            vec![("SourceDBSnapshotIdentifier", &nothing), ("TargetDBSnapshotIdentifier", &throwaway)]
+        }
+        "DeleteDBSnapshot" => vec![("DBSnapshotIdentifier", &nothing)],
+        "RestoreDBInstanceFromDBSnapshot" => {
+            let ids = [("DBInstanceIdentifier", throwaway.as_str()), ("DBSnapshotIdentifier", &nothing)];
+            ids.into_iter().chain(tag).collect()
+        }
+        "RestoreDBInstanceToPointInTime" => {
+            let ids = [
+                ("TargetDBInstanceIdentifier", throwaway.as_str()),
+                ("SourceDBInstanceIdentifier", &nothing),
+                ("UseLatestRestorableTime", "true"),
+            ];
+            ids.into_iter().chain(tag).collect()
+        }
+        "AddTagsToResource" => [("ResourceName", arn.as_str())].into_iter().chain(tag).collect(),
+        _ => few.to_vec(),
+    };
+    list.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policies_of_a_session_are_those_of_its_role() {
+        assert_eq!(
+            identity_of("arn:aws:sts::111122223333:assumed-role/lifeboat/x").as_deref(),
+            Some("arn:aws:iam::111122223333:role/lifeboat")
+        );
+        let user = "arn:aws:iam::111122223333:user/ops/anna";
+        assert_eq!(identity_of(user).as_deref(), Some(user));
+        assert_eq!(identity_of("arn:aws:iam::111122223333:root"), None);
+        assert_eq!(identity_of(""), None);
+    }
+
+    #[test]
+    fn nothing_that_changes_something_is_called_about_something_that_exists() {
+        let ground = Ground {
+            caller: "arn:aws:iam::111122223333:user/x".to_owned(),
+            instance: Some("orders-prod".to_owned()),
+            mark: "0123456789abcdef".to_owned(),
+        };
+        let place = Place { account: None, region: "eu-west-1".to_owned() };
+        for need in NEEDS.iter().filter(|need| need.way == Absent) {
+            let parameters = parameters(need, &ground, &place);
+            assert!(!parameters.is_empty(), "{}", need.action);
+            for (name, value) in parameters {
+                let is_name = name.ends_with("Identifier") || name == "ResourceName";
+                assert!(!is_name || value.contains(&ground.mark), "{}: {name}={value}", need.action);
+            }
+        }
+        for need in NEEDS.iter().filter(|need| need.way == Read) {
+            let reads = ["Get", "Describe", "List"];
+            assert!(reads.iter().any(|verb| need.action.starts_with(verb)), "{}", need.action);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What a team has settled: lifeboat.toml, keys, topics, where messages go. Values that are wrong are found before they are needed.
+
+use std::path::Path;
+
+use super::{Check, Outcome, Task};
+use crate::alarms;
+use crate::aws::Aws;
+use crate::backup::{Identities, Recipients};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::policy::window::Window;
+use crate::retention::Rules;
+use crate::web;
+
+/// What is said of something that failed, with the remedy that its error has.
+fn failed(group: &'static str, code: &str, error: &Error, otherwise: &str) -> Check {
+    let remedy = error.hints().first().map_or(otherwise, String::as_str).to_owned();
+    Check::new(group, code, Outcome::Fail, error.chain()).mended_by(remedy)
+}
+
+/// The file itself; `wrong` is why it could not be read, and then everything else goes by the defaults.
+pub fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
+    let check = match (wrong, file) {
+        (Some(error), _) => failed("configuration", "lifeboat_toml", error, "Correct it."),
+        (None, Some(path)) => Check::new(
+            "configuration",
+            "lifeboat_toml",
+            Outcome::Pass,
+            format!("`{}` is understood", path.display()),
+        ),
+        (None, None) => {
+            let message = "there is no lifeboat.toml here: the defaults hold";
+            Check::new("configuration", "lifeboat_toml", Outcome::Pass, message)
+        }
+    };
+    check.for_tasks(&Task::ALL)
+}
+
+/// Values in it that only the commands that need them look at.
+pub fn values(config: &Config) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Err(error) = Rules::configured(&config.retention) {
+        let tasks = [Task::Snapshot, Task::Backup, Task::Serve];
+        checks.push(failed("configuration", "retention", &error, "Correct `[retention]`.").for_tasks(&tasks));
+    }
+    if let Err(error) = alarms::check(config) {
+        checks.push(
+            failed("configuration", "alarms", &error, "Correct `[alarms]`.").for_tasks(&[Task::Alarms]),
+        );
+    }
+    let own = config.databases.values().map(|database| &database.policy);
+    for policy in std::iter::once(&config.policy).chain(own) {
+        let windows = [&policy.backup_window, &policy.stopped];
+        for error in windows.into_iter().flatten().filter_map(|text| Window::daily(text).err()) {
+            let tasks = [Task::Policy, Task::Status];
+            checks.push(failed("configuration", "policy", &error, "Correct `[policy]`.").for_tasks(&tasks));
+        }
+    }
+    checks
+}
+
+/// age: whom backups are encrypted to, and the secret key to read them with, if one is named.
+pub fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check> {
+    const TASKS: [Task; 2] = [Task::Backup, Task::Serve];
+    let mut checks = Vec::new();
+    let own = config.databases.values().filter_map(|database| database.backup.as_ref());
+    let lists = std::iter::once(&config.backup).chain(own).filter_map(|backup| backup.encrypt_to.as_ref());
+    for recipients in lists {
+        checks.push(match Recipients::parse(recipients) {
+            Ok(_) => {
+                let message = format!("{} age recipients can be encrypted to", recipients.len());
+                Check::new("configuration", "age_recipients", Outcome::Pass, message)
+            }
+            Err(error) => failed("configuration", "age_recipients", &error, "Correct `encrypt_to`."),
+        });
+    }
+    if let Some(path) = identity {
+        checks.push(match Identities::from_file(path) {
+            Ok(_) => {
+                let message = format!("the age keys in `{}` can be read", path.display());
+                Check::new("configuration", "age_identity", Outcome::Pass, message)
+            }
+            Err(error) => failed("configuration", "age_identity", &error, "Name another file."),
+        });
+    }
+    checks.into_iter().map(|check| check.for_tasks(&TASKS)).collect()
+}
+
+/// Where word goes that all is well, or not.
+pub fn ping(url: Option<&str>) -> Option<Check> {
+    let tasks = [Task::Status, Task::Backup];
+    let check = match web::check(url?) {
+        Ok(()) => {
+            let message = "LIFEBOAT_PING_URL is a URL; it is not called here, since that would be a message";
+            Check::new("configuration", "ping", Outcome::Pass, message)
+        }
+        Err(error) => failed("configuration", "ping", &error, "Correct LIFEBOAT_PING_URL."),
+    };
+    Some(check.for_tasks(&tasks))
+}
+
+/// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.
+pub async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
+    let place = aws.place();
+    let check = |verdict, message: String| {
+        Check::new("alarms", "topic", verdict, message).at(&place).for_tasks(&[Task::Alarms])
+    };
+    let general = config.alarms.topic.iter().flatten();
+    let own = config.databases.values().flat_map(|database| database.alarms.topic.iter().flatten());
+    let mut names: Vec<&String> = general.chain(own).chain(config.alarms.topics.values()).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return vec![
+            check(Outcome::Warning, "no topic is settled: alarms need `--topic` each time".to_owned())
+                .mended_by("Put `topic = \"NAME\"` into [alarms] of lifeboat.toml."),
+        ];
+    }
+    let mut checks = Vec::new();
+    for name in names {
+        // A name of `topics` stands for the topic that is listed under it.
+        if config.alarms.topics.contains_key(name) {
+            continue;
+        }
+        match topic(aws, caller, name).await {
+            Ok(faults) if faults.is_empty() => {
+                checks.push(check(Outcome::Pass, format!("topic `{name}` is there, and messages arrive")));
+            }
+            Ok(faults) => {
+                checks.extend(
+                    faults
+                        .into_iter()
+                        .map(|(message, remedy)| check(Outcome::Fail, message).mended_by(remedy)),
+                );
+            }
+            Err(error) => {
+                let remedy = error.hints().first().cloned().unwrap_or_default();
+                checks.push(check(Outcome::Unknown, error.chain()).mended_by(remedy));
+            }
+        }
+    }
+    checks
+}
+
+/// What keeps messages from arriving at a topic, each with its remedy.
+async fn topic(aws: &Aws, caller: &str, name: &str) -> Result<Vec<(String, String)>> {
+    let parts: Vec<&str> = caller.split(':').collect();
+    let (partition, account) =
+        (parts.get(1).copied().unwrap_or("aws"), parts.get(4).copied().unwrap_or_default());
+    let arn = match name.starts_with("arn:") {
+        true => name.to_owned(),
+        false => format!("arn:{partition}:sns:{}:{account}:{name}", aws.region()),
+    };
+    if arn.split(':').nth(3) != Some(aws.region()) {
+        let message = format!("topic `{name}` is in another Region than the alarms in {}", aws.region());
+        return Ok(vec![(
+            message,
+            "Name a topic without its Region: each place has one of that name.".to_owned(),
+        )]);
+    }
+    match aws.topic(&arn).await? {
+        Some(topic) => Ok(alarms::obstacles(&topic)),
+        None => Ok(vec![(
+            format!("topic `{name}` does not exist in {}", aws.region()),
+            format!(
+                "`aws sns create-topic --region {} --name {name}`, and subscribe someone who can be woken.",
+                aws.region()
+            ),
+        )]),
+    }
+}
