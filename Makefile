@@ -52,11 +52,17 @@ setup-database:
 	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
 
-setup-clients: $(CLIENTS)/installed
+setup-clients: $(CLIENTS)/installed $(CLIENTS)/bin/promtool
 
-$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt tests/testers.txt
+$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt tests/testers.txt deploy/linters.txt
 	@command -v python3 >/dev/null && python3 -c "import venv, ensurepip" 2>/dev/null \
 	  || { echo "installing Python"; $(APT) update && $(APT) install -y python3 python3-venv >/dev/null; }
-	@echo "installing the AWS CLI, boto3, moto, schemathesis and Playwright into $(CLIENTS)"
-	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt -r tests/testers.txt
+	@echo "installing the AWS CLI, boto3, moto, schemathesis, Playwright and the linters of deploy/ into $(CLIENTS)"
+	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt -r tests/testers.txt -r deploy/linters.txt
 	@touch $@
+
+# The rules of Prometheus are checked by its own promtool; taken out of Debian's package, so that no server is installed with it.
+$(CLIENTS)/bin/promtool: | $(CLIENTS)/installed
+	@echo "fetching promtool into $(CLIENTS)"
+	@cd "$$(mktemp -d)" && apt-get -qq download prometheus 2>/dev/null || { $(APT) update && apt-get -qq download prometheus; } \
+	  && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xOf - ./usr/bin/promtool > promtool && chmod +x promtool && mv promtool "$(CURDIR)/$@"

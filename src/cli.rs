@@ -2,10 +2,12 @@
 
 mod alarms;
 mod backup;
+mod completions;
 mod connect;
 mod doctor;
 mod drill;
 mod init;
+mod man;
 mod notify;
 mod places;
 mod policy;
@@ -77,6 +79,8 @@ enum Command {
     Notify(notify::NotifyCommand),
     Doctor(Box<doctor::DoctorArgs>),
     Init(init::InitArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, every check holds · 1 the answer is no · 2 the request is wrong · 3 the \
@@ -279,6 +283,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     log_to_stderr(cli.global.verbose);
     let format = if cli.global.json { Format::Json } else { Format::Text };
     let output = Output::new(format, cli.global.color, cli.global.quiet);
+    // What is about the tool itself works without a configuration, and with a broken one.
+    let about_itself = match &cli.command {
+        Command::Completions(args) => Some(completions::run(args, &output)),
+        Command::Man(args) => Some(man::run(args, &output)),
+        _ => None,
+    };
+    if let Some(ended) = about_itself {
+        return exit_code(ended, &output);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -316,6 +329,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Init(args) => init::run(&args, &session).await,
             Command::Doctor(args) => doctor::run(&args, &session, wrong.as_ref()).await,
             Command::Notify(command) => notify::run(command, &session).await,
+            Command::Completions(args) => completions::run(&args, &session.output),
+            Command::Man(args) => man::run(&args, &session.output),
         };
         session.output.settle();
         if let Some(spoken) = spoken {
@@ -325,11 +340,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     });
     // A vault that does not answer must not keep the process from ending.
     runtime.shutdown_background();
+    exit_code(ended, &session.output)
+}
+
+fn exit_code(ended: Result<Option<Kind>>, output: &Output) -> u8 {
     match ended {
         Ok(None) => 0,
         Ok(Some(kind)) => kind.exit_code(),
         Err(error) => {
-            session.output.error(&error);
+            output.error(&error);
             error.kind().exit_code()
         }
     }

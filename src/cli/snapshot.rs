@@ -76,7 +76,7 @@ pub(super) struct CreateArgs {
     /// A repeated job that passes the same key gets the snapshot of its first attempt
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     idempotency_key: Option<String>,
-    /// Write snapshot_id, snapshot_arn, snapshot_time and rollback_command to the file that GITHUB_OUTPUT names
+    /// Write snapshot_id, snapshot_arn, snapshot_time, database_time and rollback_command to the file that GITHUB_OUTPUT names
     #[arg(long)]
     github_output: bool,
     /// Record what the database contains, so that a drill can hold the restored copy against that very moment: read at
@@ -450,12 +450,15 @@ impl GithubOutput {
     }
 
     fn write(&self, report: &Report) -> Result<()> {
-        let time = report.created_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        let stamp = |at: Option<chrono::DateTime<chrono::Utc>>| {
+            at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
+        };
         let lines = format!(
-            "snapshot_id={}\nsnapshot_arn={}\nsnapshot_time={}\nrollback_command={}\n",
+            "snapshot_id={}\nsnapshot_arn={}\nsnapshot_time={}\ndatabase_time={}\nrollback_command={}\n",
             report.snapshot_id,
             report.arn,
-            time.unwrap_or_default(),
+            stamp(report.created_at),
+            stamp(report.database_time),
             report.rollback_command
         );
         open_to_append(&self.0)?.write_all(lines.as_bytes()).map_err(|error| {

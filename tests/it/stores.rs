@@ -35,6 +35,8 @@ struct Rule {
 #[derive(Default)]
 struct Faults {
     rules: Mutex<Vec<Rule>>,
+    /// The first lines of all requests.
+    seen: Mutex<Vec<String>>,
     /// How many seconds the clock of the store is ahead.
     ahead: AtomicI64,
     /// Connections that are open.
@@ -72,6 +74,11 @@ impl Bucket {
     /// The URL of a vault in it.
     pub(crate) fn url(&self, prefix: &str) -> String {
         format!("s3://backups/{prefix}?endpoint=http://127.0.0.1:{}", self.proxy)
+    }
+
+    /// The first lines of all requests that came through the proxy, since it was last asked.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.faults.seen.lock().unwrap())
     }
 
     /// A request to moto itself.
@@ -142,6 +149,7 @@ async fn pass_on(mut client: TcpStream, port: u16, faults: Arc<Faults>) -> Optio
         client.read_buf(&mut request).await.ok().filter(|read| *read > 0)?;
     }
     let line = String::from_utf8_lossy(&request[..end]).lines().next().unwrap().to_owned();
+    faults.seen.lock().unwrap().push(line.clone());
     let mut fault = None;
     for rule in faults.rules.lock().unwrap().iter_mut() {
         if !rule.met && line.starts_with(rule.method) && line.contains(rule.path) {

@@ -1,0 +1,86 @@
+//! `lifeboat man`: manual pages, from the same words as `--help`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory as _};
+use clap_mangen::Man;
+use serde::Serialize;
+
+use super::Cli;
+use crate::error::{Error, Kind, Result};
+use crate::output::{self, Output, Page};
+
+/// Print the manual page, or write those of all commands into a directory.
+///
+/// `lifeboat man | man -l -` shows it; `lifeboat man --out /usr/local/share/man/man1` installs lifeboat(1), lifeboat-drill-run(1) and
+/// so on.
+#[derive(Args, Debug)]
+pub(super) struct ManArgs {
+    /// Directory for one page for each command; it must be there
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// One page, on stdout.
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    page: String,
+}
+
+impl output::Report for Shown {
+    fn render(&self, page: &mut Page) {
+        self.page.lines().for_each(|line| page.line(line));
+    }
+}
+
+/// All of them, in files.
+#[derive(Serialize)]
+struct Written {
+    schema: &'static str,
+    files: Vec<PathBuf>,
+}
+
+impl output::Report for Written {
+    fn render(&self, page: &mut Page) {
+        page.line(format!("{} pages written", self.files.len()));
+    }
+}
+
+pub(super) fn run(args: &ManArgs, output: &Output) -> Result<Option<Kind>> {
+    let mut root = Cli::command().name("lifeboat");
+    root.build();
+    match &args.out {
+        None => output.report(&Shown { schema: "lifeboat.man/1", page: page(root)? })?,
+        Some(directory) => {
+            let mut files = Vec::new();
+            write(&root, "lifeboat", directory, &mut files)?;
+            output.report(&Written { schema: "lifeboat.man-pages/1", files })?;
+        }
+    }
+    Ok(None)
+}
+
+fn page(command: clap::Command) -> Result<String> {
+    let mut page = Vec::new();
+    Man::new(command)
+        .render(&mut page)
+        .map_err(|error| Error::new(Kind::Bug, "the manual page cannot be written").caused_by(error))?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// Writes the page of a command and those of its subcommands, each under its whole name: `lifeboat-drill-run.1`.
+fn write(command: &clap::Command, name: &str, directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let file = directory.join(format!("{name}.1"));
+    std::fs::write(&file, page(command.clone().display_name(name.to_owned()))?).map_err(|error| {
+        Error::request(format!("cannot write `{}`", file.display()))
+            .caused_by(error)
+            .hint("Name a directory that is there and may be written to.")
+    })?;
+    files.push(file);
+    for child in command.get_subcommands().filter(|child| child.get_name() != "help" && !child.is_hide_set())
+    {
+        write(child, &format!("{name}-{}", child.get_name()), directory, files)?;
+    }
+    Ok(())
+}
