@@ -101,7 +101,7 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parsed = text.split_once('/').and_then(|(index, count)| {
             let (index, count) = (index.parse::<u32>().ok()?, count.parse::<u32>().ok()?);
-            (count >= 1 && count <= 10_000 && index <= count).then(|| Shard { index: index % count, count })
+            ((1..=10_000).contains(&count) && index <= count).then(|| Shard { index: index % count, count })
         });
         parsed.ok_or_else(|| {
             Error::request(format!("`{}` is not a shard", text.escape_default()))

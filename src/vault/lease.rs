@@ -142,8 +142,17 @@ pub(super) enum Version {
     Tag(Option<String>, Option<String>),
 }
 
-/// Notes as they were first seen by this process, and when.
-static WATCHED: LazyLock<Mutex<HashMap<String, (Version, Instant)>>> = LazyLock::new(Mutex::default);
+/// A note as this process saw it last.
+#[derive(Debug)]
+struct Watched {
+    version: Version,
+    /// When it was first seen as it is.
+    since: Instant,
+    /// Whether it was another before: then somebody lives who changes it.
+    has_changed: bool,
+}
+
+static WATCHED: LazyLock<Mutex<HashMap<String, Watched>>> = LazyLock::new(Mutex::default);
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -226,13 +235,16 @@ fn watch(
 ) -> Option<Theirs> {
     let mut watched = locked(&WATCHED);
     let now = Instant::now();
-    let known = watched.entry(place.shown(name)).or_insert_with(|| (version.clone(), now));
-    let mut is_alive = false;
-    if known.0 != *version {
-        is_alive = true;
-        *known = (version.clone(), now);
+    let known = watched.entry(place.shown(name)).or_insert_with(|| Watched {
+        version: version.clone(),
+        since: now,
+        has_changed: false,
+    });
+    if known.version != *version {
+        *known = Watched { version: version.clone(), since: now, has_changed: true };
     }
-    (known.1.elapsed() <= pulse.lasts).then(|| Theirs { holder: there.cloned(), is_alive })
+    (known.since.elapsed() <= pulse.lasts)
+        .then(|| Theirs { holder: there.cloned(), is_alive: known.has_changed })
 }
 
 impl Shared {
@@ -404,9 +416,14 @@ mod tests {
         let (_place, vault) = vault();
         let mut theirs = holder("other");
         vault.write("leases/a", &theirs.written()).unwrap();
-        for _ in 0..30 {
-            theirs.renewed += 1;
+        for round in 0..30 {
+            theirs.renewed += round % 3;
             vault.write("leases/a", &theirs.written()).unwrap();
+            let Leased::Theirs(seen) = vault.lease_with(QUICK, "leases/a", holder("m")).unwrap() else {
+                panic!("it was taken over")
+            };
+            // Once it was seen to change, it is known to be alive, whether or not it has changed this very moment.
+            assert_eq!(seen.is_alive, round > 0);
             assert!(matches!(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap(), Leased::Theirs(_)));
             std::thread::sleep(Duration::from_millis(25));
         }

@@ -240,7 +240,9 @@ impl output::Report for Fleet {
             (_, Some(_)) => ("INCOMPLETE", Tone::Doubt),
         };
         let shard = self.shard.map(|shard| format!(" (shard {shard})")).unwrap_or_default();
-        let head = format!("fleet run {}{shard}", self.fleet);
+        let is_planned = self.state == record::Progress::Planned;
+        let name = if is_planned { String::new() } else { format!(" {}", self.fleet) };
+        let head = format!("fleet run{name}{shard}");
         page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, state)));
         page.line(format!("  {}", self.summary.told()));
         for one in &self.unreached {
@@ -258,16 +260,28 @@ impl output::Report for Fleet {
         let is_quiet = |row: &&Row| matches!(row.outcome, Outcome::Pass | Outcome::NotDue | Outcome::Skipped);
         let quiet = self.databases.iter().filter(is_quiet).count();
         let is_long = self.databases.len() > LISTED;
-        let rows =
-            self.databases.iter().filter(|row| !is_long || !is_quiet(row) || row.left_behind.is_some());
-        let rows = rows.map(|row| cells(row, places.len() > 1));
-        page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows.collect());
+        let (mut rows, mut unlisted) = (Vec::new(), 0);
+        for row in &self.databases {
+            if is_long && is_quiet(&row) && row.left_behind.is_none() {
+                continue;
+            }
+            // Those that wait need not all be listed; those that are bad do.
+            if row.outcome == Outcome::Pending && rows.len() >= LISTED {
+                unlisted += 1;
+                continue;
+            }
+            rows.push(cells(row, places.len() > 1));
+        }
+        page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows);
+        if unlisted > 0 {
+            page.line(format!("  … and {unlisted} more that are pending"));
+        }
         if is_long && quiet > 0 {
             page.line(format!(
                 "  … and {quiet} that passed, are not due or cannot be drilled (`--json` lists them)"
             ));
         }
-        if self.without_verdict() > 0 && self.state != record::Progress::Planned {
+        if self.without_verdict() > 0 && !is_planned {
             page.line(format!(
                 "{} the same command goes on with those that have no verdict",
                 page.toned(Tone::Strong, "hint:")
@@ -314,9 +328,12 @@ impl record::Summary {
         ];
         let parts: Vec<String> = parts
             .into_iter()
-            .filter(|(count, word)| *count > 0 || *word == "passed")
+            .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
+        if parts.is_empty() {
+            return "no database to drill".to_owned();
+        }
         format!(
             "{} of {} databases; {:.2} instance-hours",
             parts.join(", "),

@@ -23,6 +23,10 @@ pub const SCHEMA: &str = "lifeboat.drill.fleet/1";
 /// schedule never goes on with the run of yesterday.
 const GONE_ON_WITH: TimeDelta = TimeDelta::hours(12);
 
+/// A run that was given a name is gone on with for so long, if it is not complete: a schedule that forgets to give each run
+/// a name of its own must not take the proofs of last month for those of today.
+const NAME_LASTS: TimeDelta = TimeDelta::days(7);
+
 /// Everything about one run of a fleet, or of one shard of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fleet {
@@ -234,7 +238,11 @@ fn account_of(arn: &str) -> Option<String> {
 impl Fleet {
     /// Counts anew, and puts what is worth a look first.
     pub(super) fn settle(&mut self) {
-        self.databases.sort_by(|a, b| (a.outcome, &a.region, &a.id).cmp(&(b.outcome, &b.region, &b.id)));
+        // Those that wait, in the order of their turns.
+        let turn = |row: &Row| (row.outcome == Outcome::Pending).then_some(row.last_proof);
+        self.databases.sort_by(|a, b| {
+            (a.outcome, turn(a), &a.region, &a.id).cmp(&(b.outcome, turn(b), &b.region, &b.id))
+        });
         let count = |outcome| self.databases.iter().filter(|row| row.outcome == outcome).count();
         self.summary = Summary {
             databases: self.databases.len(),
@@ -317,6 +325,14 @@ pub(super) fn join(
     };
     if let Some(name) = name {
         if let Some(found) = tie(name)? {
+            let age = now - found.started_at;
+            let is_complete =
+                read(vault, name, &file_of(shard))?.is_some_and(|own| own.state == Progress::Finished);
+            if age > NAME_LASTS || (is_complete && age > GONE_ON_WITH) {
+                let at = found.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+                return Err(Error::request(format!("fleet run `{name}` began at {at}, and is over"))
+                    .hint("Give each run a name of its own, such as one with the date."));
+            }
             return Ok(Joined { fleet: name.to_owned(), started_at: found.started_at, is_resumed: true });
         }
     } else {
@@ -556,7 +572,13 @@ mod tests {
         assert!(next.fleet != first.fleet && !next.is_resumed);
         let other = Selection { due_seconds: Some(60), ..Selection::default() };
         assert!(!join(&vault, &other, shard(1), None, now).unwrap().is_resumed);
-        let named = join(&vault, &all, None, Some("nightly-1"), now).unwrap();
-        assert!(!named.is_resumed && join(&vault, &all, None, Some("nightly-1"), now).unwrap().is_resumed);
+        let named = |at| join(&vault, &all, None, Some("nightly"), at);
+        assert!(!named(now).unwrap().is_resumed);
+        assert!(named(now + TimeDelta::days(2)).unwrap().is_resumed);
+        assert!(named(now + TimeDelta::days(30)).unwrap_err().chain().contains("is over"));
+        let complete = Fleet { fleet: "nightly".to_owned(), shard: None, ..record };
+        write(&vault, &complete).unwrap();
+        assert!(named(now + TimeDelta::hours(1)).unwrap().is_resumed);
+        assert!(named(now + TimeDelta::days(2)).is_err());
     }
 }

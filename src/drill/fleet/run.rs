@@ -25,6 +25,12 @@ use crate::vault::{Leased, Theirs, Vault};
 /// How long until somebody who was turned away comes again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// Hears the events of the drill of a source.
+type Tell = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
+
+/// Hears what became of a database, with the drill if there was one.
+type OnOutcome = Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>;
+
 /// What the drills of a fleet work with.
 pub struct Crew<C> {
     /// Where the records are kept.
@@ -34,9 +40,9 @@ pub struct Crew<C> {
     /// How a source is reached.
     pub connect: C,
     /// Where the events of each drill go, by the name of its source.
-    pub tell: Box<dyn Fn(&str, Event<'_>) + Send + Sync>,
+    pub tell: Tell,
     /// Told whenever the outcome of a database is known.
-    pub on_outcome: Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>,
+    pub on_outcome: OnOutcome,
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Host name.
@@ -84,7 +90,7 @@ where
         .collect();
     let mut run = Run { record, waiting, crew, hours };
     run.write();
-    run.to_its_end().await;
+    run.work_off().await;
     run.close();
     Ok(run.record)
 }
@@ -100,7 +106,7 @@ impl<C> Run<C>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
 {
-    async fn to_its_end(&mut self) {
+    async fn work_off(&mut self) {
         let mut under_way: JoinSet<(Turn, End)> = JoinSet::new();
         loop {
             let is_ending = self.crew.interrupt.first().is_some() || self.hours.reached().is_some();
