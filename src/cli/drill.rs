@@ -283,12 +283,15 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let taken = take_lease(&plan, &surroundings).await;
         let lease = match taken {
             Ok(lease) => lease,
-            Err(error) if !is_single && interrupt.first().is_none() => {
+            Err(error) => {
+                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
+                if is_single || interrupt.first().is_some() {
+                    return Err(error);
+                }
                 output.error(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
-            Err(error) => return Err(error),
         };
         announce(output, &plan);
         let report = drill::run(plan, &lease, &surroundings)

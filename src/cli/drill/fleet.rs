@@ -17,6 +17,7 @@ use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::interrupt::Interrupt;
+use crate::notify::Subject;
 use crate::output::{self, Page, Tone};
 
 /// Rows that are as they should be are listed one by one up to this many.
@@ -193,6 +194,11 @@ fn crew(
             if let Some(report) = report {
                 tell_left_behind(&session.output, report);
                 session.say(notify::of_drill(report));
+            } else if row.outcome == Outcome::Refused {
+                let refused =
+                    notify::of_end(Subject::Database(row.id.to_string()), Some(Kind::Outside), None);
+                let reason = row.reasons.first().cloned().unwrap_or_default();
+                session.say(notify::Told { reason, ..refused });
             }
             live("");
         }
