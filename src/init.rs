@@ -352,7 +352,7 @@ mod tests {
                 local: vec![Local { name: name.clone(), kind: "SQLite", variable: "DATABASE_URL" }],
             };
             let config = Config::parse(&written(&found, DateTime::UNIX_EPOCH).unwrap(), Path::new("x")).unwrap();
-            prop_assert_eq!(config.region, Some(name.clone()));
+            prop_assert_eq!(config.region.clone(), Some(name.clone()));
             prop_assert_eq!(config.vault.clone(), Some(vault));
             prop_assert_eq!(config.backup_of(&name).and_then(|it| it.url.clone()), Some("env:DATABASE_URL".to_owned()));
         }
