@@ -10,6 +10,7 @@ mod kinds;
 mod policy;
 mod prove;
 pub mod publish;
+mod removal;
 mod subscriptions;
 mod threshold;
 mod topics;
@@ -33,6 +34,7 @@ use crate::interrupt::Interrupt;
 
 pub use audit::{Audit, Audited, Fault, Gap, Unwatched, audit};
 pub use prove::{Outcome, Proof, Test, prove};
+pub use removal::{Removal, plan_removal, remove};
 pub use wanted::Skipped;
 
 use topics::Topics;
@@ -571,68 +573,4 @@ pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
 pub fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
     let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
     (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
-}
-
-/// What is to be removed, decided and not yet done.
-#[derive(Debug, Serialize)]
-pub struct Removal {
-    /// `lifeboat.alarms.remove/1`.
-    pub schema: &'static str,
-    /// Where.
-    pub region: String,
-    /// Alarms that go.
-    pub alarms: Vec<String>,
-    /// Event subscriptions that go.
-    pub event_subscriptions: Vec<String>,
-    /// Event subscriptions that stay and lose databases: name, database.
-    pub event_sources: Vec<(String, String)>,
-    /// Alarms that are called like ours and lack our tag: they stay.
-    pub not_ours: Vec<String>,
-    /// Whether it was only shown.
-    pub dry_run: bool,
-}
-
-/// Decides what `remove` takes away: only what name and tag prove to be ours.
-pub async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
-    let (ours, strange): (Vec<_>, Vec<_>) =
-        self::ours(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
-    let (mut gone, mut sources) = (Vec::new(), Vec::new());
-    for subscription in subscriptions::ours(aws).await? {
-        let Scope::Some(ids) = scope else {
-            gone.push(subscription.name);
-            continue;
-        };
-        let leaves = |source: &String| ids.iter().any(|id| id.as_str() == source);
-        let leaving: Vec<&String> = subscription.sources.iter().filter(|source| leaves(source)).collect();
-        if leaving.is_empty() {
-            continue;
-        }
-        // Without any source it would hear of every instance.
-        if leaving.len() == subscription.sources.len() {
-            gone.push(subscription.name);
-        } else {
-            sources.extend(leaving.into_iter().map(|source| (subscription.name.clone(), source.clone())));
-        }
-    }
-    Ok(Removal {
-        schema: "lifeboat.alarms.remove/1",
-        region: aws.region().to_owned(),
-        alarms: ours.into_iter().map(|(alarm, _)| alarm.spec.name).collect(),
-        event_subscriptions: gone,
-        event_sources: sources,
-        not_ours: strange.into_iter().map(|(alarm, _)| alarm.spec.name).collect(),
-        dry_run: false,
-    })
-}
-
-/// Removes what was planned.
-pub async fn remove(aws: &Aws, removal: Removal) -> Result<Removal> {
-    aws.delete_alarms(&removal.alarms).await?;
-    for name in &removal.event_subscriptions {
-        aws.delete_event_subscription(name).await?;
-    }
-    for (name, source) in &removal.event_sources {
-        aws.remove_event_source(name, source).await?;
-    }
-    Ok(removal)
 }

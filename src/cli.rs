@@ -186,15 +186,7 @@ impl Session {
             .or(from_environment)
             .or_else(|| config.vault.clone())
             .unwrap_or("./backups".to_owned());
-        Session {
-            config_file,
-            config,
-            access,
-            narrow,
-            vault,
-            output,
-            saying: std::sync::Mutex::default(),
-        }
+        Session { config_file, config, access, narrow, vault, output, saying: std::sync::Mutex::default() }
     }
 
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.

@@ -59,6 +59,11 @@ impl Aws {
         }
     }
 
+    /// Whether AWS has told the time.
+    pub fn has_told_time(&self) -> bool {
+        self.latest_answer.0.load(Ordering::Relaxed) != i64::MIN
+    }
+
     /// By how much this machine's clock differs from AWS's, if by more than five minutes.
     pub fn clock_is_off_by(&self, here: DateTime<Utc>) -> Option<chrono::TimeDelta> {
         Some(here - self.now(here)).filter(|difference| difference.abs() > TOLERABLE)

@@ -55,6 +55,7 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session, wrong: Option<&Err
     let mut checks = vec![settings::file(session.config_file.as_deref(), wrong)];
     checks.extend(settings::values(&session.config));
     checks.extend(settings::encryption(&session.config, args.identity.as_deref()));
+    checks.extend(settings::channels(&session.config));
     checks.extend(settings::ping(
         std::env::var("LIFEBOAT_PING_URL").ok().filter(|url| !url.is_empty()).as_deref(),
     ));
@@ -120,8 +121,9 @@ async fn place(
     if login.caller.is_empty() {
         return (checks, Vec::new());
     }
-    checks.push(identity::clock(&aws, now()));
+    // What is wrong with it is said of the permissions; its answer tells the time all the same.
     let instances = aws.instances().await.unwrap_or_default();
+    checks.push(identity::clock(&aws, now()));
     let ground = Ground {
         instance: instances.first().map(|instance| instance.id.to_string()),
         caller: login.caller,

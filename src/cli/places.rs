@@ -219,10 +219,7 @@ impl Session {
 }
 
 fn place_of(access: &Access) -> Place {
-    Place {
-        account: access.account.clone(),
-        region: access.region.clone().unwrap_or("(its own Region)".to_owned()),
-    }
+    Place { account: access.account.clone(), region: access.region.clone().unwrap_or_default() }
 }
 
 /// Connects everywhere at once. What is wrong with the configuration is an error; so is that nothing can be reached.

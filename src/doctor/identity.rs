@@ -119,13 +119,17 @@ pub fn clock(asked: &Aws, here: DateTime<Utc>) -> Check {
     let off = here - there;
     let check =
         |verdict, message: String| Check::new("clock", "clock", verdict, message).for_tasks(&Task::ALL);
+    if !asked.has_told_time() {
+        return check(Outcome::Unknown, "AWS has not told the time".to_owned())
+            .mended_by("Run it again when AWS answers.");
+    }
     if asked.clock_is_off_by(here).is_none() {
         return check(Outcome::Pass, format!("agrees with AWS's to {} s", off.num_seconds().abs() + 1));
     }
     let way = if off > TimeDelta::zero() { "ahead of" } else { "behind" };
     let amount = match off.num_minutes().abs() {
         minutes @ ..=180 => format!("{minutes} minutes"),
-        minutes => format!("{} hours", minutes / 60),
+        minutes => format!("{} hours", (minutes + 30) / 60),
     };
     check(Outcome::Fail, format!("this machine's clock is {amount} {way} AWS's: AWS refuses signatures, and names and dates of backups are wrong"))
         .mended_by("Set it: `timedatectl set-ntp true`, or `chronyc makestep`.")

@@ -6,7 +6,7 @@ use super::{Check, Outcome, Task};
 use crate::alarms;
 use crate::aws::Aws;
 use crate::backup::{Identities, Recipients};
-use crate::config::Config;
+use crate::config::{ChannelKind, ChannelSettings, Config, Secret};
 use crate::error::{Error, Result};
 use crate::policy::window::Window;
 use crate::retention::Rules;
@@ -97,6 +97,51 @@ pub fn ping(url: Option<&str>) -> Option<Check> {
         Err(error) => failed("configuration", "ping", &error, "Correct LIFEBOAT_PING_URL."),
     };
     Some(check.for_tasks(&tasks))
+}
+
+/// The channels of notifications: whether what they need to know is there. Nothing is sent: `lifeboat notify test` does that.
+pub fn channels(config: &Config) -> Vec<Check> {
+    const TASKS: [Task; 4] = [Task::Drill, Task::Status, Task::Snapshot, Task::Backup];
+    let check = |name: &str, channel: &ChannelSettings| {
+        let needed: Vec<&Secret> = match &channel.kind {
+            ChannelKind::Sns(_) => Vec::new(),
+            ChannelKind::Slack(url) | ChannelKind::Ping(url) => vec![url],
+            ChannelKind::Webhook(url, key) => std::iter::once(url).chain(key).collect(),
+        };
+        match needed.into_iter().find_map(lacking) {
+            None => {
+                let message =
+                    format!("channel `{name}` has what it needs; `lifeboat notify test` sends something");
+                Check::new("configuration", "notify", Outcome::Pass, message)
+            }
+            Some(why) => Check::new(
+                "configuration",
+                "notify",
+                Outcome::Fail,
+                format!("channel `{name}` tells nobody: {why}"),
+            )
+            .mended_by("Set it where this runs, or correct `[notify.channels]` in lifeboat.toml."),
+        }
+    };
+    let all = config.notify.channels.iter();
+    all.map(|(name, channel)| check(name, channel).for_tasks(&TASKS)).collect()
+}
+
+/// Why a secret cannot be had; it is not looked into.
+fn lacking(secret: &Secret) -> Option<String> {
+    match secret {
+        Secret::Plain(_) => None,
+        Secret::Variable(name) => {
+            std::env::var_os(name).is_none_or(|value| value.is_empty()).then(|| format!("{name} is not set"))
+        }
+        Secret::File(path) => match std::fs::read(path) {
+            Ok(content) if content.iter().all(u8::is_ascii_whitespace) => {
+                Some(format!("`{}` is empty", path.display()))
+            }
+            Ok(_) => None,
+            Err(error) => Some(format!("`{}` cannot be read: {error}", path.display())),
+        },
+    }
 }
 
 /// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.

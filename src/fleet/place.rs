@@ -17,6 +17,7 @@ impl Place {
     /// The flags that mean this place and no other.
     pub fn flags(&self) -> String {
         match &self.account {
+            Some(account) if self.region.is_empty() => format!("--account {account}"),
             Some(account) => format!("--account {account} --region {}", self.region),
             None => format!("--region {}", self.region),
         }
@@ -35,6 +36,8 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.account {
+            // Before a connection the Region may be the environment's to say.
+            Some(account) if self.region.is_empty() => f.write_str(account),
             Some(account) => write!(f, "{account}/{}", self.region),
             None => f.write_str(&self.region),
         }
