@@ -229,17 +229,18 @@ impl<'a> Chain<'a> {
             let before = earlier.get(name).map_or(ABSENT, |(_, hash)| hash);
             link.files.get(name) == Some(hash) || before == hash
         });
-        let is_whole = found == link.files;
+        if found == link.files {
+            return self.confirm(&(link, text));
+        }
+        // The head must not name this link before the next one says how its files were found: both at once.
         let run = link.run.clone();
-        self.confirm(&(link, text))?;
+        self.head = self.head.after(&text);
+        self.links.push(link);
         if !is_explained {
             self.notice = Some(format!("files of link {seq} were neither as before it nor as it had them"));
         }
-        if !is_whole {
-            let mended = self.write(run.as_deref(), What::Mended, found, now)?;
-            self.confirm(&mended)?;
-        }
-        Ok(())
+        let mended = self.write(run.as_deref(), What::Mended, found, now)?;
+        self.confirm(&mended)
     }
 
     /// Where the next record will stand.

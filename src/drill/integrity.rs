@@ -398,8 +398,9 @@ impl Look<'_> {
         (link, Some(hash))
     }
 
-    /// What stands behind the head: one link may, if it follows.
+    /// What stands behind the head: one link may, if it follows, and after it the one that mends it.
     fn beyond(&mut self, followed: &mut Followed, end: u64, last: u64, texts: &[Result<Option<Vec<u8>>>]) {
+        let mut before = followed.head.as_ref().map(|head| head.sha256.clone());
         for seq in end + 1..=last {
             let Some(text) = texts.get(seq as usize - 1) else { continue };
             let text = match text {
@@ -413,14 +414,16 @@ impl Look<'_> {
             };
             let link = serde_json::from_slice::<Link>(text).ok();
             let follows = link.filter(|link| {
-                let head = followed.head.as_ref().map(|head| head.sha256.as_str());
-                seq == end + 1
+                let is_in_turn = seq == end + 1 || (seq == end + 2 && link.what == What::Mended);
+                is_in_turn
                     && link.seq == seq
                     && link.source == self.source
-                    && head == Some(&link.previous)
+                    && before.as_ref() == Some(&link.previous)
             });
+            before = follows.as_ref().map(|_| sha256(text));
             match follows {
-                Some(link) => followed.pending = Some(link),
+                // What mends it names files as they are, which the link itself explains.
+                Some(link) => followed.pending = followed.pending.take().or(Some(link)),
                 None => self.find(
                     Fault::Inserted,
                     &link_name(seq),
