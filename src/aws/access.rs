@@ -73,7 +73,7 @@ async fn own_configuration(access: &Access) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http.clone())
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::adaptive().with_max_attempts(4));
+        .retry_config(RetryConfig::standard().with_max_attempts(4));
     if let Some(region) = &access.region {
         loader = loader.region(Region::new(region.clone()));
     }

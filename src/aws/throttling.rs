@@ -1,6 +1,6 @@
 //! Throttling: RDS shares one unpublished rate of calls among all who use an account and Region, so whoever is told that it is exceeded
-//! slows down. The SDK does that for each client (its adaptive retry mode); here it is said, for whoever asked to see
-//! what is done.
+//! backs off: the SDK a few times, then `patiently` with pauses that grow. Here it is said, for whoever asked to see what is
+//! done. (The SDK's adaptive mode is not for us: whoever makes few calls is held at one in two seconds long after the last refusal.)
 
 use aws_sdk_rds::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_rds::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -32,10 +32,7 @@ impl Intercept for Throttled {
             let action = asked
                 .as_deref()
                 .and_then(|text| text.split('&').find_map(|part| part.strip_prefix("Action=")));
-            tracing::info!(
-                action = action.unwrap_or("a call"),
-                "throttled by AWS: backing off, and calling more slowly"
-            );
+            tracing::info!(action = action.unwrap_or("a call"), "throttled by AWS: backing off");
         }
         Ok(())
     }

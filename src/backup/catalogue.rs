@@ -107,6 +107,11 @@ pub(super) fn is_taken(listing: &Listing, name: &BackupName) -> bool {
     manifest::file_names(name).iter().any(|file| listing.has(file))
 }
 
+/// Whether somebody is making a backup of that name, or has died of it: content may have its name before its manifest.
+pub(super) fn is_in_the_making(listing: &Listing, name: &BackupName) -> bool {
+    !listing.has(&manifest::manifest_name(name)) && listing.has(&format!(".{name}.partial"))
+}
+
 /// The first name that nothing has: the one that is wanted, or the same with a number.
 pub(super) fn free_name(vault: &Vault, wanted: BackupName) -> Result<BackupName> {
     let listing = vault.list("")?;

@@ -109,8 +109,10 @@ impl Plan {
 
 /// Looks whether the backup can be made; changes nothing.
 pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
+    let listing = vault.list("")?;
     let name = match &request.name {
-        Some(name) if catalogue::is_taken(&vault.list("")?, name) => {
+        // What is being made, or was by a process that has died, is found out under its lock.
+        Some(name) if catalogue::is_taken(&listing, name) && !catalogue::is_in_the_making(&listing, name) => {
             return Err(Error::request(format!("there is a backup `{name}` already"))
                 .hint("Choose another `--name`, or leave it out: then one with the time is made."));
         }
