@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Moto, Run, World, finish, wait};
+use crate::support::{Moto, Run, World, finish, finish_ahead, wait};
 
 /// Codes of what is not as it should be.
 fn broken(report: &Value) -> BTreeSet<String> {
@@ -244,15 +244,7 @@ async fn what_is_broken_on_this_machine_is_named() {
 
     // The clock of this machine, five hours ahead.
     let plain = world.command(&["doctor", "--json"]);
-    let mut ahead = Command::new("faketime");
-    ahead.args(["-f", "+5h"]).arg(plain.as_std().get_program()).args(plain.as_std().get_args());
-    ahead.env_clear().envs(plain.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    ahead.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    ahead.current_dir(world.path("")).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
-    let run = finish(
-        ahead.stderr(std::process::Stdio::piped()).spawn().expect("faketime is installed by `make setup`"),
-    )
-    .await;
+    let run = finish_ahead("+5h", &plain).await;
     let report = assert_names("clock", &run, 1, &["clock"]);
     assert!(report.to_string().contains("5 hours ahead of AWS"), "{report:#}");
 

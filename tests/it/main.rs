@@ -7,6 +7,7 @@ mod support;
 
 mod alarms;
 mod authorization;
+mod calendar;
 mod campaign;
 mod backup;
 mod backup_killed;

@@ -395,6 +395,17 @@ impl Started {
     }
 }
 
+/// Runs a command whose clock is ahead by so much (`+40d`).
+pub(crate) async fn finish_ahead(by: &str, ours: &Command) -> Run {
+    let ours = ours.as_std();
+    let mut command = Command::new("faketime");
+    command.args(["-f", by]).arg(ours.get_program()).args(ours.get_args());
+    let set = ours.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.env_clear().envs(set).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").stdin(Stdio::null());
+    command.current_dir(ours.get_current_dir().unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(command.spawn().expect("faketime is installed by `make setup`")).await
+}
+
 pub(crate) async fn finish(child: Child) -> Run {
     // Only so that a test ends which waits in vain: a busy machine is slow, and a campaign makes one so.
     let minutes = if std::env::var_os("LIFEBOAT_CAMPAIGN").is_some() { 15 } else { 5 };

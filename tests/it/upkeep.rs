@@ -1,14 +1,13 @@
 //! What goes on around backups: the audit log, the clock, and what runs them.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::backup::Place;
-use crate::support::finish;
+use crate::support::{finish, finish_ahead};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_did_what_and_what_came_of_it_stands_in_the_audit_log() {
@@ -74,13 +73,7 @@ async fn a_clock_that_is_40_days_ahead_never_costs_a_good_backup() {
     }
     place.age("a", 29);
     let ahead = async |arguments: &[&str]| {
-        let ours = place.command(&[&["backup"], arguments].concat());
-        let mut command = Command::new("faketime");
-        command.args(["-f", "+40d"]).arg(ours.as_std().get_program()).args(ours.as_std().get_args());
-        let set = ours.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
-        command.env_clear().envs(set).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").current_dir(place.path(""));
-        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        finish(spawned.expect("faketime is installed by `make setup`")).await
+        finish_ahead("+40d", &place.command(&[&["backup"], arguments].concat())).await
     };
     // Two backups from the future, so that they agree on the time; and the rules are asked for by hand.
     for name in ["d", "e"] {
