@@ -10,18 +10,19 @@ fn codes(database: &Value) -> Vec<&str> {
     database["findings"].as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap()).collect()
 }
 
+/// Windows that the tests can reckon with. Both at once: RDS makes up what is not named, and would refuse one that
+/// meets the other.
+async fn windows(world: &World) {
+    let request = world.rds.modify_db_instance().db_instance_identifier("orders-prod");
+    let request = request.preferred_backup_window("01:00-01:30");
+    request.preferred_maintenance_window("sun:05:00-sun:05:30").send().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_shown_made_and_waited_for() {
     let world = World::with_orders().await;
     let set = ["policy", "set", "orders-prod", "--retention-days", "14", "--backup-window", "03:00-03:30"];
-    world
-        .rds
-        .modify_db_instance()
-        .db_instance_identifier("orders-prod")
-        .preferred_maintenance_window("sun:05:00-sun:05:30")
-        .send()
-        .await
-        .unwrap();
+    windows(&world).await;
     let dry = world.json(&[&set[..], &["--dry-run"]].concat()).await;
     assert_eq!((&dry["schema"], &dry["dry_run"]), (&json!("lifeboat.policy/1"), &json!(true)));
     assert_eq!(dry["databases"][0]["before"]["retention_days"], 7);
@@ -95,14 +96,7 @@ async fn turning_backups_off_is_refused_unless_it_is_confirmed_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_aws_would_refuse_is_refused_here_with_its_rule() {
     let world = World::with_orders().await;
-    world
-        .rds
-        .modify_db_instance()
-        .db_instance_identifier("orders-prod")
-        .preferred_maintenance_window("sun:05:00-sun:05:30")
-        .send()
-        .await
-        .unwrap();
+    windows(&world).await;
     let request = world.rds.create_db_instance().db_instance_identifier("member").engine("aurora-postgresql");
     let request = request.db_instance_class("db.t3.medium").db_cluster_identifier("big");
     request.master_username("owner").master_user_password(PASSWORD).send().await.unwrap();
