@@ -129,9 +129,9 @@ pub fn amend(vault: &Vault, name: &BackupName, change: impl FnOnce(&mut Manifest
     Ok(manifest)
 }
 
-/// Records a proof.
+/// Records a look at a backup.
 pub fn record(vault: &Vault, name: &BackupName, proof: Verification) -> Result<Manifest> {
-    amend(vault, name, |manifest| manifest.verification = Some(proof))
+    amend(vault, name, |manifest| manifest.looked_at(proof))
 }
 
 /// A manifest as it stands in its file.

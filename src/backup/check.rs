@@ -24,7 +24,7 @@ use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use super::{
     Compression, DatabaseType, Event, Format, Identities, Level, Manifest, Surroundings, catalogue, follow,
-    interrupted, restore, usual_threads,
+    interrupted, restore, seal, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -73,13 +73,13 @@ impl Finding {
     }
 }
 
-/// Proves a backup of the vault, and records in its manifest what came out.
+/// Proves a backup of the vault, and records in its manifest what came out: this look at it, and the manifest then.
 pub async fn verify(
     name: &str,
     level: Level,
     means: &Means,
     surroundings: &Surroundings<'_>,
-) -> Result<Manifest> {
+) -> Result<(Verification, Manifest)> {
     let entry = catalogue::find(surroundings.vault, name)?;
     let manifest = entry.manifest;
     if manifest.encrypted && level > Level::Checksum && means.identities.is_empty() {
@@ -103,7 +103,8 @@ pub async fn verify(
         }
     };
     let proof = finding.proof(level, (surroundings.clock)());
-    catalogue::record(surroundings.vault, &manifest.backup_name, proof)
+    let manifest = catalogue::record(surroundings.vault, &manifest.backup_name, proof.clone())?;
+    Ok((proof, manifest))
 }
 
 /// Restores into a scratch database: of the server that was named, or of one of our own.
@@ -382,6 +383,11 @@ pub(super) fn content(
     let identities = manifest.encrypted.then(|| means.identities.clone());
     let unpacking = Unpacking { compression: manifest.compression, threads: usual_threads(), identities };
     let mut outflow = Outflow::open(file.reader(), unpacking).map_err(unreadable)?;
+    let ended_by = |error: std::io::Error| match error {
+        error if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
+        error if seal::lacks_key(&error) => closed(manifest, &file).map(Err),
+        error => Err(unreadable(error)),
+    };
     let mut taken = 0;
     loop {
         interrupted(interrupt, "the backup was not read to its end")?;
@@ -398,15 +404,25 @@ pub(super) fn content(
                     Error::outside("the content of the backup cannot be passed on").caused_by(error)
                 })?;
             }
-            Err(error) if is_damage(&error) => return Ok(Err(Finding::fault(error.to_string()))),
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return ended_by(error),
         }
     }
     match outflow.finish() {
         Ok(totals) => Ok(Ok(totals)),
-        Err(error) if is_damage(&error) => Ok(Err(Finding::fault(error.to_string()))),
-        Err(error) => Err(unreadable(error)),
+        Err(error) => ended_by(error),
     }
+}
+
+/// What a file that no key opens says of the backup: nothing, unless it is another file than the one that was written.
+fn closed(manifest: &Manifest, file: &Content) -> Result<Finding> {
+    let (bytes, sha256) = hash_file(file.reader()).map_err(unreadable)?;
+    let faults = file_faults(manifest, bytes, &sha256);
+    if !faults.is_empty() {
+        return Ok(Finding { faults, ..Finding::default() });
+    }
+    let name = &manifest.backup_name;
+    Err(Error::request(format!("none of the keys opens `{name}`; its checksum is right"))
+        .hint("Name the file with the secret key that it was encrypted to with `--identity`."))
 }
 
 /// Writes the content of a backup into a file, which is then exactly what was backed up.

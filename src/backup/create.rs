@@ -113,8 +113,7 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
     let name = match &request.name {
         // What is being made, or was by a process that has died, is found out under its lock.
         Some(name) if catalogue::is_taken(&listing, name) && !catalogue::is_in_the_making(&listing, name) => {
-            return Err(Error::request(format!("there is a backup `{name}` already"))
-                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
+            return Err(is_there(name));
         }
         Some(name) => name.clone(),
         None => catalogue::free_name(vault, BackupName::of(&request.database, now))?,
@@ -145,12 +144,17 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
     Ok(Plan { request, server_version, programs, name })
 }
 
+fn is_there(name: &BackupName) -> Error {
+    Error::request(format!("there is a backup `{name}` already"))
+        .hint("Choose another `--name`, or leave it out: then one with the time is made.")
+}
+
 /// Makes the backup. It has its name when this returns it, and not before.
 pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
     let vault = surroundings.vault;
     catalogue::recover(vault)?;
     let _turn = turn(&plan.request, surroundings).await?;
-    let (mut draft, name) = draft(&plan, surroundings)?;
+    let (mut draft, name) = draft(&plan, surroundings).await?;
     let (started, began) = ((surroundings.clock)(), Instant::now());
     (surroundings.tell)(Event::Phase(match plan.request.source {
         Source::Postgresql { .. } => "dumping",
@@ -207,26 +211,35 @@ async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock
     }
 }
 
-fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupName)> {
-    let vault = surroundings.vault;
+/// The place of the backup to be. Whoever makes another of that name is waited for; one that died is cleared away.
+async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupName)> {
+    let (vault, request) = (surroundings.vault, &plan.request);
+    let give_up = Instant::now() + request.wait;
     loop {
-        let name = match &plan.request.name {
+        let name = match &request.name {
             Some(name) => name.clone(),
-            None => {
-                catalogue::free_name(vault, BackupName::of(&plan.request.database, (surroundings.clock)()))?
-            }
+            None => catalogue::free_name(vault, BackupName::of(&request.database, (surroundings.clock)()))?,
         };
-        match vault.draft(name.as_str(), &plan.file_name_of(&name))? {
-            // It may have been published between the look and the draft.
-            Some(draft) if !catalogue::is_taken(&vault.list("")?, &name) => return Ok((draft, name)),
-            _ if plan.request.name.is_some() => {
-                return Err(Error::request(format!(
-                    "a backup `{name}` is there already, or just being made"
-                ))
-                .hint("Choose another `--name`, or leave it out: then one with the time is made."));
-            }
+        let draft = vault.draft(name.as_str(), &plan.file_name_of(&name))?;
+        // It may have been published between the look and the draft.
+        let is_taken = catalogue::is_taken(&vault.list("")?, &name);
+        match draft {
+            Some(draft) if !is_taken => return Ok((draft, name)),
             // A name that was made is made anew; a second later it is another one.
-            _ => std::thread::sleep(Duration::from_millis(200)),
+            _ if request.name.is_none() => tokio::time::sleep(Duration::from_millis(200)).await,
+            Some(_) => return Err(is_there(&name)),
+            None if Instant::now() >= give_up => {
+                return Err(Error::new(
+                    Kind::StillGoing,
+                    format!("another backup `{name}` is still being made"),
+                )
+                .hint("Choose another `--name`, or wait longer with `--wait`."));
+            }
+            None => {
+                interrupted(surroundings.interrupt, "nothing had been begun")?;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                catalogue::recover(vault)?;
+            }
         }
     }
 }
@@ -462,6 +475,7 @@ fn describe(
             trigger: plan.request.trigger.clone(),
         },
         verification: None,
+        last_check: None,
         keep_forever: plan.request.keep_forever,
         class: plan.request.class.clone(),
         globals: None,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::coding::Compression;
 use super::name::BackupName;
 use super::sqlite::Contents;
+use crate::verify::Verdict;
 
 /// What kind of database a backup is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,7 +80,7 @@ impl Level {
     }
 }
 
-/// The latest proof of a backup.
+/// One look at a backup, and what came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// How thorough it was.
@@ -87,10 +88,23 @@ pub struct Verification {
     /// When.
     pub at: DateTime<Utc>,
     /// What came out.
-    pub result: crate::verify::Verdict,
+    pub result: Verdict,
     /// Why, where it is not a pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+}
+
+impl Verification {
+    /// Whether it stands after a later look. A checksum that is right takes nothing away from a restore that passed, or
+    /// that failed; a look that found nothing out takes nothing away from one that did; one that failed always counts.
+    fn outlasts(&self, later: &Verification) -> bool {
+        let is_known = self.result != Verdict::Unknown;
+        match later.result {
+            Verdict::Fail => false,
+            Verdict::Pass => is_known && self.level > later.level,
+            Verdict::Unknown => is_known,
+        }
+    }
 }
 
 /// Where a backup comes from; never with a password.
@@ -173,8 +187,11 @@ pub struct Manifest {
     pub source: Origin,
     /// What made it.
     pub made_by: Maker,
-    /// The latest proof.
+    /// The proof that stands: the latest that was at least as thorough as the one before, or that failed.
     pub verification: Option<Verification>,
+    /// A later look that changes nothing of what stands: a less thorough one, or one without a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<Verification>,
     /// Kept whatever the rules of retention say.
     #[serde(default)]
     pub keep_forever: bool,
@@ -231,9 +248,18 @@ impl Manifest {
             .unwrap_or_default()
     }
 
+    /// Takes a look at the backup into account.
+    pub fn looked_at(&mut self, proof: Verification) {
+        if self.verification.as_ref().is_some_and(|standing| standing.outlasts(&proof)) {
+            self.last_check = Some(proof);
+        } else {
+            (self.verification, self.last_check) = (Some(proof), None);
+        }
+    }
+
     /// Whether it counts as a copy that one can rely on.
     pub fn is_verified(&self) -> bool {
-        let proven = |proof: &Verification| proof.result == crate::verify::Verdict::Pass;
+        let proven = |proof: &Verification| proof.result == Verdict::Pass;
         self.success && self.verification.as_ref().is_some_and(proven)
     }
 }
@@ -265,4 +291,23 @@ pub fn file_names(name: &BackupName) -> Vec<String> {
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesser_look_takes_no_proof_away_and_excuses_no_fault() {
+        let look =
+            |level, result| Verification { level, result, at: DateTime::default(), reasons: Vec::new() };
+        let (good, bad) = (look(Level::Restore, Verdict::Pass), look(Level::Restore, Verdict::Fail));
+        for lesser in [look(Level::Checksum, Verdict::Pass), look(Level::Restore, Verdict::Unknown)] {
+            assert!(good.outlasts(&lesser) && bad.outlasts(&lesser), "{lesser:?}");
+        }
+        let fault = look(Level::Checksum, Verdict::Fail);
+        assert!(!good.outlasts(&fault) && !good.outlasts(&good) && !bad.outlasts(&good));
+        assert!(!fault.outlasts(&good) && !look(Level::Restore, Verdict::Unknown).outlasts(&fault));
+        assert!(!look(Level::Restore, Verdict::Unknown).outlasts(&look(Level::Checksum, Verdict::Pass)));
+    }
 }

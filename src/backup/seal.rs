@@ -88,8 +88,28 @@ impl Identities {
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let decryptor = age::Decryptor::new(origin).map_err(|error| invalid(error.to_string()))?;
         let keys = self.0.iter().map(|key| key.as_ref() as &dyn age::Identity);
-        decryptor.decrypt(keys).map_err(|error| invalid(error.to_string()))
+        decryptor.decrypt(keys).map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys => io::Error::new(io::ErrorKind::PermissionDenied, NoKey),
+            error => invalid(error.to_string()),
+        })
     }
+}
+
+/// Why an encrypted file stays closed: it was encrypted to others (or its header was altered).
+#[derive(Debug)]
+struct NoKey;
+
+impl fmt::Display for NoKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none of the keys opens it")
+    }
+}
+
+impl std::error::Error for NoKey {}
+
+/// Whether a file could not be read for want of the right key.
+pub(super) fn lacks_key(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NoKey>())
 }
 
 impl fmt::Debug for Identities {

@@ -117,7 +117,7 @@ pub(super) struct CreateArgs {
     /// Retention class, such as `pre-migration` or `major-release`
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// How long to wait for another backup of the same database
+    /// How long to wait for another backup of the same database, or of the same name
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m", conflicts_with = "no_wait")]
     wait: Duration,
     /// Do not wait for another backup of the same database
@@ -542,9 +542,9 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
         let outcome = backup::verify(&name, args.level, &means, &surroundings).await;
         session.output.settle();
         match outcome {
-            Ok(manifest) => {
-                worst = worse(worst, render::kind_of(&manifest));
-                proven.push(manifest);
+            Ok((proof, manifest)) => {
+                worst = worse(worst, render::kind_of(&proof));
+                proven.push((manifest.backup_name, proof));
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {

@@ -231,6 +231,7 @@ impl Store {
             "ExpiredToken",
             "InvalidToken",
             "AuthenticationFailed",
+            "AuthorizationFailure",
             "403 ",
             "401 ",
         ];

@@ -45,9 +45,14 @@ impl Ground {
         if tokio::time::timeout(moment, child.wait()).await.is_err() {
             child.kill().await.unwrap();
         }
-        // Locks of the dead are free in a directory at once, in a bucket after half a minute of its clock.
         if let Some(bucket) = &self.bucket {
             bucket.settled().await;
+        }
+    }
+
+    /// Lets time pass: locks of the dead are free in a directory at once, in a bucket after half a minute of its clock.
+    fn pass_time(&self) {
+        if let Some(bucket) = &self.bucket {
             bucket.advance(60);
         }
     }
@@ -82,10 +87,15 @@ async fn killed(ground: &Ground, rounds: usize) {
     for round in 0..rounds {
         let name = format!("k{round}");
         ground.kill(&["create", "--url", &ground.url, "--name", &name, "--no-prune"], longest).await;
-        // The same name is free, or the backup is whole.
+        // The backup is whole, or the same name is free, as soon as the locks of the dead are.
         if !ground.good().await.contains(&name) {
-            ground.create(&name).await;
+            let again =
+                ground.command(&["create", "--url", &ground.url, "--name", &name, "--no-prune"]).spawn();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            ground.pass_time();
+            finish(again.unwrap()).await.assert_code(0);
         }
+        ground.pass_time();
         ground.run(&["delete", &name, "--confirm", &name]).await.assert_code(0);
     }
 
@@ -103,6 +113,7 @@ async fn killed(ground: &Ground, rounds: usize) {
     for _ in 0..rounds {
         empty();
         ground.kill(&restore, longest).await;
+        ground.pass_time();
         assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
         let rows = place.query("app.db", "select count(*) from filler");
         assert!(["Integer(0)", "Integer(8000)"].contains(&rows.as_str()), "neither old nor new: {rows}");
@@ -120,6 +131,7 @@ async fn killed(ground: &Ground, rounds: usize) {
             ground.create(&format!("p{round}-{number}")).await;
         }
         ground.kill(&prune, longest).await;
+        ground.pass_time();
         let newest = format!("p{round}-3");
         let left = ground.good().await;
         assert!(left.len() >= 2 && left[0] == newest, "{left:?}");

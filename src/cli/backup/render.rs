@@ -7,7 +7,7 @@ use crate::backup::catalogue::{Catalogue, Entry, State};
 use crate::backup::create::Plan;
 use crate::backup::failures::Failure;
 use crate::backup::stats::{DatabaseStats, Point, Stats};
-use crate::backup::{Compression, Format, Manifest, Verification};
+use crate::backup::{BackupName, Compression, Format, Manifest, Verification};
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, human_bytes, thousands};
 use crate::retention::PruneReport;
@@ -32,6 +32,9 @@ impl output::Report for Manifest {
         page.line(format!("  size       {}", sizes(self)));
         page.line(format!("  sha256     {}", self.sha256));
         page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
+        if let Some(check) = &self.last_check {
+            page.line(format!("  looked at  {}", proof(page, Some(check))));
+        }
         if let Some(contents) = &self.contents {
             let rows: u64 = contents.tables.iter().filter_map(|table| table.rows).sum();
             page.line(format!("  contents   {} tables, {} rows", contents.tables.len(), thousands(rows)));
@@ -40,7 +43,7 @@ impl output::Report for Manifest {
         if !kept.is_empty() {
             page.line(format!("  kept       {kept}"));
         }
-        if let Some(proof) = &self.verification {
+        for proof in self.verification.iter().chain(&self.last_check) {
             reasons(proof, page);
         }
     }
@@ -95,11 +98,11 @@ fn verdict(verdict: Verdict) -> (&'static str, Tone) {
 }
 
 /// What a proof means for the exit code.
-pub(super) fn kind_of(manifest: &Manifest) -> Option<Kind> {
-    match manifest.verification.as_ref().map(|proof| proof.result) {
-        Some(Verdict::Pass) => None,
-        Some(Verdict::Fail) => Some(Kind::No),
-        Some(Verdict::Unknown) | None => Some(Kind::Outside),
+pub(super) fn kind_of(proof: &Verification) -> Option<Kind> {
+    match proof.result {
+        Verdict::Pass => None,
+        Verdict::Fail => Some(Kind::No),
+        Verdict::Unknown => Some(Kind::Outside),
     }
 }
 
@@ -257,23 +260,21 @@ pub(super) struct Proofs {
 #[derive(Serialize)]
 struct Proven {
     backup_name: String,
-    verification: Option<Verification>,
+    verification: Verification,
 }
 
 impl Proofs {
-    pub(super) fn new(manifests: Vec<Manifest>) -> Self {
-        let proven = |manifest: Manifest| Proven {
-            backup_name: manifest.backup_name.to_string(),
-            verification: manifest.verification,
-        };
-        Proofs { schema: "lifeboat.backup-verify/1", backups: manifests.into_iter().map(proven).collect() }
+    pub(super) fn new(proofs: Vec<(BackupName, Verification)>) -> Self {
+        let proven =
+            |(name, verification): (BackupName, _)| Proven { backup_name: name.to_string(), verification };
+        Proofs { schema: "lifeboat.backup-verify/1", backups: proofs.into_iter().map(proven).collect() }
     }
 }
 
 impl output::Report for Proofs {
     fn render(&self, page: &mut Page) {
         for backup in &self.backups {
-            let Some(proof) = &backup.verification else { continue };
+            let proof = &backup.verification;
             let (word, tone) = verdict(proof.result);
             page.line(format!(
                 "{}: {} ({})",

@@ -26,6 +26,7 @@ use crate::server::guard::Call;
 use crate::server::jobs::{Live, Order, Task};
 use crate::server::tokens::hexadecimal;
 use crate::server::{App, Wanted, call_of};
+use crate::verify::Verdict;
 
 /// What an act answers, or what is answered in its place.
 async fn answered<Acting>(
@@ -291,10 +292,12 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
     );
     match proven {
         Err(answer) => answer.named(Some(name.as_str())),
-        Ok(manifest) => {
-            // The proof was made, whatever it says: `verification.result` says it.
+        Ok((proof, manifest)) => {
+            // The look was had, whatever it says: `verification.result` says it, of this look and no earlier one.
+            let is_good = proof.result == Verdict::Pass;
             let answer = Answer::new(StatusCode::OK, json!(shown(&manifest)));
-            answer.field("duration", since.elapsed().as_secs_f64()).field("verified", manifest.is_verified())
+            let answer = answer.field("verification", json!(proof)).field("verified", is_good);
+            answer.field("duration", since.elapsed().as_secs_f64())
         }
     }
 }

@@ -91,7 +91,8 @@ impl Note {
 }
 
 impl Store {
-    /// Takes a lock; `None` while somebody else holds it.
+    /// Takes a lock; `None` while somebody else holds it. That of a draft is not taken over, whoever left it: what it
+    /// says has to be removed first, by [`Store::inherit`].
     pub(super) fn lease(&self, name: &str, draft: Option<Drafted>) -> Result<Option<Lease>> {
         let (store, path, note) = (self.clone(), self.path(name), Note::new(draft));
         let (taken_at, wanted) = (Instant::now(), note.clone());
@@ -120,6 +121,7 @@ impl Store {
             return Ok(Some(version));
         }
         match self.seen(path).await? {
+            Some(_) if note.draft.is_some() => Ok(None),
             Some((version, true)) => self.replace(path, note.written(), version).await,
             Some((_, false)) => Ok(None),
             // It was let go this very moment.
