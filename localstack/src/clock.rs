@@ -45,6 +45,12 @@ impl Clock {
         self.stack_time(Self::machine_now())
     }
 
+    /// The time, and how many jumps have led to it.
+    pub(crate) fn now_and_jumps(&self) -> (DateTime<Utc>, usize) {
+        let jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        (stack_time(&jumps, Self::machine_now()), jumps.len())
+    }
+
     /// What the stack's clock said when the machine's said `machine`.
     pub(crate) fn stack_time(&self, machine: DateTime<Utc>) -> DateTime<Utc> {
         stack_time(&self.jumps(), machine)

@@ -96,6 +96,9 @@ pub struct Options {
     pub limits: Limits,
     /// Whether servers start only when somebody connects, and end when nobody is connected any more.
     pub lazy: bool,
+    /// Whether backup and maintenance windows count only when the clock is told to jump over their beginning. A test of some
+    /// seconds that sets a window must not meet it when it is run at that very hour.
+    pub windows_only_in_jumps: bool,
 }
 
 impl Default for Options {
@@ -107,6 +110,7 @@ impl Default for Options {
             pg_bin: None,
             limits: Limits::default(),
             lazy: false,
+            windows_only_in_jumps: false,
         }
     }
 }
@@ -184,6 +188,7 @@ impl Stack {
             pace: options.pace,
             limits: options.limits,
             is_lazy: options.lazy,
+            windows_only_in_jumps: options.windows_only_in_jumps,
             endpoint: format!("http://{address}"),
         };
         let shared = Arc::new(Shared::new(parts));

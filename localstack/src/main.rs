@@ -48,6 +48,7 @@ async fn main() -> ExitCode {
         pg_bin: arguments.pg_bin,
         limits: Limits { instances: arguments.max_instances, manual_snapshots: arguments.max_snapshots },
         lazy: arguments.lazy,
+        ..Options::default()
     };
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,

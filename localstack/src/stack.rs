@@ -53,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) actors: Actors,
     pub(crate) stopping: Canceller,
     pub(crate) doors: Doors,
+    pub(crate) windows_only_in_jumps: bool,
     servers: Mutex<HashMap<String, Arc<Server>>>,
     endpoint: String,
 }
@@ -66,12 +67,13 @@ pub(crate) struct Parts {
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
     pub(crate) is_lazy: bool,
+    pub(crate) windows_only_in_jumps: bool,
     pub(crate) endpoint: String,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { home, engines, authority, store, monitoring, pace, limits, is_lazy, endpoint } = parts;
+        let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));
         Self {
             templates: Templates::new(&engines),
@@ -87,7 +89,8 @@ impl Shared {
             calls: CallLog::default(),
             actors: Actors::default(),
             stopping: Canceller::new(),
-            doors: Doors::new(is_lazy),
+            doors: Doors::new(parts.is_lazy),
+            windows_only_in_jumps: parts.windows_only_in_jumps,
             servers: Mutex::default(),
             endpoint,
         }

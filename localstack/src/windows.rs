@@ -60,25 +60,28 @@ impl Window {
 
     /// When it last began, at or before `now`.
     pub(crate) fn last_start(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let minute = now.weekday().num_days_from_monday() * DAY + now.hour() * 60 + now.minute();
-        let since = (minute + WEEK - self.start) % self.every;
+        let since = (minute_of_week(now) + WEEK - self.start) % self.every;
         let whole = now.with_second(0).and_then(|time| time.with_nanosecond(0)).unwrap_or(now);
         whole - TimeDelta::minutes(i64::from(since))
     }
 }
 
-/// A backup window that does not meet the maintenance window.
-pub(crate) fn random_daily(other: Option<Window>) -> String {
-    pick(other, Window::daily, || {
-        let start = rand::random::<u32>() % DAY;
+/// How many minutes ago a window began that is made up: it comes again as late as can be. Who tries something out for some
+/// minutes, or jumps some hours ahead, must not find a database busy by chance.
+const AGO: std::ops::RangeInclusive<u32> = 30..=180;
+/// How often that is tried; after that any time will do.
+const TRIES: usize = 1000;
+
+/// A backup window that does not meet the maintenance window, and began a while before `now`.
+pub(crate) fn random_daily(other: Option<Window>, now: DateTime<Utc>) -> String {
+    pick(other, Window::daily, DAY, minute_of_week(now) % DAY, |start| {
         format!("{}-{}", clock(start), clock(start + SHORTEST))
     })
 }
 
-/// A maintenance window that does not meet the backup window.
-pub(crate) fn random_weekly(other: Option<Window>) -> String {
-    pick(other, Window::weekly, || {
-        let start = rand::random::<u32>() % WEEK;
+/// A maintenance window that does not meet the backup window, and began a while before `now`.
+pub(crate) fn random_weekly(other: Option<Window>, now: DateTime<Utc>) -> String {
+    pick(other, Window::weekly, WEEK, minute_of_week(now), |start| {
         format!("{}-{}", week_clock(start), week_clock(start + SHORTEST))
     })
 }
@@ -86,17 +89,20 @@ pub(crate) fn random_weekly(other: Option<Window>) -> String {
 fn pick(
     other: Option<Window>,
     read: impl Fn(&str) -> Result<Window, WindowFault>,
-    make: impl Fn() -> String,
+    every: u32,
+    now: u32,
+    write: impl Fn(u32) -> String,
 ) -> String {
-    loop {
-        let text = make();
-        // Half an hour always fits somewhere: the other window leaves at least some of the day free.
-        if let Ok(window) = read(&text)
-            && other.is_none_or(|other| !window.meets(other))
-        {
-            return text;
-        }
-    }
+    let late = (0..TRIES).map(|_| now + every - rand::random_range(AGO));
+    let any = std::iter::repeat_with(|| rand::random_range(0..every));
+    late.chain(any)
+        .map(|start| write(start % every))
+        .find(|text| read(text).is_ok_and(|window| other.is_none_or(|other| !window.meets(other))))
+        .expect("half an hour fits somewhere: the other window leaves at least some of the day free")
+}
+
+fn minute_of_week(now: DateTime<Utc>) -> u32 {
+    now.weekday().num_days_from_monday() * DAY + now.hour() * 60 + now.minute()
 }
 
 fn clock(minute: u32) -> String {
@@ -184,11 +190,29 @@ mod tests {
 
     #[test]
     fn windows_made_up_do_not_meet_the_other() {
-        let wide = daily("00:00-22:30");
-        let made = random_weekly(Some(wide));
-        assert!(!weekly(&made).meets(wide), "{made}");
-        let week = weekly("mon:00:00-mon:23:00");
-        let made = random_daily(Some(week));
-        assert!(!daily(&made).meets(week), "{made}");
+        let now = "2026-11-21T10:20:30Z".parse::<DateTime<Utc>>().unwrap();
+        for wide in [daily("00:00-22:30"), daily("08:00-07:00")] {
+            let made = random_weekly(Some(wide), now);
+            assert!(!weekly(&made).meets(wide), "{made}");
+        }
+        for week in [weekly("mon:00:00-mon:23:00"), weekly("thu:07:00-thu:23:00")] {
+            let made = random_daily(Some(week), now);
+            assert!(!daily(&made).meets(week), "{made}");
+        }
+    }
+
+    #[test]
+    fn windows_made_up_come_as_late_as_can_be_at_any_hour() {
+        let monday = "2026-11-23T00:00:59Z".parse::<DateTime<Utc>>().unwrap();
+        for minute in 0..WEEK {
+            let now = monday + TimeDelta::minutes(i64::from(minute));
+            let backup = random_daily(None, now);
+            let made = daily(&backup);
+            let maintenance = random_weekly(Some(made), now);
+            for (window, text) in [(made, &backup), (weekly(&maintenance), &maintenance)] {
+                let since = now - window.last_start(now);
+                assert!((30..=181).contains(&since.num_minutes()), "{text} at {now}");
+            }
+        }
     }
 }

@@ -15,6 +15,9 @@ from playwright.sync_api import expect, sync_playwright
 url = sys.argv[1]
 pictures = sys.argv[2] if len(sys.argv) > 2 else None
 faults = []
+# As long as a slow machine needs; nothing waits longer than it has to.
+PATIENCE = 120_000
+expect.set_options(timeout=PATIENCE)
 
 
 def look_for_faults(page, where):
@@ -32,6 +35,7 @@ def look_for_faults(page, where):
 
 def watched(context):
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.on("console", lambda message: faults.append(f"console: {message.text}") if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(f"script: {error}"))
     page.on("request", lambda request: None if request.url.startswith((url, "data:")) else faults.append(f"a request to {request.url}"))
@@ -58,7 +62,7 @@ def act(page, opener, fields, until):
         else:
             field.fill(value)
     dialog.locator("#ask-go").click()
-    expect(page.locator("#live")).to_contain_text(until, timeout=60_000)
+    expect(page.locator("#live")).to_contain_text(until)
 
 
 def typed_confirmation(page, opener, name):
@@ -93,7 +97,7 @@ def by_keyboard(page):
 
 
 with sync_playwright() as playwright:
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"], timeout=PATIENCE)
     page = watched(browser.new_context(viewport={"width": 1280, "height": 900}))
     page.goto(url)
     look_for_faults(page, "first look")
@@ -115,8 +119,8 @@ with sync_playwright() as playwright:
     check(page.locator("svg").count() > 0, "there is no chart")
     evidence = page.locator("a[href*='/drills/']").first
     expect(evidence).to_be_visible()
-    evidence.click()
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        evidence.click()
     check("evidence" in page.url, f"the link to the evidence leads to {page.url}")
     look_for_faults(page, "evidence")
 

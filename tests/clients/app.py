@@ -1,6 +1,6 @@
 """A small application: reads DATABASE_URL from its .env when it starts, and answers from that database.
 
-app.py serve DIR     on the port in DIR/port (chosen by the system the first time)
+app.py serve DIR     on the port in DIR/port (chosen the first time)
 app.py restart DIR   ends the one that runs and starts another; returns when it answers
 app.py check DIR     its own checks: exit code 0 if it serves users from the database in .env
 """
@@ -8,6 +8,7 @@ app.py check DIR     its own checks: exit code 0 if it serves users from the dat
 import http.server
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def database_url(directory):
 
 
 def ask(url, sql):
-    done = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, url], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, url], capture_output=True, text=True, timeout=60)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return done.stdout.strip()
@@ -46,9 +47,16 @@ def serve(directory):
             pass
 
     port_file = directory / "port"
-    port = int(port_file.read_text()) if port_file.exists() else 0
+    # It comes back on the port that it had: one that the system gives to nobody meanwhile, as it does with those above 32767.
+    ports = [int(port_file.read_text())] if port_file.exists() else random.sample(range(15000, 32000), 100)
     http.server.ThreadingHTTPServer.allow_reuse_address = True
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = None
+    for port in ports:
+        try:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+            break
+        except OSError as error:
+            print(port, error, file=sys.stderr)
     port_file.write_text(str(server.server_address[1]))
     (directory / "pid").write_text(str(os.getpid()))
     server.serve_forever()
@@ -64,10 +72,10 @@ def restart(directory):
         pid_file.unlink()
     log = open(directory / "app.log", "ab")
     subprocess.Popen([sys.executable, __file__, "serve", str(directory)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    for _ in range(200):
+    for _ in range(2400):
         if pid_file.exists():
             try:
-                with urllib.request.urlopen("http://127.0.0.1:" + (directory / "port").read_text() + "/health", timeout=20):
+                with urllib.request.urlopen("http://127.0.0.1:" + (directory / "port").read_text() + "/health", timeout=60):
                     return
             except urllib.error.HTTPError:
                 return
@@ -78,7 +86,7 @@ def restart(directory):
 
 
 def check(directory):
-    with urllib.request.urlopen("http://127.0.0.1:" + (directory / "port").read_text() + "/health", timeout=20) as answer:
+    with urllib.request.urlopen("http://127.0.0.1:" + (directory / "port").read_text() + "/health", timeout=60) as answer:
         text = answer.read().decode()
     host = database_url(directory).split("@")[1].split("/")[0]
     if not text.endswith(" on " + host):

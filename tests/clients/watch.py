@@ -39,7 +39,7 @@ def now():
 
 
 def until(what, look):
-    deadline = time.time() + 30
+    deadline = time.time() + 180
     while True:
         found = look()
         if found:

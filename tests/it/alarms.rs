@@ -91,7 +91,7 @@ async fn apply_sets_every_alarm_and_changes_nothing_the_second_time() {
     alarms(&world, &["plan", "orders", "--topic", "ops"]).await.assert_code(0);
     assert_eq!(world.calls("PutMetricAlarm").await, puts, "the second time nothing is set");
 
-    // Three a second, whatever the account allows.
+    // Three a second, whatever the account allows; a slow machine notes the first some time after it was sent.
     let log = world.control("GET", "calls", Value::Null).await;
     let times: Vec<chrono::DateTime<chrono::Utc>> = log
         .as_array()
@@ -101,7 +101,7 @@ async fn apply_sets_every_alarm_and_changes_nothing_the_second_time() {
         .map(|call| call["time"].as_str().unwrap().parse().unwrap())
         .collect();
     let span = (times[times.len() - 1] - times[0]).as_seconds_f64();
-    assert!((times.len() - 1) as f64 / span <= 3.1, "{} puts in {span} s", times.len());
+    assert!((times.len() - 1) as f64 / (span + 1.5) <= 3.0, "{} puts in {span} s", times.len());
 
     // None of what RDS measures by itself is left without data.
     let rds_alarms = |listed: &Value| {
@@ -376,14 +376,17 @@ async fn teams_hear_of_their_own_databases_and_an_interrupted_apply_goes_on() {
         &["backup-age", "backup-failure", "monitor", "storage", "cpu", "memory"],
         "team_tag = \"team\"\ntopics.money = \"payments\"\n[databases.orders.alarms]\nkinds.storage.threshold = \"15%\"\n",
     );
+    // So slowly that it is met on its way.
+    world.fault("PutMetricAlarm", json!({"fault": "slow", "seconds": 2})).await;
     let started = world.command(&["alarms", "apply", "--all", "--json"]).spawn().unwrap();
-    wait("the first alarms", async || world.calls("PutMetricAlarm").await >= 3).await;
+    wait("the first alarms", async || world.calls("PutMetricAlarm").await >= 4).await;
     let process = started.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &process]).status().unwrap().success());
     let stopped = crate::support::finish(started).await;
     stopped.assert_code(130);
     let done = stopped.json()["applied"].as_u64().unwrap();
     assert!((3..12).contains(&done), "{done}");
+    world.control("DELETE", "faults", Value::Null).await;
     let goes_on = alarms(&world, &["apply", "--all", "--json"]).await;
     goes_on.assert_code(0);
     assert_eq!(goes_on.json()["left"], 0);

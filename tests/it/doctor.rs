@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncBufReadExt as _;
 use tokio::process::Command;
 
-use crate::support::{Moto, Run, World, finish, finish_ahead, wait};
+use crate::support::{Moto, Run, World, finish, finish_ahead};
 
 /// Codes of what is not as it should be.
 fn broken(report: &Value) -> BTreeSet<String> {
@@ -173,16 +174,17 @@ fn find(folder: &Path, name: &str) -> std::path::PathBuf {
 
 /// A server whose certificate is of an authority that this system does not know; it ends with the value.
 async fn tls_server(world: &World) -> (tokio::process::Child, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let script = "import http.server,ssl,sys; s=http.server.HTTPServer(('127.0.0.1',int(sys.argv[1])),http.server.SimpleHTTPRequestHandler); \
-                  c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(sys.argv[2],sys.argv[3]); \
-                  s.socket=c.wrap_socket(s.socket,server_side=True); s.serve_forever()";
+    let script = "import http.server,ssl,sys; s=http.server.HTTPServer(('127.0.0.1',0),http.server.SimpleHTTPRequestHandler); \
+                  c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); c.load_cert_chain(sys.argv[1],sys.argv[2]); \
+                  s.socket=c.wrap_socket(s.socket,server_side=True); print(s.server_port,flush=True); s.serve_forever()";
     let (certificate, key) =
         (find(&world.path("stack"), "server.pem"), find(&world.path("stack"), "server.key"));
     let mut command = Command::new("python3");
-    command.args(["-c", script, &port.to_string()]).args([&certificate, &key]).kill_on_drop(true);
-    let child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-    wait("the TLS server", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+    command.args(["-c", script]).args([&certificate, &key]).kill_on_drop(true);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let port = lines.next_line().await.unwrap().expect("Python is installed by `make setup`");
     (child, format!("https://localhost:{port}"))
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::signals::hold;
 use crate::support::{PASSWORD, World, finish};
 
 const LEFT: [&str; 1] = ["orders-prod"];
@@ -409,6 +410,7 @@ async fn evidence_that_cannot_be_kept_hides_neither_the_verdict_nor_what_is_left
                 .fault("DeleteDBInstance", json!({"fault": "error", "code": "AccessDenied", "times": 100}))
                 .await;
         }
+        hold(&world, "log in", 3).await;
         let child = world.drill_until(&[], "log in").await;
         std::fs::rename(world.path("vault"), world.path(&format!("gone-{code}"))).unwrap();
         world.write("vault", "not a directory");

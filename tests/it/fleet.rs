@@ -8,7 +8,8 @@ use std::time::Instant;
 use lifeboat_localstack::Limits;
 use serde_json::{Value, json};
 
-use crate::support::{Moto, REGION, Run, World, finish};
+use crate::stores::Bucket;
+use crate::support::{REGION, Run, World, finish};
 
 const RUN: [&str; 6] = ["drill", "run", "--json", "--poll", "200ms", "--all"];
 
@@ -120,6 +121,8 @@ async fn a_throttled_fleet_slows_down_and_none_of_its_drills_fails() {
     let world = World::fleet(3, 2).await;
     world.create_record("legacy").await;
     world.fault("*", json!({"fault": "throttle", "above_per_second": 6})).await;
+    // A slow machine may ask no faster than that.
+    world.fault("DescribeDBSnapshots", json!({"fault": "throttle", "times": 2})).await;
     // Another engine among them, and quota for one copy only.
     let run = world.drill_all(&["--concurrency", "4", "-v"]).await;
     let report = run.assert_code(0).json();
@@ -220,7 +223,7 @@ async fn a_fleet_that_is_killed_at_any_moment_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_in_a_bucket_holds_leases_and_evidence_of_a_fleet_in_two_regions() {
-    let (world, moto) = (World::fleet(2, 4).await, Moto::start(&[]).await);
+    let (world, bucket) = (World::fleet(2, 4).await, Bucket::start().await);
     let limits = Limits { instances: 6, manual_snapshots: 20 };
     let world = world
         .rewritten(limits, |state| {
@@ -240,9 +243,7 @@ async fn a_vault_in_a_bucket_holds_leases_and_evidence_of_a_fleet_in_two_regions
         "lifeboat.toml",
         "[[accounts]]\nname = \"main\"\nregions = [\"eu-central-1\", \"eu-west-1\"]\n",
     );
-    let made = crate::support::aws_cli(&moto.endpoint(), &["s3", "mb", "s3://evidence"]).await;
-    assert_eq!(made.0, 0, "{}", made.1);
-    let vault = format!("s3://evidence/team?endpoint={}", moto.endpoint());
+    let vault = bucket.url("team");
     let both = [&RUN[..], &["--vault", &vault]].concat();
     // Two processes of one fleet run at once.
     let runs = futures::future::join(world.lifeboat(&both), world.lifeboat(&both)).await;

@@ -103,7 +103,7 @@ async fn scenario(back: &Back) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_everyday_commands_work_against_the_local_stack_and_against_moto() {
     let world = World::new().await;
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_secs(600);
     tokio::time::timeout(limit, scenario(&Back::at(world.stack.endpoint(), None)))
         .await
         .expect("the local stack");

@@ -253,7 +253,8 @@ async fn what_does_not_arrive_changes_nothing_but_stderr(world: &World, hook: &H
         let began = Instant::now();
         let run = lifeboat(world, hook, &refused).await;
         run.assert_code(2);
-        assert!(began.elapsed() < Duration::from_secs(12), "{says}: it took {:?}", began.elapsed());
+        // Two attempts of three seconds, and what a slow machine needs; far less than the hook hangs.
+        assert!(began.elapsed() < Duration::from_secs(40), "{says}: it took {:?}", began.elapsed());
         assert_eq!(run.stderr.contains("channel `hook` was not told"), !says.is_empty(), "{}", run.stderr);
         assert!(says == "no answer within 3 seconds" || run.stderr.contains(says), "{says}: {}", run.stderr);
         let heard = hook.take();
@@ -263,9 +264,8 @@ async fn what_does_not_arrive_changes_nothing_but_stderr(world: &World, hook: &H
     }
     assert_eq!(other.take().len(), 0, "a redirect was followed");
     hook.answer(&[]);
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for (channel, says) in [
-        (format!("kind = \"webhook\"\nurl = \"http://{gone}/canary\""), "could not be asked"),
+        ("kind = \"webhook\"\nurl = \"http://127.0.0.1:1/canary\"".to_owned(), "could not be asked"),
         ("kind = \"slack\"\nurl_env = \"NOT_THERE\"".to_owned(), "`NOT_THERE`"),
         ("kind = \"slack\"\nurl_file = \"not-there\"".to_owned(), "`not-there`"),
         (

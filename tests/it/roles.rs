@@ -109,6 +109,7 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
     let mut dying = world.command(&arguments).spawn().unwrap();
     wait("the throwaway", async || world.instances().await.len() == 2).await;
     dying.kill().await.unwrap();
+    bucket.settled().await;
     let made = log(&world).await;
     let _ = bucket.requests();
     for call in made.iter().filter(|call| call["service"] == "rds") {

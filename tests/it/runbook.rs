@@ -318,7 +318,7 @@ async fn after_kill_9_a_step_is_asked_for_by_its_probe_and_never_repeated_blindl
     let bench = Bench::new();
     let body = |probe: &str| {
         format!(
-            "```sh id=do once timeout=1m\necho done >> log; touch begun; sleep 1.5; echo end >> log\n```\n{probe}```sh id=after\necho after >> log\n```\n"
+            "```sh id=do once timeout=1m\necho done >> log; touch begun; sleep 3; echo end >> log\n```\n{probe}```sh id=after\necho after >> log\n```\n"
         )
     };
     for (probe, resumed, expected) in [

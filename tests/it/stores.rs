@@ -41,6 +41,8 @@ struct Faults {
     ahead: AtomicI64,
     /// Connections that are open.
     open: AtomicI64,
+    /// Held by whoever writes: of S3's conditional writes one wins, and moto looks first and writes then.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// A bucket `backups`, with the proxy before it.
@@ -160,6 +162,7 @@ async fn pass_on(mut client: TcpStream, port: u16, faults: Arc<Faults>) -> Optio
     if fault == Some(Fault::Hold) {
         return std::future::pending().await;
     }
+    let turn = if line.starts_with("GET") { None } else { Some(faults.writing.lock().await) };
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     server
         .write_all(&[&request[..end - 2], b"connection: close\r\n\r\n", &request[end..]].concat())
@@ -167,6 +170,7 @@ async fn pass_on(mut client: TcpStream, port: u16, faults: Arc<Faults>) -> Optio
         .ok()?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await.ok()?;
+    drop(turn);
     if fault == Some(Fault::LoseAnswer) {
         return None;
     }

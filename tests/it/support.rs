@@ -43,7 +43,7 @@ impl World {
 
     async fn within(directory: tempfile::TempDir, pace: Pace, limits: Limits, lazy: bool) -> World {
         let data = Some(directory.path().join("stack"));
-        let options = Options { data, pace, limits, lazy, ..Options::default() };
+        let options = Options { data, pace, limits, lazy, windows_only_in_jumps: true, ..Options::default() };
         let stack = Stack::start(options).await.unwrap();
         let credentials = aws_sdk_rds::config::Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_rds::Config::builder()
@@ -149,10 +149,11 @@ impl World {
         self.control("POST", "clock", serde_json::json!({"advance_seconds": seconds})).await;
     }
 
-    /// Moves the stack's clock on until an instance has a status, so that nobody waits for a real pace.
+    /// Moves the stack's clock on until an instance has a status, so that nobody waits for a real pace. In small steps: on a
+    /// slow machine there are many, and they must not lead into the next backup window.
     pub(crate) async fn hurry_until(&self, id: &str, status: &str) {
         wait(&format!("{id} to be {status}"), async || {
-            self.advance_clock(300).await;
+            self.advance_clock(60).await;
             let answer = self.rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
             answer.db_instances()[0].db_instance_status() == Some(status)
         })
@@ -384,6 +385,10 @@ impl Started {
         assert!(done.unwrap().success());
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
@@ -513,14 +518,26 @@ pub(crate) struct Moto {
 
 impl Moto {
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Moto {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/moto_server");
         let program = if std::path::Path::new(installed).exists() { installed } else { "moto_server" };
         let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
-        let server = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let server = server.expect("moto is installed by `make setup`");
-        wait("moto", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        // A port that it takes itself: one that was free a moment ago may be somebody else's by now.
+        command.args(["-H", "127.0.0.1", "-p", "0"]).envs(environment.iter().copied());
+        let server = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut server = server.expect("moto is installed by `make setup`");
+        let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let port = loop {
+            let line = tokio::time::timeout(Duration::from_secs(180), lines.next_line()).await;
+            let line = line.expect("moto says where it runs").unwrap();
+            let Some(line) = line else { panic!("moto ended:\n{said}") };
+            if let Some((_, port)) = line.split_once("Running on http://127.0.0.1:") {
+                break port.trim().parse().unwrap();
+            }
+            said.push_str(&format!("{line}\n"));
+        };
+        // A line for each request, which must not block it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Moto { port, _server: server }
     }
 

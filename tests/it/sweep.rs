@@ -2,6 +2,7 @@
 
 use aws_sdk_rds::types::Tag;
 
+use crate::signals::hold;
 use crate::support::{World, finish_ahead};
 
 fn tags(run: &str, source: &str, source_resource: &str, expires: &str) -> Vec<Tag> {
@@ -146,6 +147,7 @@ async fn production_renamed_and_tagged_as_a_throwaway_is_not_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn teardown_does_not_remove_an_instance_whose_tags_were_taken_away() {
     let world = World::with_orders().await;
+    hold(&world, "observe copy", 5).await;
     let child = world.drill_until(&[], "observe copy").await;
     let id = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
     let arn = format!("arn:aws:rds:eu-central-1:123456789012:db:{id}");

@@ -213,33 +213,33 @@ impl OtherMajor {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = OtherMajor { directory, bin, port };
+        let mut server = OtherMajor { directory, bin, port: 0 };
         let data = server.directory.path().join("data");
         let mut init = std::process::Command::new(server.bin.join("initdb"));
         init.args(["-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
             .arg(&data);
-        let options =
-            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off");
-        let mut start = std::process::Command::new(server.bin.join("pg_ctl"));
-        start
-            .args(["-w", "-o", &options, "-l"])
-            .arg(server.directory.path().join("log"))
-            .arg("-D")
-            .arg(&data)
-            .arg("start");
-        for command in [&mut init, &mut start] {
+        let run = |mut command: std::process::Command| {
             // Servers refuse to run as root.
             if std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
                 command.uid(65534).gid(65534);
             }
-            let done = command
-                .current_dir(server.directory.path())
-                .stdout(Stdio::null())
-                .stdin(Stdio::null())
-                .status();
-            assert!(done.unwrap().success());
-        }
+            command.current_dir(data.parent().unwrap()).stdout(Stdio::null()).stdin(Stdio::null());
+            command.status().unwrap().success()
+        };
+        assert!(run(init));
+        // A port that was free a moment ago may be somebody else's by now.
+        let is_up = (0..5).any(|_| {
+            server.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let options = format!(
+                "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off",
+                server.port
+            );
+            let mut start = std::process::Command::new(server.bin.join("pg_ctl"));
+            start.args(["-w", "-t", "180", "-o", &options, "-l"]).arg(data.with_file_name("log"));
+            start.arg("-D").arg(&data).arg("start");
+            run(start)
+        });
+        assert!(is_up, "{}", std::fs::read_to_string(data.with_file_name("log")).unwrap_or_default());
         server
     }
 

@@ -118,8 +118,10 @@ async fn the_rust_sdk_puts_data_and_an_alarm_fires_into_a_queue() {
         queue(&world, "pager").await.iter().any(|message| message["AlarmName"] == "lag")
     })
     .await;
-    let history = world.cloudwatch.describe_alarm_history().alarm_name("lag").send().await.unwrap();
-    assert_eq!(history.alarm_history_items().len(), 3, "{history:?}");
+    // What was done is written down after it was done.
+    let history = async || world.cloudwatch.describe_alarm_history().alarm_name("lag").send().await.unwrap();
+    wait("the action in the history", async || history().await.alarm_history_items().len() >= 3).await;
+    assert_eq!(history().await.alarm_history_items().len(), 3, "{:?}", history().await);
     let missing = world
         .cloudwatch
         .set_alarm_state()

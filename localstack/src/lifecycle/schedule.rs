@@ -23,9 +23,17 @@ const EVENTS_KEPT: TimeDelta = TimeDelta::days(14);
 pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
     let stopping = shared.stopping.listener();
     let mut archives_due = shared.clock.now();
+    // Up to when windows are over, and how many jumps there were by then.
+    let (mut over, mut jumps) = shared.clock.now_and_jumps();
     loop {
-        let now = shared.clock.now();
-        look(&shared, now);
+        let (now, jumps_so_far) = shared.clock.now_and_jumps();
+        if shared.windows_only_in_jumps && jumps == jumps_so_far {
+            over = now;
+        }
+        let is_waited_for = look(&shared, now, shared.windows_only_in_jumps.then_some(over));
+        if !is_waited_for {
+            (over, jumps) = (now, jumps_so_far);
+        }
         if now >= archives_due {
             archives_due = now + TimeDelta::minutes(1);
             prune_archives(&shared);
@@ -37,12 +45,17 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
     }
 }
 
-fn look(shared: &Arc<Shared>, now: DateTime<Utc>) {
+/// Begins what is due, of the windows after `over` if that is given, and returns whether something else has to end first.
+fn look(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -> bool {
     let work = shared.store.read(|state| {
         let has_server =
             |instance: &Instance| shared.is_lazy() || shared.server(&instance.resource_id).is_some();
-        state.instances().filter_map(|instance| due(instance, has_server(instance), now)).collect::<Vec<_>>()
+        state
+            .instances()
+            .filter_map(|instance| due(instance, has_server(instance), now, over))
+            .collect::<Vec<_>>()
     });
+    let is_waited_for = work.iter().any(|(_, due)| *due == Due::Wait);
     for (resource_id, due) in work {
         shared.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
@@ -57,6 +70,7 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>) {
                     shared.queue(&resource_id, Work::Change { all: true });
                 }
                 Due::Revive => shared.queue(&resource_id, Work::Reboot),
+                Due::Wait => {}
             }
         });
     }
@@ -80,6 +94,7 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>) {
             report(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     }
+    is_waited_for
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +105,19 @@ enum Due {
     Change,
     /// Its server ended by itself.
     Revive,
+    /// A backup, as soon as it is no longer busy.
+    Wait,
 }
 
 /// What an instance's windows, and its server, ask for now.
-fn due(instance: &Instance, has_server: bool, now: DateTime<Utc>) -> Option<(String, Due)> {
+fn due(
+    instance: &Instance,
+    has_server: bool,
+    now: DateTime<Utc>,
+    over: Option<DateTime<Utc>>,
+) -> Option<(String, Due)> {
     let passed = |window: Result<Window, _>, considered: DateTime<Utc>| {
+        let considered = over.map_or(considered, |over| considered.max(over));
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
     };
     let is_free = instance.status == Status::Available && instance.shown.is_none();
@@ -111,8 +134,7 @@ fn due(instance: &Instance, has_server: bool, now: DateTime<Utc>) -> Option<(Str
             | Status::Failed
             | Status::IncompatibleRestore
             | Status::Told(_) => Due::Skip,
-            // Busy: soon.
-            _ => return None,
+            _ => Due::Wait,
         }
     } else if is_free
         && instance.pending != Pending::default()

@@ -46,7 +46,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     {
         validate::database_name(name)?;
     }
-    let (backup_window, maintenance_window) = windows(query, None)?;
+    let (backup_window, maintenance_window) = windows(query, None, request.now)?;
     let retention_days = validate::retention(query.number("BackupRetentionPeriod")?.unwrap_or(1))?;
     let asked_port = match query.number("Port")? {
         Some(port) => validate::port(port)?,
@@ -223,16 +223,20 @@ pub(super) fn new_instance(
 
 /// The two windows of a request; what it leaves out is `inherited` (maintenance only) or made up so that they do not
 /// meet.
-pub(super) fn windows(query: &Query, inherited: Option<&str>) -> Result<(String, String)> {
+pub(super) fn windows(
+    query: &Query,
+    inherited: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(String, String)> {
     let backup_text = query.owned("PreferredBackupWindow");
     let maintenance_text =
         query.get("PreferredMaintenanceWindow").or(inherited).map(|text| text.to_ascii_lowercase());
     let backup = backup_text.as_deref().map(validate::backup_window).transpose()?;
     let maintenance = maintenance_text.as_deref().map(validate::maintenance_window).transpose()?;
     validate::apart(backup, maintenance)?;
-    let backup_text = backup_text.unwrap_or_else(|| random_daily(maintenance));
+    let backup_text = backup_text.unwrap_or_else(|| random_daily(maintenance, now));
     let backup = Some(validate::backup_window(&backup_text)?);
-    Ok((backup_text, maintenance_text.unwrap_or_else(|| random_weekly(backup))))
+    Ok((backup_text, maintenance_text.unwrap_or_else(|| random_weekly(backup, now))))
 }
 
 /// The master password: the caller's, or one that the stack makes up and keeps.

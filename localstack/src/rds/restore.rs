@@ -197,7 +197,7 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
         Some(days) => validate::retention(days)?,
         None => source.retention_days,
     };
-    let (backup_window, maintenance_window) = windows(query, None)?;
+    let (backup_window, maintenance_window) = windows(query, None, request.now)?;
     let iops = match query.number("Iops")? {
         Some(0) => None,
         Some(iops) => Some(iops),
