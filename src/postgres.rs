@@ -174,7 +174,9 @@ impl Server {
                 told.hint("The server accepts only TLS here: leave `--tls` at verify-full.")
             }
             Refusal::Login => told.hint(PASSWORD_HINT),
-            Refusal::Database => told.hint("Name the databases to use with `--dbname`."),
+            Refusal::Database => told.hint(
+                "Name another in the URL, or the databases to use with `--dbname` where a command has it.",
+            ),
             Refusal::Busy => told.hint("Run it again in a moment."),
             _ => told,
         };
@@ -182,8 +184,8 @@ impl Server {
     }
 }
 
-const PASSWORD_HINT: &str = "Check `--user` and the password: it comes from `--password-file`, PGPASSWORD, `~/.pgpass`, \
-                             the secret named by `--secret`, or the one that RDS manages for the instance.";
+const PASSWORD_HINT: &str = "Check the user (in the URL, or `--user`) and the password: it comes from the URL, PGPASSWORD or \
+                             `~/.pgpass`, or where a command has them from `--password-file`, `--secret` or the secret that RDS manages.";
 
 /// A statement that the server refused, or a connection that broke on the way.
 #[derive(Debug)]

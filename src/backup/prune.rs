@@ -130,7 +130,7 @@ pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     })
 }
 
-/// Deletes one backup by hand. The last good one of a database is guarded.
+/// Deletes one backup by hand. What is pinned is refused, and the last good one of a database is guarded.
 pub fn delete(
     vault: &Vault,
     catalogue: &Catalogue,
@@ -142,6 +142,11 @@ pub fn delete(
             Error::request(format!("there is no backup `{name}`"))
                 .hint("`lifeboat backup list` shows those there are.")
         })?;
+    // Whoever may delete the last copy has not said yet that what was pinned is pinned no longer.
+    if entry.manifest.keep_forever {
+        return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is to be kept for ever"))
+            .hint(format!("End that with `lifeboat backup keep {name} --no-longer`, then delete it.")));
+    }
     let is_good = |entry: &Entry| copy(entry).is_good;
     let others = catalogue.entries.iter().filter(|other| {
         group(&other.manifest) == group(&entry.manifest)
@@ -157,10 +162,6 @@ pub fn delete(
             ),
         )
         .hint("Make a new backup first, or pass `--allow-last-copy`."));
-    }
-    if entry.manifest.keep_forever && !even_the_last {
-        return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is to be kept for ever"))
-            .hint("End that with `lifeboat backup keep NAME --no-longer`, then delete it."));
     }
     remove(vault, &entry.manifest)?;
     Ok(entry.manifest.clone())

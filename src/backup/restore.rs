@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::check::{self, Finding};
-use super::{DatabaseType, Event, Level, Manifest, Means, Source, Surroundings, catalogue};
+use super::{DatabaseType, Event, Format, Level, Manifest, Means, Source, Surroundings, catalogue};
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
@@ -108,6 +108,10 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
             return Err(Error::request(format!("backup `{name}` is of a {} database", kind.title()))
                 .hint("Name a database of that kind with `--url`."));
         }
+    }
+    if manner.no_owner && !matches!(manifest.format, Format::Custom | Format::Directory) {
+        return Err(Error::request(format!("`--no-owner` is for custom backups, and `{name}` is none"))
+            .hint("Create the roles that its SQL names, or restore the globals beside it, first."));
     }
     if manifest.encrypted && manner.means.identities.is_empty() {
         return Err(Error::request(format!("`{name}` is encrypted"))

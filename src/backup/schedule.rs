@@ -1,8 +1,9 @@
 //! Backups on a schedule: what systemd and cron have to be told, as files that work as they are written.
 //!
 //! Each rhythm is a schedule of its own with a retention class of its own, so that daily backups make room for the next
-//! ones while monthly ones stay. A run that finds the one before it still going on ends with exit code 7, rather than to
-//! pile up. Times are UTC: a night in which the clocks change has neither two backups nor none.
+//! ones while monthly ones stay. All of them begin at the same minute on some days, so each waits for the others to be done,
+//! though never until its own next turn: then it ends with exit code 7, rather than to pile up. Times are UTC: a night in
+//! which the clocks change has neither two backups nor none.
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,14 @@ impl Rhythm {
             Rhythm::Daily => 7,
             Rhythm::Weekly => 30,
             Rhythm::Monthly => 365,
+        }
+    }
+
+    /// How long a run waits for those that were due at the same minute.
+    const fn patience(self) -> &'static str {
+        match self {
+            Rhythm::Hourly => "50m",
+            Rhythm::Daily | Rhythm::Weekly | Rhythm::Monthly => "12h",
         }
     }
 
@@ -155,6 +164,11 @@ impl Schedule {
                 .hint("It contains a control character."));
             }
         }
+        let is_user = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
+        if self.user.is_empty() || self.user.starts_with('-') || !self.user.chars().all(is_user) {
+            return Err(Error::request(format!("`{}` is no name of a user", self.user.escape_default()))
+                .hint("Name the user as whom cron is to run it, such as `--user postgres`."));
+        }
         Ok(match self.runner {
             Runner::Systemd => self.rhythms.iter().flat_map(|rhythm| self.units(*rhythm)).collect(),
             Runner::Cron => vec![self.crontab()],
@@ -204,7 +218,7 @@ impl Schedule {
             });
             // To cron, a percent sign is the end of the line.
             let line = format!(
-                "umask 077; set -a; if [ -r {environment} ]; then . {environment}; fi; set +a; {{ {}{ping}; }} >> {} 2>&1",
+                "umask 077; if [ -r {environment} ]; then {READ_ENVIRONMENT} < {environment}; fi; {{ {}{ping}; }} >> {} 2>&1",
                 command.join(" "),
                 shell_word(&self.log.to_string_lossy()),
             )
@@ -217,10 +231,15 @@ impl Schedule {
     fn command(&self, rhythm: Rhythm) -> Vec<String> {
         let mut command = vec![self.program.to_string_lossy().into_owned()];
         command.extend(self.arguments.iter().cloned());
-        command.extend(["--class".to_owned(), rhythm.class().to_owned()]);
+        command.extend(["--wait", rhythm.patience(), "--class", rhythm.class()].map(str::to_owned));
         command
     }
 }
+
+/// Reads the environment file as systemd does: values are what they are, with or without quotes around them. To a shell
+/// that ran the file, the `&` of a URL would be the end of the line, and a `$` in a password something else.
+const READ_ENVIRONMENT: &str = "while IFS= read -r l || [ -n \"$l\" ]; do case $l in [A-Za-z_]*=*) v=${l#*=}; \
+    case $v in \\\"*\\\") v=${v#?}; v=${v%?};; \\'*\\') v=${v#?}; v=${v%?};; esac; export \"${l%%=*}=$v\";; esac; done";
 
 /// A word of a command line in a unit (systemd.service(5), "Command lines"): quoted, and `%` and `$` mean themselves.
 fn systemd_word(word: &str) -> String {
@@ -236,7 +255,8 @@ fn systemd_path(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%%")
 }
 
-fn shell_word(word: &str) -> String {
+/// A word as a shell takes it for one.
+pub fn shell_word(word: &str) -> String {
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c)) {
         return word.to_owned();
     }
@@ -270,11 +290,37 @@ mod tests {
             file.content.lines().filter(|line| line.contains("lifeboat --quiet")).collect();
         assert_eq!(
             lines[0],
-            "15 2 * * * root umask 077; set -a; if [ -r /etc/lifeboat/backup.env ]; then . /etc/lifeboat/backup.env; fi; set +a; \
-             { /usr/local/bin/lifeboat --quiet backup create 'it'\\''s 100\\%' --class daily && curl --silent --show-error --fail \
-             --max-time 10 --retry 3 --output /dev/null https://hc.example/abc; } >> /var/log/lifeboat.log 2>&1"
+            format!(
+                "15 2 * * * root umask 077; if [ -r /etc/lifeboat/backup.env ]; then {} < /etc/lifeboat/backup.env; fi; \
+                 {{ /usr/local/bin/lifeboat --quiet backup create 'it'\\''s 100\\%' --wait 12h --class daily && curl --silent \
+                 --show-error --fail --max-time 10 --retry 3 --output /dev/null https://hc.example/abc; }} \
+                 >> /var/log/lifeboat.log 2>&1",
+                READ_ENVIRONMENT.replace('%', "\\%")
+            )
         );
+        assert!(lines[0].len() < 990, "cron reads 998 characters of a line");
         assert!(lines[1].starts_with("15 2 1 * * root ") && lines[1].contains("--class monthly"));
+    }
+
+    #[test]
+    fn an_environment_file_says_the_same_to_cron_as_to_systemd() {
+        let script = format!("{READ_ENVIRONMENT}; printf '%s|' \"$U\" \"$P\" \"$Q\" \"$R\" \"$S\"");
+        let file = "# a comment\n\nU=postgresql://a@h/db?x=1&y=2\nP=pa$HOME `id` \\ %\nQ='in; quotes'\nR=\"double\"\nbad line\nS=";
+        let mut shell = std::process::Command::new("/bin/sh");
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut writer, file.as_bytes()).unwrap();
+        drop(writer);
+        let done = shell.args(["-c", &script]).stdin(reader).output().unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(said, "postgresql://a@h/db?x=1&y=2|pa$HOME `id` \\ %|in; quotes|double||");
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_user_does_not_come_into_a_crontab() {
+        for user in ["", "ro ot", "root\n* * * * * root x", "-x"] {
+            let wrong = Schedule { user: user.to_owned(), ..schedule(Runner::Cron) };
+            assert!(wrong.files().is_err(), "{user:?}");
+        }
     }
 
     #[test]
@@ -282,7 +328,7 @@ mod tests {
         let files = schedule(Runner::Systemd).files().unwrap();
         assert_eq!(files.len(), 4);
         assert!(files[0].content.contains(
-            "ExecStart=/usr/local/bin/lifeboat --quiet backup create \"it's 100%%\" --class daily\n"
+            "ExecStart=/usr/local/bin/lifeboat --quiet backup create \"it's 100%%\" --wait 12h --class daily\n"
         ));
         assert!(files[1].content.contains("OnCalendar=*-*-* 02:15:00 UTC\n"));
         assert!(files[3].content.contains("OnCalendar=*-*-01 02:15:00 UTC\n"));

@@ -72,7 +72,14 @@ impl Source {
                 ..Contents::default()
             })
         };
-        let contents = begin().map_err(|error| told(path, "cannot read", error))?;
+        let contents = match begin() {
+            Err(error) if needs_rollback(&error) => {
+                roll_back(path)?;
+                connection.execute_batch("rollback").and_then(|()| begin())
+            }
+            begun => begun,
+        };
+        let contents = contents.map_err(|error| told(path, "cannot read", error))?;
         if contents.pages == 0 {
             return Err(Error::request(format!(
                 "`{}` is an empty file, not a SQLite database",
@@ -202,6 +209,23 @@ fn open_to_read(path: &Path) -> Result<Connection> {
         Connection::open_with_flags(path, flags).map_err(|error| told(path, "cannot open", error))?;
     connection.busy_timeout(BUSY).map_err(|error| told(path, "cannot open", error))?;
     Ok(connection)
+}
+
+/// Whether a crash has left a journal that somebody has to roll back before anybody can read.
+fn needs_rollback(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+/// Does what the application would when it next opened the file: SQLite rolls the journal back when somebody who may
+/// write reads.
+fn roll_back(path: &Path) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read = || -> rusqlite::Result<()> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+    };
+    read().map_err(|error| told(path, "cannot read", error))
 }
 
 fn told(path: &Path, what: &str, error: rusqlite::Error) -> Error {
@@ -367,6 +391,29 @@ mod tests {
     use super::*;
     use crate::aws::Access;
     use crate::vault::{Secrecy, Vault};
+
+    #[test]
+    fn what_a_crash_left_half_written_is_rolled_back_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let [live, crashed] = ["live.db", "crashed.db"].map(|name| folder.path().join(name));
+        let connection = Connection::open(&live).unwrap();
+        let rows = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000) select i, 'old' from n";
+        connection
+            .execute_batch(&format!(
+                "create table t as {rows}; pragma cache_size = 2; begin; update t set \"'old'\" = 'new';"
+            ))
+            .unwrap();
+        let beside = |path: &Path| PathBuf::from(format!("{}-journal", path.display()));
+        std::fs::copy(&live, &crashed).unwrap();
+        std::fs::copy(beside(&live), beside(&crashed)).unwrap();
+        let source = Source::open(&crashed).unwrap();
+        let new: i64 = source
+            .connection
+            .query_row("select count(*) from t where \"'old'\" = 'new'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(new, 0);
+        assert!(!beside(&crashed).exists());
+    }
 
     struct Stop<'a>(&'a AtomicBool);
 

@@ -232,6 +232,10 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
     let interrupt = Interrupt::listen()?;
     let output = &session.output;
     let requests = requests(&args, session)?;
+    if !args.no_prune {
+        // Rules that cannot be read are told before the work, not after it.
+        manage::rules(session, None)?;
+    }
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
     let is_single = requests.len() == 1;
     let (mut plans, mut made, mut failures) = (Vec::new(), Vec::new(), Vec::new());
@@ -521,14 +525,11 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     if let Some(url) = &args.url {
         means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
     }
-    let names = match args.all {
-        false => args.names.clone(),
-        true => {
-            let catalogue = catalogue::read(&vault)?;
-            catalogue.entries.iter().map(|entry| entry.manifest.backup_name.to_string()).collect()
-        }
+    let (names, mut worst) = match args.all {
+        false => (args.names.clone(), None),
+        true => manage::all_of(&vault, &session.output)?,
     };
-    let (is_single, mut proven, mut worst) = (names.len() == 1, Vec::new(), None);
+    let (is_single, mut proven) = (names.len() == 1, Vec::new());
     for name in names {
         let live = Live::new(&session.output, format!("proving `{name}`"));
         let tell = |event: Event<'_>| live.tell(event);

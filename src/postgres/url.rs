@@ -43,6 +43,12 @@ impl Target {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(wrong("it has a space or a control character in it"));
         }
+        let authority = text
+            .split_once("://")
+            .map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
+            return Err(wrong("it names several hosts, and only one can be looked at"));
+        }
         let (text, without_host) = host_for_none(text);
         let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
         let mut told = Told::default();

@@ -221,6 +221,9 @@ fn unauthorized(app: &App, peer: IpAddr, words: &str) -> Answer {
 
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Answer> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "a call has one header `Authorization`"));
+    }
     let text = value.to_str().unwrap_or_default();
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
@@ -371,6 +374,15 @@ mod tests {
         for host in strange {
             assert!(!is_local_host(host), "{host}");
         }
+    }
+
+    #[test]
+    fn of_two_tokens_neither_is_believed() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::AUTHORIZATION, "Bearer a".parse().unwrap());
+        assert_eq!(bearer(&headers).unwrap().as_deref(), Some("a"));
+        headers.append(header::AUTHORIZATION, "Bearer b".parse().unwrap());
+        assert!(bearer(&headers).is_err());
     }
 
     #[test]

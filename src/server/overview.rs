@@ -13,6 +13,7 @@ use super::App;
 use super::jobs::{State as JobState, Task};
 use crate::backup::catalogue::{self, Catalogue, Entry, State};
 use crate::backup::failures::{self, Failure};
+use crate::backup::schedule::shell_word;
 use crate::backup::stats::{self, DatabaseStats};
 use crate::backup::{DatabaseType, Level};
 use crate::error::Result;
@@ -215,7 +216,8 @@ fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
 fn without_backups(app: &App, name: &str) -> Database {
     let objectives = (app.orders.objectives)(name);
     let words = "there is no backup of it: if it were lost now, it would be lost for good";
-    let finding = Finding::critical("no_backup", words, format!("lifeboat backup create {name}"));
+    let finding =
+        Finding::critical("no_backup", words, format!("lifeboat backup create {}", shell_word(name)));
     Database {
         database: name.to_owned(),
         database_type: None,
@@ -289,7 +291,7 @@ fn findings(
     rpo: f64,
 ) -> Vec<Finding> {
     let name = &stats.database;
-    let create = format!("lifeboat backup create {name}");
+    let create = format!("lifeboat backup create {}", shell_word(name));
     let mut findings = Vec::new();
     match database.rpo_measured_seconds {
         None => findings.push(Finding::critical(

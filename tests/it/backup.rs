@@ -381,7 +381,7 @@ async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
     run.assert_code(0);
     assert!(place.files().contains(&"middle.sqlite.gz".to_owned()));
     place
-        .backup(&["delete", "pinned", "--confirm", "pinned"])
+        .backup(&["delete", "pinned", "--confirm", "pinned", "--allow-last-copy"])
         .await
         .assert_code(4)
         .assert_says(&["for ever"]);
@@ -478,6 +478,7 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
         (vec!["create", "--url", &url, "--vault", "/proc/nothing"], 3, "cannot write to the vault"),
         (vec!["show", "nothing"], 2, "there is no backup `nothing`"),
         (vec!["verify", "../../etc/passwd"], 2, "cannot be the name"),
+        (vec!["verify", "--all"], 2, "nothing was proven"),
         (vec!["restore", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
         (vec!["delete", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
     ];
@@ -486,8 +487,16 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
         run.assert_code(code).assert_says(&[words]);
         assert!(run.stdout.is_empty(), "{arguments:?}: {}", run.stdout);
     }
+    let mut wrong = place.command(&["backup", "create", "--url", &url]);
+    let run = finish(wrong.env("BACKUP_RETENTION_DAYS", "ten").spawn().unwrap()).await;
+    run.assert_code(2).assert_says(&["BACKUP_RETENTION_DAYS is `ten`"]);
     assert_eq!(place.files(), Vec::<String>::new());
     place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
+    let over_nothing = place.backup(&["restore", "a", "--url", &empty, "--confirm", "a"]).await;
+    over_nothing.assert_code(0);
+    fs::write(place.path("vault/torn.json"), "{").unwrap();
+    place.backup(&["verify", "--all"]).await.assert_code(1).assert_says(&["a: good", "torn.json"]);
+    fs::remove_file(place.path("vault/torn.json")).unwrap();
     let again = place.backup(&["create", "--url", &url, "--name", "a"]).await;
     again.assert_code(2).assert_says(&["there is a backup `a` already"]);
     assert_eq!(place.unfinished(), Vec::<String>::new());

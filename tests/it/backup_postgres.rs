@@ -138,6 +138,19 @@ async fn a_restore_under_a_connected_application_never_leaves_the_database_missi
     backup(&world, &["undo", "--url", &app, "--confirm", "app"]).await.assert_code(0);
     assert_eq!(world.sql("orders-prod", "app", "select count(*) from jobs").await, "100");
     backup(&world, &["undo", "--url", &app, "--confirm", "app"]).await.assert_code(2);
+    // The database from which others are renamed, and names that PostgreSQL would cut off.
+    let maintenance = url(&world, "postgres").await;
+    backup(&world, &["create", "--url", &maintenance, "--name", "m"]).await.assert_code(0);
+    backup(&world, &["restore", "m", "--url", &maintenance, "--confirm", "m"]).await.assert_code(0);
+    backup(&world, &["undo", "--url", &maintenance, "--confirm", "postgres"]).await.assert_code(0);
+    // DATABASE_URL does not say that the content of another database is to take its place.
+    let meant =
+        world.command(&["backup", "restore", "m", "--confirm", "m"]).env("DATABASE_URL", &app).spawn();
+    finish(meant.unwrap()).await.assert_code(4).assert_says(&["is of database `postgres`"]);
+    for name in ["", &"x".repeat(64)] {
+        let run = backup(&world, &["restore", "m", "--url", &maintenance, "--into", name]).await;
+        run.assert_code(2).assert_says(&["cannot be the name of a database"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

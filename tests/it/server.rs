@@ -239,8 +239,8 @@ async fn killed_in_a_create_and_in_a_restore_it_leaves_nothing_half_made() {
     let job = begun.json(202)["job"].as_str().unwrap().to_owned();
     assert_eq!(begun.header("location"), Some(format!("/api/backup/jobs/{job}").as_str()));
     // One at a time; the second is told which job is at it.
-    let busy = server.post("/api/backup/create", &Value::Null).await.refusal(409);
-    assert_eq!(busy["job"], job.as_str());
+    let busy = server.post("/api/backup/create", &json!({"backup_name": "second"})).await.refusal(409);
+    assert_eq!((&busy["job"], &busy["backup_name"]), (&json!(job), &json!("second")));
     wait("the copy to be under way", async || server.job(&job).await["phase"] == "copying").await;
     server.kill().await;
     assert_eq!(place.files().iter().filter(|name| name.starts_with("killed")).count(), 0);

@@ -28,16 +28,25 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     if dbname.starts_with(SCRATCH) {
         return Err(Error::request(format!("`{dbname}` is a name of lifeboat's own scratch databases")));
     }
+    if dbname.is_empty() || dbname.len() > 63 || dbname.contains('\0') {
+        return Err(Error::request(format!("`{}` cannot be the name of a database", dbname.escape_debug()))
+            .hint("PostgreSQL's names have 1 to 63 bytes."));
+    }
     let session = maintenance(server).await?;
     let row = session
         .row(
             "select rolcreatedb or rolsuper, current_setting('server_version_num')::int4 / 10000,
-                    (select rolsuper or pg_has_role(datdba, 'USAGE') from pg_database where datname = $1)
+                    (select rolsuper or pg_has_role(datdba, 'USAGE') from pg_database where datname = $1),
+                    (select string_agg(gid, ', ') from pg_prepared_xacts where database = $1)
              from pg_roles where rolname = current_user",
             &[&dbname],
         )
         .await?;
     let (can_create, major, owns): (bool, i32, Option<bool>) = (row.get(0), row.get(1), row.get(2));
+    if let Some(prepared) = row.get::<_, Option<String>>(3) {
+        return Err(Error::outside(format!("prepared transactions hold database `{dbname}`: {prepared}"))
+            .hint("It cannot be renamed before they have ended: `commit prepared` or `rollback prepared` each of them."));
+    }
     if !can_create {
         return Err(Error::outside(format!("user `{}` may not create databases", server.user)).hint(
             format!(
@@ -60,9 +69,20 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     Ok(owns.is_some())
 }
 
+/// The database of a server where one is to do other things than work with its content.
+const MAINTENANCE: &str = "postgres";
+
+/// A session from which these databases can be renamed: it is on none of them.
+pub(super) async fn apart_from(server: &Server, databases: &[&str]) -> Result<Session> {
+    if databases.contains(&MAINTENANCE) {
+        return Ok(server.connect("template1").await?);
+    }
+    maintenance(server).await
+}
+
 /// A session from which databases are made, renamed and dropped.
 pub(super) async fn maintenance(server: &Server) -> Result<Session> {
-    match server.connect("postgres").await {
+    match server.connect(MAINTENANCE).await {
         Ok(session) => Ok(session),
         Err(first) => server.connect("template1").await.map_err(|_| first.into()),
     }
@@ -83,7 +103,7 @@ pub(super) async fn restore(
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
     let restored = into_scratch(plan, server, &session, &scratch, proven, surroundings).await;
     let finished = match restored {
-        Ok(mut report) => match swap_in(plan, server, &session, dbname, &scratch, surroundings).await {
+        Ok(mut report) => match swap_in(plan, server, dbname, &scratch, surroundings).await {
             Ok(kept) => {
                 (report.kept_old, report.kept_until) =
                     kept.map_or((None, None), |kept| (Some(kept.kept), Some(kept.until)));
@@ -94,7 +114,7 @@ pub(super) async fn restore(
         Err(error) => Err(error),
     };
     if finished.is_err() {
-        drop_database(&session, &scratch).await?;
+        drop_database(&apart_from(server, &[dbname]).await?, &scratch).await?;
     }
     finished
 }

@@ -64,7 +64,10 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
     } else if plan.manner.offline {
         report.kept_old = Some(replace_offline(&scratch, &path, journal_mode.as_deref(), surroundings)?);
     } else {
-        report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
+        // An application that has lost its file makes an empty one: of that there is nothing to keep.
+        if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
+            report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
+        }
         interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
         let (copy, live) = (scratch.file(EXPANDED), path.clone());
         super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::postgres::{drop_database, exists, maintenance};
+use super::postgres::{apart_from, drop_database, exists};
 use super::{Destination, Plan, Report};
 use crate::backup::{Event, Source, Surroundings};
 use crate::error::{Error, Kind, Result};
@@ -30,12 +30,12 @@ const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
 pub(super) async fn swap_in(
     plan: &Plan,
     server: &Server,
-    session: &Session,
     dbname: &str,
     scratch: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Kept>> {
     let now = (surroundings.clock)();
+    let session = &apart_from(server, &[dbname]).await?;
     let there = exists(session, dbname).await?;
     if there && matches!(plan.destination, Destination::New(_)) {
         return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
@@ -66,11 +66,24 @@ pub(super) async fn swap_in(
         quoted(dbname)
     );
     rename_alone(server, session, &[dbname, scratch], &swap).await?;
+    warn_of_slots(session, &old, surroundings).await;
     if plan.manner.keep_old.is_zero() {
         drop_database(session, &old).await?;
         return Ok(None);
     }
     Ok(Some(kept))
+}
+
+/// Logical replication slots belong to a database, not to its name: they stay with what was replaced.
+async fn warn_of_slots(session: &Session, old: &str, surroundings: &Surroundings<'_>) {
+    let slots = session
+        .row("select string_agg(slot_name, '`, `') from pg_replication_slots where database = $1", &[&old])
+        .await;
+    if let Some(slots) = slots.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
+        (surroundings.tell)(Event::Warning(&format!(
+            "the logical replication slots of the database stay with `{old}`: `{slots}`; their consumers need new ones and begin anew"
+        )));
+    }
 }
 
 /// `app_old_20261122t010203z`, within PostgreSQL's 63 bytes.
@@ -86,14 +99,14 @@ fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
 /// Runs a rename while the sessions on the databases are being ended. The rename holds a lock that keeps new ones out, and
 /// waits up to five seconds for the old ones to be gone (`CountOtherDBBackends` in PostgreSQL).
 async fn rename_alone(server: &Server, session: &Session, databases: &[&str], rename: &str) -> Result<()> {
-    let helper = maintenance(server).await?;
+    let helper = apart_from(server, databases).await?;
     let databases: Vec<String> = databases.iter().map(|name| (*name).to_owned()).collect();
     let end_sessions = async {
         loop {
             let ended = helper
                 .rows(
                     "select pg_terminate_backend(pid) from pg_stat_activity
-                     where datname = any($1) and pid <> pg_backend_pid() and backend_type = 'client backend'",
+                     where datname = any($1) and pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')",
                     &[&databases],
                 )
                 .await;
@@ -174,7 +187,7 @@ fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
 /// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
 pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<Report> {
     let began = std::time::Instant::now();
-    let session = maintenance(server).await?;
+    let session = apart_from(server, &[dbname]).await?;
     let mut newest = None;
     for (record, kept) in kept(surroundings.vault, server)? {
         if kept.database == dbname && exists(&session, &kept.kept).await? {

@@ -9,12 +9,15 @@ use clap::Args;
 
 use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
 use crate::backup::restore::{self, Destination, Manner};
-use crate::backup::{Event, Source, Surroundings, catalogue, prune as pruning, stats as counting};
+use crate::backup::schedule::shell_word;
+use crate::backup::{Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting};
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
+use crate::output::Output;
 use crate::retention::{Lifetime, Rule, Rules};
+use crate::vault::Vault;
 
 use super::render::{Deleted, Pruned, RestorePlan};
 
@@ -185,6 +188,7 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
         let path = crate::backup::sqlite_path(&into).unwrap_or_else(|| PathBuf::from(into));
         return Ok(Destination::New(Source::Sqlite { path }));
     }
+    let is_named = args.url.is_some() || configured.is_some() || of_source.is_some();
     let url = args.url.clone().or(configured).or(of_source).or(environment).ok_or_else(|| {
         Error::request("it is not said where the backup is to be restored to").hint(
             "Pass `--url postgresql://user@host/database`, or set DATABASE_URL. With `--into NEW` it becomes a new database of \
@@ -195,8 +199,29 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
         (Source::Postgresql { server, .. }, Some(into)) => {
             Ok(Destination::New(Source::Postgresql { server, dbname: into.clone() }))
         }
-        (source, _) => Ok(Destination::Replace(source)),
+        (source, _) => {
+            if !is_named {
+                same_database(&manifest, &source)?;
+            }
+            Ok(Destination::Replace(source))
+        }
     }
+}
+
+/// The environment says which database is meant, but not that the content of another one is to take its place.
+fn same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
+    let (Source::Postgresql { dbname, .. }, Some(of)) = (meant, &manifest.source.dbname) else {
+        return Ok(());
+    };
+    if dbname == of {
+        return Ok(());
+    }
+    let name = &manifest.backup_name;
+    Err(Error::new(
+        Kind::Guard,
+        format!("backup `{name}` is of database `{of}`, and DATABASE_URL names `{dbname}`"),
+    )
+    .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
 }
 
 /// What destroys is confirmed with the object's own name; on a terminal it is asked for.
@@ -217,14 +242,14 @@ fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
         }
         None => {
             return Err(Error::new(Kind::Guard, format!("{what}, and that was not confirmed"))
-                .hint(format!("Pass `--confirm {name}`.")));
+                .hint(format!("Pass `--confirm {}`.", shell_word(name))));
         }
     };
     if given == name {
         return Ok(());
     }
     Err(Error::new(Kind::Guard, format!("`{}` is not `{name}`: nothing was done", given.escape_default()))
-        .hint(format!("Pass `--confirm {name}`.")))
+        .hint(format!("Pass `--confirm {}`.", shell_word(name))))
 }
 
 pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
@@ -358,6 +383,23 @@ pub(super) fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Kind>> {
     })?;
     session.output.report(&manifest)?;
     Ok(None)
+}
+
+/// All backups of a vault. Where there are none nothing was proven, and one whose manifest cannot be read is no good one.
+pub(super) fn all_of(vault: &Vault, output: &Output) -> Result<(Vec<String>, Option<Kind>)> {
+    let catalogue = catalogue::read(vault)?;
+    for damaged in &catalogue.damaged {
+        output.warn(damaged);
+    }
+    if catalogue.entries.is_empty() && catalogue.damaged.is_empty() {
+        return Err(Error::request(format!(
+            "there are no backups in `{}`: nothing was proven",
+            vault.shown("")
+        ))
+        .hint("Name the vault with `--vault` or BACKUP_DIR."));
+    }
+    let names = catalogue.entries.iter().map(|entry| entry.manifest.backup_name.to_string()).collect();
+    Ok((names, (!catalogue.damaged.is_empty()).then_some(Kind::No)))
 }
 
 pub(super) fn stats(args: &StatsArgs, session: &Session) -> Result<Option<Kind>> {

@@ -102,7 +102,7 @@ fn arguments(databases: &[String], session: &Session) -> Vec<String> {
     }
     let vault = if session.vault.contains("://") { session.vault.clone() } else { absolute(&session.vault) };
     arguments.extend(["--vault".to_owned(), vault]);
-    arguments.extend(["backup", "create", "--no-wait", "--trigger", "schedule"].map(str::to_owned));
+    arguments.extend(["backup", "create", "--trigger", "schedule"].map(str::to_owned));
     arguments.extend(databases.iter().cloned());
     arguments
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -58,6 +58,18 @@ async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result:
     let is_async = asked.is_async || prefers_async(&parts.headers);
     let named = asked.backup_name.as_deref().map(str::parse::<BackupName>).transpose();
     let name = named.map_err(|error| Answer::of(&error))?;
+    let words = name.as_ref().map(ToString::to_string);
+    create_asked(app, call, &parts.headers, (asked, name, is_async)).await.map_err(|answer| {
+        if answer.body["backup_name"].is_string() { answer } else { answer.named(words.as_deref()) }
+    })
+}
+
+async fn create_asked(
+    app: &Arc<App>,
+    call: &Call,
+    headers: &HeaderMap,
+    (asked, name, is_async): (CreateBody, Option<BackupName>, bool),
+) -> std::result::Result<Response, Answer> {
     if let Some(database) = asked.database.as_ref().filter(|name| !app.orders.databases.contains(name)) {
         let known = app.orders.databases.join("`, `");
         let answer = Answer::refusal(
@@ -68,7 +80,7 @@ async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result:
     }
     let wanted = Wanted { database: asked.database, name, compress: asked.compress };
     let digest = format!("{:?}", (&wanted.database, &wanted.name, wanted.compress));
-    let key = key(&parts.headers, call)?;
+    let key = key(headers, call)?;
     let digest = hexadecimal(&Sha256::digest(digest.as_bytes()));
     let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
     if !is_replay && let Some(name) = &wanted.name {
@@ -334,7 +346,9 @@ fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Resul
         |_| None,
     )
     .map_err(|answer| {
-        let is_guarded = answer.status == StatusCode::CONFLICT;
+        let is_pinned =
+            catalogue.entries.iter().any(|it| it.manifest.backup_name == name && it.manifest.keep_forever);
+        let is_guarded = answer.status == StatusCode::CONFLICT && !is_pinned;
         if is_guarded { answer.hint("`?allow_last_copy=true` deletes it all the same.") } else { answer }
     })?;
     let body = json!({

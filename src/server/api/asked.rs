@@ -76,6 +76,11 @@ pub(super) async fn body<T: DeserializeOwned + Default>(
         return Err(Answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not said to be JSON")
             .hint("Send `Content-Type: application/json`."));
     }
+    // serde takes a list for the fields of a struct in their order.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Answer::refusal(StatusCode::BAD_REQUEST, "the body is not a JSON object")
+            .hint("`/api/openapi.json` says what it may hold."));
+    }
     serde_json::from_slice(&bytes).map_err(|error| {
         Answer::refusal(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
             .hint("`/api/openapi.json` says what it may hold.")
@@ -127,6 +132,15 @@ pub(super) fn flag(query: Option<&str>, key: &str) -> std::result::Result<bool, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_is_no_body() {
+        for text in ["[\"stream\", true]", "[]", "null", "\"x\""] {
+            let answer = body::<VerifyBody>(&HeaderMap::new(), Body::from(text)).await.unwrap_err();
+            assert_eq!(answer.body["error"], "the body is not a JSON object", "{text}");
+        }
+        assert!(body::<VerifyBody>(&HeaderMap::new(), Body::from(" {\"level\": \"stream\"}")).await.is_ok());
+    }
 
     #[test]
     fn an_asynchronous_answer_is_asked_for_in_a_header() {
