@@ -21,7 +21,8 @@ demo: setup
 test: setup
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	cargo test --quiet --workspace
+	cargo test --quiet --workspace --no-run
+	tests/in_memory cargo test --quiet --workspace
 
 bench: setup
 	cargo build --quiet --release --workspace --bins

@@ -186,12 +186,13 @@ pub fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
     if apart < TimeDelta::days(1) {
         return Ok(());
     }
+    // To the nearest: a store is asked some time after our clock was read.
+    let days = (apart + TimeDelta::hours(12)).num_days();
     let direction = if now > stamped { "ahead of" } else { "behind" };
     Err(Error::new(
         Kind::Guard,
         format!(
-            "nothing was pruned: the clock is {} days {direction} the one of the vault's file system",
-            apart.num_days()
+            "nothing was pruned: the clock is {days} days {direction} the one of the vault's file system"
         ),
     )
     .hint("Set the clock right, then run it again: ages of backups mean nothing until then."))

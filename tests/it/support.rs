@@ -482,6 +482,7 @@ pub(crate) fn binary(directory: &std::path::Path, arguments: &[&str]) -> Command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", directory)
+        .env("TMPDIR", std::env::temp_dir())
         .env("AWS_REGION", REGION)
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "canary-aws-secret")
