@@ -98,6 +98,11 @@ impl fmt::Display for ResourceId {
     }
 }
 
+/// The number of the account in an ARN.
+pub fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
+}
+
 /// Tags of a resource, by key.
 pub type Tags = BTreeMap<String, String>;
 

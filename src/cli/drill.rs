@@ -4,6 +4,7 @@ mod evidence;
 mod fleet;
 mod render;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -229,8 +230,9 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
 
 async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
-    let requests: Vec<Request> =
-        args.databases.iter().map(|id| request(&args, id, session)).collect::<Result<Vec<_>>>()?;
+    let mut named = BTreeSet::new();
+    let once = args.databases.iter().filter(|id| named.insert(id.as_str()));
+    let requests: Vec<Request> = once.map(|id| request(&args, id, session)).collect::<Result<Vec<_>>>()?;
     let vault = session.vault()?;
     let output = &session.output;
     let is_single = requests.len() == 1;
@@ -257,13 +259,19 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             Ok(plan) => plan,
             // With several databases one that cannot be drilled does not keep the others.
             Err(error) if !is_single && interrupt.first().is_none() => {
-                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
+                session.say(notify::at(
+                    notify::of_error(Subject::Database(id.to_string()), &error),
+                    &aws.place(),
+                ));
                 output.error(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
             Err(error) => {
-                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
+                session.say(notify::at(
+                    notify::of_error(Subject::Database(id.to_string()), &error),
+                    &aws.place(),
+                ));
                 return Err(error);
             }
         };
@@ -284,7 +292,10 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let lease = match taken {
             Ok(lease) => lease,
             Err(error) => {
-                session.say(notify::of_error(Subject::Database(id.to_string()), &error));
+                session.say(notify::at(
+                    notify::of_error(Subject::Database(id.to_string()), &error),
+                    &aws.place(),
+                ));
                 if is_single || interrupt.first().is_some() {
                     return Err(error);
                 }
@@ -300,7 +311,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         lease.release(now());
         output.settle();
         tell_left_behind(output, &report);
-        session.say(notify::of_drill(&report));
+        session.say(notify::at(notify::of_drill(&report), &aws.place()));
         worst = worse(worst, report.kind());
         reports.push(report);
         if interrupt.first().is_some() {

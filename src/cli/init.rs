@@ -106,7 +106,9 @@ fn write_new(file: &Path, text: &str) -> Result<()> {
             Error::new(Kind::Guard, format!("`{}` is there: nothing was written", file.display()))
                 .hint("`--print` shows what would be written.")
         }
-        _ => Error::outside(format!("cannot write `{}`", file.display())).caused_by(error),
+        _ => Error::outside(format!("cannot write `{}`", file.display())).caused_by(error).hint(
+            "Go to a directory that you may write to, name a file with `--config`, or look with `--print`.",
+        ),
     };
     opened
         .and_then(|mut opened| opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()))

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::{Command, Session, now};
 use crate::drill;
 use crate::error::{Error, Kind, Result};
+use crate::fleet::Place;
 pub(super) use crate::notify::Told;
 use crate::notify::{Delivery, Nature, News, Notifier, Sender, State, Subject, state};
 use crate::output::{self, Page, Tone, plain};
@@ -448,6 +449,11 @@ pub(super) fn of_error(subject: Subject, error: &Error) -> Told {
         told.next = hint.clone();
     }
     told
+}
+
+/// The same, of something in an account that `lifeboat.toml` names: its namesakes elsewhere are others.
+pub(super) fn at(told: Told, place: &Place) -> Told {
+    Told { place: place.account.is_some().then(|| place.to_string()), ..told }
 }
 
 /// A number like those that healthchecks.io pairs starts and ends by.

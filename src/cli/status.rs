@@ -390,6 +390,16 @@ fn prometheus(report: &Report) -> String {
             let _ = writeln!(text, "lifeboat_last_drill_timestamp_seconds{} {at}", label(it));
         }
     }
+    let _ = writeln!(
+        text,
+        "# HELP lifeboat_reached 1 if the account and Region could be looked at.\n# TYPE lifeboat_reached gauge"
+    );
+    let unreached: Vec<_> = report.unreached.iter().map(|one| &one.place).collect();
+    let reached = report.places.iter().filter(|place| !unreached.contains(place)).map(|place| (place, 1));
+    for (place, value) in reached.chain(unreached.iter().map(|place| (*place, 0))) {
+        let account = place.account.as_ref().map(|name| format!("account=\"{name}\",")).unwrap_or_default();
+        let _ = writeln!(text, "lifeboat_reached{{{account}region=\"{}\"}} {value}", place.region);
+    }
     text
 }
 

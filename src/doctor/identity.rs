@@ -68,15 +68,17 @@ pub async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
 }
 
 fn not_connected(access: &Access, error: &Error) -> Check {
+    let usual = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+    let profile = access.profile.clone().or_else(usual);
     let code = match (&access.role, error.to_string()) {
         (Some(_), text) if text.contains("could not be assumed") => "role",
         (_, text) if text.contains("Region") => "region",
         (_, text) if text.contains("endpoint") => "endpoint",
-        _ if access.profile.is_some() => "profile",
+        _ if profile.is_some() => "profile",
         _ => "credentials",
     };
     let mut message = error.chain();
-    if let (Some(profile), "profile") = (&access.profile, code) {
+    if let (Some(profile), "profile") = (&profile, code) {
         message = format!("profile `{}`: {message}", profile.escape_default());
     }
     let verdict = if error.kind() == Kind::Bug { Outcome::Unknown } else { Outcome::Fail };

@@ -1,6 +1,6 @@
 //! Databases by months: which of them were proven, and which months lack a proof. Dates in, words out; no I/O, no clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use serde::Serialize;
@@ -68,13 +68,51 @@ fn first_of(day: NaiveDate) -> NaiveDate {
     day.with_day(1).unwrap_or(day)
 }
 
+/// A database: its name is its own within an account and Region only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Which {
+    /// Its name.
+    pub id: String,
+    /// The number of its account; `None` where it is not known.
+    pub account: Option<String>,
+    /// Its Region.
+    pub region: String,
+}
+
+impl Which {
+    /// Whether both may be the same: an account that is not known may be any.
+    pub fn may_be(&self, other: &Which) -> bool {
+        let is_same = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        (&self.id, &self.region) == (&other.id, &other.region) && is_same(&self.account, &other.account)
+    }
+}
+
+/// What each is called: its name, with Region and account where that alone could be several.
+pub fn labels(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
+    let mut namesakes = BTreeMap::<&str, Vec<&Which>>::new();
+    for which in of {
+        namesakes.entry(&which.id).or_default().push(which);
+    }
+    let label = |which: &Which| {
+        let alike = &namesakes[which.id.as_str()];
+        let spans = |part: fn(&Which) -> Option<&str>| alike.iter().any(|one| part(one) != part(which));
+        let parts = [
+            which.account.as_deref().filter(|_| spans(|it| it.account.as_deref())),
+            Some(which.region.as_str()).filter(|_| spans(|it| Some(&it.region))),
+        ];
+        match parts.into_iter().flatten().collect::<Vec<_>>() {
+            parts if parts.is_empty() => which.id.clone(),
+            parts => format!("{} ({})", which.id, parts.join(", ")),
+        }
+    };
+    of.iter().map(|which| (which.clone(), label(which))).collect()
+}
+
 /// A drill, as far as the calendar is concerned.
 #[derive(Clone, Debug)]
 pub struct Drilled {
     /// The database.
-    pub source: String,
-    /// Its Region.
-    pub region: String,
+    pub source: Which,
     /// The run.
     pub run: String,
     /// When it began.
@@ -84,7 +122,7 @@ pub struct Drilled {
 }
 
 /// What AWS says of the databases that exist.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Existing {
     /// Whether it could be asked.
     pub asked: bool,
@@ -92,9 +130,12 @@ pub struct Existing {
     pub reason: Option<String>,
     /// In which Regions.
     pub regions: BTreeSet<String>,
-    /// Databases there that can be drilled.
+    /// In which accounts and Regions; an account is not known where nothing was found.
     #[serde(skip)]
-    pub databases: BTreeSet<String>,
+    pub places: BTreeSet<(Option<String>, String)>,
+    /// Databases there that can be drilled, and when each was created.
+    #[serde(skip)]
+    pub databases: BTreeMap<Which, Option<DateTime<Utc>>>,
 }
 
 /// How a month came out for a database.
@@ -146,15 +187,22 @@ pub struct Cell {
 /// A database.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Which.
+    /// Its name.
     pub id: String,
+    /// The number of its account, as far as it is known.
+    pub account: Option<String>,
+    /// Its Region.
+    pub region: String,
+    /// What it is called here: with account and Region, if another one has its name.
+    #[serde(skip)]
+    pub label: String,
     /// Whether AWS has it; `None` if that could not be asked.
     pub exists: Option<bool>,
     /// When it was first drilled, in this period or before.
     pub first_drill: Option<DateTime<Utc>>,
     /// When it last passed, up to the end of the period.
     pub last_pass: Option<DateTime<Utc>>,
-    /// Whether it exists and has never been drilled.
+    /// Whether it exists, not only since this month, and has never been drilled.
     pub never_drilled: bool,
     /// Month by month.
     pub months: Vec<Cell>,
@@ -181,27 +229,66 @@ impl Calendar {
             .iter()
             .all(|row| !row.never_drilled && row.months.iter().all(|cell| !cell.outcome.is_short()))
     }
+
+    /// Whether anything was proven at all: where nothing was, that no proof is missing says nothing.
+    pub fn has_proof(&self) -> bool {
+        self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == Month::Pass)
+    }
+
+    /// Whether a month may yet get its drill.
+    pub fn is_open(&self) -> bool {
+        self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == Month::Due)
+    }
 }
 
 /// Draws up the calendar. `drills` are all that are known, from before the period too.
 pub fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTime<Utc>) -> Calendar {
-    let drilled = drills.iter().filter(|drill| drill.at.date_naive() <= period.to).map(|drill| &drill.source);
-    let ids: BTreeSet<&String> = drilled.chain(&existing.databases).collect();
-    let rows = ids.into_iter().map(|id| {
-        let own: Vec<&Drilled> = drills.iter().filter(|drill| drill.source == *id).collect();
-        row(id, period, &own, &existing, now)
+    let known: BTreeSet<&Which> =
+        existing.databases.keys().chain(drills.iter().map(|drill| &drill.source)).collect();
+    // Evidence without an account is that of the only one that has such a database.
+    let settled = |which: &Which| {
+        let mut candidates = known.iter().filter(|other| other.account.is_some() && other.may_be(which));
+        match (&which.account, candidates.next(), candidates.next()) {
+            (None, Some(only), None) => (*only).clone(),
+            _ => which.clone(),
+        }
+    };
+    let mut of = BTreeMap::<Which, Vec<&Drilled>>::new();
+    for drill in drills {
+        of.entry(settled(&drill.source)).or_default().push(drill);
+    }
+    of.retain(|_, own| own.iter().any(|drill| drill.at.date_naive() <= period.to));
+    let drilled_later =
+        |which: &Which| drills.iter().filter(|drill| settled(&drill.source) == *which).collect::<Vec<_>>();
+    for (which, created) in &existing.databases {
+        // What came after the period is not missing in it.
+        if !of.contains_key(which) && created.is_none_or(|at| at.date_naive() <= period.to) {
+            of.insert(which.clone(), drilled_later(which));
+        }
+    }
+    let labels = labels(&of.keys().cloned().collect());
+    let rows = of.iter().map(|(which, own)| {
+        let row = row(which, period, own, &existing, now);
+        Row { label: labels[which].clone(), ..row }
     });
     let databases = rows.collect();
     Calendar { period, aws: existing, databases }
 }
 
-fn row(id: &str, period: Period, drills: &[&Drilled], existing: &Existing, now: DateTime<Utc>) -> Row {
+fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, now: DateTime<Utc>) -> Row {
     // Whether it exists where nobody has looked is not known.
-    let was_asked = existing.asked && drills.iter().all(|drill| existing.regions.contains(&drill.region));
-    let exists = match existing.databases.contains(id) {
-        true => Some(true),
-        false => was_asked.then_some(false),
+    let was_asked = existing.asked
+        && existing.places.iter().any(|(account, region)| {
+            *region == which.region
+                && (account.is_none() || which.account.is_none() || *account == which.account)
+        });
+    let created = existing.databases.get(which);
+    let exists = match created {
+        Some(_) => Some(true),
+        None => was_asked.then_some(false),
     };
+    let this = first_of(now.date_naive());
+    let is_new = created.copied().flatten().is_some_and(|at| first_of(at.date_naive()) >= this);
     let first_drill = drills.iter().map(|drill| drill.at).min();
     let last_drill = drills.iter().map(|drill| drill.at).max();
     let until = |drill: &&&Drilled| drill.at.date_naive() <= period.to;
@@ -216,7 +303,6 @@ fn row(id: &str, period: Period, drills: &[&Drilled], existing: &Existing, now: 
             let count = |outcome: &str| within.iter().filter(|drill| drill.outcome == outcome).count();
             let (passed, failed, running) = (count("pass"), count("fail"), count("running"));
             let unknown = within.len() - passed - failed - running;
-            let this = first_of(now.date_naive());
             let is_before = first_drill.is_none_or(|first| month < first_of(first.date_naive()));
             let is_gone =
                 exists == Some(false) && last_drill.is_some_and(|last| month > first_of(last.date_naive()));
@@ -227,6 +313,7 @@ fn row(id: &str, period: Period, drills: &[&Drilled], existing: &Existing, now: 
                 () if failed > 0 => Month::Fail,
                 () if unknown > 0 => Month::Unknown,
                 () if month > this => Month::Ahead,
+                () if is_new && month == this => Month::Due,
                 () if is_before => Month::Before,
                 () if is_gone => Month::Gone,
                 () if running > 0 || is_open => Month::Due,
@@ -240,8 +327,10 @@ fn row(id: &str, period: Period, drills: &[&Drilled], existing: &Existing, now: 
         months.iter().filter(|cell| cell.outcome == Month::Gap).map(|cell| cell.month.clone()).collect();
     let last_pass =
         drills.iter().filter(until).filter(|drill| drill.outcome == "pass").map(|drill| drill.at).max();
-    let never_drilled = exists == Some(true) && drills.is_empty();
-    Row { id: id.to_owned(), exists, first_drill, last_pass, never_drilled, months, gaps }
+    let never_drilled = exists == Some(true) && drills.is_empty() && !is_new;
+    let Which { id, account, region } = which.clone();
+    let label = id.clone();
+    Row { id, account, region, label, exists, first_drill, last_pass, never_drilled, months, gaps }
 }
 
 #[cfg(test)]
@@ -253,18 +342,23 @@ mod tests {
     }
 
     fn drill(source: &str, day: &str, outcome: &str) -> Drilled {
-        let (source, region) = (source.into(), "eu-central-1".into());
-        Drilled { source, region, run: format!("{day}-run"), at: at(day), outcome: outcome.into() }
+        Drilled { source: which(source), run: format!("{day}-run"), at: at(day), outcome: outcome.into() }
+    }
+
+    fn which(id: &str) -> Which {
+        Which { id: id.into(), account: Some("111122223333".into()), region: "eu-central-1".into() }
     }
 
     fn existing(ids: &[&str]) -> Existing {
-        let databases = ids.iter().map(|id| (*id).to_owned()).collect();
-        Existing { asked: true, reason: None, regions: ["eu-central-1".to_owned()].into(), databases }
+        let databases = ids.iter().map(|id| (which(id), None)).collect();
+        let region = "eu-central-1".to_owned();
+        let places = [(Some("111122223333".to_owned()), region.clone())].into();
+        Existing { asked: true, reason: None, regions: [region].into(), places, databases }
     }
 
     fn not_asked() -> Existing {
-        let (regions, databases) = (BTreeSet::new(), BTreeSet::new());
-        Existing { asked: false, reason: Some("no Region".into()), regions, databases }
+        let (regions, places, databases) = Default::default();
+        Existing { asked: false, reason: Some("no Region".into()), regions, places, databases }
     }
 
     /// One letter a month.
@@ -316,6 +410,54 @@ mod tests {
         let calendar = year(&[], existing(&["billing"]), "2026-11-22");
         assert_eq!(letters(&calendar.databases[0]), "........... ");
         assert!(calendar.databases[0].never_drilled && !calendar.is_complete());
+    }
+
+    #[test]
+    fn a_database_of_one_account_is_no_proof_of_its_namesake_in_another() {
+        let there = |account: &str, region: &str| Which {
+            account: Some(account.into()),
+            region: region.into(),
+            ..which("orders")
+        };
+        let mut all = existing(&["orders"]);
+        all.databases.insert(there("999922223333", "eu-central-1"), None);
+        all.databases.insert(there("999922223333", "eu-west-1"), None);
+        let mut drills = [drill("orders", "2026-10-02", "pass"), drill("orders", "2026-11-02", "pass")];
+        // Evidence from before accounts were written down, in a Region where there is one only.
+        drills[1].source = Which { account: None, ..there("", "eu-west-1") };
+        let calendar = year(&drills, all, "2026-11-22");
+        let shown: Vec<_> = calendar
+            .databases
+            .iter()
+            .map(|row| (row.label.as_str(), letters(row), row.never_drilled))
+            .collect();
+        let label = |text: &'static str, months: &str, never| (text, months.to_owned(), never);
+        assert_eq!(
+            shown,
+            [
+                label("orders (111122223333, eu-central-1)", ".........Pd ", false),
+                label("orders (999922223333, eu-central-1)", "........... ", true),
+                label("orders (999922223333, eu-west-1)", "..........P ", false),
+            ]
+        );
+        assert!(!calendar.is_complete());
+    }
+
+    #[test]
+    fn a_database_that_came_this_month_is_due_and_one_that_came_later_is_not_there() {
+        let mut all = existing(&[]);
+        all.databases.insert(which("new"), Some(at("2026-11-20")));
+        all.databases.insert(which("old"), Some(at("2026-10-31")));
+        let calendar = year(&[], all.clone(), "2026-11-22");
+        assert_eq!(
+            (letters(&calendar.databases[0]).as_str(), calendar.databases[0].never_drilled),
+            ("..........d ", false)
+        );
+        assert!(calendar.databases[1].never_drilled && !calendar.is_complete());
+        let october = Period::last_months(1, "2026-11-22".parse().unwrap()).unwrap();
+        let ids: Vec<_> =
+            draw(october, &[], all, at("2026-11-22")).databases.into_iter().map(|row| row.id).collect();
+        assert_eq!(ids, ["old"]);
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub struct Hashes {
 pub struct Entry {
     /// What became of it: `pass`, `fail`, `unknown`, `interrupted`, `died`, `running`.
     pub outcome: String,
+    /// What its database is called here: with account and Region, if another one has its name.
+    #[serde(skip)]
+    pub(super) label: String,
     /// Its record.
     pub drill: Report,
     /// Whether that is as it was written.
@@ -150,8 +153,7 @@ impl History {
     /// Databases by months.
     pub fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
         let drilled = self.reports.iter().map(|(report, outcome)| Drilled {
-            source: report.source.id.clone(),
-            region: report.source.region.clone(),
+            source: report.which(),
             run: report.run.clone(),
             at: report.started_at,
             outcome: (*outcome).to_owned(),
@@ -178,6 +180,7 @@ pub fn draw_up(
     };
     let calendar = history.calendar(period, existing, now);
     let mut unreadable = history.unreadable.clone();
+    let labels = calendar::labels(&history.reports.iter().map(|(report, _)| report.which()).collect());
     let mut drills = Vec::new();
     for (report, outcome) in
         history.reports.iter().rev().filter(|(report, _)| period.contains(report.started_at))
@@ -185,10 +188,11 @@ pub fn draw_up(
         let (notes, damaged) = notes::of(vault, &report.source.id, &report.run)?;
         unreadable.extend(damaged);
         let later = history.reports.iter().rev().find(|(other, word)| {
-            other.source.id == report.source.id && other.started_at > report.started_at && *word == "pass"
+            other.which().may_be(&report.which()) && other.started_at > report.started_at && *word == "pass"
         });
         drills.push(Entry {
             outcome: (*outcome).to_owned(),
+            label: labels[&report.which()].clone(),
             integrity: hashes(vault, report, &integrity)?,
             drill: report.clone(),
             notes,
@@ -256,8 +260,8 @@ fn hashes(vault: &Vault, report: &Report, integrity: &integrity::Report) -> Resu
 }
 
 /// What the drills of a database measured against its objectives.
-pub(super) struct Measured<'a> {
-    pub(super) source: &'a str,
+pub(super) struct Measured {
+    pub(super) source: String,
     pub(super) drills: usize,
     pub(super) rto: Against,
     pub(super) rpo: Against,
@@ -273,13 +277,13 @@ pub(super) struct Against {
 
 impl Dossier {
     /// Per database, those drills that came to measure anything.
-    pub(super) fn measured(&self) -> Vec<Measured<'_>> {
+    pub(super) fn measured(&self) -> Vec<Measured> {
         let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
         for entry in &self.drills {
-            of.entry(&entry.drill.source.id).or_default().push(&entry.drill);
+            of.entry(&entry.label).or_default().push(&entry.drill);
         }
         let measured = of.into_iter().map(|(source, drills)| Measured {
-            source,
+            source: source.to_owned(),
             drills: drills.len(),
             rto: against(
                 drills.iter().map(|drill| (drill.rto.measured_seconds, drill.rto.objective_seconds)),

@@ -5,9 +5,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Which;
 use super::chain::Place;
 use super::{Plan, Surroundings};
 use crate::error::Kind;
+use crate::fleet::account_of;
 use crate::restore::{Chosen, Way};
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
@@ -107,6 +109,9 @@ pub struct Source {
     pub id: String,
     /// Immutable id.
     pub resource_id: String,
+    /// The number of its account; evidence from before this was written down has none.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Region.
     pub region: String,
     /// Engine.
@@ -237,6 +242,14 @@ pub struct Evidence {
 }
 
 impl Report {
+    /// Which database it was. Whoever drilled it was of its account.
+    pub fn which(&self) -> Which {
+        let caller = || self.ran_by.caller.as_deref().and_then(account_of).map(str::to_owned);
+        let source = &self.source;
+        let account = source.account.clone().or_else(caller);
+        Which { id: source.id.clone(), account, region: source.region.clone() }
+    }
+
     /// The record of a drill that begins.
     pub(super) fn begin(
         plan: &Plan,
@@ -270,6 +283,7 @@ impl Report {
             source: Source {
                 id: source.id.to_string(),
                 resource_id: source.resource_id.to_string(),
+                account: account_of(&source.arn).map(str::to_owned),
                 region: to.aws.region().to_owned(),
                 engine: source.engine.clone(),
                 engine_version: source.engine_version.clone(),

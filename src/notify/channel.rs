@@ -105,7 +105,7 @@ impl Channel {
     }
 
     fn reveal(&self, secret: &Secret) -> Result<String, String> {
-        let whose = |what: String| format!("{what}, which channel `{}` names", self.name.escape_default());
+        let whose = |what: String| format!("{what}, which channel `{}` names,", self.name.escape_default());
         let text = match secret {
             Secret::Plain(text) => text.clone(),
             Secret::Variable(name) => std::env::var(name)

@@ -122,7 +122,13 @@ pub(crate) fn asks(call: &Value, known: &mut BTreeMap<String, Tags>) -> Vec<Ask>
         }
         ("cloudwatch", "PutMetricAlarm" | "SetAlarmState") => {
             let alarm = alarm(&of("AlarmName"));
-            let mut asks = vec![Ask::new(&name, &alarm)];
+            let told: Vec<String> = parameters
+                .get("AlarmActions")
+                .map_or_else(Vec::new, |list| serde_json::from_str(list).unwrap());
+            let put = told
+                .iter()
+                .fold(Ask::new(&name, &alarm), |ask, action| ask.with("cloudwatch:AlarmActions", action));
+            let mut asks = vec![put];
             if !brought.is_empty() {
                 asks.push(Ask::new("cloudwatch:TagResource", &alarm).bringing(&brought));
             }

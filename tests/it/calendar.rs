@@ -47,7 +47,7 @@ pub(crate) fn a_record() -> Value {
     json!({
         "schema": "lifeboat.drill/1", "run": "", "state": "finished", "verdict": "pass", "reasons": ["users: 1 row is missing"],
         "hints": [], "started_at": "2026-01-01T00:00:00Z", "finished_at": null,
-        "ran_by": {"caller": "arn:aws:iam::1:role/drill", "host": "h", "version": "0.1.0"},
+        "ran_by": {"caller": "arn:aws:iam::123456789012:role/drill", "host": "h", "version": "0.1.0"},
         "source": {"id": "", "resource_id": "db-1", "region": crate::support::REGION, "engine": "postgres", "engine_version": "15.4",
                    "class": "db.m6g.large", "storage_gib": 20, "encrypted": true},
         "moment": {"kind": "snapshot", "snapshot_id": "s", "snapshot_type": "manual", "time": "2026-01-01T00:00:00Z", "asked_for": "latest-snapshot"},
@@ -68,6 +68,12 @@ async fn a_year_shows_the_month_without_a_drill_and_calls_nothing_else_a_gap() {
     world.create("orders-prod").await;
     world.create("billing").await;
     world.create_record("legacy-mysql").await;
+    let world = world
+        .rewritten(lifeboat_localstack::Limits::default(), |state| {
+            state["regions"][crate::support::REGION]["instances"]["billing"]["created_at"] =
+                "2020-01-01T00:00:00Z".into();
+        })
+        .await;
     let (vault, like) = (world.path("vault"), a_record());
     let year = today().year() - 1;
     for (month, verdict) in [
@@ -145,6 +151,9 @@ async fn a_year_shows_the_month_without_a_drill_and_calls_nothing_else_a_gap() {
         world.lifeboat(&words.iter().map(String::as_str).collect::<Vec<_>>()).await.assert_code(code);
     }
     world.lifeboat(&["drill", "list", "--check", "--year", &last, "orders-prod"]).await.assert_code(1);
+    // Where nothing was proven, nothing being missing is no proof.
+    let ahead = (now.year() + 1).to_string();
+    world.lifeboat(&["drill", "list", "--check", "--year", &ahead, "orders-prod"]).await.assert_code(3);
     world.lifeboat(&["drill", "list", "--check"]).await.assert_code(2);
     world.lifeboat(&["drill", "list"]).await.assert_code(0);
 

@@ -380,6 +380,13 @@ async fn the_roles_are_created_and_brought_up_to_date_by_their_script() {
     // moto refuses what is no policy; a second time they are there already.
     let (code, said) = create(&["my-vault", "github-oidc", "drill"]).await;
     assert_eq!(code, 0, "{said}");
+    // Each role is that of its own service account, not of the drill's.
+    assert_eq!(create(&["my-vault", "irsa", "drill", "sweeper"]).await.0, 0);
+    for name in ["lifeboat-drill", "lifeboat-sweeper"] {
+        let words = ["iam", "get-role", "--role-name", name, "--query", "Role.AssumeRolePolicyDocument"];
+        let (_, trust) = crate::support::aws_cli(&moto.endpoint(), &words).await;
+        assert!(trust.contains(&format!("system:serviceaccount:lifeboat:{name}\"")), "{trust}");
+    }
     let show =
         "iam get-role-policy --role-name lifeboat-drill --policy-name lifeboat-drill --query PolicyDocument";
     let words: Vec<&str> = show.split(' ').collect();

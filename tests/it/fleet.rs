@@ -151,6 +151,8 @@ async fn what_becomes_of_each_database_is_in_the_exit_code_and_in_the_report() {
 
     // A tag that nobody carries is a mistake, and no fleet that is fine.
     world.lifeboat(&["drill", "run", "--tag", "env=prdo"]).await.assert_code(2).assert_says(&["`env=prdo`"]);
+    let nothing = world.drill_all(&["--region", "eu-west-3"]).await;
+    nothing.assert_code(2).assert_says(&["no DB instance to drill in eu-west-3"]);
     let dry = world.lifeboat(&["drill", "run", "--tag", "env=prod", "--dry-run", "--json"]).await;
     assert_eq!(dry.assert_code(0).json()["summary"]["databases"], json!(3));
 

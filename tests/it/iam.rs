@@ -2,7 +2,7 @@
 //! (IAM User Guide, "Policy evaluation logic", "Condition operators", "Multivalued context keys").
 //!
 //! It knows identity policies of one account: no boundaries, no resource policies. What it does not know it does not guess:
-//! an operator, an element or a variable that is not here is a panic.
+//! an operator or an element that is not here is a panic. Of variables it knows those that are keys of the request, in values.
 
 use std::collections::BTreeMap;
 
@@ -76,10 +76,7 @@ struct Condition {
 fn strings(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().flat_map(strings).collect(),
-        Value::String(text) => {
-            assert!(!text.contains("${"), "policy variables are not known here: {text}");
-            vec![text.clone()]
-        }
+        Value::String(text) => vec![text.clone()],
         other => vec![other.to_string()],
     }
 }
@@ -145,7 +142,10 @@ impl Statement {
     fn applies(&self, ask: &Ask) -> bool {
         let action = ask.action.to_ascii_lowercase();
         self.actions.fit(|pattern| like(&pattern.to_ascii_lowercase(), &action))
-            && self.resources.fit(|pattern| pattern == "*" || arn_like(pattern, &ask.resource))
+            && self.resources.fit(|pattern| {
+                assert!(!pattern.contains("${"), "variables in resources are not known here: {pattern}");
+                pattern == "*" || arn_like(pattern, &ask.resource)
+            })
             && self.conditions.iter().all(|condition| condition.holds(&ask.context))
     }
 }
@@ -158,6 +158,12 @@ impl Patterns {
 
 impl Condition {
     fn holds(&self, context: &Context) -> bool {
+        // With a variable that has no value, a statement does not apply.
+        let Some(wanted) =
+            self.values.iter().map(|value| filled_in(value, context)).collect::<Option<Vec<_>>>()
+        else {
+            return false;
+        };
         let found = context.get(&self.key);
         let (set, operator) = match self.operator.split_once(':') {
             Some((set, operator)) => (Some(set), operator),
@@ -168,7 +174,7 @@ impl Condition {
             None => (operator, false),
         };
         if operator == "Null" {
-            let wanted: Vec<bool> = self.values.iter().map(|value| value == "true").collect();
+            let wanted: Vec<bool> = wanted.iter().map(|value| value == "true").collect();
             return wanted.contains(&found.is_none_or(Vec::is_empty));
         }
         let values = match found.filter(|values| !values.is_empty()) {
@@ -177,7 +183,7 @@ impl Condition {
             // Nothing is a subset of everything, and has no member.
             None => return set.map_or(is_negated(operator), |set| set == "ForAllValues"),
         };
-        let one = |value: &String| self.compares(operator, value);
+        let one = |value: &String| compares(&wanted, operator, value);
         match set {
             Some("ForAllValues") => values.iter().all(one),
             Some("ForAnyValue") => values.iter().any(one),
@@ -188,20 +194,30 @@ impl Condition {
             }
         }
     }
+}
 
-    /// The values of a condition are alternatives; of a negated one, none may fit.
-    fn compares(&self, operator: &str, value: &str) -> bool {
-        let plain = operator.replace("Not", "");
-        let fits = |pattern: &String| match plain.as_str() {
-            "StringEquals" => pattern == value,
-            "StringEqualsIgnoreCase" => pattern.eq_ignore_ascii_case(value),
-            "StringLike" => like(pattern, value),
-            "ArnLike" | "ArnEquals" => arn_like(pattern, value),
-            "Bool" => pattern.eq_ignore_ascii_case(value),
-            other => panic!("the operator {other} is not known here"),
-        };
-        self.values.iter().any(fits) != is_negated(operator)
+/// A value of a condition in which `${key}` stands for what the request says.
+fn filled_in(value: &str, context: &Context) -> Option<String> {
+    let Some((before, rest)) = value.split_once("${") else { return Some(value.to_owned()) };
+    let (key, after) = rest.split_once('}').expect("a variable ends");
+    match context.get(&key.to_ascii_lowercase()).map(Vec::as_slice) {
+        Some([only]) => Some(format!("{before}{only}{}", filled_in(after, context)?)),
+        _ => None,
     }
+}
+
+/// The values of a condition are alternatives; of a negated one, none may fit.
+fn compares(wanted: &[String], operator: &str, value: &str) -> bool {
+    let plain = operator.replace("Not", "");
+    let fits = |pattern: &String| match plain.as_str() {
+        "StringEquals" => pattern == value,
+        "StringEqualsIgnoreCase" => pattern.eq_ignore_ascii_case(value),
+        "StringLike" => like(pattern, value),
+        "ArnLike" | "ArnEquals" => arn_like(pattern, value),
+        "Bool" => pattern.eq_ignore_ascii_case(value),
+        other => panic!("the operator {other} is not known here"),
+    };
+    wanted.iter().any(fits) != is_negated(operator)
 }
 
 fn is_negated(operator: &str) -> bool {
@@ -331,6 +347,16 @@ fn null_bool_and_arns() {
     assert!(allows(arn.clone(), &[("aws:SourceArn", "arn:aws:ecs:eu-west-1:1:task/x")]));
     assert!(!allows(arn, &[("aws:SourceArn", "arn:aws:ecs:eu-west-1:2:task/x")]));
     assert!(allows(serde_json::json!({"ArnNotLike": {"k": "arn:aws:ecs:*:1:*"}}), &[]));
+}
+
+#[test]
+fn a_variable_is_what_the_request_says() {
+    let same = serde_json::json!({"StringEquals": {"aws:RequestTag/x": "a-${aws:ResourceTag/x}"}});
+    assert!(allows(same.clone(), &[("aws:RequestTag/x", "a-1"), ("aws:ResourceTag/x", "1")]));
+    assert!(!allows(same.clone(), &[("aws:RequestTag/x", "a-2"), ("aws:ResourceTag/x", "1")]));
+    assert!(!allows(same, &[("aws:RequestTag/x", "a-1")]));
+    let other = serde_json::json!({"StringNotEquals": {"aws:RequestTag/x": "${aws:ResourceTag/x}"}});
+    assert!(allows(other.clone(), &[("aws:ResourceTag/x", "1")]) && !allows(other, &[]));
 }
 
 #[test]

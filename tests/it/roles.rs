@@ -267,11 +267,36 @@ fn deleting_and_changing_production_is_denied_even_to_a_role_that_is_given_every
         let all = json!({"Sid": "AdministratorAccess", "Effect": "Allow", "Action": "*", "Resource": "*"});
         document["Statement"].as_array_mut().unwrap().push(all);
         let role = Policy::parse(&document.to_string());
-        let ask = Ask::new("rds:DeleteDBInstance", &arn("db", id)).on(has);
-        assert!(
-            matches!(role.decide(&ask), Decision::Denied(_)),
-            "{name} with everything deletes {id} with {has:?}"
+        let denied = |ask: Ask, what: &str| {
+            assert!(matches!(role.decide(&ask), Decision::Denied(_)), "{name} with everything: {what}");
+        };
+        denied(
+            Ask::new("rds:DeleteDBInstance", &arn("db", id)).on(has),
+            &format!("deletes {id} with {has:?}"),
         );
+        for action in [
+            "rds:SwitchoverBlueGreenDeployment",
+            "rds:DeleteBlueGreenDeployment",
+            "rds:DeleteTenantDatabase",
+            "rds:AddRoleToDBInstance",
+            "rds:ModifyDBParameterGroup",
+            "rds:ApplyPendingMaintenanceAction",
+            "rds:StopDBCluster",
+            "rds:FailoverDBCluster",
+            "rds:StopDBInstanceAutomatedBackupsReplication",
+            "rds:RestoreDBInstanceFromS3",
+            "rds:SwitchoverReadReplica",
+            "kms:ScheduleKeyDeletion",
+            "kms:PutKeyPolicy",
+            "backup:DeleteRecoveryPoint",
+            "iam:PassRole",
+            "s3:DeleteObjectVersion",
+            "s3:PutBucketPolicy",
+        ] {
+            if name == "drill" || !action.starts_with("s3:") {
+                denied(Ask::new(action, "*").on(has), action);
+            }
+        }
     }
 }
 
@@ -419,6 +444,23 @@ fn the_snapshot_role_takes_snapshots_and_no_more() {
         "with the baseline",
         &note(&tags(&[("lifeboat:baseline", "00ff"), ("lifeboat:expires", "2020-01-01T00:00:00Z")])),
     );
+    // With the tags that it may set on creation, too: the class is no way to another end.
+    let mut again = good.clone();
+    again.insert("lifeboat:expires".into(), "2027-01-01T00:00:00Z".into());
+    let retag = |brings: &Tags| [Ask::new("rds:AddTagsToResource", &snapshot).on(&again).bringing(brings)];
+    assert_refused(&role, "all tags of an existing snapshot, but for its end", &retag(&good));
+    let mut sooner = again.clone();
+    sooner.insert("lifeboat:expires".into(), "2020-01-01T00:00:00Z".into());
+    assert_refused(&role, "an existing snapshot ends sooner", &retag(&sooner));
+    // Whether IAM knows the tags of what is being created as those of the resource is not documented for RDS: it may.
+    assert_eq!(role.refusals(&retag(&again)).len(), 0);
+    assert_eq!(role.refusals(&create(&snapshot, &database, &again)).len(), 0);
+    assert_eq!(role.refusals(&retag(&baseline)).len(), 0);
+    again.extend(baseline.clone());
+    let exchanged = [Ask::new("rds:AddTagsToResource", &snapshot)
+        .on(&again)
+        .bringing(&tags(&[("lifeboat:baseline", "11ee")]))];
+    assert_refused(&role, "the baseline is exchanged", &exchanged);
     assert_refused(
         &role,
         "a snapshot of others is marked",
@@ -473,6 +515,17 @@ fn the_alarms_role_touches_no_alarm_of_others_and_the_status_role_no_metric_of_o
             matches!(alarms.decide(&Ask::new(action, &alarm("billing"))), Decision::Denied(_)),
             "{action}"
         );
+    }
+    let does = |action: &str| {
+        [Ask::new("cloudwatch:PutMetricAlarm", &alarm("lifeboat/orders-prod/storage"))
+            .with("cloudwatch:AlarmActions", "arn:aws:sns:eu-central-1:123456789012:ops")
+            .with("cloudwatch:AlarmActions", action)]
+    };
+    assert_eq!(alarms.refusals(&does("arn:aws:sns:eu-central-1:123456789012:ops-2")).len(), 0);
+    for action in
+        ["arn:aws:lambda:eu-central-1:123456789012:function:x", "arn:aws:automate:eu-central-1:ec2:terminate"]
+    {
+        assert_refused(&alarms, "an alarm does more than tell", &does(action));
     }
     assert_refused(
         &alarms,

@@ -60,6 +60,7 @@ async fn status_says_what_there_is_how_old_and_where_it_falls_short() {
         "lifeboat_rpo_met{database=\"orders-prod\",region=\"eu-central-1\"} 1",
         "lifeboat_rpo_met{database=\"shop\",region=\"eu-central-1\"} 0",
         "lifeboat_backup_retention_days{database=\"shop\",region=\"eu-central-1\"} 0",
+        "lifeboat_reached{region=\"eu-central-1\"} 1",
     ] {
         assert!(metrics.stdout.lines().any(|it| it == line), "{line}: {}", metrics.stdout);
     }

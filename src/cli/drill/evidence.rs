@@ -3,7 +3,6 @@
 
 mod render;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -11,12 +10,13 @@ use clap::Args;
 
 use crate::cli::places::{Seek, Target};
 use crate::cli::{Session, now};
-use crate::drill::calendar::{Existing, Period};
+use crate::drill::calendar::{Existing, Period, Which};
 use crate::drill::dossier::{self, Author, History};
 use crate::drill::integrity::{self, Expected, Verdict};
 use crate::drill::notes::{self, Wanted};
 use crate::drill::throwaway;
 use crate::error::{Error, Kind, Result};
+use crate::fleet::account_of;
 use crate::output::Format;
 
 use render::YearReport;
@@ -162,12 +162,7 @@ pub(super) async fn list(
 
 /// The databases that AWS has and that could be drilled; that it could not be asked is an answer too.
 async fn existing(only: &[String], vault_only: bool, session: &Session) -> Existing {
-    let not_asked = |reason: String| Existing {
-        asked: false,
-        reason: Some(reason),
-        regions: BTreeSet::new(),
-        databases: BTreeSet::new(),
-    };
+    let not_asked = |reason: String| Existing { asked: false, reason: Some(reason), ..Existing::default() };
     if vault_only {
         return not_asked("`--vault-only`".to_owned());
     }
@@ -189,19 +184,23 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
     let mut existing = Existing {
         asked: unreached.is_empty(),
         reason: (!unreached.is_empty()).then(|| unreached.join("; ")),
-        regions: BTreeSet::new(),
-        databases: BTreeSet::new(),
+        ..Existing::default()
     };
     let is_source = |id: &str| {
         !id.starts_with(throwaway::PREFIX) && (only.is_empty() || only.iter().any(|one| one == id))
     };
     for (region, instances) in looked.done {
-        existing.regions.insert(region);
+        let account = instances.iter().find_map(|instance| account_of(&instance.arn)).map(str::to_owned);
+        existing.regions.insert(region.clone());
+        existing.places.insert((account.clone(), region.clone()));
         let sources = instances
             .iter()
             .filter(|instance| instance.engine.contains("postgres") && is_source(instance.id.as_str()))
             .filter(|instance| !instance.tags.contains_key("lifeboat:purpose"));
-        existing.databases.extend(sources.map(|instance| instance.id.to_string()));
+        existing.databases.extend(sources.map(|instance| {
+            let (account, region) = (account.clone(), region.clone());
+            (Which { id: instance.id.to_string(), account, region }, instance.created_at)
+        }));
     }
     existing
 }

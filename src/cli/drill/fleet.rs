@@ -15,7 +15,7 @@ use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Select
 use crate::drill::report::span;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, InstanceId, Unreached};
+use crate::fleet::{Instance, InstanceId, Place, Unreached};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page, Tone};
@@ -120,7 +120,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     }
     if args.dry_run {
         session.output.report(&plan.record)?;
-        return Ok(plan.record.kind().filter(|_| plan.record.summary.refused > 0));
+        return Ok(plan.record.kind_of_plan());
     }
     announce(session, &plan.record, plan.todo.len());
     let crew = Arc::new(crew(&args, session, vault, interrupt.clone(), plan.todo.len()));
@@ -193,12 +193,13 @@ fn crew(
             ));
             if let Some(report) = report {
                 tell_left_behind(&session.output, report);
-                session.say(notify::of_drill(report));
+                session.say(notify::at(notify::of_drill(report), &place_of(row, &session)));
             } else if row.outcome == Outcome::Refused {
                 let refused =
                     notify::of_end(Subject::Database(row.id.to_string()), Some(Kind::Outside), None);
                 let reason = row.reasons.first().cloned().unwrap_or_default();
-                session.say(notify::Told { reason, ..refused });
+                let told = notify::Told { reason, ..refused };
+                session.say(notify::at(told, &place_of(row, &session)));
             }
             live("");
         }
@@ -215,6 +216,12 @@ fn crew(
         clock: now,
         host: host(),
     }
+}
+
+/// Where a database is; with its account if `lifeboat.toml` names that.
+fn place_of(row: &Row, session: &Session) -> Place {
+    let names = |name: &String| session.config.accounts.iter().any(|account| account.name == *name);
+    Place { account: row.account.clone().filter(names), region: row.region.clone() }
 }
 
 /// A fleet run of that name, if the vault has one.
@@ -240,6 +247,7 @@ impl output::Report for Fleet {
         let (state, tone) = match (self.state, self.kind()) {
             (record::Progress::Planned, _) => ("PLANNED", Tone::Strong),
             (record::Progress::Running, _) => ("RUNNING", Tone::Doubt),
+            (_, None) if self.summary.passed + self.summary.not_due == 0 => ("NOTHING TO DRILL", Tone::Doubt),
             (_, None) => ("PASS", Tone::Good),
             (_, Some(Kind::No)) => ("FAIL", Tone::Bad),
             (_, Some(Kind::LeftBehind)) => ("LEFT BEHIND", Tone::Bad),

@@ -91,6 +91,9 @@ fn conclusion(dossier: &Dossier) -> (Tone, &'static str) {
     if !dossier.calendar.is_complete() {
         return (Tone::Bad, "NOT EVERY MONTH IS PROVEN");
     }
+    if !dossier.calendar.has_proof() {
+        return (Tone::Doubt, "NOTHING IS PROVEN YET");
+    }
     match dossier.integrity.verdict == Integrity::Unknown || !dossier.unreadable.is_empty() {
         true => (Tone::Doubt, "NOT ALL EVIDENCE COULD BE READ"),
         false => (Tone::Good, "EVERY MONTH IS PROVEN"),
@@ -167,7 +170,7 @@ fn year_row(row: &Row) -> Markup {
     html! {
         tr {
             th scope="row" {
-                (name(&row.id))
+                (name(&row.label))
                 @if row.never_drilled { small { " never drilled" } }
                 @if row.exists == Some(false) { small { " no longer in AWS" } }
             }
@@ -211,7 +214,7 @@ fn objectives(dossier: &Dossier) -> Markup {
                         th.number scope="col" { "RPO objective" } th.number scope="col" { "Median" } th.number scope="col" { "Worst" }
                     } }
                     tbody { @for of in &measured { tr {
-                        th scope="row" { (name(of.source)) }
+                        th scope="row" { (name(&of.source)) }
                         td.number data-label="drills" { (of.drills) }
                         (against(of.rto, "RTO")) (against(of.rpo, "RPO"))
                     } } }
@@ -238,7 +241,8 @@ fn shortfalls(dossier: &Dossier) -> Markup {
     html! {
         section {
             h2 { "Drills that did not pass, and what was done" }
-            @if short.is_empty() { p { "Every drill of this period passed." } }
+            @if dossier.drills.is_empty() { p { "There was no drill in this period." } }
+            @else if short.is_empty() { p { "Every drill of this period passed." } }
             @for entry in short { (shortfall(entry)) }
         }
     }
@@ -257,7 +261,7 @@ fn shortfall(entry: &Entry) -> Markup {
     let answers: Vec<&Note> = entry.answers().collect();
     html! {
         article class={ "short " (tone.class()) } {
-            h3 { (name(&drill.source.id)) small { (time(drill.started_at)) } small { (name(&drill.run)) } (badge(tone, &entry.outcome)) }
+            h3 { (name(&entry.label)) small { (time(drill.started_at)) } small { (name(&drill.run)) } (badge(tone, &entry.outcome)) }
             @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (lines(&drill.reasons)) }
             h4 { "What was done" }
             @if answers.is_empty() { p { "Nothing is on record." } }
@@ -295,7 +299,7 @@ fn drills(dossier: &Dossier) -> Markup {
                         th scope="col" { "Restored" } th.number scope="col" { "RTO" } th.number scope="col" { "RPO" } th scope="col" { "Copy removed" }
                     } }
                     tbody { @for entry in &dossier.drills { @let drill = &entry.drill; tr {
-                        th scope="row" { (name(&drill.source.id)) }
+                        th scope="row" { (name(&entry.label)) }
                         td { (badge(tone_of(entry), &entry.outcome)) }
                         td data-label="began" { (time(drill.started_at)) }
                         td data-label="restored" { (restored(drill)) }
@@ -340,7 +344,7 @@ fn facts(dossier: &Dossier) -> Markup {
                 @for entry in &dossier.drills {
                     details.drill-facts {
                         summary {
-                            (badge(tone_of(entry), &entry.outcome)) (name(&entry.drill.source.id))
+                            (badge(tone_of(entry), &entry.outcome)) (name(&entry.label))
                             small { (time(entry.drill.started_at)) } small { (name(&entry.drill.run)) }
                         }
                         (facts_of(entry))
@@ -479,7 +483,7 @@ fn signed(dossier: &Dossier) -> Markup {
                     tbody { @for (entry, note) in &signed { tr {
                         th scope="row" { (name(note.reviewer.as_deref().unwrap_or_default())) }
                         td { (time(note.at)) }
-                        td { (name(&entry.drill.source.id)) " " small { (name(&entry.drill.run)) } }
+                        td { (name(&entry.label)) " " small { (name(&entry.drill.run)) } }
                         td.reason { (prose(&note.note)) }
                     } } }
                 }

@@ -76,12 +76,9 @@ pub async fn plan(
     }
     let places: Vec<(Aws, Vec<InstanceId>)> =
         places.into_iter().filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.place())).collect();
-    if met.is_empty() && !ask.selection.tags.is_empty() {
-        let tags: Vec<String> =
-            ask.selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
-        return Err(Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
-            "`lifeboat status` lists the instances; look at `--region` and at how the tag is written.",
-        ));
+    // A fleet of nothing is a slip, and nothing that passes; what could not be looked at may hold some.
+    if met.is_empty() && unreached.is_empty() {
+        return Err(nobody(&places, &ask.selection));
     }
     met.retain(|(_, source)| ask.shard.is_none_or(|shard| shard.admits(&source.resource_id)));
     let now = places.first().map_or(now, |(aws, _)| aws.now(now));
@@ -122,6 +119,19 @@ pub async fn plan(
     }
     plan.record.settle();
     Ok(plan)
+}
+
+/// That there is no such fleet.
+fn nobody(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
+    let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
+    if !tags.is_empty() {
+        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
+            "`lifeboat status` lists the instances; look at `--region` and at how the tag is written.",
+        );
+    }
+    let places: Vec<String> = places.iter().map(|(aws, _)| aws.place().to_string()).collect();
+    Error::request(format!("there is no DB instance to drill in {}", places.join(", ")))
+        .hint("Look at `--region`, and at whose credentials these are: `lifeboat doctor drill`.")
 }
 
 /// The databases of one account and Region that the selection meets.

@@ -12,7 +12,7 @@ use super::{Ceilings, Selection, Shard};
 use crate::drill::journal;
 use crate::drill::report::{Report, State};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, Place, RunId, Unreached};
+use crate::fleet::{Instance, Place, RunId, Unreached, account_of};
 use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 
@@ -173,7 +173,7 @@ impl Row {
         Row {
             id: source.id.to_string(),
             resource_id: source.resource_id.to_string(),
-            account: place.account.or_else(|| account_of(&source.arn)),
+            account: place.account.or_else(|| account_of(&source.arn).map(str::to_owned)),
             region: place.region,
             outcome: Outcome::Pending,
             reasons: Vec::new(),
@@ -230,11 +230,6 @@ impl Row {
     }
 }
 
-/// The account in an ARN.
-fn account_of(arn: &str) -> Option<String> {
-    arn.split(':').nth(4).filter(|account| !account.is_empty()).map(str::to_owned)
-}
-
 impl Fleet {
     /// Counts anew, and puts what is worth a look first.
     pub(super) fn settle(&mut self) {
@@ -255,8 +250,8 @@ impl Fleet {
             not_due: count(Outcome::NotDue),
             skipped: count(Outcome::Skipped),
             left_behind: self.databases.iter().filter(|row| row.left_behind.is_some()).count(),
-            instance_hours: self.databases.iter().map(|row| row.throwaway_seconds).sum::<f64>().max(0.0)
-                / 3600.0,
+            // The sum of nothing is -0.
+            instance_hours: self.databases.iter().fold(0.0, |sum, row| sum + row.throwaway_seconds) / 3600.0,
         };
     }
 
@@ -264,6 +259,15 @@ impl Fleet {
     pub fn without_verdict(&self) -> usize {
         let sum = &self.summary;
         sum.unknown + sum.refused + sum.held + sum.pending
+    }
+
+    /// What a plan means to its caller: those that wait their turn are what it is for.
+    pub fn kind_of_plan(&self) -> Option<Kind> {
+        match (self.summary.refused + self.unreached.len(), self.summary.pending + self.summary.not_due) {
+            (0, _) => None,
+            (_, 0) => self.kind(),
+            _ => Some(Kind::Partial),
+        }
     }
 
     /// What the run means to its caller: what costs money outranks a defect, that an interrupt, that a bad backup, that
@@ -530,6 +534,10 @@ mod tests {
         left.databases[1].left_behind = Some("denied".to_owned());
         left.settle();
         assert_eq!(left.kind(), Some(Kind::LeftBehind));
+        let plan = |outcomes: [Outcome; 2]| {
+            fleet(None, Progress::Planned, outcomes.map(|outcome| row("a", outcome)).into()).kind_of_plan()
+        };
+        assert_eq!((plan([Pending, NotDue]), plan([Pending, Refused])), (None, Some(Kind::Partial)));
         let mut none = fleet(None, Progress::Partial, vec![row("a", Unknown)]);
         none.databases[0].kind = Some(Kind::Outside);
         assert_eq!(none.kind(), Some(Kind::Outside));

@@ -133,6 +133,7 @@ pub(super) fn pass() -> Report {
         source: Source {
             id: "orders-production".to_owned(),
             resource_id: "db-4QZLCJWJ6Z6ZB5D3LRNDYB5XAE".to_owned(),
+            account: Some("123456789012".to_owned()),
             region: "eu-west-1".to_owned(),
             engine: "postgres".to_owned(),
             engine_version: "16.4".to_owned(),

@@ -38,6 +38,7 @@ impl YearReport {
     ) -> Self {
         let mut reasons: Vec<String> = calendar.databases.iter().flat_map(reasons).collect();
         let is_short = !reasons.is_empty();
+        let is_unproven = !is_short && !calendar.databases.is_empty() && !calendar.has_proof();
         let is_unknown = !unreadable.is_empty() || (!calendar.aws.asked && !vault_only);
         if !unreadable.is_empty() {
             reasons.push(format!("{} of the evidence could not be read", unreadable.len()));
@@ -45,11 +46,14 @@ impl YearReport {
         if calendar.databases.is_empty() {
             reasons.push("there are no databases and no drills".to_owned());
         }
+        if is_unproven {
+            reasons.push("nothing was proven in this period: no month is missing yet, and none has a drill that passed".to_owned());
+        }
         if !calendar.aws.asked && !vault_only {
             let why = calendar.aws.reason.clone().unwrap_or_default();
             reasons.push(format!("AWS could not be asked which databases exist: {why}"));
         }
-        let verdict = match (is_short, is_unknown || calendar.databases.is_empty()) {
+        let verdict = match (is_short, is_unknown || is_unproven || calendar.databases.is_empty()) {
             (true, _) => "incomplete",
             (false, true) => "unknown",
             (false, false) => "complete",
@@ -71,18 +75,17 @@ impl YearReport {
 fn reasons(row: &Row) -> Vec<String> {
     let mut reasons = Vec::new();
     if row.never_drilled {
-        reasons.push(format!("`{}` exists and was never drilled", row.id));
+        reasons.push(format!("`{}` exists and was never drilled", row.label));
     }
     if !row.gaps.is_empty() {
-        reasons.push(format!("`{}`: no drill in {}", row.id, row.gaps.join(", ")));
+        reasons.push(format!("`{}`: no drill in {}", row.label, row.gaps.join(", ")));
     }
     for cell in &row.months {
         match cell.outcome {
             Month::Fail => reasons
-                .push(format!("`{}`: no drill passed in {}, {} failed", row.id, cell.month, cell.failed)),
-            Month::Unknown => {
-                reasons.push(format!("`{}`: no drill passed in {}, none gave an answer", row.id, cell.month))
-            }
+                .push(format!("`{}`: no drill passed in {}, {} failed", row.label, cell.month, cell.failed)),
+            Month::Unknown => reasons
+                .push(format!("`{}`: no drill passed in {}, none gave an answer", row.label, cell.month)),
             _ => {}
         }
     }
@@ -116,7 +119,7 @@ fn months(calendar: &Calendar, page: &mut Page) {
         header.extend(part.iter().map(|month| month.format(format).to_string()));
         header.push(String::new());
         let rows = calendar.databases.iter().map(|row| {
-            let mut cells = vec![(row.id.clone(), None)];
+            let mut cells = vec![(row.label.clone(), None)];
             cells.extend(row.months.iter().skip(nth * 12).take(12).map(cell));
             let remark = match (row.never_drilled, row.exists) {
                 (true, _) => ("NEVER DRILLED".to_owned(), Some(Tone::Bad)),
@@ -155,6 +158,9 @@ impl output::Report for YearReport {
             _ => {}
         }
         let (word, tone) = match self.verdict {
+            "complete" if calendar.is_open() => {
+                ("every month that is over has a drill that passed", Tone::Good)
+            }
             "complete" => ("every month has a drill that passed", Tone::Good),
             "incomplete" => ("not every month has a drill that passed:", Tone::Bad),
             _ => ("it could not be found out whether every month has a drill that passed:", Tone::Doubt),
@@ -266,6 +272,7 @@ impl output::Report for Integrity {
         let heads: Vec<&Checked> = self
             .sources
             .iter()
+            .filter(|source| source.verdict != Verdict::Altered)
             .filter(|source| source.head.as_ref().is_some_and(|head| head.seq > 0))
             .collect();
         if !heads.is_empty() {
