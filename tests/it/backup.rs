@@ -495,7 +495,7 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
     let over_nothing = place.backup(&["restore", "a", "--url", &empty, "--confirm", "a"]).await;
     over_nothing.assert_code(0);
     fs::write(place.path("vault/torn.json"), "{").unwrap();
-    place.backup(&["verify", "--all"]).await.assert_code(1).assert_says(&["a: good", "torn.json"]);
+    place.backup(&["verify", "--all"]).await.assert_code(1).assert_says(&["torn.json"]);
     fs::remove_file(place.path("vault/torn.json")).unwrap();
     let again = place.backup(&["create", "--url", &url, "--name", "a"]).await;
     again.assert_code(2).assert_says(&["there is a backup `a` already"]);
