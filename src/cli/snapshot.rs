@@ -15,7 +15,7 @@ use super::waiting::{Teller, WaitArgs};
 use super::{Session, confirm, notify, now};
 use crate::aws::{Aws, Poll};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, SnapshotId, Tags, tag};
+use crate::fleet::{InstanceId, Place, SnapshotId, Tags, tag};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::retention::{Lifetime, Rules};
@@ -198,11 +198,13 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
     match command {
         SnapshotCommand::Create(args) => {
             let subject = Subject::Database(args.database.to_string());
-            let taken = take(*args, session).await;
-            session.say(match &taken {
+            let mut place = None;
+            let taken = take(*args, session, &mut place).await;
+            let told = match &taken {
                 Ok(kind) => notify::of_end(subject, *kind, None),
                 Err(error) => notify::of_error(subject, error),
-            });
+            };
+            session.say(place.into_iter().fold(told, |told, place| notify::at(told, &place)));
             taken
         }
         SnapshotCommand::List(args) => list(&args, session).await,
@@ -230,12 +232,13 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
     }
 }
 
-async fn take(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
+async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
     let rules = Rules::configured(&session.config.retention)?;
     let github = args.github_output.then(GithubOutput::find).transpose()?;
     let aws = session.aws_of(&args.database, Seek::ToChange).await?;
+    *found_in = Some(aws.place());
     let plan = create::plan(&aws, request(&args), &rules, now()).await?;
     session.warn_of_clock(&aws);
     for note in &plan.notes {

@@ -235,9 +235,16 @@ impl Calendar {
         self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == Month::Pass)
     }
 
-    /// Whether a month may yet get its drill.
-    pub fn is_open(&self) -> bool {
-        self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == Month::Due)
+    /// Which months are meant where it is complete: those before the first drill and those that may yet get one are not.
+    pub fn scope(&self) -> &'static str {
+        let has =
+            |outcome| self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == outcome);
+        match (has(Month::Before), has(Month::Due)) {
+            (false, false) => "every month",
+            (false, true) => "every month that is over",
+            (true, false) => "every month since the first drill",
+            (true, true) => "every month since the first drill that is over",
+        }
     }
 }
 
@@ -393,6 +400,7 @@ mod tests {
         ];
         let calendar = year(&drills, existing(&["orders"]), "2026-11-22");
         assert_eq!(letters(&calendar.databases[0]), "..PPFG???Gd ");
+        assert_eq!(calendar.scope(), "every month since the first drill that is over");
         assert_eq!(calendar.databases[0].gaps, ["2026-06", "2026-10"]);
         assert_eq!(calendar.databases[0].months[3].failed, 1);
         assert!(!calendar.is_complete());

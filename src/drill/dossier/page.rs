@@ -81,23 +81,24 @@ fn head(dossier: &Dossier) -> Markup {
     }
 }
 
-fn conclusion(dossier: &Dossier) -> (Tone, &'static str) {
+fn conclusion(dossier: &Dossier) -> (Tone, String) {
     if dossier.integrity.verdict == Integrity::Altered {
-        return (Tone::Bad, "EVIDENCE WAS ALTERED");
+        return (Tone::Bad, "EVIDENCE WAS ALTERED".to_owned());
     }
     if dossier.calendar.databases.is_empty() {
-        return (Tone::Doubt, "NO DRILLS");
+        return (Tone::Doubt, "NO DRILLS".to_owned());
     }
     if !dossier.calendar.is_complete() {
-        return (Tone::Bad, "NOT EVERY MONTH IS PROVEN");
+        return (Tone::Bad, "NOT EVERY MONTH IS PROVEN".to_owned());
+    }
+    if dossier.integrity.verdict == Integrity::Unknown || !dossier.unreadable.is_empty() {
+        return (Tone::Doubt, "NOT ALL EVIDENCE COULD BE READ".to_owned());
     }
     if !dossier.calendar.has_proof() {
-        return (Tone::Doubt, "NOTHING IS PROVEN YET");
+        return (Tone::Doubt, "NOTHING IS PROVEN YET".to_owned());
     }
-    match dossier.integrity.verdict == Integrity::Unknown || !dossier.unreadable.is_empty() {
-        true => (Tone::Doubt, "NOT ALL EVIDENCE COULD BE READ"),
-        false => (Tone::Good, "EVERY MONTH IS PROVEN"),
-    }
+    let known = if dossier.calendar.aws.asked { "" } else { ", as far as this vault knows" };
+    (Tone::Good, format!("{} is proven{known}", dossier.calendar.scope()).to_uppercase())
 }
 
 fn meaning(dossier: &Dossier) -> String {

@@ -140,7 +140,11 @@ impl output::Report for YearReport {
             page.line(format!(
                 "no drill is recorded in this vault up to {}{}",
                 calendar.period.to,
-                if calendar.aws.asked { ", and AWS has no database here that could be drilled" } else { "" }
+                if calendar.aws.asked {
+                    ", and AWS has no database of that time here that could be drilled"
+                } else {
+                    ""
+                }
             ));
         }
         months(calendar, page);
@@ -158,12 +162,12 @@ impl output::Report for YearReport {
             _ => {}
         }
         let (word, tone) = match self.verdict {
-            "complete" if calendar.is_open() => {
-                ("every month that is over has a drill that passed", Tone::Good)
-            }
-            "complete" => ("every month has a drill that passed", Tone::Good),
-            "incomplete" => ("not every month has a drill that passed:", Tone::Bad),
-            _ => ("it could not be found out whether every month has a drill that passed:", Tone::Doubt),
+            "complete" => (format!("{} has a drill that passed", calendar.scope()), Tone::Good),
+            "incomplete" => ("not every month has a drill that passed:".to_owned(), Tone::Bad),
+            _ => (
+                "it could not be found out whether every month has a drill that passed:".to_owned(),
+                Tone::Doubt,
+            ),
         };
         page.line(page.toned(tone, word));
         for reason in self.reasons.iter().take(20) {
