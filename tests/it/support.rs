@@ -552,6 +552,6 @@ pub(crate) async fn wait(what: &str, condition: impl AsyncFn() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(180);
     while !condition().await {
         assert!(Instant::now() < give_up, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
