@@ -106,7 +106,8 @@ impl Error {
         let mut line = self.message.clone();
         for cause in self.causes() {
             line.push_str(": ");
-            line.push_str(&cause);
+            let lines: Vec<&str> = cause.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            line.push_str(&lines.join("; ").replace(":; ", ": "));
         }
         line
     }
@@ -149,5 +150,16 @@ mod tests {
         let inner = Error::outside("cannot write `a`: disk on fire").caused_by(io);
         let outer = Error::outside("drill `x` was not recorded").caused_by(inner);
         assert_eq!(outer.chain(), "drill `x` was not recorded: cannot write `a`: disk on fire");
+    }
+
+    #[test]
+    fn a_chain_is_one_line() {
+        let cause =
+            std::io::Error::other("no credentials. Attempted:\n  Environment: not set\n  Profile: none\n");
+        let error = Error::outside("there are none").caused_by(cause);
+        assert_eq!(
+            error.chain(),
+            "there are none: no credentials. Attempted: Environment: not set; Profile: none"
+        );
     }
 }

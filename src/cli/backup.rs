@@ -1,7 +1,7 @@
 //! `lifeboat backup`: its flags, and how its reports look.
 
 pub(super) mod asked;
-mod audited;
+pub(super) mod audited;
 mod manage;
 mod render;
 mod schedule;
@@ -301,7 +301,7 @@ async fn create_one(
     }
     let outcome = match plan {
         Ok(plan) => {
-            let begun = audited::begin(vault, "create", plan.name.as_str(), &wanted.trigger)?;
+            let begun = audited::begin(vault, "backup create", plan.name.as_str(), &wanted.trigger)?;
             let made = create::run(plan, &surroundings).await;
             let name = made.as_ref().ok().map(|manifest| manifest.backup_name.to_string());
             audited::end(begun, name.as_deref(), &made, output);
@@ -330,7 +330,7 @@ fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Sess
             return Ok(());
         }
         backup::prune::check_clock(vault, now())?;
-        let report = audited::act(session, vault, ("prune", &made.source.database), || {
+        let report = audited::act(session, vault, ("backup prune", &made.source.database), || {
             backup::prune::apply(plan, vault)
         })?;
         for name in &report.deleted {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::backup::asked;
+use super::backup::{asked, audited};
 use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -156,7 +156,9 @@ fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault()?;
     match command {
         TokenCommand::Add(args) => {
-            let token = tokens::add(&vault, &args.name, &args.scopes, now())?;
+            let token = audited::act(session, &vault, ("token add", &args.name), || {
+                tokens::add(&vault, &args.name, &args.scopes, now())
+            })?;
             session.output.report(&Added {
                 schema: "lifeboat.token/1",
                 name: args.name,
@@ -169,7 +171,9 @@ fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>> {
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
         }
         TokenCommand::Revoke(args) => {
-            let revoked = tokens::revoke(&vault, &args.name)?;
+            let revoked = audited::act(session, &vault, ("token revoke", &args.name), || {
+                tokens::revoke(&vault, &args.name)
+            })?;
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
             session.output.say(format!("`{}` is refused from now on", revoked.name));
         }

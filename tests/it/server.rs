@@ -149,6 +149,10 @@ async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
     again.assert_code(2).assert_says(&["already"]);
     let kept = fs::read_to_string(place.path("vault/serve/tokens.json")).unwrap();
     assert!(!kept.contains(&reader) && !kept.contains(&maker));
+    let added = |name: &str| {
+        audit(&place).iter().filter(|line| line["what"] == "token add" && line["name"] == name).count()
+    };
+    assert_eq!((added("reader"), added("maker")), (2, 4), "one line before and one after each");
     let mut command = place.command(&["serve", "--listen", "0.0.0.0:0"]);
     command.env("DATABASE_URL", &url);
     let mut server = Serving::start(command).await;

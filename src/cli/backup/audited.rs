@@ -33,7 +33,7 @@ pub(super) fn begin<'a>(vault: &'a Vault, what: &str, name: &str, trigger: &str)
         who: crate::cli::who(),
         host: crate::cli::drill::host(),
         trigger: trigger.to_owned(),
-        what: format!("backup {what}"),
+        what: what.to_owned(),
         name: redacted(name),
         request: None,
     };
@@ -51,8 +51,8 @@ pub(super) fn end<T>(begun: Begun<'_>, name: Option<&str>, outcome: &Result<T>, 
     }
 }
 
-/// Does something that changes the vault, between two lines.
-pub(super) fn act<T>(
+/// Does something that changes the vault, or who may, between two lines.
+pub(in crate::cli) fn act<T>(
     session: &Session,
     vault: &Vault,
     (what, name): (&str, &str),

@@ -157,7 +157,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
         clock: now,
         host: crate::cli::drill::host(),
     };
-    let begun = audited::begin(&vault, "restore", &args.name, "cli")?;
+    let begun = audited::begin(&vault, "backup restore", &args.name, "cli")?;
     let report = restore::apply(plan, &surroundings).await;
     audited::end(begun, None, &report, &session.output);
     let report = report?;
@@ -278,7 +278,7 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
         clock: now,
         host: crate::cli::drill::host(),
     };
-    let begun = audited::begin(&vault, "undo", &dbname, "cli")?;
+    let begun = audited::begin(&vault, "backup undo", &dbname, "cli")?;
     let report = restore::undo(&server, &dbname, &surroundings).await;
     audited::end(begun, None, &report, &session.output);
     let report = report?;
@@ -349,7 +349,7 @@ pub(super) fn prune(args: &PruneArgs, session: &Session) -> Result<Option<Kind>>
         (false, 0) => pruning::apply(plan, &vault)?,
         (false, _) => {
             let name = args.databases.join(", ");
-            audited::act(session, &vault, ("prune", &name), || pruning::apply(plan, &vault))?
+            audited::act(session, &vault, ("backup prune", &name), || pruning::apply(plan, &vault))?
         }
     };
     let some_failed = !report.failed.is_empty();
@@ -364,7 +364,7 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
         confirm(args.confirm.as_deref(), &args.name, &format!("backup `{}` will be deleted", args.name))?;
         catalogue::recover(&vault)?;
         let catalogue = catalogue::read(&vault)?;
-        audited::act(session, &vault, ("delete", &args.name), || {
+        audited::act(session, &vault, ("backup delete", &args.name), || {
             pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)
         })?;
     }
@@ -375,7 +375,7 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
 pub(super) fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let entry = catalogue::find(&vault, &args.name)?;
-    let what = if args.no_longer { "keep --no-longer" } else { "keep" };
+    let what = if args.no_longer { "backup keep --no-longer" } else { "backup keep" };
     let manifest = audited::act(session, &vault, (what, &args.name), || {
         catalogue::amend(&vault, &entry.manifest.backup_name, |manifest| {
             manifest.keep_forever = !args.no_longer;
