@@ -18,14 +18,15 @@ pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
         return html! {};
     }
     let most = points.iter().map(|point| point.plain_bytes).max().unwrap_or(1).max(1) as f64;
-    let whole = (last.at - first.at).as_seconds_f64().max(1.0);
+    let whole = (last.at - first.at).as_seconds_f64().max(0.001);
+    let across = |point: &Point| (point.at - first.at).as_seconds_f64() / whole * WIDTH;
     let place = |point: &Point| {
-        let x = (point.at - first.at).as_seconds_f64() / whole * WIDTH;
+        let x = across(point);
         let y = HEIGHT - point.plain_bytes as f64 / most * (HEIGHT - 6.0);
         format!("{x:.1} {y:.1}")
     };
     let line: Vec<String> = points.iter().map(place).collect();
-    let area = format!("M0 {HEIGHT} L{} L{WIDTH} {HEIGHT} Z", line.join(" L"));
+    let area = format!("M0 {HEIGHT} L{} L{:.1} {HEIGHT} Z", line.join(" L"), across(last));
     let days = (now - first.at).num_days();
     let since = if days > 0 { format!("over {days} days") } else { "today".to_owned() };
     let words = format!(
