@@ -250,6 +250,10 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             }
             Err(error) => return Err(error),
         };
+        let say_refused = |error: &Error| {
+            let refused = notify::of_error(Subject::Database(id.to_string()), error);
+            session.say(notify::at(refused, &aws.place()));
+        };
         let planned = tokio::select! {
             biased;
             kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
@@ -259,19 +263,13 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             Ok(plan) => plan,
             // With several databases one that cannot be drilled does not keep the others.
             Err(error) if !is_single && interrupt.first().is_none() => {
-                session.say(notify::at(
-                    notify::of_error(Subject::Database(id.to_string()), &error),
-                    &aws.place(),
-                ));
+                say_refused(&error);
                 output.error(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
             Err(error) => {
-                session.say(notify::at(
-                    notify::of_error(Subject::Database(id.to_string()), &error),
-                    &aws.place(),
-                ));
+                say_refused(&error);
                 return Err(error);
             }
         };
@@ -292,10 +290,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let lease = match taken {
             Ok(lease) => lease,
             Err(error) => {
-                session.say(notify::at(
-                    notify::of_error(Subject::Database(id.to_string()), &error),
-                    &aws.place(),
-                ));
+                say_refused(&error);
                 if is_single || interrupt.first().is_some() {
                     return Err(error);
                 }

@@ -123,7 +123,7 @@ async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor
     }
     let aws = session.aws().await?;
     let arn = aws.caller().await?;
-    let account = arn.split(':').nth(4).filter(|account| !account.is_empty()).map(str::to_owned);
+    let account = crate::fleet::account_of(&arn).map(str::to_owned);
     let region = Some(aws.region().to_owned());
     Ok((Some(aws), Actor { identity: arn, account, region, host, version }))
 }

@@ -254,9 +254,12 @@ pub fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTim
         existing.databases.keys().chain(drills.iter().map(|drill| &drill.source)).collect();
     // Evidence without an account is that of the only one that has such a database.
     let settled = |which: &Which| {
+        if which.account.is_some() {
+            return which.clone();
+        }
         let mut candidates = known.iter().filter(|other| other.account.is_some() && other.may_be(which));
-        match (&which.account, candidates.next(), candidates.next()) {
-            (None, Some(only), None) => (*only).clone(),
+        match (candidates.next(), candidates.next()) {
+            (Some(only), None) => (*only).clone(),
             _ => which.clone(),
         }
     };
@@ -264,15 +267,15 @@ pub fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTim
     for drill in drills {
         of.entry(settled(&drill.source)).or_default().push(drill);
     }
-    of.retain(|_, own| own.iter().any(|drill| drill.at.date_naive() <= period.to));
-    let drilled_later =
-        |which: &Which| drills.iter().filter(|drill| settled(&drill.source) == *which).collect::<Vec<_>>();
-    for (which, created) in &existing.databases {
-        // What came after the period is not missing in it.
-        if !of.contains_key(which) && created.is_none_or(|at| at.date_naive() <= period.to) {
-            of.insert(which.clone(), drilled_later(which));
-        }
+    for which in existing.databases.keys() {
+        of.entry(which.clone()).or_default();
     }
+    // What came after the period is not missing in it.
+    let was_there = |created: &Option<DateTime<Utc>>| created.is_none_or(|at| at.date_naive() <= period.to);
+    of.retain(|which, own| {
+        own.iter().any(|drill| drill.at.date_naive() <= period.to)
+            || existing.databases.get(which).is_some_and(was_there)
+    });
     let labels = labels(&of.keys().cloned().collect());
     let rows = of.iter().map(|(which, own)| {
         let row = row(which, period, own, &existing, now);
