@@ -198,8 +198,10 @@ pub struct DrillSettings {
     pub databases: Option<Vec<String>>,
     /// How deep to compare, as `--depth`: `content`, or `audit.*=counts` for some tables; the last one that fits counts.
     pub depth: Option<Vec<String>>,
-    /// Allowed difference where only counts can be compared, in percent.
+    /// How much of a table may stay open without leaving the drill unknown, in percent.
     pub tolerance_percent: Option<f64>,
+    /// Tables that are emptied and loaded anew as a matter of course, as `--churning`.
+    pub churning: Option<Vec<String>>,
 }
 
 impl DrillSettings {
@@ -221,6 +223,7 @@ impl DrillSettings {
             databases: self.databases.or(general.databases),
             depth: self.depth.or(general.depth),
             tolerance_percent: self.tolerance_percent.or(general.tolerance_percent),
+            churning: self.churning.or(general.churning),
         }
     }
 }

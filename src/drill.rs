@@ -93,8 +93,10 @@ pub struct Request {
     pub rto: Duration,
     /// Recovery point objective.
     pub rpo: Duration,
-    /// Allowed difference where only counts can be compared, 0 to 1.
+    /// How large a part of a table, 0 to 1, may stay open without leaving the drill unknown.
     pub tolerance: f64,
+    /// Tables that are emptied and loaded anew as a matter of course.
+    pub churning: crate::verify::depth::Tables,
     /// How often to look.
     pub poll: Duration,
     /// How long the restore may take.

@@ -204,6 +204,28 @@ impl QueryFailure {
     }
 }
 
+impl QueryFailure {
+    /// Whether the server says that what it stores is damaged: `data_corrupted`, `index_corrupted`, files that are missing or
+    /// end early, and values that cannot be what was once written (PostgreSQL's list of error codes, classes XX and 58).
+    pub fn is_damage(&self) -> bool {
+        let says = |part: &str| self.message.contains(part);
+        match self.sqlstate.as_deref() {
+            Some("XX001" | "XX002") => true,
+            Some("58P01" | "58030") => says("could not open file") || says("could not read block"),
+            // A length that makes no sense is found when the memory for it is asked for.
+            Some("XX000") => {
+                says("invalid memory alloc request size")
+                    || says("compressed")
+                    || says("toast value")
+                    || says("could not access status of transaction")
+                    || says("invalid page")
+                    || says("found xmin")
+            }
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for QueryFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -319,9 +341,19 @@ pub fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
+/// A text as an SQL literal that means itself, whatever `standard_conforming_strings` says.
+pub fn quoted_literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_is_a_literal_that_means_itself() {
+        assert_eq!(quoted_literal("it's \\ here"), "E'it''s \\\\ here'");
+    }
 
     #[test]
     fn any_identifier_means_itself() {

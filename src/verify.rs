@@ -8,6 +8,7 @@
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
 mod catalog;
+pub mod connections;
 pub mod depth;
 pub mod fingerprint;
 pub mod judge;
@@ -16,9 +17,11 @@ pub mod observation;
 pub mod observe;
 pub mod narrow;
 pub mod pair;
+pub mod physical;
 mod read;
 pub mod record;
 pub mod schema;
+mod shape;
 
 pub use depth::{Depth, DepthRule, Depths, Look};
 pub use judge::{Judgement, TableVerdict, Word};

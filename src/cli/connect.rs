@@ -124,7 +124,7 @@ pub(super) struct LookArgs {
     /// that fits a table counts [default: content]
     #[arg(long = "depth", value_name = "[TABLE=]DEPTH", help_heading = "Comparing")]
     depths: Vec<String>,
-    /// How many connections read at once, for each server (1 to 16)
+    /// How many connections to each server there may be at once (1 to 16), and never more than a quarter of the free ones
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), help_heading = "Comparing")]
     connections: u8,
     /// How long a server may work on one table; what takes longer is reported as unknown [default: as long as it takes]

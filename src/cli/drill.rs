@@ -26,6 +26,7 @@ use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
 use crate::vault::Lease;
+use crate::verify::depth::Tables;
 
 use render::{Drills, History, PlanReport, Plans};
 
@@ -106,9 +107,14 @@ pub(super) struct RunArgs {
     /// (recorded), or the source as it is now (live)
     #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
     baseline: BaselineArg,
-    /// Allowed difference, in percent, where nothing but counts can be compared [default: 10]
+    /// How much of a table, in percent, may stay open: rows written since the backup that may be older ones missing from
+    /// the copy. Beyond it the table, and the drill, is unknown [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
+    /// Table that is emptied and loaded anew as a matter of course, such as `staging.*` or a queue: that nothing of it can
+    /// be compared is reported, and does not leave the drill unknown. May be repeated
+    #[arg(long, value_name = "TABLE", help_heading = "Comparing")]
+    churning: Vec<String>,
     /// How often to look at AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
@@ -387,6 +393,7 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
         rto: args.rto.or(settings.rto).unwrap_or(Duration::from_secs(3600)),
         rpo: args.rpo.or(settings.rpo).unwrap_or(Duration::from_secs(24 * 3600)),
         tolerance: percent / 100.0,
+        churning: Tables::new(either(&args.churning, settings.churning)),
         poll: args.poll,
         wait,
         teardown_timeout: args.teardown_timeout,

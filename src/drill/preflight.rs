@@ -51,11 +51,12 @@ pub async fn plan(
         ))
         .hint("Correct `database` in lifeboat.toml."));
     }
-    if databases.any().is_none() {
+    if let Err(error) = databases.visit_any().await {
         return Err(Error::outside(format!(
             "no database of `{}` can be read by user `{}`",
             source.id, source_server.user
         ))
+        .caused_by(error)
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 

@@ -119,14 +119,14 @@ impl Drill<'_> {
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
         self.begin_phase("compare");
-        let source = &self.plan.source_server;
-        let (mut judgement, basis) = match recorded {
-            Some((seen, movement)) => compare::judge_recorded(seen, movement, &copy).await?,
-            None => compare::judge_live(source, &only, &copy, &self.ties(), self.to.tell).await?,
+        let (source, ties) = (&self.plan.source_server, self.ties());
+        let Some(recorded) = recorded else {
+            return compare::judge_live(source, &only, &copy, &ties, self.to.tell).await;
         };
-        let ties = self.ties();
+        let mut judgement =
+            compare::judge_recorded(recorded, source, &only, &copy, &ties, self.to.tell).await?;
         if ties.is_same_instance && ties.is_same_major {
-            compare::name_rows(&mut judgement, &basis, source, &copy, self.to.tell).await;
+            compare::name_rows(&mut judgement, recorded, source, &copy, self.to.tell).await;
         }
         Ok(judgement)
     }
@@ -145,6 +145,7 @@ impl Drill<'_> {
             is_same_major,
             moment: self.report.moment.time,
             tolerance: self.plan.request.tolerance,
+            churning: self.plan.request.churning.clone(),
             look: self.plan.request.look.clone(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::depth::Depth;
 use super::fingerprint::Column;
-use super::observe::{Counted, Table, WriteCounters, Written};
+use super::observation::{Counted, Table, Vessel, WriteCounters, Written};
 use super::read::reference;
 use crate::error::Result;
 use crate::postgres::Session;
@@ -30,7 +30,7 @@ const TABLES: &str = "
            coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
            (select max(age(a.xmin))::int8 from pg_attribute a where a.attrelid = c.oid and a.attnum < 0),
            c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.numbers, i.numbers,
-           case when c.relkind <> 'f' then coalesce({size}, 0)::int8 else 0 end
+           case when c.relkind <> 'f' then coalesce({size}, 0)::int8 else 0 end, {vessel}, age(c.xmin)::int8
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     left join (
         select a.attrelid, array_agg(a.attname::text order by a.attnum) as names,
@@ -50,6 +50,15 @@ const TABLES: &str = "
       and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
        or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
     order by 17 desc, n.nspname, c.relname";
+
+/// What the files and statistics of a table say; statistics that this server has taken since it was started count for
+/// nothing.
+const VESSEL: &str = "
+    case when c.reltuples >= 0
+          and num_nonnulls(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid),
+                           pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid)) = 0
+         then c.reltuples::int8 end,
+    pg_relation_size(c.oid), (select max(pg_relation_size(indexrelid)) from pg_index where indrelid = c.oid)";
 
 /// A managed service may not let anyone read them.
 const LARGE_OBJECTS: &str = ": large objects can be read by superusers and members of pg_read_all_data; \
@@ -117,17 +126,26 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             columns,
             key: key.iter().filter_map(position).collect(),
             fingerprint: None,
+            vessel: row.get::<_, Option<i64>>(18).map(|bytes| Vessel {
+                estimate: row.get::<_, Option<i64>>(17).and_then(|rows| u64::try_from(rows).ok()),
+                bytes: bytes.unsigned_abs(),
+                index_bytes: row.get::<_, Option<i64>>(19).unwrap_or_default().unsigned_abs(),
+                altered_by: row.get::<_, Option<i64>>(20).map(|age| reference.aged(age)),
+            }),
         }
     };
     // The exact size of a table that someone has locked would be waited for; the planner's guess of it is not.
-    let sizes = ["pg_table_size(c.oid)", "c.relpages * current_setting('block_size')::int8"];
-    for (attempt, size) in sizes.into_iter().enumerate() {
+    let sizes = [
+        ("pg_table_size(c.oid)", VESSEL),
+        ("c.relpages * current_setting('block_size')::int8", "null::int8, null::int8, null::int8"),
+    ];
+    for (attempt, (size, vessel)) in sizes.into_iter().enumerate() {
         session.run("savepoint sizes; set local lock_timeout = '1s'").await?;
         let take = |row| {
             tables.push(table(&row));
             Ok(())
         };
-        let listed = session.for_each(&TABLES.replace("{size}", size), take).await;
+        let listed = session.for_each(&TABLES.replace("{size}", size).replace("{vessel}", vessel), take).await;
         session.run("rollback to savepoint sizes").await?;
         match listed {
             Ok(()) => break,

@@ -91,10 +91,31 @@ impl Depths {
 
     /// The depth of one table. A pattern is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
     pub fn of(&self, database: &str, schema: &str, table: &str) -> Depth {
-        let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
-        let fits = |pattern: &str| names.iter().any(|name| matches(pattern, name));
+        let fits = |pattern: &str| names(pattern, database, schema, table);
         self.rules.iter().rev().find(|(pattern, _)| fits(pattern)).map_or(self.default, |(_, depth)| *depth)
     }
+}
+
+/// Some tables, by patterns as in [`Depths::of`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables(Vec<String>);
+
+impl Tables {
+    /// Those that any of the patterns names.
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+        Tables(patterns.into_iter().collect())
+    }
+
+    /// Whether a table is one of them.
+    pub fn include(&self, database: &str, schema: &str, table: &str) -> bool {
+        self.0.iter().any(|pattern| names(pattern, database, schema, table))
+    }
+}
+
+/// Whether a pattern names a table: it is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
+fn names(pattern: &str, database: &str, schema: &str, table: &str) -> bool {
+    let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
+    names.iter().any(|name| matches(pattern, name))
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is the whole of `name`.
@@ -113,7 +134,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 pub struct Look {
     /// How deep.
     pub depths: Depths,
-    /// How many connections read at once, 1 to 16. Each further database holds one more that waits for its turn.
+    /// How many connections to the server there may be at once, 1 to 16, and never more than a quarter of the free ones.
     pub connections: usize,
     /// How long the server may work on one table; zero means as long as it takes.
     pub statement_timeout: Duration,

@@ -33,9 +33,45 @@ pub struct Column {
     pub built_in_type: Option<String>,
 }
 
+/// A column as it is hashed: where its values stand, and by what they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// Its name in the table that is read.
+    pub name: String,
+    /// The name that its hash is seeded with, which is the same on both sides of a comparison.
+    pub seed: String,
+    /// What of its values is hashed.
+    pub form: Form,
+}
+
+/// What of a column's values is hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The value, by the hash of this type of `pg_catalog`.
+    BuiltIn(String),
+    /// The text that its output function writes.
+    Text,
+    /// The object ids in an array of names of objects (`regclass[]`), which may have been renamed.
+    ObjectIds,
+    /// The label of an enum, by its old name where it was renamed: `(new, old)`.
+    Labels(Vec<(String, String)>),
+}
+
+impl From<&Column> for Hashed {
+    fn from(column: &Column) -> Self {
+        let form = column.built_in_type.clone().map_or(Form::Text, Form::BuiltIn);
+        Hashed { name: column.name.clone(), seed: column.name.clone(), form }
+    }
+}
+
 /// The SQL expression for the hash of one row, an `int8`.
 pub fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
-    let hashes: Vec<String> = columns.into_iter().map(column_hash).collect();
+    hash_of_row(&columns.into_iter().map(Hashed::from).collect::<Vec<_>>())
+}
+
+/// The same of columns that are hashed in a form of their own.
+pub fn hash_of_row(columns: &[Hashed]) -> String {
+    let hashes: Vec<String> = columns.iter().map(Hashed::hash).collect();
     // As text, since the hash of an int8 is one of 32 bits.
     format!("hashtextextended({}::text collate \"C\", 0)", combine(&hashes))
 }
@@ -52,44 +88,59 @@ fn combine(hashes: &[String]) -> String {
     }
 }
 
-/// The SQL expression for the hash of one column, an `int8`.
-pub fn column_hash(column: &Column) -> String {
-    let name = crate::postgres::quoted(&column.name);
-    let seed = format!("'{}'::int8", number_of(&column.name, "seed"));
-    let kind = column.built_in_type.as_deref();
-    let hash = match kind {
-        Some("bool") => format!("hashint4extended({name}::bool::int4, {seed})"),
-        Some("int2") => format!("hashint2extended({name}::int2, {seed})"),
-        Some("int4") => format!("hashint4extended({name}::int4, {seed})"),
-        Some("int8") => {
-            let other_seed = format!("'{}'::int8", number_of(&column.name, "other half"));
-            format!(
-                "(hashint4extended(({name}::int8 >> 32)::int4, {seed}) # \
-                 hashint4extended((({name}::int8 << 32) >> 32)::int4, {other_seed}))"
-            )
-        }
-        Some("oid") => format!("hashoidextended({name}::oid, {seed})"),
-        Some("uuid") => format!("uuid_hash_extended({name}::uuid, {seed})"),
-        // These have no hash function that SQL can call in every version, but their record has. NULL is 0 there.
-        Some(kind @ ("date" | "bytea" | "inet" | "cidr" | "macaddr" | "macaddr8")) => {
-            return format!("hash_record_extended(row({name}::{kind}), {seed})");
-        }
-        Some(kind @ ("time" | "timetz" | "timestamp" | "timestamptz" | "pg_lsn")) => {
-            return format!("hash_record_extended(row({kind}_send({name}::{kind})), {seed})");
-        }
-        _ => format!("hashtextextended({} collate \"C\", {seed})", text_of(column)),
-    };
-    // Not even NOT NULL is to be relied on: PostgreSQL 18 has constraints that are not valid.
-    format!("coalesce({hash}, '{}'::int8)", number_of(&column.name, "null"))
-}
+impl Hashed {
+    /// The SQL expression for the hash of the column's value, an `int8`.
+    pub fn hash(&self) -> String {
+        let name = crate::postgres::quoted(&self.name);
+        let seed = format!("'{}'::int8", number_of(&self.seed, "seed"));
+        let kind = match &self.form {
+            Form::BuiltIn(kind) => Some(kind.as_str()),
+            Form::Text | Form::ObjectIds | Form::Labels(_) => None,
+        };
+        let hash = match kind {
+            Some("bool") => format!("hashint4extended({name}::bool::int4, {seed})"),
+            Some("int2") => format!("hashint2extended({name}::int2, {seed})"),
+            Some("int4") => format!("hashint4extended({name}::int4, {seed})"),
+            Some("int8") => {
+                let other_seed = format!("'{}'::int8", number_of(&self.seed, "other half"));
+                format!(
+                    "(hashint4extended(({name}::int8 >> 32)::int4, {seed}) # \
+                     hashint4extended((({name}::int8 << 32) >> 32)::int4, {other_seed}))"
+                )
+            }
+            Some("oid") => format!("hashoidextended({name}::oid, {seed})"),
+            Some("uuid") => format!("uuid_hash_extended({name}::uuid, {seed})"),
+            // These have no hash function that SQL can call in every version, but their record has. NULL is 0 there.
+            Some(kind @ ("date" | "bytea" | "inet" | "cidr" | "macaddr" | "macaddr8")) => {
+                return format!("hash_record_extended(row({name}::{kind}), {seed})");
+            }
+            Some(kind @ ("time" | "timetz" | "timestamp" | "timestamptz" | "pg_lsn")) => {
+                return format!("hash_record_extended(row({kind}_send({name}::{kind})), {seed})");
+            }
+            _ => format!("hashtextextended({} collate \"C\", {seed})", self.text()),
+        };
+        // Not even NOT NULL is to be relied on: PostgreSQL 18 has constraints that are not valid.
+        format!("coalesce({hash}, '{}'::int8)", number_of(&self.seed, "null"))
+    }
 
-/// The SQL expression for the text of a column's value as its output function writes it.
-pub fn text_of(column: &Column) -> String {
-    let name = crate::postgres::quoted(&column.name);
-    match column.built_in_type.as_deref() {
-        // The cast of `character` leaves its blanks out.
-        None | Some("bpchar") => format!("case when num_nulls({name}) = 0 then concat({name}) end"),
-        Some(_) => format!("{name}::text"),
+    /// The SQL expression for the text of the column's value as its output function writes it.
+    pub fn text(&self) -> String {
+        let name = crate::postgres::quoted(&self.name);
+        // The cast of `character` leaves its blanks out, and one of users' own types may be anybody's code.
+        let written = format!("case when num_nulls({name}) = 0 then concat({name}) end");
+        match &self.form {
+            Form::BuiltIn(kind) if kind != "bpchar" => format!("{name}::text"),
+            Form::BuiltIn(_) | Form::Text => written,
+            Form::ObjectIds => format!("{name}::oid[]::text"),
+            Form::Labels(renamed) => {
+                let literal = |label: &str| crate::postgres::quoted_literal(label);
+                let cases: Vec<String> = renamed
+                    .iter()
+                    .map(|(new, old)| format!("when {} then {}", literal(new), literal(old)))
+                    .collect();
+                format!("case {written} {} else {written} end", cases.join(" "))
+            }
+        }
     }
 }
 

@@ -5,18 +5,18 @@ mod definitions;
 mod live;
 mod moment;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use alike::{Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
-pub use live::{CommitLog, Kinship, live, suspects};
+pub use live::{Counterparts, Evidence, Kinship, NewerRows, RowEvidence, live, name_in_copy};
 pub use moment::{Movement, at_the_moment};
 
 use super::Verdict;
 use super::depth::Depth;
-use super::narrow::RowDifference;
+use super::narrow::{Differences, RowDifference};
 use super::observe::{Counted, Observation, Table};
 
 /// What was found of one table.
@@ -77,6 +77,12 @@ pub struct TableVerdict {
     pub expected_rows: Option<u64>,
     /// Rows of the copy.
     pub observed_rows: Option<u64>,
+    /// Rows of which every value was compared, and is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_rows: Option<u64>,
+    /// Rows of either side that nothing could be compared with, or that could not be placed before or after the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_rows: Option<u64>,
     /// Why.
     pub reason: String,
     /// Rows that differ, where they could be found out: some of them, in the order of their keys.
@@ -84,10 +90,66 @@ pub struct TableVerdict {
     pub differences: Vec<RowDifference>,
 }
 
+const NOT_COVERED: &str = "the recorded baseline does not cover its database, so it was held against the source as it is now";
+
+fn doubt_of_coverage(database: &str) -> String {
+    format!(
+        "database `{database}` is in the copy, and the recorded baseline does not cover it: name the databases to compare with `--dbname`"
+    )
+}
+
 impl TableVerdict {
     fn name(&self) -> String {
         format!("{}.{}.{}", self.database, self.schema, self.table)
     }
+
+    /// Whether its values were not all compared, for want of a record of them.
+    fn stays_open(&self) -> bool {
+        match self.verdict {
+            Word::Equal | Word::Within | Word::Unknown => true,
+            Word::Skipped => self.expected_rows.is_some() && self.observed_rows.is_some(),
+            Word::Identical | Word::Differs | Word::Missing | Word::Unexpected => false,
+        }
+    }
+
+    fn is_settled_by_values(&self) -> bool {
+        self.verdict == Word::Identical
+    }
+
+    /// Takes over what the source as it is now proves.
+    fn settle(&mut self, found: TableVerdict) {
+        let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
+        match found.verdict {
+            Word::Differs => {
+                let reason = format!("{}; by the record alone: {}", found.reason, self.reason);
+                *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
+            }
+            // An empty copy of what has rows now, and had some then.
+            Word::Unknown if self.expected_rows > Some(0) && found.observed_rows == Some(0) => {
+                (self.verdict, self.reason) = (Word::Unknown, found.reason);
+            }
+            Word::Identical => {
+                self.verdict = Word::Identical;
+                self.reason = format!("held against the source as it is now; by the record alone: {}", self.reason);
+                (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
+            }
+            Word::Within if proves(&found) > proves(self) => {
+                self.verdict = Word::Within;
+                self.reason = found.reason;
+                (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How far the rows of a table were proven one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableProof {
+    /// Rows with the same values on both sides.
+    pub(crate) matched_rows: u64,
+    /// Rows that stay open.
+    pub(crate) open_rows: u64,
 }
 
 /// The verdict on a copy.
@@ -106,15 +168,13 @@ pub struct Judgement {
     failing: &'static [Word],
     other_failures: Vec<String>,
     other_doubts: Vec<String>,
+    /// Databases of the copy that the baseline does not cover.
+    uncovered: BTreeSet<String>,
 }
 
 /// Whether two fingerprints are of the same content; `None` where there are none.
 fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
     left.zip(right).map(|(left, right)| left == right)
-}
-
-fn is_same_name(left: &Table, right: &Table) -> bool {
-    left.schema == right.schema && left.name == right.name
 }
 
 /// Tables by schema and name.
@@ -129,6 +189,9 @@ fn name_of(table: &Table) -> (&str, &str) {
 fn uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
     match (expected, observed) {
         (Counted::Unreadable(reason), _) => (Word::Unknown, format!("not readable in the source: {reason}")),
+        (Counted::Damaged(reason), _) => (Word::Unknown, format!("the source itself is damaged: {reason}")),
+        // The server says that it stores what it never wrote: that is an answer, not a failure to find one.
+        (_, Counted::Damaged(reason)) => (Word::Differs, format!("damaged in the copy: {reason}")),
         (_, Counted::Unreadable(reason)) => (Word::Unknown, format!("not readable in the copy: {reason}")),
         (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) => (Word::Skipped, reason.clone()),
         (Counted::Rows(_), Counted::Rows(_)) => (Word::Unknown, String::new()),
@@ -148,6 +211,8 @@ struct Bench {
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
     not_tested: Vec<String>,
+    /// Databases of the copy that the baseline does not cover.
+    uncovered: BTreeSet<String>,
     /// Any table was to be read.
     rows_were_asked: bool,
 }
@@ -169,6 +234,7 @@ impl Bench {
             unreadable,
             definitions: Vec::new(),
             not_tested: Vec::new(),
+            uncovered: BTreeSet::new(),
             rows_were_asked: expected.databases.values().flatten().all(|table| table.depth != Depth::Schema),
         }
     }
@@ -190,9 +256,47 @@ impl Bench {
             verdict,
             expected_rows: rows(table),
             observed_rows: rows(copy),
+            matched_rows: None,
+            open_rows: None,
             reason: reason.into(),
             differences: Vec::new(),
         });
+    }
+
+    fn add_proven(
+        &mut self,
+        database: &str,
+        table: Option<&Table>,
+        copy: Option<&Table>,
+        verdict: Word,
+        reason: impl Into<String>,
+        proof: TableProof,
+    ) {
+        self.add(database, table, copy, verdict, reason);
+        let are_counted = |table: Option<&Table>| table.is_some_and(|table| table.rows().is_some());
+        if let Some(added) = self.tables.last_mut().filter(|_| are_counted(table) && are_counted(copy)) {
+            added.matched_rows = Some(proof.matched_rows);
+            added.open_rows = Some(proof.open_rows);
+        }
+    }
+
+    /// Names rows of the table that was added last.
+    fn name_differences(&mut self, found: &Differences) {
+        if let (Some(added), Some(told)) = (self.tables.last_mut(), found.told()) {
+            added.reason = format!("{told}; {}", added.reason);
+            added.differences = found.rows.clone();
+        }
+    }
+
+    /// Adds the tables of a database that the copy lacks, and that may have been made since.
+    fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
+        let reason = "its database is not in the restored copy, and nothing proves that it was made after the backup";
+        self.unreadable.push(format!(
+            "database `{database}` is not in the restored copy; it was made or altered since, and nothing proves which"
+        ));
+        for table in tables {
+            self.add(database, Some(table), None, Word::Unknown, reason);
+        }
     }
 
     fn database_is_missing<'a>(
@@ -249,6 +353,7 @@ impl Bench {
 
     fn close(mut self, failing: &'static [Word]) -> Judgement {
         let mut other_doubts = self.unreadable.clone();
+        other_doubts.extend(self.uncovered.iter().map(|name| doubt_of_coverage(name)));
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
         let is_all_well = self.missing_databases.is_empty()
             && self.extra_databases.is_empty()
@@ -273,6 +378,7 @@ impl Bench {
             failing,
             other_failures: [self.missing_databases, self.extra_databases].concat(),
             other_doubts,
+            uncovered: self.uncovered,
         };
         judgement.tell();
         judgement
@@ -280,6 +386,45 @@ impl Bench {
 }
 
 impl Judgement {
+    /// Databases of which something stays open that the source as it is now may settle: tables of which only bounds, or no
+    /// values, could be compared, and databases that the record does not cover.
+    pub fn databases_left_open(&self, observed: &Observation) -> BTreeSet<String> {
+        let open = self.tables.iter().filter(|table| table.stays_open());
+        open.map(|table| table.database.clone())
+            .chain(observed.databases.keys().filter(|name| self.uncovered.contains(*name)).cloned())
+            .collect()
+    }
+
+    /// Takes over what `other`, a judgement by the source as it is now, proves of tables that stay open here.
+    pub fn settle_with(&mut self, other: Judgement) {
+        let uncovered = std::mem::take(&mut self.uncovered);
+        for found in other.tables {
+            let is_same = |table: &&mut TableVerdict| {
+                (&table.database, &table.schema, &table.table) == (&found.database, &found.schema, &found.table)
+            };
+            match self.tables.iter_mut().find(is_same) {
+                Some(table) if table.stays_open() => table.settle(found),
+                Some(_) => {}
+                None if uncovered.contains(&found.database) => {
+                    let reason = match found.reason.is_empty() {
+                        true => NOT_COVERED.to_owned(),
+                        false => format!("{} ({NOT_COVERED})", found.reason),
+                    };
+                    self.tables.push(TableVerdict { reason, ..found });
+                }
+                None => {}
+            }
+        }
+        let is_covered = |doubt: &String| !uncovered.iter().any(|name| *doubt == doubt_of_coverage(name));
+        self.other_doubts.retain(is_covered);
+        let names = |doubt: &String| uncovered.iter().any(|name| doubt.contains(&format!("`{name}`")));
+        self.other_doubts.extend(other.other_doubts.into_iter().filter(names));
+        self.not_tested.extend(other.not_tested.into_iter().filter(|line| uncovered.iter().any(|name| line.contains(&format!("`{name}")))));
+        self.not_tested.retain(|line| !self.tables.iter().any(|table| table.is_settled_by_values() && line.starts_with(&format!("table `{}`:", table.name()))));
+        self.tables.sort_by(|left, right| left.database.cmp(&right.database));
+        self.tell();
+    }
+
     /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
     pub fn tell(&mut self) {
         let told = |table: &TableVerdict| {

@@ -3,20 +3,26 @@
 //! Every row carries the id of the transaction that wrote it (`xmin`), a restore by RDS keeps those ids, and both
 //! sides count on from the same number. So the copy tells up to which transaction it reaches (its *horizon*), and
 //! each row that the source still holds from before the horizon must be in the copy as well, however long ago the
-//! backup was. Rows that were deleted or updated since are beyond this; the source's write counters bound them.
+//! backup was.
 //!
-//! Two things blur the horizon. A transaction that was still running at that moment is before it by number and
-//! yet not in the copy: the copy's own commit log tells ([`count_not_in_copy`]). And the copy may itself have used
-//! a few ids since it was restored, for instance for a new master password: so there are two horizons, one that
-//! is surely before any of those and one that is surely not after them.
+//! *The horizon* is exact as long as the copy's last checkpoint is the one that ended its recovery. Later the copy has
+//! used ids of its own, so there are two: up to one, every id is surely the source's; beyond the other, none is. No row of
+//! the copy lies between them, since the newest row in the copy's tables is the source's, too: what lies between them in
+//! the source was written just before the moment and lost, or just after it.
+//!
+//! *Transactions that were open at the moment* are before the horizon by number and not in the copy. The copy's commit
+//! log tells ([`open_at_the_horizon`]), but a damaged log would excuse every row that it loses. So it is not asked about
+//! transactions that had surely ended: VACUUM moves a table's `relfrozenxid` on only past transactions that have, so
+//! whatever is older than the newest `relfrozenxid` in the copy had ended, and there the source's log is right.
 
-use futures::{StreamExt as _, pin_mut};
+use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::observe::{Databases, Observation, Table};
+use super::observe::{Databases, Observation};
 use crate::error::Result;
-use crate::postgres::{QueryFailure, Session};
+use crate::postgres::Session;
 
 /// Which transactions had ended at an instant of a source, as 64-bit ids: those before `visible_before` that are not
 /// listed as running.
@@ -53,23 +59,28 @@ impl Boundary {
 }
 
 impl Horizon {
-    /// The boundary that divides the source's rows at this horizon.
-    pub fn boundary(&self) -> Boundary {
-        Boundary {
-            settled_before: self.surely_before + 1,
-            visible_before: self.maybe_before + 1,
-            running: Vec::new(),
-        }
+    /// The boundary that divides the source's rows: up to it are those that the copy must have, less those of the
+    /// transactions that were open.
+    pub fn boundary(&self, open: &BTreeSet<u64>) -> Boundary {
+        let visible_before = self.surely_before + 1;
+        let settled_before = open.first().copied().unwrap_or(visible_before).min(visible_before);
+        Boundary { settled_before, visible_before, running: open.iter().copied().collect() }
     }
 }
 
 /// Up to which transaction a copy reaches, as 64-bit transaction ids (both inclusive).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Horizon {
-    /// Every transaction up to this one that committed at all did so before the copy's moment.
+    /// Every transaction up to this one began before the copy's moment.
     pub surely_before: u64,
-    /// No later transaction is in the copy.
+    /// Every later one began after it.
     pub maybe_before: u64,
+    /// Every transaction before this one had ended at the copy's moment.
+    pub ended_before: u64,
+    /// No object of the copy's moment has this object id or a greater one, as far as the copy tells.
+    pub next_object: Option<u32>,
+    /// When the last transaction that the copy replayed from the log was committed, as far as the copy tells.
+    pub replayed_until: Option<DateTime<Utc>>,
 }
 
 /// SQL condition, for one transaction of one session, on the rows that are from before a boundary.
@@ -78,31 +89,65 @@ pub async fn older_than(session: &Session, boundary: &Boundary) -> Result<String
     Ok(format!("({}) < 2", super::read::stratum(boundary, reference)))
 }
 
-/// Reads the horizon off a copy that has been whose newest writes have been observed.
+/// Ids that the copy's own transactions have used beyond what its counters tell: transactions that only lock rows, or
+/// draw from a sequence, count no row.
+const UNCOUNTED: i64 = 10;
+
+/// Reads the horizon off a copy whose newest writes have been observed.
 pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
-    let Some(session) = copy.any() else { return Ok(None) };
+    if copy.names().next().is_none() {
+        return Ok(None);
+    }
+    let session = copy.visit_any().await?;
     // Nobody writes users' tables in a copy, so the newest row in them is from before.
     let newest_row =
         observed.databases.values().flatten().filter_map(|table| table.newest_write).max().unwrap_or(3);
     let handed_out = observed.next_transaction.saturating_sub(1);
-    Ok(Some(match end_of_recovery(session).await? {
-        Some(next) => {
-            let last = next.saturating_sub(1);
-            Horizon { surely_before: last, maybe_before: last }
-        }
+    let control = control_file(&session).await?;
+    let (surely_before, maybe_before) = match control.as_ref().and_then(|control| control.end_of_recovery) {
+        Some(next) => (next.saturating_sub(1), next.saturating_sub(1)),
         None => {
-            // The copy has used at most as many ids as it has ended transactions since its recovery.
-            let own = "select coalesce(sum(xact_commit + xact_rollback), 0)::int8 + 50 from pg_stat_database";
-            let own: i64 = session.row(own, &[]).await?.get(0);
-            let before_own = handed_out.saturating_sub_signed(own);
-            Horizon { surely_before: newest_row.max(before_own).min(handed_out), maybe_before: handed_out }
+            // Each of the copy's own transactions that has an id has written a row, and has ended.
+            let sql = "select least(sum(xact_commit + xact_rollback), sum(tup_inserted + tup_updated + tup_deleted))::int8
+                       from pg_stat_database";
+            let own = session.row(sql, &[]).await?.get::<_, Option<i64>>(0).unwrap_or(i64::MAX / 2);
+            let before_own = handed_out.saturating_sub_signed(own.saturating_add(UNCOUNTED));
+            (newest_row.max(before_own).min(handed_out), handed_out)
         }
+    };
+    Ok(Some(Horizon {
+        surely_before,
+        maybe_before,
+        ended_before: ended_before(copy).await?.min(surely_before),
+        next_object: control.map(|control| control.next_object),
+        replayed_until: session.row("select pg_last_xact_replay_timestamp()", &[]).await?.get(0),
     }))
 }
 
-/// The transaction counter at the end of the copy's recovery, if its last checkpoint is still the one that ended
-/// the recovery: later ones may include transactions of the copy itself.
-async fn end_of_recovery(session: &Session) -> Result<Option<u64>> {
+/// The newest `relfrozenxid` of the copy's tables that nothing has vacuumed in the copy itself.
+async fn ended_before(copy: &Databases) -> Result<u64> {
+    let mut newest = 3;
+    for name in copy.names() {
+        let session = copy.visit(name).await?;
+        let reference = super::read::reference(&session).await?;
+        let sql = "select min(age(relfrozenxid))::int8 from pg_class
+                   where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't')
+                     and pg_stat_get_last_vacuum_time(oid) is null and pg_stat_get_last_autovacuum_time(oid) is null";
+        let age: Option<i64> = session.row(sql, &[]).await?.get(0);
+        newest = newest.max(age.filter(|age| *age >= 0).map_or(3, |age| reference.aged(age)));
+    }
+    Ok(newest)
+}
+
+/// What the copy's control file says of its last checkpoint.
+struct ControlFile {
+    /// The transaction counter at the end of the recovery, if the last checkpoint is still the one that ended it: later
+    /// ones may include transactions of the copy itself.
+    end_of_recovery: Option<u64>,
+    next_object: u32,
+}
+
+async fn control_file(session: &Session) -> Result<Option<ControlFile>> {
     let version: i32 = session.row("select current_setting('server_version_num')::int4", &[]).await?.get(0);
     let checkpoints = if version >= 170_000 {
         "(select num_timed + num_requested from pg_stat_checkpointer)"
@@ -113,78 +158,58 @@ async fn end_of_recovery(session: &Session) -> Result<Option<u64>> {
     // file knows whole seconds only.
     let sql = format!(
         "select next_xid, redo_lsn = checkpoint_lsn,
-                checkpoint_time >= date_trunc('second', pg_postmaster_start_time()), {checkpoints}
+                checkpoint_time >= date_trunc('second', pg_postmaster_start_time()), {checkpoints}, next_oid
          from pg_control_checkpoint()"
     );
+    session.run("savepoint control").await?;
     let row = match session.row(&sql, &[]).await {
         Ok(row) => row,
         // Managed services may keep this function for themselves.
         Err(failure) if failure.session_survives() => {
-            session.run("rollback").await?;
-            session.run("begin isolation level repeatable read read only").await?;
+            session.run("rollback to savepoint control").await?;
             tracing::debug!(%failure, "the end of the recovery cannot be read");
             return Ok(None);
         }
         Err(failure) => return Err(failure.into()),
     };
     let (ends_recovery, since_start, checkpoints): (bool, bool, i64) = (row.get(1), row.get(2), row.get(3));
-    if !since_start || !(ends_recovery || checkpoints <= 1) {
-        return Ok(None);
-    }
     let text: String = row.get(0);
-    Ok(text
+    let next = text
         .split_once(':')
-        .and_then(|(epoch, xid)| Some((epoch.parse::<u64>().ok()? << 32) | xid.parse::<u64>().ok()?)))
+        .and_then(|(epoch, xid)| Some((epoch.parse::<u64>().ok()? << 32) | xid.parse::<u64>().ok()?));
+    let end_of_recovery = next.filter(|_| since_start && (ends_recovery || checkpoints <= 1));
+    Ok(Some(ControlFile { end_of_recovery, next_object: row.get(4) }))
 }
 
-/// How many of the source's rows from before the horizon the copy never held, because the transactions that wrote
-/// them had not committed by then.
-///
-/// Costs a second read of the table, so it is asked only where rows seem to be missing.
-pub async fn count_not_in_copy(
-    source: &Session,
-    table: &Table,
-    copy: &Session,
-    horizon: &Horizon,
-) -> std::result::Result<u64, QueryFailure> {
+/// So many ids are looked up in the commit log at most, counted back from the horizon: a transaction that was open while
+/// so many others began is not believed in.
+const LOOKED_UP: u64 = 20_000_000;
+
+/// Transactions of the source that began before the horizon and had not committed at the copy's moment, although the
+/// source has committed them since: what they wrote is in the source and not in the copy, rightly.
+pub async fn open_at_the_horizon(source: &Databases, copy: &Databases, horizon: &Horizon) -> Result<BTreeSet<u64>> {
     const BATCH: usize = 5_000;
-    let sql = format!(
-        "select xmin::text::int8, count(*) from only {} where age(xmin) >= age('{}'::xid) or age(xmin) < 0 group by 1",
-        table.quoted(),
-        horizon.maybe_before as u32
-    );
-    let rows = source.stream(&sql).await?;
-    pin_mut!(rows);
-    let (mut ids, mut counts, mut absent) = (Vec::new(), Vec::new(), 0_i64);
-    loop {
-        let row = rows.next().await.transpose()?;
-        if let Some(row) = &row {
-            ids.push(full_id(row.get(0), horizon.maybe_before).to_string());
-            counts.push(row.get::<_, i64>(1));
-        }
-        if ids.len() >= BATCH || row.is_none() {
-            // NULL: so old that the commit log has forgotten it, hence long committed.
-            let answer = copy
-                .row(
-                    "select coalesce(sum(rows), 0)::int8 from unnest($1::text[], $2::int8[]) as written(id, rows)
-                     where pg_xact_status(id::xid8) is distinct from 'committed' and pg_xact_status(id::xid8) is not null",
-                    &[&ids, &counts],
-                )
-                .await?;
-            absent += answer.get::<_, i64>(0);
-            ids.clear();
-            counts.clear();
-        }
-        if row.is_none() {
-            return Ok(u64::try_from(absent).unwrap_or_default());
-        }
+    let first = horizon.ended_before.max(horizon.surely_before.saturating_sub(LOOKED_UP)).max(3);
+    let last = horizon.surely_before;
+    let in_copy = copy.visit_any().await?;
+    // NULL: so old that the commit log has forgotten it, hence long ended.
+    let sql = "select id::text from generate_series($1::int8, $2::int8) id
+               where pg_xact_status(id::text::xid8) in ('aborted', 'in progress')";
+    let bounds = (i64::try_from(first).unwrap_or(i64::MAX), i64::try_from(last).unwrap_or(i64::MAX));
+    let mut not_committed: Vec<String> = Vec::new();
+    if first <= last {
+        let rows = in_copy.rows(sql, &[&bounds.0, &bounds.1]).await?;
+        not_committed.extend(rows.iter().map(|row| row.get::<_, String>(0)));
     }
-}
-
-/// The 64-bit id of a 32-bit one that is not after `latest`.
-fn full_id(short: i64, latest: u64) -> u64 {
-    let behind = (latest as u32).wrapping_sub(short as u32);
-    latest.saturating_sub(u64::from(behind))
+    drop(in_copy);
+    let in_source = source.visit_any().await?;
+    let mut open = BTreeSet::new();
+    for batch in not_committed.chunks(BATCH) {
+        let sql = "select id from unnest($1::text[]) as began(id) where pg_xact_status(id::xid8) is distinct from 'aborted'";
+        let rows = in_source.rows(sql, &[&batch]).await?;
+        open.extend(rows.iter().filter_map(|row| row.get::<_, String>(0).parse::<u64>().ok()));
+    }
+    Ok(open)
 }
 
 #[cfg(test)]
@@ -200,10 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_completed_across_the_wrap_of_the_counter() {
-        let latest = (7_u64 << 32) | 10;
-        assert_eq!(full_id(10, latest), latest);
-        assert_eq!(full_id(9, latest), latest - 1);
-        assert_eq!(full_id(i64::from(u32::MAX), latest), latest - 11);
+    fn the_boundary_of_a_horizon_leaves_out_what_was_open() {
+        let horizon = Horizon { surely_before: 99, maybe_before: 120, ..Horizon::default() };
+        let boundary = |open: &[u64]| horizon.boundary(&open.iter().copied().collect());
+        assert_eq!(boundary(&[]), Boundary { settled_before: 100, visible_before: 100, running: vec![] });
+        assert_eq!(
+            boundary(&[90, 95]),
+            Boundary { settled_before: 90, visible_before: 100, running: vec![90, 95] }
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What databases were seen to contain: plain data, as it is judged and as it is kept in a baseline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub enum Counted {
     Skipped(String),
     /// It could not be read, with the reason.
     Unreadable(String),
+    /// What it holds is damaged, by the server's own word.
+    Damaged(String),
 }
 
 /// Why a table was not counted whose owner dropped it after it was listed.
@@ -85,6 +87,27 @@ impl Strata {
     }
 }
 
+/// What a table's files and statistics say of it, apart from its rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vessel {
+    /// Rows by the last ANALYZE or VACUUM, if there was one and this server has made none since it was started.
+    pub estimate: Option<u64>,
+    /// Bytes of its main file.
+    pub bytes: u64,
+    /// Bytes of its largest index.
+    pub index_bytes: u64,
+    /// Transaction that last altered or truncated it, as far as the catalog still tells.
+    pub altered_by: Option<u64>,
+}
+
+impl Vessel {
+    /// Whether it looks as TRUNCATE leaves a table: a row that was ever there would have left a page in it or an index.
+    pub fn shows_no_page(&self) -> bool {
+        const META_PAGE: u64 = 8192;
+        self.bytes == 0 && self.index_bytes <= META_PAGE && self.estimate.unwrap_or_default() == 0
+    }
+}
+
 /// A table as it was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
@@ -116,6 +139,9 @@ pub struct Table {
     pub key: Vec<usize>,
     /// The fingerprint of its content, where that was taken.
     pub fingerprint: Option<String>,
+    /// What its files and statistics say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vessel: Option<Vessel>,
 }
 
 impl Table {
@@ -128,7 +154,7 @@ impl Table {
     pub fn rows(&self) -> Option<u64> {
         match self.counted {
             Counted::Rows(rows) => Some(rows),
-            Counted::Skipped(_) | Counted::Unreadable(_) => None,
+            Counted::Skipped(_) | Counted::Unreadable(_) | Counted::Damaged(_) => None,
         }
     }
 
@@ -145,6 +171,13 @@ pub struct Observation {
     pub databases: BTreeMap<String, Vec<Table>>,
     /// Databases that could not be looked into, with the reason.
     pub unreadable: BTreeMap<String, String>,
+    /// Databases that were dropped while they were being read.
+    #[serde(default)]
+    pub dropped: BTreeSet<String>,
+    /// The latest of the instants at which the databases were seen, by the server's clock: nothing that was committed
+    /// later is in here.
+    #[serde(default)]
+    pub last_instant: Option<DateTime<Utc>>,
     /// Transaction that made (or last altered) a database.
     pub made_by: BTreeMap<String, u64>,
     /// Object ids of the databases; a physical copy has the same.
@@ -166,6 +199,32 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Adds what was seen of one more database of the same server.
+    pub(super) fn absorb(&mut self, database: &str, seen: Observation) {
+        self.databases.extend(seen.databases);
+        self.made_by.extend(seen.made_by);
+        self.database_oids.extend(seen.database_oids);
+        self.definitions.extend(seen.definitions);
+        self.sequences.extend(seen.sequences);
+        self.boundaries.extend(seen.boundaries);
+        self.next_transaction = self.next_transaction.max(seen.next_transaction);
+        self.counting_since = self.counting_since.max(seen.counting_since);
+        self.last_instant = self.last_instant.max(seen.last_instant);
+        self.server_version = seen.server_version;
+        self.system_identifier = seen.system_identifier.or(self.system_identifier);
+        self.unreadable.remove(database);
+    }
+
+    /// The same without any databases but some.
+    pub fn only(&self, databases: &[String]) -> Observation {
+        let mut seen = self.clone();
+        let is_one = |name: &String| databases.contains(name);
+        seen.databases.retain(|name, _| is_one(name));
+        seen.unreadable.retain(|name, _| is_one(name));
+        seen.database_oids.retain(|name, _| is_one(name));
+        seen
+    }
+
     /// How many rows were counted in all.
     pub fn rows(&self) -> u64 {
         self.databases.values().flatten().filter_map(Table::rows).sum()

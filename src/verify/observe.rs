@@ -1,26 +1,23 @@
 //! What the databases of a server contain.
 //!
 //! One REPEATABLE READ, READ ONLY transaction per database, so that all tables of a database are seen at one
-//! instant. Leaf tables and materialised views are counted, partition parents not a second time; what cannot be
+//! instant ([`super::connections`]). Leaf tables and materialised views are counted, partition parents not a second time; what cannot be
 //! compared is listed with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 
 use super::catalog;
-use super::depth::{Depth, Look};
-use super::fingerprint::SETTINGS;
+pub use super::connections::{Databases, Visit};
+use super::connections::Opened;
+use super::depth::Depth;
 use super::lineage::Boundary;
 pub use super::observation::{
     Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };
 use super::read::{self, Reader};
-use super::schema::{self, Definitions, Sequences};
 use crate::error::{Error, Result};
-use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, user_databases};
+use crate::postgres::Session;
 
 /// What is asked of the rows of each table besides their number and content.
 #[derive(Clone, Debug, Default)]
@@ -48,277 +45,83 @@ pub struct Progress<'a> {
     pub of_bytes: u64,
 }
 
-/// Connections to the databases of a server, each database in transactions that see one instant.
-pub struct Databases {
-    server: Server,
-    look: Look,
-    open: Vec<Opened>,
-    unreadable: BTreeMap<String, String>,
+/// What is known of an observation while it is being made.
+pub(super) struct Observing<'a> {
+    seen: Seen,
+    question: &'a Question,
+    progress: &'a (dyn Fn(Progress<'_>) + Sync),
 }
 
-/// The connection that holds the instant of one database; further ones import it for as long as they read.
-struct Opened {
-    session: Session,
-    instant: Option<Instant>,
+impl<'a> Observing<'a> {
+    pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress<'_>) + Sync)) -> Self {
+        Observing { seen: Seen::default(), question, progress }
+    }
 }
-
-struct Instant {
-    exported: String,
-    boundary: Boundary,
-}
-
-/// What is said to every session of an observation. The empty search path makes names mean one thing; with
-/// `row_security = off` a policy that would hide rows is an error instead of a low count; `lock_timeout` keeps a
-/// migration's lock from stopping us, and us from queueing up in front of others. Compiling (`jit`) takes longer than it
-/// saves: the queries over the catalog look dear to the planner and are not. A server that looks after its clients
-/// (`client_connection_check_interval`, Linux) stops reading when we are gone.
-const SESSION: &str = "set search_path = pg_catalog; set row_security = off; set lock_timeout = '30s'; \
-                       set idle_in_transaction_session_timeout = 0; set default_transaction_read_only = on; \
-                       set max_parallel_workers_per_gather = 1; set synchronize_seqscans = off; set jit = off; set quote_all_identifiers = off; \
-                       do $$ begin set client_connection_check_interval = '5s'; exception when others then null; end $$";
-
-/// How long PostgreSQL may keep a session's write counters to itself: a busy one reports once a second, an idle
-/// one after ten at most (PostgreSQL documentation, "The Cumulative Statistics System").
-const COUNTERS_LAG: Duration = Duration::from_secs(11);
-
-/// How long the end of transactions is waited for that were under way then: only with it is counted what their sessions
-/// wrote shortly before.
-const LONGEST_TRANSACTION: Duration = Duration::from_secs(60);
-
-const BEGIN: &str = "begin isolation level repeatable read read only";
 
 impl Databases {
-    /// Connects to the user databases of a server, or to those named in `only`. A name that the server does not
-    /// have is simply absent from the observation.
-    ///
-    /// A database that exists and does not let us in is kept as unreadable: what it holds is then unknown.
-    pub async fn connect(server: &Server, only: &[String], look: &Look) -> Result<Self> {
-        let first = Self::first(server, only).await?;
-        let mut wanted = user_databases(&first).await?;
-        if !only.is_empty() {
-            wanted.retain(|(name, _)| only.contains(name));
-        }
-        let mut databases = Databases {
-            server: server.clone(),
-            look: look.clone(),
-            open: Vec::new(),
-            unreadable: BTreeMap::new(),
-        };
-        for (name, may_connect) in wanted {
-            if !may_connect {
-                let reason = format!("user `{}` may not connect to it", server.user);
-                databases.unreadable.insert(name, reason);
-                continue;
-            }
-            match databases.session_to(&name).await {
-                Ok(session) => databases.open.push(Opened { session, instant: None }),
-                Err(failure) => {
-                    databases.unreadable.insert(name, failure.error.chain());
-                }
-            }
-        }
-        Ok(databases)
-    }
-
-    /// A session to look around with: in the database that is wanted, since a user may be let into no other, else in
-    /// one that most servers have.
-    async fn first(server: &Server, only: &[String]) -> Result<Session> {
-        let mut refused = None;
-        for database in only.iter().take(1).map(String::as_str).chain(["postgres", "template1"]) {
-            match server.connect(database).await {
-                Ok(session) => return Ok(session),
-                Err(failure) if failure.refusal == Refusal::Database => {
-                    refused = Some(refused.unwrap_or(failure.error));
-                }
-                Err(failure) => return Err(refused.unwrap_or(failure.error)),
-            }
-        }
-        Err(refused.unwrap_or_else(|| Error::outside("there is no database to look into")))
-    }
-
-    async fn session_to(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
-        let session = self.server.connect(database).await?;
-        let timeout = self.look.statement_timeout.as_millis();
-        let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}");
-        let failed =
-            |failure: QueryFailure| ConnectFailure { refusal: Refusal::Other, error: failure.into() };
-        session.run(&settings).await.map_err(failed)?;
-        Ok(session)
-    }
-
-    fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.open.iter().map(|opened| &opened.session)
-    }
-
-    /// Begins the transactions, all of them as close together as can be, and fixes what each will see.
-    ///
-    /// Returns the latest of their instants, by the server's clock: nothing that is committed later is seen.
-    pub async fn begin(&mut self) -> Result<DateTime<Utc>> {
-        let begun = futures::future::try_join_all(self.open.iter_mut().map(|opened| async {
-            opened.session.run(BEGIN).await?;
-            // The first query takes the snapshot; the clock is read after that.
-            let sql = "select pg_export_snapshot(), pg_current_snapshot()::text, clock_timestamp()";
-            let row = opened.session.row(sql, &[]).await?;
-            let boundary = Boundary::of_snapshot(row.get(1))
-                .ok_or_else(|| Error::outside(format!("`{}` is not a snapshot", row.get::<_, String>(1))))?;
-            opened.instant = Some(Instant { exported: row.get(0), boundary });
-            Ok::<DateTime<Utc>, Error>(row.get(2))
-        }))
-        .await?;
-        begun.into_iter().max().ok_or_else(|| Error::outside("there is no database to look into"))
-    }
-
-    /// The snapshot that one database is seen in, for other sessions to import.
-    pub fn snapshot(&self, database: &str) -> Option<&str> {
-        let opened = self.open.iter().find(|opened| opened.session.database() == database)?;
-        opened.instant.as_ref().map(|instant| instant.exported.as_str())
-    }
-
-    /// Whether the server has a database of that name, readable or not.
-    pub fn has(&self, database: &str) -> bool {
-        self.unreadable.contains_key(database) || self.session(database).is_some()
-    }
-
-    /// The server's clock.
-    pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        let session = self.any().ok_or_else(|| Error::outside("there is no database to look into"))?;
-        Ok(session.row("select clock_timestamp()", &[]).await?.get(0))
-    }
-
-    /// Ends the transactions, so that they hold back no vacuum.
-    pub async fn end(&mut self) -> Result<()> {
-        for opened in &mut self.open {
-            opened.session.run("rollback").await?;
-            opened.instant = None;
-        }
-        Ok(())
-    }
-
-    /// The sessions that are open, by database.
-    pub fn session(&self, database: &str) -> Option<&Session> {
-        self.sessions().find(|session| session.database() == database)
-    }
-
-    /// Names of the databases that are open.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.sessions().map(|session| session.database().to_owned())
-    }
-
-    /// Any one session, for questions about the whole server.
-    pub fn any(&self) -> Option<&Session> {
-        self.sessions().next()
-    }
-
-    /// The write counters of every table as they are now, with the file of each. Taken outside of the transactions
-    /// of [`Databases::begin`].
-    pub async fn written(&self) -> Result<WrittenTables> {
-        let mut written = WrittenTables::new();
-        for session in self.sessions() {
-            written.insert(session.database().to_owned(), catalog::written(session).await?);
-        }
-        Ok(written)
-    }
-
-    /// Where the sequences stand now, by database. They are not part of transactions.
-    pub async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
-        let mut all = BTreeMap::new();
-        for session in self.sessions() {
-            session.run(BEGIN).await?;
-            all.insert(session.database().to_owned(), schema::sequences(session).await?);
-            session.run("rollback").await?;
-        }
-        Ok(all)
-    }
-
-    /// The definitions as they are now, by database.
-    pub async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
-        let mut all = BTreeMap::new();
-        for session in self.sessions() {
-            session.run(BEGIN).await?;
-            all.insert(session.database().to_owned(), schema::definitions(session).await?);
-            session.run("rollback").await?;
-        }
-        Ok(all)
-    }
-
-    /// Waits until every session that may have written before `since` has reported what it wrote: at once when there
-    /// is no other session, since those that end report first.
-    ///
-    /// `false` if a session stays in a transaction that it began before that: what it wrote earlier is not counted yet.
-    pub async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<bool> {
-        let Some(session) = self.any() else { return Ok(true) };
-        while since.elapsed() < COUNTERS_LAG {
-            let others: i64 = session
-                .row(
-                    "select count(*) from pg_stat_activity
-                     where application_name <> current_setting('application_name') and pid <> pg_backend_pid()
-                       and coalesce(backend_type, 'client backend') not in
-                           ('autovacuum launcher', 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter',
-                            'archiver', 'walsender', 'walsummarizer', 'logical replication launcher', 'startup',
-                            'io worker', 'slotsync worker', 'stats collector')",
-                    &[],
-                )
-                .await?
-                .get(0);
-            if others == 0 && since.elapsed() >= Duration::from_millis(500) {
-                return Ok(true);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        while since.elapsed() < LONGEST_TRANSACTION {
-            let ago = since.elapsed().as_secs_f64();
-            let old: i64 = session
-                .row(
-                    "select count(*) from pg_stat_activity
-                     where xact_start < clock_timestamp() - $1 * interval '1 second' and pid <> pg_backend_pid()
-                       and application_name <> current_setting('application_name')
-                       and coalesce(backend_type, 'client backend') in ('client backend', 'background worker')",
-                    &[&ago],
-                )
-                .await?
-                .get(0);
-            if old == 0 {
-                return Ok(true);
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        Ok(false)
-    }
-
-    /// Reads every table, largest first, in the transactions that [`Databases::begin`] began.
+    /// Reads every table, largest first: of databases that [`Databases::begin`] holds at the instant that was fixed
+    /// there, of the others each at an instant of its own, one database after the other.
     pub async fn observe(
         &self,
         question: &Question,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Observation> {
-        let mut observation = Observation { unreadable: self.unreadable.clone(), ..Observation::default() };
-        let mut seen = Seen::default();
-        for opened in &self.open {
-            let session = &opened.session;
-            let name = session.database().to_owned();
-            observation.add_server(session).await?;
-            observation.add_database(session).await?;
-            if self.look.depths.usual() != Depth::Counts {
-                observation.definitions.insert(name.clone(), schema::definitions(session).await?);
-                observation.sequences.insert(name.clone(), schema::sequences(session).await?);
+        let mut observation =
+            Observation { unreadable: self.unreadable().clone(), ..Observation::default() };
+        let mut observing = Observing::new(question, progress);
+        for name in self.names() {
+            let observed = match self.held(name) {
+                Some(opened) => self.observe_one(opened, &mut observing).await,
+                None => match self.open(name).await {
+                    Ok(opened) => self.observe_one(&opened, &mut observing).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match observed {
+                Ok(observed) => observation.absorb(name, observed),
+                // Its owner may have dropped it, even WITH (FORCE); the other databases are none the worse for it.
+                Err(error) => match self.still_exists(name).await? {
+                    true => {
+                        observation.unreadable.insert(name.to_owned(), error.chain());
+                    }
+                    false => {
+                        observation.dropped.insert(name.to_owned());
+                    }
+                },
             }
-            let mut boundary = question.boundaries.get(&name).cloned();
-            if let Some(instant) = &opened.instant {
-                observation.boundaries.insert(name.clone(), instant.boundary.clone());
-                // What is settled at this very instant is recorded along, where that is not simply everything.
-                boundary =
-                    boundary.or_else(|| instant.boundary.has_running().then(|| instant.boundary.clone()));
-            }
-            let mut tables = catalog::tables(session).await?;
-            for table in &mut tables {
-                table.depth = self.look.depths.of(&name, &table.schema, &table.name);
-                if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
-                    table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
-                }
-            }
-            let tables = self.read(opened, tables, boundary, question, &mut seen, progress).await?;
-            observation.databases.insert(name, tables);
         }
+        if observation.databases.is_empty() && let Some(reason) = observation.unreadable.values().next() {
+            return Err(Error::outside("no database could be read").caused_by(reason.clone()));
+        }
+        Ok(observation)
+    }
+
+    /// Reads one database, in the transaction that `opened` holds.
+    pub(super) async fn observe_one(&self, opened: &Opened, observing: &mut Observing<'_>) -> Result<Observation> {
+        let mut observation = Observation::default();
+        let session = &opened.session;
+        let name = session.database().to_owned();
+        observation.add_server(session).await?;
+        observation.add_database(session).await?;
+        observation.last_instant = Some(opened.instant.at);
+        if let Some(structure) = &opened.structure {
+            observation.definitions.insert(name.clone(), structure.definitions.clone());
+            observation.sequences.insert(name.clone(), structure.sequences.clone());
+        }
+        let instant = &opened.instant.boundary;
+        observation.boundaries.insert(name.clone(), instant.clone());
+        // What is settled at this very instant is recorded along, where that is not simply everything.
+        let boundary = observing.question.boundaries.get(&name).cloned();
+        let boundary = boundary.or_else(|| instant.has_running().then(|| instant.clone()));
+        let mut tables = catalog::tables(session).await?;
+        for table in &mut tables {
+            table.depth = self.look().depths.of(&name, &table.schema, &table.name);
+            if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
+                table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+            }
+        }
+        let tables = self.read(opened, tables, boundary, observing).await?;
+        observation.databases.insert(name, tables);
         Ok(observation)
     }
 
@@ -328,16 +131,15 @@ impl Databases {
         opened: &Opened,
         tables: Vec<Table>,
         boundary: Option<Boundary>,
-        question: &Question,
-        seen: &mut Seen,
-        progress: &(dyn Fn(Progress<'_>) + Sync),
+        observing: &mut Observing<'_>,
     ) -> Result<Vec<Table>> {
+        let Observing { seen, question, progress } = observing;
         let countable = || tables.iter().filter(|table| table.is_countable());
         seen.of_tables += countable().count();
         seen.of_bytes += countable().map(|table| table.bytes).sum::<u64>();
         let others = match countable().count() {
             0 => Vec::new(),
-            many => self.others(opened, many).await?,
+            many => self.open_readers(opened, many).await?,
         };
         let so_far = Mutex::new(*seen);
         let database = opened.session.database();
@@ -363,24 +165,6 @@ impl Databases {
         let mut tables: Vec<Table> = read.into_iter().flatten().collect();
         tables.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(tables)
-    }
-
-    /// Further connections that see what the first one sees.
-    async fn others(&self, opened: &Opened, at_most: usize) -> Result<Vec<Session>> {
-        let mut others = Vec::new();
-        let Some(instant) = &opened.instant else { return Ok(others) };
-        while others.len() + 1 < self.look.connections.min(at_most) {
-            match self.session_to(opened.session.database()).await {
-                Ok(session) => {
-                    session.run(&format!("{BEGIN}; set transaction snapshot '{}'", instant.exported)).await?;
-                    others.push(session);
-                }
-                // The server is full: one connection reads everything as well.
-                Err(failure) if failure.refusal == Refusal::Busy => break,
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        Ok(others)
     }
 }
 

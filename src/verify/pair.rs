@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::judge::{self, DefinitionVerdict, Judgement, Looks};
 use super::narrow::{self, Differences, Extent};
-use super::observe::{Databases, Observation, Progress, Question};
+use super::observe::{Databases, Observation, Progress, Question, Visit};
 use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage};
 use crate::error::{Error, Result};
 use crate::postgres::Target;
@@ -191,7 +191,7 @@ async fn open<'a>(operand: &'a Operand, only: Option<&str>, look: &Look) -> Resu
 
 impl Opened<'_> {
     async fn look_again(&mut self, look: &Look, since: Instant) -> Result<()> {
-        let only: Vec<String> = self.databases.names().collect();
+        let only: Vec<String> = self.databases.names().map(str::to_owned).collect();
         let others = Databases::connect(&self.target.server, &only, look).await?;
         others.wait_for_counters(since).await?;
         self.looks.after = others.written().await?;
@@ -205,11 +205,11 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// The session that sees what the report calls `database`.
-    fn session(&self, database: &str) -> Option<&crate::postgres::Session> {
+    /// The connection that sees what the report calls `database`.
+    async fn visit(&self, database: &str) -> Result<Visit<'_>> {
         match &self.own_name {
-            Some((own, theirs)) if theirs == database => self.databases.session(own),
-            _ => self.databases.session(database),
+            Some((own, theirs)) if theirs == database => self.databases.visit(own).await,
+            _ => self.databases.visit(database).await,
         }
     }
 }
@@ -283,7 +283,10 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
     let opened = (left.1, right.1);
     let is_open = |table: &&mut TableVerdict| matches!(table.verdict, Word::Differs | Word::Within);
     for table in judgement.tables.iter_mut().filter(is_open) {
-        let (Some(left), Some(right)) = (side(left, table), side(right, table)) else {
+        let visits = (visit(opened.0, table).await?, visit(opened.1, table).await?);
+        let (Some(left), Some(right)) =
+            (side(left.0, visits.0.as_ref(), table), side(right.0, visits.1.as_ref(), table))
+        else {
             if table.verdict == Word::Differs {
                 table.reason.push_str("; which rows cannot be told, since a baseline holds none");
             }
@@ -319,11 +322,21 @@ async fn name_rows(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>, e
     Ok(())
 }
 
+async fn visit<'a>(open: Option<&'a Opened<'_>>, table: &TableVerdict) -> Result<Option<Visit<'a>>> {
+    match open {
+        Some(open) => Ok(Some(open.visit(&table.database).await?)),
+        None => Ok(None),
+    }
+}
+
 /// Where a table of the report is read on one side.
-fn side<'a>((seen, open): Seen<'a>, table: &TableVerdict) -> Option<narrow::Side<'a>> {
-    let session = open?.session(&table.database)?;
+fn side<'a>(
+    seen: &'a Observation,
+    visit: Option<&'a Visit<'_>>,
+    table: &TableVerdict,
+) -> Option<narrow::Side<'a>> {
     let table = seen.table(&table.database, &table.schema, &table.table)?;
-    Some(narrow::Side { session, table, only: None })
+    Some(narrow::Side { session: visit?, table, only: None })
 }
 
 /// Puts the rows that differ into a table's verdict.

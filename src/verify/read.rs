@@ -143,6 +143,7 @@ impl<'a> Reader<'a> {
             Some("57014") => {
                 Counted::Unreadable(format!("{} (raise `--statement-timeout`)", failure.message))
             }
+            _ if failure.is_damage() => Counted::Damaged(failure.message.clone()),
             _ => Counted::Unreadable(failure.message.clone()),
         };
         Ok(self.session.run("rollback to savepoint tables").await?)

@@ -59,12 +59,13 @@ impl Recording {
         if looks_at_definitions(look) {
             movement.sequences_before = databases.sequences().await?;
         }
+        databases.prepare().await?;
         if late {
             let clock = databases.clock().await?;
             let early = LATE_IN_THE_SECOND.saturating_sub(clock.nanosecond() % 1_000_000_000);
             tokio::time::sleep(Duration::from_nanos(u64::from(early))).await;
         }
-        let instant = databases.begin().await?;
+        let instant = databases.begin_prepared().await?;
         Ok(Recording {
             server: server.clone(),
             only: only.to_vec(),
@@ -86,7 +87,10 @@ impl Recording {
     pub async fn observe(&mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<()> {
         if let Some(mut databases) = self.databases.take() {
             self.seen = databases.observe(&Question::default(), progress).await?;
-            databases.end().await?;
+            if let Some(latest) = self.seen.last_instant.filter(|latest| *latest > self.instant) {
+                (self.instant, self.begun) = (latest, Instant::now());
+            }
+            databases.end();
         }
         Ok(())
     }

@@ -5,11 +5,12 @@
 //! along is covered by the extension and its version.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::postgres::Session;
+use crate::postgres::{QueryFailure, Session};
 
 /// Digests of the definitions of a database, by kind (`index`, `function`, …) and qualified name.
 pub type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
@@ -240,18 +241,41 @@ fn written_out(sql: &str, name: &str, write: fn(&[&str]) -> String) -> String {
     written_out(&format!("{}{}{rest}", &sql[..at], write(&arguments)), name, write)
 }
 
-/// Reads the definitions of a database, inside a transaction. The locks that deparsing takes are let go of at once.
+/// How often the definitions are asked for again when something was dropped under the query's hands.
+const ATTEMPTS: usize = 30;
+
+/// Reads the definitions of a database, outside of a transaction: PostgreSQL deparses them as they are now, so an older
+/// snapshot would trip over everything that was dropped since. Even so, what is dropped between the listing and the
+/// deparsing ends the query, which is then asked again.
 pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
+    let sql = definitions_sql();
+    let mut attempt = 1;
+    loop {
+        match session.rows(&sql, &[]).await {
+            Ok(rows) => return digests(&rows),
+            Err(failure) if failure.session_survives() && attempt < ATTEMPTS && is_a_race(&failure) => {
+                tracing::debug!(%failure, attempt, "an object was dropped while definitions were being read");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                attempt += 1;
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+/// `cache lookup failed for index 16393`, `could not open relation with OID 16393`, or an undefined object.
+fn is_a_race(failure: &QueryFailure) -> bool {
+    let is_class = |class: &str| failure.sqlstate.as_deref().is_some_and(|state| state.starts_with(class));
+    is_class("XX000") || is_class("42") || is_class("3F")
+}
+
+fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     let mut all = Definitions::new();
-    session.run("savepoint definitions").await?;
-    let take = |row: tokio_postgres::Row| {
+    for row in rows {
         let digest = Digest::try_from(row.get::<_, String>(2))
             .map_err(|error| Error::outside("a digest is not hexadecimal").caused_by(error))?;
         all.entry(row.get(0)).or_default().insert(row.get(1), digest);
-        Ok(())
-    };
-    session.for_each(&definitions_sql(), take).await?;
-    session.run("rollback to savepoint definitions").await?;
+    }
     Ok(all)
 }
 
@@ -262,7 +286,7 @@ fn definitions_sql() -> String {
 /// So many sequences are read by one statement.
 const TOGETHER: usize = 100;
 
-/// Reads where the sequences of a database stand, inside a transaction. One that we may not read stands nowhere.
+/// Reads where the sequences of a database stand, outside of a transaction. One that we may not read stands nowhere.
 ///
 /// They are read as the relations that they are: `pg_sequences` would lock each until the end of the transaction.
 pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
@@ -284,7 +308,6 @@ pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
         .filter(|row| row.get::<_, Option<bool>>(2) == Some(true))
         .map(|row| row.get(0))
         .collect();
-    session.run("savepoint sequences").await?;
     for group in readable.chunks(TOGETHER) {
         let stands = |position: usize, name: &String| {
             format!("select {position}, last_value, is_called::text from {name}")
@@ -319,7 +342,6 @@ pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
                 }
                 Err(failure) => return Err(failure.into()),
             }
-            session.run("rollback to savepoint sequences").await?;
         }
     }
     Ok(all)

@@ -40,6 +40,8 @@ fn table(
         verdict,
         expected_rows: rows.0,
         observed_rows: rows.1,
+        matched_rows: None,
+        open_rows: None,
         reason: owned(reason),
         differences: Vec::new(),
     }

@@ -1,30 +1,54 @@
-//! Judging a copy of an earlier moment against the source as it is now.
+//! Judging a copy of an earlier moment against the source as it is now. What can be known, and why, stands in
+//! [`crate::verify::physical`].
 //!
-//! Every row that the source still has from before the moment must be in the copy. What was updated, deleted or
-//! inserted since is bounded by the source's write counters, and what the bounds leave open is not passed over.
+//! Three kinds of rows are told apart. Rows that the source still holds from before the moment must be in the copy, value
+//! by value. Rows of the copy that the source no longer holds were updated or deleted since; how many may be bounded by
+//! write counters, their values are beyond proof. Rows of the source that are newer were inserted or updated since; those
+//! that may be older and were updated must not be missing unnoticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{Bench, Judgement, Word, by_name, counted_rows, is_same_name, name_of, same_content, uncounted};
+use super::{Bench, Judgement, TableProof, Word, by_name, counted_rows, name_of, uncounted};
 use crate::verify::lineage::Horizon;
+use crate::verify::narrow::Differences;
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
-/// What the copy's commit log says where rows or tables seem to be missing.
+/// What was found by holding the rows of a table and of its copy against each other.
 #[derive(Clone, Debug, Default)]
-pub struct CommitLog {
-    /// Rows of a table that by number are older than the horizon and whose transaction had not committed by then.
-    pub rows_not_in_copy: BTreeMap<(String, u32), u64>,
-    /// Transactions that had not committed by then.
-    pub uncommitted: BTreeSet<u64>,
+pub struct RowEvidence {
+    /// Rows from before the moment that the copy holds with the same values.
+    pub matched: u64,
+    /// Rows from before the moment that the copy does not hold.
+    pub missing: u64,
+    /// Rows from before the moment that the copy holds with other values.
+    pub changed: u64,
+    /// Rows of the copy that the source no longer holds as they were.
+    pub extra: u64,
+    /// Rows from before the moment in parts of the table that were too many to be read row by row.
+    pub unread: u64,
+    /// The newer rows, where it matters which of them are in the copy under the same key.
+    pub newer: Option<NewerRows>,
+    /// Columns whose values could not be compared: their type was changed since.
+    pub columns_left_out: Vec<String>,
+    /// Which rows are missing or changed.
+    pub differences: Differences,
 }
 
-impl CommitLog {
-    fn absent(&self, database: &str, table: &Table) -> u64 {
-        self.rows_not_in_copy.get(&(database.to_owned(), table.oid)).copied().unwrap_or_default()
-    }
+/// The rows of the source that are not from before the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewerRows {
+    /// Those whose key the copy does not have, and that no sequence of the copy proves to have been inserted since, by not
+    /// having handed out their keys.
+    pub absent: u64,
+    /// Those written by transactions that cannot be placed before or after the moment, or that the copy's commit log
+    /// calls open at the moment.
+    pub unplaced: u64,
 }
+
+/// Evidence by database and object id of the source's table.
+pub type Evidence = BTreeMap<(String, u32), RowEvidence>;
 
 /// What the source and its copy have in common.
 #[derive(Clone, Debug)]
@@ -33,12 +57,16 @@ pub enum Kinship<'a> {
     Lineage {
         /// Up to where.
         horizon: &'a Horizon,
-        /// What the commit log adds.
-        commit_log: &'a CommitLog,
+        /// Transactions that had not committed by then.
+        uncommitted: &'a BTreeSet<u64>,
+        /// What the rows say.
+        evidence: &'a Evidence,
         /// The moment of the backup.
         moment: Option<DateTime<Utc>>,
         /// How large a part of a table, 0 to 1, may be beyond what can be placed before or after the backup.
         tolerance: f64,
+        /// Tables that are emptied and loaded anew as a matter of course.
+        churning: &'a crate::verify::depth::Tables,
     },
     /// Nothing but the names: the counts may differ by a tolerance.
     Names {
@@ -59,11 +87,15 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
     }
     for (database, tables) in &source.databases {
         let Some(copies) = database_counterpart(source, copy, database, kinship) else {
-            if made_since(source, database, kinship) {
-                bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
-            } else {
-                let older = tables.iter().filter(|table| existed(table.created_by, kinship) != Some(false));
-                bench.database_is_missing(database, older, copy);
+            match made_since(source, database, kinship) {
+                Some(true) => {
+                    bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
+                    for table in tables {
+                        bench.add(database, Some(table), None, Word::Skipped, "its database was made after the backup");
+                    }
+                }
+                Some(false) => bench.database_is_missing(database, tables.iter(), copy),
+                None => bench.database_may_be_missing(database, tables.iter()),
             }
             continue;
         };
@@ -76,74 +108,114 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                     Some(false) => (Word::Skipped, "made after the backup"),
                     None => (
                         Word::Unknown,
-                        "it is not in the restored copy, and whether it is older cannot be told",
+                        "it is not in the restored copy, and whether it is older than the backup cannot be told",
                     ),
                 };
                 bench.add(database, Some(table), None, word, reason);
                 continue;
             };
             matched.insert(copied.oid);
-            let (word, reason) = compare(source, database, table, copied, kinship);
-            bench.add(database, Some(table), Some(copied), word, reason);
+            let found = compare(source, copy, database, table, copied, kinship);
+            if let Some(open) = found.open.filter(|_| found.word != Word::Skipped) {
+                bench.not_tested.push(format!("table `{database}.{}.{}`: {open}", table.schema, table.name));
+            }
+            bench.add_proven(database, Some(table), Some(copied), found.word, found.reason, found.proof);
+            if let (Word::Differs, Some(evidence)) = (found.word, evidence_of(kinship, database, table)) {
+                bench.name_differences(&evidence.differences);
+            }
         }
         for copied in copies.iter().filter(|copied| !matched.contains(&copied.oid)) {
-            bench.add(
-                database,
-                None,
-                Some(copied),
-                Word::Unexpected,
-                "the source no longer has it: dropped since the backup",
-            );
+            let (word, reason) = match existed(copied.created_by, kinship) {
+                Some(false) => (Word::Differs, "somebody made it in the copy after it was restored"),
+                Some(true) | None => {
+                    (Word::Unexpected, "the source no longer has it: dropped since the backup")
+                }
+            };
+            bench.add(database, None, Some(copied), word, reason);
         }
     }
     let oids: BTreeSet<&u32> = source.database_oids.values().collect();
-    for database in copy.databases.keys() {
+    for (database, tables) in &copy.databases {
         let is_known = source.databases.contains_key(database)
             || source.unreadable.contains_key(database)
             || copy.database_oids.get(database).is_some_and(|oid| oids.contains(oid));
         if !is_known {
             bench.not_tested.push(format!("database `{database}`: the source no longer has it"));
+            for table in tables {
+                bench.add(database, None, Some(table), Word::Unexpected, "the source no longer has its database");
+            }
         }
     }
     bench.close(&[Word::Differs, Word::Missing])
 }
 
+fn evidence_of<'a>(kinship: &Kinship<'a>, database: &str, table: &Table) -> Option<&'a RowEvidence> {
+    let Kinship::Lineage { evidence, .. } = kinship else { return None };
+    evidence.get(&(database.to_owned(), table.oid))
+}
+
+/// What was found of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    word: Word,
+    reason: String,
+    /// What stays open although nothing speaks against the copy.
+    open: Option<String>,
+    proof: TableProof,
+}
+
+impl Found {
+    fn new(word: Word, reason: impl Into<String>) -> Self {
+        Found { word, reason: reason.into(), open: None, proof: TableProof::default() }
+    }
+}
+
 /// The verdict on a table that is on both sides.
 fn compare(
     source: &Observation,
+    copy: &Observation,
     database: &str,
     table: &Table,
     copied: &Table,
     kinship: &Kinship<'_>,
-) -> (Word, String) {
+) -> Found {
     match (&table.counted, &copied.counted, kinship) {
         (
             Counted::Rows(rows),
             Counted::Rows(held),
-            Kinship::Lineage { horizon, commit_log, moment, tolerance },
+            Kinship::Lineage { horizon, evidence, moment, tolerance, churning, .. },
         ) => {
-            let survivors = Survivors::of(table, copied, horizon, commit_log.absent(database, table));
-            let writes = Writes {
-                counters: table.written.counters,
-                cover_the_time: source
-                    .counting_since
-                    .zip(*moment)
-                    .is_some_and(|(since, moment)| since <= moment),
-                was_rewritten: table.written.filenode != copied.written.filenode,
+            let none = RowEvidence::default();
+            let pair = Pair {
+                rows: *rows,
+                held: *held,
+                older: table.strata.unwrap_or_default().older().rows,
+                evidence: evidence.get(&(database.to_owned(), table.oid)).unwrap_or(&none),
+                compares_values: table.fingerprint.is_some() && copied.fingerprint.is_some(),
+                writes: Writes::of(source, table, copied, *moment),
+                made_anew: table.oid != copied.oid && existed(table.created_by, kinship) == Some(false),
+                is_view: table.is_view,
+                has_keys: !table.key.is_empty(),
+                written_in_copy: written_in_copy(copy, copied, *moment),
+                shows_no_page: copied.vessel.is_some_and(|vessel| {
+                    vessel.shows_no_page() && vessel.altered_by.is_some_and(|by| by <= horizon.surely_before)
+                }),
+                estimate: copied.vessel.and_then(|vessel| vessel.estimate),
+                churns: churning.include(database, &table.schema, &table.name),
             };
-            live_rows(*rows, *held, &survivors, &writes, *tolerance)
+            pair.judge(*tolerance)
         }
         (Counted::Rows(rows), Counted::Rows(held), Kinship::Names { tolerance, .. }) => {
-            tolerated(*rows, *held, *tolerance)
+            let (word, reason) = tolerated(*rows, *held, *tolerance);
+            Found::new(word, reason)
         }
         // Empty by its nature in the copy only: fine if the source has nothing from then either.
-        (Counted::Rows(_), Counted::Skipped(reason), Kinship::Lineage { commit_log, .. }) => {
-            let older = table.strata.unwrap_or_default().settled.rows;
-            match older.saturating_sub(commit_log.absent(database, table)) {
-                0 => (Word::Skipped, reason.clone()),
+        (Counted::Rows(_), Counted::Skipped(reason), Kinship::Lineage { .. }) => {
+            match table.strata.unwrap_or_default().older().rows {
+                0 => Found::new(Word::Skipped, reason.clone()),
                 older => {
                     let older = counted_rows(older);
-                    (
+                    Found::new(
                         Word::Differs,
                         format!("the source has {older} from before the backup; the copy is {reason}"),
                     )
@@ -151,169 +223,268 @@ fn compare(
             }
         }
         (Counted::Rows(_), Counted::Skipped(reason), Kinship::Names { .. }) => {
-            (Word::Unknown, format!("only in the copy: {reason}"))
+            Found::new(Word::Unknown, format!("only in the copy: {reason}"))
         }
-        (left, right, _) => uncounted(left, right),
-    }
-}
-
-/// Tables whose verdict in [`live`] would rest on the copy's commit log: those that hold fewer rows than the
-/// source has from before the horizon.
-pub fn suspects<'a>(source: &'a Observation, copy: &Observation) -> Vec<(&'a str, &'a Table)> {
-    let mut suspects = Vec::new();
-    for (database, tables) in &source.databases {
-        let oid = source.database_oids.get(database);
-        let renamed = copy.database_oids.iter().find(|(_, other)| oid == Some(other)).map(|(name, _)| name);
-        let Some(copies) = copy.databases.get(renamed.unwrap_or(database)) else { continue };
-        for table in tables {
-            let held = copies.iter().find(|copied| copied.oid == table.oid || is_same_name(table, copied));
-            let held = match held.map(|copied| &copied.counted) {
-                Some(Counted::Rows(held)) => *held,
-                Some(Counted::Skipped(_)) => 0,
-                Some(Counted::Unreadable(_)) | None => continue,
-            };
-            if table.strata.is_some_and(|strata| held < strata.older().rows) {
-                suspects.push((database.as_str(), table));
-            }
+        (left, right, _) => {
+            let (word, reason) = uncounted(left, right);
+            Found::new(word, reason)
         }
     }
-    suspects
 }
 
-/// The rows that the source still holds from before the backup.
-struct Survivors {
-    surely: u64,
-    at_most: u64,
-    /// Whether their content is that of the whole copy; `None` where that cannot be told.
-    same_content: Option<bool>,
-}
-
-impl Survivors {
-    fn of(table: &Table, copied: &Table, horizon: &Horizon, absent: u64) -> Self {
-        let strata = table.strata.unwrap_or_default();
-        let at_most = strata.older().rows.saturating_sub(absent);
-        let is_sharp = horizon.surely_before == horizon.maybe_before;
-        let surely = if is_sharp {
-            at_most
-        } else {
-            // `absent` counts over the wider horizon, so this errs to the side of fewer survivors.
-            strata.settled.rows.saturating_sub(absent)
-        };
-        let of_then = table.fingerprint.is_some().then(|| strata.older().sum.to_string());
-        let same = same_content(of_then.as_ref(), copied.fingerprint.as_ref());
-        // Under a blurred horizon, and with rows that were not committed then, another content is no evidence.
-        let same_content = same.filter(|same| *same || (is_sharp && absent == 0));
-        Survivors { surely, at_most, same_content }
-    }
+/// So many rows were written to a table in the copy itself, since its recovery: its counters began to count then.
+fn written_in_copy(copy: &Observation, copied: &Table, moment: Option<DateTime<Utc>>) -> u64 {
+    let counts_its_own = copy.counting_since.zip(moment).is_some_and(|(since, moment)| since > moment);
+    let WriteCounters { inserted, updated, deleted } = copied.written.counters;
+    if counts_its_own { u64::try_from(inserted + updated + deleted).unwrap_or_default() } else { 0 }
 }
 
 /// What is known of the source's writes to a table since the backup.
+#[derive(Clone, Copy, Debug)]
 struct Writes {
-    counters: WriteCounters,
+    updated: u64,
+    deleted: u64,
     /// The counters have counted since before the backup.
     cover_the_time: bool,
-    /// The table has another file than in the copy: truncated, rewritten or made anew.
-    was_rewritten: bool,
+    /// Every row was written anew since: the table was truncated or rewritten, or is another one of the same name.
+    replaced_all: bool,
 }
 
 impl Writes {
-    /// At most how many rows of the source that are newer than the backup may be older ones that were updated.
-    /// Counters that were reset since, and have not seen an update, are taken for those of a table that only grows.
-    fn updated_at_most(&self, newer: u64) -> u64 {
-        let updated = u64::try_from(self.counters.updated).unwrap_or_default();
-        match (self.was_rewritten, self.cover_the_time) {
-            (true, _) => newer,
-            (false, true) => newer.min(updated),
-            (false, false) if updated == 0 => 0,
-            (false, false) => newer,
+    fn of(source: &Observation, table: &Table, copied: &Table, moment: Option<DateTime<Utc>>) -> Self {
+        let WriteCounters { inserted, updated, deleted } = table.written.counters;
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        let strata = table.strata.unwrap_or_default();
+        let since = source.counting_since.zip(moment).is_some_and(|(since, moment)| since <= moment);
+        // Counters of one table can be reset by themselves: then they have seen fewer writes than there are newer rows.
+        let have_seen_them = count(inserted) + count(updated) >= strata.newer.rows;
+        Writes {
+            updated: count(updated),
+            deleted: count(deleted),
+            // VACUUM FULL and CLUSTER change the file and keep the transactions of the rows; TRUNCATE and what rewrites the
+            // values leave none of them.
+            replaced_all: table.written.filenode != copied.written.filenode && strata.older().rows == 0,
+            cover_the_time: since && have_seen_them && table.oid == copied.oid,
         }
     }
 
-    /// Rows come and go in it, as in a queue: then any number of rows may be right, and only bounds can be checked. An
-    /// empty copy is believed only if all that is there now has come since.
-    fn show_a_table_that_turns_over(&self, rows: u64, held: u64) -> bool {
-        let deleted = u64::try_from(self.counters.deleted).unwrap_or_default();
-        self.cover_the_time && !self.was_rewritten && deleted > 0 && (held > 0 || deleted >= rows)
+    /// At most how many rows were updated or deleted since; `None` if nothing bounds that.
+    fn taken_at_most(&self) -> Option<u64> {
+        (self.cover_the_time && !self.replaced_all).then(|| self.updated.saturating_add(self.deleted))
+    }
+
+    /// At most how many of the newer rows are older ones that were updated; `None` if nothing bounds that.
+    fn updated_at_most(&self) -> Option<u64> {
+        (self.cover_the_time && !self.replaced_all).then_some(self.updated)
     }
 }
 
-fn live_rows(rows: u64, held: u64, survivors: &Survivors, writes: &Writes, tolerance: f64) -> (Word, String) {
-    if held < survivors.surely {
-        let missing = survivors.surely - held;
-        let reason = format!(
-            "{} missing: the source still has {} from before the backup",
-            counted_rows(missing),
-            counted_rows(survivors.surely)
-        );
-        return (Word::Differs, reason);
+/// A table and its copy, both counted.
+struct Pair<'a> {
+    rows: u64,
+    held: u64,
+    /// Rows of the source from before the moment.
+    older: u64,
+    evidence: &'a RowEvidence,
+    compares_values: bool,
+    writes: Writes,
+    /// The source's table was made after the moment, under the name of one that the copy has.
+    made_anew: bool,
+    is_view: bool,
+    has_keys: bool,
+    written_in_copy: u64,
+    /// Neither the copy's table nor its indexes have a page, and nobody truncated it there.
+    shows_no_page: bool,
+    /// How many rows the copy's own statistics say it has, from before the moment.
+    estimate: Option<u64>,
+    churns: bool,
+}
+
+impl Pair<'_> {
+    fn judge(&self, tolerance: f64) -> Found {
+        let found = self.weigh(tolerance);
+        let evidence = self.evidence;
+        Found { proof: TableProof { matched_rows: evidence.matched, open_rows: self.open_rows() }, ..found }
     }
-    // As many rows as are left from then: nothing of that time was changed since, so the content must be the same.
-    if held == survivors.at_most && survivors.same_content == Some(false) {
-        return (
-            Word::Differs,
-            "as many rows as are left from before the backup, but with other content".to_owned(),
-        );
+
+    /// Rows of the copy that no row of the source proves, and rows of the source that may be missing from it.
+    fn open_rows(&self) -> u64 {
+        self.evidence.extra + self.evidence.unread + self.lost_at_most()
     }
-    if writes.cover_the_time && !writes.was_rewritten {
-        let allowed = u64::try_from(writes.counters.updated + writes.counters.deleted).unwrap_or_default();
-        // Rows between the two horizons may be in the copy as well.
-        let unexplained = (held.saturating_sub(survivors.at_most)).saturating_sub(allowed);
-        if unexplained > 0 {
-            let reason = format!(
-                "{} too many: the source has {} from before the backup and since updated or deleted at most {allowed}",
-                counted_rows(unexplained),
-                counted_rows(survivors.at_most)
+
+    /// At most how many rows that the source still has, updated since, may be missing from the copy.
+    fn lost_at_most(&self) -> u64 {
+        if self.made_anew {
+            return 0;
+        }
+        let newer = self.rows.saturating_sub(self.older);
+        let (absent, unplaced) = match &self.evidence.newer {
+            Some(rows) => (rows.absent, rows.unplaced),
+            // Without keys: whatever the copy has and the source has not, takes the place of as many of them.
+            None => (newer.saturating_sub(self.evidence.extra), 0),
+        };
+        match self.writes.updated_at_most() {
+            Some(updated) => absent.min(updated.saturating_add(unplaced)),
+            None => absent,
+        }
+    }
+
+    /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since.
+    fn has_only_grown_from_nothing(&self) -> bool {
+        self.older == 0 && self.writes.taken_at_most() == Some(0) && self.lost_at_most() == 0
+    }
+
+    fn weigh(&self, tolerance: f64) -> Found {
+        let (evidence, older) = (self.evidence, counted_rows(self.older));
+        let bad = evidence.missing + evidence.changed;
+        if bad > 0 {
+            let parts = [(evidence.missing, "missing"), (evidence.changed, "changed")];
+            let parts: Vec<String> = parts
+                .iter()
+                .filter(|(rows, _)| *rows > 0)
+                .map(|(rows, how)| format!("{} {how}", counted_rows(*rows)))
+                .collect();
+            return Found::new(
+                Word::Differs,
+                format!("{}: the source still has {older} from before the backup", parts.join(", ")),
             );
-            return (Word::Differs, reason);
         }
+        let is_whole = self.rows == self.older && evidence.extra == 0 && evidence.unread == 0;
+        if self.written_in_copy > 0 && !(is_whole && self.compares_values) {
+            let written = counted_rows(self.written_in_copy);
+            return Found::new(
+                Word::Differs,
+                format!("{written} were inserted, updated or deleted in the copy itself after it was restored"),
+            );
+        }
+        if let Some(allowed) = self.writes.taken_at_most()
+            && evidence.extra > allowed
+        {
+            let reason = format!(
+                "{} too many: the source has {older} from before the backup and has updated or deleted at most {allowed} since",
+                counted_rows(evidence.extra - allowed)
+            );
+            return Found::new(Word::Differs, reason);
+        }
+        if self.held == 0 && self.rows > 0 {
+            return self.weigh_empty_copy();
+        }
+        if is_whole {
+            return if !self.compares_values {
+                Found::new(Word::Equal, "only the number of rows was compared")
+            } else if evidence.columns_left_out.is_empty() {
+                Found::new(Word::Identical, "")
+            } else {
+                self.with_columns_left_out(Found::new(
+                    Word::Within,
+                    format!("{older} are identical in the columns that can be compared"),
+                ))
+            };
+        }
+        let lost = self.lost_at_most();
+        let beyond = lost > (self.rows as f64 * tolerance).floor() as u64;
+        let is_as_estimated = self
+            .estimate
+            .is_some_and(|estimate| self.held as f64 >= estimate as f64 * (1.0 - tolerance) && estimate > 0);
+        if beyond && !self.churns && !self.is_view && !is_as_estimated {
+            let reason = format!(
+                "{} from before the backup {} proven; {} of the source may be older and missing from the copy: they were \
+                 updated, or inserted, since, which cannot be told apart",
+                counted_rows(evidence.matched),
+                if evidence.matched == 1 { "is" } else { "are" },
+                counted_rows(lost)
+            );
+            return Found::new(Word::Unknown, reason);
+        }
+        self.with_columns_left_out(self.open_words(lost))
     }
-    // Rows that the source has updated since look new there. As many as may have been must not be missing unnoticed.
-    let may_have_been = survivors.at_most + writes.updated_at_most(rows.saturating_sub(survivors.at_most));
-    let unplaced = may_have_been.saturating_sub(held);
-    let beyond = unplaced > (rows as f64 * tolerance).floor() as u64 || (held == 0 && unplaced > 0);
-    if beyond && !writes.show_a_table_that_turns_over(rows, held) {
-        let reason = format!(
-            "{} from before the backup are there; {} of the source were written since then or are missing, which cannot be told",
-            counted_rows(survivors.surely),
-            counted_rows(unplaced)
-        );
-        return (Word::Unknown, reason);
-    }
-    let (word, reason) = live_words(rows, held, survivors);
-    match unplaced {
-        0 => (word, reason),
-        _ => (
-            word,
-            format!(
-                "{reason} (only bounds could be checked: {} were updated or are new)",
-                counted_rows(unplaced)
-            ),
-        ),
-    }
-}
 
-/// The words for a copy that nothing speaks against.
-fn live_words(rows: u64, held: u64, survivors: &Survivors) -> (Word, String) {
-    let is_identical = held == survivors.at_most && survivors.same_content == Some(true);
-    let changed_since = held - survivors.surely.min(held);
-    let identical = if is_identical { ", identical" } else { "" };
-    let proven =
-        format!("{} from before the backup are all there{identical}", counted_rows(survivors.surely));
-    if rows == held && is_identical {
-        (Word::Identical, String::new())
-    } else if rows == held && changed_since == 0 {
-        (Word::Equal, String::new())
-    } else if rows == held {
-        (Word::Equal, format!("{proven}; {} updated or replaced since", counted_rows(changed_since)))
-    } else if survivors.surely == 0 && held < rows {
-        (Word::Within, format!("every row of the source is newer than the backup ({} more)", rows - held))
-    } else if held < rows {
-        (Word::Within, format!("{proven}; the source has grown by {} since", counted_rows(rows - held)))
-    } else {
-        (
-            Word::Within,
-            format!("{proven}; {} deleted or updated in the source since", counted_rows(changed_since)),
-        )
+    /// A table that has rows in the source and none in the copy.
+    fn weigh_empty_copy(&self) -> Found {
+        let rows = counted_rows(self.rows);
+        if self.has_only_grown_from_nothing() {
+            return Found::new(Word::Within, format!("it was empty at the backup; the source has inserted {rows} since"));
+        }
+        let open = "it is empty in the copy, and nothing of the source is left to prove that it was empty at the backup";
+        if self.shows_no_page {
+            let reason = format!("it held no row at the backup: neither it nor its indexes have a page in the copy ({rows} since)");
+            return Found { open: Some("it was empty at the backup, so there was nothing to compare".into()), ..Found::new(Word::Skipped, reason) };
+        }
+        if self.churns || self.made_anew {
+            return Found::new(Word::Skipped, open);
+        }
+        Found::new(Word::Unknown, format!("{open}: every one of its {rows} was written since"))
+    }
+
+    /// The words for a copy that nothing speaks against, with what stays open.
+    fn open_words(&self, lost: u64) -> Found {
+        let evidence = self.evidence;
+        let newer = self.rows.saturating_sub(self.older);
+        let mut open = Vec::new();
+        if evidence.extra > 0 {
+            open.push(format!(
+                "{} of the copy, which the source has updated or deleted since, have no counterpart to compare values with",
+                counted_rows(evidence.extra)
+            ));
+        }
+        if evidence.unread > 0 {
+            open.push(format!("{} were compared only by number, part by part", counted_rows(evidence.unread)));
+        }
+        if lost > 0 {
+            open.push(format!(
+                "{} of the source were written since and may be older rows that the copy lacks",
+                counted_rows(lost)
+            ));
+        }
+        let open = (!open.is_empty()).then(|| open.join("; "));
+        if self.older == 0 {
+            let keys_tell = self.has_keys && !self.writes.replaced_all && !self.made_anew;
+            let (word, reason) = match keys_tell {
+                true if lost == 0 => (
+                    Word::Within,
+                    "every row was updated since the backup; the copy has all of their keys".to_owned(),
+                ),
+                true => (
+                    Word::Within,
+                    format!("every row was updated since the backup; the copy lacks the keys of {}", counted_rows(lost)),
+                ),
+                false if self.made_anew => (
+                    Word::Skipped,
+                    "the source's table was made after the backup, under the name of an older one".to_owned(),
+                ),
+                false => (
+                    Word::Skipped,
+                    "every row was replaced since the backup, so no value could be compared".to_owned(),
+                ),
+            };
+            return Found { open, ..Found::new(word, reason) };
+        }
+        let how = if self.compares_values { "identical" } else { "there" };
+        let older = counted_rows(self.older);
+        let are = if self.older == 1 { "is" } else { "are" };
+        let mut reason = format!("{older} from before the backup {are} {how}");
+        if evidence.extra > 0 {
+            reason.push_str(&format!("; {} updated or deleted since", counted_rows(evidence.extra)));
+        }
+        if newer > 0 {
+            reason.push_str(&format!("; the source has written {} since", counted_rows(newer)));
+        }
+        Found { open, ..Found::new(Word::Within, reason) }
+    }
+
+    fn with_columns_left_out(&self, found: Found) -> Found {
+        if self.evidence.columns_left_out.is_empty() {
+            return found;
+        }
+        let names: Vec<String> =
+            self.evidence.columns_left_out.iter().map(|name| format!("`{name}`")).collect();
+        let left_out = format!(
+            "the values of column{} {}, whose type was changed since",
+            if names.len() == 1 { "" } else { "s" },
+            names.join(", ")
+        );
+        let open = found.open.map_or(left_out.clone(), |open| format!("{open}; {left_out}"));
+        Found { open: Some(open), ..found }
     }
 }
 
@@ -334,9 +505,9 @@ fn tolerated(rows: u64, held: u64, tolerance: f64) -> (Word, String) {
 
 /// Whether an object made by that transaction was there at the moment of the copy.
 fn existed(made_by: Option<u64>, kinship: &Kinship<'_>) -> Option<bool> {
-    let Kinship::Lineage { horizon, commit_log, .. } = kinship else { return None };
+    let Kinship::Lineage { horizon, uncommitted, .. } = kinship else { return None };
     let made_by = made_by?;
-    if made_by > horizon.maybe_before || commit_log.uncommitted.contains(&made_by) {
+    if made_by > horizon.maybe_before || uncommitted.contains(&made_by) {
         Some(false)
     } else if made_by <= horizon.surely_before {
         Some(true)
@@ -352,33 +523,43 @@ fn database_counterpart<'a>(
     database: &str,
     kinship: &Kinship<'_>,
 ) -> Option<&'a Vec<Table>> {
-    let oid = source.database_oids.get(database);
-    let by_id =
-        copy.database_oids.iter().find(|(_, other)| oid == Some(other)).map(|(name, _)| name.as_str());
-    match kinship {
-        Kinship::Lineage { .. } => copy.databases.get(by_id.unwrap_or(database)),
-        Kinship::Names { .. } => copy.databases.get(database),
-    }
+    let name = match kinship {
+        Kinship::Lineage { .. } => name_in_copy(source, copy, database),
+        Kinship::Names { .. } => database,
+    };
+    copy.databases.get(name)
 }
 
-/// Whether a database was made after the backup. One that was made from a template has tables that are older than
-/// itself, and one that was altered since looks new: so its object id is held against those of tables that are older
-/// than the backup.
-fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> bool {
-    if existed(source.made_by.get(database).copied(), kinship) != Some(false) {
-        return false;
+/// What the copy calls a database: it may have been renamed in the source since.
+pub fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, database: &'a str) -> &'a str {
+    let oid = source.database_oids.get(database);
+    let by_id = copy.database_oids.iter().find(|(_, other)| oid == Some(other));
+    by_id.map_or(database, |(name, _)| name.as_str())
+}
+
+/// Whether a database was made after the backup; `None` where nothing proves it either way.
+///
+/// The row in `pg_database` that would tell is written anew by a mere GRANT. Object ids are handed out in order, so the
+/// database is held against other objects of the source: it is older than whatever has a greater id and is from before
+/// the backup, and younger than whatever has a smaller one and was made since.
+fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Option<bool> {
+    if existed(source.made_by.get(database).copied(), kinship) == Some(true) {
+        return Some(false);
     }
-    let older =
-        source.databases.values().flatten().filter(|table| existed(table.created_by, kinship) == Some(true));
-    let older = older.map(|table| table.oid).max();
-    match (source.database_oids.get(database), older) {
-        (Some(oid), Some(older)) => *oid > older,
-        _ => true,
+    let oid = source.database_oids.get(database)?;
+    let tables = || source.databases.values().flatten();
+    if tables().any(|table| table.oid > *oid && existed(table.created_by, kinship) == Some(true)) {
+        return Some(false);
     }
+    let is_younger =
+        tables().any(|table| table.oid < *oid && existed(table.created_by, kinship) == Some(false));
+    let Kinship::Lineage { horizon, .. } = kinship else { return None };
+    let beyond_the_counter = horizon.next_object.is_some_and(|next| *oid >= next);
+    (is_younger || beyond_the_counter).then_some(true)
 }
 
 /// The copies of tables: by object id, which survives renaming, else by name, which survives being made anew.
-struct Counterparts<'a> {
+pub struct Counterparts<'a> {
     by_id: BTreeMap<u32, &'a Table>,
     by_name: BTreeMap<(&'a str, &'a str), &'a Table>,
     /// Not the copy of another table that has since taken another name.
@@ -387,13 +568,27 @@ struct Counterparts<'a> {
 
 impl<'a> Counterparts<'a> {
     fn new(tables: &[Table], copies: &'a [Table], kinship: &Kinship<'_>) -> Self {
-        let is_physical = matches!(kinship, Kinship::Lineage { .. });
-        let ids = |tables: &[Table]| tables.iter().filter(|_| is_physical).map(|table| table.oid).collect();
-        let by_id = copies.iter().filter(|_| is_physical).map(|copy| (copy.oid, copy)).collect();
-        Counterparts { by_id, by_name: by_name(copies), taken: ids(tables) }
+        match kinship {
+            Kinship::Lineage { .. } => Counterparts::physical(tables, copies),
+            Kinship::Names { .. } => Counterparts {
+                by_id: BTreeMap::new(),
+                by_name: by_name(copies),
+                taken: BTreeSet::new(),
+            },
+        }
     }
 
-    fn of(&self, table: &Table) -> Option<&'a Table> {
+    /// Of a physical copy.
+    pub fn physical(tables: &[Table], copies: &'a [Table]) -> Self {
+        Counterparts {
+            by_id: copies.iter().map(|copy| (copy.oid, copy)).collect(),
+            by_name: by_name(copies),
+            taken: tables.iter().map(|table| table.oid).collect(),
+        }
+    }
+
+    /// The copy of a table.
+    pub fn of(&self, table: &Table) -> Option<&'a Table> {
         let named = || self.by_name.get(&name_of(table)).filter(|copy| !self.taken.contains(&copy.oid));
         self.by_id.get(&table.oid).or_else(named).copied()
     }

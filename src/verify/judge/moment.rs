@@ -114,6 +114,17 @@ pub fn at_the_moment(
             bench.add(database, None, Some(copy), word, reason);
         }
     }
+    let is_unknown = |name: &&String| {
+        !expected.databases.contains_key(*name) && !expected.unreadable.contains_key(*name)
+    };
+    bench.uncovered = observed.databases.keys().filter(is_unknown).cloned().collect();
+    for database in expected.databases.keys() {
+        if expected.definitions.get(database).is_none() && observed.definitions.contains_key(database) {
+            bench.not_tested.push(format!(
+                "definitions and sequences of database `{database}`: the baseline was recorded without them"
+            ));
+        }
+    }
     bench.definitions = definitions::differences(expected, &movement.definitions_after, observed);
     for (database, before) in &movement.sequences_before {
         if let Some(copies) = observed.sequences.get(database) {

@@ -1,0 +1,403 @@
+//! Holding a physical copy against its source as it is now.
+//!
+//! What the two can prove about each other, since a restore keeps transaction ids, object ids and column numbers:
+//!
+//! | rows | known |
+//! |---|---|
+//! | of the source from before the moment ([`super::lineage`]) | *exactly*: each must be in the copy with the same values, in every column that both have in a comparable form ([`super::shape`]) |
+//! | of the copy without such a counterpart | *bounded*: the source has updated or deleted them since; its write counters bound how many, if they have counted since before the moment. Their values cannot be known |
+//! | of the source that are newer | *bounded*: inserted since, or older ones that were updated. Those whose key the copy has were updated. Of the others, a sequence of the copy that had not handed out their keys yet proves that they were inserted since; what remains may be missing from the copy |
+//! | of the copy that the source has deleted since and the copy has lost | *not at all* |
+//! | objects | *exactly*: what a transaction before the moment made must be there, by object id; a database's own row is written anew by a GRANT, so its age goes by the order of object ids |
+//! | anything written in the copy itself | *exactly*: its counters began at its recovery; an id beyond the horizon is its own |
+//!
+//! Rows are not held against each other one by one where sums do: a table that is whole by its fingerprint is read once.
+//! Otherwise both sides are summed up in parts by the hash of the key, and only parts that differ are read row by row, so a
+//! row that was updated since leaves open its own part and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt as _, pin_mut};
+
+use super::depth::Look;
+use super::fingerprint::Hashed;
+use super::judge::{Counterparts, Evidence, NewerRows, RowEvidence, name_in_copy};
+use super::lineage::{self, Horizon};
+use super::narrow::{self, Budget, Common, Extent, Side};
+use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
+use super::shape::{self, Shapes};
+use crate::error::{Error, Result};
+use crate::postgres::{QueryFailure, Server, Session, quoted, quoted_literal};
+
+type Queried<T> = std::result::Result<T, QueryFailure>;
+
+/// Rows of both sides that are read one by one in a table at most.
+const ROWS_READ: Budget = Budget { rows: 2_000_000 };
+/// Rows of a table that are named in a report.
+const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false };
+/// Keys of newer rows that are looked for in the copy at most; of more, a share is.
+const KEYS_READ: u64 = 1_000_000;
+
+/// What was found by holding a copy against its source.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The source as it is now.
+    pub seen: Observation,
+    /// Transactions that were open at the moment.
+    pub open: BTreeSet<u64>,
+    /// What the rows say.
+    pub evidence: Evidence,
+}
+
+/// A physical copy and what was seen in it.
+#[derive(Clone, Copy)]
+pub struct PhysicalCopy<'a> {
+    /// The way to its databases.
+    pub databases: &'a Databases,
+    /// What they hold.
+    pub observed: &'a Observation,
+    /// How far it reaches.
+    pub horizon: &'a Horizon,
+    /// The moment of the backup, where it is known.
+    pub moment: Option<DateTime<Utc>>,
+}
+
+/// Reads the source, database by database, and holds the copy against it.
+pub async fn hold_against(
+    source: &Server,
+    only: &[String],
+    look: &Look,
+    copy: PhysicalCopy<'_>,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Held> {
+    let databases = Databases::connect(source, only, look).await?;
+    let mut held = Held {
+        seen: Observation { unreadable: databases.unreadable().clone(), ..Observation::default() },
+        ..Held::default()
+    };
+    if databases.names().next().is_none() {
+        return Ok(held);
+    }
+    held.open = lineage::open_at_the_horizon(&databases, copy.databases, copy.horizon).await?;
+    let boundary = copy.horizon.boundary(&held.open);
+    let boundaries = databases.names().map(|name| (name.to_owned(), boundary.clone())).collect();
+    let question = Question { boundaries, newest_write: false };
+    let mut observing = Observing::new(&question, progress);
+    for name in databases.names() {
+        match hold_database(&databases, name, copy, &mut held, &mut observing).await {
+            Ok(seen) => held.seen.absorb(name, seen),
+            Err(error) => match databases.still_exists(name).await? {
+                true => {
+                    held.seen.unreadable.insert(name.to_owned(), error.chain());
+                }
+                false => {
+                    held.seen.dropped.insert(name.to_owned());
+                }
+            },
+        }
+    }
+    if held.seen.databases.is_empty() && let Some(reason) = held.seen.unreadable.values().next() {
+        return Err(Error::outside("no database of the source could be read").caused_by(reason.clone()));
+    }
+    Ok(held)
+}
+
+async fn hold_database(
+    databases: &Databases,
+    name: &str,
+    copy: PhysicalCopy<'_>,
+    held: &mut Held,
+    observing: &mut Observing<'_>,
+) -> Result<Observation> {
+    let opened = databases.open(name).await?;
+    let mut seen = databases.observe_one(&opened, observing).await?;
+    let in_copy = name_in_copy(&seen, copy.observed, name).to_owned();
+    let Some(copies) = copy.observed.databases.get(&in_copy) else { return Ok(seen) };
+    let boundary = copy.horizon.boundary(&held.open);
+    let older = lineage::older_than(&opened.session, &boundary).await?;
+    let mut against: Option<Against<'_>> = None;
+    let mut failed = BTreeMap::new();
+    let tables = seen.databases.get(name).map(Vec::as_slice).unwrap_or_default();
+    let counterparts = Counterparts::physical(tables, copies);
+    for table in tables {
+        let Some(copied) = counterparts.of(table) else { continue };
+        let placed = Placed {
+            counters_cover: seen.counting_since.zip(copy.moment).is_some_and(|(since, moment)| since <= moment),
+            is_sharp: copy.horizon.surely_before == copy.horizon.maybe_before && held.open.is_empty(),
+        };
+        let is_whole = match Found::at_a_glance(table, copied, placed) {
+            Found::Nothing => continue,
+            Found::Evidence(evidence) => {
+                held.evidence.insert((name.to_owned(), table.oid), evidence);
+                continue;
+            }
+            Found::MustBeRead { is_whole } => is_whole,
+        };
+        if against.is_none() {
+            against = Some(Against::open(&opened.session, copy, &in_copy, (tables, copies), &older).await?);
+        }
+        let Some(against) = &against else { continue };
+        let evidence = match against.read(table, copied, is_whole, (copy.horizon, &held.open)).await {
+            Ok(evidence) => evidence,
+            Err(failure) if failure.session_survives() => {
+                against.recover().await?;
+                failed.insert(table.oid, failure);
+                continue;
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        held.evidence.insert((name.to_owned(), table.oid), evidence);
+    }
+    for table in seen.databases.get_mut(name).into_iter().flatten() {
+        if let Some(failure) = failed.get(&table.oid) {
+            table.counted = Counted::Unreadable(format!("its rows could not be compared: {failure}"));
+        }
+    }
+    Ok(seen)
+}
+
+/// What places the newer rows of a table without reading them.
+#[derive(Clone, Copy)]
+struct Placed {
+    /// The source's write counters have counted since before the moment.
+    counters_cover: bool,
+    /// Every transaction is known to be from before the moment or after it, and none was open.
+    is_sharp: bool,
+}
+
+/// What the sums of a table say.
+enum Found {
+    /// Nothing is counted on one of the sides.
+    Nothing,
+    /// All there is to know.
+    Evidence(RowEvidence),
+    /// Rows have to be held against each other; `is_whole`: only the newer ones.
+    MustBeRead { is_whole: bool },
+}
+
+impl Found {
+    fn at_a_glance(table: &Table, copied: &Table, placed: Placed) -> Self {
+        let (Some(rows), Some(held)) = (table.rows(), copied.rows()) else { return Found::Nothing };
+        let older = table.strata.unwrap_or_default().older();
+        let (Some(_), Some(of_copy)) = (&table.fingerprint, &copied.fingerprint) else {
+            // Only numbers were asked for.
+            return Found::Evidence(RowEvidence {
+                matched: older.rows.min(held),
+                missing: older.rows.saturating_sub(held),
+                extra: held.saturating_sub(older.rows),
+                ..RowEvidence::default()
+            });
+        };
+        if older.rows != held || older.sum.to_string() != *of_copy {
+            return Found::MustBeRead { is_whole: false };
+        }
+        // Newer rows of a table that has seen no update were inserted.
+        let newer = i64::try_from(rows - older.rows).unwrap_or(i64::MAX);
+        let counters = table.written.counters;
+        let only_inserted = placed.counters_cover && counters.updated == 0 && counters.inserted >= newer;
+        if newer == 0 || only_inserted && placed.is_sharp {
+            return Found::Evidence(RowEvidence { matched: older.rows, ..RowEvidence::default() });
+        }
+        Found::MustBeRead { is_whole: true }
+    }
+}
+
+/// One database of the source beside that of the copy.
+struct Against<'a> {
+    source: &'a Session,
+    copy: Visit<'a>,
+    shapes: (Shapes, Shapes),
+    /// SQL condition on rows of the source from before the moment.
+    older: &'a str,
+}
+
+impl<'a> Against<'a> {
+    async fn open(
+        source: &'a Session,
+        copy: PhysicalCopy<'a>,
+        in_copy: &str,
+        (tables, copies): (&[Table], &[Table]),
+        older: &'a str,
+    ) -> Result<Self> {
+        let copy = copy.databases.visit(in_copy).await?;
+        let oids = |tables: &[Table]| tables.iter().map(|table| table.oid).collect::<Vec<u32>>();
+        let shapes =
+            (Shapes::read(source, &oids(tables)).await?, Shapes::read(&copy, &oids(copies)).await?);
+        source.run("savepoint rows").await?;
+        copy.run("savepoint rows").await?;
+        Ok(Against { source, copy, shapes, older })
+    }
+
+    async fn recover(&self) -> Result<()> {
+        self.source.run("rollback to savepoint rows").await?;
+        Ok(self.copy.run("rollback to savepoint rows").await?)
+    }
+
+    async fn read(
+        &self,
+        table: &Table,
+        copied: &Table,
+        is_whole: bool,
+        (horizon, open): (&Horizon, &BTreeSet<u64>),
+    ) -> Queried<RowEvidence> {
+        let (common, columns_left_out) =
+            shape::pair_columns((&self.shapes.0, table), (&self.shapes.1, copied));
+        let older_rows = table.strata.unwrap_or_default().older().rows;
+        let mut evidence = RowEvidence { columns_left_out, ..RowEvidence::default() };
+        if is_whole {
+            evidence.matched = older_rows;
+        } else if older_rows == 0 {
+            evidence.extra = copied.rows().unwrap_or_default();
+        } else {
+            let left = Side { session: self.source, table, only: Some(self.older) };
+            let right = Side { session: &self.copy, table: copied, only: None };
+            let mut tally = narrow::tally(left, right, &common, ROWS_READ, ROWS_NAMED).await?;
+            tally.differences.keep_only(&[narrow::HowRowsDiffer::Missing, narrow::HowRowsDiffer::Changed]);
+            evidence = RowEvidence {
+                matched: tally.matched,
+                missing: tally.missing,
+                changed: tally.changed,
+                extra: tally.added,
+                unread: tally.unread,
+                differences: tally.differences,
+                ..evidence
+            };
+        }
+        let newer = table.rows().unwrap_or_default().saturating_sub(older_rows);
+        if newer > 0 {
+            let without_keys = newer.saturating_sub(evidence.extra);
+            evidence.newer =
+                Some(self.place_newer_rows((table, copied), &common, without_keys, (horizon, open)).await?);
+        }
+        // Locks that the reading took are let go of.
+        self.recover_after_reading().await?;
+        Ok(evidence)
+    }
+
+    async fn recover_after_reading(&self) -> Queried<()> {
+        self.source.run("rollback to savepoint rows").await?;
+        self.copy.run("rollback to savepoint rows").await
+    }
+
+    /// Which of the newer rows are in the copy under the same key, or cannot have been in it. `without_keys`: how many are
+    /// left where rows have no key, when each row that only the copy has takes the place of one.
+    async fn place_newer_rows(
+        &self,
+        (table, copied): (&Table, &Table),
+        common: &Common,
+        without_keys: u64,
+        (horizon, open): (&Horizon, &BTreeSet<u64>),
+    ) -> Queried<NewerRows> {
+        let mut may_be_older = format!("not ({})", self.older);
+        if let [one] = common.left.key.as_slice()
+            && let Some(beyond) = self.beyond_the_sequence(copied, common, one).await?
+        {
+            may_be_older.push_str(&format!(" and not ({beyond})"));
+        }
+        let absent = match common.left.key.is_empty() {
+            true => without_keys,
+            false => self.count_absent_keys((table, copied), common, &may_be_older).await?,
+        };
+        let unplaced = match unplaced_rows(horizon, open) {
+            Some(written_by) => {
+                let sql = format!(
+                    "select count(*) from only {} where {may_be_older} and {written_by}",
+                    table.quoted()
+                );
+                self.source.row(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs()
+            }
+            None => 0,
+        };
+        Ok(NewerRows { absent, unplaced })
+    }
+
+    /// How many rows of the source that meet a condition have a key that the copy has not: of very many, as reckoned from a
+    /// share of the keys.
+    async fn count_absent_keys(
+        &self,
+        (table, copied): (&Table, &Table),
+        common: &Common,
+        condition: &str,
+    ) -> Queried<u64> {
+        let rows = table.rows().max(copied.rows()).unwrap_or_default();
+        let share = (rows / KEYS_READ + 1).next_power_of_two();
+        let (ours, theirs) = (common.left.key_hash(), common.right.key_hash());
+        let in_share = |key: &str| match share {
+            1 => String::new(),
+            _ => format!(" and {key} & {} = 0", share - 1),
+        };
+        let sql =
+            format!("select {ours} from only {} where {condition}{}", table.quoted(), in_share(&ours));
+        let mut keys = read_numbers(self.source, &sql).await?;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let sql = format!("select {theirs} from only {} where true{}", copied.quoted(), in_share(&theirs));
+        let stream = self.copy.stream(&sql).await?;
+        pin_mut!(stream);
+        while let Some(row) = stream.next().await.transpose()? {
+            keys.remove(&row.get::<_, i64>(0));
+        }
+        Ok(keys.len() as u64 * share)
+    }
+
+    /// SQL condition on keys that the sequence behind them had not handed out at the copy's moment.
+    async fn beyond_the_sequence(
+        &self,
+        copied: &Table,
+        common: &Common,
+        key: &Hashed,
+    ) -> Queried<Option<String>> {
+        let Some(in_copy) = common.right.key.first() else { return Ok(None) };
+        // The default's own dependency, besides that of an identity column, which owns its sequence.
+        let sql = format!(
+            "select n.nspname::text, s.relname::text, q.seqincrement
+             from pg_attribute a
+             left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+             join pg_depend p on p.classid = 'pg_class'::regclass and p.deptype in ('a', 'i')
+                                 and p.refclassid = 'pg_class'::regclass and p.refobjid = a.attrelid and p.refobjsubid = a.attnum
+                              or p.refclassid = 'pg_class'::regclass and p.classid = 'pg_attrdef'::regclass and p.objid = d.oid
+             join pg_class s on s.relkind = 'S' and s.oid = case when p.classid = 'pg_class'::regclass then p.objid else p.refobjid end
+             join pg_namespace n on n.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
+             where a.attrelid = {} and a.attname = {} and a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+               and not q.seqcycle
+             group by 1, 2, 3",
+            copied.oid,
+            quoted_literal(&in_copy.name)
+        );
+        let rows = self.copy.rows(&sql, &[]).await?;
+        let [row] = rows.as_slice() else { return Ok(None) };
+        let increment: i64 = row.get(2);
+        let sequence = format!("{}.{}", quoted(row.get(0)), quoted(row.get(1)));
+        let stands: i64 =
+            self.copy.row(&format!("select last_value from {sequence}"), &[]).await?.get(0);
+        let compare = if increment > 0 { ">" } else { "<" };
+        Ok(Some(format!("{} {compare} {stands}", quoted(&key.name))))
+    }
+}
+
+/// SQL condition on rows by transactions that cannot be placed, or were open at the moment by the copy's own word.
+fn unplaced_rows(horizon: &Horizon, open: &BTreeSet<u64>) -> Option<String> {
+    let between = (horizon.surely_before < horizon.maybe_before).then(|| {
+        let width = horizon.maybe_before - horizon.surely_before;
+        // Ages that wrap around stay right as differences of 32 bits.
+        format!("(xmin::text::int8 - {} + 4294967296) % 4294967296 < {width}", (horizon.surely_before + 1) as u32)
+    });
+    let were_open = (!open.is_empty()).then(|| {
+        let ids: Vec<String> = open.iter().map(|id| (*id as u32).to_string()).collect();
+        format!("xmin = any ('{{{}}}'::xid[])", ids.join(","))
+    });
+    let all: Vec<String> = between.into_iter().chain(were_open).collect();
+    (!all.is_empty()).then(|| format!("({})", all.join(" or ")))
+}
+
+async fn read_numbers(session: &Session, sql: &str) -> Queried<std::collections::HashSet<i64>> {
+    let stream = session.stream(sql).await?;
+    pin_mut!(stream);
+    let mut numbers = std::collections::HashSet::new();
+    while let Some(row) = stream.next().await.transpose()? {
+        numbers.insert(row.get(0));
+    }
+    Ok(numbers)
+}
