@@ -102,8 +102,7 @@ pub(super) async fn judge_recorded(
         judgement.tell();
         return Ok(judgement);
     }
-    let open: Vec<String> =
-        open.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect();
+    let open: Vec<String> = open.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect();
     let (held, horizon) = match hold(source, &open, copy, ties, tell).await? {
         Ok(held) => held,
         Err(_) => return Ok(judgement),
@@ -200,9 +199,10 @@ async fn hold(
         horizon: &horizon,
         moment: ties.moment,
     };
-    let held =
-        physical::hold_against(source, only, &ties.look, physical, &|progress| counting(tell, "source", progress))
-            .await?;
+    let held = physical::hold_against(source, only, &ties.look, physical, &|progress| {
+        counting(tell, "source", progress)
+    })
+    .await?;
     Ok(Ok((held, horizon)))
 }
 

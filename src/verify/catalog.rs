@@ -145,7 +145,8 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
             tables.push(table(&row));
             Ok(())
         };
-        let listed = session.for_each(&TABLES.replace("{size}", size).replace("{vessel}", vessel), take).await;
+        let listed =
+            session.for_each(&TABLES.replace("{size}", size).replace("{vessel}", vessel), take).await;
         session.run("rollback to savepoint sizes").await?;
         match listed {
             Ok(()) => break,

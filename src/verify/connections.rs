@@ -297,10 +297,7 @@ impl Databases {
 
     /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped meanwhile, or
     /// does not let us in, is left out.
-    async fn read_each<T>(
-        &self,
-        read: impl AsyncFn(&Session) -> Result<T>,
-    ) -> Result<BTreeMap<String, T>> {
+    async fn read_each<T>(&self, read: impl AsyncFn(&Session) -> Result<T>) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
         for name in &self.names {
             let read = match self.session_to(name).await {

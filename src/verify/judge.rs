@@ -90,7 +90,8 @@ pub struct TableVerdict {
     pub differences: Vec<RowDifference>,
 }
 
-const NOT_COVERED: &str = "the recorded baseline does not cover its database, so it was held against the source as it is now";
+const NOT_COVERED: &str =
+    "the recorded baseline does not cover its database, so it was held against the source as it is now";
 
 fn doubt_of_coverage(database: &str) -> String {
     format!(
@@ -130,7 +131,8 @@ impl TableVerdict {
             }
             Word::Identical => {
                 self.verdict = Word::Identical;
-                self.reason = format!("held against the source as it is now; by the record alone: {}", self.reason);
+                self.reason =
+                    format!("held against the source as it is now; by the record alone: {}", self.reason);
                 (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
             }
             Word::Within if proves(&found) > proves(self) => {
@@ -290,9 +292,10 @@ impl Bench {
 
     /// Adds the tables of a database that the copy lacks, and that may have been made since.
     fn database_may_be_missing<'a>(&mut self, database: &str, tables: impl Iterator<Item = &'a Table>) {
-        let reason = "its database is not in the restored copy, and nothing proves that it was made after the backup";
+        let reason =
+            "its database is not in the restored copy, and nothing proves that it was made after the backup";
         self.unreadable.push(format!(
-            "database `{database}` is not in the restored copy; it was made or altered since, and nothing proves which"
+            "database `{database}` is not in the restored copy, and nothing proves that it was made after the backup: drill a newer backup, or name the other databases with `--dbname`"
         ));
         for table in tables {
             self.add(database, Some(table), None, Word::Unknown, reason);
@@ -400,7 +403,8 @@ impl Judgement {
         let uncovered = std::mem::take(&mut self.uncovered);
         for found in other.tables {
             let is_same = |table: &&mut TableVerdict| {
-                (&table.database, &table.schema, &table.table) == (&found.database, &found.schema, &found.table)
+                (&table.database, &table.schema, &table.table)
+                    == (&found.database, &found.schema, &found.table)
             };
             match self.tables.iter_mut().find(is_same) {
                 Some(table) if table.stays_open() => table.settle(found),
@@ -419,8 +423,17 @@ impl Judgement {
         self.other_doubts.retain(is_covered);
         let names = |doubt: &String| uncovered.iter().any(|name| doubt.contains(&format!("`{name}`")));
         self.other_doubts.extend(other.other_doubts.into_iter().filter(names));
-        self.not_tested.extend(other.not_tested.into_iter().filter(|line| uncovered.iter().any(|name| line.contains(&format!("`{name}")))));
-        self.not_tested.retain(|line| !self.tables.iter().any(|table| table.is_settled_by_values() && line.starts_with(&format!("table `{}`:", table.name()))));
+        self.not_tested.extend(
+            other
+                .not_tested
+                .into_iter()
+                .filter(|line| uncovered.iter().any(|name| line.contains(&format!("`{name}")))),
+        );
+        self.not_tested.retain(|line| {
+            !self.tables.iter().any(|table| {
+                table.is_settled_by_values() && line.starts_with(&format!("table `{}`:", table.name()))
+            })
+        });
         self.tables.sort_by(|left, right| left.database.cmp(&right.database));
         self.tell();
     }

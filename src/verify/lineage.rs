@@ -104,7 +104,8 @@ pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<
         observed.databases.values().flatten().filter_map(|table| table.newest_write).max().unwrap_or(3);
     let handed_out = observed.next_transaction.saturating_sub(1);
     let control = control_file(&session).await?;
-    let (surely_before, maybe_before) = match control.as_ref().and_then(|control| control.end_of_recovery) {
+    let control = control.as_ref();
+    let (surely_before, maybe_before) = match control.and_then(|control| control.end_of_recovery) {
         Some(next) => (next.saturating_sub(1), next.saturating_sub(1)),
         None => {
             // Each of the copy's own transactions that has an id has written a row, and has ended.
@@ -112,7 +113,9 @@ pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<
                        from pg_stat_database";
             let own = session.row(sql, &[]).await?.get::<_, Option<i64>>(0).unwrap_or(i64::MAX / 2);
             let before_own = handed_out.saturating_sub_signed(own.saturating_add(UNCOUNTED));
-            (newest_row.max(before_own).min(handed_out), handed_out)
+            let first = control.and_then(|control| control.first_checkpoint);
+            let maybe = first.map_or(handed_out, |next| next.saturating_sub(1).min(handed_out));
+            (newest_row.max(before_own).min(maybe), maybe)
         }
     };
     Ok(Some(Horizon {
@@ -144,6 +147,8 @@ struct ControlFile {
     /// The transaction counter at the end of the recovery, if the last checkpoint is still the one that ended it: later
     /// ones may include transactions of the copy itself.
     end_of_recovery: Option<u64>,
+    /// The counter at the first checkpoint after a promotion, which does not wait for it: a few transactions later at most.
+    first_checkpoint: Option<u64>,
     next_object: u32,
 }
 
@@ -177,8 +182,11 @@ async fn control_file(session: &Session) -> Result<Option<ControlFile>> {
     let next = text
         .split_once(':')
         .and_then(|(epoch, xid)| Some((epoch.parse::<u64>().ok()? << 32) | xid.parse::<u64>().ok()?));
-    let end_of_recovery = next.filter(|_| since_start && (ends_recovery || checkpoints <= 1));
-    Ok(Some(ControlFile { end_of_recovery, next_object: row.get(4) }))
+    Ok(Some(ControlFile {
+        end_of_recovery: next.filter(|_| since_start && ends_recovery),
+        first_checkpoint: next.filter(|_| since_start && checkpoints <= 1),
+        next_object: row.get(4),
+    }))
 }
 
 /// So many ids are looked up in the commit log at most, counted back from the horizon: a transaction that was open while
@@ -187,7 +195,11 @@ const LOOKED_UP: u64 = 20_000_000;
 
 /// Transactions of the source that began before the horizon and had not committed at the copy's moment, although the
 /// source has committed them since: what they wrote is in the source and not in the copy, rightly.
-pub async fn open_at_the_horizon(source: &Databases, copy: &Databases, horizon: &Horizon) -> Result<BTreeSet<u64>> {
+pub async fn open_at_the_horizon(
+    source: &Databases,
+    copy: &Databases,
+    horizon: &Horizon,
+) -> Result<BTreeSet<u64>> {
     const BATCH: usize = 5_000;
     let first = horizon.ended_before.max(horizon.surely_before.saturating_sub(LOOKED_UP)).max(3);
     let last = horizon.surely_before;

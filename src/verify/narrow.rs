@@ -216,12 +216,10 @@ pub async fn tally(
 ) -> Result<Tally, QueryFailure> {
     let rows = left.table.rows().unwrap_or_default().max(right.table.rows().unwrap_or_default());
     let parts = (rows / ROWS_OF_A_PART).clamp(1, 65_536).next_power_of_two();
-    let (of_left, of_right) = futures::future::try_join(
-        sums(left, &common.left, parts),
-        sums(right, &common.right, parts),
-    )
-    .await?;
-    let rows_of = |side: &BTreeMap<i64, (u64, String)>, part: &i64| side.get(part).map_or(0, |(rows, _)| *rows);
+    let (of_left, of_right) =
+        futures::future::try_join(sums(left, &common.left, parts), sums(right, &common.right, parts)).await?;
+    let rows_of =
+        |side: &BTreeMap<i64, (u64, String)>, part: &i64| side.get(part).map_or(0, |(rows, _)| *rows);
     let mut tally = Tally::default();
     let (mut apart, mut fetched, mut left_fetched) = (Vec::new(), 0, 0);
     for part in 0..parts as i64 {
@@ -285,9 +283,8 @@ async fn describe(
         details(right, &common.right, &wanted, extent.show_rows),
     )
     .await?;
-    let key_of = |hash: &i64| {
-        of_left.get(hash).or_else(|| of_right.get(hash)).and_then(|detail| detail.key.clone())
-    };
+    let key_of =
+        |hash: &i64| of_left.get(hash).or_else(|| of_right.get(hash)).and_then(|detail| detail.key.clone());
     let mut rows: Vec<(Option<String>, Differing)> =
         differing.into_iter().map(|differing| (key_of(&differing.key), differing)).collect();
     rows.sort_by(|(a, _), (b, _)| in_order(a, b));

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::catalog;
-pub use super::connections::{Databases, Visit};
 use super::connections::Opened;
+pub use super::connections::{Databases, Visit};
 use super::depth::Depth;
 use super::lineage::Boundary;
 pub use super::observation::{
@@ -66,8 +66,7 @@ impl Databases {
         question: &Question,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Observation> {
-        let mut observation =
-            Observation { unreadable: self.unreadable().clone(), ..Observation::default() };
+        let mut observation = Observation { unreadable: self.unreadable().clone(), ..Observation::default() };
         let mut observing = Observing::new(question, progress);
         for name in self.names() {
             let observed = match self.held(name) {
@@ -90,14 +89,20 @@ impl Databases {
                 },
             }
         }
-        if observation.databases.is_empty() && let Some(reason) = observation.unreadable.values().next() {
+        if observation.databases.is_empty()
+            && let Some(reason) = observation.unreadable.values().next()
+        {
             return Err(Error::outside("no database could be read").caused_by(reason.clone()));
         }
         Ok(observation)
     }
 
     /// Reads one database, in the transaction that `opened` holds.
-    pub(super) async fn observe_one(&self, opened: &Opened, observing: &mut Observing<'_>) -> Result<Observation> {
+    pub(super) async fn observe_one(
+        &self,
+        opened: &Opened,
+        observing: &mut Observing<'_>,
+    ) -> Result<Observation> {
         let mut observation = Observation::default();
         let session = &opened.session;
         let name = session.database().to_owned();

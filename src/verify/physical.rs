@@ -97,7 +97,9 @@ pub async fn hold_against(
             },
         }
     }
-    if held.seen.databases.is_empty() && let Some(reason) = held.seen.unreadable.values().next() {
+    if held.seen.databases.is_empty()
+        && let Some(reason) = held.seen.unreadable.values().next()
+    {
         return Err(Error::outside("no database of the source could be read").caused_by(reason.clone()));
     }
     Ok(held)
@@ -123,7 +125,10 @@ async fn hold_database(
     for table in tables {
         let Some(copied) = counterparts.of(table) else { continue };
         let placed = Placed {
-            counters_cover: seen.counting_since.zip(copy.moment).is_some_and(|(since, moment)| since <= moment),
+            counters_cover: seen
+                .counting_since
+                .zip(copy.moment)
+                .is_some_and(|(since, moment)| since <= moment),
             is_sharp: copy.horizon.surely_before == copy.horizon.maybe_before && held.open.is_empty(),
         };
         let is_whole = match Found::at_a_glance(table, copied, placed) {
@@ -222,8 +227,7 @@ impl<'a> Against<'a> {
     ) -> Result<Self> {
         let copy = copy.databases.visit(in_copy).await?;
         let oids = |tables: &[Table]| tables.iter().map(|table| table.oid).collect::<Vec<u32>>();
-        let shapes =
-            (Shapes::read(source, &oids(tables)).await?, Shapes::read(&copy, &oids(copies)).await?);
+        let shapes = (Shapes::read(source, &oids(tables)).await?, Shapes::read(&copy, &oids(copies)).await?);
         source.run("savepoint rows").await?;
         copy.run("savepoint rows").await?;
         Ok(Against { source, copy, shapes, older })
@@ -299,17 +303,20 @@ impl<'a> Against<'a> {
             true => without_keys,
             false => self.count_absent_keys((table, copied), common, &may_be_older).await?,
         };
-        let unplaced = match unplaced_rows(horizon, open) {
-            Some(written_by) => {
+        let count = |written_by: Option<String>| {
+            let may_be_older = &may_be_older;
+            async move {
+                let Some(written_by) = written_by else { return Ok(0) };
                 let sql = format!(
                     "select count(*) from only {} where {may_be_older} and {written_by}",
                     table.quoted()
                 );
-                self.source.row(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs()
+                Queried::Ok(self.source.row(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs())
             }
-            None => 0,
         };
-        Ok(NewerRows { absent, unplaced })
+        let of_open_transactions = count(written_by_open_transactions(open)).await?;
+        let around_the_moment = count(written_around(horizon)).await?;
+        Ok(NewerRows { absent, of_open_transactions, around_the_moment })
     }
 
     /// How many rows of the source that meet a condition have a key that the copy has not: of very many, as reckoned from a
@@ -327,8 +334,7 @@ impl<'a> Against<'a> {
             1 => String::new(),
             _ => format!(" and {key} & {} = 0", share - 1),
         };
-        let sql =
-            format!("select {ours} from only {} where {condition}{}", table.quoted(), in_share(&ours));
+        let sql = format!("select {ours} from only {} where {condition}{}", table.quoted(), in_share(&ours));
         let mut keys = read_numbers(self.source, &sql).await?;
         if keys.is_empty() {
             return Ok(0);
@@ -370,26 +376,24 @@ impl<'a> Against<'a> {
         let [row] = rows.as_slice() else { return Ok(None) };
         let increment: i64 = row.get(2);
         let sequence = format!("{}.{}", quoted(row.get(0)), quoted(row.get(1)));
-        let stands: i64 =
-            self.copy.row(&format!("select last_value from {sequence}"), &[]).await?.get(0);
+        let stands: i64 = self.copy.row(&format!("select last_value from {sequence}"), &[]).await?.get(0);
         let compare = if increment > 0 { ">" } else { "<" };
         Ok(Some(format!("{} {compare} {stands}", quoted(&key.name))))
     }
 }
 
-/// SQL condition on rows by transactions that cannot be placed, or were open at the moment by the copy's own word.
-fn unplaced_rows(horizon: &Horizon, open: &BTreeSet<u64>) -> Option<String> {
-    let between = (horizon.surely_before < horizon.maybe_before).then(|| {
-        let width = horizon.maybe_before - horizon.surely_before;
-        // Ages that wrap around stay right as differences of 32 bits.
-        format!("(xmin::text::int8 - {} + 4294967296) % 4294967296 < {width}", (horizon.surely_before + 1) as u32)
-    });
-    let were_open = (!open.is_empty()).then(|| {
-        let ids: Vec<String> = open.iter().map(|id| (*id as u32).to_string()).collect();
-        format!("xmin = any ('{{{}}}'::xid[])", ids.join(","))
-    });
-    let all: Vec<String> = between.into_iter().chain(were_open).collect();
-    (!all.is_empty()).then(|| format!("({})", all.join(" or ")))
+/// SQL condition on rows by transactions between the two horizons.
+fn written_around(horizon: &Horizon) -> Option<String> {
+    let width = horizon.maybe_before.checked_sub(horizon.surely_before).filter(|width| *width > 0)?;
+    let first = (horizon.surely_before + 1) as u32;
+    // As a difference of 32 bits, which stays right where the counter wraps around.
+    Some(format!("(xmin::text::int8 - {first} + 4294967296) % 4294967296 < {width}"))
+}
+
+/// SQL condition on rows by transactions that were open at the moment, by the copy's own word.
+fn written_by_open_transactions(open: &BTreeSet<u64>) -> Option<String> {
+    let ids: Vec<String> = open.iter().map(|id| (*id as u32).to_string()).collect();
+    (!ids.is_empty()).then(|| format!("xmin = any ('{{{}}}'::xid[])", ids.join(",")))
 }
 
 async fn read_numbers(session: &Session, sql: &str) -> Queried<std::collections::HashSet<i64>> {

@@ -174,8 +174,12 @@ pub(super) fn pair_columns(
         .collect();
     // In the source it must still be one: else one key may stand for many rows.
     let is_key_of_source = !table.key.is_empty() && {
-        let names: Vec<&str> =
-            table.key.iter().filter_map(|at| table.columns.get(*at)).map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = table
+            .key
+            .iter()
+            .filter_map(|at| table.columns.get(*at))
+            .map(|column| column.name.as_str())
+            .collect();
         names.len() == key.len() && key.iter().all(|(ours, _)| names.contains(&ours.name.as_str()))
     };
     let key = if key.len() == key_names.len() && is_key_of_source { key } else { Vec::new() };
@@ -193,13 +197,11 @@ fn forms(source: &Shapes, ours: u32, copy: &Shapes, theirs: u32) -> Option<(Form
     let (ours, theirs) = (source.base_of(ours), copy.base_of(theirs));
     let both = |form: Form| Some((form.clone(), form));
     match (source.built_in_name(ours), copy.built_in_name(theirs)) {
-        (Some(name), Some(other)) if name == other => {
-            both(if NAMES_OF_OBJECTS.contains(&name) {
-                Form::BuiltIn("oid".to_owned())
-            } else {
-                Form::BuiltIn(name.to_owned())
-            })
-        }
+        (Some(name), Some(other)) if name == other => both(if NAMES_OF_OBJECTS.contains(&name) {
+            Form::BuiltIn("oid".to_owned())
+        } else {
+            Form::BuiltIn(name.to_owned())
+        }),
         // Changed without rewriting the rows: the same bytes under another type.
         (Some("inet" | "cidr"), Some("inet" | "cidr")) => both(Form::BuiltIn("inet".to_owned())),
         (Some(name @ ("timestamp" | "timestamptz")), Some(other @ ("timestamp" | "timestamptz"))) => {

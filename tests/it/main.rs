@@ -19,6 +19,7 @@ mod drill;
 mod evidence;
 mod faults;
 mod fleet;
+mod histories;
 mod house;
 mod iam;
 mod lint;

@@ -42,9 +42,12 @@ pub struct NewerRows {
     /// Those whose key the copy does not have, and that no sequence of the copy proves to have been inserted since, by not
     /// having handed out their keys.
     pub absent: u64,
-    /// Those written by transactions that cannot be placed before or after the moment, or that the copy's commit log
-    /// calls open at the moment.
-    pub unplaced: u64,
+    /// Those written by transactions that the copy's commit log calls open at the moment.
+    pub of_open_transactions: u64,
+    /// Those written by a few transactions around the moment, of which it is not known on which side they were. The copy
+    /// has no row of any of them, so it ends before them: that it should not is a question of how recent it is, and not of
+    /// a row that it lost.
+    pub around_the_moment: u64,
 }
 
 /// Evidence by database and object id of the source's table.
@@ -91,7 +94,13 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                 Some(true) => {
                     bench.not_tested.push(format!("database `{database}`: it was made after the backup"));
                     for table in tables {
-                        bench.add(database, Some(table), None, Word::Skipped, "its database was made after the backup");
+                        bench.add(
+                            database,
+                            Some(table),
+                            None,
+                            Word::Skipped,
+                            "its database was made after the backup",
+                        );
                     }
                 }
                 Some(false) => bench.database_is_missing(database, tables.iter(), copy),
@@ -142,7 +151,13 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
         if !is_known {
             bench.not_tested.push(format!("database `{database}`: the source no longer has it"));
             for table in tables {
-                bench.add(database, None, Some(table), Word::Unexpected, "the source no longer has its database");
+                bench.add(
+                    database,
+                    None,
+                    Some(table),
+                    Word::Unexpected,
+                    "the source no longer has its database",
+                );
             }
         }
     }
@@ -318,15 +333,12 @@ impl Pair<'_> {
             return 0;
         }
         let newer = self.rows.saturating_sub(self.older);
-        let (absent, unplaced) = match &self.evidence.newer {
-            Some(rows) => (rows.absent, rows.unplaced),
+        let absent = match &self.evidence.newer {
+            Some(rows) => rows.absent.saturating_sub(rows.around_the_moment + rows.of_open_transactions),
             // Without keys: whatever the copy has and the source has not, takes the place of as many of them.
-            None => (newer.saturating_sub(self.evidence.extra), 0),
+            None => newer.saturating_sub(self.evidence.extra),
         };
-        match self.writes.updated_at_most() {
-            Some(updated) => absent.min(updated.saturating_add(unplaced)),
-            None => absent,
-        }
+        self.writes.updated_at_most().map_or(absent, |updated| absent.min(updated))
     }
 
     /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since.
@@ -354,7 +366,9 @@ impl Pair<'_> {
             let written = counted_rows(self.written_in_copy);
             return Found::new(
                 Word::Differs,
-                format!("{written} were inserted, updated or deleted in the copy itself after it was restored"),
+                format!(
+                    "{written} were inserted, updated or deleted in the copy itself after it was restored"
+                ),
             );
         }
         if let Some(allowed) = self.writes.taken_at_most()
@@ -403,12 +417,20 @@ impl Pair<'_> {
     fn weigh_empty_copy(&self) -> Found {
         let rows = counted_rows(self.rows);
         if self.has_only_grown_from_nothing() {
-            return Found::new(Word::Within, format!("it was empty at the backup; the source has inserted {rows} since"));
+            return Found::new(
+                Word::Within,
+                format!("it was empty at the backup; the source has inserted {rows} since"),
+            );
         }
         let open = "it is empty in the copy, and nothing of the source is left to prove that it was empty at the backup";
         if self.shows_no_page {
-            let reason = format!("it held no row at the backup: neither it nor its indexes have a page in the copy ({rows} since)");
-            return Found { open: Some("it was empty at the backup, so there was nothing to compare".into()), ..Found::new(Word::Skipped, reason) };
+            let reason = format!(
+                "it held no row at the backup: neither it nor its indexes have a page in the copy ({rows} since)"
+            );
+            return Found {
+                open: Some("it was empty at the backup, so there was nothing to compare".into()),
+                ..Found::new(Word::Skipped, reason)
+            };
         }
         if self.churns || self.made_anew {
             return Found::new(Word::Skipped, open);
@@ -428,12 +450,27 @@ impl Pair<'_> {
             ));
         }
         if evidence.unread > 0 {
-            open.push(format!("{} were compared only by number, part by part", counted_rows(evidence.unread)));
+            open.push(format!(
+                "{} were compared only by number, part by part",
+                counted_rows(evidence.unread)
+            ));
         }
         if lost > 0 {
             open.push(format!(
                 "{} of the source were written since and may be older rows that the copy lacks",
                 counted_rows(lost)
+            ));
+        }
+        if let Some(around) = evidence.newer.map(|rows| rows.around_the_moment).filter(|rows| *rows > 0) {
+            open.push(format!(
+                "{} of the source were written within a few transactions of the backup, before it or after it",
+                counted_rows(around)
+            ));
+        }
+        if let Some(rows) = evidence.newer.map(|rows| rows.of_open_transactions).filter(|rows| *rows > 0) {
+            open.push(format!(
+                "{} of the source were written by transactions that were open at the backup, by the copy's own commit log",
+                counted_rows(rows)
             ));
         }
         let open = (!open.is_empty()).then(|| open.join("; "));
@@ -446,7 +483,10 @@ impl Pair<'_> {
                 ),
                 true => (
                     Word::Within,
-                    format!("every row was updated since the backup; the copy lacks the keys of {}", counted_rows(lost)),
+                    format!(
+                        "every row was updated since the backup; the copy lacks the keys of {}",
+                        counted_rows(lost)
+                    ),
                 ),
                 false if self.made_anew => (
                     Word::Skipped,
@@ -570,11 +610,9 @@ impl<'a> Counterparts<'a> {
     fn new(tables: &[Table], copies: &'a [Table], kinship: &Kinship<'_>) -> Self {
         match kinship {
             Kinship::Lineage { .. } => Counterparts::physical(tables, copies),
-            Kinship::Names { .. } => Counterparts {
-                by_id: BTreeMap::new(),
-                by_name: by_name(copies),
-                taken: BTreeSet::new(),
-            },
+            Kinship::Names { .. } => {
+                Counterparts { by_id: BTreeMap::new(), by_name: by_name(copies), taken: BTreeSet::new() }
+            }
         }
     }
 

@@ -114,9 +114,8 @@ pub fn at_the_moment(
             bench.add(database, None, Some(copy), word, reason);
         }
     }
-    let is_unknown = |name: &&String| {
-        !expected.databases.contains_key(*name) && !expected.unreadable.contains_key(*name)
-    };
+    let is_unknown =
+        |name: &&String| !expected.databases.contains_key(*name) && !expected.unreadable.contains_key(*name);
     bench.uncovered = observed.databases.keys().filter(is_unknown).cloned().collect();
     for database in expected.databases.keys() {
         if expected.definitions.get(database).is_none() && observed.definitions.contains_key(database) {

@@ -50,8 +50,13 @@ fn seen(tables: Vec<Table>) -> Observation {
     }
 }
 
-const HORIZON: Horizon =
-    Horizon { surely_before: 100, maybe_before: 100, ended_before: 3, next_object: None, replayed_until: None };
+const HORIZON: Horizon = Horizon {
+    surely_before: 100,
+    maybe_before: 100,
+    ended_before: 3,
+    next_object: None,
+    replayed_until: None,
+};
 
 /// Judges with what the rows say of the table `jobs`.
 fn judge_live(source: Vec<Table>, copy: Vec<Table>, jobs: RowEvidence) -> Judgement {
@@ -83,7 +88,7 @@ fn proven(matched: u64, extra: u64) -> RowEvidence {
 
 /// And of the newer ones, the copy lacks so many keys that may be older.
 fn with_absent(absent: u64, evidence: RowEvidence) -> RowEvidence {
-    RowEvidence { newer: Some(NewerRows { absent, unplaced: 0 }), ..evidence }
+    RowEvidence { newer: Some(NewerRows { absent, ..NewerRows::default() }), ..evidence }
 }
 
 /// The verdict on the one table, and the overall one.
@@ -158,7 +163,8 @@ fn counters_of_one_table_that_were_reset_have_seen_fewer_writes_than_there_are_n
 
 #[test]
 fn a_table_that_had_rows_and_has_none_in_the_copy_is_no_pass() {
-    let empty = |source: Table, evidence| words(&judge_live(vec![source], vec![table("jobs", 0)], evidence)).0;
+    let empty =
+        |source: Table, evidence| words(&judge_live(vec![source], vec![table("jobs", 0)], evidence)).0;
     let all_absent = |rows| with_absent(rows, RowEvidence::default());
     // Updated, deleted and loaded again, truncated and loaded.
     assert_eq!(empty(rewritten(1000, 0, 1000, 0), all_absent(1000)), Word::Unknown);
@@ -171,12 +177,17 @@ fn a_table_that_had_rows_and_has_none_in_the_copy_is_no_pass() {
 
 #[test]
 fn a_table_that_truncate_had_emptied_before_the_backup_is_believed_to_be_empty() {
-    let vessel = |bytes, index_bytes, estimate, altered_by| Vessel { estimate, bytes, index_bytes, altered_by };
+    let vessel =
+        |bytes, index_bytes, estimate, altered_by| Vessel { estimate, bytes, index_bytes, altered_by };
     let judge = |vessel| {
         let copy = Table { vessel: Some(vessel), ..table("jobs", 0) };
         let source =
             Table { written: Written { filenode: Some(2), ..written(1000, 0, 0) }, ..grown(1000, 0) };
-        judge_live(vec![table("kept", 1), source], vec![table("kept", 1), copy], with_absent(1000, proven(0, 0)))
+        judge_live(
+            vec![table("kept", 1), source],
+            vec![table("kept", 1), copy],
+            with_absent(1000, proven(0, 0)),
+        )
     };
     let pass = judge(vessel(0, 8192, None, Some(90)));
     assert_eq!((pass.tables[1].verdict, pass.verdict), (Word::Skipped, Verdict::Pass));
@@ -209,8 +220,11 @@ fn a_copy_that_was_written_to_is_not_the_backup() {
 
 #[test]
 fn what_cannot_be_compared_is_said_under_not_tested() {
-    let judgement =
-        judge_live(vec![rewritten(1000, 900, 100, 0)], vec![table("jobs", 1000)], with_absent(0, proven(900, 100)));
+    let judgement = judge_live(
+        vec![rewritten(1000, 900, 100, 0)],
+        vec![table("jobs", 1000)],
+        with_absent(0, proven(900, 100)),
+    );
     assert_eq!(words(&judgement), (Word::Within, Verdict::Pass));
     assert_eq!(
         judgement.not_tested,
@@ -243,9 +257,11 @@ fn the_statistics_of_the_copy_bear_witness_to_its_size() {
             vessel: Some(Vessel { estimate: Some(estimate), bytes: 8192, ..Vessel::default() }),
             ..table("jobs", 1000)
         };
-        let source = Table { written: Written { filenode: Some(2), ..written(2000, 0, 0) }, ..grown(2000, 0) };
+        let source =
+            Table { written: Written { filenode: Some(2), ..written(2000, 0, 0) }, ..grown(2000, 0) };
         let sources = vec![table("kept", 1), source];
-        judge_live(sources, vec![table("kept", 1), copy], with_absent(2000, proven(0, 1000))).tables[1].verdict
+        judge_live(sources, vec![table("kept", 1), copy], with_absent(2000, proven(0, 1000))).tables[1]
+            .verdict
     };
     assert_eq!(judge(1000), Word::Skipped);
     assert_eq!(judge(2000), Word::Unknown);
@@ -297,7 +313,8 @@ fn a_renamed_table_is_compared_under_its_new_name() {
 
 #[test]
 fn damage_in_the_copy_is_an_answer_and_damage_in_the_source_is_none() {
-    let damaged = || Table { counted: Counted::Damaged("invalid page in block 10".into()), ..table("jobs", 0) };
+    let damaged =
+        || Table { counted: Counted::Damaged("invalid page in block 10".into()), ..table("jobs", 0) };
     let judge = |source, copy| words(&judge_live(vec![source], vec![copy], proven(0, 0)));
     assert_eq!(judge(table("jobs", 3), damaged()), (Word::Differs, Verdict::Fail));
     assert_eq!(judge(damaged(), table("jobs", 3)), (Word::Unknown, Verdict::Unknown));
@@ -344,8 +361,11 @@ fn empty_against_empty_is_fine() {
 #[test]
 fn a_table_that_cannot_be_read_is_unknown_and_so_is_the_drill() {
     let locked = Table { counted: Counted::Unreadable("permission denied".into()), ..table("secrets", 0) };
-    let judgement =
-        judge_live(vec![table("a", 1), locked.clone()], vec![table("a", 1), table("secrets", 3)], proven(0, 0));
+    let judgement = judge_live(
+        vec![table("a", 1), locked.clone()],
+        vec![table("a", 1), table("secrets", 3)],
+        proven(0, 0),
+    );
     assert_eq!((judgement.tables[1].verdict, judgement.verdict), (Word::Unknown, Verdict::Unknown));
     assert!(judgement.tables[1].reason.contains("permission denied"));
 }
@@ -389,12 +409,15 @@ fn a_renamed_database_is_compared_and_one_made_since_from_a_template_is_not_miss
         (("bill2".to_owned(), table("jobs", 0).oid), proven(3, 0)),
         (("bill".to_owned(), table("jobs", 0).oid), proven(3, 0)),
     ]);
-    let judge = |source: &Observation, copy: &Observation| judge_seen(source, copy, &evidence, &HORIZON).verdict;
+    let judge =
+        |source: &Observation, copy: &Observation| judge_seen(source, copy, &evidence, &HORIZON).verdict;
     let copy = named("bill", 50, 5, vec![table("jobs", 3)]);
     assert_eq!(judge(&named("bill2", 50, 150, vec![table("jobs", 3)]), &copy), Verdict::Pass);
     let with_database = |oid: u32, others: Vec<Table>| {
         let mut source = named("bill", 50, 5, [vec![table("jobs", 3)], others].concat());
-        source.databases.insert("more".into(), vec![Table { oid: 70_000, created_by: Some(150), ..table("new", 3) }]);
+        source
+            .databases
+            .insert("more".into(), vec![Table { oid: 70_000, created_by: Some(150), ..table("new", 3) }]);
         source.made_by.insert("more".into(), 150);
         source.database_oids.insert("more".into(), oid);
         source
