@@ -499,7 +499,7 @@ pub(super) async fn judge_restored(manifest: &Manifest, server: &Server, databas
         right: verify::pair::Operand::Server(Box::new(target)),
         look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
         ignored: Vec::new(),
-        extent: verify::narrow::Extent { rows: 3, show_rows: false },
+        extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::Told::All },
     };
     let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
     let mut finding = Finding::default();

@@ -12,7 +12,7 @@ use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page, Tone, thousands};
 use crate::postgres::is_url;
-use crate::verify::narrow::Extent;
+use crate::verify::narrow::{Extent, Told};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
 use crate::verify::{Origin, Recorded, Recording, Verdict, Word, record};
@@ -110,7 +110,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
         right: operand(&args.right)?,
         look: args.look.look(&[])?,
         ignored: args.ignored,
-        extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows },
+        extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: Told::All },
     };
     let began = Instant::now();
     let tell = |side: &'static str, progress: Progress<'_>| show(session, side, &progress, began);

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::postgres::Server;
 use crate::verify::depth::Tables;
 use crate::verify::judge::{Kinship, Movement};
-use crate::verify::narrow::{self, Extent, HowRowsDiffer};
+use crate::verify::narrow::{self, Extent, Told};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::{
@@ -167,6 +167,8 @@ fn kinship<'a>(held: &'a Held, horizon: &'a Horizon, ties: &'a Ties) -> Kinship<
         horizon,
         uncommitted: &held.open,
         evidence: &held.evidence,
+        recency: &held.recency,
+        was_written_to: held.was_written_to,
         moment: ties.moment,
         tolerance: ties.tolerance,
         churning: &ties.churning,
@@ -187,12 +189,14 @@ async fn hold(
     let databases = Databases::connect(source, only, &ties.look).await?;
     let next = databases.next_transaction().await?;
     drop(databases);
-    if horizon.surely_before >= next {
-        return Ok(Err("the copy reaches further than the source, so they do not share a history"));
-    }
-    // On a source at rest the copy's own transactions run ahead of the source's.
+    // On a source at rest the copy's own transactions run ahead of the source's. A row by one of them is none of the source's.
     let last = next.saturating_sub(1);
-    let horizon = Horizon { maybe_before: horizon.maybe_before.min(last), ..horizon.clone() };
+    let was_written_to = horizon.surely_before > last;
+    let horizon = Horizon {
+        surely_before: horizon.surely_before.min(last),
+        maybe_before: horizon.maybe_before.min(last),
+        ..horizon.clone()
+    };
     let physical = PhysicalCopy {
         databases: &copy.databases,
         observed: &copy.observed,
@@ -203,7 +207,7 @@ async fn hold(
         counting(tell, "source", progress)
     })
     .await?;
-    Ok(Ok((held, horizon)))
+    Ok(Ok((Held { was_written_to, ..held }, horizon)))
 }
 
 /// Says which rows differ from what was recorded, as far as the source still has them: all of them in tables that it has
@@ -251,16 +255,14 @@ async fn try_to_name_rows(
             in_source = Some(lineage::older_than(&at_source, boundary).await?);
             in_copy = Some(lineage::older_than(&at_copy, boundary).await?);
         }
-        let mut found = narrow::differences(
+        // What only the copy has, the source may have deleted since.
+        let told = if has_rested { Told::All } else { Told::OfTheLeft };
+        let found = narrow::differences(
             narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
             narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },
-            Extent { rows: NAMED_ROWS, show_rows: false },
+            Extent { rows: NAMED_ROWS, show_rows: false, told },
         )
         .await?;
-        if !has_rested {
-            // What only the copy has, the source may have deleted since.
-            found.keep_only(&[HowRowsDiffer::Missing, HowRowsDiffer::Changed]);
-        }
         if let Some(told) = found.told() {
             table.reason = format!("{told}; {}", table.reason);
             table.differences = found.rows;

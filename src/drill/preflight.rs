@@ -123,6 +123,16 @@ fn recorded_baseline(
     };
     let (_, recorded) = Recorded::open(&vault.shown(&name), &document, Some(seal))
         .map_err(|error| error.hint("Or pass `--baseline live` to compare with the source as it is now."))?;
+    let recorded_of = recorded.of.resource_id.as_deref();
+    if recorded_of != snapshot.resource_id.as_ref().map(ToString::to_string).as_deref() {
+        return Err(Error::request(format!(
+            "the baseline that snapshot `{}` is tagged with was recorded from {}{}, and the snapshot is of another one",
+            snapshot.id,
+            recorded.of.shown(),
+            recorded_of.map(|id| format!(" ({id})")).unwrap_or_default()
+        ))
+        .hint("Pass `--baseline live` to compare with the source as it is now, and find out who set the tag."));
+    }
     Ok(Some(Arc::new((seal.clone(), recorded))))
 }
 

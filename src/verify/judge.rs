@@ -210,6 +210,8 @@ struct Bench {
     tables: Vec<TableVerdict>,
     missing_databases: Vec<String>,
     extra_databases: Vec<String>,
+    /// What else speaks against the copy.
+    failures: Vec<String>,
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
     not_tested: Vec<String>,
@@ -233,6 +235,7 @@ impl Bench {
             tables: Vec::new(),
             missing_databases: Vec::new(),
             extra_databases: Vec::new(),
+            failures: Vec::new(),
             unreadable,
             definitions: Vec::new(),
             not_tested: Vec::new(),
@@ -360,6 +363,7 @@ impl Bench {
         let compared = self.tables.iter().filter(|table| table.verdict.is_comparison()).count();
         let is_all_well = self.missing_databases.is_empty()
             && self.extra_databases.is_empty()
+            && self.failures.is_empty()
             && self.definitions.is_empty()
             && other_doubts.is_empty()
             && self
@@ -379,7 +383,7 @@ impl Bench {
             definitions: self.definitions,
             not_tested: self.not_tested,
             failing,
-            other_failures: [self.missing_databases, self.extra_databases].concat(),
+            other_failures: [self.failures, self.missing_databases, self.extra_databases].concat(),
             other_doubts,
             uncovered: self.uncovered,
         };
@@ -417,6 +421,11 @@ impl Judgement {
                     self.tables.push(TableVerdict { reason, ..found });
                 }
                 None => {}
+            }
+        }
+        for failure in other.other_failures {
+            if !self.other_failures.contains(&failure) {
+                self.other_failures.push(failure);
             }
         }
         let is_covered = |doubt: &String| !uncovered.iter().any(|name| *doubt == doubt_of_coverage(name));

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::observe::{Databases, Observation};
@@ -222,6 +222,54 @@ pub async fn open_at_the_horizon(
         open.extend(rows.iter().filter_map(|row| row.get::<_, String>(0).parse::<u64>().ok()));
     }
     Ok(open)
+}
+
+/// Whether a copy is as recent as its backup claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recency {
+    /// By the source's commit timestamps it holds everything that was committed up to then.
+    Proven,
+    /// The source had committed transactions before the moment that the copy does not have.
+    Contradicted(String),
+    /// Nothing tells.
+    #[default]
+    NotTested,
+}
+
+/// How far the moment that a backup claims may be from that of its content.
+const CLAIM: TimeDelta = TimeDelta::minutes(5);
+/// So many transactions after the horizon are looked at.
+const LOOKED_AT: u64 = 10_000;
+
+/// Holds the copy's horizon against the commit timestamps of its source, where it keeps any
+/// (`track_commit_timestamp`).
+pub async fn recency(
+    source: &Databases,
+    horizon: &Horizon,
+    open: &BTreeSet<u64>,
+    moment: DateTime<Utc>,
+) -> Result<Recency> {
+    let session = source.visit_any().await?;
+    let tracks = "select current_setting('track_commit_timestamp')";
+    if session.row(tracks, &[]).await?.get::<_, String>(0) != "on" {
+        return Ok(Recency::NotTested);
+    }
+    let next = super::read::reference(&session).await?.next();
+    let after = (horizon.maybe_before + 1)..next.min(horizon.maybe_before + LOOKED_AT);
+    let ids: Vec<String> = open.iter().copied().chain(after).map(|id| id.to_string()).collect();
+    let sql = "select min(pg_xact_commit_timestamp((id::xid8)::xid)) from unnest($1::text[]) as later(id)
+               where pg_xact_status(id::xid8) = 'committed'";
+    let earliest: Option<DateTime<Utc>> = session.row(sql, &[&ids]).await?.get(0);
+    Ok(match earliest {
+        Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
+            "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
+             and the backup is said to be of {}",
+            earliest.format("%Y-%m-%d %H:%M:%S UTC"),
+            moment.format("%Y-%m-%d %H:%M:%S UTC")
+        )),
+        Some(_) => Recency::Proven,
+        None => Recency::NotTested,
+    })
 }
 
 #[cfg(test)]

@@ -80,6 +80,17 @@ pub struct Extent {
     pub rows: usize,
     /// Whether their contents are told too.
     pub show_rows: bool,
+    /// Which of them.
+    pub told: Told,
+}
+
+/// Which of the rows that differ are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Every one.
+    All,
+    /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
+    OfTheLeft,
 }
 
 /// The columns that both sides have, as their hashes can be compared, for one side.
@@ -256,6 +267,8 @@ pub async fn tally(
     tally.missing += missing;
     tally.changed += changed;
     tally.added += count(HowRowsDiffer::Added);
+    let mut differing = differing;
+    differing.retain(|differing| extent.told == Told::All || differing.how != HowRowsDiffer::Added);
     tally.differences.found = differing.iter().map(|differing| differing.rows as usize).sum();
     tally.differences.rows = describe(left, right, common, differing, extent).await?;
     Ok(tally)
@@ -463,13 +476,6 @@ async fn details(
 }
 
 impl Differences {
-    /// Leaves out rows that differ in other ways.
-    pub fn keep_only(&mut self, ways: &[HowRowsDiffer]) {
-        self.more |= self.found > self.rows.len();
-        self.rows.retain(|row| ways.contains(&row.how));
-        self.found = self.rows.len();
-    }
-
     /// `3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing`.
     pub fn told(&self) -> Option<String> {
         const NAMED: usize = 10;

@@ -23,8 +23,8 @@ use futures::{StreamExt as _, pin_mut};
 use super::depth::Look;
 use super::fingerprint::Hashed;
 use super::judge::{Counterparts, Evidence, NewerRows, RowEvidence, name_in_copy};
-use super::lineage::{self, Horizon};
-use super::narrow::{self, Budget, Common, Extent, Side};
+use super::lineage::{self, Horizon, Recency};
+use super::narrow::{self, Budget, Common, Extent, Side, Told};
 use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
 use super::shape::{self, Shapes};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ type Queried<T> = std::result::Result<T, QueryFailure>;
 /// Rows of both sides that are read one by one in a table at most.
 const ROWS_READ: Budget = Budget { rows: 2_000_000 };
 /// Rows of a table that are named in a report.
-const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false };
+const ROWS_NAMED: Extent = Extent { rows: 100, show_rows: false, told: Told::OfTheLeft };
 /// Keys of newer rows that are looked for in the copy at most; of more, a share is.
 const KEYS_READ: u64 = 1_000_000;
 
@@ -48,6 +48,10 @@ pub struct Held {
     pub open: BTreeSet<u64>,
     /// What the rows say.
     pub evidence: Evidence,
+    /// Whether the copy is as recent as its backup claims.
+    pub recency: Recency,
+    /// The copy has rows by transactions that the source has not begun yet.
+    pub was_written_to: bool,
 }
 
 /// A physical copy and what was seen in it.
@@ -80,6 +84,9 @@ pub async fn hold_against(
         return Ok(held);
     }
     held.open = lineage::open_at_the_horizon(&databases, copy.databases, copy.horizon).await?;
+    if let Some(moment) = copy.moment {
+        held.recency = lineage::recency(&databases, copy.horizon, &held.open, moment).await?;
+    }
     let boundary = copy.horizon.boundary(&held.open);
     let boundaries = databases.names().map(|name| (name.to_owned(), boundary.clone())).collect();
     let question = Question { boundaries, newest_write: false };
@@ -256,8 +263,7 @@ impl<'a> Against<'a> {
         } else {
             let left = Side { session: self.source, table, only: Some(self.older) };
             let right = Side { session: &self.copy, table: copied, only: None };
-            let mut tally = narrow::tally(left, right, &common, ROWS_READ, ROWS_NAMED).await?;
-            tally.differences.keep_only(&[narrow::HowRowsDiffer::Missing, narrow::HowRowsDiffer::Changed]);
+            let tally = narrow::tally(left, right, &common, ROWS_READ, ROWS_NAMED).await?;
             evidence = RowEvidence {
                 matched: tally.matched,
                 missing: tally.missing,

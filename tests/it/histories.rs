@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use rand::rngs::StdRng;
@@ -16,11 +16,11 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+use crate::disk::{find_row, lose_row};
 use crate::support::{PASSWORD, World};
 
 /// Tables of one drill.
 const TABLES: usize = 60;
-const PAGE: usize = 8192;
 
 fn drills() -> usize {
     std::env::var("LIFEBOAT_CAMPAIGN").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
@@ -214,14 +214,14 @@ impl Subject {
             Damage::LoseFile => bytes.clear(),
             Damage::ChangeOne | Damage::ChangeSome | Damage::ChangeAll => {
                 for mark in chosen {
-                    let at = find(&bytes, mark);
+                    let at = find_row(&bytes, mark);
                     let end = at + mark.len();
                     bytes[end - 4..end].copy_from_slice(b"BBBB");
                 }
             }
             Damage::LoseOne | Damage::LoseSome | Damage::LoseAll => {
                 for mark in chosen {
-                    let at = find(&bytes, mark);
+                    let at = find_row(&bytes, mark);
                     lose_row(&mut bytes, at);
                 }
             }
@@ -229,48 +229,6 @@ impl Subject {
         std::fs::write(file, bytes).unwrap();
         self.hit.extend(chosen.iter().cloned());
     }
-}
-
-/// Where a mark stands. A page that was pruned may hold the bytes of a row once more, where nothing points at them.
-#[track_caller]
-fn find(bytes: &[u8], mark: &str) -> usize {
-    let wanted = mark.as_bytes();
-    let all =
-        bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).map(|(at, _)| at);
-    let found: Vec<usize> = all.filter(|at| line_pointer(bytes, *at).is_some()).collect();
-    assert_eq!(found.len(), 1, "{mark} stands in one row of the file");
-    found[0]
-}
-
-/// The line pointer of the row that the byte at `at` belongs to (PostgreSQL documentation, "Database Page Layout").
-fn line_pointer(bytes: &[u8], at: usize) -> Option<usize> {
-    let (start, within) = (at / PAGE * PAGE, at % PAGE);
-    let page = &bytes[start..start + PAGE];
-    let lower = usize::from(u16::from_le_bytes([page[12], page[13]]));
-    let holds = |pointer: &usize| {
-        let item = u32::from_le_bytes(page[*pointer..pointer + 4].try_into().unwrap());
-        let (offset, length) = ((item & 0x7fff) as usize, (item >> 17) as usize);
-        (offset..offset + length).contains(&within)
-    };
-    (24..lower).step_by(4).find(holds).map(|pointer| start + pointer)
-}
-
-/// Clears the line pointer of a row.
-fn lose_row(bytes: &mut [u8], at: usize) {
-    let pointer = line_pointer(bytes, at).unwrap();
-    bytes[pointer..pointer + 4].fill(0);
-}
-
-/// The one folder below `backups` that was not there before.
-fn newest_backup(world: &World, known: &BTreeSet<PathBuf>) -> PathBuf {
-    let new: Vec<PathBuf> = backups(world).difference(known).cloned().collect();
-    assert_eq!(new.len(), 1, "one backup was taken");
-    new[0].clone()
-}
-
-fn backups(world: &World) -> BTreeSet<PathBuf> {
-    let all = std::fs::read_dir(world.path("stack/backups"));
-    all.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
 }
 
 /// A session of the application whose transaction stays open.
@@ -300,34 +258,6 @@ async fn open_transaction(world: &World, sql: &str) -> Child {
     })
     .await;
     child
-}
-
-/// As after a crash or a failover.
-async fn reset_counters(world: &World) {
-    let answer =
-        world.rds.describe_db_instances().db_instance_identifier("orders-prod").send().await.unwrap();
-    let port = answer.db_instances()[0].endpoint().unwrap().port().unwrap().to_string();
-    let secret = std::fs::read_to_string(world.path("stack/secret")).unwrap();
-    let status = Command::new("psql")
-        .args([
-            "-XAtq",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-U",
-            "rdsadmin",
-            "-d",
-            "app",
-            "-c",
-            "select pg_stat_reset()",
-        ])
-        .env("PGPASSWORD", secret.trim())
-        .stdout(Stdio::null())
-        .status()
-        .await
-        .unwrap();
-    assert!(status.success());
 }
 
 async fn marks(world: &World, subjects: &[Subject]) -> BTreeMap<usize, BTreeSet<String>> {
@@ -387,9 +317,7 @@ async fn one_drill(seed: u64, score: &mut Score) {
         .map(|line| line.split_once('|').unwrap())
         .map(|(number, file)| (number.parse().unwrap(), file.to_owned()))
         .collect();
-    let known = backups(&world);
-    world.snapshot("orders-prod", "before").await;
-    let backup = newest_backup(&world, &known);
+    let backup = world.snapshot_files("orders-prod", "before").await;
     for subject in &mut subjects {
         subject.held = held.get(&subject.number).cloned().unwrap_or_default();
         subject.damage(&backup.join(&files[&subject.number]), &mut rng);
@@ -408,7 +336,7 @@ async fn one_drill(seed: u64, score: &mut Score) {
         world.control("POST", "restored-sql", serde_json::json!({"database": "app", "sql": sql})).await;
     }
     if rng.random_bool(0.1) {
-        reset_counters(&world).await;
+        world.sql_as_superuser("orders-prod", "app", "select pg_stat_reset()").await;
     }
     let run = world.drill(&[]).await;
     assert!(matches!(run.code, Some(0 | 1 | 3)), "{:?}: {}", run.code, run.stderr);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the way to fail")]
 
+mod disk;
 mod serving;
 mod support;
 
@@ -27,6 +28,7 @@ mod moto;
 mod notify;
 mod places;
 mod policy;
+mod proof;
 mod prune;
 mod reference;
 mod refusals;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::{Bench, Judgement, TableProof, Word, by_name, counted_rows, name_of, uncounted};
-use crate::verify::lineage::Horizon;
+use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::narrow::Differences;
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -64,6 +64,10 @@ pub enum Kinship<'a> {
         uncommitted: &'a BTreeSet<u64>,
         /// What the rows say.
         evidence: &'a Evidence,
+        /// Whether the copy is as recent as its backup claims.
+        recency: &'a Recency,
+        /// The copy has rows by transactions that the source has not begun yet.
+        was_written_to: bool,
         /// The moment of the backup.
         moment: Option<DateTime<Utc>>,
         /// How large a part of a table, 0 to 1, may be beyond what can be placed before or after the backup.
@@ -87,6 +91,19 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
         bench
             .not_tested
             .push(format!("rows one by one: {because}, so the counts are only held against a tolerance"));
+    }
+    if let Kinship::Lineage { recency, horizon, was_written_to, .. } = kinship {
+        if *was_written_to {
+            bench.failures.push(
+                "the copy has rows by transactions that the source has not begun: they were written in the copy itself after it was restored"
+                    .to_owned(),
+            );
+        }
+        match recency {
+            Recency::Proven => {}
+            Recency::Contradicted(reason) => bench.failures.push(reason.clone()),
+            Recency::NotTested => bench.not_tested.push(recency_not_tested(horizon)),
+        }
     }
     for (database, tables) in &source.databases {
         let Some(copies) = database_counterpart(source, copy, database, kinship) else {
@@ -162,6 +179,19 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
         }
     }
     bench.close(&[Word::Differs, Word::Missing])
+}
+
+fn recency_not_tested(horizon: &Horizon) -> String {
+    let why =
+        "the source keeps no commit timestamps (`track_commit_timestamp`), and no baseline was recorded";
+    let as_recent = "whether the content is as recent as the backup claims";
+    match horizon.replayed_until {
+        Some(at) => {
+            let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+            format!("{as_recent}: {why}; the last transaction that the copy replayed was committed at {at}")
+        }
+        None => format!("{as_recent}: {why}"),
+    }
 }
 
 fn evidence_of<'a>(kinship: &Kinship<'a>, database: &str, table: &Table) -> Option<&'a RowEvidence> {

@@ -74,6 +74,8 @@ fn judge_seen(source: &Observation, copy: &Observation, evidence: &Evidence, hor
         horizon,
         uncommitted: &BTreeSet::new(),
         evidence,
+        recency: &crate::verify::lineage::Recency::Proven,
+        was_written_to: false,
         moment: Some("2026-11-21T00:00:00Z".parse().unwrap()),
         tolerance: 0.1,
         churning: &crate::verify::depth::Tables::new(["app.public.staging".to_owned()]),
