@@ -11,6 +11,7 @@ mod catalog;
 pub mod connections;
 pub mod depth;
 pub mod fingerprint;
+pub mod indexes;
 pub mod judge;
 pub mod lineage;
 pub mod observation;

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use super::Event;
 use crate::error::Result;
 use crate::postgres::Server;
-use crate::verify::depth::Tables;
+use crate::verify::depth::{Depth, Tables};
+use crate::verify::indexes::Indexes;
 use crate::verify::judge::{Kinship, Movement};
 use crate::verify::narrow::{self, Extent, Told};
 use crate::verify::observe::{Progress, WrittenTables};
@@ -208,6 +209,22 @@ async fn hold(
     })
     .await?;
     Ok(Ok((Held { was_written_to, ..held }, horizon)))
+}
+
+/// Checks the indexes of a copy, after everything else: it may have to create an extension there.
+pub(super) async fn check_indexes(judgement: &mut Judgement, copy: &Copy, look: &Look) {
+    if look.depths.usual() != Depth::Content {
+        judgement.not_tested.push("indexes: only `--depth content` checks them".to_owned());
+        return;
+    }
+    match Indexes::check(&copy.databases).await {
+        Ok(found) => {
+            judgement.not_tested.extend(found.not_tested);
+            judgement.definitions.extend(found.damaged);
+        }
+        Err(error) => judgement.not_tested.push(format!("indexes: {}", error.chain())),
+    }
+    judgement.tell();
 }
 
 /// Says which rows differ from what was recorded, as far as the source still has them: all of them in tables that it has

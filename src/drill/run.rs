@@ -120,14 +120,19 @@ impl Drill<'_> {
 
         self.begin_phase("compare");
         let (source, ties) = (&self.plan.source_server, self.ties());
-        let Some(recorded) = recorded else {
-            return compare::judge_live(source, &only, &copy, &ties, self.to.tell).await;
+        let mut judgement = match recorded {
+            None => compare::judge_live(source, &only, &copy, &ties, self.to.tell).await?,
+            Some(recorded) => {
+                let judged = compare::judge_recorded(recorded, source, &only, &copy, &ties, self.to.tell);
+                let mut judgement = judged.await?;
+                if ties.is_same_instance && ties.is_same_major {
+                    compare::name_rows(&mut judgement, recorded, source, &copy, self.to.tell).await;
+                }
+                judgement
+            }
         };
-        let mut judgement =
-            compare::judge_recorded(recorded, source, &only, &copy, &ties, self.to.tell).await?;
-        if ties.is_same_instance && ties.is_same_major {
-            compare::name_rows(&mut judgement, recorded, source, &copy, self.to.tell).await;
-        }
+        self.begin_phase("check indexes");
+        compare::check_indexes(&mut judgement, &copy, &ties.look).await;
         Ok(judgement)
     }
 

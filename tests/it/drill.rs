@@ -33,7 +33,7 @@ async fn a_drill_from_a_snapshot_passes_and_leaves_nothing_but_evidence() {
     assert!(!run.stdout.contains("\"events\""), "the partition parent was counted as well");
     let names: Vec<_> =
         report["phases"].as_array().unwrap().iter().map(|phase| phase["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["restore", "log in", "observe copy", "compare", "tear down"]);
+    assert_eq!(names, ["restore", "log in", "observe copy", "compare", "check indexes", "tear down"]);
 
     let kept = std::fs::read_to_string(report["evidence"]["json"].as_str().unwrap()).unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&kept).unwrap(), report);

@@ -451,3 +451,55 @@ async fn a_drill_takes_few_connections_and_never_the_last_ones() {
     let most: usize = world.sql("orders-prod", "app", most).await.parse().unwrap();
     assert!((1..=3).contains(&most), "{most} connections at once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_are_checked_where_amcheck_is_to_be_had_and_said_not_to_be_otherwise() {
+    let world = World::with_table(
+        "create table pay (id int primary key, mark text); insert into pay select n, md5(n::text) from generate_series(1, 5000) n;
+         create index by_mark on pay (mark); create index by_hash on pay using hash (mark)",
+    )
+    .await;
+    world.snapshot("orders-prod", "without").await;
+    let run = world.drill(&["--from", "without"]).await;
+    run.assert_code(0);
+    assert!(
+        is_not_tested(
+            &run.json(),
+            "indexes of database `app`: 3 indexes could not be checked, since amcheck"
+        ),
+        "{}",
+        run.stdout
+    );
+
+    let grant = "create extension amcheck; grant execute on all functions in schema public to owner";
+    world.sql_as_superuser("orders-prod", "app", grant).await;
+    let file = world.file_of("pay_pkey").await;
+    let files = world.snapshot_files("orders-prod", "with").await;
+    for flags in [[].as_slice(), &["--baseline", "live"]] {
+        let run = world.drill(&[&["--from", "with"], flags].concat()).await;
+        run.assert_code(0);
+        assert!(is_not_tested(&run.json(), "1 index of other kinds than B-tree"), "{}", run.stdout);
+    }
+    // A version of the host's collations that is not the recorded one.
+    world.in_next_copy("app", "update pg_database set datcollversion = '1.0' where datname = 'app'").await;
+    let run = world.drill(&["--from", "with"]).await;
+    assert!(
+        is_not_tested(&run.json(), "collations of the copy's host have another version"),
+        "{}",
+        run.stdout
+    );
+    // The table is identical, and its index loses rows.
+    let mut bytes = std::fs::read(files.join(&file)).unwrap();
+    bytes[2 * 8192 + 24..3 * 8192].fill(0);
+    std::fs::write(files.join(&file), bytes).unwrap();
+    let run = world.drill(&["--from", "with"]).await;
+    run.assert_code(1);
+    assert_eq!(verdict(&run, "pay").0, "identical");
+    assert!(
+        run.json()["reasons"]
+            .to_string()
+            .contains("index `app.public.pay_pkey` is different: damaged in the copy"),
+        "{}",
+        run.stdout
+    );
+}
