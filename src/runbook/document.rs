@@ -319,11 +319,11 @@ pub struct Act {
     pub script: Script,
     /// Variables that its shell sets and that later steps get.
     pub sets: Vec<String>,
-    /// The variable that gets its output.
-    pub capture: Option<String>,
+    /// The variable that gets its output; of several, each gets one word of it.
+    pub capture: Vec<String>,
     /// Whether what it sets must never be written down.
     pub secret: bool,
-    /// Whether it only reads, so that it may be run at any time and as often as one likes.
+    /// Whether it says that it only reads. It is taken at its word only if it is confined to what is known to read.
     pub read_only: bool,
     /// What it makes, as `kind:name`.
     pub creates: Vec<String>,

@@ -3,14 +3,21 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::confined::ReadsOnly;
 use super::document::{Act, Fault, Kind, Position, Runbook, Script, Step};
+use super::reading;
 use super::shell::{Scan, is_there};
 
 /// Says why a call of this tool is not understood, if it is not.
 pub type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
-pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>) -> Vec<Fault> {
+pub fn check(
+    runbook: &Runbook,
+    now: DateTime<Utc>,
+    understands: Understands<'_>,
+    reads_only: ReadsOnly<'_>,
+) -> Vec<Fault> {
     let mut faults = runbook.faults.clone();
     if runbook.text.is_empty() {
         return faults;
@@ -19,6 +26,7 @@ pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>
     let known = runbook.names();
     for step in &runbook.steps {
         faults.extend(of_step(step));
+        faults.extend(of_promise(step, runbook, reads_only));
         let roles = [
             ("", step.kind.act().map(|act| &act.script)),
             ("probe of ", step.probe.as_ref()),
@@ -132,18 +140,20 @@ fn of_step(step: &Step) -> Vec<Fault> {
     faults
 }
 
+/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined to what reads.
+fn of_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
+    let act = step.kind.act().filter(|act| act.read_only)?;
+    let refusal = reading::first_refusal(step, runbook, reads_only)?;
+    let what =
+        format!("step `{}` says `read-only`, and a plan cannot be sure of that: {}", step.id, refusal.why);
+    Some(Fault::shortfall(below(act.script.at, refusal.line), "read-only", what).hint(
+        "Write one command a line, of `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",
+    ))
+}
+
 fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
     let mut faults = Vec::new();
     let (id, scan) = (&step.id, Scan::of(&act.script.text));
-    if act.read_only
-        && let Some(change) = scan.first_change()
-    {
-        let what = format!(
-            "step `{id}` is said to be read-only and calls `{}`",
-            change.words.join(" ").chars().take(60).collect::<String>()
-        );
-        faults.push(Fault::shortfall(below(act.script.at, change.line), "read-only", what));
-    }
     if scan.calls("lifeboat").next().is_some() && step.by_hand.is_empty() {
         faults.push(
             Fault::shortfall(

@@ -10,7 +10,7 @@ use super::document::{
     Act, Fault, Front, Kind, Mode, Origin, Place, Position, Runbook, Script, Step, Waiting,
 };
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
-use super::shell::{Scan, is_name};
+use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};
 
 /// How often a wait looks when it does not say.
@@ -248,14 +248,12 @@ impl Reader<'_> {
         if script.text.trim().is_empty() {
             faults.push(Fault::malformed(fence.at, "empty", format!("step `{id}` is empty")));
         }
-        let scan = Scan::of(&script.text);
         let is_sql = fence.role == "sql";
         let act = Act {
             sets: fence.names("sets", faults),
-            capture: fence.value("capture", faults),
+            capture: fence.names("capture", faults),
             secret: fence.flag("secret", faults),
-            read_only: fence.flag("read-only", faults)
-                || if is_sql { super::sql::only_reads(&script.text) } else { scan.only_reads() },
+            read_only: fence.flag("read-only", faults),
             creates: fence.names("creates", faults),
             once: fence.flag("once", faults),
             script,

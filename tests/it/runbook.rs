@@ -168,7 +168,7 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
         "nothing says how to do it without",
         "`no-such-program-here` in `b` is not on this machine",
         "`$sorce` in `b` is neither a parameter nor set by a step",
-        "said to be read-only and calls `rm",
+        "step `c` says `read-only`, and a plan cannot be sure of that: `rm` is not a program that is known to only read",
     ] {
         assert!(checked.assert_code(1).stdout.contains(words), "{words}:\n{}", checked.stdout);
     }
@@ -391,7 +391,7 @@ async fn a_secret_is_in_no_file_that_a_run_has_written() {
     bench.write(
         "  password: {secret: true, env: THE_PASSWORD}\n  url: {secret: true, env: THE_URL}",
         "```sh id=a\necho \"it is $password\"; echo \"$url\" >&2; echo \"$password\" | base64\n```\n\
-         ```sh id=b secret capture=token read-only\nprintf 'found-by-%s\\n' the-step-99\n```\n\
+         ```sh id=b secret capture=token\nprintf 'found-by-%s\\n' the-step-99\n```\n\
          ```sh id=c\necho \"token $token\"; printf '%s' \"$password\" | sed 's/ /%20/;s,/,%2F,'; exit 3\n```\n",
     );
     let mut command = bench.command(&["run", "try.md", "--json"]);
@@ -484,7 +484,7 @@ async fn a_second_person_approves_under_another_identity_and_sql_goes_to_its_ins
         "try.md",
         &format!(
             "{FRONT}params:\n  source: {{required: true, pattern: \"[a-z-]+\"}}\nneeds: {{aws: {{account: \"123456789012\"}}}}\n---\n\
-             ```sql id=count on=source db=app capture=n\nselect count(*) from users where name <> :'source';\n```\n```expect\nn = 500\n```\n\
+             ```sql id=count on=source db=app capture=n read-only\nselect count(*) from users where name <> :'source';\n```\n```expect\nn = 500\n```\n\
              ```approve id=four-eyes timeout=1m\nIs {{{{source}}}} the right one?\n```\n```sh id=after\ntouch after\n```\n"
         ),
     );

@@ -287,6 +287,7 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
         Prospect::Holds => (Tone::Good, "✓", "looked at just now"),
         Prospect::DoesNotHold => (Tone::Bad, "✗", "looked at just now"),
         Prospect::Failed => (Tone::Bad, "✗", "could not be looked at"),
+        Prospect::NotRun => (Tone::Doubt, "?", "reads, by its own word"),
         Prospect::WouldRun => (Tone::Strong, "▸", "would run"),
         Prospect::Later => (Tone::Faint, "○", "reads what is not there yet"),
         Prospect::WouldAsk => (Tone::Doubt, "┃", "would ask"),
