@@ -10,6 +10,7 @@
 
 pub mod confined;
 pub mod document;
+mod evaluation;
 pub mod expect;
 mod fence;
 mod front;

@@ -1,10 +1,13 @@
 //! What will let somebody down one day, although it can be run: a review that is overdue, a command that is not there, something
 //! that is made and never taken back.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::confined::ReadsOnly;
 use super::document::{Act, Fault, Kind, Position, Runbook, Script, Step};
+use super::evaluation::{self, ByHand};
 use super::reading;
 use super::shell::{Scan, is_there};
 
@@ -48,6 +51,13 @@ pub fn check(
                 ));
             }
         }
+    }
+    let free = runbook.free_names();
+    let plain: BTreeSet<String> = known.keys().filter(|name| !free.contains(*name)).cloned().collect();
+    for found in evaluation::find_in(runbook, &plain, ByHand::Included) {
+        faults.push(Fault::shortfall(found.at, "evaluated", found.message).hint(
+            "Hand it over as an argument of its own: `[ \"$value\" -gt 0 ]`, `psql -v name=\"$value\"`, `bash -c '…' _ \"$value\"`.",
+        ));
     }
     for command in &runbook.front.needs.commands {
         if !is_there(command) {

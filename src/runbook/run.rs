@@ -172,7 +172,7 @@ pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
             ),
         ));
     }
-    values.take_over(&story.values);
+    values.take_over(&story.values, &runbook.free_names())?;
     let redactor = redactor(&values);
     let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.suspect(found.lost_lines);

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 
 use super::document::Act;
 use super::redact::Redactor;
-use super::values::Values;
+use super::values::{Values, judge_plain};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 
@@ -66,6 +66,14 @@ impl Done {
                 ));
             }
             found.extend(act.capture.iter().cloned().zip(words.into_iter().map(str::to_owned)));
+        }
+        // What is found is not chosen by whoever wrote the runbook either.
+        if !act.secret && !act.free_text {
+            for (name, value) in &found {
+                judge_plain(value).map_err(|why| {
+                    format!("found a value of `{name}` that is not free text: {why}; the block may say `free-text`")
+                })?;
+            }
         }
         Ok(found)
     }

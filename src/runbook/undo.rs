@@ -32,7 +32,7 @@ pub async fn undo<A: AsyncFn(&Gate) -> Result<Option<String>>>(
             "the journal has lost lines: it does not prove what the run made",
         ));
     }
-    values.take_over(&story.values);
+    values.take_over(&story.values, &runbook.free_names())?;
     let mut redactor = Redactor::of_environment();
     for secret in values.secrets() {
         redactor.hide(secret);

@@ -510,3 +510,97 @@ async fn a_second_person_approves_under_another_identity_and_sql_goes_to_its_ins
     let refused = world.lifeboat(&["runbook", "run", "other.md", "--set", "source=orders-prod"]).await;
     refused.assert_code(4).assert_says(&["is for account `111122223333`", "nothing was run"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_never_evaluated_whatever_a_block_does_with_it() {
+    let bench = Bench::new();
+    let blocks = [
+        "(( count > 0 ))",
+        "echo $((count+1))",
+        "[[ \"$count\" -gt 0 ]]",
+        "let x=count",
+        "declare -i n=\"$count\"",
+        "a[$count]=1",
+        "test -v \"$count\" || true",
+        "printf -v \"$count\" x",
+        "read -r \"$count\" <<< x",
+        "echo \"${x:count}\"",
+        "eval \"echo $count\"",
+        "bash -c \"echo $count\"",
+        "bash -c '(( count > 0 ))'",
+        "python3 -c \"print('$count')\"",
+        "psql -c \"select $count\"",
+        "bash <<EOF\necho $count\nEOF",
+        "echo \"echo $count\" | sh",
+        "n=$count; (( n > 0 ))",
+    ];
+    let values = [
+        "HOME[$(touch harm)]",
+        "HOME[`touch harm`]",
+        "$(touch harm)",
+        "1;touch harm",
+        "1|touch${IFS}harm",
+        "x'y",
+        "1 or true",
+        "a\\$x",
+    ];
+    let parameter = |more: &str| format!("  count: {{required: true{more}}}");
+    for (place, block) in blocks.iter().enumerate() {
+        bench.write(&parameter(", pattern: \".*\""), &format!("```sh id=a\nx=1; {block}\n```\n"));
+        let checked = bench.run(&["check", "try.md"]).await;
+        assert!(
+            checked.assert_code(1).stdout.contains("evaluates the value of `"),
+            "{block}: {}",
+            checked.stdout
+        );
+        // Each block with one of the values is enough: what is refused is the value.
+        let set = format!("count={}", values[place % values.len()]);
+        let run = bench.run(&["run", "try.md", "--set", &set]).await;
+        run.assert_code(2).assert_says(&["which means something to a shell", "Nothing was run"]);
+        // Text that anybody may choose is not put into such a block at all.
+        bench.write(&parameter(", free_text: true"), &format!("```sh id=a\nx=1; {block}\n```\n"));
+        bench
+            .run(&["run", "try.md", "--set", &set])
+            .await
+            .assert_code(2)
+            .assert_says(&["evaluates the value of `"]);
+    }
+    let mut command = bench.command(&["run", "try.md"]);
+    bench.write("  count: {env: COUNT}", "```sh id=a\n(( count > 0 ))\n```\n");
+    finish(command.env("COUNT", values[0]).spawn().unwrap()).await.assert_code(2);
+    // Nor is what a step has found: a row of a table may say anything.
+    for found in ["sets=count", "capture=count"] {
+        let made = "count='HOME[$(touch harm)]'; printf '%s\\n' \"$count\"";
+        bench.write("", &format!("```sh id=find {found}\n{made}\n```\n```sh id=use\n(( count > 0 ))\n```\n"));
+        let run = bench.run(&["run", "try.md", "--json"]).await;
+        run.assert_code(3).assert_says(&["found a value of `count` that is not free text"]);
+        assert_eq!(states(&run.json()), ["find failed", "use todo"]);
+        bench.write(
+            "",
+            &format!("```sh id=find free-text {found}\n{made}\n```\n```sh id=use\n(( count > 0 ))\n```\n"),
+        );
+        bench.run(&["run", "try.md"]).await.assert_code(2);
+    }
+    assert!(!bench.path("harm").exists(), "a value was evaluated");
+    // Free text arrives as it is where it is an argument, and what is no text at all needs no such word.
+    bench.write(&parameter(", free_text: true"), "```sh id=a\nprintf '%s' \"$count\" > kept\n```\n");
+    bench.run(&["run", "try.md", "--set", "count=it's $(x) & \"y\""]).await.assert_code(0);
+    assert_eq!(std::fs::read_to_string(bench.path("kept")).unwrap(), "it's $(x) & \"y\"");
+    for plain in [
+        "orders-prod",
+        "2026-11-20T14:05:00Z",
+        "2026-11-20 14:05:00+00",
+        "arn:aws:rds:eu-west-1:1:db:x",
+        "0.5",
+        "a@b.example",
+        "users,orders",
+        "Ä_1",
+        "https://x.example/y?z=1",
+    ] {
+        bench.write(&parameter(""), "```sh id=a\nprintf '%s' \"$count\" > kept\n```\n");
+        bench.run(&["run", "try.md", "--set", &format!("count={plain}")]).await.assert_code(0);
+        assert_eq!(std::fs::read_to_string(bench.path("kept")).unwrap(), plain);
+    }
+    bench.write("  https_proxy: {default: x}", "```sh id=a\ntrue\n```\n");
+    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["cannot be the name of a parameter"]);
+}

@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn one_statement_that_reads_is_taken_with_its_values() {
-        let wanted = "select count(*) from  \"my \"\"table\"\"\" where x =  E'it''s \\\\ x; drop'::text ";
+        let wanted = "select count(*) from  \"my \"\"table\"\"\" where x =  E'it''s \\\\ x; drop'::text  \n";
         assert_eq!(
             read("select count(*) from  :\"t\" where x = :'a'::text ;-- the end\n").unwrap().text,
             wanted
