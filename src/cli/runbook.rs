@@ -109,16 +109,21 @@ fn variables(session: &Session, aws: Option<&Aws>) -> Vec<(String, String)> {
     variables
 }
 
+/// The name of the user that this process runs as; what `USER` says is anybody's to choose.
+fn user_of_process() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_uid = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
+    let name = passwd.lines().find(of_uid).and_then(|line| line.split(':').next());
+    name.map_or_else(|| format!("uid-{uid}"), str::to_owned)
+}
+
 /// AWS where the runbook needs it, and who we are.
 async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
     let host = super::drill::host();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     if !runbook.uses_aws() {
-        let user = ["USER", "LOGNAME"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok())
-            .unwrap_or_else(|| "somebody".to_owned());
-        let identity = format!("{user}@{host}");
+        let identity = format!("{}@{host}", user_of_process());
         return Ok((None, Actor { identity, account: None, region: None, host, version }));
     }
     let aws = session.aws().await?;
@@ -419,7 +424,7 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
     for (name, value) in &story.values {
         values.set(name, value, false);
     }
-    let (_, by) = who(session, &runbook).await?;
+    let (aws, by) = who(session, &runbook).await?;
     let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {
@@ -433,7 +438,11 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
         )
         .hint(format!("Say `--confirm {}`.", request.gate.answer.as_deref().unwrap_or_default())));
     };
-    let approval = gate::approve(request, &vault, &typed, by, now())?;
+    let proof = match &aws {
+        Some(aws) => Some(aws.prove_identity(&request.purpose, now()).await?),
+        None => None,
+    };
+    let approval = gate::approve(request, &vault, &typed, by, proof, now())?;
     session.output.report(&render::Approved::of(&args.run, approval))?;
     Ok(None)
 }

@@ -604,3 +604,143 @@ async fn a_value_is_never_evaluated_whatever_a_block_does_with_it() {
     bench.write("  https_proxy: {default: x}", "```sh id=a\ntrue\n```\n");
     bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["cannot be the name of a parameter"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_their_own_second_person_and_an_approval_that_nobody_has_signed_is_none() {
+    let world = World::with_orders().await;
+    let text = format!(
+        "{FRONT}params:\n  source: {{required: true, pattern: \"[a-z-]+\"}}\nneeds: {{aws: {{}}}}\n---\n\
+         ```approve id=four-eyes timeout=1m\nIs {{{{source}}}} the right one?\n```\n```sh id=after\ntouch after\n```\n"
+    );
+    world.write("try.md", &text);
+    let run_as = async |session: &str, key: &str, arguments: &[&str]| {
+        let mut command = world.command(&[&["runbook"], arguments].concat());
+        command.env("AWS_ACCESS_KEY_ID", key);
+        if !session.is_empty() {
+            command.env("AWS_SESSION_TOKEN", format!("localstack-role/{session}"));
+        }
+        finish(command.spawn().unwrap()).await
+    };
+    let begun =
+        run_as("admin/ada", "test", &["run", "try.md", "--set", "source=orders-prod", "--json"]).await;
+    let id = begun.assert_code(4).json()["run"].as_str().unwrap().to_owned();
+    let approve = ["approve", &id, "--confirm", "orders-prod"];
+    for session in ["admin/grace", "admin/ada2"] {
+        run_as(session, "test", &approve)
+            .await
+            .assert_code(4)
+            .assert_says(&["role admin of account 123456789012"]);
+    }
+    // A file that was written by hand, in the name of somebody else: without a signature, with one of the runner, with one for another run.
+    let file = world.path(&format!("vault/runs/{id}/approvals/four-eyes.json"));
+    run_as("", "user-grace", &approve).await.assert_code(0);
+    let good: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let other =
+        run_as("admin/ada", "test", &["run", "try.md", "--set", "source=orders-prod", "--json"]).await;
+    let other = other.json()["run"].as_str().unwrap().to_owned();
+    let of_other = world.path(&format!("vault/runs/{other}/approvals/four-eyes.json"));
+    std::fs::create_dir_all(of_other.parent().unwrap()).unwrap();
+    let forge = |change: &dyn Fn(&mut Value)| {
+        let mut forged = good.clone();
+        change(&mut forged);
+        std::fs::write(&file, forged.to_string()).unwrap();
+    };
+    let resume = ["resume", &id, "--json"];
+    for (change, words) in [
+        (
+            &(|it: &mut Value| drop(it.as_object_mut().unwrap().remove("proof"))) as &dyn Fn(&mut Value),
+            "nothing in it proves whose it is",
+        ),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:iam::123456789012:user/eve".into(),
+            "it is signed by arn:aws:iam::123456789012:user/grace",
+        ),
+        (&|it| it["purpose"] = "0".repeat(64).into(), "not given for this run as it stands"),
+        (&|it| drop(it.as_object_mut().unwrap().remove("purpose")), "not given for this run as it stands"),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:sts::123456789012:assumed-role/admin/eve".into(),
+            "role admin of account",
+        ),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:sts::123456789012:federated-user/eve".into(),
+            "a federated session",
+        ),
+        (
+            &|it| {
+                it["proof"]["authorization"] = "AWS4-HMAC-SHA256 Credential=user-grace/20260101/eu-central-1/sts/aws4_request, SignedHeaders=host;x-amz-date, Signature=0".into()
+            },
+            "does not cover the run",
+        ),
+    ] {
+        forge(change);
+        run_as("admin/ada", "test", &resume)
+            .await
+            .assert_code(4)
+            .assert_says(&["waits for a second person", words]);
+        assert!(!world.path("after").exists(), "{words}");
+    }
+    std::fs::write(&of_other, good.to_string()).unwrap();
+    run_as("admin/ada", "test", &["resume", &other])
+        .await
+        .assert_code(4)
+        .assert_says(&["not given for this run as it stands"]);
+    // Whoever took the run up in between is no second person either.
+    forge(&|_| ());
+    run_as("", "user-grace", &resume)
+        .await
+        .assert_code(4)
+        .assert_says(&["runs this runbook and cannot approve it too"]);
+    run_as("approvers/ada", "test", &approve).await.assert_code(0);
+    let report = run_as("admin/ada", "test", &resume).await.assert_code(0).json();
+    assert_eq!(
+        report["steps"][0]["answer"],
+        "approved by arn:aws:sts::123456789012:assumed-role/approvers/ada (proven by AWS)"
+    );
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("Signature"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+    let bench = Bench::new();
+    bench.write("", "```approve id=four-eyes timeout=1m\nShall we?\n```\n```sh id=after\ntouch after\n```\n");
+    let id = bench.run(&["run", "try.md", "--json"]).await.assert_code(4).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut own = bench.command(&["approve", &id, "--confirm", &id]);
+    let refused = finish(own.env("USER", "grace").env("LOGNAME", "grace").spawn().unwrap()).await;
+    refused.assert_code(4).assert_says(&["runs this runbook and cannot approve it too"]);
+    let hash = bench.run(&["show", &id, "--json"]).await.json()["sha256"].as_str().unwrap().to_owned();
+    let file = bench.path(&format!("vault/runs/{id}/approvals/four-eyes.json"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let by = serde_json::json!({"identity": "grace@elsewhere", "account": null, "region": null, "host": "elsewhere", "version": "0"});
+    let forged =
+        serde_json::json!({"step": "four-eyes", "by": by, "at": "2026-11-30T00:00:00Z", "sha256": hash});
+    std::fs::write(&file, forged.to_string()).unwrap();
+    bench.run(&["resume", &id]).await.assert_code(4).assert_says(&["not given for this run as it stands"]);
+    std::fs::remove_file(&file).unwrap();
+    // Another user of this machine, where the tests may be one.
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let open = std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(bench.directory.path()).status();
+    assert!(open.unwrap().success());
+    let program = bench.path("lifeboat");
+    std::fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut other = Command::new(&program);
+    other.args(["runbook", "approve", &id, "--confirm", &id]).current_dir(bench.directory.path()).env_clear();
+    other
+        .env("BACKUP_DIR", bench.path("vault"))
+        .uid(65534)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let approved = finish(other.spawn().unwrap()).await;
+    assert!(approved.assert_code(0).stdout.contains("Nothing proves that it was you"), "{}", approved.stdout);
+    let run = bench.run(&["resume", &id, "--json"]).await;
+    run.assert_code(0).assert_says(&["nothing proves that"]);
+    let answer = run.json()["steps"][0]["answer"].as_str().unwrap().to_owned();
+    assert!(answer.ends_with("(claimed, not proven)"), "{answer}");
+}

@@ -460,5 +460,9 @@ impl Printed for Approved {
             "approved step `{}` of run {} as {}",
             self.approval.step, self.run, self.approval.by.identity
         ));
+        page.line(match self.approval.proof {
+            Some(_) => "AWS proves for some minutes that it was you: the run must be resumed within them.",
+            None => "Nothing proves that it was you; the record of the run will say so.",
+        });
     }
 }
