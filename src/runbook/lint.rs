@@ -245,8 +245,12 @@ fn below(at: Position, lines: usize) -> Position {
 
 /// What the shell itself says, which reads it and runs nothing.
 fn syntax_error(text: &str) -> Option<(usize, String)> {
-    let done =
-        std::process::Command::new("bash").args(["-n", "-c", text]).env("LC_ALL", "C").output().ok()?;
+    let done = std::process::Command::new("bash")
+        .args(["--noprofile", "--norc", "-n", "-c", text])
+        .env_remove("BASH_ENV")
+        .env("LC_ALL", "C")
+        .output()
+        .ok()?;
     if done.status.success() {
         return None;
     }

@@ -221,25 +221,31 @@ impl From<QueryFailure> for Unread {
     }
 }
 
-/// What the statement reads, by the locks that it has taken: tables, and views with what they are made of.
+/// What the statement reads, by the locks that it has taken: tables with their partitions, and views with what they are made of.
 const RELATIONS: &str = "
-    with read as (
-        select c.oid, c.relkind, c.relrowsecurity
-        from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+    with recursive locked as (
+        select l.relation as oid from pg_catalog.pg_locks l
         where l.pid = pg_catalog.pg_backend_pid() and l.locktype = 'relation'
           and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
-          and c.relnamespace not in (select oid from pg_catalog.pg_namespace where nspname in ('pg_catalog', 'information_schema', 'pg_toast'))
+        union select i.inhrelid from pg_catalog.pg_inherits i join locked on i.inhparent = locked.oid
+    ),
+    read as (
+        select c.oid, c.relkind, c.relrowsecurity from locked join pg_catalog.pg_class c on c.oid = locked.oid
+        where c.relnamespace not in (select oid from pg_catalog.pg_namespace where nspname in ('pg_catalog', 'information_schema', 'pg_toast'))
     )
     select read.oid::pg_catalog.regclass::text, relkind::text, case relkind when 'v' then pg_catalog.pg_get_viewdef(read.oid) end from read
     union all
     select read.oid::pg_catalog.regclass::text, 'policy', pg_catalog.pg_get_expr(p.polqual, p.polrelid)
     from read join pg_catalog.pg_policy p on p.polrelid = read.oid where relrowsecurity and p.polqual is not null";
 
-/// Functions of the database that are not written in C, as far as the statement may come to them.
+/// Functions that were made in this database (those of PostgreSQL have smaller numbers), as far as the statement may come to them; of
+/// extensions, those that are not written in C.
 const CODE: &str = "
     with made_here as (
         select p.* from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
-        where p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace and (l.lanname not in ('internal', 'c') or p.prokind = 'a')
+        where p.oid >= 16384 and not (l.lanname = 'c' and exists (
+            select from pg_catalog.pg_depend d
+            where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e'))
     )
     select 'function ' || p.oid::pg_catalog.regprocedure::text from made_here p
     where p.proname::text = any ($1::text[])

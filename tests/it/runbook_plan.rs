@@ -153,7 +153,7 @@ async fn no_shell_step_of_a_plan_writes_whatever_it_says_of_itself() {
 }
 
 /// SQL that changes something, or might; all of it says that it only reads.
-const SQL: [&str; 40] = [
+const SQL: [&str; 41] = [
     "select 1; set default_transaction_read_only=off; delete from users",
     "begin read write",
     "commit",
@@ -190,6 +190,7 @@ const SQL: [&str; 40] = [
     "select loud()",
     "select users.touched from users limit 1",
     "select (users).touched from users limit 1",
+    "select min(users) from users",
     "select * from noisy",
     "select * from noisier",
     "select 1 @!@ 2",
@@ -210,6 +211,7 @@ async fn no_sql_step_of_a_plan_changes_a_row_or_calls_what_acts_outside_of_its_t
              create function loud_sum(int, int) returns int immutable language sql as 'select $1 + $2 + loud()';
              create operator @!@ (function = loud_sum, leftarg = int, rightarg = int);
              create view noisy as select loud() as n;
+             create function public.min(users) returns int language sql as 'select loud()';
              create view noisier as select * from noisy;
              create view quiet as select count(*) as n from users;
              create table guarded (n int);

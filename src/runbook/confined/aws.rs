@@ -259,7 +259,7 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
     if !operations.contains(&operation.as_str()) {
         return Err(format!("`aws {service} {}` is not known to only read", operation.escape_default()));
     }
-    for word in rest {
+    for (place, word) in rest.iter().enumerate() {
         if word.starts_with('-') {
             let name = word.split('=').next().unwrap_or_default();
             if !OF_EVERY_CALL.contains(&name) && !options.contains(&name) {
@@ -268,6 +268,18 @@ pub(super) fn judge_aws(words: &[String]) -> Result<(), String> {
                     name.escape_default()
                 ));
             }
+        }
+        // It becomes a part of the name of a host.
+        let region = match word.split_once('=') {
+            Some(("--region", region)) => Some(region),
+            _ if word == "--region" => rest.get(place + 1).map(String::as_str),
+            _ => None,
+        };
+        let is_region = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if region.is_some_and(|region| !is_region(region)) {
+            return Err("`--region` does not name a Region".to_owned());
         }
         // The CLI puts the content of a file, or of a URL, in the place of such an argument.
         let lower = word.to_ascii_lowercase();
@@ -330,6 +342,8 @@ mod tests {
             "rds describe-db-instances --filters Name@=file:///etc/passwd",
             "rds describe-db-instances --no-verify-ssl",
             "rds describe-db-instances --ca-bundle=x",
+            "rds describe-db-instances --region evil.example/",
+            "rds describe-db-instances --region=evil.example#",
             "rds generate-db-auth-token",
             "rds wait db-instance-available",
             "configure set x y",
