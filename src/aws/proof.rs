@@ -41,14 +41,14 @@ impl Proof {
     }
 }
 
-fn whoami() -> Query {
+fn caller_query() -> Query {
     Query { service: Service::Sts, action: "GetCallerIdentity", parameters: Vec::new() }
 }
 
 impl Aws {
     /// Signs that we agree to `purpose`.
     pub async fn prove_identity(&self, purpose: &str, now: DateTime<Utc>) -> Result<Proof> {
-        let signed = self.signed(&whoami(), &[(HEADER, purpose)], now).await?;
+        let signed = self.signed(&caller_query(), &[(HEADER, purpose)], now).await?;
         let header =
             |name: &str| signed.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let missing = || Error::outside("a proof of who we are could not be signed");
@@ -80,7 +80,7 @@ impl Aws {
         if let Some(session) = &proof.session {
             request = request.header("x-amz-security-token", session);
         }
-        let Ok(request) = request.body(Full::new(Bytes::from(whoami().form()))) else {
+        let Ok(request) = request.body(Full::new(Bytes::from(caller_query().form()))) else {
             return Ok(Err("its signature cannot be read".to_owned()));
         };
         let answer = web::send(request).await?;

@@ -64,7 +64,7 @@ impl Block {
         let mut reader = Reader { letters: text.chars().collect(), place: 0, line: 0 };
         let block = reader.read_block(is_known).map_err(|why| Refusal { line: reader.line, why })?;
         match block.calls.is_empty() {
-            true => Err(Refusal { line: 0, why: "it has no command".to_owned() }),
+            true => Err(Refusal { line: 0, why: "the block has no command".to_owned() }),
             false => Ok(block),
         }
     }
@@ -97,7 +97,7 @@ impl Block {
                                 return Err(refused(format!("the value of `{name}` begins with a hyphen")));
                             }
                             if value.contains('\0') {
-                                return Err(refused(format!("the value of `{name}` has a zero byte in it")));
+                                return Err(refused(format!("the value of `{name}` contains a zero byte")));
                             }
                             text.push_str(&value);
                         }
@@ -243,8 +243,8 @@ fn refusal_of(letter: char, next: Option<char>) -> String {
         '$' => "a value must stand between double quotes".to_owned(),
         '`' => "a backtick runs another command".to_owned(),
         '<' | '>' => format!("`{letter}` redirects input or output"),
-        '|' | '&' | ';' => format!("`{letter}` joins commands; a plan takes one command a line"),
-        other => format!("`{}` means something to a shell, and no shell takes part", other.escape_default()),
+        '|' | '&' | ';' => format!("`{letter}` joins commands; write one command per line"),
+        other => format!("`{}` needs a shell, and a plan uses none", other.escape_default()),
     }
 }
 

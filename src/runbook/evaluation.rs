@@ -36,7 +36,7 @@ pub(super) struct Found {
 }
 
 /// Finds every block of a runbook that evaluates one of the `values`.
-pub(super) fn find_in(runbook: &Runbook, values: &BTreeSet<String>, by_hand: ByHand) -> Vec<Found> {
+pub(super) fn list_evaluations(runbook: &Runbook, values: &BTreeSet<String>, by_hand: ByHand) -> Vec<Found> {
     let mut found = Vec::new();
     for step in &runbook.steps {
         let mut scripts: Vec<(&str, &Script)> = Vec::new();

@@ -106,7 +106,7 @@ pub struct Approval {
 }
 
 /// What an approval is given for: another run, step, runbook or value is another purpose.
-fn purpose(story: &Story, step: &str) -> Result<String> {
+fn purpose_of(story: &Story, step: &str) -> Result<String> {
     let parts = (&story.start.run, step, &story.sha256, story.start.mode, &story.values);
     let text = serde_json::to_vec(&parts)
         .map_err(|error| Error::new(Kind::Bug, "a purpose cannot be written as JSON").caused_by(error))?;
@@ -167,12 +167,12 @@ pub(super) async fn judge_approval(
     if approval.sha256 != story.sha256 {
         return Ok(Err("it was given for another version of the runbook".to_owned()));
     }
-    if approval.purpose != purpose(story, &approval.step)? {
+    if approval.purpose != purpose_of(story, &approval.step)? {
         return Ok(Err("it was not given for this run as it stands".to_owned()));
     }
     let Some(aws) = aws else { return Ok(Ok(Certainty::Claimed)) };
     let Some(proof) = &approval.proof else {
-        return Ok(Err("nothing in it proves whose it is".to_owned()));
+        return Ok(Err("it carries no proof of who gave it".to_owned()));
     };
     Ok(match aws.identity_of(proof, &approval.purpose).await? {
         Ok(arn) if arn == approval.by.identity => Ok(Certainty::Proven),
@@ -183,10 +183,10 @@ pub(super) async fn judge_approval(
 
 /// Nobody approves their own run.
 fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), String> {
-    let own = principal(identity).map_err(|why| format!("{identity} cannot approve: {why}"))?;
+    let own = principal_of(identity).map_err(|why| format!("{identity} cannot approve: {why}"))?;
     let runners = std::iter::once(&story.start.by).chain(story.resumed.iter().map(|(_, by)| by));
     for runner in runners {
-        if principal(&runner.identity).as_ref() != Ok(&own) {
+        if principal_of(&runner.identity).as_ref() != Ok(&own) {
             continue;
         }
         return Err(match runner.identity == identity {
@@ -201,7 +201,7 @@ fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), 
 
 /// Who an identity is, without what they choose themselves. Two sessions of a role are one principal, since AWS lets whoever assumes
 /// it call the session what they like; whether two people share a role, or one person has two, AWS does not tell.
-fn principal(identity: &str) -> std::result::Result<String, String> {
+fn principal_of(identity: &str) -> std::result::Result<String, String> {
     let parts: Vec<&str> = identity.splitn(6, ':').collect();
     let ["arn", _, _, _, account, resource] = parts.as_slice() else { return Ok(identity.to_owned()) };
     let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
@@ -255,7 +255,7 @@ pub fn request(vault: &Vault, run: &str, runbook: &Runbook, values: &Values, by:
         return Err(Error::new(Kind::Guard, format!("`{}` cannot be approved: {why}", step.id))
             .hint("A second person approves, under a user or a role of their own."));
     }
-    let purpose = purpose(&story, &step.id)?;
+    let purpose = purpose_of(&story, &step.id)?;
     Ok(Request { gate, purpose, story, run: run.to_owned() })
 }
 
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_principal_is_what_nobody_chooses_for_themselves() {
-        let of = |identity: &str| principal(identity).unwrap();
+        let of = |identity: &str| principal_of(identity).unwrap();
         let role = of("arn:aws:sts::123456789012:assumed-role/admin/ada");
         for same in [
             "arn:aws:sts::123456789012:assumed-role/admin/grace",
@@ -317,7 +317,7 @@ mod tests {
             "arn:aws:s3:::bucket",
             "arn:aws:iam::1:group/x",
         ] {
-            assert!(principal(nobody).is_err(), "{nobody}");
+            assert!(principal_of(nobody).is_err(), "{nobody}");
         }
     }
 }

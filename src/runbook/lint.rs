@@ -29,7 +29,7 @@ pub fn check(
     let known = runbook.names();
     for step in &runbook.steps {
         faults.extend(of_step(step));
-        faults.extend(of_promise(step, runbook, reads_only));
+        faults.extend(judge_promise(step, runbook, reads_only));
         let roles = [
             ("", step.kind.act().map(|act| &act.script)),
             ("probe of ", step.probe.as_ref()),
@@ -54,7 +54,7 @@ pub fn check(
     }
     let free = runbook.free_names();
     let plain: BTreeSet<String> = known.keys().filter(|name| !free.contains(*name)).cloned().collect();
-    for found in evaluation::find_in(runbook, &plain, ByHand::Included) {
+    for found in evaluation::list_evaluations(runbook, &plain, ByHand::Included) {
         faults.push(Fault::shortfall(found.at, "evaluated", found.message).hint(
             "Hand it over as an argument of its own: `[ \"$value\" -gt 0 ]`, `psql -v name=\"$value\"`, `bash -c '…' _ \"$value\"`.",
         ));
@@ -151,7 +151,7 @@ fn of_step(step: &Step) -> Vec<Fault> {
 }
 
 /// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined to what reads.
-fn of_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
+fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
     let act = step.kind.act().filter(|act| act.read_only)?;
     let refusal = reading::first_refusal(step, runbook, reads_only)?;
     let what =

@@ -61,7 +61,7 @@ pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     reader.attach();
     names::check(&mut runbook);
     let free = runbook.free_names();
-    for found in evaluation::find_in(&runbook, &free, ByHand::LeftOut) {
+    for found in evaluation::list_evaluations(&runbook, &free, ByHand::LeftOut) {
         let fault = Fault::malformed(found.at, "evaluated", found.message);
         runbook.faults.push(fault.hint("Its value may be any text. Hand it over as an argument of its own, such as `psql -v` or `bash -c '…' _ \"$value\"`."));
     }

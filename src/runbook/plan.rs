@@ -138,7 +138,7 @@ pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surrou
         }
         match &step.kind {
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only && is_before_changes => {
-                match reading::confine(step, runbook, &values, to.reads_only) {
+                match reading::confine_step(step, runbook, &values, to.reads_only) {
                     Ok(reading) => {
                         (to.tell)(&step.id);
                         look(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
@@ -247,7 +247,7 @@ async fn look(
         interrupt: to.interrupt,
         redactor,
     };
-    let done = match reading::read(reading, to.aws, &settings, |_| Ok(()), |_| ()).await {
+    let done = match reading::run_reading(reading, to.aws, &settings, |_| Ok(()), |_| ()).await {
         Ok(done) => done,
         Err(error) => Done { exit: Some(127), stderr: error.chain(), ..Done::default() },
     };

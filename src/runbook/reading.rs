@@ -27,7 +27,7 @@ pub(super) enum Reading {
 pub(super) const NO_PROMISE: &str = "it does not say `read-only`";
 
 /// The step as something that only reads, with its values; otherwise why it is not.
-pub(super) fn confine(
+pub(super) fn confine_step(
     step: &Step,
     runbook: &Runbook,
     values: &Values,
@@ -41,8 +41,9 @@ pub(super) fn confine(
         let statement = Statement::of_step(&act.script.text, values)?;
         return Ok(Reading::Query(statement, place.clone()));
     }
-    let filled =
-        block(act, runbook).and_then(|block| block.fill(values)).map_err(|refusal| refusal.to_string())?;
+    let filled = read_block(act, runbook)
+        .and_then(|block| block.fill(values))
+        .map_err(|refusal| refusal.to_string())?;
     let mut programs = Vec::new();
     for Argv { line, words } in filled {
         let found = judge_call(&words, reads_only).and_then(|()| Program::find(&words));
@@ -60,7 +61,7 @@ pub(super) fn first_refusal(step: &Step, runbook: &Runbook, reads_only: ReadsOnl
         let why = Statement::read(&act.script.text, &example).err()?;
         return Some(Refusal { line: 0, why });
     }
-    let filled = match block(act, runbook) {
+    let filled = match read_block(act, runbook) {
         Ok(block) => block.fill_with_examples(),
         Err(refusal) => return Some(refusal),
     };
@@ -69,7 +70,7 @@ pub(super) fn first_refusal(step: &Step, runbook: &Runbook, reads_only: ReadsOnl
         .find_map(|Argv { line, words }| Some(Refusal { line, why: judge_call(&words, reads_only).err()? }))
 }
 
-fn block(act: &Act, runbook: &Runbook) -> std::result::Result<Block, Refusal> {
+fn read_block(act: &Act, runbook: &Runbook) -> std::result::Result<Block, Refusal> {
     if !act.sets.is_empty() {
         let why = "only a shell sets variables; take what is printed with `capture`".to_owned();
         return Err(Refusal { line: 0, why });
@@ -79,7 +80,7 @@ fn block(act: &Act, runbook: &Runbook) -> std::result::Result<Block, Refusal> {
 }
 
 /// Runs it.
-pub(super) async fn read(
+pub(super) async fn run_reading(
     reading: Reading,
     aws: Option<&Aws>,
     settings: &Settings<'_>,
@@ -87,14 +88,14 @@ pub(super) async fn read(
     mut says: impl FnMut(&str),
 ) -> Result<Done> {
     match reading {
-        Reading::Query(statement, place) => ask(&statement, &place, aws, settings).await,
+        Reading::Query(statement, place) => ask_database(&statement, &place, aws, settings).await,
         Reading::Calls(programs) => {
             let began = Instant::now();
             let mut whole = Done::default();
             for program in programs {
                 let left = settings.timeout.saturating_sub(began.elapsed());
                 let settings = Settings { timeout: left, ..*settings };
-                let done = script::run(command(&program), "", &settings, &mut started, &mut says).await?;
+                let done = script::run(command_of(&program), "", &settings, &mut started, &mut says).await?;
                 whole.stdout.push_str(&done.stdout);
                 whole.stderr.push_str(&done.stderr);
                 (whole.exit, whole.end) = (done.exit, done.end);
@@ -108,7 +109,7 @@ pub(super) async fn read(
 }
 
 /// Values reach it as arguments only: an environment variable may have a meaning that nobody thought of.
-fn command(program: &Program) -> Command {
+fn command_of(program: &Program) -> Command {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments);
     if let Ok(path) = std::env::join_paths(search_path()) {
@@ -122,7 +123,7 @@ fn command(program: &Program) -> Command {
 /// How many bytes of an answer are taken.
 const LONGEST: usize = 256 * 1024;
 
-async fn ask(
+async fn ask_database(
     statement: &Statement,
     place: &Place,
     aws: Option<&Aws>,
@@ -133,7 +134,7 @@ async fn ask(
         let session =
             server.connect(&database).await.map_err(|failure| Unread::Failed(failure.error.chain()))?;
         let milliseconds = settings.timeout.as_millis();
-        answer(&session, statement, milliseconds).await
+        run_statement(&session, statement, milliseconds).await
     };
     let mut done = Done::default();
     tokio::select! {
@@ -155,7 +156,7 @@ async fn ask(
 
 /// What a statement returns, as `psql -At` would print it. The transaction has taken a snapshot before the statement comes, so that
 /// PostgreSQL lets nothing make it one that writes (`SET TRANSACTION`), and it is rolled back whatever comes of it.
-async fn answer(
+async fn run_statement(
     session: &Session,
     statement: &Statement,
     milliseconds: u128,

@@ -93,10 +93,8 @@ fn server_of_environment() -> Result<Server> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     for name in ["PGSERVICE", "PGHOSTADDR", "PGSSLCERT"] {
         if variable(name).is_some() {
-            return Err(Error::request(format!(
-                "{name} is set, and a step that only reads does not know it"
-            ))
-            .hint("Set PGHOST, PGPORT, PGUSER and PGDATABASE, or name a URL with `on=PARAMETER`."));
+            return Err(Error::request(format!("{name} is set, and `read-only` steps do not support it"))
+                .hint("Set PGHOST, PGPORT, PGUSER and PGDATABASE, or name a URL with `on=PARAMETER`."));
         }
     }
     let host = variable("PGHOST").unwrap_or_else(|| {

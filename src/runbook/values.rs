@@ -166,10 +166,10 @@ pub(super) fn judge_plain(text: &str) -> std::result::Result<(), String> {
     match text.chars().find(|letter| !is_plain(*letter)) {
         None => Ok(()),
         Some(letter) if letter.is_whitespace() => {
-            Err("it has a space in it, which means something to a shell".to_owned())
+            Err("it contains a space, which a shell would interpret".to_owned())
         }
         Some(letter) => {
-            Err(format!("it has `{}` in it, which means something to a shell", letter.escape_default()))
+            Err(format!("it contains `{}`, which a shell would interpret", letter.escape_default()))
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
     };
     let judged = match endpoint {
         None => {
-            called.who = who_calls(&app, &parts).await;
+            called.who = name_caller(&app, &parts).await;
             Err(unknown(&parts))
         }
         Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
@@ -146,7 +146,7 @@ async fn judge(
 }
 
 /// Who asks for what is not there, for the audit log.
-async fn who_calls(app: &Arc<App>, parts: &Parts) -> String {
+async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
     let presented = bearer(&parts.headers).ok().flatten().or_else(|| cookie(&parts.headers));
     let found = match presented {
         Some(token) => {

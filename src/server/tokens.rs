@@ -113,10 +113,10 @@ pub fn revoke(vault: &Vault, name: &str) -> Result<Token> {
 
 /// Whose token it is.
 fn holder(vault: &Vault, presented: &str) -> Result<Option<Token>> {
-    Ok(find(list(vault)?, presented))
+    Ok(find_holder(list(vault)?, presented))
 }
 
-fn find(tokens: Vec<Token>, presented: &str) -> Option<Token> {
+fn find_holder(tokens: Vec<Token>, presented: &str) -> Option<Token> {
     let digest = digest(presented);
     // Digests are compared, and wholly: how long that takes tells nothing of a token.
     let is_same = |token: &Token| {
@@ -146,20 +146,21 @@ impl Known {
             return holder(vault, presented);
         }
         let seen = || self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_listed = seen().as_ref().is_some_and(|(_, tokens)| find(tokens.clone(), presented).is_some());
+        let is_listed =
+            seen().as_ref().is_some_and(|(_, tokens)| find_holder(tokens.clone(), presented).is_some());
         if is_listed {
             let tokens = list(vault)?;
             *seen() = Some((std::time::Instant::now(), tokens.clone()));
-            return Ok(find(tokens, presented));
+            return Ok(find_holder(tokens, presented));
         }
         // One at a time: whoever comes meanwhile is answered by what was just read.
         let mut seen = seen();
         if let Some((_, tokens)) = seen.as_ref().filter(|(at, _)| at.elapsed() < STALE) {
-            return Ok(find(tokens.clone(), presented));
+            return Ok(find_holder(tokens.clone(), presented));
         }
         let tokens = list(vault)?;
         *seen = Some((std::time::Instant::now(), tokens.clone()));
-        Ok(find(tokens, presented))
+        Ok(find_holder(tokens, presented))
     }
 }
 

@@ -556,7 +556,7 @@ async fn a_value_is_never_evaluated_whatever_a_block_does_with_it() {
         // Each block with one of the values is enough: what is refused is the value.
         let set = format!("count={}", values[place % values.len()]);
         let run = bench.run(&["run", "try.md", "--set", &set]).await;
-        run.assert_code(2).assert_says(&["which means something to a shell", "Nothing was run"]);
+        run.assert_code(2).assert_says(&["which a shell would interpret", "Nothing was run"]);
         // Text that anybody may choose is not put into such a block at all.
         bench.write(&parameter(", free_text: true"), &format!("```sh id=a\nx=1; {block}\n```\n"));
         bench
@@ -649,7 +649,7 @@ async fn nobody_is_their_own_second_person_and_an_approval_that_nobody_has_signe
     for (change, words) in [
         (
             &(|it: &mut Value| drop(it.as_object_mut().unwrap().remove("proof"))) as &dyn Fn(&mut Value),
-            "nothing in it proves whose it is",
+            "it carries no proof of who gave it",
         ),
         (
             &|it| it["by"]["identity"] = "arn:aws:iam::123456789012:user/eve".into(),
@@ -738,7 +738,7 @@ async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let approved = finish(other.spawn().unwrap()).await;
-    assert!(approved.assert_code(0).stdout.contains("Nothing proves that it was you"), "{}", approved.stdout);
+    assert!(approved.assert_code(0).stdout.contains("nothing proves that it was you"), "{}", approved.stdout);
     let run = bench.run(&["resume", &id, "--json"]).await;
     run.assert_code(0).assert_says(&["nothing proves that"]);
     let answer = run.json()["steps"][0]["answer"].as_str().unwrap().to_owned();

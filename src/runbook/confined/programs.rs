@@ -14,7 +14,7 @@ pub(in crate::runbook) struct Program {
 
 /// Holds a command against the list. `reads_only` judges calls of this tool, by the parser that would run them.
 pub(in crate::runbook) fn judge_call(words: &[String], reads_only: ReadsOnly<'_>) -> Result<(), String> {
-    let (program, arguments) = words.split_first().ok_or("it has no command")?;
+    let (program, arguments) = words.split_first().ok_or("the block has no command")?;
     match program.as_str() {
         "aws" => judge_aws(arguments),
         "lifeboat" => reads_only(words),
@@ -47,7 +47,7 @@ fn judge_options(program: &str, arguments: &[String], known: &[&str]) -> Result<
 impl Program {
     /// Finds the program of a command that has been judged.
     pub(in crate::runbook) fn find(words: &[String]) -> Result<Self, String> {
-        let (name, arguments) = words.split_first().ok_or("it has no command")?;
+        let (name, arguments) = words.split_first().ok_or("the block has no command")?;
         if let ("aws", Some(service)) = (name.as_str(), arguments.first())
             && has_alias(service)
         {

@@ -298,7 +298,7 @@ impl<'a> Lexer<'a> {
         let mut is_ended = false;
         while let Some(letter) = self.peek(0) {
             if letter == '\0' {
-                return Err("it has a zero byte in it".to_owned());
+                return Err("it contains a zero byte".to_owned());
             }
             if " \t\n\r\u{b}\u{c}".contains(letter) {
                 self.pass(1);
@@ -451,7 +451,7 @@ impl<'a> Lexer<'a> {
         match (quote, value) {
             (Some(quote), Some(value)) if self.letters.get(end) == Some(&quote) => {
                 if value.contains('\0') {
-                    return Err(format!("the value of `{name}` has a zero byte in it"));
+                    return Err(format!("the value of `{name}` contains a zero byte"));
                 }
                 self.place = end + 1;
                 if quote == '"' {

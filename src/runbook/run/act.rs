@@ -70,8 +70,8 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             }
         };
         // A plan would run it in the same way.
-        if let Ok(reading) = reading::confine(step, self.runbook, &self.values, self.to.reads_only) {
-            return reading::read(reading, self.to.aws, &settings, started, says).await;
+        if let Ok(reading) = reading::confine_step(step, self.runbook, &self.values, self.to.reads_only) {
+            return reading::run_reading(reading, self.to.aws, &settings, started, says).await;
         }
         match &step.kind {
             StepKind::Sql(act, place) => {

@@ -86,7 +86,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
 
     /// Whether a step may be run as often as one likes: it says so, and all that it does is known to read.
     pub(super) fn only_reads(&self, step: &Step) -> bool {
-        reading::confine(step, self.runbook, &self.values, self.to.reads_only).is_ok()
+        reading::confine_step(step, self.runbook, &self.values, self.to.reads_only).is_ok()
     }
 
     /// A command whose process died before it may still be under way.

@@ -139,7 +139,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
                         let answer = format!("approved by {} ({})", approval.by.identity, certainty.words());
                         if certainty == gate::Certainty::Claimed {
                             self.tell(Tell::Note(&format!(
-                                "nothing proves that {} approved: without `needs: aws` anybody who may write to the vault can say so",
+                                "nothing proves that {} approved: without `needs: aws`, anyone who can write to the vault can claim it",
                                 approval.by.identity
                             )));
                         }
