@@ -367,6 +367,55 @@ fn understands(words: &[String]) -> std::result::Result<(), String> {
     Ok(())
 }
 
+/// Commands that change and write nothing, here and in AWS, and what may be said to them.
+const READING: [(&[&str], &[&str]); 11] = [
+    (&["restore", "window"], &["database"]),
+    (&["policy", "show"], &["databases"]),
+    (&["snapshot", "list"], &["database", "class", "kind"]),
+    (&["snapshot", "show"], &["id"]),
+    (&["drill", "list"], &["databases"]),
+    (&["drill", "show"], &["run"]),
+    (&["backup", "list"], &["databases"]),
+    (&["backup", "show"], &["name"]),
+    (&["alarms", "list"], &["databases"]),
+    (&["runbook", "list"], &[]),
+    (&["runbook", "runs"], &[]),
+];
+
+/// Whether a call of this tool only reads, by the parser that would run it. Neither another configuration nor another vault,
+/// identity or endpoint may be named: a plan shows whose it is.
+fn only_reads(words: &[String]) -> std::result::Result<(), String> {
+    let mut root = <Cli as clap::CommandFactory>::command();
+    root.build();
+    let matches = root.try_get_matches_from(words).map_err(|error| {
+        let text = error.render().to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })?;
+    let (mut path, mut given, mut inner) = (Vec::new(), Vec::new(), &matches);
+    loop {
+        let is_given =
+            |id: &&clap::Id| inner.value_source(id.as_str()) == Some(clap::parser::ValueSource::CommandLine);
+        given.extend(
+            inner
+                .ids()
+                .filter(is_given)
+                .map(clap::Id::as_str)
+                .filter(|id| !id.starts_with(char::is_uppercase)),
+        );
+        let Some((name, below)) = inner.subcommand() else { break };
+        path.push(name);
+        inner = below;
+    }
+    let Some((_, arguments)) = READING.iter().find(|(known, _)| *known == path) else {
+        return Err(format!("`lifeboat {}` is not known to only read", path.join(" ")));
+    };
+    let known = ["region", "json", "color", "quiet", "verbose"];
+    match given.into_iter().find(|id| !known.contains(id) && !arguments.contains(id)) {
+        None => Ok(()),
+        Some(other) => Err(format!("`{other}` of `lifeboat {}` is not known to only read", path.join(" "))),
+    }
+}
+
 /// A flag that is refused for a rule of AWS says the rule.
 fn hint_at_rules(error: &clap::Error) {
     let mut next = std::error::Error::source(error);
@@ -394,6 +443,40 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_call_only_reads_if_its_whole_command_line_is_known_to() {
+        let judge = |text: &str| only_reads(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for text in [
+            "lifeboat restore window orders",
+            "lifeboat --json snapshot list --region eu-west-1",
+            "lifeboat backup show x",
+            "lifeboat -v policy show orders",
+        ] {
+            assert_eq!(judge(text), Ok(()), "{text}");
+        }
+        for text in [
+            "lifeboat --region status serve token add x",
+            "lifeboat status",
+            "lifeboat status --publish",
+            "lifeboat drill run x --dry-run",
+            "lifeboat snapshot prune --dry-run",
+            "lifeboat verify record x",
+            "lifeboat --vault /x snapshot list",
+            "lifeboat backup list --vault=s3://x",
+            "lifeboat --config x.toml policy show",
+            "lifeboat --endpoint-url http://x policy show",
+            "lifeboat --profile x policy show",
+            "lifeboat drill report",
+            "lifeboat drill list --year 2026",
+            "lifeboat serve token list",
+            "lifeboat backup verify x",
+            "lifeboat snapshot",
+            "lifeboat",
+        ] {
+            assert!(judge(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

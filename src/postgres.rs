@@ -292,6 +292,27 @@ impl Session {
         Ok(self.client.simple_query(sql).await?.into_iter().filter_map(row).collect())
     }
 
+    /// Rows of a statement, every value as text, as long as they have at most `bytes` bytes together.
+    pub async fn texts_up_to(
+        &self,
+        sql: &str,
+        bytes: usize,
+    ) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
+        let messages = self.client.simple_query_raw(sql).await?;
+        pin_mut!(messages);
+        let (mut rows, mut length) = (Vec::new(), 0);
+        while let Some(message) = messages.next().await {
+            let SimpleQueryMessage::Row(row) = message? else { continue };
+            let row: Vec<Option<String>> =
+                (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect();
+            length += row.iter().flatten().map(String::len).sum::<usize>();
+            if length <= bytes {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
     /// The one row of a query.
     pub async fn row(
         &self,

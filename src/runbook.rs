@@ -8,7 +8,9 @@
 //! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
 //! runbook; parameters reach shells as environment variables only.
 
+pub mod confined;
 pub mod document;
+mod evaluation;
 pub mod expect;
 mod fence;
 mod front;
@@ -19,6 +21,7 @@ mod objects;
 mod page;
 mod parse;
 pub mod plan;
+mod reading;
 mod redact;
 pub mod record;
 pub mod report;

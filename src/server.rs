@@ -19,6 +19,8 @@ mod metrics;
 mod openapi;
 mod overview;
 mod page;
+mod readiness;
+mod refusals;
 pub mod tokens;
 
 use std::net::SocketAddr;
@@ -96,10 +98,12 @@ pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report
 struct App {
     vault: Vault,
     orders: Orders,
-    limits: Arc<limits::Limits>,
+    limits: limits::Limits,
     jobs: jobs::Jobs,
     audit: audit::Audit,
     fleet: overview::Seen,
+    readiness: readiness::Readiness,
+    known: tokens::Known,
     interrupt: Interrupt,
     /// Whether it listens on a loopback address.
     is_local: bool,
@@ -135,12 +139,24 @@ impl Server {
         })?;
         catalogue::recover(&vault)?;
         let (jobs, interrupted) = jobs::Jobs::open(&vault, (orders.clock)())?;
-        let limits = Arc::new(limits::Limits::default());
+        let limits = limits::Limits::default();
         take_up(&limits, &jobs, (orders.clock)());
-        let audit = audit::Audit::start(&vault, Arc::clone(&limits), orders.clock);
+        let audit = audit::Audit::start(&vault, orders.clock);
         let started = std::time::Instant::now();
         let fleet = overview::Seen::default();
-        let app = Arc::new(App { vault, orders, limits, jobs, audit, fleet, interrupt, is_local, started });
+        let app = Arc::new(App {
+            vault,
+            orders,
+            limits,
+            jobs,
+            audit,
+            fleet,
+            readiness: readiness::Readiness::default(),
+            known: tokens::Known::default(),
+            interrupt,
+            is_local,
+            started,
+        });
         Ok(Server { listener, app, interrupted })
     }
 
@@ -166,6 +182,8 @@ impl Server {
                 () = &mut patience => break,
             }
         }
+        let app = Arc::clone(&self.app);
+        let _ = tokio::task::spawn_blocking(move || app.audit.finish()).await;
         Ok(())
     }
 }

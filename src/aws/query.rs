@@ -70,7 +70,7 @@ impl Service {
         }
     }
 
-    fn host(self, region: &str) -> String {
+    pub(super) fn host(self, region: &str) -> String {
         let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
         match self {
             Service::Iam if region.starts_with("us-gov-") => "iam.us-gov.amazonaws.com".to_owned(),
@@ -90,6 +90,15 @@ pub struct Query {
     pub action: &'static str,
     /// With what.
     pub parameters: Vec<(String, String)>,
+}
+
+impl Query {
+    /// The body of the request.
+    pub(super) fn form(&self) -> String {
+        let fixed = [("Action", self.action), ("Version", self.service.version())];
+        let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        form(fixed.into_iter().chain(parameters))
+    }
 }
 
 /// As whom we speak to AWS, as far as may be told.
@@ -152,7 +161,7 @@ impl Aws {
             request_id: None,
         };
         let request =
-            self.signed(query, now).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;
+            self.signed(query, &[], now).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;
         let answer = web::send(request).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;
         if (200..300).contains(&answer.status) {
             return Ok(answer.text);
@@ -163,13 +172,17 @@ impl Aws {
         Err(failed(fault, Some(code), message))
     }
 
-    async fn signed(&self, query: &Query, now: DateTime<Utc>) -> Result<Request<Full<Bytes>>> {
+    /// The call, signed with more headers.
+    pub(super) async fn signed(
+        &self,
+        query: &Query,
+        more: &[(&'static str, &str)],
+        now: DateTime<Utc>,
+    ) -> Result<Request<Full<Bytes>>> {
         let unsigned =
             |why: String| Error::outside(format!("{} could not be signed", query.action)).caused_by(why);
         let url = format!("{}/", self.endpoint_of(query.service));
-        let fixed = [("Action", query.action), ("Version", query.service.version())];
-        let parameters = query.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let body = form(fixed.into_iter().chain(parameters));
+        let body = query.form();
         let mut request = Request::post(&url)
             .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
             .body(Full::new(Bytes::from(body.clone())))
@@ -183,10 +196,10 @@ impl Aws {
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| unsigned(error.to_string()))?;
-        let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
-        let signable =
-            SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))
-                .map_err(|error| unsigned(error.to_string()))?;
+        let usual = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+        let headers = usual.into_iter().chain(more.iter().copied());
+        let signable = SignableRequest::new("POST", &url, headers, SignableBody::Bytes(body.as_bytes()))
+            .map_err(|error| unsigned(error.to_string()))?;
         let (instructions, _) =
             sign(signable, &parameters.into()).map_err(|error| unsigned(error.to_string()))?.into_parts();
         for (name, value) in instructions.headers() {
@@ -258,7 +271,7 @@ fn words_of(feature: &Feature) -> Option<&'static str> {
 }
 
 /// The text of the first element of that name.
-fn element(xml: &str, name: &str) -> Option<String> {
+pub(super) fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");

@@ -78,7 +78,7 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     let mut checks = Vec::new();
     for name in &names {
         let runbook = runbook::load(name)?;
-        let faults = lint::check(&runbook, now(), &super::understands);
+        let faults = lint::check(&runbook, now(), &super::understands, &super::only_reads);
         checks.push(Checked::new(name, &runbook, faults));
     }
     let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
@@ -109,16 +109,21 @@ fn variables(session: &Session, aws: Option<&Aws>) -> Vec<(String, String)> {
     variables
 }
 
+/// The name of the user that this process runs as; what `USER` says is anybody's to choose.
+fn user_of_process() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_uid = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
+    let name = passwd.lines().find(of_uid).and_then(|line| line.split(':').next());
+    name.map_or_else(|| format!("uid-{uid}"), str::to_owned)
+}
+
 /// AWS where the runbook needs it, and who we are.
 async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
     let host = super::drill::host();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     if !runbook.uses_aws() {
-        let user = ["USER", "LOGNAME"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok())
-            .unwrap_or_else(|| "somebody".to_owned());
-        let identity = format!("{user}@{host}");
+        let identity = format!("{}@{host}", user_of_process());
         return Ok((None, Actor { identity, account: None, region: None, host, version }));
     }
     let aws = session.aws().await?;
@@ -141,6 +146,7 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         interrupt: &interrupt,
         variables: &variables,
         by,
+        reads_only: &super::only_reads,
         tell: &tell,
     };
     let plan = plan::plan(&runbook, mode, values, &to).await?;
@@ -191,13 +197,14 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        reads_only: &super::only_reads,
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
 fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
-    let faults = lint::check(runbook, now(), &super::understands);
+    let faults = lint::check(runbook, now(), &super::understands, &super::only_reads);
     let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
     for fault in shortfalls.iter().take(3) {
         session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
@@ -306,6 +313,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         redo: go.redo,
         variables: &variables,
         poll: go.go.poll,
+        reads_only: &super::only_reads,
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
 }
@@ -388,6 +396,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        reads_only: &super::only_reads,
     };
     finish(runbook::undo(&runbook, journal, &found, values, &to).await?, session)
 }
@@ -415,7 +424,7 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
     for (name, value) in &story.values {
         values.set(name, value, false);
     }
-    let (_, by) = who(session, &runbook).await?;
+    let (aws, by) = who(session, &runbook).await?;
     let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {
@@ -429,7 +438,11 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
         )
         .hint(format!("Say `--confirm {}`.", request.gate.answer.as_deref().unwrap_or_default())));
     };
-    let approval = gate::approve(request, &vault, &typed, by, now())?;
+    let proof = match &aws {
+        Some(aws) => Some(aws.prove_identity(&request.purpose, now()).await?),
+        None => None,
+    };
+    let approval = gate::approve(request, &vault, &typed, by, proof, now())?;
     session.output.report(&render::Approved::of(&args.run, approval))?;
     Ok(None)
 }

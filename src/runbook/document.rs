@@ -1,6 +1,6 @@
 //! What a runbook is once it has been read: its front matter, its steps in order, and what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -195,6 +195,8 @@ pub struct Parameter {
     pub env: Option<String>,
     /// Whether it must never be written down.
     pub secret: bool,
+    /// Whether its value may have any characters, those among them that mean something to a shell.
+    pub free_text: bool,
     /// A value as an example.
     pub example: Option<String>,
     /// What it is.
@@ -319,11 +321,13 @@ pub struct Act {
     pub script: Script,
     /// Variables that its shell sets and that later steps get.
     pub sets: Vec<String>,
-    /// The variable that gets its output.
-    pub capture: Option<String>,
+    /// The variable that gets its output; of several, each gets one word of it.
+    pub capture: Vec<String>,
     /// Whether what it sets must never be written down.
     pub secret: bool,
-    /// Whether it only reads, so that it may be run at any time and as often as one likes.
+    /// Whether what it sets may have any characters.
+    pub free_text: bool,
+    /// Whether it says that it only reads. It is taken at its word only if it is confined to what is known to read.
     pub read_only: bool,
     /// What it makes, as `kind:name`.
     pub creates: Vec<String>,
@@ -375,6 +379,14 @@ impl Runbook {
             || self.steps.iter().any(|step| {
                 makes(step) || matches!(&step.kind, Kind::Wait(waiting) if waiting.condition.is_of_aws())
             })
+    }
+
+    /// Names whose values may have any characters: secrets and free text.
+    pub fn free_names(&self) -> BTreeSet<String> {
+        let parameters = self.front.parameters.iter().filter(|it| it.secret || it.free_text);
+        let acts =
+            self.steps.iter().filter_map(|step| step.kind.act()).filter(|act| act.secret || act.free_text);
+        parameters.map(|it| it.name.clone()).chain(acts.flat_map(Act::outputs).cloned()).collect()
     }
 
     /// Names that the text may use: parameters, what steps set, and what every run has.

@@ -36,6 +36,8 @@ struct WrittenParameter {
     env: Option<String>,
     #[serde(default)]
     secret: bool,
+    #[serde(default)]
+    free_text: bool,
     example: Option<String>,
     help: Option<String>,
 }
@@ -55,8 +57,19 @@ struct WrittenAws {
     region: Option<String>,
 }
 
-/// Names that the shell itself, or the tool, gives a meaning.
-const TAKEN: [&str; 3] = ["run_id", "run_short", "run_mode"];
+/// Names that the tool, the shell or the programs that it starts give a meaning.
+pub(super) const TAKEN: [&str; 10] = [
+    "run_id",
+    "run_short",
+    "run_mode",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "auto_resume",
+    "histchars",
+];
 
 /// Reads the front matter; it begins in line 2 of the file.
 pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
@@ -175,13 +188,14 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
 
 fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
     let at = place(&written);
-    let WrittenParameter { required, pattern, default, rehearse, env, secret, example, help } = written.value;
+    let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, example, help } =
+        written.value;
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if !is_name || TAKEN.contains(&name.as_str()) {
         let what = format!("`{}` cannot be the name of a parameter", name.escape_default());
         faults.push(Fault::malformed(at, "parameter", what).hint(
-            "A name has small letters, digits and underscores, a letter first, and is not run_id, run_short or run_mode.",
+            "A name has small letters, digits and underscores, a letter first, and is none of run_id, run_short, run_mode, http_proxy and its kind.",
         ));
     }
     if let Some(pattern) = &pattern {
@@ -216,11 +230,22 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
             }
         }
     } else if !secret {
-        faults.push(Fault::note(
-            at,
-            "pattern",
-            format!("parameter `{name}` has no pattern: any value is taken"),
-        ));
+        faults.push(Fault::note(at, "pattern", format!("parameter `{name}` has no pattern")));
+    }
+    if !secret && !free_text {
+        for text in [
+            default.as_ref().map(|it| it.value.as_str()),
+            rehearse.as_ref().map(|it| it.value.as_str()),
+            example.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if let Err(why) = values::judge_plain(&values::without_placeholders(text)) {
+                let what = format!("`{}` cannot be a value of `{name}`: {why}", text.escape_default());
+                faults.push(Fault::malformed(at, "free-text", what).hint(values::FREE_TEXT));
+            }
+        }
     }
     if required && default.is_some() {
         faults.push(
@@ -248,6 +273,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         rehearse: text(rehearse),
         env,
         secret,
+        free_text,
         example,
         help,
     }

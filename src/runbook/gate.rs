@@ -1,5 +1,6 @@
 //! Gates: where a person decides. What they read names the account, the Region and the object; what they type is the object's own
-//! name. A second person agrees from a second terminal, under another identity.
+//! name. A second person agrees from a second terminal, as another user or role of AWS; an approval carries the proof of that, so that a
+//! file which somebody has written by hand is none. Without AWS, who approves is what they say, and the record says so.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use super::document::{Kind as StepKind, Runbook, Step};
 use super::journal::{self, Actor, folder};
 use super::state::{RunState, Story};
 use super::values::Values;
+use crate::aws::{Aws, Proof};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
@@ -95,6 +97,20 @@ pub struct Approval {
     pub at: DateTime<Utc>,
     /// Hash of the runbook that they saw.
     pub sha256: String,
+    /// Hash of what they agreed to: the run, the step, the runbook and its values.
+    #[serde(default)]
+    pub purpose: String,
+    /// That it was they, by AWS; without AWS nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// What an approval is given for: another run, step, runbook or value is another purpose.
+fn purpose_of(story: &Story, step: &str) -> Result<String> {
+    let parts = (&story.start.run, step, &story.sha256, story.start.mode, &story.values);
+    let text = serde_json::to_vec(&parts)
+        .map_err(|error| Error::new(Kind::Bug, "a purpose cannot be written as JSON").caused_by(error))?;
+    Ok(super::sha256(&text))
 }
 
 fn approval_name(run: &str, step: &str) -> String {
@@ -109,22 +125,107 @@ pub(super) fn approval(vault: &Vault, run: &str, step: &str) -> Result<Option<Ap
     })
 }
 
-/// Whether an approval counts for a run.
-pub(super) fn counts(approval: &Approval, story: &Story) -> std::result::Result<(), String> {
-    let identities = std::iter::once(&story.start.by).chain(story.resumed.iter().map(|(_, by)| by));
-    if identities.into_iter().any(|by| by.identity == approval.by.identity) {
-        return Err(format!("{} runs this runbook and cannot approve it too", approval.by.identity));
+/// Takes the signature out of an approval that has counted: the journal has it now.
+pub(super) fn forget_proof(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
+    write_approval(vault, run, &Approval { proof: None, ..approval.clone() })
+}
+
+fn write_approval(vault: &Vault, run: &str, approval: &Approval) -> Result<()> {
+    let text = serde_json::to_vec_pretty(approval)
+        .map_err(|error| Error::new(Kind::Bug, "an approval cannot be written as JSON").caused_by(error))?;
+    vault.write(&approval_name(run, &approval.step), &text)
+}
+
+/// How sure it is who has approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Certainty {
+    /// AWS says so.
+    Proven,
+    /// They say so.
+    Claimed,
+}
+
+impl Certainty {
+    /// For the record.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Certainty::Proven => "proven by AWS",
+            Certainty::Claimed => "claimed, not proven",
+        }
+    }
+}
+
+/// Whether an approval counts for a run, and how sure it is whose it is.
+pub(super) async fn judge_approval(
+    approval: &Approval,
+    story: &Story,
+    aws: Option<&Aws>,
+) -> Result<std::result::Result<Certainty, String>> {
+    if let Err(why) = refuse_same_person(&approval.by.identity, story) {
+        return Ok(Err(why));
     }
     if approval.sha256 != story.sha256 {
-        return Err("it was given for another version of the runbook".to_owned());
+        return Ok(Err("it was given for another version of the runbook".to_owned()));
+    }
+    if approval.purpose != purpose_of(story, &approval.step)? {
+        return Ok(Err("it was not given for this run as it stands".to_owned()));
+    }
+    let Some(aws) = aws else { return Ok(Ok(Certainty::Claimed)) };
+    let Some(proof) = &approval.proof else {
+        return Ok(Err("it carries no proof of who gave it".to_owned()));
+    };
+    Ok(match aws.identity_of(proof, &approval.purpose).await? {
+        Ok(arn) if arn == approval.by.identity => Ok(Certainty::Proven),
+        Ok(arn) => Err(format!("it is signed by {arn}")),
+        Err(why) => Err(format!("{why}; approve again")),
+    })
+}
+
+/// Nobody approves their own run.
+fn refuse_same_person(identity: &str, story: &Story) -> std::result::Result<(), String> {
+    let own = principal_of(identity).map_err(|why| format!("{identity} cannot approve: {why}"))?;
+    let runners = std::iter::once(&story.start.by).chain(story.resumed.iter().map(|(_, by)| by));
+    for runner in runners {
+        if principal_of(&runner.identity).as_ref() != Ok(&own) {
+            continue;
+        }
+        return Err(match runner.identity == identity {
+            true => format!("{identity} runs this runbook and cannot approve it too"),
+            false => format!(
+                "{identity} is {own}, which runs this runbook: the name of a session is chosen by whoever begins it"
+            ),
+        });
     }
     Ok(())
+}
+
+/// Who an identity is, without what they choose themselves. Two sessions of a role are one principal, since AWS lets whoever assumes
+/// it call the session what they like; whether two people share a role, or one person has two, AWS does not tell.
+fn principal_of(identity: &str) -> std::result::Result<String, String> {
+    let parts: Vec<&str> = identity.splitn(6, ':').collect();
+    let ["arn", _, _, _, account, resource] = parts.as_slice() else { return Ok(identity.to_owned()) };
+    let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
+    match kind {
+        "assumed-role" | "role" => {
+            // With its path, or with its session, or with neither.
+            let role = if kind == "role" { name.rsplit('/').next() } else { name.split('/').next() };
+            Ok(format!("role {} of account {account}", role.unwrap_or_default()))
+        }
+        "user" => Ok(format!("user {} of account {account}", name.rsplit('/').next().unwrap_or_default())),
+        "root" => Ok(format!("the root user of account {account}")),
+        "federated-user" => {
+            Err("a federated session has the name that the user behind it gave it".to_owned())
+        }
+        _ => Err(format!("`{}` is no user and no role", resource.escape_default())),
+    }
 }
 
 /// What a second person is asked to approve.
 pub struct Request {
     /// What they read.
     pub gate: Gate,
+    /// What they agree to, as a hash; AWS can prove that it was they.
+    pub purpose: String,
     story: Story,
     run: String,
 }
@@ -150,13 +251,12 @@ pub fn request(vault: &Vault, run: &str, runbook: &Runbook, values: &Values, by:
         .ok_or_else(|| Error::new(Kind::Bug, "an approval is not a gate"))?;
     // Who agrees must say to what: the run itself, where the runbook names nothing else.
     gate.answer.get_or_insert_with(|| run.to_owned());
-    let wanted =
-        Approval { step: step.id.clone(), by: by.clone(), at: story.last, sha256: story.sha256.clone() };
-    if let Err(why) = counts(&wanted, &story) {
+    if let Err(why) = refuse_same_person(&by.identity, &story) {
         return Err(Error::new(Kind::Guard, format!("`{}` cannot be approved: {why}", step.id))
-            .hint("A second person approves, under an AWS identity of their own."));
+            .hint("A second person approves, under a user or a role of their own."));
     }
-    Ok(Request { gate, story, run: run.to_owned() })
+    let purpose = purpose_of(&story, &step.id)?;
+    Ok(Request { gate, purpose, story, run: run.to_owned() })
 }
 
 /// Gives the approval.
@@ -165,6 +265,7 @@ pub fn approve(
     vault: &Vault,
     typed: &str,
     by: Actor,
+    proof: Option<Proof>,
     now: DateTime<Utc>,
 ) -> Result<Approval> {
     request.gate.judge(typed).map_err(|why| {
@@ -173,9 +274,50 @@ pub fn approve(
             format!("`{}` was not approved: {}", request.gate.step, why.replace(": nothing was run", "")),
         )
     })?;
-    let approval = Approval { step: request.gate.step.clone(), by, at: now, sha256: request.story.sha256 };
-    let text = serde_json::to_vec_pretty(&approval)
-        .map_err(|error| Error::new(Kind::Bug, "an approval cannot be written as JSON").caused_by(error))?;
-    vault.write(&approval_name(&request.run, &approval.step), &text)?;
+    let approval = Approval {
+        step: request.gate.step.clone(),
+        by,
+        at: now,
+        sha256: request.story.sha256,
+        purpose: request.purpose,
+        proof,
+    };
+    write_approval(vault, &request.run, &approval)?;
     Ok(approval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_principal_is_what_nobody_chooses_for_themselves() {
+        let of = |identity: &str| principal_of(identity).unwrap();
+        let role = of("arn:aws:sts::123456789012:assumed-role/admin/ada");
+        for same in [
+            "arn:aws:sts::123456789012:assumed-role/admin/grace",
+            "arn:aws:sts::123456789012:assumed-role/admin/a/b",
+            "arn:aws:iam::123456789012:role/path/admin",
+        ] {
+            assert_eq!(of(same), role, "{same}");
+        }
+        let user = of("arn:aws:iam::123456789012:user/ops/ada");
+        assert_eq!(of("arn:aws:iam::123456789012:user/ada"), user);
+        for other in [
+            "arn:aws:sts::123456789012:assumed-role/other/ada",
+            "arn:aws:sts::210987654321:assumed-role/admin/ada",
+            "arn:aws:iam::123456789012:user/admin",
+            "arn:aws:iam::123456789012:root",
+            "ada@host",
+        ] {
+            assert!(of(other) != role && of(other) != user, "{other}");
+        }
+        for nobody in [
+            "arn:aws:sts::123456789012:federated-user/grace",
+            "arn:aws:s3:::bucket",
+            "arn:aws:iam::1:group/x",
+        ] {
+            assert!(principal_of(nobody).is_err(), "{nobody}");
+        }
+    }
 }

@@ -1,16 +1,26 @@
 //! What will let somebody down one day, although it can be run: a review that is overdue, a command that is not there, something
 //! that is made and never taken back.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::confined::ReadsOnly;
 use super::document::{Act, Fault, Kind, Position, Runbook, Script, Step};
+use super::evaluation::{self, ByHand};
+use super::reading;
 use super::shell::{Scan, is_there};
 
 /// Says why a call of this tool is not understood, if it is not.
 pub type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
-pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>) -> Vec<Fault> {
+pub fn check(
+    runbook: &Runbook,
+    now: DateTime<Utc>,
+    understands: Understands<'_>,
+    reads_only: ReadsOnly<'_>,
+) -> Vec<Fault> {
     let mut faults = runbook.faults.clone();
     if runbook.text.is_empty() {
         return faults;
@@ -19,6 +29,7 @@ pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>
     let known = runbook.names();
     for step in &runbook.steps {
         faults.extend(of_step(step));
+        faults.extend(judge_promise(step, runbook, reads_only));
         let roles = [
             ("", step.kind.act().map(|act| &act.script)),
             ("probe of ", step.probe.as_ref()),
@@ -40,6 +51,13 @@ pub fn check(runbook: &Runbook, now: DateTime<Utc>, understands: Understands<'_>
                 ));
             }
         }
+    }
+    let free = runbook.free_names();
+    let plain: BTreeSet<String> = known.keys().filter(|name| !free.contains(*name)).cloned().collect();
+    for found in evaluation::list_evaluations(runbook, &plain, ByHand::Included) {
+        faults.push(Fault::shortfall(found.at, "evaluated", found.message).hint(
+            "Hand it over as an argument of its own: `[ \"$value\" -gt 0 ]`, `psql -v name=\"$value\"`, `bash -c '…' _ \"$value\"`.",
+        ));
     }
     for command in &runbook.front.needs.commands {
         if !is_there(command) {
@@ -132,18 +150,20 @@ fn of_step(step: &Step) -> Vec<Fault> {
     faults
 }
 
+/// A step that says `read-only` is run in a plan, and repeated after an interruption, only if it is confined to what reads.
+fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> Option<Fault> {
+    let act = step.kind.act().filter(|act| act.read_only)?;
+    let refusal = reading::first_refusal(step, runbook, reads_only)?;
+    let what =
+        format!("step `{}` says `read-only`, and a plan cannot be sure of that: {}", step.id, refusal.why);
+    Some(Fault::shortfall(below(act.script.at, refusal.line), "read-only", what).hint(
+        "Write one command a line, of `aws`, `lifeboat`, `test`, `ls`, `df` and `date`, or one SQL query; or leave out `read-only` and add a `probe`.",
+    ))
+}
+
 fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
     let mut faults = Vec::new();
     let (id, scan) = (&step.id, Scan::of(&act.script.text));
-    if act.read_only
-        && let Some(change) = scan.first_change()
-    {
-        let what = format!(
-            "step `{id}` is said to be read-only and calls `{}`",
-            change.words.join(" ").chars().take(60).collect::<String>()
-        );
-        faults.push(Fault::shortfall(below(act.script.at, change.line), "read-only", what));
-    }
     if scan.calls("lifeboat").next().is_some() && step.by_hand.is_empty() {
         faults.push(
             Fault::shortfall(
@@ -225,8 +245,12 @@ fn below(at: Position, lines: usize) -> Position {
 
 /// What the shell itself says, which reads it and runs nothing.
 fn syntax_error(text: &str) -> Option<(usize, String)> {
-    let done =
-        std::process::Command::new("bash").args(["-n", "-c", text]).env("LC_ALL", "C").output().ok()?;
+    let done = std::process::Command::new("bash")
+        .args(["--noprofile", "--norc", "-n", "-c", text])
+        .env_remove("BASH_ENV")
+        .env("LC_ALL", "C")
+        .output()
+        .ok()?;
     if done.status.success() {
         return None;
     }

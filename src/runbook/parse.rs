@@ -9,8 +9,9 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use super::document::{
     Act, Fault, Front, Kind, Mode, Origin, Place, Position, Runbook, Script, Step, Waiting,
 };
+use super::evaluation::{self, ByHand};
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
-use super::shell::{Scan, is_name};
+use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};
 
 /// How often a wait looks when it does not say.
@@ -59,6 +60,11 @@ pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     reader.read(body_at);
     reader.attach();
     names::check(&mut runbook);
+    let free = runbook.free_names();
+    for found in evaluation::list_evaluations(&runbook, &free, ByHand::LeftOut) {
+        let fault = Fault::malformed(found.at, "evaluated", found.message);
+        runbook.faults.push(fault.hint("Its value may be any text. Hand it over as an argument of its own, such as `psql -v` or `bash -c '…' _ \"$value\"`."));
+    }
     if runbook.steps.is_empty() && runbook.faults.is_empty() {
         let at = Position { line: 1, column: 1 };
         runbook.faults.push(Fault::malformed(at, "steps", "there is nothing to run: no block has an `id`"));
@@ -248,20 +254,20 @@ impl Reader<'_> {
         if script.text.trim().is_empty() {
             faults.push(Fault::malformed(fence.at, "empty", format!("step `{id}` is empty")));
         }
-        let scan = Scan::of(&script.text);
         let is_sql = fence.role == "sql";
         let act = Act {
             sets: fence.names("sets", faults),
-            capture: fence.value("capture", faults),
+            capture: fence.names("capture", faults),
             secret: fence.flag("secret", faults),
-            read_only: fence.flag("read-only", faults)
-                || if is_sql { super::sql::only_reads(&script.text) } else { scan.only_reads() },
+            free_text: fence.flag("free-text", faults),
+            read_only: fence.flag("read-only", faults),
             creates: fence.names("creates", faults),
             once: fence.flag("once", faults),
             script,
         };
         for name in act.outputs() {
-            if !is_name(name) || name.chars().any(|c| c.is_ascii_uppercase()) {
+            let is_taken = front::TAKEN.contains(&name.as_str());
+            if !is_name(name) || is_taken || name.chars().any(|c| c.is_ascii_uppercase()) {
                 faults.push(
                     Fault::malformed(
                         fence.at,
@@ -294,15 +300,26 @@ impl Reader<'_> {
             db: if is_sql { fence.value("db", faults) } else { None },
         };
         let allowed: &[&str] = match is_sql {
-            true => {
-                &["id", "timeout", "capture", "secret", "read-only", "creates", "once", "only", "on", "db"]
-            }
+            true => &[
+                "id",
+                "timeout",
+                "capture",
+                "secret",
+                "free-text",
+                "read-only",
+                "creates",
+                "once",
+                "only",
+                "on",
+                "db",
+            ],
             false => &[
                 "id",
                 "timeout",
                 "capture",
                 "sets",
                 "secret",
+                "free-text",
                 "read-only",
                 "creates",
                 "once",

@@ -1,16 +1,17 @@
-//! What a run would do: every step with its values filled in. Steps that only read are run, as far as nothing before them would
-//! have changed what they see; nothing is changed, and nothing is written.
+//! What a run would do: every step with its values filled in. Steps that say `read-only` and are confined to what is known to read are
+//! run, as far as nothing before them would have changed what they see; nothing is changed, and nothing is written.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::confined::ReadsOnly;
 use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
 use super::objects::{self, Seen};
+use super::reading::{self, Reading};
 use super::redact::Redactor;
-use super::script::{self, Ended, Settings};
-use super::sql;
+use super::script::{Done, Ended, Settings};
 use super::values::Values;
 use crate::aws::Aws;
 use crate::error::Result;
@@ -77,6 +78,8 @@ pub enum Prospect {
     DoesNotHold,
     /// It only reads, and could not be run.
     Failed,
+    /// It says that it only reads, and nothing here proves it: a plan does not run it.
+    NotRun,
     /// It would be run.
     WouldRun,
     /// It only reads, and what it reads is made by steps before it.
@@ -97,6 +100,8 @@ pub struct Surroundings<'a> {
     pub variables: &'a [(String, String)],
     /// Who would run it.
     pub by: super::journal::Actor,
+    /// Which calls of this tool only read.
+    pub reads_only: ReadsOnly<'a>,
     /// Hears which step is being run.
     pub tell: &'a dyn Fn(&str),
 }
@@ -133,8 +138,19 @@ pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surrou
         }
         match &step.kind {
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only && is_before_changes => {
-                (to.tell)(&step.id);
-                look(step, &mut planned, &mut values, &mut redactor, to).await?;
+                match reading::confine_step(step, runbook, &values, to.reads_only) {
+                    Ok(reading) => {
+                        (to.tell)(&step.id);
+                        look(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
+                        if let (Prospect::NotRun, Some(reason)) = (planned.state, &planned.reason) {
+                            plan.findings.push(format!("`{}` fails: {reason}", step.id));
+                        }
+                    }
+                    Err(why) => {
+                        planned.state = Prospect::NotRun;
+                        planned.reason = Some(redactor.clean(&format!("not run in a plan: {why}")));
+                    }
+                }
                 if let (Prospect::DoesNotHold | Prospect::Failed, Some(reason)) =
                     (planned.state, &planned.reason)
                 {
@@ -149,6 +165,7 @@ pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surrou
                             .push(format!("`{}` would make `{object}`, which exists already", step.id));
                     }
                 }
+                planned.reason = Some(format!("not run in a plan: {}", reading::NO_PROMISE));
                 is_before_changes = false;
             }
             Kind::Wait(_) => {}
@@ -215,6 +232,7 @@ fn filled_in(text: &str, values: &Values, is_sql: bool) -> String {
 
 async fn look(
     step: &Step,
+    reading: Reading,
     planned: &mut Planned,
     values: &mut Values,
     redactor: &mut Redactor,
@@ -228,30 +246,35 @@ async fn look(
         lock: None,
         interrupt: to.interrupt,
         redactor,
-        reads_only: true,
     };
-    let done = match &step.kind {
-        Kind::Sql(act, place) => {
-            let mut psql = sql::command(&act.script.text, place, values, to.aws).await?;
-            psql.read_only();
-            script::run(psql.take(), "", &settings, |_| Ok(()), |_| ()).await?
-        }
-        _ => script::shell(&act.script.text, &act.sets, &settings, |_| Ok(()), |_| ()).await?,
+    let done = match reading::run_reading(reading, to.aws, &settings, |_| Ok(()), |_| ()).await {
+        Ok(done) => done,
+        Err(error) => Done { exit: Some(127), stderr: error.chain(), ..Done::default() },
     };
-    let mut set: Vec<(String, String)> = act.sets.iter().cloned().zip(done.set.iter().cloned()).collect();
-    set.extend(act.capture.iter().map(|name| (name.clone(), done.stdout.trim().to_owned())));
-    for (name, value) in set {
+    let is_whole = done.end == Ended::ByItself && done.exit == Some(0);
+    let found = done.found(act);
+    for (name, value) in found.iter().flatten().filter(|_| is_whole) {
         if act.secret {
-            redactor.hide(&value);
+            redactor.hide(value);
         }
-        values.set(&name, &value, act.secret);
+        values.set(name, value, act.secret);
     }
     if let Ended::Interrupted(kind) = done.end {
         return Err(crate::error::Error::new(kind, "interrupted while planning; nothing was changed"));
     }
     let said = if act.secret { "[secret]".to_owned() } else { redactor.clean(done.stdout.trim()) };
     planned.output = (!said.is_empty()).then(|| said.lines().take(8).collect::<Vec<_>>().join("\n"));
-    if done.end != Ended::ByItself || done.exit != Some(0) {
+    if let Some(why) = &done.refused {
+        planned.state = Prospect::NotRun;
+        planned.reason = Some(redactor.clean(&format!("not run in a plan: {why}")));
+        return Ok(());
+    }
+    if let (true, Err(why)) = (is_whole, &found) {
+        planned.state = Prospect::Failed;
+        planned.reason = Some(format!("failed: it {why}"));
+        return Ok(());
+    }
+    if !is_whole {
         let last = done
             .stderr
             .lines()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::confined::ReadsOnly;
 use super::document::{Kind as StepKind, Mode, Runbook, Step};
 use super::gate::Gate;
 use super::journal::{Actor, Answer, Ending, Event, Found, Journal, Start};
@@ -87,6 +88,8 @@ pub struct Surroundings<'a, A> {
     pub variables: &'a [(String, String)],
     /// How often waits look, in place of what they say.
     pub poll: Option<Duration>,
+    /// Which calls of this tool only read.
+    pub reads_only: ReadsOnly<'a>,
 }
 
 /// What came of it: the record, and what kept the run from being over.
@@ -169,7 +172,7 @@ pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
             ),
         ));
     }
-    values.take_over(&story.values);
+    values.take_over(&story.values, &runbook.free_names())?;
     let redactor = redactor(&values);
     let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.suspect(found.lost_lines);
@@ -362,7 +365,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             match self.story.state_of(&step.id) {
                 StepState::Skipped | StepState::Undone => continue,
                 StepState::Done if self.has_its_values(step) => continue,
-                StepState::Done if step.kind.act().is_some_and(|act| !act.read_only) => {
+                StepState::Done if step.kind.act().is_some() && !self.only_reads(step) => {
                     return Ok(Err(values_are_lost(step)));
                 }
                 _ => {}

@@ -15,8 +15,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
+use super::document::Act;
 use super::redact::Redactor;
-use super::values::Values;
+use super::values::{Values, judge_plain};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 
@@ -35,6 +36,8 @@ pub(super) struct Done {
     /// The variables that it was asked for.
     pub(super) set: Vec<String>,
     pub(super) end: Ended,
+    /// Why it was not run at all.
+    pub(super) refused: Option<String>,
 }
 
 /// Why it is over.
@@ -46,6 +49,36 @@ pub(super) enum Ended {
     Interrupted(Kind),
 }
 
+impl Done {
+    /// The variables that a step has found, by name.
+    pub(super) fn found(&self, act: &Act) -> std::result::Result<Vec<(String, String)>, String> {
+        let mut found: Vec<(String, String)> =
+            act.sets.iter().cloned().zip(self.set.iter().cloned()).collect();
+        if let [name] = act.capture.as_slice() {
+            found.push((name.clone(), self.stdout.trim().to_owned()));
+        } else if !act.capture.is_empty() {
+            let words: Vec<&str> = self.stdout.split_whitespace().collect();
+            if words.len() != act.capture.len() {
+                return Err(format!(
+                    "printed {} words where `capture` names {} variables",
+                    words.len(),
+                    act.capture.len()
+                ));
+            }
+            found.extend(act.capture.iter().cloned().zip(words.into_iter().map(str::to_owned)));
+        }
+        // What is found is not chosen by whoever wrote the runbook either.
+        if !act.secret && !act.free_text {
+            for (name, value) in &found {
+                judge_plain(value).map_err(|why| {
+                    format!("found a value of `{name}` that is not free text: {why}; the block may say `free-text`")
+                })?;
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// How to run something.
 pub(super) struct Settings<'a> {
     pub(super) values: &'a Values,
@@ -54,8 +87,6 @@ pub(super) struct Settings<'a> {
     pub(super) lock: Option<&'a Path>,
     pub(super) interrupt: &'a Interrupt,
     pub(super) redactor: &'a Redactor,
-    /// Whether connections of psql may only read.
-    pub(super) reads_only: bool,
 }
 
 /// Runs shell text. `started` hears the process group, `says` every line, redacted.
@@ -99,9 +130,6 @@ pub(super) async fn run(
         command.env("LIFEBOAT_PROGRAM", program);
     }
     command.env_remove("BASH_ENV").env_remove("ENV").env("AWS_PAGER", "").env("PAGER", "cat");
-    if settings.reads_only {
-        command.env("PGOPTIONS", "-c default_transaction_read_only=on");
-    }
     command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| {

@@ -1,7 +1,7 @@
-//! Reading shell text without running it: which programs it calls, which variables it uses, whether it only reads.
+//! Reading shell text for `runbook check`: which programs it calls, which variables it uses.
 //!
-//! A scanner, no parser: it knows quotes, comments, continuations, substitutions, here-documents and separators. Where it is
-//! not sure whether something only reads, it says that it does not.
+//! A scanner, no parser: it knows quotes, comments, continuations, substitutions, here-documents and separators. What it misses is a
+//! hint that is not given. Nothing that is run goes by it.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,6 @@ pub(super) struct Scan {
     pub(super) bare: Vec<(String, usize)>,
     /// Variables that it sets itself.
     pub(super) set: BTreeSet<String>,
-    /// Whether it writes to a file.
-    pub(super) redirects: bool,
 }
 
 const KEYWORDS: [&str; 21] = [
@@ -38,46 +36,6 @@ const BUILTINS: [&str; 39] = [
     "fg", "getopts", "hash", "jobs", "kill", "let", "local", "mapfile", "printf", "pwd", "read", "readonly",
     "return", "set", "shift", "shopt", "source", "test", "trap", "true", "type", "ulimit", "umask", "unset",
     "wait", "]]",
-];
-
-/// Programs that only read, whatever they are told (`sed` and `sort` are looked at more closely).
-const READERS: [&str; 36] = [
-    ":",
-    "[",
-    "[[",
-    "echo",
-    "printf",
-    "test",
-    "true",
-    "false",
-    "date",
-    "cat",
-    "grep",
-    "egrep",
-    "head",
-    "tail",
-    "sort",
-    "uniq",
-    "wc",
-    "cut",
-    "tr",
-    "jq",
-    "ls",
-    "stat",
-    "printenv",
-    "hostname",
-    "id",
-    "whoami",
-    "pwd",
-    "basename",
-    "dirname",
-    "readlink",
-    "sha256sum",
-    "cmp",
-    "df",
-    "sed",
-    "exit",
-    "read",
 ];
 
 impl Scan {
@@ -106,94 +64,6 @@ impl Scan {
     /// The calls of a program.
     pub(super) fn calls<'a>(&'a self, program: &'a str) -> impl Iterator<Item = &'a Command> {
         self.commands.iter().filter(move |command| command.words.first().is_some_and(|word| word == program))
-    }
-
-    /// Whether every part of it is known to only read.
-    pub(super) fn only_reads(&self) -> bool {
-        !self.redirects && !self.commands.is_empty() && self.commands.iter().all(reads)
-    }
-
-    /// The first part that is known to change something.
-    pub(super) fn first_change(&self) -> Option<&Command> {
-        let changes = |command: &&Command| match command.words.first().map(String::as_str) {
-            Some("aws" | "lifeboat") => !reads(command),
-            Some(
-                "rm" | "mv" | "cp" | "ln" | "mkdir" | "rmdir" | "tee" | "dd" | "truncate" | "chmod" | "chown"
-                | "systemctl" | "kill" | "pg_restore" | "dropdb" | "createdb",
-            ) => true,
-            Some("sed") => !reads(command),
-            _ => false,
-        };
-        self.commands.iter().find(changes)
-    }
-}
-
-fn reads(command: &Command) -> bool {
-    let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["aws", rest @ ..] => aws_reads(rest),
-        ["lifeboat", rest @ ..] => lifeboat_reads(rest),
-        ["sed", rest @ ..] => {
-            !rest.iter().any(|word| word.starts_with("-i") || word.starts_with("--in-place"))
-        }
-        ["sort", rest @ ..] => !rest.iter().any(|word| word.starts_with("-o")),
-        // `date -s` sets the clock.
-        ["date", rest @ ..] => !rest.iter().any(|word| word.starts_with("-s") || word.starts_with("--set")),
-        [word, ..] => READERS.contains(word),
-        [] => true,
-    }
-}
-
-fn aws_reads(words: &[&str]) -> bool {
-    let takes_value = [
-        "--region",
-        "--profile",
-        "--endpoint-url",
-        "--output",
-        "--query",
-        "--cli-read-timeout",
-        "--cli-connect-timeout",
-    ];
-    let mut names = Vec::new();
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        if takes_value.contains(word) {
-            words.next();
-        } else if !word.starts_with('-') {
-            names.push(*word);
-        }
-        if names.len() == 2 {
-            break;
-        }
-    }
-    match names.as_slice() {
-        ["s3", operation] => *operation == "ls",
-        [_, operation] => {
-            ["describe-", "list-", "get-", "lookup-", "filter-"]
-                .iter()
-                .any(|start| operation.starts_with(start))
-                || *operation == "wait"
-        }
-        _ => false,
-    }
-}
-
-fn lifeboat_reads(words: &[&str]) -> bool {
-    if words.contains(&"--dry-run") {
-        return true;
-    }
-    let names: Vec<&str> = words.iter().filter(|word| !word.starts_with('-')).copied().take(2).collect();
-    match names.as_slice() {
-        ["status", ..] => !words.contains(&"--publish"),
-        ["verify", second, ..] => *second != "record",
-        ["verify"] => true,
-        ["policy", "show" | "check"]
-        | ["snapshot" | "drill" | "backup", "list" | "show"]
-        | ["restore", "window"]
-        | ["alarms", "plan" | "list" | "audit"]
-        | ["backup", "stats"]
-        | ["runbook", "list" | "show" | "check" | "runs"] => true,
-        _ => false,
     }
 }
 
@@ -259,7 +129,7 @@ impl Scanner {
                         word = Word::default();
                     }
                     self.end_word(&mut word, &mut command, scan);
-                    scan.redirects |= self.redirect_writes();
+                    self.skip_target();
                 }
                 '\\' => match self.next() {
                     Some('\n') | None => {}
@@ -443,12 +313,9 @@ impl Scanner {
         }
     }
 
-    /// Whether what stands behind `>` is a file; takes the word that it goes to.
-    fn redirect_writes(&mut self) -> bool {
-        if self.peek() == Some('>') {
-            self.place += 1;
-        }
-        while self.peek() == Some(' ') {
+    /// Behind `>`: what it goes to is a word of its own, but for the number of a file.
+    fn skip_target(&mut self) {
+        while self.peek().is_some_and(|c| ">| ".contains(c)) {
             self.place += 1;
         }
         if self.peek() == Some('&') {
@@ -456,16 +323,9 @@ impl Scanner {
             while self.peek().is_some_and(|c| c.is_ascii_digit() || c == '-') {
                 self.place += 1;
             }
-            return false;
-        }
-        let rest: String = self.letters[self.place..].iter().take(9).collect();
-        let is_whole =
-            self.letters.get(self.place + 9).is_none_or(|c| c.is_whitespace() || ";|&)".contains(*c));
-        if rest == "/dev/null" && is_whole {
+        } else if self.letters[self.place..].starts_with(&['/', 'd', 'e', 'v', '/', 'n', 'u', 'l', 'l']) {
             self.place += 9;
-            return false;
         }
-        true
     }
 }
 
@@ -520,36 +380,5 @@ mod tests {
         assert_eq!(used, ["env_file", "source", "url", "t"]);
         assert_eq!(scan.bare, [("source".to_owned(), 2)]);
         assert!(scan.set.contains("url") && scan.set.contains("t"));
-    }
-
-    #[test]
-    fn only_what_is_known_to_read_is_taken_for_reading() {
-        for text in [
-            "aws rds describe-db-instances --query 'DBInstances[0].X' --output text",
-            "aws --region eu-west-1 sts get-caller-identity | grep arn 2>/dev/null",
-            "lifeboat restore window \"$source\"",
-            "lifeboat snapshot prune --dry-run",
-            "test -f \"$env_file\" && grep -q '^DATABASE_URL=' \"$env_file\" > /dev/null 2>&1",
-        ] {
-            assert!(Scan::of(text).only_reads(), "{text}");
-        }
-        for text in [
-            "aws rds delete-db-instance --db-instance-identifier describe-me",
-            "aws rds describe-db-instances; rm -rf /",
-            "echo $(rm -rf /)",
-            "echo `rm -rf /`",
-            "echo x > /etc/passwd",
-            "echo x >/dev/nullx/y",
-            "sed -i s/a/b/ x",
-            "lifeboat verify record \"$url\"",
-            "lifeboat status --publish",
-            "$cmd",
-            "cat <<EOF | sh\nrm\nEOF",
-            "curl http://x",
-            "look() { rm x; }; look",
-            "",
-        ] {
-            assert!(!Scan::of(text).only_reads(), "{text}");
-        }
     }
 }

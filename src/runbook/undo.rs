@@ -32,7 +32,7 @@ pub async fn undo<A: AsyncFn(&Gate) -> Result<Option<String>>>(
             "the journal has lost lines: it does not prove what the run made",
         ));
     }
-    values.take_over(&story.values);
+    values.take_over(&story.values, &runbook.free_names())?;
     let mut redactor = Redactor::of_environment();
     for secret in values.secrets() {
         redactor.hide(secret);
@@ -143,7 +143,6 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             // What costs money is put away even if somebody is impatient; a second signal lets go.
             interrupt: if self.to.interrupt.first().is_some() { &never } else { self.to.interrupt },
             redactor: &self.redactor,
-            reads_only: false,
         };
         let done = script::shell(&undo.text, &[], &settings, |_| Ok(()), |_| ()).await?;
         let is_well = done.end == Ended::ByItself && done.exit == Some(0);

@@ -1,12 +1,14 @@
 //! Values: what a run was told, what its steps have found, and the places in the text where they stand.
 //!
-//! A value is checked once, when it comes in. It reaches a shell as an environment variable and in no other way.
+//! A value is checked once, when it comes in. It reaches a shell as an environment variable and in no other way; and since shells evaluate
+//! variables too (`(( count > 0 ))` runs what stands in a subscript), it has no characters in it that mean something to them, unless the
+//! runbook says that it is free text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Front, Mode, Parameter};
 use super::redact::HIDDEN;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 
 /// Longest value.
@@ -31,10 +33,22 @@ impl Values {
     }
 
     /// Takes over what a journal has; what was kept out of it stays as it is.
-    pub(super) fn take_over(&mut self, recorded: &BTreeMap<String, String>) {
+    /// Whoever wrote them there, values that are not `free` are held to what every value is held to.
+    pub(super) fn take_over(
+        &mut self,
+        recorded: &BTreeMap<String, String>,
+        free: &BTreeSet<String>,
+    ) -> Result<()> {
         for (name, text) in recorded.iter().filter(|(_, text)| !is_withheld(text)) {
+            if !free.contains(name) {
+                judge_plain(text).map_err(|why| {
+                    let what = format!("the journal has a value of `{name}` that is not free text: {why}");
+                    Error::new(Kind::Guard, what).hint("Nothing was run. Begin a new run.")
+                })?;
+            }
             self.set(name, text, self.is_secret(name));
         }
+        Ok(())
     }
 
     /// One of them.
@@ -122,6 +136,54 @@ pub(super) fn placeholders(text: &str) -> Vec<String> {
 /// A pattern that must match the whole of a value.
 pub(super) fn compile(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
     regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
+}
+
+/// What to do about a value that is refused.
+pub(super) const FREE_TEXT: &str = "A parameter that must take any text says `free_text: true`.";
+
+/// Whether a value has nothing in it that a shell or another interpreter could take for anything but a name, a number, a time or a URL.
+/// Characters are known by name, since a list of those that are dangerous would never be complete.
+pub(super) fn judge_plain(text: &str) -> std::result::Result<(), String> {
+    let is_url = text.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty()
+            && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+.-".contains(letter))
+    });
+    let digits = |at: std::ops::Range<usize>| {
+        text.get(at).is_some_and(|part| part.chars().all(|letter| letter.is_ascii_digit()))
+    };
+    // `2026-11-20 14:05:00 UTC`
+    let is_time = digits(0..4)
+        && text.get(4..5) == Some("-")
+        && digits(5..7)
+        && text.get(7..8) == Some("-")
+        && digits(8..10);
+    let is_plain = |letter: char| {
+        letter.is_alphanumeric()
+            || "_-./:@%+,".contains(letter)
+            || is_url && "?=".contains(letter)
+            || is_time && letter == ' '
+    };
+    match text.chars().find(|letter| !is_plain(*letter)) {
+        None => Ok(()),
+        Some(letter) if letter.is_whitespace() => {
+            Err("it contains a space, which a shell would interpret".to_owned())
+        }
+        Some(letter) => {
+            Err(format!("it contains `{}`, which a shell would interpret", letter.escape_default()))
+        }
+    }
+}
+
+/// Text with its `{{places}}` taken out.
+pub(super) fn without_placeholders(text: &str) -> String {
+    let mut rest = text;
+    let mut left = String::new();
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((_, after)) = after.split_once("}}") else { break };
+        left.push_str(before);
+        rest = after;
+    }
+    left + rest
 }
 
 /// Whether a part of a value was kept out of the journal, since it looked secret.
@@ -245,7 +307,10 @@ fn check(parameter: &Parameter, text: &str) -> Result<()> {
         }
         None => {}
     }
-    Ok(())
+    match parameter.secret || parameter.free_text {
+        true => Ok(()),
+        false => judge_plain(text).map_err(|why| wrong(why).hint(format!("Nothing was run. {FREE_TEXT}"))),
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +328,10 @@ mod tests {
     #[test]
     fn a_hostile_value_is_refused_before_anything_is_run() {
         let source = Parameter { pattern: Some("^[a-z][a-z0-9-]{0,62}$".into()), ..parameter("source") };
-        let front = Front { parameters: vec![source, parameter("free")], ..Front::default() };
+        let front = Front {
+            parameters: vec![source, Parameter { free_text: true, ..parameter("free") }],
+            ..Front::default()
+        };
         let said = |source: &str, free: &str| {
             resolve(
                 &front,
@@ -280,6 +348,67 @@ mod tests {
         for wrong in ["--force", "a\nb", "a\0b", "\u{1b}[2J"] {
             assert!(said("orders", wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_value_is_plain_or_it_is_said_to_be_free_text() {
+        for plain in [
+            "",
+            "x",
+            "orders-prod",
+            "public.users",
+            "a,b",
+            "1.5",
+            "+02:00",
+            "50%",
+            "me@example.com",
+            "./bin/x",
+            "2026-11-20T14:05:00Z",
+            "2026-11-20 14:05:00.123+00",
+            "https://x/y?a=b",
+            "Grüße",
+            "日本",
+        ] {
+            assert_eq!(judge_plain(plain), Ok(()), "{plain}");
+        }
+        for other in [
+            "a b",
+            "$x",
+            "`x`",
+            "a[0]",
+            "x(",
+            "{}",
+            "<",
+            ">",
+            "|",
+            "&",
+            ";",
+            "'",
+            "\"",
+            "\\",
+            "*",
+            "?",
+            "!",
+            "#",
+            "^",
+            "~",
+            "a=b",
+            "a\tb",
+            "a\nb",
+            "\u{202e}",
+            "https://x/$(y)",
+            "2026-11-20 $(x)",
+            "2026-11-20; x",
+            "\u{a0}",
+            "x://$IFS",
+            "a://b c",
+        ] {
+            assert!(judge_plain(other).is_err(), "{other:?}");
+        }
+        let recorded = BTreeMap::from([("count".to_owned(), "HOME[$(id)]".to_owned())]);
+        let mut values = Values::default();
+        assert_eq!(values.take_over(&recorded, &BTreeSet::new()).unwrap_err().kind(), Kind::Guard);
+        assert!(values.take_over(&recorded, &["count".to_owned()].into()).is_ok());
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod asked;
 mod long;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -134,14 +133,7 @@ pub(super) async fn healthy(State(app): State<Arc<App>>) -> Response {
 
 /// The vault can be written, and with it the audit log.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let vault = app.vault.clone();
-    let looking = tokio::time::timeout(Duration::from_secs(5), off_the_runtime(move || vault.clock()));
-    let problem = match looking.await {
-        Ok(Ok(_)) if app.audit.lost() == 0 => None,
-        Ok(Ok(_)) => Some("lines of the audit log could not be written".to_owned()),
-        Ok(Err(error)) => Some(error.chain()),
-        Err(_) => Some("the vault does not answer".to_owned()),
-    };
+    let problem = app.readiness.problem(&app).await;
     let answer = match problem {
         None => Answer::new(StatusCode::OK, json!({"success": true, "status": "ready"})),
         Some(problem) => Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, problem),

@@ -2,19 +2,21 @@
 //!
 //! What makes, restores or deletes writes its own lines, before and after, and is not done where the first cannot be written
 //! (`vault::audit`). Every other call has one line, written by a thread of its own, many at a time: a look at a list must not
-//! wait for a disk. Of calls that were refused for a limit there is one line a minute, with the number of the others.
+//! wait for a disk. Of calls that anybody can make, and of those that are refused, only so many have one; the others are counted
+//! ([`super::refusals`]).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::limits::Limits;
+use super::refusals::{NOBODY, Refusals, Tally};
 use crate::vault::Vault;
 
 /// Calls that may wait for their line.
@@ -30,7 +32,7 @@ pub(super) struct Called {
     pub(super) name: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Line {
     schema: &'static str,
     at: DateTime<Utc>,
@@ -45,28 +47,44 @@ struct Line {
     status: u16,
     duration_seconds: f64,
     request: String,
-    /// Refusals of the same kind since the last line.
+    /// Calls without a line of their own that this one stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     more_since: Option<u64>,
+    /// How many addresses they came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<usize>,
+    /// How often each status was answered.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    statuses: BTreeMap<u16, u64>,
+}
+
+/// What the thread that writes is told.
+#[derive(Debug)]
+enum Word {
+    Line(Box<Line>),
+    /// Write what is known, counts too, and answer.
+    Finish(Sender<()>),
 }
 
 /// The log.
 #[derive(Debug)]
 pub(super) struct Audit {
-    sender: SyncSender<Line>,
-    limits: Arc<Limits>,
+    sender: SyncSender<Word>,
+    refusals: Arc<Refusals>,
     clock: fn() -> DateTime<Utc>,
     /// Lines that could not be written.
     lost: Arc<AtomicU64>,
 }
 
 impl Audit {
-    pub(super) fn start(vault: &Vault, limits: Arc<Limits>, clock: fn() -> DateTime<Utc>) -> Self {
+    pub(super) fn start(vault: &Vault, clock: fn() -> DateTime<Utc>) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
         let (vault, lost) = (vault.clone(), Arc::new(AtomicU64::new(0)));
         let counted = Arc::clone(&lost);
-        std::thread::spawn(move || write_all(&vault, &receiver, &counted));
-        Audit { sender, limits, clock, lost }
+        let refusals = Arc::new(Refusals::default());
+        let tallies = Arc::clone(&refusals);
+        std::thread::spawn(move || write_all(&vault, &receiver, &tallies, clock, &counted));
+        Audit { sender, refusals, clock, lost }
     }
 
     /// Notes how a call ended, unless its own lines say that.
@@ -75,17 +93,10 @@ impl Audit {
         if is_recorded || (is_probe && status.is_success()) {
             return;
         }
-        let is_refused_often = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
-        let key = if call.who == "nobody" { call.peer.to_string() } else { call.who.clone() };
-        let more = match is_refused_often {
-            false => Some(0),
-            true => self.limits.is_remarkable(
-                &key,
-                status.canonical_reason().unwrap_or("refused"),
-                Instant::now(),
-            ),
-        };
-        let Some(more) = more else { return };
+        let is_anybodys = call.who == NOBODY || status.is_client_error();
+        if is_anybodys && !self.refusals.has_own_line(&call.who, call.peer, status.as_u16(), Instant::now()) {
+            return;
+        }
         let line = Line {
             schema: "lifeboat.audit/1",
             at: (self.clock)(),
@@ -99,10 +110,20 @@ impl Audit {
             status: status.as_u16(),
             duration_seconds: began.elapsed().as_secs_f64(),
             request: call.request.clone(),
-            more_since: (more > 0).then_some(more),
+            more_since: None,
+            addresses: None,
+            statuses: BTreeMap::new(),
         };
-        if self.sender.try_send(line).is_err() {
+        if self.sender.try_send(Word::Line(Box::new(line))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes what is left, before the process ends.
+    pub(super) fn finish(&self) {
+        let (answer, answered) = channel();
+        if self.sender.try_send(Word::Finish(answer)).is_ok() {
+            let _ = answered.recv_timeout(Duration::from_secs(5));
         }
     }
 
@@ -112,18 +133,30 @@ impl Audit {
     }
 }
 
-fn write_all(vault: &Vault, receiver: &Receiver<Line>, lost: &AtomicU64) {
+/// How often counts are asked for.
+const TICK: Duration = Duration::from_secs(5);
+
+fn write_all(
+    vault: &Vault,
+    receiver: &Receiver<Word>,
+    refusals: &Refusals,
+    clock: fn() -> DateTime<Utc>,
+    lost: &AtomicU64,
+) {
     let mut is_open = true;
     while is_open {
-        let mut lines = Vec::new();
-        match receiver.recv() {
-            Ok(line) => lines.push(line),
-            Err(_) => return,
-        }
-        let until = Instant::now() + Duration::from_millis(100);
-        while lines.len() < 1000 {
+        let (mut lines, mut finishing) = (Vec::new(), None);
+        let mut until = Instant::now() + TICK;
+        while lines.len() < 1000 && finishing.is_none() {
             match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => lines.push(line),
+                Ok(Word::Line(line)) => {
+                    // Many at a time, but none waits for long.
+                    if lines.is_empty() {
+                        until = Instant::now() + Duration::from_millis(100);
+                    }
+                    lines.push(*line);
+                }
+                Ok(Word::Finish(answer)) => finishing = Some(answer),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     is_open = false;
@@ -131,10 +164,40 @@ fn write_all(vault: &Vault, receiver: &Receiver<Line>, lost: &AtomicU64) {
                 }
             }
         }
+        let is_last = finishing.is_some() || !is_open;
+        lines.extend(
+            refusals.take_tallies(Instant::now(), is_last).into_iter().map(|tally| line_of(tally, clock())),
+        );
         let at = lines.first().map_or(DateTime::UNIX_EPOCH, |line| line.at);
         let texts: Vec<String> = lines.iter().filter_map(|line| serde_json::to_string(line).ok()).collect();
-        if vault.append("audit.jsonl", at, texts.join("\n").as_bytes()).is_err() {
+        if !texts.is_empty() && vault.append("audit.jsonl", at, texts.join("\n").as_bytes()).is_err() {
             lost.fetch_add(texts.len() as u64, Ordering::Relaxed);
         }
+        if let Some(answer) = finishing {
+            let _ = answer.send(());
+        }
+    }
+}
+
+/// The line of calls that had none.
+fn line_of(tally: Tally, at: DateTime<Utc>) -> Line {
+    let most = tally.statuses.iter().max_by_key(|(_, count)| **count).map_or(0, |(status, _)| *status);
+    let run = format!("{:016x}", rand::random::<u64>());
+    Line {
+        schema: "lifeboat.audit/1",
+        at,
+        run: run.clone(),
+        who: tally.who,
+        peer: tally.peer,
+        trigger: "api",
+        what: "more calls".to_owned(),
+        name: None,
+        result: if most >= 400 { "refused" } else { "done" },
+        status: most,
+        duration_seconds: 0.0,
+        request: run,
+        more_since: Some(tally.calls),
+        addresses: Some(tally.addresses.len()),
+        statuses: tally.statuses,
     }
 }

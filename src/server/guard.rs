@@ -18,7 +18,8 @@ use axum::response::Response;
 use super::answers::{self, Answer};
 use super::audit::Called;
 use super::endpoints::{self, Act, Counted, Endpoint};
-use super::tokens::{self, Scope};
+use super::refusals::NOBODY;
+use super::tokens::Scope;
 use super::{App, off_the_runtime};
 use crate::backup::BackupName;
 
@@ -73,14 +74,17 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
     let matched = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let endpoint = matched.and_then(|path| endpoints::find(&parts.method, &path));
     let mut called = Called {
-        who: "nobody".to_owned(),
+        who: NOBODY.to_owned(),
         peer,
         request: id.clone(),
         what: format!("{} {}", parts.method, shown_path(&parts.uri)),
         name: None,
     };
     let judged = match endpoint {
-        None => Err(unknown(&parts)),
+        None => {
+            called.who = name_caller(&app, &parts).await;
+            Err(unknown(&parts))
+        }
         Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
     };
     let is_browser = endpoint.is_some_and(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
@@ -92,7 +96,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         }
         Err(answer)
             if is_browser
-                && called.who == "nobody"
+                && called.who == NOBODY
                 && [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status) =>
         {
             super::page::login(None)
@@ -139,6 +143,20 @@ async fn judge(
             .map_err(|wait| answers::too_many(&limit.shown(), wait))?;
     }
     Ok(Call { caller, peer: called.peer, request: id.to_owned(), name, endpoint })
+}
+
+/// Who asks for what is not there, for the audit log.
+async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
+    let presented = bearer(&parts.headers).ok().flatten().or_else(|| cookie(&parts.headers));
+    let found = match presented {
+        Some(token) => {
+            let asked = Arc::clone(app);
+            let found = off_the_runtime(move || asked.known.holder(&asked.vault, &token)).await;
+            found.ok().flatten().map(|token| token.name)
+        }
+        None => (app.is_local && local(&parts.headers, &parts.uri).is_ok()).then(|| Caller::local().who),
+    };
+    found.unwrap_or_else(|| NOBODY.to_owned())
 }
 
 fn unknown(parts: &Parts) -> Answer {
@@ -188,13 +206,13 @@ async fn authenticate(
         if by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none() && !method.is_safe() {
             same_origin(headers, uri)?;
         }
-        let vault = app.vault.clone();
-        let found = off_the_runtime(move || tokens::holder(&vault, &token))
+        let asked = Arc::clone(app);
+        let found = off_the_runtime(move || asked.known.holder(&asked.vault, &token))
             .await
             .map_err(|error| Answer::of(&error))?;
         return match found {
             Some(token) => Ok(Caller { who: token.name, scopes: token.scopes }),
-            None if is_open => Ok(Caller { who: "nobody".to_owned(), scopes: Vec::new() }),
+            None if is_open => Ok(Caller { who: NOBODY.to_owned(), scopes: Vec::new() }),
             None => Err(unauthorized(app, peer, "the token is not known: it was mistyped or revoked")),
         };
     }
@@ -203,7 +221,7 @@ async fn authenticate(
         return Ok(Caller::local());
     }
     if is_open {
-        return Ok(Caller { who: "nobody".to_owned(), scopes: Vec::new() });
+        return Ok(Caller { who: NOBODY.to_owned(), scopes: Vec::new() });
     }
     Err(unauthorized(app, peer, "a token is needed"))
 }

@@ -33,9 +33,14 @@ impl Limit {
 
 /// The instants of what one principal did at one endpoint.
 #[derive(Debug, Default)]
-struct Log(VecDeque<Instant>);
+pub(super) struct Log(VecDeque<Instant>);
 
 impl Log {
+    /// Whether the last instant is inside of the window.
+    pub(super) fn is_recent(&self, limit: Limit, now: Instant) -> bool {
+        self.0.back().is_some_and(|then| now.saturating_duration_since(*then) < limit.window)
+    }
+
     /// How long until there is room; nothing, if there is now.
     fn full_for(&mut self, limit: Limit, now: Instant) -> Option<Duration> {
         while self.0.front().is_some_and(|then| now.saturating_duration_since(*then) >= limit.window) {
@@ -45,7 +50,7 @@ impl Log {
         Some(limit.window.saturating_sub(now.saturating_duration_since(*oldest)))
     }
 
-    fn admit(&mut self, limit: Limit, now: Instant) -> Result<(), Duration> {
+    pub(super) fn admit(&mut self, limit: Limit, now: Instant) -> Result<(), Duration> {
         match self.full_for(limit, now) {
             Some(wait) => Err(wait),
             None => {
@@ -60,22 +65,12 @@ impl Log {
 const FAILURES: Limit = Limit::per_minute(20);
 /// Addresses that are remembered at most; a flood from more of them finds the oldest forgotten.
 const ADDRESSES: usize = 10_000;
-/// One line of the audit log in a minute tells that somebody runs against a limit.
-const REMARKS: Limit = Limit::per_minute(1);
-
-/// When refusals were last remarked on, and how many came since.
-#[derive(Debug, Default)]
-struct Remarks {
-    log: Log,
-    unsaid: u64,
-}
 
 /// What was admitted so far.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     calls: Mutex<HashMap<(String, &'static str), Log>>,
     failures: Mutex<HashMap<IpAddr, Log>>,
-    remarks: Mutex<HashMap<(String, &'static str), Remarks>>,
 }
 
 impl Limits {
@@ -133,21 +128,6 @@ impl Limits {
             }
         }
         failures.entry(peer).or_default().admit(FAILURES, now)
-    }
-
-    /// Whether a refusal is worth a line in the audit log, and how many there were since the last line. Otherwise whoever
-    /// runs against a limit would fill the disk with it.
-    pub(super) fn is_remarkable(&self, who: &str, what: &'static str, now: Instant) -> Option<u64> {
-        let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if remarks.len() >= ADDRESSES {
-            remarks.clear();
-        }
-        let Remarks { log, unsaid } = remarks.entry((who.to_owned(), what)).or_default();
-        if log.admit(REMARKS, now).is_ok() {
-            return Some(std::mem::take(unsaid));
-        }
-        *unsaid += 1;
-        None
     }
 }
 
@@ -214,15 +194,5 @@ mod tests {
             assert_eq!(limits.failed(peer, now + Duration::from_micros(number.into())), Ok(()));
         }
         assert!(limits.failures.lock().unwrap().len() <= ADDRESSES);
-    }
-
-    #[test]
-    fn refusals_by_the_thousand_are_one_remark_a_minute_with_their_number() {
-        let (limits, now) = (Limits::default(), Instant::now());
-        assert_eq!(limits.is_remarkable("a", "list", now), Some(0));
-        for _ in 0..1000 {
-            assert_eq!(limits.is_remarkable("a", "list", now), None);
-        }
-        assert_eq!(limits.is_remarkable("a", "list", now + Duration::from_secs(60)), Some(1000));
     }
 }

@@ -20,7 +20,7 @@ use super::answers::{Answer, text};
 use super::guard::{COOKIE, LARGEST_BODY};
 use super::jobs::{Job, State as JobState};
 use super::tokens::Scope;
-use super::{App, call_of, off_the_runtime, overview, tokens};
+use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::failures::{self, Failure};
 use crate::drill::journal;
@@ -160,10 +160,10 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
         .find(|(key, _)| key == "token")
         .map(|(_, token)| token.trim().to_owned())
         .unwrap_or_default();
-    let (vault, presented) = (app.vault.clone(), token.clone());
+    let (asked, presented) = (Arc::clone(&app), token.clone());
     let is_plain =
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match off_the_runtime(move || tokens::holder(&vault, &presented)).await {
+    match off_the_runtime(move || asked.known.holder(&asked.vault, &presented)).await {
         Ok(Some(_)) if is_plain => {
             let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200");
             let mut response = Response::new(Body::empty());

@@ -35,6 +35,7 @@ mod refusals;
 mod restore;
 mod roles;
 mod runbook;
+mod runbook_plan;
 mod runbooks_shipped;
 mod server;
 mod server_hostile;

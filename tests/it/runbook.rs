@@ -168,7 +168,7 @@ async fn what_will_let_somebody_down_is_a_warning_and_does_not_keep_anybody_from
         "nothing says how to do it without",
         "`no-such-program-here` in `b` is not on this machine",
         "`$sorce` in `b` is neither a parameter nor set by a step",
-        "said to be read-only and calls `rm",
+        "step `c` says `read-only`, and a plan cannot be sure of that: `rm` is not a program that is known to only read",
     ] {
         assert!(checked.assert_code(1).stdout.contains(words), "{words}:\n{}", checked.stdout);
     }
@@ -391,7 +391,7 @@ async fn a_secret_is_in_no_file_that_a_run_has_written() {
     bench.write(
         "  password: {secret: true, env: THE_PASSWORD}\n  url: {secret: true, env: THE_URL}",
         "```sh id=a\necho \"it is $password\"; echo \"$url\" >&2; echo \"$password\" | base64\n```\n\
-         ```sh id=b secret capture=token read-only\nprintf 'found-by-%s\\n' the-step-99\n```\n\
+         ```sh id=b secret capture=token\nprintf 'found-by-%s\\n' the-step-99\n```\n\
          ```sh id=c\necho \"token $token\"; printf '%s' \"$password\" | sed 's/ /%20/;s,/,%2F,'; exit 3\n```\n",
     );
     let mut command = bench.command(&["run", "try.md", "--json"]);
@@ -484,7 +484,7 @@ async fn a_second_person_approves_under_another_identity_and_sql_goes_to_its_ins
         "try.md",
         &format!(
             "{FRONT}params:\n  source: {{required: true, pattern: \"[a-z-]+\"}}\nneeds: {{aws: {{account: \"123456789012\"}}}}\n---\n\
-             ```sql id=count on=source db=app capture=n\nselect count(*) from users where name <> :'source';\n```\n```expect\nn = 500\n```\n\
+             ```sql id=count on=source db=app capture=n read-only\nselect count(*) from users where name <> :'source';\n```\n```expect\nn = 500\n```\n\
              ```approve id=four-eyes timeout=1m\nIs {{{{source}}}} the right one?\n```\n```sh id=after\ntouch after\n```\n"
         ),
     );
@@ -509,4 +509,238 @@ async fn a_second_person_approves_under_another_identity_and_sql_goes_to_its_ins
     );
     let refused = world.lifeboat(&["runbook", "run", "other.md", "--set", "source=orders-prod"]).await;
     refused.assert_code(4).assert_says(&["is for account `111122223333`", "nothing was run"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_never_evaluated_whatever_a_block_does_with_it() {
+    let bench = Bench::new();
+    let blocks = [
+        "(( count > 0 ))",
+        "echo $((count+1))",
+        "[[ \"$count\" -gt 0 ]]",
+        "let x=count",
+        "declare -i n=\"$count\"",
+        "a[$count]=1",
+        "test -v \"$count\" || true",
+        "printf -v \"$count\" x",
+        "read -r \"$count\" <<< x",
+        "echo \"${x:count}\"",
+        "eval \"echo $count\"",
+        "bash -c \"echo $count\"",
+        "bash -c '(( count > 0 ))'",
+        "python3 -c \"print('$count')\"",
+        "psql -c \"select $count\"",
+        "bash <<EOF\necho $count\nEOF",
+        "echo \"echo $count\" | sh",
+        "n=$count; (( n > 0 ))",
+    ];
+    let values = [
+        "HOME[$(touch harm)]",
+        "HOME[`touch harm`]",
+        "$(touch harm)",
+        "1;touch harm",
+        "1|touch${IFS}harm",
+        "x'y",
+        "1 or true",
+        "a\\$x",
+    ];
+    let parameter = |more: &str| format!("  count: {{required: true{more}}}");
+    for (place, block) in blocks.iter().enumerate() {
+        bench.write(&parameter(", pattern: \".*\""), &format!("```sh id=a\nx=1; {block}\n```\n"));
+        let checked = bench.run(&["check", "try.md"]).await;
+        assert!(
+            checked.assert_code(1).stdout.contains("evaluates the value of `"),
+            "{block}: {}",
+            checked.stdout
+        );
+        // Each block with one of the values is enough: what is refused is the value.
+        let set = format!("count={}", values[place % values.len()]);
+        let run = bench.run(&["run", "try.md", "--set", &set]).await;
+        run.assert_code(2).assert_says(&["which a shell would interpret", "Nothing was run"]);
+        // Text that anybody may choose is not put into such a block at all.
+        bench.write(&parameter(", free_text: true"), &format!("```sh id=a\nx=1; {block}\n```\n"));
+        bench
+            .run(&["run", "try.md", "--set", &set])
+            .await
+            .assert_code(2)
+            .assert_says(&["evaluates the value of `"]);
+    }
+    let mut command = bench.command(&["run", "try.md"]);
+    bench.write("  count: {env: COUNT}", "```sh id=a\n(( count > 0 ))\n```\n");
+    finish(command.env("COUNT", values[0]).spawn().unwrap()).await.assert_code(2);
+    // Nor is what a step has found: a row of a table may say anything.
+    for found in ["sets=count", "capture=count"] {
+        let made = "count='HOME[$(touch harm)]'; printf '%s\\n' \"$count\"";
+        bench.write("", &format!("```sh id=find {found}\n{made}\n```\n```sh id=use\n(( count > 0 ))\n```\n"));
+        let run = bench.run(&["run", "try.md", "--json"]).await;
+        run.assert_code(3).assert_says(&["found a value of `count` that is not free text"]);
+        assert_eq!(states(&run.json()), ["find failed", "use todo"]);
+        bench.write(
+            "",
+            &format!("```sh id=find free-text {found}\n{made}\n```\n```sh id=use\n(( count > 0 ))\n```\n"),
+        );
+        bench.run(&["run", "try.md"]).await.assert_code(2);
+    }
+    assert!(!bench.path("harm").exists(), "a value was evaluated");
+    // Free text arrives as it is where it is an argument, and what is no text at all needs no such word.
+    bench.write(&parameter(", free_text: true"), "```sh id=a\nprintf '%s' \"$count\" > kept\n```\n");
+    bench.run(&["run", "try.md", "--set", "count=it's $(x) & \"y\""]).await.assert_code(0);
+    assert_eq!(std::fs::read_to_string(bench.path("kept")).unwrap(), "it's $(x) & \"y\"");
+    for plain in [
+        "orders-prod",
+        "2026-11-20T14:05:00Z",
+        "2026-11-20 14:05:00+00",
+        "arn:aws:rds:eu-west-1:1:db:x",
+        "0.5",
+        "a@b.example",
+        "users,orders",
+        "Ä_1",
+        "https://x.example/y?z=1",
+    ] {
+        bench.write(&parameter(""), "```sh id=a\nprintf '%s' \"$count\" > kept\n```\n");
+        bench.run(&["run", "try.md", "--set", &format!("count={plain}")]).await.assert_code(0);
+        assert_eq!(std::fs::read_to_string(bench.path("kept")).unwrap(), plain);
+    }
+    bench.write("  https_proxy: {default: x}", "```sh id=a\ntrue\n```\n");
+    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&["cannot be the name of a parameter"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_their_own_second_person_and_an_approval_that_nobody_has_signed_is_none() {
+    let world = World::with_orders().await;
+    let text = format!(
+        "{FRONT}params:\n  source: {{required: true, pattern: \"[a-z-]+\"}}\nneeds: {{aws: {{}}}}\n---\n\
+         ```approve id=four-eyes timeout=1m\nIs {{{{source}}}} the right one?\n```\n```sh id=after\ntouch after\n```\n"
+    );
+    world.write("try.md", &text);
+    let run_as = async |session: &str, key: &str, arguments: &[&str]| {
+        let mut command = world.command(&[&["runbook"], arguments].concat());
+        command.env("AWS_ACCESS_KEY_ID", key);
+        if !session.is_empty() {
+            command.env("AWS_SESSION_TOKEN", format!("localstack-role/{session}"));
+        }
+        finish(command.spawn().unwrap()).await
+    };
+    let begun =
+        run_as("admin/ada", "test", &["run", "try.md", "--set", "source=orders-prod", "--json"]).await;
+    let id = begun.assert_code(4).json()["run"].as_str().unwrap().to_owned();
+    let approve = ["approve", &id, "--confirm", "orders-prod"];
+    for session in ["admin/grace", "admin/ada2"] {
+        run_as(session, "test", &approve)
+            .await
+            .assert_code(4)
+            .assert_says(&["role admin of account 123456789012"]);
+    }
+    // A file that was written by hand, in the name of somebody else: without a signature, with one of the runner, with one for another run.
+    let file = world.path(&format!("vault/runs/{id}/approvals/four-eyes.json"));
+    run_as("", "user-grace", &approve).await.assert_code(0);
+    let good: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let other =
+        run_as("admin/ada", "test", &["run", "try.md", "--set", "source=orders-prod", "--json"]).await;
+    let other = other.json()["run"].as_str().unwrap().to_owned();
+    let of_other = world.path(&format!("vault/runs/{other}/approvals/four-eyes.json"));
+    std::fs::create_dir_all(of_other.parent().unwrap()).unwrap();
+    let forge = |change: &dyn Fn(&mut Value)| {
+        let mut forged = good.clone();
+        change(&mut forged);
+        std::fs::write(&file, forged.to_string()).unwrap();
+    };
+    let resume = ["resume", &id, "--json"];
+    for (change, words) in [
+        (
+            &(|it: &mut Value| drop(it.as_object_mut().unwrap().remove("proof"))) as &dyn Fn(&mut Value),
+            "it carries no proof of who gave it",
+        ),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:iam::123456789012:user/eve".into(),
+            "it is signed by arn:aws:iam::123456789012:user/grace",
+        ),
+        (&|it| it["purpose"] = "0".repeat(64).into(), "not given for this run as it stands"),
+        (&|it| drop(it.as_object_mut().unwrap().remove("purpose")), "not given for this run as it stands"),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:sts::123456789012:assumed-role/admin/eve".into(),
+            "role admin of account",
+        ),
+        (
+            &|it| it["by"]["identity"] = "arn:aws:sts::123456789012:federated-user/eve".into(),
+            "a federated session",
+        ),
+        (
+            &|it| {
+                it["proof"]["authorization"] = "AWS4-HMAC-SHA256 Credential=user-grace/20260101/eu-central-1/sts/aws4_request, SignedHeaders=host;x-amz-date, Signature=0".into()
+            },
+            "does not cover the run",
+        ),
+    ] {
+        forge(change);
+        run_as("admin/ada", "test", &resume)
+            .await
+            .assert_code(4)
+            .assert_says(&["waits for a second person", words]);
+        assert!(!world.path("after").exists(), "{words}");
+    }
+    std::fs::write(&of_other, good.to_string()).unwrap();
+    run_as("admin/ada", "test", &["resume", &other])
+        .await
+        .assert_code(4)
+        .assert_says(&["not given for this run as it stands"]);
+    // Whoever took the run up in between is no second person either.
+    forge(&|_| ());
+    run_as("", "user-grace", &resume)
+        .await
+        .assert_code(4)
+        .assert_says(&["runs this runbook and cannot approve it too"]);
+    run_as("approvers/ada", "test", &approve).await.assert_code(0);
+    let report = run_as("admin/ada", "test", &resume).await.assert_code(0).json();
+    assert_eq!(
+        report["steps"][0]["answer"],
+        "approved by arn:aws:sts::123456789012:assumed-role/approvers/ada (proven by AWS)"
+    );
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("Signature"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+    let bench = Bench::new();
+    bench.write("", "```approve id=four-eyes timeout=1m\nShall we?\n```\n```sh id=after\ntouch after\n```\n");
+    let id = bench.run(&["run", "try.md", "--json"]).await.assert_code(4).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut own = bench.command(&["approve", &id, "--confirm", &id]);
+    let refused = finish(own.env("USER", "grace").env("LOGNAME", "grace").spawn().unwrap()).await;
+    refused.assert_code(4).assert_says(&["runs this runbook and cannot approve it too"]);
+    let hash = bench.run(&["show", &id, "--json"]).await.json()["sha256"].as_str().unwrap().to_owned();
+    let file = bench.path(&format!("vault/runs/{id}/approvals/four-eyes.json"));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let by = serde_json::json!({"identity": "grace@elsewhere", "account": null, "region": null, "host": "elsewhere", "version": "0"});
+    let forged =
+        serde_json::json!({"step": "four-eyes", "by": by, "at": "2026-11-30T00:00:00Z", "sha256": hash});
+    std::fs::write(&file, forged.to_string()).unwrap();
+    bench.run(&["resume", &id]).await.assert_code(4).assert_says(&["not given for this run as it stands"]);
+    std::fs::remove_file(&file).unwrap();
+    // Another user of this machine, where the tests may be one.
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let open = std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(bench.directory.path()).status();
+    assert!(open.unwrap().success());
+    let program = bench.path("lifeboat");
+    std::fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut other = Command::new(&program);
+    other.args(["runbook", "approve", &id, "--confirm", &id]).current_dir(bench.directory.path()).env_clear();
+    other
+        .env("BACKUP_DIR", bench.path("vault"))
+        .uid(65534)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let approved = finish(other.spawn().unwrap()).await;
+    assert!(approved.assert_code(0).stdout.contains("nothing proves that it was you"), "{}", approved.stdout);
+    let run = bench.run(&["resume", &id, "--json"]).await;
+    run.assert_code(0).assert_says(&["nothing proves that"]);
+    let answer = run.json()["steps"][0]["answer"].as_str().unwrap().to_owned();
+    assert!(answer.ends_with("(claimed, not proven)"), "{answer}");
 }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::backup::Place;
-use crate::serving::{Serving, database};
+use crate::serving::{Serving, audit, database};
+use crate::support::finish;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_bodies_hosts_and_origins_reach_nothing() {
@@ -139,4 +140,83 @@ async fn clients_that_say_nothing_do_not_keep_others_waiting() {
     let mut rest = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(90), stream.read_to_end(&mut rest)).await;
     assert!(closed.is_ok(), "a client that never ends its request is still connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_thousand_calls_of_nobody_are_a_bounded_number_of_lines_and_keep_nobody_from_restoring() {
+    let place = Place::new();
+    let url = database(&place, "app.db", 10);
+    let added = finish(
+        place
+            .command(&["serve", "token", "add", "keeper", "--scope", "read,create,restore,delete"])
+            .spawn()
+            .unwrap(),
+    )
+    .await;
+    let token = format!("Bearer {}", added.assert_code(0).stdout.trim());
+    let keeper = [("authorization", token.as_str())];
+    let mut command = place.command(&["serve", "--listen", "0.0.0.0:0"]);
+    command.env("DATABASE_URL", &url);
+    let mut server = Serving::start(command).await;
+    server.address = server.address.replace("0.0.0.0", "127.0.0.1");
+    let made = server
+        .call_with("POST", "/api/backup/create", &keeper, &json!({"backup_name": "kept"}).to_string())
+        .await;
+    let _ = made.json(201);
+    // Whether it is ready is asked of the vault once in some seconds, and not by everybody who likes to know.
+    let _ = server.get("/readyz").await.json(200);
+    std::fs::rename(place.path("vault"), place.path("away")).unwrap();
+    let still = server.get("/readyz").await.status;
+    std::fs::rename(place.path("away"), place.path("vault")).unwrap();
+    assert_eq!(still, 200);
+
+    let guess = format!("authorization: Bearer lifeboat_{}\r\n", "0".repeat(64));
+    let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\ntoken=x";
+    let kinds = [
+        "GET /nothing HTTP/1.1\r\n".to_owned(),
+        "PATCH /api/backup/list HTTP/1.1\r\n".to_owned(),
+        "GET /api/backup/list HTTP/1.1\r\n".to_owned(),
+        format!("DELETE /api/backup/delete/kept HTTP/1.1\r\n{guess}"),
+        format!("GET /api/backup/list HTTP/1.1\r\n{guess}{guess}"),
+        "GET /api/status HTTP/1.1\r\nauthorization: Basic x\r\n".to_owned(),
+        "GET /api/openapi.json HTTP/1.1\r\n".to_owned(),
+        "GET /readyz HTTP/1.1\r\n".to_owned(),
+        "GET /assets/nothing HTTP/1.1\r\n".to_owned(),
+        "POST /login HTTP/1.1\r\n".to_owned(),
+    ];
+    let floods = kinds.iter().map(|kind| {
+        let end = if kind.starts_with("POST") { form } else { "\r\n" };
+        let one = format!("{kind}host: x\r\n{end}");
+        let last = format!("{kind}host: x\r\nconnection: close\r\n{end}");
+        let bytes = format!("{}{last}", one.repeat(2999));
+        let server = &server;
+        async move { server.raw(bytes.as_bytes()).await.text.matches("HTTP/1.1 ").count() }
+    });
+    let answered: usize = futures::future::join_all(floods).await.into_iter().sum();
+    assert!(answered >= 29_900, "only {answered} calls were answered");
+
+    for _ in 0..5 {
+        let _ = server.call_with("GET", "/api/backup/jobs", &keeper, "").await.json(200);
+        let _ = server.call_with("GET", "/nothing-of-mine", &keeper, "").await.refusal(404);
+    }
+    let confirm = json!({"confirm": "kept"}).to_string();
+    let restored = server.call_with("POST", "/api/backup/restore/kept", &keeper, &confirm).await;
+    let _ = restored.json(200);
+    let gone = server.call_with("DELETE", "/api/backup/delete/kept?allow_last_copy=true", &keeper, "").await;
+    let _ = gone.json(200);
+    assert_eq!(server.stop().await, Some(0));
+
+    let lines = audit(&place);
+    let of = |who: &str| lines.iter().filter(|line| line["who"] == who).collect::<Vec<_>>();
+    let nobody = of("nobody");
+    // Sixty of their own in an hour, and one a minute for all the others.
+    assert!(nobody.len() <= 64, "{} lines", nobody.len());
+    let counted: u64 = nobody.iter().filter_map(|line| line["more_since"].as_u64()).sum();
+    assert!(counted >= 26_000, "{counted} calls were counted");
+    let sum = nobody.iter().find(|line| line["what"] == "more calls").unwrap();
+    assert!(sum["statuses"]["404"].as_u64().unwrap() >= 5_000 && sum["addresses"] == 1, "{sum}");
+    let named = |what: &str| of("keeper").iter().filter(|line| line["what"] == what).count();
+    assert_eq!((named("GET /api/backup/jobs"), named("GET /nothing-of-mine")), (5, 5));
+    let acts = |what: &str| lines.iter().filter(|line| line["what"] == what).count();
+    assert_eq!((acts("backup restore"), acts("backup delete")), (2, 2));
 }

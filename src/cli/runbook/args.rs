@@ -14,7 +14,7 @@ pub(in crate::cli) enum RunbookCommand {
     Show(ShowArgs),
     /// Find what is wrong with runbooks: exit code 2 if one cannot be run, 1 if one will let somebody down.
     Check(CheckArgs),
-    /// Show every step with its values; steps that only read are run, nothing is changed.
+    /// Show every step with its values. Steps that say `read-only` and are known to only read are run; nothing is changed.
     Plan(PlanArgs),
     /// Run a runbook.
     ///

@@ -27,7 +27,7 @@ impl ByHand {
     pub(super) fn of(runbook: &Runbook) -> Self {
         let steps = runbook.steps.iter().map(|step| {
             let own = match &step.kind {
-                Kind::Sh(act) => act.script.text.clone(),
+                Kind::Sh(act) => with_capture(&act.script.text, &act.capture),
                 Kind::Sql(act, _) => format!(
                     "psql -X -v ON_ERROR_STOP=1 <<'SQL'\n{};\nSQL",
                     act.script.text.trim_end().trim_end_matches(';')
@@ -51,6 +51,20 @@ impl ByHand {
             title: runbook.front.title.clone(),
             parameters: runbook.front.parameters.iter().map(|parameter| parameter.name.clone()).collect(),
             steps: steps.collect(),
+        }
+    }
+}
+
+/// In a shell, what a step finds goes into variables by a substitution.
+fn with_capture(text: &str, names: &[String]) -> String {
+    match names {
+        [] => text.to_owned(),
+        [name] => format!("{name}=$(\n{text}\n)\necho \"${name}\""),
+        names => {
+            let numbered = names.iter().enumerate();
+            let assigned: Vec<String> =
+                numbered.map(|(place, name)| format!("{name}=${{{}}}", place + 1)).collect();
+            format!("set -- $(\n{text}\n)\n{}\necho \"$@\"", assigned.join(" "))
         }
     }
 }

@@ -287,12 +287,14 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
         Prospect::Holds => (Tone::Good, "✓", "looked at just now"),
         Prospect::DoesNotHold => (Tone::Bad, "✗", "looked at just now"),
         Prospect::Failed => (Tone::Bad, "✗", "could not be looked at"),
+        Prospect::NotRun => (Tone::Doubt, "?", "not run in a plan"),
         Prospect::WouldRun => (Tone::Strong, "▸", "would run"),
         Prospect::Later => (Tone::Faint, "○", "reads what is not there yet"),
         Prospect::WouldAsk => (Tone::Doubt, "┃", "would ask"),
         Prospect::Skipped => (Tone::Faint, "–", "skipped"),
     };
-    let reason = step.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = step.reason.as_deref().map(|reason| reason.trim_start_matches("not run in a plan: "));
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     page.line(format!(
         "  {} {number:>2} {}  {}  {}",
         page.toned(tone, mark),
@@ -459,5 +461,9 @@ impl Printed for Approved {
             "approved step `{}` of run {} as {}",
             self.approval.step, self.run, self.approval.by.identity
         ));
+        page.line(match self.approval.proof {
+            Some(_) => "The proof that it was you expires within minutes: have the run resumed now.",
+            None => "Without AWS, nothing proves that it was you; the record of the run will say so.",
+        });
     }
 }

@@ -10,7 +10,7 @@ use crate::runbook::gate::Gate;
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
 use crate::runbook::objects::{self, Seen};
 use crate::runbook::script::{self, Done, Ended, Settings};
-use crate::runbook::{report, sha256, sql};
+use crate::runbook::{reading, report, sha256, sql};
 
 impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     pub(super) async fn act(&mut self, step: &Step, act: &Act) -> Result<std::result::Result<(), Stop>> {
@@ -55,7 +55,6 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             lock: Some(&lock),
             interrupt: self.to.interrupt,
             redactor: &self.redactor,
-            reads_only: false,
         };
         let (clock, tell) = (self.to.clock, self.to.tell);
         let started = |group: u32| {
@@ -70,6 +69,10 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
                 tell(Tell::Says(line));
             }
         };
+        // A plan would run it in the same way.
+        if let Ok(reading) = reading::confine_step(step, self.runbook, &self.values, self.to.reads_only) {
+            return reading::run_reading(reading, self.to.aws, &settings, started, says).await;
+        }
         match &step.kind {
             StepKind::Sql(act, place) => {
                 let mut psql = sql::command(&act.script.text, place, &self.values, self.to.aws).await?;
@@ -92,8 +95,10 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         objects: &[String],
     ) -> Result<std::result::Result<(), Stop>> {
         let seconds = began.elapsed().as_secs_f64();
-        let mut set: Vec<(String, String)> = act.sets.iter().cloned().zip(done.set.iter().cloned()).collect();
-        set.extend(act.capture.iter().map(|name| (name.clone(), done.stdout.trim().to_owned())));
+        let (set, misfit) = match done.found(act) {
+            Ok(set) => (set, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
         let is_whole = done.end == Ended::ByItself && done.exit == Some(0);
         for (name, value) in &set {
             if act.secret {
@@ -106,7 +111,10 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         if act.secret {
             self.redactor.hide(&done.stdout);
         }
-        let (result, reasons, kind) = self.judge(step, &done, set.len() < act.outputs().count());
+        let lacking = misfit.or_else(|| {
+            (set.len() < act.outputs().count()).then(|| "ended before it had set its variables".to_owned())
+        });
+        let (result, reasons, kind) = self.judge(step, &done, lacking);
         let reasons: Vec<String> = reasons.iter().map(|reason| self.redactor.clean(reason)).collect();
         let output = self.keep_output(step, &done)?;
         // Of what was cut short, its probe says what it made.
@@ -135,7 +143,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         Ok(Err(Stop { state, step: Some(step.id.clone()), error }))
     }
 
-    fn judge(&self, step: &Step, done: &Done, lacks_values: bool) -> (Ending, Vec<String>, Kind) {
+    fn judge(&self, step: &Step, done: &Done, lacking: Option<String>) -> (Ending, Vec<String>, Kind) {
         let last = |text: &str| last_words(text).map(|line| format!(": {line}")).unwrap_or_default();
         match (done.end, done.exit) {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
@@ -143,10 +151,10 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
                 let limit = report::span(step.timeout.unwrap_or(USUAL).as_secs_f64());
                 (Ending::Unknown, vec![format!("took longer than {limit} and was ended")], Kind::Outside)
             }
-            (Ended::ByItself, Some(0)) if lacks_values => {
-                (Ending::Failed, vec!["ended before it had set its variables".to_owned()], Kind::Outside)
-            }
             (Ended::ByItself, Some(0)) => {
+                if let Some(why) = lacking {
+                    return (Ending::Failed, vec![why], Kind::Outside);
+                }
                 let observed = Observed { stdout: done.stdout.clone(), stderr: done.stderr.clone(), exit: 0 };
                 let unmet: Vec<String> = step
                     .expects

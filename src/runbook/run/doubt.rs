@@ -8,6 +8,7 @@ use crate::runbook::document::Step;
 use crate::runbook::gate::Gate;
 use crate::runbook::journal::{Answer, Event, folder};
 use crate::runbook::objects;
+use crate::runbook::reading;
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::state::StepState;
 
@@ -26,7 +27,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
         let told = self.story.told(&step.id);
         let is_suspect = self.suspects.contains(&step.id);
-        let Some(act) = step.kind.act().filter(|act| !act.read_only) else { return Ok(Doubt::Run) };
+        let Some(act) = step.kind.act().filter(|_| !self.only_reads(step)) else { return Ok(Doubt::Run) };
         if self.to.redo.contains(&step.id) && told.state != StepState::Done {
             self.add(Event::Said { step: step.id.clone(), word: "redo".to_owned(), by: self.to.by.clone() })?;
             return Ok(Doubt::Run);
@@ -83,6 +84,11 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         }))
     }
 
+    /// Whether a step may be run as often as one likes: it says so, and all that it does is known to read.
+    pub(super) fn only_reads(&self, step: &Step) -> bool {
+        reading::confine_step(step, self.runbook, &self.values, self.to.reads_only).is_ok()
+    }
+
     /// A command whose process died before it may still be under way.
     async fn wait_for_orphans(&self, step: &Step, group: Option<u32>) -> Option<Stop> {
         let path = self.lock_path(step).ok()?;
@@ -124,7 +130,6 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             lock: None,
             interrupt: self.to.interrupt,
             redactor: &self.redactor,
-            reads_only: false,
         };
         let done = script::shell(text, &[], &settings, |_| Ok(()), |_| ()).await?;
         let (answer, reason) = probed(&done);
@@ -166,7 +171,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             if self.story.state_of(&step.id) != StepState::Done {
                 continue;
             }
-            let changes = step.kind.act().is_some_and(|act| !act.read_only);
+            let changes = step.kind.act().is_some() && !self.only_reads(step);
             match (&step.probe, changes) {
                 (_, false) => self.add(Event::Said {
                     step: step.id.clone(),

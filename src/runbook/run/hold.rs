@@ -134,14 +134,23 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         let mut is_watched = None;
         loop {
             if let Some(approval) = gate::approval(self.journal.vault(), &run, &step.id)? {
-                match gate::counts(&approval, &self.story) {
-                    Ok(()) => {
-                        let answer = format!("approved by {}", approval.by.identity);
+                match gate::judge_approval(&approval, &self.story, self.to.aws).await? {
+                    Ok(certainty) => {
+                        let answer = format!("approved by {} ({})", approval.by.identity, certainty.words());
+                        if certainty == gate::Certainty::Claimed {
+                            self.tell(Tell::Note(&format!(
+                                "nothing proves that {} approved: without `needs: aws`, anyone who can write to the vault can claim it",
+                                approval.by.identity
+                            )));
+                        }
                         self.add(Event::Gate {
                             step: step.id.clone(),
                             answer: answer.clone(),
-                            by: approval.by,
+                            by: approval.by.clone(),
                         })?;
+                        if approval.proof.is_some() {
+                            gate::forget_proof(self.journal.vault(), &run, &approval)?;
+                        }
                         self.tell(Tell::Answered(step, &answer, &self.clock(step)));
                         return Ok(Ok(()));
                     }
@@ -160,7 +169,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
                         first_line(&gate.text)
                     ),
                 )
-                .hint(format!("They run `lifeboat runbook approve {run}` under an identity of their own."));
+                .hint(format!("They run `lifeboat runbook approve {run}` as a user or a role of their own."));
                 return Ok(Err(Stop { state: "waiting", step: Some(step.id.clone()), error }));
             }
             self.tell(Tell::Waits(&format!("a second person: lifeboat runbook approve {run}")));

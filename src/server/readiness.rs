@@ -1,0 +1,38 @@
+//! Whether backups can be made, for whoever asks, as often as they like: the vault is asked once in some seconds for all of them.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use super::{App, off_the_runtime};
+
+/// How long an answer is good for.
+const GOOD_FOR: Duration = Duration::from_secs(5);
+/// How long the vault may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was last found.
+#[derive(Debug, Default)]
+pub(super) struct Readiness(Mutex<Option<(Instant, Option<String>)>>);
+
+impl Readiness {
+    /// What keeps backups from being made; whoever comes while the vault is being asked waits for that answer.
+    pub(super) async fn problem(&self, app: &App) -> Option<String> {
+        if app.audit.lost() > 0 {
+            return Some("lines of the audit log could not be written".to_owned());
+        }
+        let mut found = self.0.lock().await;
+        if let Some((_, problem)) = found.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
+            return problem.clone();
+        }
+        let vault = app.vault.clone();
+        let asked = tokio::time::timeout(PATIENCE, off_the_runtime(move || vault.clock())).await;
+        let problem = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.chain()),
+            Err(_) => Some("the vault does not answer".to_owned()),
+        };
+        *found = Some((Instant::now(), problem.clone()));
+        problem
+    }
+}
