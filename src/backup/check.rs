@@ -9,7 +9,7 @@
 //! A proof is made on one open file: what was checked is what is used afterwards, whatever happens to its name.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use chrono::{DateTime, Utc};
 
 use super::manifest::Verification;
 use super::parallel::Unpacker;
-use super::script::Counter;
+use super::authenticity::SealKeys;
+use super::script::{Held, Reader, Trust};
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use super::{
@@ -41,6 +42,25 @@ pub struct Means {
     pub server: Option<Server>,
     /// Directory of PostgreSQL's programs.
     pub pg_bin: Option<std::path::PathBuf>,
+    /// Keys that seal backups, and by which is known where they come from.
+    pub seal_keys: SealKeys,
+    /// Whether backups are taken that carry no seal, although there is a key.
+    pub accept_unsealed: bool,
+    /// Whether the content of backups is trusted without a seal.
+    pub trust_content: bool,
+}
+
+impl Means {
+    /// Refuses a backup whose manifest is not sealed by one of our keys; without a key any is taken.
+    pub fn require_seal(&self, manifest: &Manifest) -> Result<()> {
+        self.trust_in(manifest).map(drop)
+    }
+
+    /// Whether a seal, or whoever asks, vouches for what is in a backup. With a key, one without its seal is refused.
+    pub(super) fn trust_in(&self, manifest: &Manifest) -> Result<Trust> {
+        let is_sealed = self.seal_keys.prove(manifest, self.accept_unsealed)?;
+        Ok(if is_sealed || self.trust_content { Trust::Vouched } else { Trust::Nobody })
+    }
 }
 
 /// What came out of a look at a file.
@@ -52,8 +72,10 @@ pub(super) struct Finding {
     pub(super) doubts: Vec<String>,
     /// What a SQLite file contains.
     pub(super) contents: Option<Contents>,
-    /// How the database of a SQL dump is created.
+    /// How the database of a dump is created, after its name.
     pub(super) create_database: Option<String>,
+    /// What a dump holds that none of one database does: it is loaded only if somebody vouches for it.
+    pub(super) refusals: Vec<String>,
     /// Tables and rows that were compared with what was recorded.
     pub(super) checked: (usize, u64),
 }
@@ -61,6 +83,14 @@ pub(super) struct Finding {
 impl Finding {
     fn fault(text: impl Into<String>) -> Self {
         Finding { faults: vec![text.into()], ..Finding::default() }
+    }
+
+    /// What a dump does not hold is a fault, unless somebody vouches for it.
+    pub(super) fn refuse_unless(&mut self, trust: Trust) {
+        let refusals = std::mem::take(&mut self.refusals);
+        if trust == Trust::Nobody {
+            self.faults.extend(refusals);
+        }
     }
 
     pub(super) fn proof(self, level: Level, at: DateTime<Utc>) -> Verification {
@@ -93,7 +123,8 @@ pub async fn verify(
         _ => {
             let file = surroundings.vault.open_file(&manifest.file_name())?;
             let again = file.clone();
-            let finding = examine(&manifest, file, None, level, means, surroundings).await?;
+            let mut finding = examine(&manifest, file, None, level, means, surroundings).await?;
+            finding.refuse_unless(means.trust_in(&manifest)?);
             let is_sound = finding.faults.is_empty();
             if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
                 restore_elsewhere(&manifest, again, finding, means, surroundings).await?
@@ -152,6 +183,10 @@ pub(super) async fn verify_draft(
     (surroundings.tell)(Event::Phase("proving"));
     let file = draft.content()?;
     let mut finding = examine(manifest, file.clone(), draft.path(), level, means, surroundings).await?;
+    // It was dumped a moment ago by pg_dump itself: here that says something of us, and nothing against the backup.
+    for refusal in std::mem::take(&mut finding.refusals) {
+        finding.doubts.push(format!("{refusal}, so it is restored only with `--trust-content` or a seal"));
+    }
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
         finding = restore_elsewhere(manifest, file, finding, means, surroundings).await?;
@@ -242,9 +277,9 @@ impl Work {
     }
 
     fn sql(&self, file: Content) -> Result<Finding> {
-        let mut counter = Counter::new();
+        let mut reader = Reader::new();
         let read = self.content(file, &mut |block| {
-            counter.feed(block);
+            reader.feed(block);
             Ok(())
         })?;
         let totals = match read {
@@ -252,12 +287,11 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        let held = counter.finish();
-        if !held.is_whole {
+        let Held { is_whole, create_database, refusals, .. } = reader.finish();
+        if !is_whole && refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
-        let create_database = held.create_database.clone();
-        Ok(Finding { faults, create_database, ..Finding::default() })
+        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -274,8 +308,8 @@ impl Work {
                 .push(format!("no pg_restore of PostgreSQL {major} or later is here to read the archive"));
             return Ok(finding);
         };
-        let mut reader = read_through(&programs, None)?;
-        let mut stdin = reader.stdin.take();
+        let mut reading = Reading::start(&programs, None)?;
+        let mut stdin = reading.child.stdin.take();
         let read = self.content(file, &mut |block| {
             // When pg_restore ends early its exit code says why.
             if stdin.as_mut().is_some_and(|stdin| stdin.write_all(block).is_err()) {
@@ -284,13 +318,14 @@ impl Work {
             Ok(())
         });
         drop(stdin);
-        let said = what_it_says(reader)?;
+        let (said, held) = reading.finish()?;
         let totals = match read? {
             Ok(totals) => totals,
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
-        Ok(Finding { faults, ..Finding::default() })
+        let Held { create_database, refusals, .. } = held;
+        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.
@@ -315,8 +350,9 @@ impl Work {
             let doubt = format!("no pg_restore of PostgreSQL {major} or later is here to read the archive");
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
-        let said = what_it_says(read_through(&programs, Some(&folder))?)?;
-        Ok(Finding { faults: said.into_iter().collect(), ..Finding::default() })
+        let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
+        let Held { create_database, refusals, .. } = held;
+        Ok(Finding { faults: said.into_iter().collect(), create_database, refusals, ..Finding::default() })
     }
 
     fn sqlite(&self, file: Content) -> Result<Finding> {
@@ -350,24 +386,54 @@ impl Work {
     }
 }
 
-/// A pg_restore that reads a whole archive and restores nothing: a folder, or what it is fed.
-fn read_through(programs: &Programs, folder: Option<&Path>) -> Result<std::process::Child> {
-    let mut command = programs.without_connection("pg_restore");
-    command.arg("--file=/dev/null").stdout(Stdio::null()).stderr(Stdio::piped());
-    match folder {
-        Some(folder) => command.arg(restore::absolute(folder)),
-        None => command.stdin(Stdio::piped()),
-    };
-    command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))
+/// A pg_restore that reads a whole archive, a folder or what it is fed, and writes the script of it, which is read here.
+struct Reading {
+    child: std::process::Child,
+    reader: std::thread::JoinHandle<Held>,
+    said: std::thread::JoinHandle<String>,
 }
 
-/// What such a pg_restore has against an archive.
-fn what_it_says(reader: std::process::Child) -> Result<Option<String>> {
-    let ended =
-        reader.wait_with_output().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
-    let said = String::from_utf8_lossy(&ended.stderr);
-    let first = said.lines().next().unwrap_or("it does not say why");
-    Ok((!ended.status.success()).then(|| format!("pg_restore cannot read it: {first}")))
+impl Reading {
+    fn start(programs: &Programs, folder: Option<&Path>) -> Result<Self> {
+        let mut command = programs.without_connection("pg_restore");
+        command.args(["--create", "--file=-"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match folder {
+            Some(folder) => command.arg(restore::absolute(folder)),
+            None => command.stdin(Stdio::piped()),
+        };
+        let mut child =
+            command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::new(Kind::Bug, "pg_restore has no output"));
+        };
+        let reader = std::thread::spawn(move || {
+            let (mut reader, mut buffer) = (Reader::new(), vec![0; 1 << 20]);
+            while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                reader.feed(&buffer[..read]);
+            }
+            reader.finish()
+        });
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        Ok(Reading { child, reader, said })
+    }
+
+    /// What pg_restore has against the archive, and what the script holds.
+    fn finish(mut self) -> Result<(Option<String>, Held)> {
+        drop(self.child.stdin.take());
+        let ended = self
+            .child
+            .wait()
+            .map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+        let (held, said) = (self.reader.join().unwrap_or_default(), self.said.join().unwrap_or_default());
+        let first = said.lines().next().unwrap_or("it does not say why");
+        let fault = (!ended.success()).then(|| format!("pg_restore cannot read it: {first}"));
+        Ok((fault, held))
+    }
 }
 
 /// Gives the content of a backup to `take`, piece by piece, from the beginning of its file. A file that is damaged is a

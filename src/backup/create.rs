@@ -180,6 +180,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
     manifest.verification = Some(proof);
     let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
+    plan.request.means.seal_keys.seal(&mut manifest)?;
     interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
     draft.publish(&beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
@@ -482,6 +483,7 @@ fn describe(
         contents: made.contents,
         roles: made.roles,
         observation: made.observation,
+        seal: None,
     }
 }
 

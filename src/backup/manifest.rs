@@ -210,6 +210,9 @@ pub struct Manifest {
     /// What a PostgreSQL database was seen to contain, at the very moment that was dumped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<crate::verify::Recorded>,
+    /// By which key it was written, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<super::authenticity::Seal>,
 }
 
 /// The schema of manifests.
