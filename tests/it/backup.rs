@@ -214,7 +214,7 @@ async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
                 "case {case}"
             );
         }
-        let run = place.backup(&["restore", "good", "--confirm", "good"]).await;
+        let run = place.backup(&["restore", "good", "--url", &url, "--confirm", "good"]).await;
         run.assert_code(1).assert_says(&["backup `good` was refused", "Nothing was touched"]);
         assert_eq!(fs::read(place.path("app.db")).unwrap(), before, "case {case}");
     }
@@ -229,9 +229,9 @@ async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_ma
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
     application.execute_batch("delete from filler; update accounts set balance = 0").unwrap();
-    let run = place.backup(&["restore", "before"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url]).await;
     run.assert_code(4).assert_says(&["was not confirmed", "--confirm before"]);
-    let run = place.backup(&["restore", "before", "--confirm", "before", "--json"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--json"]).await;
     let report = run.assert_code(0).json();
     let sum: i64 = application.query_row("select sum(balance) from accounts", [], |row| row.get(0)).unwrap();
     assert_eq!(sum, 100_000, "the application's own connection does not see what was restored");
@@ -240,7 +240,7 @@ async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_ma
     assert_eq!(place.query("app.db", "pragma journal_mode"), "wal");
     // What was there before can be brought back in the same way.
     let kept = report["kept_old"].as_str().unwrap().to_owned();
-    place.backup(&["restore", &kept, "--confirm", &kept]).await.assert_code(0);
+    place.backup(&["restore", &kept, "--url", &url, "--confirm", &kept]).await.assert_code(0);
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(0)");
 }
 
@@ -251,20 +251,20 @@ async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behi
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
     application.execute_batch("begin immediate; delete from filler").unwrap();
-    let run = place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await;
     run.assert_code(4).assert_says(&["is in use"]);
     application.execute_batch("commit").unwrap();
     drop(application);
-    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await.assert_code(0);
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(500)");
     // A file that is no database any more is replaced as well, and kept.
     fs::write(place.path("app.db"), "this was a database").unwrap();
     place
-        .backup(&["restore", "before", "--confirm", "before"])
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before"])
         .await
         .assert_code(2)
         .assert_says(&["--offline"]);
-    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await.assert_code(0);
     assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
 }
 
