@@ -19,6 +19,7 @@ pub mod pair;
 mod read;
 pub mod record;
 pub mod schema;
+pub mod wording;
 
 pub use depth::{Depth, DepthRule, Depths, Look};
 pub use judge::{Judgement, TableVerdict, Word};

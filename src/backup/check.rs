@@ -29,9 +29,9 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::{PrivateServer, Programs, Server, Target, can_start};
+use crate::postgres::{PrivateServer, Programs, Server, can_start};
 use crate::vault::{Content, Draft, Scratch, Secrecy, Vault};
-use crate::verify::{self, Verdict, Word};
+use crate::verify::Verdict;
 
 /// What a proof needs besides the backup.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,8 @@ pub(super) struct Finding {
     pub(super) create_database: Option<String>,
     /// What a dump holds that none of one database does: it is loaded only if somebody vouches for it.
     pub(super) refusals: Vec<String>,
+    /// What one may want to know, and what is no fault.
+    pub(super) notes: Vec<String>,
     /// Tables and rows that were compared with what was recorded.
     pub(super) checked: (usize, u64),
 }
@@ -548,43 +550,6 @@ pub(super) fn unchanged(manifest: &Manifest, read: std::result::Result<Totals, F
         Some(fault) => Err(Error::new(Kind::No, "the backup has changed while it was being restored")
             .caused_by(fault.clone())),
     }
-}
-
-/// Holds a restored database against what was recorded of its source. How definitions read is told but fails nothing:
-/// PostgreSQL writes some of them differently after a restore. Sequences are not part of the moment that was dumped.
-pub(super) async fn judge_restored(manifest: &Manifest, server: &Server, database: &str) -> Result<Finding> {
-    let Some(recorded) = manifest.observation.clone() else {
-        let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
-        return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
-    };
-    let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
-    let rule = if depth == verify::Depth::Content { "content" } else { "counts" };
-    let target = Target { server: server.clone(), database: Some(database.to_owned()), says_tls: true };
-    let comparison = verify::pair::Comparison {
-        left: verify::pair::Operand::Kept(Box::new(recorded)),
-        right: verify::pair::Operand::Server(Box::new(target)),
-        look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
-        ignored: Vec::new(),
-        extent: verify::narrow::Extent { rows: 3, show_rows: false },
-    };
-    let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
-    let mut finding = Finding::default();
-    for table in &report.tables {
-        let verdict = &table.verdict;
-        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
-        match verdict.verdict {
-            Word::Differs | Word::Missing | Word::Unexpected => finding.faults.push(told),
-            Word::Unknown => finding.doubts.push(told),
-            Word::Identical | Word::Equal | Word::Within => {
-                finding.checked.0 += 1;
-                finding.checked.1 += verdict.observed_rows.unwrap_or_default();
-            }
-            Word::Skipped => {}
-        }
-    }
-    let lost = report.definitions.differences.iter().filter(|found| found.verdict == Word::Missing);
-    finding.faults.extend(lost.map(|found| format!("{} `{}` is missing", found.kind, found.name)));
-    Ok(finding)
 }
 
 /// Tables that are not as they were seen when the backup was made.

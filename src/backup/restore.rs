@@ -56,6 +56,15 @@ pub struct Manner {
     pub means: Means,
 }
 
+/// Whether a copy has the owners and rights of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// It has.
+    Restored,
+    /// They were left out as asked.
+    LeftOut,
+}
+
 /// A restore that is going to be made.
 #[derive(Debug)]
 pub struct Plan {

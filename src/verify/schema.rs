@@ -255,7 +255,7 @@ pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
     Ok(all)
 }
 
-fn definitions_sql() -> String {
+pub(super) fn definitions_sql() -> String {
     written_out(&written_out(DEFINITIONS, "acl", acl), "body", body)
 }
 

@@ -68,3 +68,7 @@ do $$ begin execute format('alter database %I set search_path = %L', current_dat
 grant select on typed to public;
 grant select ("a"" b") on "a; Type: DATABASE; Schema: x"."t) FROM stdin;" to public;
 select lo_from_bytea(4711, '\x5c2e0a3b');
+-- PostgreSQL words these otherwise once it has read what it wrote.
+create table worded (status varchar(20) check (status in ('in progress', 'it''s (done)')) default 'in progress');
+create index worded_open on worded (status) where status in ('in progress', 'b');
+create view worded_view as select * from worded where status in ('in progress', 'b') and (status || 'x')::varchar like 'i%';

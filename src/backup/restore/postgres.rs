@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::load::{LOADER, Loader, Rights, role_of};
 use super::swap::{drop_expired, swap_in};
-use super::{Destination, Manner, Plan, Proven, Report, prove, report};
+use super::{Destination, Manner, Owners, Plan, Proven, Report, prove, report};
 use crate::backup::check::{self, Finding};
+use crate::backup::judge;
 use crate::backup::script::Trust;
 use crate::backup::statement::create_statement;
 use crate::backup::{
@@ -149,7 +150,7 @@ pub(in crate::backup) async fn rehearse(
     let judged = match loaded {
         Ok(()) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
-            check::judge_restored(manifest, server, &scratch).await
+            judge::judge_restored(manifest, server, &scratch, Owners::Restored).await
         }
         Err(error) => Err(error),
     };
@@ -202,7 +203,11 @@ async fn into_scratch(
 ) -> Result<Report> {
     load(plan, server, session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
-    let finding = check::judge_restored(&plan.manifest, server, scratch).await?;
+    let owners = if plan.manner.no_owner { Owners::LeftOut } else { Owners::Restored };
+    let finding = judge::judge_restored(&plan.manifest, server, scratch, owners).await?;
+    for note in &finding.notes {
+        (surroundings.tell)(Event::Note(note));
+    }
     if let Some(first) = finding.faults.first() {
         return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
             .caused_by(first.clone())
