@@ -151,7 +151,7 @@ async fn restore_elsewhere(
     (surroundings.tell)(Event::Phase("restoring into a scratch database"));
     let private;
     let server = match &means.server {
-        Some(server) => server,
+        Some(server) => (server, restore::Ground::Named),
         None => {
             let programs = Programs::for_server(manifest.tool_major(), means.pg_bin.as_deref())?;
             if !can_start(&programs) {
@@ -160,7 +160,7 @@ async fn restore_elsewhere(
             }
             private = PrivateServer::start(&programs).await?;
             restore::make_roles(private.server(), &manifest.roles).await?;
-            private.server()
+            (private.server(), restore::Ground::Ours)
         }
     };
     match restore::rehearse(manifest, file, finding, server, means, surroundings).await {

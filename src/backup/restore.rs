@@ -20,7 +20,7 @@ use super::{DatabaseType, Event, Format, Level, Manifest, Means, Source, Surroun
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
-pub(super) use postgres::{make_roles, rehearse};
+pub(super) use postgres::{Ground, make_roles, rehearse};
 pub use swap::undo;
 
 /// Where a backup is restored to.

@@ -64,7 +64,7 @@ comment on function body_of_a_dump() is E'\n\\! touch x\n';
 comment on trigger "t; --
 \! touch" on watched is E'\r\n;';
 do $$ begin execute format('comment on database %I is %L', current_database(), E'x\n\\connect app\n\\! touch x\n'); end $$;
-do $$ begin execute format('alter database %I set search_path = %L', current_database(), 'public, "a; Type: DATABASE; Schema: x"'); end $$;
+do $$ begin execute format('alter database %I set search_path = public, %I', current_database(), 'a; Type: DATABASE; Schema: x'); end $$;
 grant select on typed to public;
 grant select ("a"" b") on "a; Type: DATABASE; Schema: x"."t) FROM stdin;" to public;
 select lo_from_bytea(4711, '\x5c2e0a3b');

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use crate::backup::script::{Gate, Lexer, Piece, Statement, Trust, excerpt};
+use crate::backup::script::{Gate, Lexer, Piece, Statement, Token, Trust, excerpt};
 use crate::backup::statement::{self, Step};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{CopyIn, QueryFailure, Server, Session, generate, quoted};
@@ -24,6 +24,8 @@ pub(super) enum Rights {
     Own,
     /// As a role of its own, although the user is a superuser.
     Confined,
+    /// The same on a server that we have started ourselves, where no role is anybody's.
+    ConfinedOnOwnServer,
 }
 
 /// A script on its way into a database.
@@ -43,6 +45,7 @@ struct Confinement {
     deferred: Vec<String>,
     event_triggers: Vec<String>,
     is_past_extensions: bool,
+    is_own_server: bool,
 }
 
 #[derive(Default)]
@@ -59,7 +62,7 @@ impl Loader {
         let own = server.connect(scratch).await?;
         let (session, confinement) = match rights {
             Rights::Own => (own, None),
-            Rights::Confined => {
+            Rights::Confined | Rights::ConfinedOnOwnServer => {
                 let role = role_of(scratch);
                 let session = confined(server, scratch, &role, &own).await?;
                 let confinement = Confinement {
@@ -68,6 +71,7 @@ impl Loader {
                     deferred: Vec::new(),
                     event_triggers: Vec::new(),
                     is_past_extensions: false,
+                    is_own_server: rights == Rights::ConfinedOnOwnServer,
                 };
                 (session, Some(confinement))
             }
@@ -215,6 +219,10 @@ impl Act<'_> {
                     // It would run at the very next login, whoever logs in.
                     Some(_) if names_login(statement) => Err(needs_superuser(text)),
                     Some(confinement) => {
+                        if let (true, Some(owner)) = (confinement.is_own_server, new_owner(statement)) {
+                            // Nobody else may own one, and what roles of the source may do is not in a dump.
+                            confinement.event_triggers.push(format!("alter role {owner} superuser"));
+                        }
                         confinement.event_triggers.push(sql);
                         Ok(())
                     }
@@ -342,6 +350,14 @@ impl Confinement {
         }
         Ok(())
     }
+}
+
+/// The role at the end of `… OWNER TO role`, as it stands there.
+fn new_owner(statement: &Statement<'_>) -> Option<String> {
+    let [.., owner, to, role] = statement.tokens else { return None };
+    let word = |token: &Token| String::from_utf8_lossy(&statement.text[token.span.clone()]).into_owned();
+    let is_change = word(owner).eq_ignore_ascii_case("owner") && word(to).eq_ignore_ascii_case("to");
+    is_change.then(|| word(role))
 }
 
 /// Whether an event trigger waits for logins.

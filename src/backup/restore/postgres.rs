@@ -129,7 +129,7 @@ pub(in crate::backup) async fn rehearse(
     manifest: &Manifest,
     file: Content,
     finding: Finding,
-    server: &Server,
+    (server, ground): (&Server, Ground),
     means: &Means,
     surroundings: &Surroundings<'_>,
 ) -> Result<Finding> {
@@ -146,7 +146,7 @@ pub(in crate::backup) async fn rehearse(
     let session = maintenance(server).await?;
     sweep(&session, surroundings).await?;
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
-    let loaded = load(&plan, server, &session, &scratch, Proven { file, finding }, surroundings).await;
+    let loaded = load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
     let judged = match loaded {
         Ok(()) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
@@ -173,7 +173,7 @@ pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> 
 
 async fn load(
     plan: &Plan,
-    server: &Server,
+    (server, ground): (&Server, Ground),
     session: &Session,
     scratch: &str,
     proven: Proven,
@@ -182,7 +182,7 @@ async fn load(
     let version = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     let major = u32::try_from(version.get::<_, i32>(0)).unwrap_or_default().max(plan.manifest.tool_major());
     let programs = Programs::for_server(major, plan.manner.means.pg_bin.as_deref())?;
-    let load = Load { plan, server, scratch, programs: &programs, surroundings };
+    let load = Load { ground, plan, server, scratch, programs: &programs, surroundings };
     let key = i64::from(u32::from_str_radix(scratch.trim_start_matches(SCRATCH), 16).unwrap_or_default());
     session.rows("select pg_advisory_lock($1)", &[&key]).await?;
     match plan.manifest.format {
@@ -201,7 +201,7 @@ async fn into_scratch(
     proven: Proven,
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
-    load(plan, server, session, scratch, proven, surroundings).await?;
+    load(plan, (server, Ground::Named), session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
     let owners = if plan.manner.no_owner { Owners::LeftOut } else { Owners::Restored };
     let finding = judge::judge_restored(&plan.manifest, server, scratch, owners).await?;
@@ -221,8 +221,18 @@ async fn into_scratch(
     Ok(report)
 }
 
+/// Whose server a backup is loaded into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backup) enum Ground {
+    /// One that was named.
+    Named,
+    /// One that was started for the purpose.
+    Ours,
+}
+
 /// The loading of a scratch database.
 struct Load<'a> {
+    ground: Ground,
     plan: &'a Plan,
     server: &'a Server,
     scratch: &'a str,
@@ -273,8 +283,12 @@ impl Load<'_> {
         let trust = self.plan.manner.means.trust_in(&self.plan.manifest)?;
         let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
         let is_superuser: bool = session.row(sql, &[]).await?.get(0);
-        let is_confined = is_superuser && trust == Trust::Nobody;
-        Ok((if is_confined { Rights::Confined } else { Rights::Own }, trust))
+        let rights = match (is_superuser && trust == Trust::Nobody, self.ground) {
+            (false, _) => Rights::Own,
+            (true, Ground::Named) => Rights::Confined,
+            (true, Ground::Ours) => Rights::ConfinedOnOwnServer,
+        };
+        Ok((rights, trust))
     }
 
     /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere. What may not be
@@ -284,7 +298,7 @@ impl Load<'_> {
         let scratch = check::scratch_for(manifest, self.surroundings.vault)?;
         let archive = check::lay_out(manifest, &proven.file, &scratch, means, self.surroundings).await?;
         self.create(session, proven.finding.create_database.as_deref()).await?;
-        if self.terms(session).await?.0 == Rights::Confined {
+        if self.terms(session).await?.0 != Rights::Own {
             return self.written_out(session, &archive, &[]).await;
         }
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
