@@ -224,7 +224,7 @@ pub struct Manifest {
 /// The schema of manifests.
 pub const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
-pub const LARGEST: usize = 64 << 20;
+pub const LARGEST: u64 = 64 << 20;
 
 impl Manifest {
     /// Reads a manifest, if it is one.
