@@ -606,5 +606,18 @@ pub(super) const EXPANDED: &str = "content";
 /// A folder for what is in a backup.
 pub(super) fn scratch_for(manifest: &Manifest, vault: &Vault) -> Result<Scratch> {
     let secrecy = if manifest.encrypted { Secrecy::Sealed } else { Secrecy::Open };
-    vault.scratch(manifest.backup_name.as_str(), secrecy)
+    let scratch = vault.scratch(manifest.backup_name.as_str(), secrecy)?;
+    // A manifest may promise more than there is room for: that is found out before the disk is full.
+    let room = rustix::fs::statvfs(scratch.path())
+        .map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    if manifest.plain_size > room {
+        return Err(Error::outside(format!(
+            "`{}` holds {} bytes, and there is room for {room} in `{}`",
+            manifest.backup_name,
+            manifest.plain_size,
+            scratch.path().parent().unwrap_or(scratch.path()).display()
+        ))
+        .hint("Free some space; TMPDIR names another place for temporary files."));
+    }
+    Ok(scratch)
 }

@@ -524,3 +524,89 @@ async fn a_manifest_that_was_tampered_with_leads_nowhere() {
         place.backup(&["show", "b"]).await.assert_code(1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    let url = place.database("app.db", "delete", 20);
+    place.backup(&["create", "--url", &url, "--name", "good"]).await.assert_code(0);
+    let vault = place.path("vault");
+    fs::write(place.path("precious"), "precious\n").unwrap();
+    let is_precious = || assert_eq!(fs::read_to_string(place.path("precious")).unwrap(), "precious\n");
+    let pipe = |path: PathBuf| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    // A log that leads elsewhere, as a link and as a second name of another file.
+    fs::remove_file(vault.join("audit.jsonl")).unwrap();
+    symlink(place.path("precious"), vault.join("audit.jsonl")).unwrap();
+    let run = place.backup(&["create", "--url", &url, "--name", "b"]).await;
+    run.assert_code(3).assert_says(&["audit.jsonl", "symbolic link"]);
+    is_precious();
+    fs::remove_file(vault.join("audit.jsonl")).unwrap();
+    fs::hard_link(place.path("precious"), vault.join("audit.jsonl")).unwrap();
+    place.backup(&["create", "--url", &url, "--name", "c"]).await.assert_code(0);
+    is_precious();
+    // Locks and drafts that would make or cut off a file elsewhere.
+    for name in [".lock", ".d.json.next", ".d.partial", "failures"] {
+        let _ = fs::remove_file(vault.join(name));
+        symlink(place.path(if name == ".d.json.next" { "precious" } else { "made" }), vault.join(name)).unwrap();
+        let run = place.backup(&["create", "--url", &url, "--name", "d"]).await;
+        assert!(matches!(run.code, Some(0 | 2 | 3)), "{name}: {}", run.stderr);
+        is_precious();
+        assert!(!place.path("made").exists(), "{name}");
+        fs::remove_file(vault.join(name)).ok();
+        place.backup(&["delete", "d", "--confirm", "d"]).await;
+    }
+    // Manifests that are pipes, links, or larger than memory, beside good ones.
+    pipe(vault.join("pipe.json"));
+    symlink("/dev/zero", vault.join("zero.json")).unwrap();
+    fs::File::create(vault.join("sparse.json")).unwrap().set_len(3 << 30).unwrap();
+    symlink("/etc/passwd", vault.join("tokens.json")).unwrap();
+    let list = place.backup(&["list", "--json"]).await;
+    assert_eq!(list.assert_code(0).json()["backups"].as_array().unwrap().len(), 2, "{}", list.stderr);
+    assert!(list.stderr.contains("sparse.json") && list.stderr.contains("larger than"), "{}", list.stderr);
+    for name in ["pipe", "zero", "sparse"] {
+        let run = place.backup(&["show", name]).await;
+        assert!(matches!(run.code, Some(1..=3)), "{name}: {:?} {}", run.code, run.stderr);
+    }
+    let server = crate::serving::Serving::of_place(&place, &url, &[]).await;
+    assert_eq!(server.get("/api/backup/list").await.json(200)["backups"].as_array().unwrap().len(), 2);
+    // The content of a backup as a link, and as a pipe.
+    let content = vault.join("good.sqlite.gz");
+    let whole = fs::read(&content).unwrap();
+    for make in [|at: &PathBuf| symlink("/etc/passwd", at).unwrap(), |at: &PathBuf| {
+        assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success());
+    }] {
+        fs::remove_file(&content).unwrap();
+        make(&content);
+        let run = place.backup(&["restore", "good", "--into", "x.db"]).await;
+        assert!(matches!(run.code, Some(1 | 3)), "{}", run.stderr);
+    }
+    fs::remove_file(&content).unwrap();
+    fs::write(&content, whole).unwrap();
+    // What a manifest says is shown, not obeyed.
+    let mut manifest = place.manifest("good");
+    let hostile = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\u{202e}\r\nb";
+    manifest["made_by"]["tool"] = hostile.into();
+    manifest["source"]["database"] = hostile.into();
+    manifest["source"]["path"] = hostile.into();
+    manifest["verification"]["reasons"] = serde_json::json!([hostile]);
+    manifest["class"] = hostile.into();
+    manifest["sha256"] = hostile.into();
+    fs::write(vault.join("good.json"), manifest.to_string()).unwrap();
+    for arguments in [
+        &["show", "good"][..],
+        &["show", "good", "--json"],
+        &["list"],
+        &["stats"],
+        &["verify", "good"],
+        &["restore", "good"],
+        &["prune", "--dry-run"],
+        &["delete", "good"],
+    ] {
+        let run = finish(place.command(&[&["backup"], arguments, &["--color", "always"]].concat()).spawn().unwrap()).await;
+        for text in [&run.stdout, &run.stderr] {
+            let obeyed = text.chars().find(|c| c.is_control() && !"\n\t\u{1b}".contains(*c) || *c == '\u{202e}');
+            assert!(obeyed.is_none() && !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"), "{arguments:?}: {text:?}");
+        }
+    }
+}

@@ -48,7 +48,17 @@ impl Directory {
         let mut options = OpenOptions::new();
         let file = match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return match open_plain(&path) {
+                    // It is being made, or was until a moment ago.
+                    Ok(_) => Ok(None),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    // Nobody makes a link or a pipe: it would be waited for in vain.
+                    Err(error) => Err(Error::outside(format!("`{}` is in the way", path.display()))
+                        .caused_by(error)
+                        .hint("Remove it: it is none of ours.")),
+                };
+            }
             Err(error) => return Err(failed(error)),
         };
         if !file.try_lock_exclusive().map_err(failed)? {
