@@ -123,7 +123,8 @@ fn cell(text: &str, tone: Option<Tone>) -> Cell {
 /// Whether a terminal obeys a character, or a reader is misled by it: control characters, and those that break a line or
 /// turn the direction of what follows.
 fn is_obeyed(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns
 }
 

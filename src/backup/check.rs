@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 
+use super::authenticity::SealKeys;
 use super::manifest::Verification;
 use super::parallel::Unpacker;
-use super::authenticity::SealKeys;
 use super::script::{Held, Reader, Trust};
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
@@ -427,10 +427,8 @@ impl Reading {
     /// What pg_restore has against the archive, and what the script holds.
     fn finish(mut self) -> Result<(Option<String>, Held)> {
         drop(self.child.stdin.take());
-        let ended = self
-            .child
-            .wait()
-            .map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+        let ended =
+            self.child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
         let (held, said) = (self.reader.join().unwrap_or_default(), self.said.join().unwrap_or_default());
         let first = said.lines().next().unwrap_or("it does not say why");
         let fault = (!ended.success()).then(|| format!("pg_restore cannot read it: {first}"));

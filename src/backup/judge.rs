@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Manifest;
 use super::check::Finding;
 use super::restore::Owners;
-use super::Manifest;
 use crate::error::Result;
 use crate::postgres::{Server, Session, Target};
 use crate::verify::judge::DefinitionVerdict;
@@ -151,7 +151,8 @@ impl Jury<'_> {
     fn weigh_position(&self, found: &DefinitionVerdict, object: &str, finding: &mut Finding) {
         match &self.manifest.moved_sequences {
             Some(moved) if !moved.contains(&found.name) => {
-                let reason = found.reason.replace("on the left", "in the source").replace("on the right", "here");
+                let reason =
+                    found.reason.replace("on the left", "in the source").replace("on the right", "here");
                 finding.faults.push(format!("{object}: {reason}"));
             }
             _ => finding.notes.push(format!("{object} may have moved while the source was dumped")),

@@ -170,8 +170,7 @@ impl Lexer {
 
     /// Whether the script may end here.
     pub(super) fn is_between_statements(&self) -> bool {
-        self.text.is_empty()
-            && matches!(self.state, State::Plain | State::LineComment | State::Command)
+        self.text.is_empty() && matches!(self.state, State::Plain | State::LineComment | State::Command)
     }
 
     /// What is left after the last byte.
@@ -741,7 +740,10 @@ mod tests {
             ("/* ; /* ; */ ' */ x; -- ;'\ny;", vec!["x", "y"]),
             ("a -- ;\r; b;", vec!["a -- ;\r", "b"]),
             ("a - -1; b / 2;", vec!["a - -1", "b / 2"]),
-            ("create rule r as on insert to t do (a; b); x;", vec!["create rule r as on insert to t do (a; b)", "x"]),
+            (
+                "create rule r as on insert to t do (a; b); x;",
+                vec!["create rule r as on insert to t do (a; b)", "x"],
+            ),
             (
                 "create or replace function f() begin atomic select begin; select case when a then b end; end; x;",
                 vec![

@@ -59,10 +59,44 @@ const SETTINGS: [&str; 15] = [
 
 /// Encodings in which no byte of a character of several bytes looks like a quote or a backslash: those that a database can have.
 const ENCODINGS: [&str; 38] = [
-    "SQLASCII", "UTF8", "UNICODE", "EUCJP", "EUCCN", "EUCKR", "EUCTW", "EUCJIS2004", "MULEINTERNAL", "LATIN1",
-    "LATIN2", "LATIN3", "LATIN4", "LATIN5", "LATIN6", "LATIN7", "LATIN8", "LATIN9", "LATIN10", "ISO88591",
-    "ISO88595", "ISO88596", "ISO88597", "ISO88598", "WIN1250", "WIN1251", "WIN1252", "WIN1253", "WIN1254", "WIN1255",
-    "WIN1256", "WIN1257", "WIN1258", "WIN866", "WIN874", "KOI8R", "KOI8U", "KOI8",
+    "SQLASCII",
+    "UTF8",
+    "UNICODE",
+    "EUCJP",
+    "EUCCN",
+    "EUCKR",
+    "EUCTW",
+    "EUCJIS2004",
+    "MULEINTERNAL",
+    "LATIN1",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "ISO88591",
+    "ISO88595",
+    "ISO88596",
+    "ISO88597",
+    "ISO88598",
+    "WIN1250",
+    "WIN1251",
+    "WIN1252",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1256",
+    "WIN1257",
+    "WIN1258",
+    "WIN866",
+    "WIN874",
+    "KOI8R",
+    "KOI8U",
+    "KOI8",
 ];
 
 /// Functions that pg_dump calls, with literals alone.
@@ -217,7 +251,8 @@ pub(super) fn has_rows(statement: &Statement<'_>) -> bool {
 
 /// What a statement does; an error says why no dump of one database has it.
 pub(super) fn step_of(statement: &Statement<'_>) -> Result<Step, String> {
-    let refused = || format!("it holds a statement that no dump of a database has: `{}`", excerpt(statement.text));
+    let refused =
+        || format!("it holds a statement that no dump of a database has: `{}`", excerpt(statement.text));
     let mut cursor = Cursor { statement, at: 0 };
     let step = match cursor.next().as_deref() {
         Some("set") => setting(&mut cursor),
@@ -359,7 +394,9 @@ fn creation(cursor: &mut Cursor<'_>) -> Option<Step> {
         "large object" => None,
         "extension" => Some(Step::Extension),
         "event trigger" => Some(Step::EventTrigger),
-        "publication" if (has(&["all", "tables"]) || has(&["tables", "in", "schema"])) && !has(&["where"]) => {
+        "publication"
+            if (has(&["all", "tables"]) || has(&["tables", "in", "schema"])) && !has(&["where"]) =>
+        {
             Some(Step::Privileged)
         }
         "subscription" => {
@@ -420,7 +457,9 @@ fn alteration(cursor: &mut Cursor<'_>) -> Option<Step> {
     }
     match kind {
         "extension" | "subscription" => None,
-        "publication" if find_words(statement, &["tables", "in", "schema"]).is_some() => Some(Step::Privileged),
+        "publication" if find_words(statement, &["tables", "in", "schema"]).is_some() => {
+            Some(Step::Privileged)
+        }
         _ => Some(Step::Definition),
     }
 }
@@ -433,7 +472,8 @@ fn is_change_of_owner(cursor: &mut Cursor<'_>, kind: &str) -> bool {
         return false;
     }
     match kind {
-        "function" | "procedure" | "aggregate" | "operator" | "large object" | "type" | "domain" | "text search" => true,
+        "function" | "procedure" | "aggregate" | "operator" | "large object" | "type" | "domain"
+        | "text search" => true,
         _ => {
             cursor.skip("only");
             while cursor.identifier().is_some() && cursor.skip_symbol(b'.') {}
@@ -582,7 +622,10 @@ mod tests {
             assert_eq!(step(text), Some(Step::Definition), "{text}");
         }
         assert_eq!(step("CREATE PUBLICATION p FOR ALL TABLES"), Some(Step::Privileged));
-        assert_eq!(step("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()"), Some(Step::EventTrigger));
+        assert_eq!(
+            step("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()"),
+            Some(Step::EventTrigger)
+        );
         assert_eq!(step("CREATE EXTENSION IF NOT EXISTS x WITH SCHEMA public"), Some(Step::Extension));
     }
 
@@ -590,8 +633,14 @@ mod tests {
     fn statements_on_the_database_speak_of_the_new_one() {
         for (text, expected) in [
             ("ALTER DATABASE app OWNER TO me", "ALTER DATABASE \"n\" OWNER TO me"),
-            ("COMMENT ON DATABASE \"a\"\"b\" IS 'ON DATABASE app'", "COMMENT ON DATABASE \"n\" IS 'ON DATABASE app'"),
-            ("ALTER ROLE me IN DATABASE app SET x.y TO '1'", "ALTER ROLE me IN DATABASE \"n\" SET x.y TO '1'"),
+            (
+                "COMMENT ON DATABASE \"a\"\"b\" IS 'ON DATABASE app'",
+                "COMMENT ON DATABASE \"n\" IS 'ON DATABASE app'",
+            ),
+            (
+                "ALTER ROLE me IN DATABASE app SET x.y TO '1'",
+                "ALTER ROLE me IN DATABASE \"n\" SET x.y TO '1'",
+            ),
             ("GRANT CONNECT ON DATABASE app TO you", "GRANT CONNECT ON DATABASE \"n\" TO you"),
             ("REVOKE ALL ON DATABASE app FROM PUBLIC", "REVOKE ALL ON DATABASE \"n\" FROM PUBLIC"),
         ] {
@@ -607,6 +656,9 @@ mod tests {
     fn tables_are_named_whatever_their_names_hold() {
         let table = |schema: &str, name: &str| Some(Step::Copy((schema.to_owned(), name.to_owned())));
         assert_eq!(step("COPY public.t (a, \"b) FROM stdin;\") FROM stdin"), table("public", "t"));
-        assert_eq!(step("COPY \"a; Type: DATABASE\".\"x\n\\connect\" FROM stdin"), table("a; Type: DATABASE", "x\n\\connect"));
+        assert_eq!(
+            step("COPY \"a; Type: DATABASE\".\"x\n\\connect\" FROM stdin"),
+            table("a; Type: DATABASE", "x\n\\connect")
+        );
     }
 }

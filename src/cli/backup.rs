@@ -16,8 +16,8 @@ use super::{Session, now};
 use crate::backup::create::{self, Plan, Request};
 use crate::backup::failures::{self, Failure};
 use crate::backup::{
-    self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients, SealKeys,
-    Source, Surroundings, catalogue,
+    self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients,
+    SealKeys, Source, Surroundings, catalogue,
 };
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};

@@ -149,8 +149,7 @@ impl Place for Directory {
 
     fn open(&self, name: &str) -> Result<Content> {
         self.beneath().open(name).map(Content::of).map_err(|error| {
-            failed("open", &self.path(name), error)
-                .hint("`lifeboat backup list` shows what the vault holds.")
+            failed("open", &self.path(name), error).hint("`lifeboat backup list` shows what the vault holds.")
         })
     }
 

@@ -152,7 +152,8 @@ pub async fn compare(
         judgement =
             judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     }
-    forgive_wordings(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
+    forgive_wordings(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()))
+        .await?;
     name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
         .await?;
     Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
@@ -288,7 +289,8 @@ async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen
         .filter(|database| !left.0.is_same_database(right.0, database))
         .collect();
     for database in databases {
-        let (Some(of_left), Some(of_right)) = (left_open.session(&database), right_open.session(&database)) else {
+        let (Some(of_left), Some(of_right)) = (left_open.session(&database), right_open.session(&database))
+        else {
             continue;
         };
         let wordings = async |open: &Opened<'_>, name: &str| {

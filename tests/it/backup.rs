@@ -255,7 +255,10 @@ async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behi
     run.assert_code(4).assert_says(&["is in use"]);
     application.execute_batch("commit").unwrap();
     drop(application);
-    place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await.assert_code(0);
+    place
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"])
+        .await
+        .assert_code(0);
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(500)");
     // A file that is no database any more is replaced as well, and kept.
     fs::write(place.path("app.db"), "this was a database").unwrap();
@@ -264,7 +267,10 @@ async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behi
         .await
         .assert_code(2)
         .assert_says(&["--offline"]);
-    place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await.assert_code(0);
+    place
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"])
+        .await
+        .assert_code(0);
     assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
 }
 
@@ -534,7 +540,8 @@ async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
     let vault = place.path("vault");
     fs::write(place.path("precious"), "precious\n").unwrap();
     let is_precious = || assert_eq!(fs::read_to_string(place.path("precious")).unwrap(), "precious\n");
-    let pipe = |path: PathBuf| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    let pipe =
+        |path: PathBuf| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
     // A log that leads elsewhere, as a link and as a second name of another file.
     fs::remove_file(vault.join("audit.jsonl")).unwrap();
     symlink(place.path("precious"), vault.join("audit.jsonl")).unwrap();
@@ -547,8 +554,9 @@ async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
     is_precious();
     // Locks and drafts that would make or cut off a file elsewhere.
     for name in [".lock", ".d.json.next", ".d.partial", "failures"] {
-        let _ = fs::remove_file(vault.join(name));
-        symlink(place.path(if name == ".d.json.next" { "precious" } else { "made" }), vault.join(name)).unwrap();
+        let _ = fs::remove_file(vault.join(name)).or_else(|_| fs::remove_dir_all(vault.join(name)));
+        symlink(place.path(if name == ".d.json.next" { "precious" } else { "made" }), vault.join(name))
+            .unwrap();
         let run = place.backup(&["create", "--url", &url, "--name", "d"]).await;
         assert!(matches!(run.code, Some(0 | 2 | 3)), "{name}: {}", run.stderr);
         is_precious();
@@ -573,9 +581,12 @@ async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
     // The content of a backup as a link, and as a pipe.
     let content = vault.join("good.sqlite.gz");
     let whole = fs::read(&content).unwrap();
-    for make in [|at: &PathBuf| symlink("/etc/passwd", at).unwrap(), |at: &PathBuf| {
-        assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success());
-    }] {
+    for make in [
+        |at: &PathBuf| symlink("/etc/passwd", at).unwrap(),
+        |at: &PathBuf| {
+            assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success());
+        },
+    ] {
         fs::remove_file(&content).unwrap();
         make(&content);
         let run = place.backup(&["restore", "good", "--into", "x.db"]).await;
@@ -603,10 +614,17 @@ async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
         &["prune", "--dry-run"],
         &["delete", "good"],
     ] {
-        let run = finish(place.command(&[&["backup"], arguments, &["--color", "always"]].concat()).spawn().unwrap()).await;
+        let run = finish(
+            place.command(&[&["backup"], arguments, &["--color", "always"]].concat()).spawn().unwrap(),
+        )
+        .await;
         for text in [&run.stdout, &run.stderr] {
-            let obeyed = text.chars().find(|c| c.is_control() && !"\n\t\u{1b}".contains(*c) || *c == '\u{202e}');
-            assert!(obeyed.is_none() && !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"), "{arguments:?}: {text:?}");
+            let obeyed =
+                text.chars().find(|c| c.is_control() && !"\n\t\u{1b}".contains(*c) || *c == '\u{202e}');
+            assert!(
+                obeyed.is_none() && !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"),
+                "{arguments:?}: {text:?}"
+            );
         }
     }
 }

@@ -62,8 +62,13 @@ impl Superuser {
     async fn sql(&self, database: &str, sql: &str) -> String {
         let session = self.private.server().connect(database).await.unwrap();
         let mut said = Vec::new();
-        for statement in sql.split(";\n").flat_map(|part| if part.contains('$') { vec![part] } else { part.split("; ").collect() }) {
-            said.extend(session.texts(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}")));
+        for statement in sql
+            .split(";\n")
+            .flat_map(|part| if part.contains('$') { vec![part] } else { part.split("; ").collect() })
+        {
+            said.extend(
+                session.texts(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}")),
+            );
         }
         said.iter().flatten().flatten().cloned().collect::<Vec<_>>().join("|")
     }
@@ -74,7 +79,8 @@ impl Superuser {
         let forged = change(&fs::read_to_string(&file).unwrap());
         fs::write(&file, &forged).unwrap();
         let mut manifest = self.place.manifest(name);
-        let digest: String = Sha256::digest(forged.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Sha256::digest(forged.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         for (hash, size) in [("sha256", "file_size"), ("plain_sha256", "plain_size")] {
             (manifest[hash], manifest[size]) = (json!(digest), json!(forged.len()));
         }
@@ -108,12 +114,16 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
         "CREATE ROLE intruder SUPERUSER LOGIN;\n".to_owned(),
         "ALTER SYSTEM SET archive_command = 'x';\n".to_owned(),
         format!("DO $$ begin {to_program}; end $$;\n"),
-        format!("SET standard_conforming_strings = off;\nSELECT pg_catalog.setval('\\'); {to_program}; --', 1);\n"),
+        format!(
+            "SET standard_conforming_strings = off;\nSELECT pg_catalog.setval('\\'); {to_program}; --', 1);\n"
+        ),
         "SET client_encoding = 'SJIS';\n".to_owned(),
     ];
     // What is let through has the rights of nobody.
     let evil = |body: &str| {
-        format!("CREATE FUNCTION public.evil() RETURNS boolean LANGUAGE plpgsql AS $$ begin {body}; return true; end $$;\n")
+        format!(
+            "CREATE FUNCTION public.evil() RETURNS boolean LANGUAGE plpgsql AS $$ begin {body}; return true; end $$;\n"
+        )
     };
     let in_check = |body: &str| format!("{}ALTER TABLE public.t ADD CHECK (public.evil());\n", evil(body));
     let powerless = [
@@ -123,7 +133,11 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
         in_check("execute 'alter system set archive_command = ''x'''"),
         in_check("perform pg_read_file('/etc/passwd')"),
         in_check("perform lo_export(lo_from_bytea(0, 'x'), '/tmp/x')"),
-        format!("{}ALTER TABLE public.t ALTER COLUMN a TYPE int USING public.evil()::int, OWNER TO {};\n", evil(&to_program), server.private.server().user),
+        format!(
+            "{}ALTER TABLE public.t ALTER COLUMN a TYPE int USING public.evil()::int, OWNER TO {};\n",
+            evil(&to_program),
+            server.private.server().user
+        ),
         "CREATE FUNCTION public.sys(text) RETURNS int LANGUAGE c AS 'libc.so.6', 'system';\n".to_owned(),
         "ALTER DATABASE app SET session_preload_libraries = 'auto_explain';\n".to_owned(),
         "ALTER ROLE current_user IN DATABASE app SET role = 'x';\n".to_owned(),
@@ -134,11 +148,19 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
         "CREATE FUNCTION public.trap() RETURNS event_trigger LANGUAGE plpgsql AS $$ begin {to_program}; end $$;\n\
          CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION public.trap();\nCOMMENT ON TABLE public.t IS 'x';\n"
     );
-    let cases = refused.iter().map(|text| (text, true)).chain(powerless.iter().map(|text| (text, false))).chain([(&trap, false)]);
+    let cases = refused
+        .iter()
+        .map(|text| (text, true))
+        .chain(powerless.iter().map(|text| (text, false)))
+        .chain([(&trap, false)]);
     for (addition, is_refused) in cases {
         server.forge("a", |_| original.replace(COMPLETE, &format!("{addition}{COMPLETE}")));
         let on_server = ["verify", "a", "--level", "restore", "--url", &app];
-        for act in [&["verify", "a", "--level", "restore"][..], &on_server, &["restore", "a", "--url", &app, "--into", "b"]] {
+        for act in [
+            &["verify", "a", "--level", "restore"][..],
+            &on_server,
+            &["restore", "a", "--url", &app, "--into", "b"],
+        ] {
             let run = server.place.backup(act).await;
             let is_restore = act[0] == "restore";
             match (is_refused, run.code) {
@@ -179,10 +201,18 @@ async fn a_superuser_restores_what_only_superusers_have() {
         .await;
     let app = server.url("app");
     for (name, format) in [("s", "sql"), ("c", "custom")] {
-        server.place.backup(&["create", "--url", &app, "--name", name, "--format", format]).await.assert_code(0);
+        server
+            .place
+            .backup(&["create", "--url", &app, "--name", name, "--format", format])
+            .await
+            .assert_code(0);
         server.place.backup(&["verify", name, "--level", "restore"]).await.assert_code(0);
         server.place.backup(&["verify", name, "--level", "restore", "--url", &app]).await.assert_code(0);
-        server.place.backup(&["restore", name, "--url", &app, "--into", &format!("copy_{name}")]).await.assert_code(0);
+        server
+            .place
+            .backup(&["restore", name, "--url", &app, "--into", &format!("copy_{name}")])
+            .await
+            .assert_code(0);
         let copy = server.url(&format!("copy_{name}"));
         let run = finish(server.place.command(&["verify", &app, &copy, "--json"]).spawn().unwrap()).await;
         assert_eq!(run.code, Some(0), "{:#}", run.json()["reasons"]);
@@ -224,7 +254,11 @@ async fn what_was_planted_in_a_restored_copy_is_found() {
         ("INCREMENT BY 1", "INCREMENT BY 2", "sequence"),
         ("GRANT SELECT ON TABLE public.t TO PUBLIC", "GRANT ALL ON TABLE public.t TO PUBLIC", "rights"),
         ("5\tx\n", "5\ty\n", "table"),
-        (COMPLETE, "CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS 'select 1';\n--\n-- PostgreSQL database dump complete", "function"),
+        (
+            COMPLETE,
+            "CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS 'select 1';\n--\n-- PostgreSQL database dump complete",
+            "function",
+        ),
     ] {
         assert!(original.contains(from), "{from}\n{original}");
         server.forge("a", |_| original.replace(from, to));
@@ -240,7 +274,12 @@ async fn what_was_planted_in_a_restored_copy_is_found() {
 async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server() {
     // A master user who is no superuser, named as the superuser of other servers is.
     let server = Superuser::new().await;
-    server.sql("postgres", "create role postgres login createdb; alter database app owner to postgres; create role reader").await;
+    server
+        .sql(
+            "postgres",
+            "create role postgres login createdb; alter database app owner to postgres; create role reader",
+        )
+        .await;
     server.sql("app", "create table t (a int); alter table t owner to postgres; grant select on t to reader; alter schema public owner to postgres").await;
     let app = server.url("app");
     server.place.backup(&["create", "--url", &app, "--name", "a"]).await.assert_code(0);
@@ -256,7 +295,11 @@ async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server()
     };
     for (left, right) in [(&app, &other.url("app")), (&other.url("app"), &app)] {
         let report = verify(left, right).await.assert_code(0).json();
-        assert!(report["not_tested"].to_string().contains("roles belong to a server"), "{:#}", report["not_tested"]);
+        assert!(
+            report["not_tested"].to_string().contains("roles belong to a server"),
+            "{:#}",
+            report["not_tested"]
+        );
     }
     // And the other way: a backup of the server that `postgres` made, where `postgres` is nobody in particular.
     server.place.backup(&["create", "--url", &other.url("app"), "--name", "b"]).await.assert_code(0);
@@ -266,7 +309,8 @@ async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server()
     other.sql("postgres", "drop role reader");
     let run = verify(&app, &other.url("app")).await;
     assert!(run.assert_code(1).json()["reasons"].to_string().contains("role `app.reader`"), "{}", run.stdout);
-    let run = server.place.backup(&["restore", "a", "--url", &other.url("postgres"), "--into", "again"]).await;
+    let run =
+        server.place.backup(&["restore", "a", "--url", &other.url("postgres"), "--into", "again"]).await;
     run.assert_code(3).assert_says(&["role \"reader\" does not exist", "Roles are not part"]);
 }
 

@@ -125,7 +125,9 @@ pub(super) fn role_of(scratch: &str) -> String {
 /// Makes a role that owns the scratch database and may do nothing else, and connects as it.
 async fn confined(server: &Server, scratch: &str, role: &str, superuser: &Session) -> Result<Session> {
     let password = generate();
-    superuser.run("set standard_conforming_strings = on; set search_path = ''; set log_statement = 'none'").await?;
+    superuser
+        .run("set standard_conforming_strings = on; set search_path = ''; set log_statement = 'none'")
+        .await?;
     let (name, database) = (quoted(role), quoted(scratch));
     // The owner of a table must see its rows whatever its policies say.
     let make = format!(
@@ -176,9 +178,7 @@ impl Act<'_> {
                 None => Ok(()),
             },
             Piece::EndOfData => match self.flow.copying.take() {
-                Some(copying) => {
-                    wait_for(copying.finish()).map(drop).map_err(|failure| told(&failure, b""))
-                }
+                Some(copying) => wait_for(copying.finish()).map(drop).map_err(|failure| told(&failure, b"")),
                 None => Ok(()),
             },
             Piece::Command(_) | Piece::Statement(_) => match (self.flow.gate.admit(piece), piece) {
@@ -323,8 +323,10 @@ impl Confinement {
             return Err(needs_superuser(sql.as_bytes()));
         }
         self.run(sql)?;
-        let wrappers = wait_for(self.superuser.rows("select fdwname::text from pg_catalog.pg_foreign_data_wrapper", &[]))
-            .map_err(|failure| told(&failure, b""))?;
+        let wrappers = wait_for(
+            self.superuser.rows("select fdwname::text from pg_catalog.pg_foreign_data_wrapper", &[]),
+        )
+        .map_err(|failure| told(&failure, b""))?;
         for row in wrappers {
             let wrapper = quoted(row.get(0));
             self.run(&format!("grant usage on foreign data wrapper {wrapper} to {}", quoted(&self.role)))?;
@@ -363,7 +365,9 @@ fn new_owner(statement: &Statement<'_>) -> Option<String> {
 /// Whether an event trigger waits for logins.
 fn names_login(statement: &Statement<'_>) -> bool {
     let words = statement.tokens.iter().map(|token| &statement.text[token.span.clone()]);
-    words.into_iter().any(|word| word.eq_ignore_ascii_case(b"login") || word.eq_ignore_ascii_case(b"\"login\""))
+    words
+        .into_iter()
+        .any(|word| word.eq_ignore_ascii_case(b"login") || word.eq_ignore_ascii_case(b"\"login\""))
 }
 
 /// Whether a definition may stand before those of extensions: it defines nothing that could be called.
@@ -401,5 +405,9 @@ fn told(failure: &QueryFailure, text: &[u8]) -> Error {
     let message = failure.message.clone();
     let error = Error::outside("the script of the backup failed, and the database is as it was")
         .caused_by(format!("{message}{at}"));
-    if message.contains("role") && message.contains("does not exist") { error.hint(super::postgres::ROLES_HINT) } else { error }
+    if message.contains("role") && message.contains("does not exist") {
+        error.hint(super::postgres::ROLES_HINT)
+    } else {
+        error
+    }
 }

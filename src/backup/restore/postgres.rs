@@ -146,7 +146,8 @@ pub(in crate::backup) async fn rehearse(
     let session = maintenance(server).await?;
     sweep(&session, surroundings).await?;
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
-    let loaded = load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
+    let loaded =
+        load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
     let judged = match loaded {
         Ok(()) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
@@ -349,7 +350,8 @@ impl Load<'_> {
             if fed.is_err() {
                 let _ = child.kill();
             }
-            let ended = child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+            let ended =
+                child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
             let said = said.join().unwrap_or_default();
             fed?;
             if !ended.success() {
@@ -382,9 +384,7 @@ fn feed_from(
         if let Some(failure) = loader.failure() {
             return Err(failure);
         }
-        fed.map_err(|error| {
-            Error::new(Kind::No, "the script of the backup was refused").caused_by(error)
-        })?;
+        fed.map_err(|error| Error::new(Kind::No, "the script of the backup was refused").caused_by(error))?;
     }
 }
 
@@ -442,11 +442,7 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
     let error =
         Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
-    if cause.contains("role") && cause.contains("does not exist") {
-        error.hint(ROLES_HINT)
-    } else {
-        error
-    }
+    if cause.contains("role") && cause.contains("does not exist") { error.hint(ROLES_HINT) } else { error }
 }
 
 pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {

@@ -10,7 +10,9 @@ use clap::Args;
 use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
-use crate::backup::{DatabaseType, Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting};
+use crate::backup::{
+    DatabaseType, Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting,
+};
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
@@ -236,7 +238,11 @@ fn same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
     let name = &manifest.backup_name;
     Err(Error::new(
         Kind::Guard,
-        format!("backup `{name}` is of database `{}`, and DATABASE_URL names `{}`", plain(&of), plain(&meant)),
+        format!(
+            "backup `{name}` is of database `{}`, and DATABASE_URL names `{}`",
+            plain(&of),
+            plain(&meant)
+        ),
     )
     .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
 }

@@ -157,7 +157,7 @@ impl Beneath {
             told(errno)
         })?;
         // The new name itself must be on disk too.
-        Ok(File::from(folder).sync_all()?)
+        File::from(folder).sync_all()
     }
 
     /// Writes a file where nothing is; says whether nothing was.
@@ -255,7 +255,9 @@ impl Beneath {
             parent => parent?,
         };
         match statat(&folder, last, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => Err(told(Errno::LOOP)),
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
+                Err(told(Errno::LOOP))
+            }
             Ok(_) | Err(Errno::NOENT) => Ok(path),
             Err(errno) => Err(told(errno)),
         }
@@ -313,7 +315,8 @@ mod tests {
         beneath.replace("link", b"ours").unwrap();
         beneath.remove("dangling").unwrap();
         assert!(!beneath.create("link", b"x").unwrap());
-        let mut left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["secret", "vault"]);
         assert_eq!(fs::read_to_string(place.path().join("secret")).unwrap(), "secret");

@@ -9,7 +9,9 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, UpdateVers
 use super::{Object, Store};
 use crate::error::{Error, Result};
 use crate::vault::lease::{LeaseLock, Version};
-use crate::vault::{Content, Draft, FilesOf, Found, Held, LARGEST_READ, Listing, Lock, Making, Opened, Place, Recovered};
+use crate::vault::{
+    Content, Draft, FilesOf, Found, Held, LARGEST_READ, Listing, Lock, Making, Opened, Place, Recovered,
+};
 
 /// How many requests go at once where many objects are read.
 const ABREAST: usize = 16;

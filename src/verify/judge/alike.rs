@@ -130,9 +130,10 @@ fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right
     ];
     let databases: Vec<String> = left.databases.keys().cloned().collect();
     for database in databases.iter().filter(|database| !left.is_same_database(right, database)) {
-        let shows = bench.definitions.iter().any(|found| {
-            found.database == *database && NAMING.contains(&found.kind.as_str())
-        });
+        let shows = bench
+            .definitions
+            .iter()
+            .any(|found| found.database == *database && NAMING.contains(&found.kind.as_str()));
         let is_left_out = |found: &DefinitionVerdict| {
             let is_of_role = found.database == *database && found.kind == "role";
             is_of_role && (found.verdict == Word::Differs || !shows)
@@ -143,7 +144,10 @@ fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right
                 Word::Missing => "is named by nothing on the right",
                 _ => "is named by nothing on the left",
             };
-            format!("role `{}` {how}: roles belong to a server, and no dump of a database carries them", found.name)
+            format!(
+                "role `{}` {how}: roles belong to a server, and no dump of a database carries them",
+                found.name
+            )
         });
         let told: Vec<String> = told.collect();
         bench.not_tested.extend(told);
