@@ -562,7 +562,7 @@ async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
         is_precious();
         assert!(!place.path("made").exists(), "{name}");
         fs::remove_file(vault.join(name)).ok();
-        place.backup(&["delete", "d", "--confirm", "d"]).await;
+        let _ = place.backup(&["delete", "d", "--confirm", "d"]).await;
     }
     // Manifests that are pipes, links, or larger than memory, beside good ones.
     pipe(vault.join("pipe.json"));
