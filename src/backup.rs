@@ -8,22 +8,24 @@
 //! Writes: the vault; on a restore the database that was asked for; for a proof a scratch database, file or server,
 //! which it removes.
 
+mod authenticity;
 pub mod catalogue;
 mod check;
 mod coding;
 pub mod create;
 mod dump;
 pub mod failures;
+mod judge;
 pub mod manifest;
 mod name;
 mod parallel;
 pub mod prune;
-mod renamed;
 pub mod restore;
 mod script;
 pub mod schedule;
 mod seal;
 mod sqlite;
+mod statement;
 pub mod stats;
 mod stream;
 
@@ -31,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+pub use authenticity::{Seal, SealKeys};
 pub use check::{Means, verify};
 pub use coding::Compression;
 pub use manifest::{DatabaseType, Format, Level, Manifest, Verification};

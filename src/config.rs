@@ -31,6 +31,8 @@ pub struct Config {
     pub endpoint_url: Option<String>,
     /// Where what must last is kept.
     pub vault: Option<String>,
+    /// File with the keys that seal the manifests of backups, as `--seal-key`; it lies outside of the vault.
+    pub seal_key: Option<PathBuf>,
     /// Several accounts and Regions.
     #[serde(default)]
     pub accounts: Vec<AccountSettings>,

@@ -25,7 +25,7 @@ pub use url::{Target, is_url};
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, pin_mut};
+use futures::{SinkExt as _, StreamExt as _, pin_mut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, SimpleQueryMessage};
@@ -198,6 +198,11 @@ pub struct QueryFailure {
 }
 
 impl QueryFailure {
+    /// Where it happened, in the server's words: the line of a `COPY`, the function that was running.
+    pub fn place(&self) -> Option<&str> {
+        self.source.as_db_error().and_then(|answer| answer.where_())
+    }
+
     /// Whether the session can be used after this: an answer of the server leaves it usable, a broken connection not.
     pub fn session_survives(&self) -> bool {
         !self.source.is_closed() && self.sqlstate.as_deref().is_some_and(|state| !state.starts_with("57P"))
@@ -313,6 +318,17 @@ impl Session {
         Ok(rows)
     }
 
+    /// Runs one statement; a text that holds several is refused by the server.
+    pub async fn run_alone(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+        self.client.execute(sql, &[]).await?;
+        Ok(())
+    }
+
+    /// Begins a `COPY … FROM stdin`.
+    pub async fn begin_copy(&self, sql: &str) -> std::result::Result<CopyIn, QueryFailure> {
+        Ok(CopyIn { sink: Box::pin(self.client.copy_in(sql).await?) })
+    }
+
     /// The one row of a query.
     pub async fn row(
         &self,
@@ -341,6 +357,23 @@ impl Session {
     pub async fn stream(&self, sql: &str) -> std::result::Result<tokio_postgres::RowStream, QueryFailure> {
         let none: [&str; 0] = [];
         Ok(self.client.query_raw(sql, none).await?)
+    }
+}
+
+/// Rows on their way into a table. Dropped before it is finished, none of them arrive.
+pub struct CopyIn {
+    sink: std::pin::Pin<Box<tokio_postgres::CopyInSink<std::io::Cursor<Vec<u8>>>>>,
+}
+
+impl CopyIn {
+    /// Sends bytes of `COPY`'s text format, cut anywhere.
+    pub async fn send(&mut self, rows: &[u8]) -> std::result::Result<(), QueryFailure> {
+        Ok(self.sink.send(std::io::Cursor::new(rows.to_vec())).await?)
+    }
+
+    /// Waits until the server has all of them.
+    pub async fn finish(mut self) -> std::result::Result<u64, QueryFailure> {
+        Ok(self.sink.as_mut().finish().await?)
     }
 }
 

@@ -54,8 +54,8 @@ trait Place: fmt::Debug + Send + Sync {
     fn clock(&self) -> Result<DateTime<Utc>>;
     fn list(&self, folder: &str) -> Result<Listing>;
     fn size(&self, name: &str) -> Result<Option<u64>>;
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
-    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>>;
+    fn read(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>>;
+    fn read_all(&self, names: &[String], largest: u64) -> Vec<Result<Option<Vec<u8>>>>;
     fn write(&self, name: &str, content: &[u8]) -> Result<()>;
     fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()>;
     fn remove(&self, name: &str) -> Result<()>;
@@ -74,6 +74,9 @@ trait Place: fmt::Debug + Send + Sync {
     fn delete(&self, stem: &str, files: &[String]) -> Result<()>;
     fn directory(&self) -> Option<&Path>;
 }
+
+/// What is read as a whole has at most so many bytes: more was never written, and would fill the memory.
+const LARGEST_READ: u64 = 256 << 20;
 
 /// Reads from a manifest which files it describes, the content first; nothing if it is not whole.
 type FilesOf<'a> = &'a dyn Fn(&[u8]) -> Vec<String>;
@@ -268,13 +271,23 @@ impl Vault {
 
     /// The content of `name`, if it exists.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.place.read(checked(name)?)
+        self.place.read(checked(name)?, LARGEST_READ)
+    }
+
+    /// The content of `name`, if it exists and has at most so many bytes.
+    pub fn read_at_most(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
+        self.place.read(checked(name)?, largest)
     }
 
     /// The contents of several, in their order.
     pub fn read_all(&self, names: &[String]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+        self.read_all_at_most(names, LARGEST_READ)
+    }
+
+    /// The contents of several, in their order; of one that has more bytes than that it is an error.
+    pub fn read_all_at_most(&self, names: &[String], largest: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
         names.iter().try_for_each(|name| checked(name).map(drop))?;
-        Ok(self.place.read_all(names))
+        Ok(self.place.read_all(names, largest))
     }
 
     /// What lies in a folder; `""` is the root. Nothing, if there is no such folder.

@@ -23,6 +23,7 @@ mod read;
 pub mod record;
 pub mod schema;
 mod shape;
+pub mod wording;
 
 pub use depth::{Depth, DepthRule, Depths, Look};
 pub use judge::{Judgement, TableVerdict, Word};

@@ -45,10 +45,16 @@ pub fn read(vault: &Vault) -> Result<Catalogue> {
     let stems = listing.files.iter().filter_map(|file| file.name.strip_suffix(".json"));
     let names: Vec<BackupName> = stems.filter_map(|stem| stem.parse().ok()).collect();
     let files: Vec<String> = names.iter().map(manifest::manifest_name).collect();
-    for (name, text) in names.iter().zip(vault.read_all(&files)?) {
-        // One that went while we were reading is none.
-        let Some(text) = text? else { continue };
-        match entry(listing, name, &text) {
+    for (name, text) in names.iter().zip(vault.read_all_at_most(&files, manifest::LARGEST)?) {
+        let read = match text {
+            // One that went while we were reading is none.
+            Ok(None) => continue,
+            Ok(Some(text)) => entry(listing, name, &text),
+            // Of one that is no plain file, or too large, nothing is known; the others are as good as ever.
+            Err(error) if vault.directory().is_some() => Err(error),
+            Err(error) => return Err(error),
+        };
+        match read {
             Ok(entry) => catalogue.entries.push(entry),
             Err(error) => catalogue.damaged.push(error.chain()),
         }
@@ -64,9 +70,6 @@ fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
     let unusable = |why: String| {
         Error::new(Kind::No, format!("`{name}.json` is not the manifest of a backup")).caused_by(why)
     };
-    if text.len() > manifest::LARGEST {
-        return Err(unusable(format!("it is larger than {} bytes", manifest::LARGEST)));
-    }
     let manifest = Manifest::parse(text).map_err(unusable)?;
     if manifest.backup_name != *name {
         return Err(unusable(format!("it is of `{}`", manifest.backup_name)));
@@ -82,7 +85,7 @@ fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
 /// One backup, by name.
 pub fn find(vault: &Vault, name: &str) -> Result<Entry> {
     let name: BackupName = name.parse()?;
-    if let Some(text) = vault.read(&manifest::manifest_name(&name))? {
+    if let Some(text) = vault.read_at_most(&manifest::manifest_name(&name), manifest::LARGEST)? {
         return entry(&vault.list("")?, &name, &text);
     }
     let known = read(vault).unwrap_or_default().entries;

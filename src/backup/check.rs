@@ -9,7 +9,7 @@
 //! A proof is made on one open file: what was checked is what is used afterwards, whatever happens to its name.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 
+use super::authenticity::SealKeys;
 use super::manifest::Verification;
 use super::parallel::Unpacker;
-use super::script::Counter;
+use super::script::{Held, Reader, Trust};
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use super::{
@@ -28,9 +29,9 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::{PrivateServer, Programs, Server, Target, can_start};
+use crate::postgres::{PrivateServer, Programs, Server, can_start};
 use crate::vault::{Content, Draft, Scratch, Secrecy, Vault};
-use crate::verify::{self, Verdict, Word};
+use crate::verify::Verdict;
 
 /// What a proof needs besides the backup.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,25 @@ pub struct Means {
     pub server: Option<Server>,
     /// Directory of PostgreSQL's programs.
     pub pg_bin: Option<std::path::PathBuf>,
+    /// Keys that seal backups, and by which is known where they come from.
+    pub seal_keys: SealKeys,
+    /// Whether backups are taken that carry no seal, although there is a key.
+    pub accept_unsealed: bool,
+    /// Whether the content of backups is trusted without a seal.
+    pub trust_content: bool,
+}
+
+impl Means {
+    /// Refuses a backup whose manifest is not sealed by one of our keys; without a key any is taken.
+    pub fn require_seal(&self, manifest: &Manifest) -> Result<()> {
+        self.trust_in(manifest).map(drop)
+    }
+
+    /// Whether a seal, or whoever asks, vouches for what is in a backup. With a key, one without its seal is refused.
+    pub(super) fn trust_in(&self, manifest: &Manifest) -> Result<Trust> {
+        let is_sealed = self.seal_keys.prove(manifest, self.accept_unsealed)?;
+        Ok(if is_sealed || self.trust_content { Trust::Vouched } else { Trust::Nobody })
+    }
 }
 
 /// What came out of a look at a file.
@@ -52,8 +72,12 @@ pub(super) struct Finding {
     pub(super) doubts: Vec<String>,
     /// What a SQLite file contains.
     pub(super) contents: Option<Contents>,
-    /// How the database of a SQL dump is created.
+    /// How the database of a dump is created, after its name.
     pub(super) create_database: Option<String>,
+    /// What a dump holds that none of one database does: it is loaded only if somebody vouches for it.
+    pub(super) refusals: Vec<String>,
+    /// What one may want to know, and what is no fault.
+    pub(super) notes: Vec<String>,
     /// Tables and rows that were compared with what was recorded.
     pub(super) checked: (usize, u64),
 }
@@ -61,6 +85,14 @@ pub(super) struct Finding {
 impl Finding {
     fn fault(text: impl Into<String>) -> Self {
         Finding { faults: vec![text.into()], ..Finding::default() }
+    }
+
+    /// What a dump does not hold is a fault, unless somebody vouches for it.
+    pub(super) fn refuse_unless(&mut self, trust: Trust) {
+        let refusals = std::mem::take(&mut self.refusals);
+        if trust == Trust::Nobody {
+            self.faults.extend(refusals);
+        }
     }
 
     pub(super) fn proof(self, level: Level, at: DateTime<Utc>) -> Verification {
@@ -93,7 +125,8 @@ pub async fn verify(
         _ => {
             let file = surroundings.vault.open_file(&manifest.file_name())?;
             let again = file.clone();
-            let finding = examine(&manifest, file, None, level, means, surroundings).await?;
+            let mut finding = examine(&manifest, file, None, level, means, surroundings).await?;
+            finding.refuse_unless(means.trust_in(&manifest)?);
             let is_sound = finding.faults.is_empty();
             if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
                 restore_elsewhere(&manifest, again, finding, means, surroundings).await?
@@ -118,7 +151,7 @@ async fn restore_elsewhere(
     (surroundings.tell)(Event::Phase("restoring into a scratch database"));
     let private;
     let server = match &means.server {
-        Some(server) => server,
+        Some(server) => (server, restore::Ground::Named),
         None => {
             let programs = Programs::for_server(manifest.tool_major(), means.pg_bin.as_deref())?;
             if !can_start(&programs) {
@@ -127,7 +160,7 @@ async fn restore_elsewhere(
             }
             private = PrivateServer::start(&programs).await?;
             restore::make_roles(private.server(), &manifest.roles).await?;
-            private.server()
+            (private.server(), restore::Ground::Ours)
         }
     };
     match restore::rehearse(manifest, file, finding, server, means, surroundings).await {
@@ -152,6 +185,10 @@ pub(super) async fn verify_draft(
     (surroundings.tell)(Event::Phase("proving"));
     let file = draft.content()?;
     let mut finding = examine(manifest, file.clone(), draft.path(), level, means, surroundings).await?;
+    // It was dumped a moment ago by pg_dump itself: here that says something of us, and nothing against the backup.
+    for refusal in std::mem::take(&mut finding.refusals) {
+        finding.doubts.push(format!("{refusal}, so it is restored only with `--trust-content` or a seal"));
+    }
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
         finding = restore_elsewhere(manifest, file, finding, means, surroundings).await?;
@@ -242,9 +279,9 @@ impl Work {
     }
 
     fn sql(&self, file: Content) -> Result<Finding> {
-        let mut counter = Counter::new();
+        let mut reader = Reader::new();
         let read = self.content(file, &mut |block| {
-            counter.feed(block);
+            reader.feed(block);
             Ok(())
         })?;
         let totals = match read {
@@ -252,12 +289,11 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        let held = counter.finish();
-        if !held.is_whole {
+        let Held { is_whole, create_database, refusals, .. } = reader.finish();
+        if !is_whole && refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
-        let create_database = held.create_database.clone();
-        Ok(Finding { faults, create_database, ..Finding::default() })
+        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -274,8 +310,8 @@ impl Work {
                 .push(format!("no pg_restore of PostgreSQL {major} or later is here to read the archive"));
             return Ok(finding);
         };
-        let mut reader = read_through(&programs, None)?;
-        let mut stdin = reader.stdin.take();
+        let mut reading = Reading::start(&programs, None)?;
+        let mut stdin = reading.child.stdin.take();
         let read = self.content(file, &mut |block| {
             // When pg_restore ends early its exit code says why.
             if stdin.as_mut().is_some_and(|stdin| stdin.write_all(block).is_err()) {
@@ -284,13 +320,14 @@ impl Work {
             Ok(())
         });
         drop(stdin);
-        let said = what_it_says(reader)?;
+        let (said, held) = reading.finish()?;
         let totals = match read? {
             Ok(totals) => totals,
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
-        Ok(Finding { faults, ..Finding::default() })
+        let Held { create_database, refusals, .. } = held;
+        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.
@@ -315,8 +352,9 @@ impl Work {
             let doubt = format!("no pg_restore of PostgreSQL {major} or later is here to read the archive");
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
-        let said = what_it_says(read_through(&programs, Some(&folder))?)?;
-        Ok(Finding { faults: said.into_iter().collect(), ..Finding::default() })
+        let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
+        let Held { create_database, refusals, .. } = held;
+        Ok(Finding { faults: said.into_iter().collect(), create_database, refusals, ..Finding::default() })
     }
 
     fn sqlite(&self, file: Content) -> Result<Finding> {
@@ -350,24 +388,52 @@ impl Work {
     }
 }
 
-/// A pg_restore that reads a whole archive and restores nothing: a folder, or what it is fed.
-fn read_through(programs: &Programs, folder: Option<&Path>) -> Result<std::process::Child> {
-    let mut command = programs.without_connection("pg_restore");
-    command.arg("--file=/dev/null").stdout(Stdio::null()).stderr(Stdio::piped());
-    match folder {
-        Some(folder) => command.arg(restore::absolute(folder)),
-        None => command.stdin(Stdio::piped()),
-    };
-    command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))
+/// A pg_restore that reads a whole archive, a folder or what it is fed, and writes the script of it, which is read here.
+struct Reading {
+    child: std::process::Child,
+    reader: std::thread::JoinHandle<Held>,
+    said: std::thread::JoinHandle<String>,
 }
 
-/// What such a pg_restore has against an archive.
-fn what_it_says(reader: std::process::Child) -> Result<Option<String>> {
-    let ended =
-        reader.wait_with_output().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
-    let said = String::from_utf8_lossy(&ended.stderr);
-    let first = said.lines().next().unwrap_or("it does not say why");
-    Ok((!ended.status.success()).then(|| format!("pg_restore cannot read it: {first}")))
+impl Reading {
+    fn start(programs: &Programs, folder: Option<&Path>) -> Result<Self> {
+        let mut command = programs.without_connection("pg_restore");
+        command.args(["--create", "--file=-"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match folder {
+            Some(folder) => command.arg(restore::absolute(folder)),
+            None => command.stdin(Stdio::piped()),
+        };
+        let mut child =
+            command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+        let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::new(Kind::Bug, "pg_restore has no output"));
+        };
+        let reader = std::thread::spawn(move || {
+            let (mut reader, mut buffer) = (Reader::new(), vec![0; 1 << 20]);
+            while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                reader.feed(&buffer[..read]);
+            }
+            reader.finish()
+        });
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        Ok(Reading { child, reader, said })
+    }
+
+    /// What pg_restore has against the archive, and what the script holds.
+    fn finish(mut self) -> Result<(Option<String>, Held)> {
+        drop(self.child.stdin.take());
+        let ended =
+            self.child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+        let (held, said) = (self.reader.join().unwrap_or_default(), self.said.join().unwrap_or_default());
+        let first = said.lines().next().unwrap_or("it does not say why");
+        let fault = (!ended.success()).then(|| format!("pg_restore cannot read it: {first}"));
+        Ok((fault, held))
+    }
 }
 
 /// Gives the content of a backup to `take`, piece by piece, from the beginning of its file. A file that is damaged is a
@@ -484,43 +550,6 @@ pub(super) fn unchanged(manifest: &Manifest, read: std::result::Result<Totals, F
     }
 }
 
-/// Holds a restored database against what was recorded of its source. How definitions read is told but fails nothing:
-/// PostgreSQL writes some of them differently after a restore. Sequences are not part of the moment that was dumped.
-pub(super) async fn judge_restored(manifest: &Manifest, server: &Server, database: &str) -> Result<Finding> {
-    let Some(recorded) = manifest.observation.clone() else {
-        let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
-        return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
-    };
-    let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
-    let rule = if depth == verify::Depth::Content { "content" } else { "counts" };
-    let target = Target { server: server.clone(), database: Some(database.to_owned()), says_tls: true };
-    let comparison = verify::pair::Comparison {
-        left: verify::pair::Operand::Kept(Box::new(recorded)),
-        right: verify::pair::Operand::Server(Box::new(target)),
-        look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
-        ignored: Vec::new(),
-        extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::Told::All },
-    };
-    let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
-    let mut finding = Finding::default();
-    for table in &report.tables {
-        let verdict = &table.verdict;
-        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
-        match verdict.verdict {
-            Word::Differs | Word::Missing | Word::Unexpected => finding.faults.push(told),
-            Word::Unknown => finding.doubts.push(told),
-            Word::Identical | Word::Equal | Word::Within => {
-                finding.checked.0 += 1;
-                finding.checked.1 += verdict.observed_rows.unwrap_or_default();
-            }
-            Word::Skipped => {}
-        }
-    }
-    let lost = report.definitions.differences.iter().filter(|found| found.verdict == Word::Missing);
-    finding.faults.extend(lost.map(|found| format!("{} `{}` is missing", found.kind, found.name)));
-    Ok(finding)
-}
-
 /// Tables that are not as they were seen when the backup was made.
 pub(super) fn differences(recorded: &Contents, found: &Contents) -> Vec<String> {
     let rows = |rows: Option<u64>| rows.map_or("unknown".to_owned(), |rows| rows.to_string());
@@ -575,5 +604,18 @@ pub(super) const EXPANDED: &str = "content";
 /// A folder for what is in a backup.
 pub(super) fn scratch_for(manifest: &Manifest, vault: &Vault) -> Result<Scratch> {
     let secrecy = if manifest.encrypted { Secrecy::Sealed } else { Secrecy::Open };
-    vault.scratch(manifest.backup_name.as_str(), secrecy)
+    let scratch = vault.scratch(manifest.backup_name.as_str(), secrecy)?;
+    // A manifest may promise more than there is room for: that is found out before the disk is full.
+    let room = rustix::fs::statvfs(scratch.path())
+        .map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    if manifest.plain_size > room {
+        return Err(Error::outside(format!(
+            "`{}` holds {} bytes, and there is room for {room} in `{}`",
+            manifest.backup_name,
+            manifest.plain_size,
+            scratch.path().parent().unwrap_or(scratch.path()).display()
+        ))
+        .hint("Free some space; TMPDIR names another place for temporary files."));
+    }
+    Ok(scratch)
 }

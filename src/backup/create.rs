@@ -18,7 +18,9 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session};
 use crate::vault::{Draft, Lock, Secrecy, Vault};
-use crate::verify::{self, Depth, Depths, Look, Recorded, Recording, judge};
+use crate::verify::schema::Definitions;
+use crate::verify::wording::wordings;
+use crate::verify::{self, Databases, Depth, Depths, Look, Recorded, Recording, judge};
 
 /// A backup that is wanted.
 #[derive(Clone, Debug)]
@@ -180,6 +182,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
     manifest.verification = Some(proof);
     let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
+    plan.request.means.seal_keys.seal(&mut manifest)?;
     interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
     draft.publish(&beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
@@ -250,6 +253,8 @@ struct Made {
     totals: Totals,
     contents: Option<sqlite::Contents>,
     observation: Option<Recorded>,
+    moved_sequences: Option<Vec<String>>,
+    wordings: Option<Definitions>,
     roles: Vec<String>,
 }
 
@@ -318,6 +323,8 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
     Ok(Made {
         totals: dumped.totals,
         contents: None,
+        moved_sequences: observing.moved_sequences(server, dbname).await?,
+        wordings: observing.wordings.take(),
         observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
         roles,
     })
@@ -358,6 +365,8 @@ struct Observing {
     /// Holds the moment until pg_dump has taken it over.
     holder: Session,
     snapshot: String,
+    look: Look,
+    wordings: Option<Definitions>,
 }
 
 impl Observing {
@@ -378,7 +387,18 @@ impl Observing {
             format!("begin isolation level repeatable read read only; set transaction snapshot '{exported}'");
         holder.run(&import).await?;
         let snapshot = holder.row("select pg_export_snapshot()", &[]).await?.get(0);
-        Ok(Observing { recording, holder, snapshot })
+        let wordings = read_wordings(&holder).await?;
+        Ok(Observing { recording, holder, snapshot, look, wordings })
+    }
+
+    /// Sequences that do not stand where they stood before the dump. No transaction holds them still, so nobody knows where
+    /// a copy of them stands.
+    async fn moved_sequences(&self, server: &Server, dbname: &str) -> Result<Option<Vec<String>>> {
+        let Some(before) = self.recording.movement.sequences_before.get(dbname) else { return Ok(None) };
+        let databases = Databases::connect(server, &[dbname.to_owned()], &self.look).await?;
+        let after = databases.sequences().await?.remove(dbname).unwrap_or_default();
+        let moved = before.iter().filter(|(name, state)| after.get(*name) != Some(state));
+        Ok(Some(moved.map(|(name, _)| name.clone()).collect()))
     }
 
     async fn look(&mut self) -> Result<()> {
@@ -409,6 +429,15 @@ impl Observing {
         recorded.movement = judge::Movement::default();
         recorded
     }
+}
+
+/// What definitions read like, in the transaction that holds the moment. Where something was dropped since, PostgreSQL may
+/// not find it: then there are no wordings, and what differs in words alone is told.
+async fn read_wordings(holder: &Session) -> Result<Option<Definitions>> {
+    holder.run("savepoint wordings; set local search_path = pg_catalog").await?;
+    let read = wordings(holder).await;
+    holder.run("rollback to savepoint wordings").await?;
+    Ok(read.ok())
 }
 
 /// Tables of the source whose rows are not all in the dump.
@@ -482,6 +511,9 @@ fn describe(
         contents: made.contents,
         roles: made.roles,
         observation: made.observation,
+        moved_sequences: made.moved_sequences,
+        wordings: made.wordings,
+        seal: None,
     }
 }
 

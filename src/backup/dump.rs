@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::manifest::Format;
-use super::script::{Counter, Held};
+use super::script::{Held, Reader};
 use super::stream::{Inflow, Packing, Target, Totals};
 use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ impl Running {
         interrupt: &Interrupt,
         bytes: &AtomicU64,
     ) -> Result<Dumped> {
-        let counter = (self.format == Format::Sql).then(Counter::new);
+        let counter = (self.format == Format::Sql).then(Reader::new);
         let taken = take(&mut self.stdout, target, packing, counter, interrupt, bytes);
         if taken.is_err() {
             let _ = self.child.kill();
@@ -142,7 +142,7 @@ fn take(
     stdout: &mut ChildStdout,
     target: Target,
     packing: Packing,
-    mut counter: Option<Counter>,
+    mut counter: Option<Reader>,
     interrupt: &Interrupt,
     bytes: &AtomicU64,
 ) -> Result<(Inflow, Option<Held>, Vec<u8>)> {
@@ -164,7 +164,7 @@ fn take(
             counter.feed(piece);
         }
     }
-    Ok((inflow, counter.map(Counter::finish), head))
+    Ok((inflow, counter.map(Reader::finish), head))
 }
 
 /// What is there to be read; `None` if nothing came within the time that [`wait_for_output`] waits.

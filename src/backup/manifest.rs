@@ -210,12 +210,21 @@ pub struct Manifest {
     /// What a PostgreSQL database was seen to contain, at the very moment that was dumped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<crate::verify::Recorded>,
+    /// Sequences of the source that moved while it was dumped; all others stand in a copy where they were observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_sequences: Option<Vec<String>>,
+    /// Digests of the definitions that a dump and a restore may put in other words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wordings: Option<crate::verify::schema::Definitions>,
+    /// By which key it was written, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<super::authenticity::Seal>,
 }
 
 /// The schema of manifests.
 pub const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
-pub const LARGEST: usize = 64 << 20;
+pub const LARGEST: u64 = 64 << 20;
 
 impl Manifest {
     /// Reads a manifest, if it is one.

@@ -4,6 +4,7 @@
 //! now; the copy is checked; only then it takes the place of the database, in one transaction or one step, and what was
 //! there before is kept. An error or a kill at any moment leaves the database as it was or as it is to be.
 
+mod load;
 mod postgres;
 mod sqlite;
 mod swap;
@@ -19,7 +20,7 @@ use super::{DatabaseType, Event, Format, Level, Manifest, Means, Source, Surroun
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
-pub(super) use postgres::{make_roles, rehearse};
+pub(super) use postgres::{Ground, make_roles, rehearse};
 pub use swap::undo;
 
 /// Where a backup is restored to.
@@ -53,6 +54,15 @@ pub struct Manner {
     pub offline: bool,
     /// Keys and programs.
     pub means: Means,
+}
+
+/// Whether a copy has the owners and rights of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// It has.
+    Restored,
+    /// They were left out as asked.
+    LeftOut,
 }
 
 /// A restore that is going to be made.
@@ -97,6 +107,7 @@ pub struct Report {
 pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &Vault) -> Result<Plan> {
     let entry = catalogue::find(vault, name)?;
     let manifest = entry.manifest;
+    manner.means.require_seal(&manifest)?;
     match (&entry.state, destination.source(), manifest.database_type) {
         (catalogue::State::Missing, _, _) => {
             return Err(Error::new(Kind::No, format!("the file of backup `{name}` is not there"))
@@ -153,9 +164,19 @@ async fn prove(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Proven> {
     (surroundings.tell)(Event::Phase("checking the backup"));
     let manifest = &plan.manifest;
     let file = surroundings.vault.open_file(&manifest.file_name())?;
-    let finding =
-        check::examine(manifest, file.clone(), None, Level::Stream, &plan.manner.means, surroundings).await?;
-    if !finding.faults.is_empty() {
+    let means = &plan.manner.means;
+    let mut finding =
+        check::examine(manifest, file.clone(), None, Level::Stream, means, surroundings).await?;
+    let is_damaged = !finding.faults.is_empty();
+    finding.refuse_unless(means.trust_in(manifest)?);
+    if !is_damaged && !finding.faults.is_empty() {
+        let name = &manifest.backup_name;
+        return Err(Error::new(Kind::No, format!("backup `{name}` was refused: {}", finding.faults.join("; ")))
+            .hint(
+                "Nothing was touched. Somebody may have altered the backup; if you trust the vault, pass `--trust-content`.",
+            ));
+    }
+    if is_damaged {
         return Err(Error::new(
             Kind::No,
             format!("backup `{}` was refused: it is damaged", manifest.backup_name),

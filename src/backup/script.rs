@@ -1,132 +1,493 @@
-//! A plain SQL dump as it streams by: which part of it is SQL and which is data, how many rows each table has, and
-//! whether it is whole.
+//! A SQL script as it streams by: its statements, its data, and what is addressed to psql and not to the server.
 //!
-//! Only what pg_dump itself writes is understood. Data is recognised by the comment that pg_dump puts in front of it
-//! (`-- Data for Name: …; Type: TABLE DATA; …`), so that a line of a function's body is not taken for it.
+//! The text is read as the server reads it (PostgreSQL documentation, "Lexical Structure"): strings, quoted identifiers,
+//! dollar quotes, comments that nest, and the bodies of SQL functions. Comments are never taken for structure: whatever
+//! pg_dump writes into one may hold the name of an object, and names may hold anything. What could be read in two ways
+//! is refused, for whoever decides by what a script says must read what the server will.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-/// A line of SQL that is longer than this comes in pieces.
-const LONGEST_LINE: usize = 256 << 10;
+use super::statement::{self, Step};
 
-/// A piece of a dump.
+/// No statement that pg_dump writes is longer; rows are not statements.
+const LONGEST_STATEMENT: usize = 256 << 20;
+/// Enough for a view over everything, and a bound for what is remembered of a statement.
+const MOST_TOKENS: usize = 4 << 20;
+/// Of a comment only its beginning is kept.
+const KEPT_OF_COMMENT: usize = 256;
+
+/// What a token of a statement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    /// A keyword, or an identifier without quotes.
+    Word,
+    /// An identifier in double quotes.
+    Quoted,
+    /// A string of any kind.
+    Text,
+    /// A number.
+    Number,
+    /// A character of its own.
+    Symbol,
+}
+
+/// A token: its kind, and where it stands in the text of its statement.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub(super) kind: TokenKind,
+    pub(super) span: Range<usize>,
+}
+
+/// A statement: its text, without the comments before it and without its semicolon, and its tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statement<'a> {
+    pub(super) text: &'a [u8],
+    pub(super) tokens: &'a [Token],
+}
+
+/// A piece of a script.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Piece<'a> {
-    /// A line of SQL with its end.
-    Line(&'a [u8]),
-    /// A piece of a very long line.
-    PartOfLine(&'a [u8]),
-    /// Rows of the table that the last line named, and at their end the line `\.`.
+    /// A whole statement.
+    Statement(Statement<'a>),
+    /// Rows of the table that the `COPY` before them names.
     Data(&'a [u8]),
+    /// The rows are complete.
+    EndOfData,
+    /// A line for psql, from its backslash on.
+    Command(&'a [u8]),
+    /// The beginning of a comment that stands between two statements, without its dashes.
+    Comment(&'a [u8]),
 }
 
-impl<'a> Piece<'a> {
-    /// Its bytes.
-    pub(super) fn bytes(self) -> &'a [u8] {
-        match self {
-            Piece::Line(bytes) | Piece::PartOfLine(bytes) | Piece::Data(bytes) => bytes,
-        }
-    }
+/// Hears what a script holds.
+pub(super) type Take<'a> = dyn FnMut(Piece<'_>) -> io::Result<()> + 'a;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Plain,
+    Word,
+    Number,
+    /// After one `-` or `/`, which may begin a comment.
+    Dash,
+    Slash,
+    LineComment,
+    /// How deep comments are nested, and the byte before.
+    BlockComment(u32, u8),
+    /// In a string, which may hold escapes.
+    Text(bool),
+    /// After a backslash in it.
+    Escaped,
+    /// After a quote in it, which may be its end or stand for itself.
+    TextQuote(bool),
+    Quoted,
+    QuotedQuote,
+    /// After a `$` that may begin a dollar quote; where it stands.
+    DollarTag(usize),
+    /// In a dollar quote: where its body begins, and its tag with both dollars.
+    Dollar(usize, Vec<u8>),
+    Command,
+    /// After the semicolon of a `COPY` whose rows follow.
+    BeforeData,
+    /// In rows: how much of the line that ends them was seen at the beginning of a line; `None` within a line.
+    Data(Option<usize>),
 }
 
-/// Tells SQL from data.
-pub(super) struct Splitter {
-    carry: Vec<u8>,
-    is_long: bool,
-    announced: bool,
-    /// The last bytes of data; `None` outside of data.
-    tail: Option<Vec<u8>>,
-    end_of_data: Finder<'static>,
+const END_OF_DATA: &[u8] = b"\\.\n";
+
+/// Takes a script apart.
+pub(super) struct Lexer {
+    state: State,
+    text: Vec<u8>,
+    tokens: Vec<Token>,
+    /// Where the token began that is being read.
+    begun_at: usize,
+    /// Open brackets.
+    depth: u32,
+    /// Open `BEGIN ATOMIC` and `CASE` of a SQL function's body.
+    blocks: u32,
+    comment: Vec<u8>,
+    /// The last token was a string with escapes, which a string in the next line would go on.
+    after_escapes: bool,
+    line_that_may_end: Finder<'static>,
 }
 
-const END_OF_DATA: &[u8] = b"\n\\.\n";
+fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
 
-impl Splitter {
+fn starts_word(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+}
+
+fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+impl Lexer {
     pub(super) fn new() -> Self {
-        Splitter {
-            carry: Vec::new(),
-            is_long: false,
-            announced: false,
-            tail: None,
-            end_of_data: Finder::new(END_OF_DATA),
+        Lexer {
+            state: State::Plain,
+            text: Vec::new(),
+            tokens: Vec::new(),
+            begun_at: 0,
+            depth: 0,
+            blocks: 0,
+            comment: Vec::new(),
+            after_escapes: false,
+            line_that_may_end: Finder::new(b"\n\\."),
         }
     }
 
-    /// Takes the next bytes of a dump.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
+    /// Takes the next bytes of a script.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], take: &mut Take<'_>) -> io::Result<()> {
         while !bytes.is_empty() {
-            let used = match self.tail.take() {
-                Some(tail) => self.data(tail, bytes, take),
-                None => self.sql(bytes, take),
+            let used = match self.state {
+                State::Data(_) => self.read_data(bytes, take)?,
+                State::Text(escapes) => self.read_until(bytes, |rest| match escapes {
+                    true => memchr::memchr2(b'\'', b'\\', rest),
+                    false => memchr::memchr(b'\'', rest),
+                }),
+                State::Quoted => self.read_until(bytes, |rest| memchr::memchr(b'"', rest)),
+                State::Dollar(..) => self.read_until(bytes, |rest| memchr::memchr(b'$', rest)),
+                _ => 0,
             };
             bytes = &bytes[used..];
-        }
-    }
-
-    fn data(&mut self, tail: Vec<u8>, bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) -> usize {
-        // The end may lie across the seam.
-        let seam: Vec<u8> = tail.iter().chain(bytes.iter().take(3)).copied().collect();
-        let across = self.end_of_data.find(&seam).filter(|at| *at < tail.len());
-        let end = match across {
-            Some(at) => Some(at + END_OF_DATA.len() - tail.len()),
-            None => self.end_of_data.find(bytes).map(|at| at + END_OF_DATA.len()),
-        };
-        let used = end.unwrap_or(bytes.len());
-        take(Piece::Data(&bytes[..used]));
-        if end.is_none() {
-            let whole: Vec<u8> =
-                tail.iter().chain(&bytes[bytes.len().saturating_sub(3)..]).copied().collect();
-            self.tail = Some(whole[whole.len().saturating_sub(3)..].to_vec());
-        }
-        used
-    }
-
-    fn sql(&mut self, bytes: &[u8], take: &mut dyn FnMut(Piece<'_>)) -> usize {
-        let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
-        let used = end.unwrap_or(bytes.len());
-        if self.is_long || self.carry.len() + used > LONGEST_LINE {
-            if !self.carry.is_empty() {
-                take(Piece::PartOfLine(&std::mem::take(&mut self.carry)));
+            if let (Some(&byte), false) = (bytes.first(), matches!(self.state, State::Data(_))) {
+                self.read_byte(byte, take)?;
+                bytes = &bytes[1..];
             }
-            take(Piece::PartOfLine(&bytes[..used]));
-            self.is_long = end.is_none();
-            self.announced = false;
-        } else if end.is_none() {
-            self.carry.extend_from_slice(bytes);
-        } else if self.carry.is_empty() {
-            self.line(&bytes[..used], take);
-        } else {
-            let mut line = std::mem::take(&mut self.carry);
-            line.extend_from_slice(&bytes[..used]);
-            self.line(&line, take);
+            if self.text.len() > LONGEST_STATEMENT || self.tokens.len() > MOST_TOKENS {
+                return Err(invalid("the script holds a statement that is longer than any of a dump"));
+            }
         }
-        used
+        Ok(())
     }
 
-    fn line(&mut self, line: &[u8], take: &mut dyn FnMut(Piece<'_>)) {
-        take(Piece::Line(line));
-        if line.starts_with(b"-- Data for Name: ") {
-            self.announced = true;
-        } else if self.announced && line.starts_with(b"COPY ") && line.ends_with(b" FROM stdin;\n") {
-            self.announced = false;
-            // What comes next is the beginning of a line.
-            self.tail = Some(b"\n".to_vec());
-        } else if !line.starts_with(b"--") && line != b"\n" {
-            self.announced = false;
-        }
+    /// Whether the script may end here.
+    pub(super) fn is_between_statements(&self) -> bool {
+        self.text.is_empty() && matches!(self.state, State::Plain | State::LineComment | State::Command)
     }
 
     /// What is left after the last byte.
-    pub(super) fn finish(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
-        if !self.carry.is_empty() {
-            take(Piece::Line(&std::mem::take(&mut self.carry)));
+    pub(super) fn finish(&mut self, take: &mut Take<'_>) -> io::Result<()> {
+        match self.state {
+            State::LineComment | State::Command => self.read_byte(b'\n', take),
+            _ => Ok(()),
         }
     }
 
-    fn is_in_data(&self) -> bool {
-        self.tail.is_some()
+    fn read_until(&mut self, bytes: &[u8], find: impl Fn(&[u8]) -> Option<usize>) -> usize {
+        let end = find(bytes).unwrap_or(bytes.len());
+        self.text.extend_from_slice(&bytes[..end]);
+        end
+    }
+
+    fn read_byte(&mut self, byte: u8, take: &mut Take<'_>) -> io::Result<()> {
+        if byte == 0 {
+            return Err(invalid("the script holds a zero byte"));
+        }
+        match &mut self.state {
+            State::Plain => return self.read_plain(byte, take),
+            State::Word if is_word_byte(byte) => self.text.push(byte),
+            State::Word => {
+                self.end_token(TokenKind::Word);
+                self.follow_body();
+                return self.read_plain(byte, take);
+            }
+            State::Number if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.') => {
+                self.text.push(byte);
+            }
+            // `1e'…'` and `1$a$` are read differently by different versions.
+            State::Number if is_word_byte(byte) || matches!(byte, b'\'' | b'"') => {
+                return Err(invalid("the script holds a quote that follows a number"));
+            }
+            State::Number => {
+                self.end_token(TokenKind::Number);
+                return self.read_plain(byte, take);
+            }
+            State::Dash if byte == b'-' => {
+                self.state = State::LineComment;
+                self.comment.clear();
+                if !self.text.is_empty() {
+                    self.text.extend_from_slice(b"--");
+                }
+            }
+            State::Slash if byte == b'*' => {
+                self.state = State::BlockComment(1, 0);
+                if !self.text.is_empty() {
+                    self.text.extend_from_slice(b"/*");
+                }
+            }
+            State::Dash => return self.read_after_symbol(b'-', byte, take),
+            State::Slash => return self.read_after_symbol(b'/', byte, take),
+            State::LineComment => {
+                let is_end = matches!(byte, b'\n' | b'\r');
+                if !self.text.is_empty() {
+                    self.text.push(byte);
+                } else if !is_end && self.comment.len() < KEPT_OF_COMMENT {
+                    self.comment.push(byte);
+                }
+                if is_end {
+                    self.state = State::Plain;
+                    if self.text.is_empty() {
+                        take(Piece::Comment(&self.comment))?;
+                    }
+                }
+            }
+            State::BlockComment(depth, before) => {
+                match (*before, byte) {
+                    (b'/', b'*') => (*depth, *before) = (*depth + 1, 0),
+                    (b'*', b'/') => (*depth, *before) = (*depth - 1, 0),
+                    _ => *before = byte,
+                }
+                let is_end = *depth == 0;
+                if !self.text.is_empty() {
+                    self.text.push(byte);
+                }
+                if is_end {
+                    self.state = State::Plain;
+                }
+            }
+            State::Text(escapes) => {
+                let next = if byte == b'\'' { State::TextQuote(*escapes) } else { State::Escaped };
+                self.text.push(byte);
+                self.state = next;
+            }
+            State::Escaped => {
+                self.text.push(byte);
+                self.state = State::Text(true);
+            }
+            State::TextQuote(escapes) if byte == b'\'' => {
+                self.state = State::Text(*escapes);
+                self.text.push(byte);
+            }
+            State::TextQuote(escapes) => {
+                let escapes = *escapes;
+                self.end_token(TokenKind::Text);
+                self.after_escapes = escapes;
+                return self.read_plain(byte, take);
+            }
+            State::Quoted => {
+                self.text.push(byte);
+                self.state = State::QuotedQuote;
+            }
+            State::QuotedQuote if byte == b'"' => {
+                self.text.push(byte);
+                self.state = State::Quoted;
+            }
+            State::QuotedQuote => {
+                self.end_token(TokenKind::Quoted);
+                return self.read_plain(byte, take);
+            }
+            State::DollarTag(at) => {
+                let at = *at;
+                return self.read_tag(at, byte, take);
+            }
+            State::Dollar(body, tag) => {
+                self.text.push(byte);
+                if self.text[*body..].ends_with(tag) {
+                    self.end_token(TokenKind::Text);
+                }
+            }
+            State::Command if byte == b'\n' => {
+                self.state = State::Plain;
+                let line = std::mem::take(&mut self.comment);
+                take(Piece::Command(line.strip_suffix(b"\r").unwrap_or(&line)))?;
+            }
+            State::Command if self.comment.len() > 4096 => {
+                return Err(invalid("the script holds a very long command for psql"));
+            }
+            State::Command => self.comment.push(byte),
+            State::BeforeData if byte == b'\n' => self.state = State::Data(Some(0)),
+            State::BeforeData => return Err(invalid("the rows of a COPY do not begin in the line after it")),
+            State::Data(_) => {}
+        }
+        Ok(())
+    }
+
+    fn read_plain(&mut self, byte: u8, take: &mut Take<'_>) -> io::Result<()> {
+        let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+        let goes_on = std::mem::take(&mut self.after_escapes);
+        self.begun_at = self.text.len();
+        self.state = State::Plain;
+        match byte {
+            _ if is_space => {
+                self.after_escapes = goes_on;
+                if !self.text.is_empty() {
+                    self.text.push(byte);
+                }
+            }
+            b'-' => (self.state, self.after_escapes) = (State::Dash, goes_on),
+            b'/' => (self.state, self.after_escapes) = (State::Slash, goes_on),
+            b'\'' | b'"' if self.follows_unicode_mark() => {
+                return Err(invalid("the script holds a string or name with Unicode escapes"));
+            }
+            b'\'' if goes_on => {
+                return Err(invalid("the script holds a string with escapes in several parts"));
+            }
+            b'\'' => {
+                let escapes = self.tokens.last().is_some_and(|last| {
+                    last.span.end == self.text.len()
+                        && last.kind == TokenKind::Word
+                        && self.text[last.span.clone()].eq_ignore_ascii_case(b"e")
+                });
+                self.text.push(byte);
+                self.state = State::Text(escapes);
+            }
+            b'"' => {
+                self.text.push(byte);
+                self.state = State::Quoted;
+            }
+            b'$' => {
+                self.text.push(byte);
+                self.state = State::DollarTag(self.begun_at);
+            }
+            b'\\' if self.text.is_empty() => {
+                self.comment.clear();
+                self.comment.push(byte);
+                self.state = State::Command;
+            }
+            b'\\' => return Err(invalid("the script holds a backslash within a statement")),
+            b';' if self.depth == 0 && self.blocks == 0 => return self.end_statement(take),
+            _ if byte.is_ascii_digit() => {
+                self.text.push(byte);
+                self.state = State::Number;
+            }
+            _ if starts_word(byte) => {
+                self.text.push(byte);
+                self.state = State::Word;
+            }
+            _ => {
+                match byte {
+                    b'(' => self.depth += 1,
+                    b')' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                }
+                self.text.push(byte);
+                self.end_token(TokenKind::Symbol);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what comes next is written with Unicode escapes (`U&'…'`), behind which words could hide.
+    fn follows_unicode_mark(&self) -> bool {
+        let [.., mark, sign] = &self.tokens[..] else { return false };
+        sign.span.end == self.text.len()
+            && mark.span.end == sign.span.start
+            && &self.text[sign.span.clone()] == b"&"
+            && self.text[mark.span.clone()].eq_ignore_ascii_case(b"u")
+    }
+
+    /// What had looked like the beginning of a comment was none.
+    fn read_after_symbol(&mut self, symbol: u8, byte: u8, take: &mut Take<'_>) -> io::Result<()> {
+        self.after_escapes = false;
+        self.begun_at = self.text.len();
+        self.text.push(symbol);
+        self.end_token(TokenKind::Symbol);
+        self.read_plain(byte, take)
+    }
+
+    fn read_tag(&mut self, at: usize, byte: u8, take: &mut Take<'_>) -> io::Result<()> {
+        let tag = &self.text[at + 1..];
+        if byte == b'$' {
+            self.text.push(byte);
+            let delimiter = self.text[at..].to_vec();
+            self.state = State::Dollar(self.text.len(), delimiter);
+            return Ok(());
+        }
+        let fits = if tag.is_empty() { starts_word(byte) } else { is_word_byte(byte) };
+        match (fits, tag.is_empty()) {
+            (true, _) => self.text.push(byte),
+            (false, true) => {
+                self.end_token(TokenKind::Symbol);
+                return self.read_plain(byte, take);
+            }
+            (false, false) => return Err(invalid("the script holds a dollar quote that is none")),
+        }
+        Ok(())
+    }
+
+    fn end_token(&mut self, kind: TokenKind) {
+        self.tokens.push(Token { kind, span: self.begun_at..self.text.len() });
+        self.state = State::Plain;
+    }
+
+    /// The semicolons in the body of a SQL function end no statement: `BEGIN ATOMIC … END`, where `CASE` has an `END` too.
+    fn follow_body(&mut self) {
+        let word = |token: &Token, word: &[u8]| {
+            token.kind == TokenKind::Word && self.text[token.span.clone()].eq_ignore_ascii_case(word)
+        };
+        let Some((last, before)) = self.tokens.split_last() else { return };
+        if self.blocks > 0 {
+            if word(last, b"case") {
+                self.blocks += 1;
+            } else if word(last, b"end") {
+                self.blocks -= 1;
+            }
+        } else if word(last, b"atomic") && before.last().is_some_and(|token| word(token, b"begin")) {
+            let heads: [&[&[u8]]; 2] = [&[b"create"], &[b"create", b"or", b"replace"]];
+            let is_routine = heads.iter().any(|head| {
+                let is_head = self.tokens.iter().zip(*head).all(|(token, name)| word(token, name));
+                let kind = self.tokens.get(head.len());
+                is_head && kind.is_some_and(|kind| word(kind, b"function") || word(kind, b"procedure"))
+            });
+            if is_routine {
+                self.blocks = 1;
+            }
+        }
+    }
+
+    fn end_statement(&mut self, take: &mut Take<'_>) -> io::Result<()> {
+        let text = std::mem::take(&mut self.text);
+        let tokens = std::mem::take(&mut self.tokens);
+        (self.depth, self.blocks, self.after_escapes) = (0, 0, false);
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        if memchr::memchr(0, &text).is_some() {
+            return Err(invalid("the script holds a zero byte"));
+        }
+        let statement = Statement { text: &text, tokens: &tokens };
+        self.state = if statement::has_rows(&statement) { State::BeforeData } else { State::Plain };
+        take(Piece::Statement(statement))
+    }
+
+    fn read_data(&mut self, bytes: &[u8], take: &mut Take<'_>) -> io::Result<usize> {
+        if let State::Data(Some(seen)) = self.state {
+            let byte = bytes[0];
+            if byte == END_OF_DATA[seen] {
+                if seen + 1 == END_OF_DATA.len() {
+                    self.state = State::Plain;
+                    take(Piece::EndOfData)?;
+                } else {
+                    self.state = State::Data(Some(seen + 1));
+                }
+                return Ok(1);
+            }
+            self.state = State::Data(None);
+            if seen > 0 {
+                take(Piece::Data(&END_OF_DATA[..seen]))?;
+            }
+        }
+        let (end, is_line_end) = match self.line_that_may_end.find(bytes) {
+            Some(at) => (at + 1, true),
+            None => match memchr::memrchr(b'\n', &bytes[bytes.len().saturating_sub(2)..]) {
+                // What follows may be the beginning of the line that ends the rows.
+                Some(at) => (bytes.len().saturating_sub(2) + at + 1, true),
+                None => (bytes.len(), false),
+            },
+        };
+        if is_line_end {
+            self.state = State::Data(Some(0));
+        }
+        take(Piece::Data(&bytes[..end]))?;
+        Ok(end)
     }
 }
 
@@ -142,147 +503,305 @@ pub(super) struct Held {
     pub(super) is_whole: bool,
     /// The statement that creates its database.
     pub(super) create_database: Option<String>,
+    /// Why it is not loaded: what no dump of one database holds.
+    pub(super) refusals: Vec<String>,
 }
 
-/// Counts the rows in a dump.
-pub(super) struct Counter {
-    splitter: Splitter,
+/// Reads a dump through: counts its rows, and looks whether it holds only what a dump of one database holds.
+pub(super) struct Reader {
+    lexer: Lexer,
     tally: Tally,
 }
 
 #[derive(Default)]
 struct Tally {
     held: Held,
+    gate: Gate,
     current: Option<TableName>,
     rows: u64,
 }
 
-impl Counter {
+/// So many refusals are told; more would say nothing else.
+const TOLD: usize = 3;
+
+impl Reader {
     pub(super) fn new() -> Self {
-        Counter { splitter: Splitter::new(), tally: Tally::default() }
+        Reader { lexer: Lexer::new(), tally: Tally::default() }
     }
 
+    /// Takes the next bytes; what cannot be read is the last that is looked at.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let tally = &mut self.tally;
-        self.splitter.feed(bytes, &mut |piece| tally.take(piece));
+        if !tally.gate.is_shut
+            && let Err(error) = self.lexer.feed(bytes, &mut |piece| tally.take(piece))
+        {
+            tally.refuse(error.to_string());
+            tally.gate.is_shut = true;
+        }
     }
 
     pub(super) fn finish(mut self) -> Held {
-        let in_data = self.splitter.is_in_data();
+        let may_end = self.lexer.is_between_statements();
         let tally = &mut self.tally;
-        self.splitter.finish(&mut |piece| tally.take(piece));
-        self.tally.close();
+        let _ = self.lexer.finish(&mut |piece| tally.take(piece));
         let mut held = self.tally.held;
-        held.is_whole &= !in_data;
+        held.is_whole &= may_end;
         held
     }
 }
 
 impl Tally {
-    fn take(&mut self, piece: Piece<'_>) {
+    fn refuse(&mut self, why: String) {
+        if self.held.refusals.len() < TOLD && !self.held.refusals.contains(&why) {
+            self.held.refusals.push(why);
+        }
+    }
+
+    fn take(&mut self, piece: Piece<'_>) -> io::Result<()> {
         match piece {
-            Piece::Data(rows) => self.rows += memchr::memchr_iter(b'\n', rows).count() as u64,
-            Piece::PartOfLine(_) => self.held.is_whole = false,
-            Piece::Line(line) => {
-                self.close();
-                if line.starts_with(b"CREATE DATABASE ") && self.held.create_database.is_none() {
-                    self.held.create_database = Some(String::from_utf8_lossy(line).into_owned());
-                } else if line.starts_with(b"COPY ") {
-                    self.current = table_of(line);
-                } else if line == b"-- PostgreSQL database dump complete\n" {
+            Piece::Comment(text) => {
+                if text == b" PostgreSQL database dump complete" {
                     self.held.is_whole = true;
-                } else if !(line.starts_with(b"--") || line.starts_with(b"\\unrestrict ") || line == b"\n") {
+                }
+            }
+            Piece::Data(rows) => self.rows += memchr::memchr_iter(b'\n', rows).count() as u64,
+            Piece::EndOfData => {
+                if let Some(table) = self.current.take() {
+                    *self.held.rows.entry(table).or_default() += self.rows;
+                }
+                self.rows = 0;
+            }
+            Piece::Command(_) | Piece::Statement(_) => {
+                if !matches!(piece, Piece::Command(line) if line.starts_with(b"\\unrestrict ")) {
                     self.held.is_whole = false;
+                }
+                match self.gate.admit(piece) {
+                    Err(why) => self.refuse(why),
+                    Ok(Some(Step::Copy(table))) => self.current = Some(table),
+                    Ok(Some(Step::CreateDatabase(statement))) => {
+                        self.held.create_database = Some(statement);
+                    }
+                    Ok(_) => {}
                 }
             }
         }
+        Ok(())
+    }
+}
+
+/// Whether somebody vouches for what a script says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Nobody: what no dump holds is refused.
+    #[default]
+    Nobody,
+    /// A seal, or whoever asks for the restore.
+    Vouched,
+}
+
+/// Decides what of a dump is let through. It is the same for whoever looks at a dump and for whoever loads it.
+#[derive(Default)]
+pub(super) struct Gate {
+    trust: Trust,
+    /// Something other than the database itself was spoken of.
+    is_past_head: bool,
+    /// The script could not be read any further.
+    is_shut: bool,
+}
+
+impl Gate {
+    pub(super) fn new(trust: Trust) -> Self {
+        Gate { trust, ..Gate::default() }
     }
 
-    /// The line that ends the data is no row.
-    fn close(&mut self) {
-        if self.rows > 0 {
-            if let Some(table) = self.current.take() {
-                *self.held.rows.entry(table).or_default() += self.rows - 1;
+    /// What a statement does, or `None` for a line that is left out; an error says why the dump is refused.
+    pub(super) fn admit(&mut self, piece: Piece<'_>) -> Result<Option<Step>, String> {
+        match piece {
+            Piece::Statement(statement) => {
+                let step = match (statement::step_of(&statement), self.trust) {
+                    (Err(_), Trust::Vouched) => Step::Definition,
+                    (step, _) => step?,
+                };
+                match step {
+                    Step::Database(_) | Step::Session | Step::Setting | Step::Encoding(_) => {}
+                    Step::CreateDatabase(_) | Step::DropDatabase if self.is_past_head => {
+                        return Err("it creates or drops a database on its way".to_owned());
+                    }
+                    Step::CreateDatabase(_) | Step::DropDatabase => {}
+                    _ => self.is_past_head = true,
+                }
+                Ok(Some(step))
             }
-            self.rows = 0;
+            Piece::Command(line) if statement::is_of_pg_dump(line, self.is_past_head) => Ok(None),
+            Piece::Command(line) => Err(format!("it holds a command for psql: `{}`", excerpt(line))),
+            Piece::Data(_) | Piece::EndOfData | Piece::Comment(_) => Ok(None),
         }
     }
 }
 
-/// `COPY public."Odd ""name""" (…) FROM stdin;`
-fn table_of(line: &[u8]) -> Option<TableName> {
-    let text = std::str::from_utf8(line).ok()?.strip_prefix("COPY ")?;
-    let (schema, rest) = identifier(text)?;
-    let (name, _) = identifier(rest.strip_prefix('.')?)?;
-    Some((schema, name))
-}
-
-/// An identifier at the beginning of `text`, and what follows it.
-pub(super) fn identifier(text: &str) -> Option<(String, &str)> {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(text.len());
-        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
-    };
-    let mut name = String::new();
-    loop {
-        let end = rest.find('"')?;
-        name.push_str(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix('"') {
-            Some(after) => {
-                name.push('"');
-                rest = after;
-            }
-            None => return Some((name, rest)),
-        }
+/// The beginning of a text, for a message.
+pub(super) fn excerpt(text: &[u8]) -> String {
+    let whole = String::from_utf8_lossy(text);
+    let line: String = whole.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut cut: String = line.chars().take(60).flat_map(char::escape_debug).collect();
+    if line.chars().count() > 60 {
+        cut.push('…');
     }
+    cut
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\nCREATE FUNCTION f() AS $$\nCOPY public.lie (a) FROM stdin;\n\
-        1\n\\.\n$$;\n--\n-- Data for Name: users; Type: TABLE DATA; Schema: public; Owner: me\n--\n\n\
-        COPY public.users (id, name) FROM stdin;\n1\ta\n2\t\\\\.\n3\tc\n\\.\n\n\n\
-        --\n-- Data for Name: Odd \"x\"; Type: TABLE DATA; Schema: S s; Owner: me\n--\n\n\
-        COPY \"S s\".\"Odd \"\"x\"\"\" (id) FROM stdin;\n\\.\n\n\
+    const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\nSET standard_conforming_strings = on;\n\
+        CREATE DATABASE app WITH TEMPLATE = template0;\n\\connect app\n\nCOMMENT ON DATABASE app IS 'a\n\\connect b\n\\! c';\n\
+        CREATE FUNCTION f() AS $_$\n-- Data for Name: users; Type: TABLE DATA\n\nCOPY public.lie (a) FROM stdin;\n\
+        1\n\\.\n$_$;\n--\n-- Data for Name: users; Type: TABLE DATA; Schema: public; Owner: me\n--\n\n\
+        COPY public.users (id, name) FROM stdin;\n1\ta\n2\t\\\\.\n\\\\.\n3\t;drop '\"$$\n\\.\n\n\n\
+        --\n-- Data for Name: a; Type: DATABASE; Schema: x\n--\n\n\
+        COPY \"S s\".\"Odd \"\"x\"\"\" (id, \"a)b\") FROM stdin;\n\\.\n\n\
         --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n";
+
+    fn read(text: &[u8], size: usize) -> Held {
+        let mut reader = Reader::new();
+        text.chunks(size).for_each(|piece| reader.feed(piece));
+        reader.finish()
+    }
+
+    /// The statements of a script, or why it cannot be read.
+    fn statements(text: &str) -> Result<Vec<String>, String> {
+        let (mut lexer, mut found) = (Lexer::new(), Vec::new());
+        let mut take = |piece: Piece<'_>| {
+            if let Piece::Statement(statement) = piece {
+                found.push(String::from_utf8_lossy(statement.text).into_owned());
+            }
+            Ok(())
+        };
+        lexer.feed(text.as_bytes(), &mut take).map_err(|error| error.to_string())?;
+        if lexer.is_between_statements() { Ok(found) } else { Err("cut off".to_owned()) }
+    }
 
     #[test]
     fn rows_are_counted_wherever_the_stream_is_cut_into_pieces() {
         for size in [1, 2, 3, 4, 5, 7, 64, DUMP.len()] {
-            let mut counter = Counter::new();
-            DUMP.as_bytes().chunks(size).for_each(|piece| counter.feed(piece));
-            let held = counter.finish();
+            let held = read(DUMP.as_bytes(), size);
             assert!(held.is_whole, "{size}");
+            assert_eq!(held.refusals, Vec::<String>::new(), "{size}");
+            assert_eq!(held.create_database.as_deref(), Some(" WITH TEMPLATE = template0"));
             let rows: Vec<_> = held
                 .rows
                 .iter()
                 .map(|((schema, name), rows)| (schema.as_str(), name.as_str(), *rows))
                 .collect();
-            assert_eq!(rows, [("S s", "Odd \"x\"", 0), ("public", "users", 3)], "{size}");
+            assert_eq!(rows, [("S s", "Odd \"x\"", 0), ("public", "users", 4)], "{size}");
         }
     }
 
     #[test]
     fn a_dump_that_was_cut_off_anywhere_is_not_whole() {
-        let end = DUMP.find("-- PostgreSQL database dump complete\n").unwrap() + 37;
+        let end = DUMP.find("-- PostgreSQL database dump complete\n").unwrap() + 36;
         for cut in 0..end {
-            let mut counter = Counter::new();
-            counter.feed(&DUMP.as_bytes()[..cut]);
-            assert!(!counter.finish().is_whole, "{cut}");
+            assert!(!read(&DUMP.as_bytes()[..cut], DUMP.len()).is_whole, "{cut}");
         }
     }
 
     #[test]
-    fn nothing_is_lost_or_changed_on_the_way() {
-        for size in [1, 3, 10, DUMP.len()] {
-            let (mut splitter, mut out) = (Splitter::new(), Vec::new());
-            let mut take = |piece: Piece<'_>| out.extend_from_slice(piece.bytes());
-            DUMP.as_bytes().chunks(size).for_each(|piece| splitter.feed(piece, &mut take));
-            splitter.finish(&mut take);
-            assert_eq!(String::from_utf8(out).unwrap(), DUMP);
+    fn rows_come_out_as_they_went_in() {
+        let rows = "a\n\\\n.\n\\..\n\\.x\n\n\\N\nb\\\n";
+        let script = format!("COPY a.b FROM stdin;\n{rows}\\.\nCOMMIT;");
+        for size in 1..script.len() {
+            let (mut lexer, mut out, mut ends) = (Lexer::new(), Vec::new(), 0);
+            let mut take = |piece: Piece<'_>| {
+                match piece {
+                    Piece::Data(rows) => out.extend_from_slice(rows),
+                    Piece::EndOfData => ends += 1,
+                    _ => {}
+                }
+                Ok(())
+            };
+            script.as_bytes().chunks(size).for_each(|piece| lexer.feed(piece, &mut take).unwrap());
+            assert_eq!((String::from_utf8(out).unwrap().as_str(), ends), (rows, 1), "{size}");
+        }
+    }
+
+    #[test]
+    fn statements_end_where_the_server_ends_them() {
+        for (script, expected) in [
+            ("select ';'; select 2;", vec!["select ';'", "select 2"]),
+            ("select 'a''; b';", vec!["select 'a''; b'"]),
+            ("select 'a\\'; select '';", vec!["select 'a\\'", "select ''"]),
+            ("select E'a\\'; b'; x;", vec!["select E'a\\'; b'", "x"]),
+            ("select \"a;\"\"b\"; x;", vec!["select \"a;\"\"b\"", "x"]),
+            ("select $$;$a$;$$; x;", vec!["select $$;$a$;$$", "x"]),
+            ("select $a$;$$;$b$;$a$; x;", vec!["select $a$;$$;$b$;$a$", "x"]),
+            ("select a$b$; x;", vec!["select a$b$", "x"]),
+            ("select $1; x;", vec!["select $1", "x"]),
+            ("/* ; /* ; */ ' */ x; -- ;'\ny;", vec!["x", "y"]),
+            ("a -- ;\r; b;", vec!["a -- ;\r", "b"]),
+            ("a - -1; b / 2;", vec!["a - -1", "b / 2"]),
+            (
+                "create rule r as on insert to t do (a; b); x;",
+                vec!["create rule r as on insert to t do (a; b)", "x"],
+            ),
+            (
+                "create or replace function f() begin atomic select begin; select case when a then b end; end; x;",
+                vec![
+                    "create or replace function f() begin atomic select begin; select case when a then b end; end",
+                    "x",
+                ],
+            ),
+            ("begin; end; ;;", vec!["begin", "end"]),
+        ] {
+            assert_eq!(statements(script).unwrap(), expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for script in [
+            "select 1E'\\'; x;",
+            "select 1$a$; x; $a$;",
+            "select U&'\\0041';",
+            "select e'a'\n'\\'; x';",
+            "select e'a' -- b\n '\\'; x';",
+            "select 1 \\g |sh\n;",
+            "select \\! sh\n;",
+            "copy a.b from stdin; x\n\\.\n",
+            "select '\0';",
+        ] {
+            assert!(statements(script).is_err(), "{script}");
+        }
+    }
+
+    #[test]
+    fn commands_for_psql_are_refused_wherever_they_stand() {
+        let at = DUMP.find("\n--\n-- Data").unwrap() + 1;
+        for command in [
+            "\\! touch x",
+            "\\unrestrict `touch x`",
+            "\\restrict a\\! touch x",
+            "\\restrict :x",
+            "\\connect other",
+            "\\c other",
+            "\\o |sh",
+            "\\copy t to program 'sh'",
+            "\\i /etc/passwd",
+            "\\gexec",
+            "\\set x y",
+            "\\setenv A b",
+            "\\if true",
+            "\\",
+            "\\.",
+            "  \\! touch x",
+            "\\\\! touch x",
+            "/* */ \\! touch x",
+        ] {
+            let script = format!("{}{command}\n{}", &DUMP[..at], &DUMP[at..]);
+            for size in [1, script.len()] {
+                let held = read(script.as_bytes(), size);
+                assert!(!held.refusals.is_empty(), "{command}");
+            }
         }
     }
 }

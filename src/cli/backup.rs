@@ -17,7 +17,7 @@ use crate::backup::create::{self, Plan, Request};
 use crate::backup::failures::{self, Failure};
 use crate::backup::{
     self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients,
-    Source, Surroundings, catalogue,
+    SealKeys, Source, Surroundings, catalogue,
 };
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
@@ -144,12 +144,31 @@ struct MeansArgs {
     /// Directory of pg_dump, pg_restore and psql [default: those that fit the server are looked for]
     #[arg(long, value_name = "DIR", env = "LIFEBOAT_PG_BIN", hide_env_values = true)]
     pg_bin: Option<PathBuf>,
+    /// File with the keys that seal manifests, one a line; with it, backups that none of them has sealed are refused
+    /// [default: `seal_key` of lifeboat.toml]
+    #[arg(long, value_name = "FILE", env = "LIFEBOAT_SEAL_KEY", hide_env_values = true)]
+    seal_key: Option<PathBuf>,
+    /// Take backups without a seal although there is a key: those that were made before it
+    #[arg(long)]
+    accept_unsealed: bool,
+    /// Run whatever the SQL of a backup says with all rights of the user who restores it, without a seal
+    #[arg(long)]
+    trust_content: bool,
 }
 
 impl MeansArgs {
-    fn means(&self) -> Result<Means> {
+    fn means(&self, session: &Session) -> Result<Means> {
         let identities = self.identity.as_deref().map(Identities::from_file).transpose()?.unwrap_or_default();
-        Ok(Means { identities, server: None, pg_bin: self.pg_bin.clone() })
+        let seal_key = self.seal_key.as_ref().or(session.config.seal_key.as_ref());
+        let seal_keys = seal_key.map(|path| SealKeys::from_file(path)).transpose()?.unwrap_or_default();
+        Ok(Means {
+            identities,
+            server: None,
+            pg_bin: self.pg_bin.clone(),
+            seal_keys,
+            accept_unsealed: self.accept_unsealed,
+            trust_content: self.trust_content,
+        })
     }
 }
 
@@ -426,7 +445,7 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         threads: args.threads.map_or_else(backup::usual_threads, usize::from),
         recipients: Recipients::parse(&recipients)?,
     };
-    let means = args.means.means()?;
+    let means = args.means.means(session)?;
     let format = match args.format.or(word(settings.format.as_deref(), "format")?).unwrap_or_default() {
         FormatArg::Sql => Format::Sql,
         FormatArg::Custom => Format::Custom,
@@ -521,7 +540,7 @@ fn failures_of(vault: &Vault, databases: &[String]) -> Result<Vec<Failure>> {
 async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
-    let mut means = args.means.means()?;
+    let mut means = args.means.means(session)?;
     if let Some(url) = &args.url {
         means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
     }

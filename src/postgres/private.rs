@@ -48,8 +48,9 @@ impl PrivateServer {
         };
         let cluster = directory.path().join("data");
         let mut initdb = as_owner(programs.without_connection("initdb"));
-        initdb.args([
-            "--username=postgres",
+        // No role of a source is called that: what belongs to a `postgres` there belongs to an ordinary role here.
+        let user = format!("lifeboat_{:08x}", rand::random::<u32>());
+        initdb.arg(format!("--username={user}")).args([
             "--auth=trust",
             "--encoding=UTF8",
             "--no-locale",
@@ -75,7 +76,7 @@ impl PrivateServer {
         let server = Server {
             host: place.to_string_lossy().into_owned(),
             port: 5432,
-            user: "postgres".to_owned(),
+            user,
             password: None,
             tls: Tls { mode: TlsMode::Disable, authorities: None },
             application_name: "lifeboat".to_owned(),

@@ -1,19 +1,21 @@
 //! The vault as a directory of a file system. Directories are 0750, files 0600.
 
+mod beneath;
 mod draft;
 
+pub(super) use beneath::Beneath;
 pub(super) use draft::Draft;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
 use super::lease::{LeaseLock, Version};
-use super::{Content, FilesOf, Found, Held, Listing, Lock, Making, Place, Recovered};
+use super::{Content, FilesOf, Held, LARGEST_READ, Listing, Lock, Making, Place, Recovered};
 use crate::error::{Error, Result};
 
 /// A directory for what must last.
@@ -47,13 +49,25 @@ impl Directory {
         self.root.join(name)
     }
 
+    fn beneath(&self) -> Beneath {
+        Beneath::at(&self.root)
+    }
+
     /// Waits for the lock under which the root is tidied; whoever holds it holds it for a moment.
     fn quiet(&self) -> Result<File> {
-        let path = self.path(".lock");
-        lock_file(&path)
+        self.beneath()
+            .open_lock(".lock")
             .and_then(|file| file.lock_exclusive().map(|()| file))
-            .map_err(|error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error))
+            .map_err(|error| failed("lock", &self.path(".lock"), error))
     }
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::outside(format!("cannot {what} `{}`", path.display())).caused_by(error)
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Error {
+    failed("write", path, error).hint("Free some space, or choose another `--vault`.")
 }
 
 impl Place for Directory {
@@ -80,76 +94,42 @@ impl Place for Directory {
     }
 
     fn list(&self, folder: &str) -> Result<Listing> {
-        let path = self.path(folder);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Listing::default()),
-            Err(error) => {
-                return Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error));
-            }
-        };
-        let mut listing = Listing::default();
-        for entry in entries.flatten() {
-            // Of links nothing is known but where they point to, so they are passed over.
-            let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
-            if found.is_dir() {
-                listing.folders.push(name);
-            } else if found.is_file() {
-                listing.files.push(Found { name, size: found.len() });
-            }
-        }
-        listing.files.sort_by(|left, right| left.name.cmp(&right.name));
-        listing.folders.sort();
-        Ok(listing)
+        self.beneath().list(folder).map_err(|error| failed("read", &self.path(folder), error))
     }
 
     fn size(&self, name: &str) -> Result<Option<u64>> {
-        let path = self.path(name);
-        match fs::symlink_metadata(&path) {
-            Ok(found) => Ok(Some(found.len())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
-        }
+        self.beneath().size(name).map_err(|error| failed("read", &self.path(name), error))
     }
 
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.path(name);
-        match fs::read(&path) {
+    fn read(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
+        match self.beneath().read(name, largest) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::outside(format!("cannot read `{}`", path.display())).caused_by(error)),
+            Err(error) => Err(failed("read", &self.path(name), error)),
         }
     }
 
-    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>> {
-        names.iter().map(|name| self.read(name)).collect()
+    fn read_all(&self, names: &[String], largest: u64) -> Vec<Result<Option<Vec<u8>>>> {
+        names.iter().map(|name| self.read(name, largest)).collect()
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.path(name);
-        let failed = |error: io::Error| {
-            Error::outside(format!("cannot write `{}`", path.display()))
-                .caused_by(error)
-                .hint("Free some space, or choose another `--vault`.")
-        };
-        let parent = path.parent().unwrap_or(&self.root);
-        make_directory(parent).map_err(failed)?;
-        // A private temporary file in the same directory, since a rename is atomic only within a file system.
-        let mut file =
-            tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
-        file.write_all(content).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        // The new name itself must be on disk too.
-        sync_directory(parent).map_err(failed)
+        make_directory(&self.root)
+            .and_then(|()| self.beneath().replace(name, content))
+            .map_err(|error| cannot_write(&self.path(name), error))
     }
 
     fn append(&self, name: &str, _at: DateTime<Utc>, line: &[u8]) -> Result<()> {
-        let path = self.path(name);
         let act = || -> io::Result<()> {
-            make_directory(path.parent().unwrap_or(&self.root))?;
-            let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+            make_directory(&self.root)?;
+            let beneath = self.beneath();
+            let mut file = beneath.open_to_append(name)?;
             file.lock_exclusive()?;
+            // Whoever held the lock may have put another file in its place.
+            while !beneath.is_still(name, &file)? {
+                file = beneath.open_to_append(name)?;
+                file.lock_exclusive()?;
+            }
             // A line that a full disk cut off must not swallow this one.
             let mut last = [b'\n'];
             if file.metadata()?.len() > 0 {
@@ -160,78 +140,54 @@ impl Place for Directory {
             file.write_all(&parts.concat())?;
             file.sync_all()
         };
-        act().map_err(|error| {
-            Error::outside(format!("cannot write `{}`", path.display()))
-                .caused_by(error)
-                .hint("Free some space, or choose another `--vault`.")
-        })
+        act().map_err(|error| cannot_write(&self.path(name), error))
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.path(name);
-        remove_if_there(&path)
-            .map_err(|error| Error::outside(format!("cannot remove `{}`", path.display())).caused_by(error))
+        self.beneath().remove(name).map_err(|error| failed("remove", &self.path(name), error))
     }
 
     fn open(&self, name: &str) -> Result<Content> {
-        let path = self.path(name);
-        let mut options = OpenOptions::new();
-        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits();
-        let file = options.read(true).custom_flags(i32::try_from(no_follow).unwrap_or(0)).open(&path);
-        file.map(Content::of).map_err(|error| {
-            Error::outside(format!("cannot open `{}`", path.display()))
-                .caused_by(error)
-                .hint("`lifeboat backup list` shows what the vault holds.")
+        self.beneath().open(name).map(Content::of).map_err(|error| {
+            failed("open", &self.path(name), error).hint("`lifeboat backup list` shows what the vault holds.")
         })
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        let path = self.path(name);
-        let failed =
-            |error: io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
-        make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = lock_file(&path).map_err(failed)?;
+        let failed = |error: io::Error| failed("lock", &self.path(name), error);
+        make_directory(&self.root).map_err(failed)?;
+        let file = self.beneath().open_lock(name).map_err(failed)?;
         Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock(Held::File { _file: file })))
     }
 
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
-        Ok(self.read(name)?.map(|content| (content.clone(), Version::Content(content))))
+        Ok(self.read(name, LARGEST_READ)?.map(|content| (content.clone(), Version::Content(content))))
     }
 
     /// The lock of the lease, held by the caller, makes looking and replacing one step. Where a file system keeps such locks to
     /// each machine, a moment is left between the two: what counts is who stands there afterwards.
     fn put_if(&self, name: &str, content: &[u8], seen: Option<&Version>) -> Result<Option<Version>> {
-        let path = self.path(name);
-        let failed =
-            |error: io::Error| Error::outside(format!("cannot write `{}`", path.display())).caused_by(error);
         let Some(Version::Content(seen)) = seen else {
-            let parent = path.parent().unwrap_or(&self.root);
-            make_directory(parent).map_err(failed)?;
-            let mut file =
-                tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent).map_err(failed)?;
-            file.write_all(content).map_err(failed)?;
-            return match file.persist_noclobber(&path) {
-                Ok(_) => Ok(Some(Version::Content(content.to_vec()))),
-                Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(None),
-                Err(error) => Err(failed(error.error)),
-            };
+            let made = make_directory(&self.root).and_then(|()| self.beneath().create(name, content));
+            let is_ours = made.map_err(|error| failed("write", &self.path(name), error))?;
+            return Ok(is_ours.then(|| Version::Content(content.to_vec())));
         };
-        if self.read(name)?.as_ref() != Some(seen) {
+        if self.read(name, LARGEST_READ)?.as_ref() != Some(seen) {
             return Ok(None);
         }
         self.write(name, content)?;
-        let is_ours = self.read(name)?.is_some_and(|there| there == content);
+        let is_ours = self.read(name, LARGEST_READ)?.is_some_and(|there| there == content);
         Ok(is_ours.then(|| Version::Content(content.to_vec())))
     }
 
     fn lease_lock(&self, name: &str) -> Result<LeaseLock> {
-        let path = self.path(name);
-        let path =
-            path.with_file_name(format!(".{}.lock", path.file_name().unwrap_or_default().to_string_lossy()));
-        let failed =
-            |error: io::Error| Error::outside(format!("cannot lock `{}`", path.display())).caused_by(error);
-        make_directory(path.parent().unwrap_or(&self.root)).map_err(failed)?;
-        let file = lock_file(&path).map_err(failed)?;
+        let hidden = match name.rsplit_once('/') {
+            Some((folder, name)) => format!("{folder}/.{name}.lock"),
+            None => format!(".{name}.lock"),
+        };
+        let failed = |error: io::Error| failed("lock", &self.path(&hidden), error);
+        make_directory(&self.root).map_err(failed)?;
+        let file = self.beneath().open_lock(&hidden).map_err(failed)?;
         Ok(if file.try_lock_exclusive().map_err(failed)? { LeaseLock::Ours(file) } else { LeaseLock::Held })
     }
 
@@ -247,11 +203,6 @@ impl Place for Directory {
     fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         self.delete_backup(stem, files)
     }
-}
-
-/// A lock file is never removed: whoever waits for the old one would then hold a lock on nothing.
-fn lock_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -271,6 +222,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -287,7 +239,7 @@ mod tests {
         directory.write("drills/a/b.json", b"one").unwrap();
         directory.write("drills/a/b.json", b"two").unwrap();
         let path = directory.path("drills/a/b.json");
-        assert_eq!(directory.read("drills/a/b.json").unwrap().unwrap(), b"two");
+        assert_eq!(directory.read("drills/a/b.json", 99).unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o750);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file was left");
@@ -310,6 +262,6 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(directory.path("log")).unwrap();
         file.write_all(b"tw").unwrap();
         directory.append("log", DateTime::UNIX_EPOCH, b"three").unwrap();
-        assert_eq!(directory.read("log").unwrap().unwrap(), b"one\ntw\nthree\n");
+        assert_eq!(directory.read("log", 99).unwrap().unwrap(), b"one\ntw\nthree\n");
     }
 }

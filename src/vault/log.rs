@@ -1,10 +1,11 @@
 //! A file that only grows: each line is on disk before anything else happens.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
+use super::directory::Beneath;
 use super::{Vault, checked};
 use crate::error::{Error, Result};
 
@@ -26,7 +27,9 @@ impl Vault {
             ))
             .hint("Name a directory with `--vault` or BACKUP_DIR."));
         };
-        Ok(root.join(checked(name)?))
+        Beneath::at(root).plain_path(checked(name)?).map_err(|error| {
+            Error::outside(format!("cannot use `{}`", root.join(name).display())).caused_by(error)
+        })
     }
 
     /// Opens the log `name`, new or not.
@@ -34,15 +37,10 @@ impl Vault {
         let path = self.path(name)?;
         let failed =
             |error: io::Error| Error::outside(format!("cannot open `{}`", path.display())).caused_by(error);
-        let parent = path.parent().unwrap_or(&path).to_owned();
-        DirBuilder::new().recursive(true).mode(0o750).create(&parent).map_err(failed)?;
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let root = self.directory().unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o750).create(root).map_err(failed)?;
+        let file = Beneath::at(root).open_to_append(checked(name)?).map_err(failed)?;
+        let parent = path.parent().unwrap_or(&path);
         File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
         Ok(Log { file, path })
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use fs4::fs_std::FileExt as _;
 
 use super::Vault;
+use super::directory::Beneath;
 use crate::error::{Error, Result};
 
 /// A folder that nobody else may look into, and that does not last.
@@ -102,7 +103,8 @@ const LOCK: &str = "lock";
 
 /// Whether a folder was left by a process that died. `without_lock` says what a folder is that has no lock in it.
 pub(super) fn is_abandoned(folder: &Path, without_lock: bool) -> io::Result<bool> {
-    match File::open(folder.join(LOCK)) {
+    // Whoever made the folder could have put a pipe or a link there.
+    match Beneath::at(folder).open(LOCK) {
         Ok(file) => file.try_lock_exclusive(),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(without_lock),
         Err(error) => Err(error),

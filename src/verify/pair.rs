@@ -1,6 +1,6 @@
 //! Comparing any two databases, or one with a baseline that was kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::judge::{self, DefinitionVerdict, Judgement, Looks};
 use super::narrow::{self, Differences, Extent};
 use super::observe::{Databases, Observation, Progress, Question, Visit};
-use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage};
+use super::{Look, Origin, Recorded, TableVerdict, Verdict, Word, lineage, wording};
 use crate::error::{Error, Result};
 use crate::postgres::Target;
 
@@ -152,6 +152,8 @@ pub async fn compare(
         judgement =
             judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     }
+    forgive_wordings(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()))
+        .await?;
     name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
         .await?;
     Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
@@ -205,12 +207,17 @@ impl Opened<'_> {
         Ok(())
     }
 
+    /// What the server calls what the report calls `database`.
+    fn name_on_the_server<'b>(&'b self, database: &'b str) -> &'b str {
+        match &self.own_name {
+            Some((own, theirs)) if theirs == database => own,
+            _ => database,
+        }
+    }
+
     /// The connection that sees what the report calls `database`.
     async fn visit(&self, database: &str) -> Result<Visit<'_>> {
-        match &self.own_name {
-            Some((own, theirs)) if theirs == database => self.databases.visit(own).await,
-            _ => self.databases.visit(database).await,
-        }
+        self.databases.visit(self.name_on_the_server(database)).await
     }
 }
 
@@ -276,6 +283,28 @@ async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Res
     let left = judge::Side { seen: left.0, looks: &left_looks };
     let right = judge::Side { seen: right.0, looks: &right_looks };
     Ok(judge::alike(left, right, &comparison.ignored))
+}
+
+/// Takes out what only reads otherwise on the other side, in databases that are no physical copies of each other.
+async fn forgive_wordings(judgement: &mut Judgement, left: Seen<'_>, right: Seen<'_>) -> Result<()> {
+    let (Some(left_open), Some(right_open)) = (left.1, right.1) else { return Ok(()) };
+    let different = judgement.definitions.iter().filter(|found| found.verdict == Word::Differs);
+    let databases: BTreeSet<String> = different
+        .map(|found| found.database.clone())
+        .filter(|database| !left.0.is_same_database(right.0, database))
+        .collect();
+    for database in databases {
+        let wordings = async |open: &Opened<'_>| {
+            let session = open.target.server.connect(open.name_on_the_server(&database)).await?;
+            wording::wordings_apart(&session).await
+        };
+        let (of_left, of_right) = (wordings(left_open).await?, wordings(right_open).await?);
+        judgement.definitions.retain(|found| {
+            found.database != database || !wording::says_the_same(found, &of_left, &of_right)
+        });
+    }
+    judgement.tell();
+    Ok(())
 }
 
 /// Says which rows differ, where both sides can still be asked.

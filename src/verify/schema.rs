@@ -279,7 +279,7 @@ fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     Ok(all)
 }
 
-fn definitions_sql() -> String {
+pub(super) fn definitions_sql() -> String {
     written_out(&written_out(DEFINITIONS, "acl", acl), "body", body)
 }
 

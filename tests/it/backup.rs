@@ -214,7 +214,7 @@ async fn a_truncated_or_altered_backup_is_refused_before_anything_is_touched() {
                 "case {case}"
             );
         }
-        let run = place.backup(&["restore", "good", "--confirm", "good"]).await;
+        let run = place.backup(&["restore", "good", "--url", &url, "--confirm", "good"]).await;
         run.assert_code(1).assert_says(&["backup `good` was refused", "Nothing was touched"]);
         assert_eq!(fs::read(place.path("app.db")).unwrap(), before, "case {case}");
     }
@@ -229,9 +229,9 @@ async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_ma
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
     application.execute_batch("delete from filler; update accounts set balance = 0").unwrap();
-    let run = place.backup(&["restore", "before"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url]).await;
     run.assert_code(4).assert_says(&["was not confirmed", "--confirm before"]);
-    let run = place.backup(&["restore", "before", "--confirm", "before", "--json"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--json"]).await;
     let report = run.assert_code(0).json();
     let sum: i64 = application.query_row("select sum(balance) from accounts", [], |row| row.get(0)).unwrap();
     assert_eq!(sum, 100_000, "the application's own connection does not see what was restored");
@@ -240,7 +240,7 @@ async fn a_live_file_is_restored_under_its_application_after_a_copy_of_it_was_ma
     assert_eq!(place.query("app.db", "pragma journal_mode"), "wal");
     // What was there before can be brought back in the same way.
     let kept = report["kept_old"].as_str().unwrap().to_owned();
-    place.backup(&["restore", &kept, "--confirm", &kept]).await.assert_code(0);
+    place.backup(&["restore", &kept, "--url", &url, "--confirm", &kept]).await.assert_code(0);
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(0)");
 }
 
@@ -251,20 +251,26 @@ async fn an_offline_restore_wants_the_file_for_itself_and_leaves_no_old_wal_behi
     place.backup(&["create", "--url", &url, "--name", "before"]).await.assert_code(0);
     let application = rusqlite::Connection::open(place.path("app.db")).unwrap();
     application.execute_batch("begin immediate; delete from filler").unwrap();
-    let run = place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await;
+    let run = place.backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"]).await;
     run.assert_code(4).assert_says(&["is in use"]);
     application.execute_batch("commit").unwrap();
     drop(application);
-    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    place
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"])
+        .await
+        .assert_code(0);
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(500)");
     // A file that is no database any more is replaced as well, and kept.
     fs::write(place.path("app.db"), "this was a database").unwrap();
     place
-        .backup(&["restore", "before", "--confirm", "before"])
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before"])
         .await
         .assert_code(2)
         .assert_says(&["--offline"]);
-    place.backup(&["restore", "before", "--confirm", "before", "--offline"]).await.assert_code(0);
+    place
+        .backup(&["restore", "before", "--url", &url, "--confirm", "before", "--offline"])
+        .await
+        .assert_code(0);
     assert_eq!(place.query("app.db", "pragma integrity_check"), "ok");
 }
 
@@ -522,5 +528,103 @@ async fn a_manifest_that_was_tampered_with_leads_nowhere() {
             .assert_code(0)
             .assert_says(&["`b.json` is not the manifest of a backup"]);
         place.backup(&["show", "b"]).await.assert_code(1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_pipes_and_bombs_in_a_vault_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    let url = place.database("app.db", "delete", 20);
+    place.backup(&["create", "--url", &url, "--name", "good"]).await.assert_code(0);
+    let vault = place.path("vault");
+    fs::write(place.path("precious"), "precious\n").unwrap();
+    let is_precious = || assert_eq!(fs::read_to_string(place.path("precious")).unwrap(), "precious\n");
+    let pipe =
+        |path: PathBuf| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    // A log that leads elsewhere, as a link and as a second name of another file.
+    fs::remove_file(vault.join("audit.jsonl")).unwrap();
+    symlink(place.path("precious"), vault.join("audit.jsonl")).unwrap();
+    let run = place.backup(&["create", "--url", &url, "--name", "b"]).await;
+    run.assert_code(3).assert_says(&["audit.jsonl", "symbolic link"]);
+    is_precious();
+    fs::remove_file(vault.join("audit.jsonl")).unwrap();
+    fs::hard_link(place.path("precious"), vault.join("audit.jsonl")).unwrap();
+    place.backup(&["create", "--url", &url, "--name", "c"]).await.assert_code(0);
+    is_precious();
+    // Locks and drafts that would make or cut off a file elsewhere.
+    for name in [".lock", ".d.json.next", ".d.partial", "failures"] {
+        let _ = fs::remove_file(vault.join(name)).or_else(|_| fs::remove_dir_all(vault.join(name)));
+        symlink(place.path(if name == ".d.json.next" { "precious" } else { "made" }), vault.join(name))
+            .unwrap();
+        let run = place.backup(&["create", "--url", &url, "--name", "d"]).await;
+        assert!(matches!(run.code, Some(0 | 2 | 3)), "{name}: {}", run.stderr);
+        is_precious();
+        assert!(!place.path("made").exists(), "{name}");
+        fs::remove_file(vault.join(name)).ok();
+        let _ = place.backup(&["delete", "d", "--confirm", "d"]).await;
+    }
+    // Manifests that are pipes, links, or larger than memory, beside good ones.
+    pipe(vault.join("pipe.json"));
+    symlink("/dev/zero", vault.join("zero.json")).unwrap();
+    fs::File::create(vault.join("sparse.json")).unwrap().set_len(3 << 30).unwrap();
+    symlink("/etc/passwd", vault.join("tokens.json")).unwrap();
+    let list = place.backup(&["list", "--json"]).await;
+    assert_eq!(list.assert_code(0).json()["backups"].as_array().unwrap().len(), 2, "{}", list.stderr);
+    assert!(list.stderr.contains("sparse.json") && list.stderr.contains("larger than"), "{}", list.stderr);
+    for name in ["pipe", "zero", "sparse"] {
+        let run = place.backup(&["show", name]).await;
+        assert!(matches!(run.code, Some(1..=3)), "{name}: {:?} {}", run.code, run.stderr);
+    }
+    let server = crate::serving::Serving::of_place(&place, &url, &[]).await;
+    assert_eq!(server.get("/api/backup/list").await.json(200)["backups"].as_array().unwrap().len(), 2);
+    // The content of a backup as a link, and as a pipe.
+    let content = vault.join("good.sqlite.gz");
+    let whole = fs::read(&content).unwrap();
+    for make in [
+        |at: &PathBuf| symlink("/etc/passwd", at).unwrap(),
+        |at: &PathBuf| {
+            assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success());
+        },
+    ] {
+        fs::remove_file(&content).unwrap();
+        make(&content);
+        let run = place.backup(&["restore", "good", "--into", "x.db"]).await;
+        assert!(matches!(run.code, Some(1 | 3)), "{}", run.stderr);
+    }
+    fs::remove_file(&content).unwrap();
+    fs::write(&content, whole).unwrap();
+    // What a manifest says is shown, not obeyed.
+    let mut manifest = place.manifest("good");
+    let hostile = "a\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\u{202e}\r\nb";
+    manifest["made_by"]["tool"] = hostile.into();
+    manifest["source"]["database"] = hostile.into();
+    manifest["source"]["path"] = hostile.into();
+    manifest["verification"]["reasons"] = serde_json::json!([hostile]);
+    manifest["class"] = hostile.into();
+    manifest["sha256"] = hostile.into();
+    fs::write(vault.join("good.json"), manifest.to_string()).unwrap();
+    for arguments in [
+        &["show", "good"][..],
+        &["show", "good", "--json"],
+        &["list"],
+        &["stats"],
+        &["verify", "good"],
+        &["restore", "good"],
+        &["prune", "--dry-run"],
+        &["delete", "good"],
+    ] {
+        let run = finish(
+            place.command(&[&["backup"], arguments, &["--color", "always"]].concat()).spawn().unwrap(),
+        )
+        .await;
+        for text in [&run.stdout, &run.stderr] {
+            let obeyed =
+                text.chars().find(|c| c.is_control() && !"\n\t\u{1b}".contains(*c) || *c == '\u{202e}');
+            assert!(
+                obeyed.is_none() && !text.contains("\u{1b}]") && !text.contains("\u{1b}[2J"),
+                "{arguments:?}: {text:?}"
+            );
+        }
     }
 }

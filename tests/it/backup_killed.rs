@@ -106,7 +106,7 @@ async fn killed(ground: &Ground, rounds: usize) {
         connection.execute("delete from filler", []).unwrap();
     };
     empty();
-    let restore = ["restore", "first", "--confirm", "first"];
+    let restore = ["restore", "first", "--url", &ground.url, "--confirm", "first"];
     let began = std::time::Instant::now();
     ground.run(&restore).await.assert_code(0);
     let longest = began.elapsed();

@@ -11,6 +11,7 @@ mod authorization;
 mod calendar;
 mod campaign;
 mod backup;
+mod backup_hostile;
 mod backup_killed;
 mod backup_postgres;
 mod clients;

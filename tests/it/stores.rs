@@ -356,7 +356,7 @@ async fn what_was_cut_off_altered_or_replaced_in_a_bucket_is_found_and_refused()
         assert_eq!(list["backups"][0]["file"], shown);
         let run = backup(&place, &vault, &["verify", "a", "--json"]).await;
         assert_eq!(run.assert_code(1).json()["backups"][0]["verification"]["result"], "fail");
-        backup(&place, &vault, &["restore", "a", "--confirm", "a"])
+        backup(&place, &vault, &["restore", "a", "--url", &url, "--confirm", "a"])
             .await
             .assert_code(1)
             .assert_says(&["was refused"]);

@@ -23,7 +23,7 @@ async fn who_did_what_and_what_came_of_it_stands_in_the_audit_log() {
     assert_eq!(lines().len(), 0);
     place.backup(&["create", "--url", &url, "--name", "a"]).await.assert_code(0);
     place.backup(&["create", "--url", &url, "--name", "b", "--trigger", "schedule"]).await.assert_code(0);
-    place.backup(&["restore", "a", "--confirm", "a"]).await.assert_code(0);
+    place.backup(&["restore", "a", "--url", &url, "--confirm", "a"]).await.assert_code(0);
     place.backup(&["keep", "a"]).await.assert_code(0);
     place.backup(&["delete", "a", "--confirm", "a"]).await.assert_code(4);
     place.backup(&["delete", "b", "--confirm", "b"]).await.assert_code(0);

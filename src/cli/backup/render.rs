@@ -26,11 +26,11 @@ impl output::Report for Manifest {
             "  taken      {} in {:.1} s, with {}",
             utc(self.timestamp),
             self.duration,
-            self.made_by.tool
+            output::plain(&self.made_by.tool)
         ));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
         page.line(format!("  size       {}", sizes(self)));
-        page.line(format!("  sha256     {}", self.sha256));
+        page.line(format!("  sha256     {}", output::plain(&self.sha256)));
         page.line(format!("  proven     {}", proof(page, self.verification.as_ref())));
         if let Some(check) = &self.last_check {
             page.line(format!("  looked at  {}", proof(page, Some(check))));

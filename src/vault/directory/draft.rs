@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt as _;
 
-use super::{Directory, make_directory, remove_if_there, sync_directory};
+use super::{Beneath, Directory, make_directory, remove_if_there, sync_directory};
 use crate::error::{Error, Result};
-use crate::vault::{FilesOf, Listing, Place as _, Recovered, scratch};
+use crate::vault::{FilesOf, LARGEST_READ, Listing, Place as _, Recovered, scratch};
 
 /// A file in the making; dropped before it is published, it leaves nothing.
 #[derive(Debug)]
@@ -48,7 +48,17 @@ impl Directory {
         let mut options = OpenOptions::new();
         let file = match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return match open_plain(&path) {
+                    // It is being made, or was until a moment ago.
+                    Ok(_) => Ok(None),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                    // Nobody makes a link or a pipe: it would be waited for in vain.
+                    Err(error) => Err(Error::outside(format!("`{}` is in the way", path.display()))
+                        .caused_by(error)
+                        .hint("Remove it: it is none of ours.")),
+                };
+            }
             Err(error) => return Err(failed(error)),
         };
         if !file.try_lock_exclusive().map_err(failed)? {
@@ -109,13 +119,13 @@ impl Directory {
     /// The content gets its final name last: where it has it, everything was complete.
     fn finish_publication(&self, stem: &str, next: &Path, files_of: FilesOf<'_>) -> io::Result<bool> {
         let draft = self.root.join(format!(".{stem}.partial"));
-        if draft.exists() && !is_abandoned(&draft)? {
+        if is_there(&draft) && !is_abandoned(&draft)? {
             return Ok(false);
         }
         let files: Vec<PathBuf> =
-            files_of(&fs::read(next)?).iter().map(|name| self.root.join(name)).collect();
+            files_of(&read_manifest(next)?).iter().map(|name| self.root.join(name)).collect();
         match files.first() {
-            Some(content) if content.exists() => {
+            Some(content) if is_there(content) => {
                 if !is_abandoned(content)? {
                     return Ok(false);
                 }
@@ -131,7 +141,7 @@ impl Directory {
     }
 
     fn finish_deletion(&self, gone: &Path, files_of: FilesOf<'_>) -> io::Result<()> {
-        files_of(&fs::read(gone)?).iter().try_for_each(|name| remove_if_there(&self.root.join(name)))?;
+        files_of(&read_manifest(gone)?).iter().try_for_each(|name| remove_if_there(&self.root.join(name)))?;
         remove_if_there(gone)
     }
 
@@ -170,11 +180,12 @@ impl Draft {
         );
         let act = || {
             self.file.sync_all()?;
-            if last.exists() {
+            if is_there(&last) {
                 return Err(io::Error::from(ErrorKind::AlreadyExists));
             }
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+            // What a dead process left, or somebody's link: ours is another file.
+            remove_if_there(&next)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
             file.write_all(manifest)?;
             file.sync_all()?;
             for (name, content) in beside {
@@ -220,9 +231,25 @@ impl Drop for Draft {
     }
 }
 
+/// Whether a name is taken, by whatever it is.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// A file at the root of the vault, which is no link and no pipe.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let (parent, name) = (path.parent().unwrap_or(Path::new(".")), path.file_name().unwrap_or_default());
+    Beneath::at(parent).open(&name.to_string_lossy())
+}
+
+fn read_manifest(path: &Path) -> io::Result<Vec<u8>> {
+    let (parent, name) = (path.parent().unwrap_or(Path::new(".")), path.file_name().unwrap_or_default());
+    Beneath::at(parent).read(&name.to_string_lossy(), LARGEST_READ)
+}
+
 /// Whether nobody holds the lock of a file.
 fn is_abandoned(path: &Path) -> io::Result<bool> {
-    match File::open(path) {
+    match open_plain(path) {
         Ok(file) => file.try_lock_exclusive(),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

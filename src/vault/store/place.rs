@@ -9,7 +9,9 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, UpdateVers
 use super::{Object, Store};
 use crate::error::{Error, Result};
 use crate::vault::lease::{LeaseLock, Version};
-use crate::vault::{Content, Draft, FilesOf, Found, Held, Listing, Lock, Making, Opened, Place, Recovered};
+use crate::vault::{
+    Content, Draft, FilesOf, Found, Held, LARGEST_READ, Listing, Lock, Making, Opened, Place, Recovered,
+};
 
 /// How many requests go at once where many objects are read.
 const ABREAST: usize = 16;
@@ -38,7 +40,10 @@ impl Place for Store {
             bucket.list_with_delimiter(prefix).await
         })?;
         let listed = listed.map_err(|error| self.told("cannot list", folder, error))?;
-        let name = |path: &Path| path.filename().map(str::to_owned);
+        // A key may hold anything; what is no name of ours is passed over, as links are in a directory.
+        let name = |path: &Path| {
+            path.filename().filter(|name| crate::vault::checked(name).is_ok()).map(str::to_owned)
+        };
         let files = listed
             .objects
             .iter()
@@ -56,22 +61,28 @@ impl Place for Store {
         Ok(self.head(name)?.map(|object| object.size))
     }
 
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.read_all(&[name.to_owned()]).pop().unwrap_or(Ok(None))
+    fn read(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
+        self.read_all(&[name.to_owned()], largest).pop().unwrap_or(Ok(None))
     }
 
-    fn read_all(&self, names: &[String]) -> Vec<Result<Option<Vec<u8>>>> {
+    fn read_all(&self, names: &[String], largest: u64) -> Vec<Result<Option<Vec<u8>>>> {
         let (bucket, paths) =
             (self.bucket.clone(), names.iter().map(|name| self.path(name)).collect::<Vec<_>>());
         let read = self.wait(async move {
             let read = paths.into_iter().map(|path| {
                 let bucket = bucket.clone();
-                async move { bucket.get(&path).await?.bytes().await }
+                async move {
+                    let found = bucket.get(&path).await?;
+                    // Asked before the content is fetched.
+                    if found.meta.size > largest { Ok(None) } else { found.bytes().await.map(Some) }
+                }
             });
             stream::iter(read).buffered(ABREAST).collect::<Vec<_>>().await
         });
-        let told = |(name, read): (&String, object_store::Result<hyper::body::Bytes>)| match read {
-            Ok(content) => Ok(Some(content.to_vec())),
+        let told = |(name, read): (&String, object_store::Result<Option<hyper::body::Bytes>>)| match read {
+            Ok(Some(content)) => Ok(Some(content.to_vec())),
+            Ok(None) => Err(Error::outside(format!("cannot read `{}`", self.shown_as(name)))
+                .caused_by(format!("it is larger than {largest} bytes"))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot read", name, error)),
         };
@@ -117,10 +128,15 @@ impl Place for Store {
         let read = self.wait(async move {
             let found = bucket.get(&path).await?;
             let version = Version::Tag(found.meta.e_tag.clone(), found.meta.version.clone());
-            Ok::<_, object_store::Error>((found.bytes().await?.to_vec(), version))
+            if found.meta.size > LARGEST_READ {
+                return Ok(None);
+            }
+            Ok::<_, object_store::Error>(Some((found.bytes().await?.to_vec(), version)))
         })?;
         match read {
-            Ok(found) => Ok(Some(found)),
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) => Err(Error::outside(format!("cannot read `{}`", self.shown_as(name)))
+                .caused_by(format!("it is larger than {LARGEST_READ} bytes"))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.told("cannot read", name, error)),
         }
@@ -168,7 +184,7 @@ impl Place for Store {
                 }
                 self.remove(&file.name)?;
             } else if let Some(stem) = hidden.strip_suffix(".json.gone") {
-                let Some(manifest) = self.read(&file.name)? else { continue };
+                let Some(manifest) = self.read(&file.name, LARGEST_READ)? else { continue };
                 self.finish_deletion(stem, &manifest, &files_of(&manifest))?;
                 recovered.deleted.push(stem.to_owned());
             }
@@ -177,7 +193,7 @@ impl Place for Store {
     }
 
     fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
-        let Some(manifest) = self.read(&format!("{stem}.json"))? else { return Ok(()) };
+        let Some(manifest) = self.read(&format!("{stem}.json"), LARGEST_READ)? else { return Ok(()) };
         self.write(&format!(".{stem}.json.gone"), &manifest)?;
         self.finish_deletion(stem, &manifest, files)
     }
@@ -215,7 +231,7 @@ impl Store {
     /// The manifest goes first, unless another backup has the name by now; what it describes goes then.
     fn finish_deletion(&self, stem: &str, manifest: &[u8], files: &[String]) -> Result<()> {
         let name = format!("{stem}.json");
-        match self.read(&name)? {
+        match self.read(&name, LARGEST_READ)? {
             Some(there) if there != manifest => {}
             _ => {
                 self.remove(&name)?;

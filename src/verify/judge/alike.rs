@@ -95,6 +95,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let compared = |found: &DefinitionVerdict| !ignored.contains(&found.kind);
     bench.definitions = found.into_iter().filter(compared).map(by_side).collect();
     bench.leave_out_what_versions_write_differently(left.seen, right.seen);
+    leave_out_roles_of_other_servers(&mut bench, left.seen, right.seen);
     for (database, sequences) in &left.seen.sequences {
         if let Some(others) = right.seen.sequences.get(database) {
             let found = definitions::sequences_apart(database, sequences, others);
@@ -108,6 +109,49 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             .push(format!("definitions of kind {}: they were ignored as asked", ignored.join(", ")));
     }
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
+}
+
+/// Roles belong to a server and not to a database, so no dump carries them, and PostgreSQL does not note down what belongs to
+/// the superuser of `initdb`. Between databases that are no physical copies of each other a role is missing only where
+/// that shows: in an owner, a right or a policy, which name it.
+fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right: &Observation) {
+    const NAMING: [&str; 11] = [
+        "owner",
+        "rights",
+        "default rights",
+        "schema",
+        "columns",
+        "function",
+        "type",
+        "publication",
+        "operator",
+        "foreign server",
+        "policy",
+    ];
+    let databases: Vec<String> = left.databases.keys().cloned().collect();
+    for database in databases.iter().filter(|database| !left.is_same_database(right, database)) {
+        let shows = bench
+            .definitions
+            .iter()
+            .any(|found| found.database == *database && NAMING.contains(&found.kind.as_str()));
+        let is_left_out = |found: &DefinitionVerdict| {
+            let is_of_role = found.database == *database && found.kind == "role";
+            is_of_role && (found.verdict == Word::Differs || !shows)
+        };
+        let told = bench.definitions.extract_if(.., |found| is_left_out(found)).map(|found| {
+            let how = match found.verdict {
+                Word::Differs => "has other attributes on the right",
+                Word::Missing => "is named by nothing on the right",
+                _ => "is named by nothing on the left",
+            };
+            format!(
+                "role `{}` {how}: roles belong to a server, and no dump of a database carries them",
+                found.name
+            )
+        });
+        let told: Vec<String> = told.collect();
+        bench.not_tested.extend(told);
+    }
 }
 
 /// A table whose rows were not counted on at least one side.

@@ -1,0 +1,166 @@
+//! Whether a restored copy is what was backed up.
+//!
+//! Rows, definitions and sequences are held against what was observed in the source at the moment of the dump. What a dump
+//! of one database cannot carry is said, and is no fault: the attributes of roles, which belong to the server; the version
+//! of an extension, which is the one that is installed there; and where PostgreSQL words an expression otherwise when it
+//! has read it again.
+
+use std::collections::BTreeSet;
+
+use super::Manifest;
+use super::check::Finding;
+use super::restore::Owners;
+use crate::error::Result;
+use crate::postgres::{Server, Session, Target};
+use crate::verify::judge::DefinitionVerdict;
+use crate::verify::schema::Definitions;
+use crate::verify::wording::{says_the_same, wordings};
+use crate::verify::{self, Word};
+
+/// Holds a restored database against what was recorded of its source.
+pub(super) async fn judge_restored(
+    manifest: &Manifest,
+    server: &Server,
+    database: &str,
+    owners: Owners,
+) -> Result<Finding> {
+    let Some(recorded) = manifest.observation.clone() else {
+        let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
+        return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
+    };
+    let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
+    let rule = if depth == verify::Depth::Content { "content" } else { "counts" };
+    let target = Target { server: server.clone(), database: Some(database.to_owned()), says_tls: true };
+    let comparison = verify::pair::Comparison {
+        left: verify::pair::Operand::Kept(Box::new(recorded)),
+        right: verify::pair::Operand::Server(Box::new(target)),
+        look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
+        ignored: Vec::new(),
+        extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::Told::All },
+    };
+    let report = verify::pair::compare(&comparison, &|_, _| ()).await?;
+    let mut finding = Finding::default();
+    for table in &report.tables {
+        let verdict = &table.verdict;
+        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
+        match verdict.verdict {
+            Word::Differs | Word::Missing | Word::Unexpected => finding.faults.push(told),
+            Word::Unknown => finding.doubts.push(told),
+            Word::Identical | Word::Equal | Word::Within => {
+                finding.checked.0 += 1;
+                finding.checked.1 += verdict.observed_rows.unwrap_or_default();
+            }
+            Word::Skipped => {}
+        }
+    }
+    let parts = [&report.definitions, &report.extensions, &report.sequences];
+    let different: Vec<&DefinitionVerdict> = parts.into_iter().flat_map(|part| &part.differences).collect();
+    if different.is_empty() {
+        return Ok(finding);
+    }
+    let session = server.connect(database).await?;
+    let roles = names_of_roles(&session).await?;
+    let jury = Jury { manifest, owners, roles, wordings: reread(manifest, &session).await? };
+    for found in different {
+        jury.weigh(found, &mut finding);
+    }
+    Ok(finding)
+}
+
+async fn names_of_roles(session: &Session) -> Result<BTreeSet<String>> {
+    let rows = session.rows("select quote_ident(rolname) from pg_catalog.pg_roles", &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// How the definitions of a copy read, if it is known how those of the source did.
+async fn reread(manifest: &Manifest, session: &Session) -> Result<Option<Definitions>> {
+    if manifest.wordings.is_none() {
+        return Ok(None);
+    }
+    session.run("begin read only; set local search_path = pg_catalog").await?;
+    let read = wordings(session).await?;
+    session.run("rollback").await?;
+    Ok(Some(read))
+}
+
+/// What decides whether a difference is a fault.
+struct Jury<'a> {
+    manifest: &'a Manifest,
+    owners: Owners,
+    roles: BTreeSet<String>,
+    wordings: Option<Definitions>,
+}
+
+/// Definitions that name owners, or that say who may do what.
+const NAMING_OWNERS: [&str; 13] = [
+    "owner",
+    "rights",
+    "default rights",
+    "schema",
+    "columns",
+    "function",
+    "type",
+    "publication",
+    "operator",
+    "foreign server",
+    "policy",
+    "setting",
+    "database",
+];
+
+impl Jury<'_> {
+    fn weigh(&self, found: &DefinitionVerdict, finding: &mut Finding) {
+        let (kind, name) = (found.kind.as_str(), &found.name);
+        let object = format!("{kind} `{name}`");
+        match (kind, found.verdict) {
+            ("role", Word::Missing) if self.roles.contains(name) => {}
+            ("role", Word::Missing) if self.owners == Owners::LeftOut => {
+                finding.notes.push(format!("{object} is not on the server; owners were left out as asked"));
+            }
+            ("role", Word::Missing) => {
+                finding.faults.push(format!("{object} is not on the server, and objects of the source name it"));
+            }
+            ("role", Word::Differs) => finding.notes.push(format!(
+                "{object} has other attributes here: roles belong to the server, and no dump of a database carries them"
+            )),
+            ("role", _) => {}
+            ("extension", Word::Differs) => {
+                finding.notes.push(format!("{object} has another version or schema here than in the source"));
+            }
+            ("database", _) => finding.notes.push(format!("{object} differ from those of the source")),
+            ("extension" | "schema" | "setting", Word::Unexpected) => {
+                finding.notes.push(format!("{object} was not in the source"));
+            }
+            (_, Word::Missing) => finding.faults.push(format!("{object} is missing")),
+            _ if self.owners == Owners::LeftOut && NAMING_OWNERS.contains(&kind) => {}
+            ("sequence", Word::Differs) if found.reason.contains("stands at") => {
+                self.weigh_position(found, &object, finding);
+            }
+            (_, Word::Differs) if self.manifest.wordings.is_none() => {
+                finding.notes.push(format!("{object} reads otherwise than in the source"));
+            }
+            (_, Word::Differs) if self.reads_the_same(found) => {}
+            (_, Word::Differs) => {
+                finding.faults.push(format!("{object} is defined otherwise than in the source"));
+            }
+            _ => finding.faults.push(format!("{object} was not in the source")),
+        }
+    }
+
+    /// Sequences are not part of the moment that was dumped: only one that did not move has to stand where it stood.
+    fn weigh_position(&self, found: &DefinitionVerdict, object: &str, finding: &mut Finding) {
+        match &self.manifest.moved_sequences {
+            Some(moved) if !moved.contains(&found.name) => {
+                let reason =
+                    found.reason.replace("on the left", "in the source").replace("on the right", "here");
+                finding.faults.push(format!("{object}: {reason}"));
+            }
+            _ => finding.notes.push(format!("{object} may have moved while the source was dumped")),
+        }
+    }
+
+    fn reads_the_same(&self, found: &DefinitionVerdict) -> bool {
+        let both = self.manifest.wordings.as_ref().zip(self.wordings.as_ref());
+        both.is_some_and(|(source, copy)| says_the_same(found, source, copy))
+    }
+}
