@@ -81,7 +81,7 @@ pub(super) struct Structure {
 
 /// A connection to one database: one that is held, or one that ends with the visit.
 pub enum Visit<'a> {
-    /// In the transaction of [`Databases::begin`].
+    /// In the transaction of [`Databases::begin_prepared`].
     Held(&'a Session),
     /// In a transaction of its own.
     Own(Session),
@@ -210,7 +210,7 @@ impl Databases {
         Ok(Some(Structure { definitions, sequences: schema::sequences(session).await? }))
     }
 
-    /// A connection to one database, in a transaction that sees the instant of [`Databases::begin`] if one is held.
+    /// A connection to one database, in a transaction that sees the instant of [`Databases::begin_prepared`] if one is held.
     pub async fn visit(&self, database: &str) -> Result<Visit<'_>> {
         if let Some(opened) = self.held.get(database) {
             return Ok(Visit::Held(&opened.session));
@@ -232,16 +232,8 @@ impl Databases {
         Err(refused.unwrap_or_else(|| Error::outside("the server has no user database that lets us in")))
     }
 
-    /// Fixes the instant at which the databases will be seen, all of them as close together as can be, if the limit of
-    /// connections has room for holding them. Otherwise each is seen at an instant of its own, when its turn comes.
-    ///
-    /// Returns the latest instant that was fixed, by the server's clock: nothing that is committed later is seen.
-    pub async fn begin(&mut self) -> Result<DateTime<Utc>> {
-        self.prepare().await?;
-        self.begin_prepared().await
-    }
-
-    /// Opens the connections that [`Databases::begin_prepared`] needs, so that it takes no time.
+    /// Opens a connection to every database for [`Databases::begin_prepared`], so that it takes no time, if the limit has
+    /// room for holding them. Otherwise each database is seen at an instant of its own, when its turn comes.
     pub async fn prepare(&mut self) -> Result<()> {
         if self.names.len() > self.at_most {
             return Ok(());
@@ -262,7 +254,10 @@ impl Databases {
         Ok(())
     }
 
-    /// Fixes the instant in the connections that were prepared.
+    /// Fixes the instant at which the databases will be seen, in the connections that were prepared, all of them as close
+    /// together as can be.
+    ///
+    /// Returns the latest instant that was fixed, by the server's clock: nothing that is committed later is seen.
     pub async fn begin_prepared(&mut self) -> Result<DateTime<Utc>> {
         let begun = futures::future::try_join_all(self.held.values_mut().map(|opened| async {
             opened.instant = fix_instant(&opened.session).await?;
@@ -316,7 +311,7 @@ impl Databases {
     }
 
     /// The write counters of every table as they are now, with the file of each. Taken outside of the transactions
-    /// of [`Databases::begin`].
+    /// of [`Databases::begin_prepared`].
     pub async fn written(&self) -> Result<WrittenTables> {
         self.read_each(catalog::written).await
     }

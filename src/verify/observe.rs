@@ -59,7 +59,7 @@ impl<'a> Observing<'a> {
 }
 
 impl Databases {
-    /// Reads every table, largest first: of databases that [`Databases::begin`] holds at the instant that was fixed
+    /// Reads every table, largest first: of databases that [`Databases::begin_prepared`] holds at the instant that was fixed
     /// there, of the others each at an instant of its own, one database after the other.
     pub async fn observe(
         &self,

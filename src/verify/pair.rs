@@ -132,7 +132,10 @@ pub async fn compare(
         open.looks.before = open.databases.written().await?;
     }
     for open in [&mut left_open, &mut right_open].into_iter().flatten() {
-        open.databases.begin().await?;
+        open.databases.prepare().await?;
+    }
+    for open in [&mut left_open, &mut right_open].into_iter().flatten() {
+        open.databases.begin_prepared().await?;
     }
     let begun = Instant::now();
     let (of_left, of_right) = futures::future::try_join(

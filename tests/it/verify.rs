@@ -346,12 +346,13 @@ async fn writes_between_the_two_instants_explain_as_many_rows_and_no_more() {
     let world = World::with_twins().await;
     let url = world.url("orders-prod", "twin").await;
     let port = url.split(':').nth(2).unwrap().split('/').next().unwrap();
-    // The right side is far away, so that its instant is later than that of the left one, where someone writes.
+    // The right side is far away, so that the left one, where someone writes, waits for it between its first look and its
+    // instant.
     let far = slow_link(port.parse().unwrap(), Duration::from_millis(30)).await;
     let (left, right) = (world.url("orders-prod", "app").await, url.replace(port, &far.to_string()));
     let begins = "do $$ begin
                       while not exists (select from pg_stat_activity where datname = 'app' and application_name like 'lifeboat%'
-                                        and query like '%pg_stat_get_tuples%' and state like 'idle%') loop
+                                        and query = 'rollback' and state = 'idle') loop
                           commit; perform pg_sleep(0.01);
                       end loop;
                   end $$;";
