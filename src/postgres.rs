@@ -383,7 +383,9 @@ pub async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
         .rows(
             // `rdsadmin` is Amazon's own: the master user may not connect to it.
             "select datname::text, datallowconn and has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
-             where datname not in ('template0', 'template1', 'rdsadmin') order by datname",
+             where datname not in ('template0', 'template1', 'rdsadmin')
+               and datconnlimit <> -2 -- half dropped: PostgreSQL lets nobody in any more
+             order by datname",
             &[],
         )
         .await?;

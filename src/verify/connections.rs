@@ -229,7 +229,14 @@ impl Databases {
                 Err(error) => refused = Some(error),
             }
         }
-        Err(refused.unwrap_or_else(|| Error::outside("the server has no user database that lets us in")))
+        // Those that were wanted may be gone since.
+        match Self::first_session(&self.server, &[]).await {
+            Ok(session) => {
+                session.run(BEGIN).await?;
+                Ok(Visit::Own(session))
+            }
+            Err(error) => Err(refused.unwrap_or(error)),
+        }
     }
 
     /// Opens a connection to every database for [`Databases::begin_prepared`], so that it takes no time, if the limit has
@@ -291,7 +298,7 @@ impl Databases {
     }
 
     /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped meanwhile, or
-    /// does not let us in, is left out.
+    /// cannot be read, is left out: then nothing is known of it.
     async fn read_each<T>(&self, read: impl AsyncFn(&Session) -> Result<T>) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
         for name in &self.names {
@@ -303,8 +310,10 @@ impl Databases {
                 Ok(read) => {
                     all.insert(name.clone(), read);
                 }
-                Err(error) if self.still_exists(name).await? => return Err(error),
-                Err(_) => {}
+                // What is not known of one database leaves the others what they are.
+                Err(error) => {
+                    tracing::debug!(database = name, error = error.chain(), "a database could not be read")
+                }
             }
         }
         Ok(all)

@@ -131,7 +131,8 @@ pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<
 async fn ended_before(copy: &Databases) -> Result<u64> {
     let mut newest = 3;
     for name in copy.names() {
-        let session = copy.visit(name).await?;
+        // That one does not let us in is said elsewhere.
+        let Ok(session) = copy.visit(name).await else { continue };
         let reference = super::read::reference(&session).await?;
         let sql = "select min(age(relfrozenxid))::int8 from pg_class
                    where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't')

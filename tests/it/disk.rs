@@ -61,7 +61,7 @@ pub(crate) fn replace(file: &Path, text: &str, by: &str) {
 }
 
 impl World {
-    fn backups(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn backups(&self) -> BTreeSet<PathBuf> {
         let all = std::fs::read_dir(self.path("stack/backups"));
         all.map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
     }

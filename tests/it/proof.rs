@@ -503,3 +503,92 @@ async fn indexes_are_checked_where_amcheck_is_to_be_had_and_said_not_to_be_other
         run.stdout
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_plpgsql_is_drilled_and_backed_up_like_any_other() {
+    let world = World::with_orders().await;
+    world.sql_as_superuser("orders-prod", "billing", "drop extension plpgsql").await;
+    world.sql_as_superuser("orders-prod", "app", "revoke usage on language plpgsql from public").await;
+    world.snapshot("orders-prod", "hardened").await;
+    for from in ["hardened", "latest"] {
+        let run = world.drill(&["--from", from]).await;
+        run.assert_code(0);
+        assert_eq!(verdict(&run, "invoices").0, "identical");
+    }
+    for database in ["app", "billing"] {
+        let url = world.url("orders-prod", database).await;
+        world.lifeboat(&["backup", "create", "--url", &url, "--name", database]).await.assert_code(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_that_come_and_go_end_neither_a_drill_nor_a_baseline() {
+    let world = World::with_orders().await;
+    let churning = async {
+        for number in 0.. {
+            let fill = "create table t (id int primary key); insert into t select generate_series(1, 50)";
+            world.sql("orders-prod", "postgres", &format!("create database scratch_{number}")).await;
+            world.sql("orders-prod", &format!("scratch_{number}"), fill).await;
+            world
+                .sql("orders-prod", "postgres", &format!("drop database scratch_{number} with (force)"))
+                .await;
+        }
+    };
+    let drilling = async {
+        for round in 0..2 {
+            let id = format!("with-baseline-{round}");
+            let flags = ["snapshot", "create", "orders-prod", "--id", &id, "--baseline", "--poll", "200ms"];
+            world.lifeboat(&flags).await.assert_code(0);
+            let run = world.drill(&["--from", "latest"]).await;
+            assert_eq!(verdict(&run, "users").0, "identical");
+            // What came and went is at most unknown, and nothing but that.
+            assert!(matches!(run.code, Some(0 | 3)), "{:?}: {}", run.code, run.stdout);
+            let reasons = run.json()["reasons"].as_array().unwrap().clone();
+            assert!(
+                reasons.iter().all(|reason| reason.as_str().unwrap().contains("scratch_")),
+                "{reasons:#?}"
+            );
+        }
+    };
+    tokio::select! {
+        () = churning => unreachable!("it never stops"),
+        () = drilling => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_while_a_baseline_is_recorded_hide_no_change() {
+    let world = World::with_table(
+        "create table pay (id int primary key, iban text, v int); insert into pay select n, 'AAAA' || n, 0 from generate_series(1, 5000) n;
+         create table packed (id int primary key, iban text); insert into packed select n, 'CCCC' || n from generate_series(1, 500) n;
+         create table queue (id serial primary key, what text); insert into queue (what) select 'EEEE' || n from generate_series(1, 200) n",
+    )
+    .await;
+    let (pay, queue) = (world.file_of("pay").await, world.file_of("queue").await);
+    let known = world.backups();
+    let flags = ["snapshot", "create", "orders-prod", "--id", "busy", "--baseline", "--poll", "200ms"];
+    let writing = async {
+        loop {
+            let write = "update pay set v = v + 1 where id = 4999; vacuum full packed;
+                         delete from queue where id = (select max(id) from queue); insert into queue (what) values ('new')";
+            world.sql("orders-prod", "app", write).await;
+        }
+    };
+    tokio::select! {
+        () = writing => unreachable!("it never stops"),
+        run = world.lifeboat(&flags) => { run.assert_code(0); }
+    }
+    let run = world.drill(&["--from", "busy"]).await;
+    run.assert_code(0);
+    let files = world.backups().difference(&known).next().unwrap().clone();
+    replace(&files.join(pay), "AAAA", "BBBB");
+    std::fs::write(files.join(queue), []).unwrap();
+    let run = world.drill(&["--from", "busy"]).await;
+    run.assert_code(1);
+    assert_eq!(verdict(&run, "pay").0, "differs", "{}", verdict(&run, "pay").1);
+    assert_eq!(verdict(&run, "queue").0, "differs", "{}", verdict(&run, "queue").1);
+    // An emptied copy of a table that was rewritten while it was read.
+    world.in_next_copy("app", "delete from packed; select pg_stat_force_next_flush()").await;
+    let run = world.drill(&["--from", "busy"]).await;
+    assert_eq!(verdict(&run, "packed").0, "differs", "{}", verdict(&run, "packed").1);
+}
