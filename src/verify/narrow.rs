@@ -188,7 +188,12 @@ impl Compared {
 pub struct Budget {
     /// Rows of both sides together, about.
     pub rows: u64,
+    /// So many rows surely differ: with more parts than these, most parts do not.
+    pub surely_differ: u64,
 }
+
+/// Parts of a table at most: their sums are held in memory, on the server too.
+const PARTS: u64 = 65_536;
 
 /// What the rows of two sides have in common, and what not.
 #[derive(Debug, Default)]
@@ -214,7 +219,9 @@ pub async fn differences(
     extent: Extent,
 ) -> Result<Differences, QueryFailure> {
     let common = Common::by_name(left.table, right.table);
-    Ok(tally(left, right, &common, Budget { rows: ROWS_FETCHED }, extent).await?.differences)
+    Ok(tally(left, right, &common, Budget { rows: ROWS_FETCHED, surely_differ: 0 }, extent)
+        .await?
+        .differences)
 }
 
 /// Counts the rows that are on both sides with the same values, and finds those that are not.
@@ -226,7 +233,8 @@ pub async fn tally(
     extent: Extent,
 ) -> Result<Tally, QueryFailure> {
     let rows = left.table.rows().unwrap_or_default().max(right.table.rows().unwrap_or_default());
-    let parts = (rows / ROWS_OF_A_PART).clamp(1, 65_536).next_power_of_two();
+    let parts = (rows / ROWS_OF_A_PART).max(budget.surely_differ.saturating_mul(2).min(rows / 8));
+    let parts = parts.clamp(1, PARTS).next_power_of_two();
     let (of_left, of_right) =
         futures::future::try_join(sums(left, &common.left, parts), sums(right, &common.right, parts)).await?;
     let rows_of =

@@ -530,9 +530,12 @@ impl Pair<'_> {
             return Found { open, ..Found::new(word, reason) };
         }
         let how = if self.compares_values { "identical" } else { "there" };
-        let older = counted_rows(self.older);
+        let proven = match evidence.unread {
+            0 => counted_rows(self.older),
+            _ => format!("{} of {}", evidence.matched, counted_rows(self.older)),
+        };
         let are = if self.older == 1 { "is" } else { "are" };
-        let mut reason = format!("{older} from before the backup {are} {how}");
+        let mut reason = format!("{proven} from before the backup {are} {how}");
         if evidence.extra > 0 {
             reason.push_str(&format!("; {} updated or deleted since", counted_rows(evidence.extra)));
         }
