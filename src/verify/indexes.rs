@@ -73,7 +73,7 @@ impl Indexes {
             Ok(check) => check,
             Err(reason) => {
                 self.not_tested.push(format!(
-                    "indexes of database `{database}`: {} could not be checked, since amcheck is not to be had: {reason}",
+                    "indexes of database `{database}`: {} could not be checked, since amcheck is not available: {reason}",
                     count(indexes.len())
                 ));
                 return Ok(());
@@ -83,7 +83,7 @@ impl Indexes {
             indexes.into_iter().partition(|index| index.is_b_tree);
         if !others.is_empty() {
             self.not_tested.push(format!(
-                "indexes of database `{database}`: {} of other kinds than B-tree, which amcheck does not know",
+                "indexes of database `{database}`: {}, which amcheck cannot check: they are not B-trees",
                 count(others.len())
             ));
         }
@@ -92,7 +92,7 @@ impl Indexes {
         if !collations.is_empty() {
             self.not_tested.push(format!(
                 "indexes of database `{database}`: {} over text, since the collations of the copy's host have another version \
-                 than the database records ({}); REINDEX them before such a copy is used",
+                 than the database records ({}): run REINDEX before you use such a copy",
                 count(unsure.len()),
                 collations.join(", ")
             ));

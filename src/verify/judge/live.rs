@@ -475,7 +475,7 @@ impl Pair<'_> {
         let mut open = Vec::new();
         if evidence.extra > 0 {
             open.push(format!(
-                "{} of the copy, which the source has updated or deleted since, have no counterpart to compare values with",
+                "the values of {} that the source has updated or deleted since could not be compared",
                 counted_rows(evidence.extra)
             ));
         }

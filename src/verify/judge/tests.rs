@@ -231,7 +231,7 @@ fn what_cannot_be_compared_is_said_under_not_tested() {
     assert_eq!(
         judgement.not_tested,
         [
-            "table `app.public.jobs`: 100 rows of the copy, which the source has updated or deleted since, have no counterpart to compare values with"
+            "table `app.public.jobs`: the values of 100 rows that the source has updated or deleted since could not be compared"
         ]
     );
     assert_eq!(judgement.tables[0].open_rows, Some(100));
