@@ -9,7 +9,8 @@
 //! run        the phases in order, the verdict, the removal
 //! bring_up   the request for the copy, the wait for it, the login
 //! compare    source and copy, by `verify`; the user's own checks
-//! throwaway  its name, tags, proof and removal
+//! throwaway  its name, its tags, and the proof that a drill made it
+//! removal    its end, and the proof that it is gone
 //! journal    the record, written before the restore and after the removal
 //! chain      what names each file of the record by its hash
 //! integrity  whether the record is as it was written
@@ -35,6 +36,7 @@ pub mod notes;
 pub(crate) mod page;
 mod preflight;
 pub mod report;
+pub mod removal;
 mod run;
 pub mod sweep;
 pub mod throwaway;
@@ -219,6 +221,13 @@ pub struct Surroundings<'a> {
     pub host: String,
     /// Why the drill is to be broken off, as soon as there is a reason.
     pub stop: &'a (dyn Fn() -> Option<Error> + Sync),
+}
+
+impl Surroundings<'_> {
+    /// The time by AWS's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.aws.now((self.clock)())
+    }
 }
 
 /// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.

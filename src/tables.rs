@@ -12,7 +12,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, Fault, Poll};
-use crate::drill::throwaway::{self, Claim};
+use crate::drill::removal::{self, Claim};
+use crate::drill::throwaway;
 use crate::drill::{self};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, ResourceId, RunId, Settings};
@@ -169,6 +170,9 @@ pub struct Throwaway {
     pub is_removed: bool,
     /// Why it is still there.
     pub left_behind: Option<String>,
+    /// The command that removes it, if it is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_with: Option<String>,
 }
 
 impl Plan {
@@ -192,7 +196,12 @@ impl Plan {
                     verified: false,
                 })
                 .collect(),
-            throwaway: Throwaway { id: self.throwaway.to_string(), is_removed: false, left_behind: None },
+            throwaway: Throwaway {
+                id: self.throwaway.to_string(),
+                is_removed: false,
+                left_behind: None,
+                remove_with: None,
+            },
             seconds: None,
         }
     }
@@ -314,9 +323,12 @@ pub async fn apply(
         resource_id: resource,
     };
     let patience = Poll { give_up_after: Duration::from_secs(1800), ..poll };
-    match throwaway::remove_claimed(aws, &claim, patience, &|_| {}).await {
+    match removal::remove_claimed(aws, &claim, patience, &|_| {}).await {
         Ok(_) => report.throwaway.is_removed = true,
-        Err(error) => report.throwaway.left_behind = Some(error.chain()),
+        Err(remains) => {
+            report.throwaway.remove_with = Some(remains.command(aws.region()));
+            report.throwaway.left_behind = Some(remains.error.chain());
+        }
     }
     (report, ended)
 }

@@ -17,6 +17,7 @@ use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
+use crate::drill::removal;
 use crate::drill::report::span;
 use crate::drill::sweep::{self, SweepReport};
 use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
@@ -421,11 +422,11 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
         })
         .await?;
     let kind = plans.kind();
-    let preview =
-        SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(&aws.place())), &plans.unreached);
+    let preview = SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
     if args.dry_run {
+        say_left_behind(&session.output, &preview);
         session.output.report(&preview)?;
-        return Ok(kind);
+        return Ok(preview.kind().or(kind));
     }
     for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
@@ -436,11 +437,20 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let sweeps =
         plans.done.into_iter().map(|(aws, plan)| async move { sweep::apply(plan, &aws, poll, &tell).await });
     let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
-    for swept in report.instances.iter().filter(|swept| swept.action == sweep::Action::Failed) {
-        session.output.warn(cost(&swept.id, &swept.place.region, &swept.class));
-    }
+    say_left_behind(&session.output, &report);
     session.output.report(&report)?;
     Ok(report.kind().or(kind))
+}
+
+/// What costs money and is left to a person is said on stderr, with the command that removes it.
+fn say_left_behind(output: &Output, report: &SweepReport) {
+    for swept in report.instances.iter().filter(|swept| swept.left_behind) {
+        output.warn(cost(&swept.id, &swept.place.region, &swept.class));
+        output.warn(&swept.reason);
+        if let Some(command) = &swept.remove_with {
+            output.warn(format!("once you have made sure of what it is, remove it with `{command}`"));
+        }
+    }
 }
 
 fn announce(output: &Output, plan: &Plan) {
@@ -456,14 +466,14 @@ fn announce(output: &Output, plan: &Plan) {
 
 /// What costs money is said on stderr, whatever else is printed.
 fn tell_left_behind(output: &Output, report: &Report) {
-    if let Some(reason) = &report.throwaway.left_behind {
-        output.warn(cost(&report.throwaway.id, &report.source.region, &report.throwaway.class));
+    let throwaway = &report.throwaway;
+    if let Some(reason) = &throwaway.left_behind {
+        output.warn(cost(throwaway.current_name(), &report.source.region, &throwaway.class));
         output.warn(reason);
-        output.warn(format!(
-            "remove it with `lifeboat drill sweep`, or `aws rds delete-db-instance --region {} --db-instance-identifier {} \
-             --skip-final-snapshot --delete-automated-backups`",
-            report.source.region, report.throwaway.id
-        ));
+        let command = InstanceId::parse(throwaway.current_name())
+            .map(|id| removal::delete_command(&id, &report.source.region))
+            .unwrap_or_default();
+        output.warn(format!("remove it with `lifeboat drill sweep`, or `{command}`"));
     } else if report.throwaway.kept {
         output.warn(format!(
             "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",

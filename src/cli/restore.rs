@@ -263,6 +263,9 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
             report.throwaway.id,
             aws.region()
         ));
+        if let Some(command) = &report.throwaway.remove_with {
+            session.output.warn(format!("or remove it now with `{command}`"));
+        }
         if let Err(error) = ended {
             session.output.error(&error);
         }

@@ -65,6 +65,9 @@ pub struct Finding {
     pub file: String,
     /// In words.
     pub message: String,
+    /// Its name below the folder of the source.
+    #[serde(skip)]
+    name: String,
 }
 
 /// One source.
@@ -92,6 +95,17 @@ pub struct Checked {
     pub since_expected: Option<Since>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
+}
+
+impl Checked {
+    /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
+    /// chain that says so. What a link noticed when it was added speaks against no record.
+    pub fn is_sound(&self, run: &str) -> bool {
+        self.findings.iter().all(|finding| match run_of(&finding.name) {
+            Some(of) => of != run,
+            None => finding.fault == Fault::Noticed || finding.name.starts_with("last-"),
+        })
+    }
 }
 
 /// A head that was kept elsewhere, found in the chain.
@@ -302,7 +316,7 @@ impl Look<'_> {
 
     fn find(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
         let file = self.vault.shown(&self.path(name));
-        self.findings.insert(Finding { fault, file, message: message.into() });
+        self.findings.insert(Finding { fault, file, message: message.into(), name: name.to_owned() });
     }
 
     /// Reads the chain from its head back, and says what does not fit.

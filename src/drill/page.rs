@@ -101,7 +101,7 @@ fn head(report: &Report) -> Markup {
 
 /// What still costs money is said at the top.
 fn alarm(throwaway: &Throwaway) -> Markup {
-    let instance = || html! { code { (name(&throwaway.id)) } };
+    let instance = || html! { code { (name(throwaway.current_name())) } };
     html! {
         @if throwaway.left_behind.is_some() {
             div.alarm.bad {

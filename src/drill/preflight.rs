@@ -59,6 +59,8 @@ pub async fn plan(
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
+    // AWS has told the time by now, and its clock stamps the instance that the run will have made.
+    let now = aws.now(now);
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
     let lifetime = chrono::TimeDelta::from_std(request.expires_after).unwrap_or(chrono::TimeDelta::hours(6));

@@ -100,6 +100,9 @@ pub struct RanBy {
     pub host: String,
     /// Version of lifeboat.
     pub version: String,
+    /// What tells the lock that it held from one in a copy of the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 /// The database that was drilled.
@@ -160,6 +163,9 @@ pub struct Throwaway {
     pub kept: bool,
     /// Why it could not be removed.
     pub left_behind: Option<String>,
+    /// What it is called now, if somebody has renamed it and it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
 }
 
 /// One part of a drill.
@@ -241,6 +247,13 @@ pub struct Evidence {
     pub html: String,
 }
 
+impl Throwaway {
+    /// What it is called now.
+    pub fn current_name(&self) -> &str {
+        self.known_as.as_deref().unwrap_or(&self.id)
+    }
+}
+
 impl Report {
     /// Which database it was. Whoever drilled it was of its account.
     pub fn which(&self) -> Which {
@@ -278,7 +291,12 @@ impl Report {
             hints: Vec::new(),
             started_at: plan.planned_at,
             finished_at: None,
-            ran_by: RanBy { caller, host: to.host.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            ran_by: RanBy {
+                caller,
+                host: to.host.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                lock: None,
+            },
             fleet: plan.request.fleet.clone(),
             source: Source {
                 id: source.id.to_string(),
@@ -309,6 +327,7 @@ impl Report {
                 removed_at: None,
                 kept: false,
                 left_behind: None,
+                known_as: None,
             },
             phases: Vec::new(),
             tables: Vec::new(),

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::journal::Journal;
+use super::removal::{self, Claim, Remains};
 use super::report::{CheckResult, Phase, Report, State};
-use super::throwaway::{self, Claim};
 use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
@@ -30,9 +30,18 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = surroundings.aws.caller().await.ok();
     let mut report = Report::begin(&plan, surroundings, caller, journal.evidence());
-    journal.begin(&mut report)?;
+    report.ran_by.lock = journal.lock_mark();
+    let started_at = report.started_at;
+    journal.begin(&mut report, started_at)?;
 
-    let mut drill = Drill { plan, to: surroundings, report, copy: CopyState::default(), phase_begun: None };
+    let mut drill = Drill {
+        plan,
+        to: surroundings,
+        journal: &journal,
+        report,
+        copy: CopyState::default(),
+        phase_begun: None,
+    };
     let ended = tokio::select! {
         biased;
         kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
@@ -49,7 +58,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     if let Some(kind) = surroundings.interrupt.first() {
         report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
     }
-    report.finished_at = Some((surroundings.clock)());
+    report.finished_at = Some(surroundings.now());
     if let Err(error) = journal.close(&mut report) {
         // A drill without evidence proves nothing to those who were not there.
         report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
@@ -65,6 +74,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
 pub(super) struct Drill<'a> {
     pub(super) plan: Plan,
     pub(super) to: &'a Surroundings<'a>,
+    journal: &'a Journal<'a>,
     report: Report,
     pub(super) copy: CopyState,
     /// When the phase that the report lists last began, while it goes on.
@@ -174,7 +184,7 @@ impl Drill<'_> {
                 .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
-        let recorded = aligned.into_baseline(of, (self.to.clock)());
+        let recorded = aligned.into_baseline(of, self.now());
         let (seal, document) = recorded.seal()?;
         self.to.vault.write(&record::vault_name(&seal), &document)?;
         Ok((moment, (seal, recorded)))
@@ -184,13 +194,21 @@ impl Drill<'_> {
     async fn restore(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
         self.begin_phase("restore");
         let restore = self.plan.restore(at);
-        self.report.throwaway.requested_at = Some((self.to.clock)());
+        self.report.throwaway.requested_at = Some(self.now());
         self.copy.requested_at = Some(Instant::now());
         let begun = self.request(&restore).await?;
         self.copy.resource_id = Some(begun.resource_id.clone());
         self.report.throwaway.resource_id = Some(begun.resource_id.to_string());
         if begun.resource_id == self.plan.source.resource_id {
             return Err(Error::new(Kind::Guard, format!("AWS returned the source itself as `{}`", begun.id)));
+        }
+        // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
+        let now = self.now();
+        if let Err(error) = self.journal.begin(&mut self.report, now) {
+            (self.to.tell)(Event::Warning(&format!(
+                "the record of the drill could not be written: {}",
+                error.chain()
+            )));
         }
         let available = self.wait_until_available(&restore.id).await?;
         self.report.rto.available_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
@@ -295,17 +313,27 @@ impl Drill<'_> {
         let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
         let removed = tokio::select! {
             biased;
-            removed = throwaway::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
-            _ = self.to.interrupt.wait(signals) => Err(Error::outside("the removal was broken off by a signal")),
+            removed = removal::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
+            _ = self.to.interrupt.wait(signals) => Err(Remains {
+                known_as: claim.id.clone(),
+                error: Error::outside("the removal was broken off by a signal"),
+            }),
         };
         match removed {
-            Ok(true) => self.report.throwaway.removed_at = Some((self.to.clock)()),
+            Ok(true) => self.report.throwaway.removed_at = Some(self.now()),
             Ok(false) => {}
-            Err(error) => {
-                self.report.throwaway.left_behind = Some(error.chain());
+            Err(Remains { known_as, error }) => {
+                let throwaway = &mut self.report.throwaway;
+                throwaway.known_as = Some(known_as.to_string()).filter(|name| *name != throwaway.id);
+                throwaway.left_behind = Some(error.chain());
                 self.report.hints.extend(error.hints().iter().cloned());
             }
         }
+    }
+
+    /// The time by AWS's clock: one of ours that is wrong must not get into the evidence.
+    fn now(&self) -> DateTime<Utc> {
+        self.to.now()
     }
 
     pub(super) fn poll(&self) -> Poll {
@@ -316,7 +344,7 @@ impl Drill<'_> {
     pub(super) fn begin_phase(&mut self, name: &'static str) {
         self.end_phase();
         (self.to.tell)(Event::Phase(name));
-        self.report.phases.push(Phase { name: name.to_owned(), started_at: (self.to.clock)(), seconds: 0.0 });
+        self.report.phases.push(Phase { name: name.to_owned(), started_at: self.now(), seconds: 0.0 });
         self.phase_begun = Some(Instant::now());
     }
 

@@ -42,6 +42,7 @@ mod status;
 mod stores;
 mod sweep;
 mod tables;
+mod teardown;
 mod upkeep;
 mod verify;
 mod watch;

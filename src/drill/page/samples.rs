@@ -128,6 +128,7 @@ pub(super) fn pass() -> Report {
             caller: Some("arn:aws:sts::123456789012:assumed-role/lifeboat-drill/github-actions".to_owned()),
             host: "ip-10-0-3-41".to_owned(),
             version: "0.1.0".to_owned(),
+            lock: None,
         },
         fleet: None,
         source: Source {
@@ -159,6 +160,7 @@ pub(super) fn pass() -> Report {
             removed_at: Some(at("2026-11-21T14:31:41Z")),
             kept: false,
             left_behind: None,
+            known_as: None,
         },
         phases: phases_of(
             started,
