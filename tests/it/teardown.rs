@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::evidence::today;
 use crate::signals::hold;
-use crate::support::{Started, World};
+use crate::support::{Started, World, finish_ahead};
 
 /// A drill that is held after its copy was made, and what the copy is called.
 async fn held(world: &World, seconds: u32, arguments: &[&str]) -> (Started, String) {
@@ -100,4 +101,53 @@ async fn a_sweep_finds_a_renamed_throwaway_again_and_removes_it_only_with_proof(
     let run = world.lifeboat(&stranger).await;
     run.assert_code(6).assert_says(&["aws rds delete-db-instance", "with-its-tags"]);
     assert_eq!(world.instances().await, ids(&["orders-prod", "with-its-tags"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_vault_made_during_a_drill_ends_no_drill() {
+    let world = World::with_orders().await;
+    let (drill, id) = held(&world, 20, &[]).await;
+    world.write("lifeboat.toml", "");
+    let copied = std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("copy")]).status();
+    assert!(copied.unwrap().success());
+    let from_copy = ["drill", "sweep", "--json", "--poll", "200ms", "--vault", "copy"];
+    let run = world.lifeboat(&from_copy).await;
+    run.assert_code(0);
+    assert_eq!(run.json()["instances"][0]["action"], "left", "{}", run.stdout);
+    let listed = world.lifeboat(&["drill", "list", "--json", "--vault", "copy"]).await;
+    assert_eq!(listed.json()["drills"][0]["outcome"], "unfinished");
+    // Nor does another drill that is run with the copy put it away.
+    let dry = ["drill", "run", "orders-prod", "--poll", "200ms", "--vault", "copy"];
+    world.lifeboat(&dry).await.assert_code(0);
+    assert!(world.instances().await.contains(&id));
+    drill.finish().await.assert_code(0);
+    world.assert_only(&["orders-prod"]).await;
+
+    // What a dead one has left is for its own vault to know, and for everybody when it has expired, by AWS's clock.
+    let (drill, _) = held(&world, 60, &[]).await;
+    let copied = std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("again")]).status();
+    assert!(copied.unwrap().success());
+    drill.kill().await;
+    let from_copy = ["drill", "sweep", "--poll", "200ms", "--vault", "again"];
+    finish_ahead("+30h", &world.command(&from_copy)).await.assert_code(0);
+    assert_eq!(world.instances().await.len(), 2);
+    world.advance_clock(7 * 3600).await;
+    world.lifeboat(&from_copy).await.assert_code(0);
+    world.assert_only(&["orders-prod"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_of_this_machine_makes_no_throwaway_look_like_anothers() {
+    let world = World::with_orders().await;
+    for by in ["+2h", "-2h", "+26h"] {
+        let drill = ["drill", "run", "orders-prod", "--json", "--poll", "200ms"];
+        let run = finish_ahead(by, &world.command(&drill)).await;
+        run.assert_code(0);
+        world.assert_only(&["orders-prod"]).await;
+        // The evidence goes by AWS's clock too.
+        let report = run.json();
+        let removed: chrono::DateTime<chrono::Utc> =
+            report["throwaway"]["removed_at"].as_str().unwrap().parse().unwrap();
+        assert!((removed - today()).abs() < chrono::TimeDelta::minutes(30), "{removed}");
+    }
 }
