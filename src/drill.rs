@@ -56,6 +56,7 @@ use crate::error::Error;
 use crate::fleet::{Instance, InstanceId, RunId, Settings};
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
+use crate::restore::isolation::Isolation;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
 use crate::verify::{Baseline, Look, Recorded};
@@ -166,6 +167,8 @@ pub struct Plan {
     pub chosen: Chosen,
     /// The baseline that was recorded with it, and its seal.
     pub recorded: Option<Arc<(String, Recorded)>>,
+    /// How the copy is kept from acting by itself.
+    pub isolation: Isolation,
     /// What was asked for.
     pub request: Request,
 }
@@ -258,6 +261,12 @@ impl Plan {
         }
     }
 
+    /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
+    pub fn parameter_group(&self) -> Option<String> {
+        let made = self.isolation.group().map(|group| group.name.clone());
+        made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
+    }
+
     /// The restore that will be asked for; `at` is the aligned moment, where there is one.
     pub fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
@@ -278,7 +287,7 @@ impl Plan {
             settings: Settings {
                 subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
                 security_groups,
-                parameter_group: request.parameter_group.clone().or_else(|| source.parameter_group.clone()),
+                parameter_group: self.parameter_group(),
                 option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
                 iam_authentication: Some(request.login == CopyLogin::Iam),
                 ..copy_settings(source, request.class.clone())

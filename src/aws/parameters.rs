@@ -1,6 +1,6 @@
 //! DB parameter groups: what is in one, and those that lifeboat makes.
 
-use aws_sdk_rds::types::{ApplyMethod, Parameter as Row, Tag};
+use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row, Tag};
 
 use super::rds::tags;
 use super::{Aws, Failure, Fault, patiently};
@@ -29,6 +29,8 @@ pub struct ParameterGroup {
     pub name: String,
     /// Its ARN.
     pub arn: String,
+    /// What it is for: `postgres15`.
+    pub family: String,
 }
 
 impl Aws {
@@ -63,10 +65,7 @@ impl Aws {
                 page.map_err(|error| Failure::of("DescribeDBParameterGroups", "all parameter groups", error))
             })
             .await?;
-            all.extend(page.db_parameter_groups().iter().filter_map(|row| {
-                let (name, arn) = (row.db_parameter_group_name()?, row.db_parameter_group_arn()?);
-                Some(ParameterGroup { name: name.to_owned(), arn: arn.to_owned() })
-            }));
+            all.extend(page.db_parameter_groups().iter().filter_map(group));
             marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
             if marker.is_none() {
                 return Ok(all);
@@ -78,10 +77,7 @@ impl Aws {
     pub async fn look_at_parameter_group(&self, name: &str) -> Result<Option<ParameterGroup>, Failure> {
         let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
         match answer.map_err(|error| Failure::of("DescribeDBParameterGroups", resource(name), error)) {
-            Ok(answer) => Ok(answer.db_parameter_groups().first().map(|row| ParameterGroup {
-                name: name.to_owned(),
-                arn: row.db_parameter_group_arn().unwrap_or_default().to_owned(),
-            })),
+            Ok(answer) => Ok(answer.db_parameter_groups().first().and_then(group)),
             Err(failure) if failure.fault == Fault::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -150,6 +146,14 @@ impl Aws {
 
 fn resource(group: &str) -> String {
     format!("parameter group `{group}`")
+}
+
+fn group(row: &DbParameterGroup) -> Option<ParameterGroup> {
+    Some(ParameterGroup {
+        name: row.db_parameter_group_name()?.to_owned(),
+        arn: row.db_parameter_group_arn()?.to_owned(),
+        family: row.db_parameter_group_family().unwrap_or_default().to_owned(),
+    })
 }
 
 fn parameter(row: &Row) -> Option<Parameter> {

@@ -26,6 +26,7 @@ use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
+use crate::restore::isolation;
 use crate::vault::Lease;
 
 use render::{Drills, History, PlanReport, Plans};
@@ -467,6 +468,12 @@ fn announce(output: &Output, plan: &Plan) {
 /// What costs money is said on stderr, whatever else is printed.
 fn tell_left_behind(output: &Output, report: &Report) {
     let throwaway = &report.throwaway;
+    if let Some(isolation) = &report.isolation
+        && let (Some(why), Some(group)) = (&isolation.left_behind, &isolation.parameter_group)
+    {
+        let command = isolation::remove_command(group, &report.source.region);
+        output.warn(format!("{why}; remove it with `lifeboat drill sweep`, or `{command}`"));
+    }
     if let Some(reason) = &throwaway.left_behind {
         output.warn(cost(throwaway.current_name(), &report.source.region, &throwaway.class));
         output.warn(reason);

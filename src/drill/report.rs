@@ -52,6 +52,9 @@ pub struct Report {
     pub baseline_sha256: Option<String>,
     /// The instance that was made for it.
     pub throwaway: Throwaway,
+    /// How the copy was kept from acting by itself; evidence from before this was done has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// What took how long.
     pub phases: Vec<Phase>,
     /// Table by table.
@@ -166,6 +169,23 @@ pub struct Throwaway {
     /// What it is called now, if somebody has renamed it and it is still there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_as: Option<String>,
+}
+
+/// How a copy was kept from acting by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Isolated {
+    /// The parameter group that it started with.
+    pub parameter_group: Option<String>,
+    /// Whether that was made for it.
+    pub is_made: bool,
+    /// What would have acted, as far as the source told when the drill began.
+    pub would_have_acted: Vec<String>,
+    /// Whether the copy was seen to run without anything that acts; not known before it runs.
+    pub is_at_rest: Option<bool>,
+    /// When AWS no longer knew the group that was made.
+    pub removed_at: Option<DateTime<Utc>>,
+    /// Why the group that was made could not be removed.
+    pub left_behind: Option<String>,
 }
 
 /// One part of a drill.
@@ -329,6 +349,14 @@ impl Report {
                 left_behind: None,
                 known_as: None,
             },
+            isolation: Some(Isolated {
+                parameter_group: plan.parameter_group(),
+                is_made: plan.isolation.group().is_some(),
+                would_have_acted: plan.isolation.acting.clone(),
+                is_at_rest: None,
+                removed_at: None,
+                left_behind: None,
+            }),
             phases: Vec::new(),
             tables: Vec::new(),
             definitions: Vec::new(),
@@ -380,7 +408,8 @@ impl Report {
 
     /// What the drill means to its caller; `None` when every check holds.
     pub fn kind(&self) -> Option<Kind> {
-        if self.throwaway.left_behind.is_some() {
+        let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
+        if self.throwaway.left_behind.is_some() || group.is_some() {
             return Some(Kind::LeftBehind);
         }
         match (self.state, self.verdict) {

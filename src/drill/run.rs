@@ -18,7 +18,7 @@ use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
-use crate::restore::Chosen;
+use crate::restore::{Chosen, isolation};
 use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 
@@ -53,6 +53,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     };
     drill.conclude(ended);
     drill.tear_down().await;
+    drill.remove_group().await;
     drill.end_phase();
     let mut report = drill.report;
     if let Some(kind) = surroundings.interrupt.first() {
@@ -93,6 +94,8 @@ pub(super) struct CopyState {
     pub(super) is_unsure: bool,
     resource_id: Option<ResourceId>,
     requested_at: Option<Instant>,
+    /// The parameter group that was asked for, as long as it may be there.
+    group: Option<String>,
 }
 
 impl Drill<'_> {
@@ -118,6 +121,7 @@ impl Drill<'_> {
         self.report.baseline_sha256 = recorded.as_ref().map(|kept| kept.0.clone());
         let instance = self.restore(moment).await?;
         let server = self.log_in(&instance).await?;
+        self.make_sure_it_rests(&server).await?;
 
         self.begin_phase("observe copy");
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
@@ -193,6 +197,7 @@ impl Drill<'_> {
     /// Asks for the throwaway and waits until it can be used.
     async fn restore(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
         self.begin_phase("restore");
+        self.isolate().await?;
         let restore = self.plan.restore(at);
         self.report.throwaway.requested_at = Some(self.now());
         self.copy.requested_at = Some(Instant::now());
@@ -213,6 +218,49 @@ impl Drill<'_> {
         let available = self.wait_until_available(&restore.id).await?;
         self.report.rto.available_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
         Ok(available)
+    }
+
+    /// Makes the group that keeps the copy from acting by itself. Where that cannot be done, the drill goes on without one only
+    /// if nothing is known to act.
+    async fn isolate(&mut self) -> Result<()> {
+        let Some(group) = self.plan.isolation.group().cloned() else { return Ok(()) };
+        self.copy.group = Some(group.name.clone());
+        let note = match isolation::make(self.to.aws, &group).await {
+            Ok(note) => note,
+            Err(failure) => {
+                let source = self.plan.source.id.to_string();
+                self.plan.isolation.give_up(&source, &failure.to_string())?;
+                self.plan.isolation.notes.last().cloned()
+            }
+        };
+        if let Some(note) = note {
+            (self.to.tell)(Event::Warning(&note));
+            if !self.plan.isolation.notes.contains(&note) {
+                self.plan.isolation.notes.push(note);
+            }
+        }
+        if let Some(isolated) = &mut self.report.isolation {
+            isolated.parameter_group = self.plan.parameter_group();
+            isolated.is_made = self.plan.isolation.group().is_some();
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the copy runs without anything that acts, where it was to be kept from that.
+    async fn make_sure_it_rests(&mut self, copy: &Server) -> Result<()> {
+        if matches!(self.plan.isolation.way, isolation::Way::Nothing) {
+            return Ok(());
+        }
+        let is_at_rest = isolation::is_at_rest(copy, &self.plan.request.databases).await?;
+        if let Some(isolated) = &mut self.report.isolation {
+            isolated.is_at_rest = Some(is_at_rest);
+        }
+        if is_at_rest {
+            return Ok(());
+        }
+        let group = self.plan.parameter_group().unwrap_or_default();
+        Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
+            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."))
     }
 
     /// The real RPO, where the configuration says how to find the newest row.
@@ -254,6 +302,7 @@ impl Drill<'_> {
                 report.tables = judgement.tables;
                 report.definitions = judgement.definitions;
                 report.not_tested.extend(judgement.not_tested);
+                report.not_tested.extend(self.plan.isolation.notes.iter().cloned());
                 if report
                     .tables
                     .iter()
@@ -334,6 +383,35 @@ impl Drill<'_> {
     /// The time by AWS's clock: one of ours that is wrong must not get into the evidence.
     fn now(&self) -> DateTime<Utc> {
         self.to.now()
+    }
+
+    /// Removes the parameter group that was made for the copy, unless the copy is still there and uses it.
+    async fn remove_group(&mut self) {
+        let Some(name) = self.copy.group.take() else { return };
+        let throwaway = &self.report.throwaway;
+        if throwaway.kept {
+            return;
+        }
+        let removed = if throwaway.left_behind.is_some() {
+            Err("its instance is still there".to_owned())
+        } else {
+            let poll = Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+            let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
+            tokio::select! {
+                biased;
+                removed = isolation::remove(self.to.aws, &name, poll) => removed.map_err(|error| error.chain()),
+                _ = self.to.interrupt.wait(signals) => Err("its removal was broken off by a signal".to_owned()),
+            }
+        };
+        let now = self.now();
+        if let Some(isolated) = &mut self.report.isolation {
+            match removed {
+                Ok(()) => isolated.removed_at = Some(now),
+                Err(why) => {
+                    isolated.left_behind = Some(format!("parameter group `{name}` could not be removed: {why}"));
+                }
+            }
+        }
     }
 
     pub(super) fn poll(&self) -> Poll {

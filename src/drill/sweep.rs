@@ -11,10 +11,11 @@ use super::journal::{self, Process};
 use super::removal::{self, Remains, delete_command};
 use super::throwaway::{self, OWN_SOURCE, Origin, PREFIX, Proof, prove_by_resource_id, read_origin};
 use super::{Event, State, integrity};
-use crate::aws::{Aws, Poll};
+use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
-use crate::fleet::{Instance, Place, ResourceId, RunId, Unreached, regions};
+use crate::fleet::{Instance, InstanceId, Place, ResourceId, RunId, Tags, Unreached, regions};
+use crate::restore::isolation;
 use crate::vault::Vault;
 
 /// For how long after its expiry a throwaway is left to a drill that may still be removing it.
@@ -34,6 +35,28 @@ pub struct SweepReport {
     pub dry_run: bool,
     /// Instance by instance.
     pub instances: Vec<Swept>,
+    /// The parameter groups that were made for throwaways.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameter_groups: Vec<SweptGroup>,
+    /// What could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What became of a parameter group that was made for a throwaway.
+#[derive(Clone, Debug, Serialize)]
+pub struct SweptGroup {
+    /// Its name.
+    pub name: String,
+    /// Its account and Region.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The run that made it, if it says so credibly.
+    pub run: Option<String>,
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
 }
 
 /// What became of one instance.
@@ -83,12 +106,16 @@ impl SweepReport {
             unreached: unreached.to_vec(),
             dry_run: false,
             instances: Vec::new(),
+            parameter_groups: Vec::new(),
+            notes: Vec::new(),
         };
         let mut places = Vec::new();
         for sweep in sweeps {
             places.push(Place { account: None, region: sweep.region });
             all.dry_run |= sweep.dry_run;
             all.instances.extend(sweep.instances);
+            all.parameter_groups.extend(sweep.parameter_groups);
+            all.notes.extend(sweep.notes);
         }
         all.region = regions(&places);
         all
@@ -96,10 +123,9 @@ impl SweepReport {
 
     /// What the sweep means to its caller.
     pub fn kind(&self) -> Option<Kind> {
-        self.instances
-            .iter()
-            .any(|swept| swept.action == Action::Failed || swept.left_behind)
-            .then_some(Kind::LeftBehind)
+        let is_left = self.instances.iter().any(|swept| swept.action == Action::Failed || swept.left_behind)
+            || self.parameter_groups.iter().any(|swept| swept.action == Action::Failed);
+        is_left.then_some(Kind::LeftBehind)
     }
 }
 
@@ -107,6 +133,9 @@ impl SweepReport {
 pub struct SweepPlan {
     remove: Vec<(Proof, Instance, String)>,
     left: Vec<Swept>,
+    /// Parameter groups, those that are to be removed among them.
+    groups: Vec<SweptGroup>,
+    notes: Vec<String>,
 }
 
 /// Decides what to remove. Reads only.
@@ -121,20 +150,21 @@ pub(super) async fn plan_of(
     source: &ResourceId,
     now: DateTime<Utc>,
 ) -> Result<SweepPlan> {
-    plan_where(aws, vault, now, |instance| instance.tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
+    plan_where(aws, vault, now, |tags| tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
 }
 
 async fn plan_where(
     aws: &Aws,
     vault: &Vault,
     now: DateTime<Utc>,
-    is_meant: impl Fn(&Instance) -> bool,
+    is_meant: impl Fn(&Tags) -> bool,
 ) -> Result<SweepPlan> {
-    let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new() };
+    let (notes, groups) = (Vec::new(), Vec::new());
+    let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new(), groups, notes };
     let instances = aws.instances().await?;
     // AWS has told the time by now: a clock of ours that is ahead must not end the drills of others.
     let now = aws.now(now);
-    for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(instance)) {
+    for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(&instance.tags)) {
         match decide(instance, &instances, vault, now) {
             Decision::Remove(proof, reason) => plan.remove.push((proof, instance.clone(), reason)),
             Decision::Leave(run, reason) => plan.left.push(swept(instance, aws, run, Action::Left, reason)),
@@ -145,7 +175,62 @@ async fn plan_where(
             }),
         }
     }
+    match made_groups(aws).await {
+        Ok(made) => {
+            let going: Vec<&InstanceId> = plan.remove.iter().map(|(_, instance, _)| &instance.id).collect();
+            let stays = |instance: &&Instance| !going.contains(&&instance.id);
+            let used: Vec<&str> =
+                instances.iter().filter(stays).filter_map(|it| it.parameter_group.as_deref()).collect();
+            for (name, tags) in made.into_iter().filter(|(_, tags)| is_meant(tags)) {
+                let is_used = used.contains(&name.as_str());
+                plan.groups.push(decide_group(name, &tags, is_used, aws.place(), vault, now));
+            }
+        }
+        // A role that may only look at instances can still sweep them.
+        Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
+    }
     Ok(plan)
+}
+
+/// Parameter groups with the names of throwaways, and their tags.
+async fn made_groups(aws: &Aws) -> std::result::Result<Vec<(String, Tags)>, Failure> {
+    let mut made = Vec::new();
+    for group in aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(PREFIX)) {
+        let tags = aws.tags_of(&group.arn).await?;
+        made.push((group.name, tags));
+    }
+    Ok(made)
+}
+
+/// A group goes by the same proof as an instance: its name is the one that its tags would have given it.
+fn decide_group(
+    name: String,
+    tags: &Tags,
+    is_used: bool,
+    place: Place,
+    vault: &Vault,
+    now: DateTime<Utc>,
+) -> SweptGroup {
+    let left = |run, reason: String| SweptGroup {
+        name: name.clone(),
+        place: place.clone(),
+        run,
+        action: Action::Left,
+        reason,
+    };
+    let (run, origin) = match read_origin(tags) {
+        Ok(read) => read,
+        Err(reason) => return left(None, format!("no drill can be shown to have made it: {reason}")),
+    };
+    if throwaway::name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
+        return left(None, "its name is not the one that its run would have given it".to_owned());
+    }
+    let run = Some(origin.run.clone());
+    match may_go(vault, &origin, now) {
+        Ok(_) if is_used => left(run, "an instance uses it".to_owned()),
+        Ok(reason) => SweptGroup { action: Action::WouldRemove, ..left(run, reason) },
+        Err(reason) => left(run, reason),
+    }
 }
 
 /// Whether an instance has anything of a throwaway. Somebody may have renamed it, or taken some of its tags away.
@@ -283,6 +368,8 @@ impl SweepPlan {
             unreached: Vec::new(),
             dry_run: true,
             instances,
+            parameter_groups: self.groups.clone(),
+            notes: self.notes.clone(),
         }
     }
 }
@@ -305,12 +392,25 @@ pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<
     });
     let mut instances: Vec<Swept> = futures::future::join_all(removals).await;
     instances.extend(plan.left);
+    // Only when their instances are gone.
+    let groups = plan.groups.into_iter().map(|group| async move {
+        if group.action != Action::WouldRemove {
+            return group;
+        }
+        match isolation::remove(aws, &group.name, poll).await {
+            Ok(()) => SweptGroup { action: Action::Removed, ..group },
+            Err(error) => SweptGroup { action: Action::Failed, reason: error.chain(), ..group },
+        }
+    });
+    let parameter_groups = futures::future::join_all(groups).await;
     SweepReport {
         schema: SCHEMA,
         region: aws.region().to_owned(),
         unreached: Vec::new(),
         dry_run: false,
         instances,
+        parameter_groups,
+        notes: plan.notes,
     }
 }
 

@@ -101,6 +101,9 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
         "RestoreDBInstanceToPointInTime",
         "ModifyDBInstance",
         "DeleteDBInstance",
+        "CreateDBParameterGroup",
+        "ModifyDBParameterGroup",
+        "DeleteDBParameterGroup",
     ];
     assert_enough("drill", &log(&world).await, &bucket.requests(), &mut known, &must);
 
@@ -119,7 +122,7 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
     bucket.advance(60);
     let _ = run(0, &["drill", "sweep", "--poll", "200ms"]).await;
     world.assert_only(&["orders-prod"]).await;
-    assert_enough("sweeper", &log(&world).await, &bucket.requests(), &mut known, &["DeleteDBInstance"]);
+    assert_enough("sweeper", &log(&world).await, &bucket.requests(), &mut known, &["DeleteDBInstance", "DeleteDBParameterGroup"]);
 
     topic(&world, "ops").await;
     log(&world).await;
@@ -210,6 +213,9 @@ fn the_drill_role_restores_into_tags_changes_and_removes_a_throwaway() {
         authorization::restore("rds:RestoreDBInstanceToPointInTime", DRILL, &moment, &drill_tags(), None),
         vec![Ask::new("rds:ModifyDBInstance", &arn("db", DRILL)).on(&drill_tags())],
         vec![Ask::new("rds:DeleteDBInstance", &arn("db", DRILL)).on(&drill_tags())],
+        vec![Ask::new("rds:CreateDBParameterGroup", &arn("pg", DRILL)).bringing(&drill_tags())],
+        vec![Ask::new("rds:ModifyDBParameterGroup", &arn("pg", DRILL)).on(&drill_tags())],
+        vec![Ask::new("rds:DeleteDBParameterGroup", &arn("pg", DRILL)).on(&drill_tags())],
     ] {
         assert_eq!(role.refusals(&asks).len(), 0, "{asks:#?}: {:#?}", role.refusals(&asks));
     }
@@ -230,6 +236,16 @@ fn no_role_can_delete_or_change_what_no_drill_made() {
         ["DeleteDBInstance", "ModifyDBInstance", "RebootDBInstance", "StopDBInstance", "PromoteReadReplica"];
     for name in ["drill", "sweeper", "snapshot", "retention", "alarms", "status", "read-only"] {
         let role = role(name);
+        // The group of production, one of a drill that has lost its tags, and one that brings none.
+        for (what, group, has) in [
+            ("the group of production", "orders", &drill_tags()),
+            ("a group without the tags of a drill", DRILL, &production),
+        ] {
+            for action in ["ModifyDBParameterGroup", "DeleteDBParameterGroup", "CreateDBParameterGroup"] {
+                let ask = Ask::new(&format!("rds:{action}"), &arn("pg", group)).on(has);
+                assert_refused(&role, &format!("{name}: {action} of {what}"), &[ask]);
+            }
+        }
         for (what, id, has) in objects {
             for action in actions {
                 let ask = Ask::new(&format!("rds:{action}"), &arn("db", id)).on(has);

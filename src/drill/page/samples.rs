@@ -151,6 +151,7 @@ pub(super) fn pass() -> Report {
         },
         baseline: Baseline::Aligned,
         baseline_sha256: None,
+        isolation: None,
         throwaway: Throwaway {
             id: "lifeboat-drill-orders-production-20261121-k3x9qa".to_owned(),
             resource_id: Some("db-7HXQ2M4T5V6W7X8Y9ZABCDEFGH".to_owned()),
