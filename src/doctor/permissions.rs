@@ -371,8 +371,8 @@ mod tests {
             let parameters = parameters(need, &ground, &place);
             assert!(!parameters.is_empty(), "{}", need.action);
             for (name, value) in parameters {
-                let is_name =
-                    name.ends_with("Identifier") || ["ResourceName", "DBParameterGroupName"].contains(&&*name);
+                let is_name = name.ends_with("Identifier")
+                    || ["ResourceName", "DBParameterGroupName"].contains(&&*name);
                 assert!(!is_name || value.contains(&ground.mark), "{}: {name}={value}", need.action);
             }
         }

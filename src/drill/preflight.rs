@@ -99,7 +99,9 @@ async fn isolate(
 ) -> Result<Isolation> {
     let acting = match isolation::find_subscriptions_of(server, &request.databases).await {
         Ok(acting) => acting,
-        Err(error) => vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())],
+        Err(error) => {
+            vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+        }
     };
     let engine_version = match chosen {
         Chosen::Snapshot(snapshot) => &snapshot.engine_version,

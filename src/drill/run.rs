@@ -395,7 +395,8 @@ impl Drill<'_> {
         let removed = if throwaway.left_behind.is_some() {
             Err("its instance is still there".to_owned())
         } else {
-            let poll = Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+            let poll =
+                Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
             let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
             tokio::select! {
                 biased;
@@ -408,7 +409,8 @@ impl Drill<'_> {
             match removed {
                 Ok(()) => isolated.removed_at = Some(now),
                 Err(why) => {
-                    isolated.left_behind = Some(format!("parameter group `{name}` could not be removed: {why}"));
+                    isolated.left_behind =
+                        Some(format!("parameter group `{name}` could not be removed: {why}"));
                 }
             }
         }

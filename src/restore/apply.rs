@@ -41,6 +41,9 @@ pub struct Report {
     pub changed: BTreeMap<&'static str, Change>,
     /// What no restore brings back.
     pub not_carried: Vec<String>,
+    /// The parameter group that was made so that nothing in it acts by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated_by: Option<String>,
     /// From the request to available.
     pub seconds: Option<f64>,
 }
@@ -71,6 +74,7 @@ impl Report {
             carried_over: plan.carried_over.clone(),
             changed: plan.changed.clone(),
             not_carried: plan.not_carried.clone(),
+            isolated_by: None,
             seconds: None,
         }
     }

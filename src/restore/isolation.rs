@@ -135,7 +135,8 @@ fn not_isolated(why: &str) -> String {
 
 /// Something would act, and nothing can be done about it.
 fn refusal(copy_of: &str, acting: &[String], why: &str) -> Error {
-    let error = Error::new(Kind::Guard, format!("a copy of `{copy_of}` would act by itself: {}", acting.join(", ")));
+    let error =
+        Error::new(Kind::Guard, format!("a copy of `{copy_of}` would act by itself: {}", acting.join(", ")));
     error.caused_by(why.to_owned()).hint(format!(
         "Give this role rds:CreateDBParameterGroup, rds:ModifyDBParameterGroup and rds:DeleteDBParameterGroup on \
          `pg:lifeboat-*`, so that the copy gets a group in which nothing acts; or pass `--parameter-group` with one of the \
@@ -211,7 +212,9 @@ pub async fn plan(aws: &Aws, copy_of: &str, wanted: Wanted<'_>, acting: Vec<Stri
     let parameters = match aws.parameters(source.as_deref().unwrap_or(&format!("default.{family}"))).await {
         Ok(parameters) => parameters,
         Err(failure) => {
-            isolation.notes.push(format!("the parameters of the source are not carried over to the copy: {failure}"));
+            isolation
+                .notes
+                .push(format!("the parameters of the source are not carried over to the copy: {failure}"));
             Vec::new()
         }
     };
@@ -336,6 +339,35 @@ pub async fn is_at_rest(copy: &Server, databases: &[String]) -> Result<bool> {
     Ok(row.get::<_, String>(0) == "0")
 }
 
+/// What would act in a copy of a source that its user means to use, as far as the source tells: an error if anything would take
+/// from the source what is its own. `parameter_group` is the one that the copy gets. Returns what is only worth knowing.
+pub async fn check_that_nothing_competes(
+    aws: &Aws,
+    source: &str,
+    server: &Server,
+    parameter_group: Option<&str>,
+) -> Result<Vec<String>> {
+    let subscriptions = find_subscriptions_of(server, &[]).await?;
+    let parameters = match parameter_group {
+        Some(group) => aws.parameters(group).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if active(&parameters).is_empty() {
+        return Ok(Vec::new());
+    }
+    if !subscriptions.is_empty() {
+        return Err(Error::new(
+            Kind::Guard,
+            format!("a copy of `{source}` would compete with it for its slots: {}", subscriptions.join(", ")),
+        )
+        .hint(
+            "The copy would take rows from the publisher that the source then never gets. Pass `--isolated`, and nothing in the \
+             copy acts by itself; or, if the source is not to receive any more, `--allow-active`.",
+        ));
+    }
+    Ok(preloaded(&parameters))
+}
+
 /// How long a group may be in use after its instance is gone.
 const IN_USE: Duration = Duration::from_secs(600);
 
@@ -447,7 +479,8 @@ mod tests {
             way: Way::Nothing,
             notes: Vec::new(),
         };
-        let refused = isolation(&["subscription `s` of database `app`"]).give_up("orders", "denied").unwrap_err();
+        let refused =
+            isolation(&["subscription `s` of database `app`"]).give_up("orders", "denied").unwrap_err();
         assert_eq!(refused.kind(), Kind::Guard);
         assert!(refused.to_string().contains("subscription `s`"), "{refused}");
         let mut quiet = isolation(&[]);

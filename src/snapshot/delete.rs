@@ -108,7 +108,7 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
 pub async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
     let mut report = plan.report(&aws.place());
     // Between the plan and now someone has typed a name: it may be another snapshot by now.
-    match aws.snapshot(&plan.snapshot.id).await? {
+    match aws.snapshot_again(&plan.snapshot.id).await? {
         Some(now)
             if now.original_created_at != plan.snapshot.original_created_at
                 || now.arn != plan.snapshot.arn =>

@@ -21,6 +21,7 @@ mod faults;
 mod fleet;
 mod house;
 mod iam;
+mod isolation;
 mod lint;
 mod moto;
 mod notify;

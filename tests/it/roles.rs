@@ -122,7 +122,13 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
     bucket.advance(60);
     let _ = run(0, &["drill", "sweep", "--poll", "200ms"]).await;
     world.assert_only(&["orders-prod"]).await;
-    assert_enough("sweeper", &log(&world).await, &bucket.requests(), &mut known, &["DeleteDBInstance", "DeleteDBParameterGroup"]);
+    assert_enough(
+        "sweeper",
+        &log(&world).await,
+        &bucket.requests(),
+        &mut known,
+        &["DeleteDBInstance", "DeleteDBParameterGroup"],
+    );
 
     topic(&world, "ops").await;
     log(&world).await;
@@ -356,8 +362,15 @@ fn no_way_leads_from_production_to_a_throwaway() {
         "a throwaway is dressed up as production",
         &[Ask::new("rds:AddTagsToResource", &arn("db", DRILL)).bringing(&more)],
     );
-    for kind in ["snapshot", "cluster", "auto-backup", "es", "pg", "subgrp"] {
-        let ask = Ask::new("rds:AddTagsToResource", &arn(kind, "lifeboat-drill-x")).bringing(&drill_tags());
+    for (kind, name) in [
+        ("snapshot", "lifeboat-drill-x"),
+        ("cluster", "lifeboat-drill-x"),
+        ("auto-backup", "lifeboat-drill-x"),
+        ("es", "lifeboat-drill-x"),
+        ("subgrp", "lifeboat-drill-x"),
+        ("pg", "orders"),
+    ] {
+        let ask = Ask::new("rds:AddTagsToResource", &arn(kind, name)).bringing(&drill_tags());
         assert!(matches!(role.decide(&ask), Decision::Denied(_)), "a {kind} is tagged");
     }
 }

@@ -108,7 +108,8 @@ async fn a_copy_of_the_vault_made_during_a_drill_ends_no_drill() {
     let world = World::with_orders().await;
     let (drill, id) = held(&world, 20, &[]).await;
     world.write("lifeboat.toml", "");
-    let copied = std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("copy")]).status();
+    let copied =
+        std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("copy")]).status();
     assert!(copied.unwrap().success());
     let from_copy = ["drill", "sweep", "--json", "--poll", "200ms", "--vault", "copy"];
     let run = world.lifeboat(&from_copy).await;
@@ -125,7 +126,8 @@ async fn a_copy_of_the_vault_made_during_a_drill_ends_no_drill() {
 
     // What a dead one has left is for its own vault to know, and for everybody when it has expired, by AWS's clock.
     let (drill, _) = held(&world, 60, &[]).await;
-    let copied = std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("again")]).status();
+    let copied =
+        std::process::Command::new("cp").arg("-a").args([world.path("vault"), world.path("again")]).status();
     assert!(copied.unwrap().success());
     drill.kill().await;
     let from_copy = ["drill", "sweep", "--poll", "200ms", "--vault", "again"];
