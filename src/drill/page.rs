@@ -198,6 +198,9 @@ fn objectives(report: &Report) -> Markup {
                     } @else if rpo.measured_seconds.is_some() {
                         p { "The age of the backup when the drill began; the newest row in it was not looked for." }
                     }
+                    @if let Some(reason) = &rpo.reason {
+                        p { "It was not measured: " (prose(reason)) "." }
+                    }
                     @if rpo.verdict == Met::NotJudged {
                         p { "The backup was chosen by hand, so its age says nothing about the routine." }
                     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::journal::Journal;
 use super::removal::{self, Claim, Remains};
-use super::report::{CheckResult, Phase, Report, State};
+use super::report::{CheckResult, Phase, Report, State, age_of_newest_row};
 use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
@@ -274,18 +274,19 @@ impl Drill<'_> {
             freshness.query.trim_end_matches(';')
         );
         let answer = checks::ask(copy, &freshness.database, &query).await;
-        let newest = answer.and_then(|text| {
-            let text = text.unwrap_or_default();
-            text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
+        let newest = answer.and_then(|text| match text.as_deref() {
+            None => Err("the query returns no row".to_owned()),
+            Some(checks::NULL) => Err("the query returns no row, null or infinity: no age comes of that".to_owned()),
+            Some(text) => text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time")),
         });
-        match newest {
-            Ok(newest) => {
-                self.report.rpo.newest_row = Some(newest);
-                self.report.rpo.measured_seconds =
-                    Some((self.plan.planned_at - newest).as_seconds_f64().max(0.0));
-            }
+        let rpo = &mut self.report.rpo;
+        rpo.newest_row = newest.as_ref().ok().copied();
+        let (moment, began) = (self.report.moment.time, self.plan.planned_at);
+        match newest.and_then(|newest| age_of_newest_row(newest, moment, began)) {
+            Ok(age) => rpo.measured_seconds = Some(age),
             Err(reason) => {
-                self.report.rpo.measured_seconds = None;
+                rpo.measured_seconds = None;
+                rpo.reason = Some(reason.clone());
                 self.report.not_tested.push(format!("how old the newest row is: {reason}"));
             }
         }

@@ -207,6 +207,7 @@ pub(super) fn pass() -> Report {
             objective_seconds: 900.0,
             measured_seconds: Some(141.0),
             newest_row: Some(at("2026-11-21T14:02:39Z")),
+            reason: None,
             verdict: Met::Pass,
         },
         not_tested: vec![
@@ -306,6 +307,7 @@ pub(super) fn fail() -> Report {
         objective_seconds: 86_400.0,
         measured_seconds: Some(39_171.0),
         newest_row: None,
+        reason: None,
         verdict: Met::Pass,
     };
     report.reasons = report
