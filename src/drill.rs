@@ -14,6 +14,7 @@
 //! journal    the record, written before the restore and after the removal
 //! chain      what names each file of the record by its hash
 //! integrity  whether the record is as it was written
+//! proof      which records prove something, for whoever draws conclusions from them
 //! notes      what was done about a drill, and who signed it off
 //! calendar   databases by months, with the gaps
 //! dossier    every drill of a period, for an auditor
@@ -35,6 +36,7 @@ pub mod lease;
 pub mod notes;
 pub(crate) mod page;
 mod preflight;
+pub mod proof;
 pub mod report;
 pub mod removal;
 mod run;

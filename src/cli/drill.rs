@@ -17,6 +17,7 @@ use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::journal;
+use crate::drill::proof;
 use crate::drill::removal;
 use crate::drill::report::span;
 use crate::drill::sweep::{self, SweepReport};
@@ -401,13 +402,17 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 
 fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let (reports, damaged) = journal::list(&vault, &args.databases)?;
-    for record in &damaged {
+    let records = proof::list(&vault, &args.databases)?;
+    for record in &records.damaged {
         session.output.warn(record);
     }
-    let drills = reports
+    if records.is_altered() {
+        session.output.warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
+    }
+    let drills = records
+        .reports
         .iter()
-        .map(|report| Ok((report, journal::outcome(&vault, report)?)))
+        .map(|report| Ok((report, records.outcome(&vault, report)?)))
         .collect::<Result<Vec<_>>>()?;
     session.output.report(&History::new(&drills))?;
     Ok(None)

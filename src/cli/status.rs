@@ -13,7 +13,7 @@ use super::places::{Seek, Target};
 use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
-use crate::drill::journal;
+use crate::drill::{journal, proof};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
@@ -186,7 +186,29 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
         Some(last) if !session.config.accounts.is_empty() => of_this_one(vault, instance, last),
         last => last,
     };
-    last.map(|(run, at, verdict)| LastDrill { run, at, verdict: word(verdict).to_owned() })
+    last.map(|(run, at, verdict)| {
+        let (verdict, why) = proven(vault, instance.id.as_str(), &run, verdict);
+        if let Some(why) = why {
+            session.output.warn(why);
+        }
+        LastDrill { run, at, verdict: word(verdict).to_owned() }
+    })
+}
+
+/// The verdict of a drill as far as its record proves it: the stamp beside it is not believed, and neither is a record that is
+/// not as it was written.
+fn proven(vault: &Vault, source: &str, run: &str, stamped: Verdict) -> (Verdict, Option<String>) {
+    match proof::read(vault, source, run) {
+        Ok(Some(report)) if report.verdict == stamped => (stamped, None),
+        Ok(_) => {
+            let why = format!(
+                "the record of drill {run} of `{source}` is not as it was written, and proves nothing: `lifeboat drill \
+                 verify-evidence {source}` says more"
+            );
+            (Verdict::Unknown, Some(why))
+        }
+        Err(error) => (Verdict::Unknown, Some(error.chain())),
+    }
 }
 
 type Drilled = (String, DateTime<Utc>, Verdict);
@@ -198,8 +220,8 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Drilled) -> Option<Dril
     match journal::read(vault, id, &last.0) {
         Ok(Some(report)) if is_its(&report) => Some(last),
         _ => {
-            let (reports, _) = journal::list(vault, &[id.to_owned()]).ok()?;
-            let report = reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
+            let records = proof::list(vault, &[id.to_owned()]).ok()?;
+            let report = records.reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
             Some((report.run, report.finished_at?, report.verdict))
         }
     }

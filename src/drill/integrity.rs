@@ -239,6 +239,46 @@ pub fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Ch
     look(vault, source, expected)
 }
 
+/// Whether the record of a run can be relied on, by as little reading as that takes: the link that it says it stands in, and
+/// those after it.
+pub fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+    if is_sound_by_its_links(vault, source, run)? {
+        return Ok(true);
+    }
+    // From before there was a chain, or just being written, or altered.
+    Ok(check_source(vault, source, &[])?.is_sound(run))
+}
+
+fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Placed {
+        chain: Option<chain::Place>,
+    }
+    let path = |name: &str| format!("{}/{name}", folder(source));
+    let name = format!("{run}/evidence.json");
+    let (Some(head), Some(evidence)) = (vault.read(&path("head.json"))?, vault.read(&path(&name))?) else {
+        return Ok(false);
+    };
+    let (Ok(head), Ok(placed)) = (Head::parse(&head), serde_json::from_slice::<Placed>(&evidence)) else {
+        return Ok(false);
+    };
+    let Some(place) = placed.chain.filter(|place| (1..=head.seq).contains(&place.seq)) else { return Ok(false) };
+    let names: Vec<String> = (place.seq..=head.seq).map(|seq| path(&link_name(seq))).collect();
+    let mut expected = head.sha256.clone();
+    let mut links = Vec::new();
+    for text in vault.read_all(&names)?.into_iter().rev() {
+        let Ok(Some(text)) = text else { return Ok(false) };
+        let Ok(link) = serde_json::from_slice::<Link>(&text) else { return Ok(false) };
+        if sha256(&text) != expected || link.source != source {
+            return Ok(false);
+        }
+        expected.clone_from(&link.previous);
+        links.push(link);
+    }
+    links.reverse();
+    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+}
+
 /// What changes whenever something is recorded.
 fn stamp(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
     let head = vault.read(&format!("{}/head.json", folder(source))).ok().flatten().unwrap_or_default();

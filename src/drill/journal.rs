@@ -177,8 +177,17 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
         let runs = vault.list(&format!("drills/{source}"))?.folders;
         let names: Vec<String> =
             runs.iter().map(|run| format!("{}/evidence.json", folder(&source, run))).collect();
-        for (name, json) in names.iter().zip(vault.read_all(&names)?) {
+        for ((name, run), json) in names.iter().zip(&runs).zip(vault.read_all(&names)?) {
             match json.and_then(|json| json.map(|json| parse(vault, name, &json)).transpose()) {
+                // The chain goes by where a record lies: it must not speak for another one.
+                Ok(Some(report)) if report.source.id != source || report.run != *run => {
+                    damaged.push(format!(
+                        "`{}` is not where it belongs: it says that it is drill {} of `{}`",
+                        vault.shown(name),
+                        report.run.escape_default(),
+                        report.source.id.escape_default()
+                    ));
+                }
                 Ok(Some(report)) => reports.push(report),
                 Ok(None) => {}
                 Err(error) => damaged.push(error.chain()),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::journal::{self, Process};
 use super::removal::{self, Remains, delete_command};
 use super::throwaway::{self, OWN_SOURCE, Origin, PREFIX, Proof, prove_by_resource_id, read_origin};
-use super::{Event, State, integrity};
+use super::{Event, State, proof};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
@@ -298,9 +298,8 @@ fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proo
 
 /// The resource id of the instance that a run made, if its record is in this vault and is as it was written.
 fn recorded_resource(vault: &Vault, origin: &Origin) -> Option<ResourceId> {
-    let made = journal::read(vault, &origin.source, &origin.run).ok()??.throwaway.resource_id?;
-    let checked = integrity::check_source(vault, &origin.source, &[]).ok()?;
-    checked.is_sound(&origin.run).then_some(ResourceId(made))
+    let record = proof::read(vault, &origin.source, &origin.run).ok()??;
+    record.throwaway.resource_id.map(ResourceId)
 }
 
 /// What to do about an instance that no proof allows to remove.
