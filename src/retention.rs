@@ -321,7 +321,10 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
             None => {
                 // One that was found bad may still be all that is left, and what found it bad may be wrong.
                 if let Some(copy) = own().find(|copy| copy.is_good).or_else(|| own().next()) {
-                    protect(copy, format!("no copy of `{}` is known to be good, and it is the newest", copy.database));
+                    protect(
+                        copy,
+                        format!("no copy of `{}` is known to be good, and it is the newest", copy.database),
+                    );
                 }
             }
         }
@@ -330,7 +333,10 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
             _ => None,
         });
         if let Some((copy, by)) = proven {
-            protect(copy, format!("it is the newest copy of `{}` that is proven good, by {by}", copy.database));
+            protect(
+                copy,
+                format!("it is the newest copy of `{}` that is proven good, by {by}", copy.database),
+            );
         }
         let claimed = own().find_map(|copy| match &copy.proof {
             Proof::Claimed(by) if copy.is_good => Some((copy, by)),
@@ -339,7 +345,9 @@ fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, V
         if let Some((copy, by)) = claimed {
             protect(
                 copy,
-                format!("{by} says that it is good, in evidence that is not as it was recorded: `lifeboat drill verify-evidence`"),
+                format!(
+                    "{by} says that it is good, in evidence that is not as it was recorded: `lifeboat drill verify-evidence`"
+                ),
             );
         }
     }
@@ -352,7 +360,9 @@ fn kept_by_count<'c>(copies: &[&'c Copy], rules: &Rules) -> BTreeMap<&'c str, Ve
     for (class, rule) in &rules.0 {
         let of_class: Vec<(&Copy, DateTime<Utc>)> = copies
             .iter()
-            .filter(|copy| copy.class.as_ref() == Some(class) && counts_as_good(copy) && copy.exempt.is_none())
+            .filter(|copy| {
+                copy.class.as_ref() == Some(class) && counts_as_good(copy) && copy.exempt.is_none()
+            })
             .filter_map(|copy| Some((*copy, copy.taken_at?)))
             .collect();
         for (copy, _) in of_class.iter().take(rule.keep_last) {

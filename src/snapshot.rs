@@ -49,7 +49,9 @@ pub enum Event<'a> {
 
 /// What drills have found out about a snapshot.
 fn proof_of(snapshot: &Snapshot, region: &str, proofs: &Proofs) -> Proof {
-    let (Some(resource), Some(moment)) = (&snapshot.resource_id, snapshot.moment()) else { return Proof::Unknown };
+    let (Some(resource), Some(moment)) = (&snapshot.resource_id, snapshot.moment()) else {
+        return Proof::Unknown;
+    };
     proofs.of(Subject { snapshot: snapshot.id.as_str(), resource_id: &resource.0, region, moment })
 }
 

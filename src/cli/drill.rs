@@ -407,7 +407,9 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.warn(record);
     }
     if records.is_altered() {
-        session.output.warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
+        session
+            .output
+            .warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
     }
     let drills = records
         .reports

@@ -221,7 +221,8 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Drilled) -> Option<Dril
         Ok(Some(report)) if is_its(&report) => Some(last),
         _ => {
             let records = proof::list(vault, &[id.to_owned()]).ok()?;
-            let report = records.reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
+            let report =
+                records.reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
             Some((report.run, report.finished_at?, report.verdict))
         }
     }

@@ -262,7 +262,9 @@ fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool>
     let (Ok(head), Ok(placed)) = (Head::parse(&head), serde_json::from_slice::<Placed>(&evidence)) else {
         return Ok(false);
     };
-    let Some(place) = placed.chain.filter(|place| (1..=head.seq).contains(&place.seq)) else { return Ok(false) };
+    let Some(place) = placed.chain.filter(|place| (1..=head.seq).contains(&place.seq)) else {
+        return Ok(false);
+    };
     let names: Vec<String> = (place.seq..=head.seq).map(|seq| path(&link_name(seq))).collect();
     let mut expected = head.sha256.clone();
     let mut links = Vec::new();

@@ -538,13 +538,19 @@ mod tests {
         assert_eq!(age_of_newest_row(moment, Some(moment), began), Ok(90.0 * 86_400.0));
         // Clocks differ a little; a copy of the newest moment has rows from after the drill began.
         assert!(age_of_newest_row(moment + TimeDelta::minutes(4), Some(moment), began).is_ok());
-        assert_eq!(age_of_newest_row(began + TimeDelta::hours(1), Some(began + TimeDelta::hours(1)), began), Ok(0.0));
+        assert_eq!(
+            age_of_newest_row(began + TimeDelta::hours(1), Some(began + TimeDelta::hours(1)), began),
+            Ok(0.0)
+        );
         for odd in [moment + TimeDelta::minutes(6), began, began + TimeDelta::days(26_000)] {
             let why = age_of_newest_row(odd, Some(moment), began).unwrap_err();
             assert!(why.contains("after the restored moment 2026-08-23T14:00:00Z"), "{why}");
         }
         assert!(age_of_newest_row(began + TimeDelta::hours(1), None, began).is_err());
-        assert!(age_of_backup(None, began).is_err() && age_of_backup(Some(began + TimeDelta::hours(2)), began).is_err());
+        assert!(
+            age_of_backup(None, began).is_err()
+                && age_of_backup(Some(began + TimeDelta::hours(2)), began).is_err()
+        );
     }
 
     #[test]
@@ -563,7 +569,11 @@ mod tests {
         assert_eq!(judged(Pass, None, Some(1.0), false), (Unknown, 1));
         assert_eq!(judged(Fail, None, None, false), (Fail, 2));
         assert_eq!(judged(Pass, Some(1e9), None, false), (Fail, 2));
-        assert_eq!(judged(Pass, Some(1.0), None, true), (Pass, 0), "a backup that was chosen by hand has no RPO");
+        assert_eq!(
+            judged(Pass, Some(1.0), None, true),
+            (Pass, 0),
+            "a backup that was chosen by hand has no RPO"
+        );
     }
 
     #[test]

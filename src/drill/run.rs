@@ -276,8 +276,12 @@ impl Drill<'_> {
         let answer = checks::ask(copy, &freshness.database, &query).await;
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
-            Some(checks::NULL) => Err("the query returns no row, null or infinity: no age comes of that".to_owned()),
-            Some(text) => text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time")),
+            Some(checks::NULL) => {
+                Err("the query returns no row, null or infinity: no age comes of that".to_owned())
+            }
+            Some(text) => {
+                text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
+            }
         });
         let rpo = &mut self.report.rpo;
         rpo.newest_row = newest.as_ref().ok().copied();

@@ -277,7 +277,10 @@ async fn an_objective_that_was_not_measured_is_not_met_whatever_this_machines_cl
         let run = world.drill(&["--rpo", "24h"]).await;
         run.assert_code(3);
         let report = run.json();
-        assert_eq!((&report["rpo"]["verdict"], &report["rpo"]["measured_seconds"]), (&json!("unknown"), &Value::Null));
+        assert_eq!(
+            (&report["rpo"]["verdict"], &report["rpo"]["measured_seconds"]),
+            (&json!("unknown"), &Value::Null)
+        );
         assert!(report["reasons"].to_string().contains(why), "{query}: {report:#}");
     }
     // Three hours are three hours, by AWS's clock.

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::drill::{integrity, journal};
 use crate::drill::report::{Report, State};
+use crate::drill::{integrity, journal};
 use crate::error::Result;
 use crate::fleet::{Instance, RunId};
 use crate::vault::Vault;

@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Ceilings, Selection, Shard};
-use crate::drill::{integrity, journal};
 use crate::drill::report::{Report, State};
+use crate::drill::{integrity, journal};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, Place, RunId, Unreached, account_of};
 use crate::vault::{Lock, Vault};

@@ -59,7 +59,8 @@ impl YearReport {
         }
         let is_short = !reasons.is_empty();
         let is_unproven = !is_short && !calendar.databases.is_empty() && !calendar.has_proof();
-        let is_unknown = !unreadable.is_empty() || !altered.is_empty() || (!calendar.aws.asked && !vault_only);
+        let is_unknown =
+            !unreadable.is_empty() || !altered.is_empty() || (!calendar.aws.asked && !vault_only);
         if !altered.is_empty() && !is_altered {
             reasons.push(format!("the evidence could not be held against its chain: {}", some_of(&altered)));
         }
