@@ -18,10 +18,13 @@ const TOLERABLE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 /// The `Date` of the latest answer, and when it arrived by this machine's stopwatch, which no clock can set.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LatestAnswer(Arc<Mutex<Option<(DateTime<Utc>, Instant)>>>);
+pub(super) struct LatestAnswer(Arc<Mutex<Option<Heard>>>);
+
+/// What time an answer said that it was, and when it was heard.
+type Heard = (DateTime<Utc>, Instant);
 
 impl LatestAnswer {
-    fn get(&self) -> Option<(DateTime<Utc>, Instant)> {
+    fn get(&self) -> Option<Heard> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
