@@ -28,7 +28,7 @@ pub use query::{Decision, Query, Service, Who};
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
 pub use snapshots::CopySnapshot;
-pub use wait::{Poll, Seen};
+pub use wait::{LOOKS_UNTIL_GONE, Poll, Seen};
 
 use std::future::Future;
 use std::time::Duration;

@@ -16,6 +16,7 @@ use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
+use crate::drill::integrity;
 use crate::drill::journal;
 use crate::drill::proof;
 use crate::drill::removal;
@@ -223,7 +224,14 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
                 session.output.report(&fleet)?;
                 return Ok(None);
             }
-            let report = journal::find(&session.vault_to_read()?, &args.run)?;
+            let vault = session.vault_to_read()?;
+            let report = journal::find(&vault, &args.run)?;
+            if !integrity::is_sound(&vault, &report.source.id, &report.run)? {
+                session.output.warn(format!(
+                    "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
+                    report.source.id
+                ));
+            }
             session.output.report(&report)?;
             Ok(None)
         }

@@ -254,31 +254,58 @@ fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool>
     struct Placed {
         chain: Option<chain::Place>,
     }
-    let path = |name: &str| format!("{}/{name}", folder(source));
     let name = format!("{run}/evidence.json");
-    let (Some(head), Some(evidence)) = (vault.read(&path("head.json"))?, vault.read(&path(&name))?) else {
-        return Ok(false);
-    };
-    let (Ok(head), Ok(placed)) = (Head::parse(&head), serde_json::from_slice::<Placed>(&evidence)) else {
-        return Ok(false);
-    };
-    let Some(place) = placed.chain.filter(|place| (1..=head.seq).contains(&place.seq)) else {
-        return Ok(false);
-    };
-    let names: Vec<String> = (place.seq..=head.seq).map(|seq| path(&link_name(seq))).collect();
+    let Some(evidence) = vault.read(&format!("{}/{name}", folder(source)))? else { return Ok(false) };
+    let Ok(placed) = serde_json::from_slice::<Placed>(&evidence) else { return Ok(false) };
+    let Some(place) = placed.chain.filter(|place| place.seq > 0) else { return Ok(false) };
+    let Some(links) = last_links(vault, source, place.seq)? else { return Ok(false) };
+    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+}
+
+/// The links from one on to the last, if each is what the next one or the head names.
+fn last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
+    let path = |name: &str| format!("{}/{name}", folder(source));
+    let Some(head) = vault.read(&path("head.json"))? else { return Ok(None) };
+    let Ok(head) = Head::parse(&head) else { return Ok(None) };
+    let names: Vec<String> = (from.max(1)..=head.seq).map(|seq| path(&link_name(seq))).collect();
     let mut expected = head.sha256.clone();
     let mut links = Vec::new();
     for text in vault.read_all(&names)?.into_iter().rev() {
-        let Ok(Some(text)) = text else { return Ok(false) };
-        let Ok(link) = serde_json::from_slice::<Link>(&text) else { return Ok(false) };
+        let Ok(Some(text)) = text else { return Ok(None) };
+        let Ok(link) = serde_json::from_slice::<Link>(&text) else { return Ok(None) };
         if sha256(&text) != expected || link.source != source {
-            return Ok(false);
+            return Ok(None);
         }
         expected.clone_from(&link.previous);
         links.push(link);
     }
     links.reverse();
-    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+    Ok(Some(links))
+}
+
+/// Links at the end of a chain among which the last stamp is looked for first.
+const RECENT: u64 = 12;
+
+/// Whether the stamp of the last drill is the one that was recorded last. Without a chain there is nothing to hold it against.
+pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
+    const STAMP: &str = "last-run.json";
+    let path = |name: &str| format!("{}/{name}", folder(source));
+    let Some(stamp) = vault.read(&path(STAMP))? else { return Ok(false) };
+    let last = chain::numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
+    if last == 0 && vault.read(&path("head.json"))?.is_none() {
+        return Ok(true);
+    }
+    for from in [last.saturating_sub(RECENT), 1] {
+        let Some(links) = last_links(vault, source, from)? else { break };
+        if let Some((_, hash)) = recorded(&links).get(STAMP) {
+            if *hash == sha256(&stamp) {
+                return Ok(true);
+            }
+            break;
+        }
+    }
+    // It may just be being written.
+    Ok(check_source(vault, source, &[])?.findings.iter().all(|finding| finding.name != STAMP))
 }
 
 /// What changes whenever something is recorded.

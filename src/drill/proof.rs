@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use super::integrity::{self, Checked, Finding, Verdict as Integrity};
 use super::journal;
 use super::report::{Report, State};
@@ -109,4 +111,35 @@ pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let Some(report) = journal::read(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
     Ok((is_its && integrity::is_sound(vault, source, run)?).then_some(report))
+}
+
+/// A drill that was over last.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Its run.
+    pub run: String,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What it proves.
+    pub verdict: Verdict,
+    /// Whether its record is as it was written.
+    pub is_sound: bool,
+}
+
+/// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it is not as it was written.
+pub fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
+    let Some((run, at, stamped)) = journal::last(vault, source)? else { return Ok(None) };
+    let record = read(vault, source, &run)?.filter(|record| record.verdict == stamped);
+    let is_last = integrity::is_last_stamp_sound(vault, source)?;
+    Ok(Some(match record {
+        Some(record) if is_last => {
+            let at = record.finished_at.unwrap_or(record.started_at);
+            Last { run, at, verdict: stamped, is_sound: true }
+        }
+        // Not even when it was is known; that it is long ago is the safe guess for whoever watches ages.
+        Some(record) => {
+            Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
+        }
+        None => Last { run, at, verdict: Verdict::Unknown, is_sound: false },
+    }))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::plan::{Change, Plan, SettingsFrom};
-use crate::aws::{Aws, Fault, Poll, Seen};
+use crate::aws::{Aws, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
@@ -181,13 +181,17 @@ pub async fn wait(
     report: &mut Report,
     tell: Tell<'_>,
 ) -> Result<bool> {
-    let (mut said, began) = (String::new(), Instant::now());
+    let (mut said, began, mut missing) = (String::new(), Instant::now(), 0);
     let ended = aws
         .watch(id, poll, |seen| {
             let instance = match seen {
                 Seen::Instance(Some(instance)) => instance,
                 // Describe may lag behind the restore that it should show.
                 Seen::Instance(None) if began.elapsed() < Duration::from_secs(90) => return None,
+                Seen::Instance(None) if missing + 1 < LOOKS_UNTIL_GONE => {
+                    missing += 1;
+                    return None;
+                }
                 Seen::Instance(None) => {
                     return Some(Err(("it has vanished".to_owned(), "Look at who deleted it.")));
                 }
@@ -196,6 +200,7 @@ pub async fn wait(
                     return None;
                 }
             };
+            missing = 0;
             let status = &instance.reported_status;
             if status.0 != said {
                 said.clone_from(&status.0);

@@ -376,7 +376,17 @@ async fn what_is_not_as_it_was_recorded_proves_nothing(world: &World, passed: &s
     let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
     status.assert_says(&["proves nothing"]);
     assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "unknown");
+    world.lifeboat(&["drill", "show", failed]).await.assert_code(0).assert_says(&["proves nothing"]);
     restore();
+
+    // A stamp that names an older drill, which passed, hides the one that failed from nobody.
+    fs::copy(folder.join("last-pass.json"), folder.join("last-run.json")).unwrap();
+    let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
+    status.assert_says(&["proves nothing"]);
+    assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "unknown");
+    restore();
+    let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
+    assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "fail");
     verify(world, &[]).await.assert_code(0);
 }
 
