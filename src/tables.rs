@@ -331,7 +331,12 @@ pub async fn apply(
     let began = Instant::now();
     let mut resource: Option<ResourceId> = None;
     let group = plan.isolation.group().map(|group| group.name.clone());
-    if let Err(error) = isolate(&mut plan, aws, tell).await {
+    let isolated = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
+        isolated = isolate(&mut plan, aws, poll, tell) => isolated,
+    };
+    if let Err(error) = isolated {
         remove_group(aws, group, poll, &mut report).await;
         return (report, Err(error));
     }
@@ -364,9 +369,17 @@ pub async fn apply(
 }
 
 /// Makes the group with which the throwaway does not act by itself, where that is possible.
-async fn isolate(plan: &mut Plan, aws: &Aws, tell: Tell<'_>) -> Result<()> {
+async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Result<()> {
     if let Some(group) = plan.isolation.group().cloned() {
-        match isolation::make(aws, &group).await {
+        let settling = plan.isolation.settling(poll);
+        if !settling.is_zero() {
+            tell(Event::Note(format!(
+                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                group.name,
+                humantime::format_duration(settling)
+            )));
+        }
+        match isolation::make(aws, &group, settling).await {
             Ok(note) => plan.isolation.notes.extend(note),
             Err(failure) => plan.isolation.give_up(plan.source.id.as_str(), &failure.to_string())?,
         }

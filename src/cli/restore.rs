@@ -351,11 +351,22 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         let before = change.before.as_deref().unwrap_or("not known");
         session.output.say(format!("  {key}: {} (was: {before})", change.after));
     }
-    if let Some(group) = isolation.as_ref().and_then(Isolation::group) {
-        if let Err(failure) = isolation::make(&aws, group).await {
+    if let Some((isolation, group)) = isolation.as_ref().and_then(|it| Some((it, it.group()?))) {
+        let settling = isolation.settling(args.waiting.poll(began));
+        session.output.say(format!(
+            "making parameter group `{}`, in which nothing acts; it has {} to settle, as AWS advises",
+            group.name,
+            humantime::format_duration(settling)
+        ));
+        let made = tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
+            made = isolation::make(&aws, group, settling) => made.map(drop).map_err(Error::from),
+        };
+        if let Err(error) = made {
             // It may have been made before something went wrong.
             isolation::remove(&aws, &group.name, args.waiting.poll(began)).await?;
-            return Err(failure.into());
+            return Err(error);
         }
         report.isolated_by = Some(group.name.clone());
     }

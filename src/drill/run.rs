@@ -225,7 +225,15 @@ impl Drill<'_> {
     async fn isolate(&mut self) -> Result<()> {
         let Some(group) = self.plan.isolation.group().cloned() else { return Ok(()) };
         self.copy.group = Some(group.name.clone());
-        let note = match isolation::make(self.to.aws, &group).await {
+        let settling = self.plan.isolation.settling(self.poll());
+        if !settling.is_zero() {
+            (self.to.tell)(Event::Note(&format!(
+                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                group.name,
+                humantime::format_duration(settling)
+            )));
+        }
+        let note = match isolation::make(self.to.aws, &group, settling).await {
             Ok(note) => note,
             Err(failure) => {
                 let source = self.plan.source.id.to_string();

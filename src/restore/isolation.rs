@@ -116,6 +116,12 @@ impl Isolation {
         }
     }
 
+    /// How long a group that was made has to settle before the copy starts with it: not at all where nothing is known to act, since
+    /// what a copy of such a source may do is rare, and five minutes are not.
+    pub fn settling(&self, poll: Poll) -> Duration {
+        if self.acting.is_empty() { Duration::ZERO } else { poll.every * SETTLING }
+    }
+
     /// Goes on without isolation, or refuses to where something is known to act.
     pub fn give_up(&mut self, copy_of: &str, why: &str) -> Result<()> {
         if !self.acting.is_empty() {
@@ -295,8 +301,21 @@ fn isolating(parameters: &[Parameter]) -> Vec<(String, String)> {
     values
 }
 
-/// Makes the group, and makes sure that AWS has it as it has to be. Says what could not be carried over.
-pub async fn make(aws: &Aws, group: &Group) -> std::result::Result<Option<String>, Failure> {
+/// How many pauses of the usual poll a new group is given before the first instance starts with it: at 15 seconds the five minutes
+/// that AWS advises ("wait at least 5 minutes before creating your first DB instance that uses that DB parameter group", Amazon RDS
+/// API, `CreateDBParameterGroup`).
+const SETTLING: u32 = 20;
+
+/// How long the parameters that were set may not show yet.
+const VISIBLE: Duration = Duration::from_secs(60);
+
+/// Makes the group, makes sure that AWS has it as it has to be, and then waits for `settling`. Says what could not be carried
+/// over.
+pub async fn make(
+    aws: &Aws,
+    group: &Group,
+    settling: Duration,
+) -> std::result::Result<Option<String>, Failure> {
     let description = "made by lifeboat so that a restored copy does not act by itself";
     match aws.create_parameter_group(&group.name, &group.family, description, &group.tags).await {
         Ok(()) => {}
@@ -318,10 +337,18 @@ pub async fn make(aws: &Aws, group: &Group) -> std::result::Result<Option<String
         aws.set_parameters(&group.name, &group.values[..1]).await?;
         note = Some(format!("not all parameters of the source are carried over to the copy: {failure}"));
     }
-    let active = active(&aws.parameters(&group.name).await?);
-    if active.is_empty() {
-        return Ok(note);
-    }
+    let give_up = Instant::now() + VISIBLE;
+    let active = loop {
+        let active = active(&aws.parameters(&group.name).await?);
+        if active.is_empty() {
+            tokio::time::sleep(settling).await;
+            return Ok(note);
+        }
+        if Instant::now() >= give_up {
+            break active;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
     Err(Failure {
         operation: "ModifyDBParameterGroup",
         resource: format!("parameter group `{}`", group.name),
