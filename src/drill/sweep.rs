@@ -4,6 +4,8 @@
 //! the process that held it is gone. Everything else is left alone, with the reason. What looks like a throwaway that should be
 //! gone, and cannot be proven to be one, is left behind: it is for a person to look at.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
@@ -392,9 +394,19 @@ pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<
     let mut instances: Vec<Swept> = futures::future::join_all(removals).await;
     instances.extend(plan.left);
     // Only when their instances are gone.
+    let stuck: Vec<&Swept> = instances.iter().filter(|swept| swept.action == Action::Failed).collect();
+    let stuck: BTreeSet<String> = stuck.iter().filter_map(|swept| swept.run.clone()).collect();
+    let stuck = &stuck;
     let groups = plan.groups.into_iter().map(|group| async move {
         if group.action != Action::WouldRemove {
             return group;
+        }
+        if group.run.as_ref().is_some_and(|run| stuck.contains(run)) {
+            return SweptGroup {
+                action: Action::Left,
+                reason: "its instance is still there".to_owned(),
+                ..group
+            };
         }
         match isolation::remove(aws, &group.name, poll).await {
             Ok(()) => SweptGroup { action: Action::Removed, ..group },
