@@ -9,10 +9,12 @@
 //! run        the phases in order, the verdict, the removal
 //! bring_up   the request for the copy, the wait for it, the login
 //! compare    source and copy, by `verify`; the user's own checks
-//! throwaway  its name, tags, proof and removal
+//! throwaway  its name, its tags, and the proof that a drill made it
+//! removal    its end, and the proof that it is gone
 //! journal    the record, written before the restore and after the removal
 //! chain      what names each file of the record by its hash
 //! integrity  whether the record is as it was written
+//! proof      which records prove something, for whoever draws conclusions from them
 //! notes      what was done about a drill, and who signed it off
 //! calendar   databases by months, with the gaps
 //! dossier    every drill of a period, for an auditor
@@ -34,7 +36,9 @@ pub mod lease;
 pub mod notes;
 pub(crate) mod page;
 mod preflight;
+pub mod proof;
 pub mod report;
+pub mod removal;
 mod run;
 pub mod sweep;
 pub mod throwaway;
@@ -54,6 +58,7 @@ use crate::error::Error;
 use crate::fleet::{Instance, InstanceId, RunId, Settings};
 use crate::interrupt::Interrupt;
 use crate::postgres::Server;
+use crate::restore::isolation::Isolation;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
 use crate::verify::{Baseline, Look, Recorded};
@@ -166,6 +171,8 @@ pub struct Plan {
     pub chosen: Chosen,
     /// The baseline that was recorded with it, and its seal.
     pub recorded: Option<Arc<(String, Recorded)>>,
+    /// How the copy is kept from acting by itself.
+    pub isolation: Isolation,
     /// What was asked for.
     pub request: Request,
 }
@@ -223,6 +230,13 @@ pub struct Surroundings<'a> {
     pub stop: &'a (dyn Fn() -> Option<Error> + Sync),
 }
 
+impl Surroundings<'_> {
+    /// The time by AWS's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.aws.now((self.clock)())
+    }
+}
+
 /// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.
 pub fn copy_settings(source: &Instance, class: String) -> Settings {
     Settings {
@@ -251,6 +265,12 @@ impl Plan {
         }
     }
 
+    /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
+    pub fn parameter_group(&self) -> Option<String> {
+        let made = self.isolation.group().map(|group| group.name.clone());
+        made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
+    }
+
     /// The restore that will be asked for; `at` is the aligned moment, where there is one.
     pub fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
@@ -271,7 +291,7 @@ impl Plan {
             settings: Settings {
                 subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
                 security_groups,
-                parameter_group: request.parameter_group.clone().or_else(|| source.parameter_group.clone()),
+                parameter_group: self.parameter_group(),
                 option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
                 iam_authentication: Some(request.login == CopyLogin::Iam),
                 ..copy_settings(source, request.class.clone())

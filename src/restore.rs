@@ -4,13 +4,15 @@
 //! would not give it; they come from the source, or, when that is gone, from where `snapshot create` saved them.
 //!
 //! ```text
-//! choose   (here) the backup that a drill goes back to
-//! moment   times as people say them
-//! plan     which backup, whose settings, what is changed and what no restore brings back; reads only
-//! apply    asks, adopts what a lost answer hid, waits, sets the rest
+//! choose     (here) the backup that a drill goes back to
+//! moment     times as people say them
+//! isolation  what keeps a copy from acting by itself
+//! plan       which backup, whose settings, what is changed and what no restore brings back; reads only
+//! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
 pub mod apply;
+pub mod isolation;
 pub mod moment;
 pub mod plan;
 

@@ -3,7 +3,13 @@
 //! Dates and rules in, verdicts with reasons out: no I/O, no clock, and no word of where the copies are kept, so
 //! that snapshots and dumps are judged alike. Five promises hold whatever goes in, and are property tests below:
 //! the newest good copy of a database stays; every copy gets one verdict; a wider rule keeps at least as much;
-//! the order of the input is irrelevant; and a clock that goes back removes nothing that stayed before.
+//! the order of the input is irrelevant; and a clock that goes back removes nothing that stayed before. Good goes by proof:
+//! the newest copy that a drill proved stays too, one that was found bad is no good copy, and where no copy is good the newest
+//! stays.
+
+mod proof;
+
+pub use proof::{Drilled, Proof, Proofs, Subject};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,8 +32,10 @@ pub struct Copy {
     pub taken_at: Option<DateTime<Utc>>,
     /// Its retention class; `None` if nobody gave it one.
     pub class: Option<String>,
-    /// Whether one could restore from it.
+    /// Whether one could restore from it, as far as its state tells.
     pub is_good: bool,
+    /// What is known of its content.
+    pub proof: Proof,
     /// Until when it was promised to be kept, if that was said when it was made.
     pub keep_until: Option<DateTime<Utc>>,
     /// Why no rule may touch it, if so.
@@ -255,13 +263,11 @@ pub fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict>
     });
     let mut verdicts = Vec::with_capacity(ordered.len());
     for database in ordered.chunk_by(|a, b| a.database == b.database) {
-        let newest = newest_good(database, now);
+        let protected = protected(database, now);
         let by_count = kept_by_count(database, rules);
         for copy in database {
             let mut reasons = Vec::new();
-            if newest.contains(copy.id.as_str()) {
-                reasons.push(format!("it is the newest good copy of `{}`", copy.database));
-            }
+            reasons.extend(protected.get(copy.id.as_str()).into_iter().flatten().cloned());
             let keep = match &copy.exempt {
                 Some(exempt) => {
                     reasons.push(exempt.clone());
@@ -273,6 +279,9 @@ pub fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict>
                     by_age(copy, rules, now, &mut reasons) || kept_anyway
                 }
             };
+            if let Proof::Bad(by) = &copy.proof {
+                reasons.push(format!("{by} found it bad, so it is no good copy"));
+            }
             verdicts.push(Verdict {
                 id: copy.id.clone(),
                 database: copy.database.clone(),
@@ -287,13 +296,62 @@ pub fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict>
     verdicts
 }
 
-/// The newest good copy that rules may touch, and the newest that is not from the future: one that a wrong clock has
-/// dated years ahead must not be the only one that is safe. `copies` are of one database, newest first.
-fn newest_good<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeSet<&'c str> {
-    let good = || copies.iter().filter(|copy| copy.is_good && copy.exempt.is_none());
-    let dated = |copy: &&&Copy| copy.taken_at.is_some();
-    let past = |copy: &&&Copy| copy.taken_at.is_some_and(|taken| taken <= now);
-    [good().find(dated), good().find(past)].into_iter().flatten().map(|copy| copy.id.as_str()).collect()
+/// Whether a copy counts as a good one: it can be restored from, as far as is known.
+fn counts_as_good(copy: &Copy) -> bool {
+    copy.is_good && !matches!(copy.proof, Proof::Bad(_))
+}
+
+/// Copies that no rule may remove, with the reasons: the newest good one, the newest that is proven good, and where none is good
+/// the newest that there is. Of each also the newest that is not from the future: one that a wrong clock has dated years ahead
+/// must not be the only one that is safe. `copies` are of one database, newest first.
+fn protected<'c>(copies: &[&'c Copy], now: DateTime<Utc>) -> BTreeMap<&'c str, Vec<String>> {
+    let mut protected: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut protect = |copy: &'c Copy, reason: String| {
+        let reasons = protected.entry(copy.id.as_str()).or_default();
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    };
+    let dated = |copy: &Copy| copy.taken_at.is_some();
+    let past = |copy: &Copy| copy.taken_at.is_some_and(|taken| taken <= now);
+    for is_meant in [&dated as &dyn Fn(&Copy) -> bool, &past] {
+        let own = || copies.iter().copied().filter(|copy| copy.exempt.is_none() && is_meant(copy));
+        match own().find(|copy| counts_as_good(copy)) {
+            Some(copy) => protect(copy, format!("it is the newest good copy of `{}`", copy.database)),
+            None => {
+                // One that was found bad may still be all that is left, and what found it bad may be wrong.
+                if let Some(copy) = own().find(|copy| copy.is_good).or_else(|| own().next()) {
+                    protect(
+                        copy,
+                        format!("no copy of `{}` is known to be good, and it is the newest", copy.database),
+                    );
+                }
+            }
+        }
+        let proven = own().find_map(|copy| match &copy.proof {
+            Proof::Good(by) if copy.is_good => Some((copy, by)),
+            _ => None,
+        });
+        if let Some((copy, by)) = proven {
+            protect(
+                copy,
+                format!("it is the newest copy of `{}` that is proven good, by {by}", copy.database),
+            );
+        }
+        let claimed = own().find_map(|copy| match &copy.proof {
+            Proof::Claimed(by) if copy.is_good => Some((copy, by)),
+            _ => None,
+        });
+        if let Some((copy, by)) = claimed {
+            protect(
+                copy,
+                format!(
+                    "{by} says that it is good, in evidence that is not as it was recorded: `lifeboat drill verify-evidence`"
+                ),
+            );
+        }
+    }
+    protected
 }
 
 /// What `keep_last`, `keep_daily` and so on keep, with the reasons. `copies` are of one database, newest first.
@@ -302,7 +360,9 @@ fn kept_by_count<'c>(copies: &[&'c Copy], rules: &Rules) -> BTreeMap<&'c str, Ve
     for (class, rule) in &rules.0 {
         let of_class: Vec<(&Copy, DateTime<Utc>)> = copies
             .iter()
-            .filter(|copy| copy.class.as_ref() == Some(class) && copy.is_good && copy.exempt.is_none())
+            .filter(|copy| {
+                copy.class.as_ref() == Some(class) && counts_as_good(copy) && copy.exempt.is_none()
+            })
             .filter_map(|copy| Some((*copy, copy.taken_at?)))
             .collect();
         for (copy, _) in of_class.iter().take(rule.keep_last) {
@@ -398,6 +458,12 @@ mod tests {
             is_good in prop::bool::weighted(0.8),
             promise in prop::option::weighted(0.2, -100..4000i64),
             is_exempt in prop::bool::weighted(0.15),
+            proof in prop_oneof![
+                4 => Just(Proof::Unknown),
+                2 => Just(Proof::Good("a drill".to_owned())),
+                1 => Just(Proof::Claimed("a drill".to_owned())),
+                2 => Just(Proof::Bad("a drill".to_owned())),
+            ],
         ) -> Copy {
             Copy {
                 id: String::new(),
@@ -405,6 +471,7 @@ mod tests {
                 taken_at: taken.map(day),
                 class: class.map(|class| CLASSES[class].to_owned()),
                 is_good,
+                proof,
                 keep_until: promise.map(day),
                 exempt: is_exempt.then(|| "not ours".to_owned()),
             }
@@ -445,10 +512,17 @@ mod tests {
             let verdicts = judge(&copies, &rules, day(now));
             let removed = removed(&verdicts);
             for database in ["db-0", "db-1", "db-2"] {
-                let good = |copy: &&Copy| copy.database == database && copy.is_good && copy.taken_at.is_some();
-                let newest = copies.iter().filter(good).map(|copy| copy.taken_at).max();
-                let survivors = copies.iter().filter(good).filter(|copy| !removed.contains(copy.id.as_str()));
-                prop_assert_eq!(survivors.map(|copy| copy.taken_at).max(), newest);
+                let usable = |copy: &&Copy| copy.database == database && copy.is_good && copy.taken_at.is_some();
+                let newest = |is_meant: &dyn Fn(&Copy) -> bool, all: bool| {
+                    let own = copies.iter().filter(usable).filter(|copy| is_meant(copy));
+                    own.filter(|copy| all || !removed.contains(copy.id.as_str())).map(|copy| copy.taken_at).max()
+                };
+                // The newest good one; the newest that was proven, which no unproven one displaces; and where all that are
+                // there were found bad, the newest of them.
+                prop_assert_eq!(newest(&counts_as_good, false), newest(&counts_as_good, true));
+                let is_proven = |copy: &Copy| matches!(copy.proof, Proof::Good(_));
+                prop_assert_eq!(newest(&is_proven, false), newest(&is_proven, true));
+                prop_assert!(newest(&|_| true, true).is_none() || newest(&|_| true, false).is_some());
             }
         }
 
@@ -457,7 +531,7 @@ mod tests {
             let now = day(now);
             let verdicts = judge(&copies, &rules, now);
             let removed = removed(&verdicts);
-            let past = |copy: &&Copy| copy.is_good && copy.taken_at.is_some_and(|taken| taken <= now);
+            let past = |copy: &&Copy| counts_as_good(copy) && copy.taken_at.is_some_and(|taken| taken <= now);
             for one in copies.iter().filter(past) {
                 let survives = copies.iter().filter(past).any(|copy| {
                     copy.database == one.database && copy.taken_at >= one.taken_at && !removed.contains(copy.id.as_str())
@@ -530,6 +604,7 @@ mod tests {
             taken_at: Some(taken.parse().unwrap()),
             class: Some(class.to_owned()),
             is_good: true,
+            proof: Proof::Unknown,
             keep_until: None,
             exempt: None,
         };
@@ -557,6 +632,44 @@ mod tests {
                 "release true: its class `major-release` is kept for ever",
             ]
         );
+    }
+
+    #[test]
+    fn the_last_proven_copy_outlives_a_newer_one_that_was_found_bad() {
+        let copy = |id: &str, taken: &str, proof: Proof| Copy {
+            id: id.to_owned(),
+            database: "orders".to_owned(),
+            taken_at: Some(taken.parse().unwrap()),
+            class: Some("pre-migration".to_owned()),
+            is_good: true,
+            proof,
+            keep_until: None,
+            exempt: None,
+        };
+        let by = |run: &str| format!("drill run {run}");
+        let copies = [
+            copy("oldest", "2026-08-01T00:00:00Z", Proof::Unknown),
+            copy("proven", "2026-09-01T00:00:00Z", Proof::Good(by("a"))),
+            copy("unknown", "2026-09-02T00:00:00Z", Proof::Unknown),
+            copy("bad", "2026-09-03T00:00:00Z", Proof::Bad(by("b"))),
+        ];
+        let now = "2026-11-21T00:00:00Z".parse().unwrap();
+        let verdicts = judge(&copies, &Rules::default(), now);
+        let said: Vec<String> =
+            verdicts.iter().map(|it| format!("{} {}: {}", it.id, it.keep, it.reasons.join("; "))).collect();
+        assert_eq!(
+            said,
+            [
+                "bad false: its class `pre-migration` is kept for 30 days: it expired 2026-10-03T00:00:00Z; drill run b found it \
+                 bad, so it is no good copy",
+                "unknown true: it is the newest good copy of `orders`",
+                "proven true: it is the newest copy of `orders` that is proven good, by drill run a",
+                "oldest false: its class `pre-migration` is kept for 30 days: it expired 2026-08-31T00:00:00Z",
+            ]
+        );
+        // Where all were found bad, the last is not given up for that.
+        let all_bad = copies.map(|copy| Copy { proof: Proof::Bad(by("b")), ..copy });
+        assert_eq!(removed(&judge(&all_bad, &Rules::default(), now)), ["oldest", "proven", "unknown"].into());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{InstanceId, Place, Settings, Snapshot, SnapshotId, tag};
+use crate::retention::{Proof, Proofs, Subject};
 
 /// What taking, copying and removing tells while it runs.
 #[derive(Debug)]
@@ -44,6 +45,14 @@ pub enum Event<'a> {
     },
     /// Worth knowing.
     Note(String),
+}
+
+/// What drills have found out about a snapshot.
+fn proof_of(snapshot: &Snapshot, region: &str, proofs: &Proofs) -> Proof {
+    let (Some(resource), Some(moment)) = (&snapshot.resource_id, snapshot.moment()) else {
+        return Proof::Unknown;
+    };
+    proofs.of(Subject { snapshot: snapshot.id.as_str(), resource_id: &resource.0, region, moment })
 }
 
 /// Where events go.

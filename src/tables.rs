@@ -12,13 +12,15 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, Fault, Poll};
-use crate::drill::throwaway::{self, Claim};
+use crate::drill::removal::{self, Claim};
+use crate::drill::throwaway;
 use crate::drill::{self};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, ResourceId, RunId, Settings};
 use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session, generate, major_version, quoted, user_databases};
 use crate::restore::apply;
+use crate::restore::isolation::{self, Isolation};
 use crate::restore::plan::{Plan as RestorePlan, SettingsFrom};
 use crate::restore::{self, Chosen, Wanted};
 use crate::snapshot::{Event, Tell};
@@ -120,6 +122,7 @@ pub struct Plan {
     database: String,
     tables: Vec<(TableName, TableName)>,
     restore: RestorePlan,
+    isolation: Isolation,
     programs: Programs,
 }
 
@@ -169,6 +172,12 @@ pub struct Throwaway {
     pub is_removed: bool,
     /// Why it is still there.
     pub left_behind: Option<String>,
+    /// The command that removes it, if it is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_with: Option<String>,
+    /// Why the parameter group that was made for it is still there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter_group_left_behind: Option<String>,
 }
 
 impl Plan {
@@ -192,7 +201,13 @@ impl Plan {
                     verified: false,
                 })
                 .collect(),
-            throwaway: Throwaway { id: self.throwaway.to_string(), is_removed: false, left_behind: None },
+            throwaway: Throwaway {
+                id: self.throwaway.to_string(),
+                is_removed: false,
+                left_behind: None,
+                remove_with: None,
+                parameter_group_left_behind: None,
+            },
             seconds: None,
         }
     }
@@ -240,25 +255,41 @@ pub async fn plan(
         }
         tables.push((table, copy));
     }
-    let run = RunId::new(aws.now(now));
+    let now = aws.now(now);
+    let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
+    let tags = throwaway::tags(&source, &run, now + LIFETIME);
+    let engine_version = match &chosen {
+        Chosen::Snapshot(snapshot) => &snapshot.engine_version,
+        Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
+    };
+    let wanted = isolation::Wanted {
+        name: throwaway.as_str(),
+        tags: tags.clone(),
+        engine_version,
+        source_group: source.parameter_group.as_deref(),
+        given: None,
+    };
+    let acting = isolation::find_subscriptions(&live).await?;
+    let isolation = isolation::plan(aws, source.id.as_str(), wanted, acting).await?;
     let restore = RestorePlan {
         run: run.clone(),
         restore: crate::aws::Restore {
             id: throwaway.clone(),
             from,
             settings: drill::copy_settings(&source, request.class),
-            tags: throwaway::tags(&source, &run, aws.now(now) + LIFETIME),
+            tags,
         },
         afterwards: Settings::default(),
         source: source.id.to_string(),
+        engine_version: engine_version.clone(),
         moment: Some(moment),
         settings_from: SettingsFrom::Instance,
         carried_over: Default::default(),
         changed: Default::default(),
         not_carried: Vec::new(),
     };
-    Ok(Plan { run, throwaway, source, moment, server, database, tables, restore, programs })
+    Ok(Plan { run, throwaway, source, moment, server, database, tables, restore, isolation, programs })
 }
 
 async fn database(server: &Server, named: Option<String>) -> Result<String> {
@@ -289,7 +320,7 @@ async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
 
 /// Brings the tables back. The throwaway is removed whatever happens; an error says what became of the tables.
 pub async fn apply(
-    plan: Plan,
+    mut plan: Plan,
     aws: &Aws,
     interrupt: &Interrupt,
     poll: Poll,
@@ -299,6 +330,16 @@ pub async fn apply(
     report.dry_run = false;
     let began = Instant::now();
     let mut resource: Option<ResourceId> = None;
+    let group = plan.isolation.group().map(|group| group.name.clone());
+    let isolated = tokio::select! {
+        biased;
+        kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
+        isolated = isolate(&mut plan, aws, poll, tell) => isolated,
+    };
+    if let Err(error) = isolated {
+        remove_group(aws, group, poll, &mut report).await;
+        return (report, Err(error));
+    }
     let work = bring_back(&plan, aws, poll, tell, &mut report, &mut resource);
     let ended = tokio::select! {
         biased;
@@ -314,11 +355,54 @@ pub async fn apply(
         resource_id: resource,
     };
     let patience = Poll { give_up_after: Duration::from_secs(1800), ..poll };
-    match throwaway::remove_claimed(aws, &claim, patience, &|_| {}).await {
+    match removal::remove_claimed(aws, &claim, patience, &|_| {}).await {
         Ok(_) => report.throwaway.is_removed = true,
-        Err(error) => report.throwaway.left_behind = Some(error.chain()),
+        Err(remains) => {
+            report.throwaway.remove_with = Some(remains.command(aws.region()));
+            report.throwaway.left_behind = Some(remains.error.chain());
+        }
+    }
+    if report.throwaway.is_removed {
+        remove_group(aws, group, poll, &mut report).await;
     }
     (report, ended)
+}
+
+/// Makes the group with which the throwaway does not act by itself, where that is possible.
+async fn isolate(plan: &mut Plan, aws: &Aws, poll: Poll, tell: Tell<'_>) -> Result<()> {
+    if let Some(group) = plan.isolation.group().cloned() {
+        let settling = plan.isolation.settling(poll);
+        if !settling.is_zero() {
+            tell(Event::Note(format!(
+                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                group.name,
+                humantime::format_duration(settling)
+            )));
+        }
+        match isolation::make(aws, &group, settling).await {
+            Ok(note) => plan.isolation.notes.extend(note),
+            Err(failure) => plan.isolation.give_up(plan.source.id.as_str(), &failure.to_string())?,
+        }
+    }
+    for note in &plan.isolation.notes {
+        tell(Event::Note(note.clone()));
+    }
+    if let Some(group) = plan.isolation.group() {
+        plan.restore.restore.settings.parameter_group = Some(group.name.clone());
+    }
+    Ok(())
+}
+
+async fn remove_group(aws: &Aws, group: Option<String>, poll: Poll, report: &mut Report) {
+    let Some(group) = group else { return };
+    let patience = Poll { give_up_after: Duration::from_secs(600), ..poll };
+    if let Err(error) = isolation::remove(aws, &group, patience).await {
+        report.throwaway.parameter_group_left_behind = Some(format!(
+            "{}; remove it with `{}`",
+            error.chain(),
+            isolation::remove_command(&group, aws.region())
+        ));
+    }
 }
 
 async fn bring_back(
@@ -340,6 +424,12 @@ async fn bring_back(
         .hint("Large databases take longer: raise `--wait`."));
     }
     let copy = log_in(plan, aws, poll, &restored, tell).await?;
+    if plan.isolation.group().is_some()
+        && !isolation::is_at_rest(&copy, std::slice::from_ref(&plan.database)).await?
+    {
+        return Err(Error::new(Kind::Guard, "the throwaway has not started with its parameter group, so that it may have acted")
+            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."));
+    }
     let backup = copy.connect(&plan.database).await?;
     let live = plan.server.connect(&plan.database).await?;
     for ((table, name), entry) in plan.tables.iter().zip(&mut report.tables) {
@@ -384,6 +474,8 @@ async fn set_beside(backup: &Session, table: &TableName, name: &TableName) -> Re
     let columns: Vec<String> = columns.iter().map(|row| quoted(row.get(0))).collect();
     let columns = columns.join(", ");
     let (old, new) = (table.sql(), name.sql());
+    // The copy's event triggers must not act on what is done to it; who may not set this has to do without.
+    let _ = backup.run("set session_replication_role = replica").await;
     // A table of another role, and its row-level security, must not hide rows: that is an error, never fewer rows.
     let sql = format!(
         "set row_security = off;

@@ -69,6 +69,7 @@ trait Place: fmt::Debug + Send + Sync {
         seen: Option<&lease::Version>,
     ) -> Result<Option<lease::Version>>;
     fn lease_lock(&self, name: &str) -> Result<lease::LeaseLock>;
+    fn mark(&self, name: &str) -> Option<String>;
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;
     fn delete(&self, stem: &str, files: &[String]) -> Result<()>;
@@ -313,6 +314,13 @@ impl Vault {
     /// Takes the lock `name`, or says `None` when another process holds it.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
         self.place.try_lock(checked(name)?)
+    }
+
+    /// What tells the lock `name` of this vault from one in a copy of the vault: the machine since its latest start, the
+    /// file system and the file; of an object store, the address. Only where a lock has the mark that it had when it was
+    /// taken does it say anything that nobody holds it now.
+    pub fn lock_mark(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.place.mark(checked(name)?))
     }
 
     /// Takes the lock of the manifests, waiting for whoever holds it. It is held for moments only.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeZone, Utc};
 
 use aws_sdk_rds::auth_token::{AuthTokenGenerator, Config};
-use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, PendingModifiedValues, Tag};
+use aws_sdk_rds::types::{
+    DbInstance, DbInstanceAutomatedBackup, DbSnapshot, Filter, PendingModifiedValues, Tag,
+};
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
@@ -76,6 +78,46 @@ impl Aws {
             Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),
             Err(failure) if failure.fault == Fault::NotFound => Ok(None),
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Every instance of the Region with that immutable id, whatever it is called now, in one look: at most one.
+    ///
+    /// AWS answers such a question with a list, which may be empty; only an empty list says that there is none. It never
+    /// answers it with `DBInstanceNotFound`, so that is passed on as a failure like any other.
+    pub async fn look_by_resource_id(&self, resource: &ResourceId) -> Result<Vec<Instance>, Failure> {
+        let filter = Filter::builder().name("dbi-resource-id").values(&resource.0).build();
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let request = self.rds.describe_db_instances().filters(filter.clone());
+            let page = request.set_marker(marker).send().await.map_err(|error| {
+                Failure::of("DescribeDBInstances", format!("instance `{resource}`"), error)
+            })?;
+            // What does not know the filter answers with everything.
+            all.extend(
+                page.db_instances().iter().filter_map(instance).filter(|it| it.resource_id == *resource),
+            );
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All instances of the Region, in one look. As of [`Aws::look_by_resource_id`], "not found" is no answer to this.
+    pub async fn look_at_all_instances(&self) -> Result<Vec<Instance>, Failure> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let request = self.rds.describe_db_instances().max_records(100).set_marker(marker);
+            let page = request.send().await;
+            let page = page.map_err(|error| Failure::of("DescribeDBInstances", "all instances", error))?;
+            all.extend(page.db_instances().iter().filter_map(instance));
+            marker = page.marker().filter(|marker| !marker.is_empty()).map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
         }
     }
 
@@ -385,7 +427,7 @@ pub(super) fn time(at: &AwsTime) -> Option<DateTime<Utc>> {
     Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
 }
 
-fn tags(list: &[Tag]) -> Tags {
+pub(super) fn tags(list: &[Tag]) -> Tags {
     list.iter()
         .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
         .collect()

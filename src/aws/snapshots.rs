@@ -24,6 +24,12 @@ pub struct CopySnapshot {
     pub tags: Tags,
 }
 
+/// How often a snapshot must not be found before it counts as gone.
+const LOOKS: u32 = 3;
+
+/// The pause between two such looks.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Aws {
     /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
     pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
@@ -145,18 +151,33 @@ impl Aws {
         answer.db_snapshot().and_then(snapshot).ok_or_else(|| nameless("CopyDBSnapshot", resource))
     }
 
-    /// Deletes a manual snapshot; `false` if it was gone already. What may be deleted is the caller's to judge.
+    /// Deletes a manual snapshot; `false` if it was gone already. What may be deleted is the caller's to judge. RDS is
+    /// eventually consistent: that there is none is believed when it was said several times.
     pub async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
-        let answer = patiently(|| async {
-            let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
-            answer.map_err(|error| Failure::of("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
-        })
-        .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.fault == Fault::NotFound => Ok(false),
-            Err(failure) => Err(failure),
+        for _ in 0..LOOKS {
+            let answer = patiently(|| async {
+                let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
+                answer.map_err(|error| Failure::of("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
+            })
+            .await;
+            match answer {
+                Ok(_) => return Ok(true),
+                Err(failure) if failure.fault == Fault::NotFound => tokio::time::sleep(PAUSE).await,
+                Err(failure) => return Err(failure),
+            }
         }
+        Ok(false)
+    }
+
+    /// One snapshot that was there a moment ago; `None` only if several looks did not find it.
+    pub async fn snapshot_again(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+        for _ in 0..LOOKS {
+            match self.snapshot(id).await? {
+                Some(snapshot) => return Ok(Some(snapshot)),
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        Ok(None)
     }
 
     /// Adds tags to an object, by its ARN; those of the same key are replaced.

@@ -3,8 +3,8 @@
 //! Ages of backups are differences between two clocks: AWS's, which stamped them, and ours. A machine whose clock is
 //! wrong would call fresh backups old and prune them. Every answer of AWS carries the time, so it is used.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use aws_sdk_rds::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_rds::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -16,13 +16,20 @@ use super::Aws;
 /// How far the two clocks may differ before it is worth a word, as SigV4 has it.
 const TOLERABLE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
-/// The `Date` of the latest answer, in seconds since 1970; `i64::MIN` before the first.
-#[derive(Clone, Debug)]
-pub(super) struct LatestAnswer(Arc<AtomicI64>);
+/// The `Date` of the latest answer, and when it arrived by this machine's stopwatch, which no clock can set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LatestAnswer(Arc<Mutex<Option<Heard>>>);
 
-impl Default for LatestAnswer {
-    fn default() -> Self {
-        LatestAnswer(Arc::new(AtomicI64::new(i64::MIN)))
+/// What time an answer said that it was, and when it was heard.
+type Heard = (DateTime<Utc>, Instant);
+
+impl LatestAnswer {
+    fn get(&self) -> Option<Heard> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: DateTime<Utc>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Instant::now()));
     }
 }
 
@@ -39,29 +46,26 @@ impl Intercept for LatestAnswer {
     ) -> Result<(), BoxError> {
         let date = context.response().headers().get("date");
         if let Some(at) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
-            self.0.store(at.timestamp(), Ordering::Relaxed);
+            self.set(at.with_timezone(&Utc));
         }
         Ok(())
     }
 }
 
 impl Aws {
-    /// The time by AWS's clock, to the second, if it has answered anything yet; otherwise `here`, this machine's.
+    /// The time by AWS's clock, to the second, if it has answered anything yet; otherwise `here`, this machine's. Between
+    /// answers it goes on by this machine's stopwatch.
     pub fn now(&self, here: DateTime<Utc>) -> DateTime<Utc> {
-        match self.latest_answer.0.load(Ordering::Relaxed) {
-            i64::MIN => here,
-            seconds => match DateTime::from_timestamp(seconds, 0) {
-                // To the second they agree, so the finer clock is the better one.
-                Some(there) if (there - here).abs() <= chrono::TimeDelta::seconds(2) => here,
-                Some(there) => there,
-                None => here,
-            },
-        }
+        let Some((answered, heard)) = self.latest_answer.get() else { return here };
+        let since = chrono::TimeDelta::from_std(heard.elapsed()).unwrap_or_default();
+        let there = answered.checked_add_signed(since).unwrap_or(answered);
+        // To the second they agree, so the finer clock is the better one.
+        if (there - here).abs() <= chrono::TimeDelta::seconds(2) { here } else { there }
     }
 
     /// Whether AWS has told the time.
     pub fn has_told_time(&self) -> bool {
-        self.latest_answer.0.load(Ordering::Relaxed) != i64::MIN
+        self.latest_answer.get().is_some()
     }
 
     /// By how much this machine's clock differs from AWS's, if by more than five minutes.

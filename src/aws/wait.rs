@@ -14,6 +14,10 @@ use crate::fleet::{Instance, InstanceId, Snapshot, SnapshotId};
 /// How long AWS may say nothing before waiting is given up.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// How often in a row something must not be found before it counts as gone: RDS is eventually consistent, and one answer may be
+/// an old one.
+pub const LOOKS_UNTIL_GONE: u32 = 4;
+
 /// How often to look, and when to stop looking.
 #[derive(Clone, Copy, Debug)]
 pub struct Poll {

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::catalogue::{Catalogue, Entry, State};
-use super::{BackupName, Manifest};
+use super::{BackupName, Level, Manifest};
 use crate::error::{Error, Kind, Result};
-use crate::retention::{self, Copy, PruneFailure, PruneReport, Rules, Verdict};
+use crate::retention::{self, Copy, Proof, PruneFailure, PruneReport, Rules, Verdict};
 use crate::vault::Vault;
+use crate::verify;
 
 /// The class of backups that were given none.
 pub const USUAL_CLASS: &str = "backup";
@@ -70,8 +71,24 @@ fn copy(entry: &Entry) -> Copy {
         taken_at: Some(manifest.timestamp),
         class: Some(manifest.class.clone().unwrap_or_else(|| USUAL_CLASS.to_owned())),
         is_good: manifest.is_verified() && entry.state == State::Present,
+        proof: proof(manifest),
         keep_until: None,
         exempt: manifest.keep_forever.then(|| "it is kept for ever".to_owned()),
+    }
+}
+
+/// A restore that held what was observed in the source proves a backup; so does nothing less.
+fn proof(manifest: &Manifest) -> Proof {
+    match &manifest.verification {
+        Some(standing) if standing.result == verify::Verdict::Pass && standing.level == Level::Restore => {
+            let at = standing.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            Proof::Good(format!("the restore of {at}"))
+        }
+        Some(standing) if standing.result == verify::Verdict::Fail => {
+            let at = standing.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            Proof::Bad(format!("the verification of {at}"))
+        }
+        _ => Proof::Unknown,
     }
 }
 

@@ -16,7 +16,10 @@ use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
+use crate::drill::integrity;
 use crate::drill::journal;
+use crate::drill::proof;
+use crate::drill::removal;
 use crate::drill::report::span;
 use crate::drill::sweep::{self, SweepReport};
 use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
@@ -25,6 +28,7 @@ use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
+use crate::restore::isolation;
 use crate::vault::Lease;
 use crate::verify::depth::Tables;
 
@@ -226,7 +230,14 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
                 session.output.report(&fleet)?;
                 return Ok(None);
             }
-            let report = journal::find(&session.vault_to_read()?, &args.run)?;
+            let vault = session.vault_to_read()?;
+            let report = journal::find(&vault, &args.run)?;
+            if !integrity::is_sound(&vault, &report.source.id, &report.run)? {
+                session.output.warn(format!(
+                    "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
+                    report.source.id
+                ));
+            }
             session.output.report(&report)?;
             Ok(None)
         }
@@ -406,13 +417,19 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 
 fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let (reports, damaged) = journal::list(&vault, &args.databases)?;
-    for record in &damaged {
+    let records = proof::list(&vault, &args.databases)?;
+    for record in &records.damaged {
         session.output.warn(record);
     }
-    let drills = reports
+    if records.is_altered() {
+        session
+            .output
+            .warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
+    }
+    let drills = records
+        .reports
         .iter()
-        .map(|report| Ok((report, journal::outcome(&vault, report)?)))
+        .map(|report| Ok((report, records.outcome(&vault, report)?)))
         .collect::<Result<Vec<_>>>()?;
     session.output.report(&History::new(&drills))?;
     Ok(None)
@@ -428,11 +445,11 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
         })
         .await?;
     let kind = plans.kind();
-    let preview =
-        SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(&aws.place())), &plans.unreached);
+    let preview = SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
     if args.dry_run {
+        say_left_behind(&session.output, &preview);
         session.output.report(&preview)?;
-        return Ok(kind);
+        return Ok(preview.kind().or(kind));
     }
     for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
@@ -443,11 +460,20 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let sweeps =
         plans.done.into_iter().map(|(aws, plan)| async move { sweep::apply(plan, &aws, poll, &tell).await });
     let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
-    for swept in report.instances.iter().filter(|swept| swept.action == sweep::Action::Failed) {
-        session.output.warn(cost(&swept.id, &swept.place.region, &swept.class));
-    }
+    say_left_behind(&session.output, &report);
     session.output.report(&report)?;
     Ok(report.kind().or(kind))
+}
+
+/// What costs money and is left to a person is said on stderr, with the command that removes it.
+fn say_left_behind(output: &Output, report: &SweepReport) {
+    for swept in report.instances.iter().filter(|swept| swept.left_behind) {
+        output.warn(cost(&swept.id, &swept.place.region, &swept.class));
+        output.warn(&swept.reason);
+        if let Some(command) = &swept.remove_with {
+            output.warn(format!("once you have made sure of what it is, remove it with `{command}`"));
+        }
+    }
 }
 
 fn announce(output: &Output, plan: &Plan) {
@@ -463,14 +489,20 @@ fn announce(output: &Output, plan: &Plan) {
 
 /// What costs money is said on stderr, whatever else is printed.
 fn tell_left_behind(output: &Output, report: &Report) {
-    if let Some(reason) = &report.throwaway.left_behind {
-        output.warn(cost(&report.throwaway.id, &report.source.region, &report.throwaway.class));
+    let throwaway = &report.throwaway;
+    if let Some(isolation) = &report.isolation
+        && let (Some(why), Some(group)) = (&isolation.left_behind, &isolation.parameter_group)
+    {
+        let command = isolation::remove_command(group, &report.source.region);
+        output.warn(format!("{why}; remove it with `lifeboat drill sweep`, or `{command}`"));
+    }
+    if let Some(reason) = &throwaway.left_behind {
+        output.warn(cost(throwaway.current_name(), &report.source.region, &throwaway.class));
         output.warn(reason);
-        output.warn(format!(
-            "remove it with `lifeboat drill sweep`, or `aws rds delete-db-instance --region {} --db-instance-identifier {} \
-             --skip-final-snapshot --delete-automated-backups`",
-            report.source.region, report.throwaway.id
-        ));
+        let command = InstanceId::parse(throwaway.current_name())
+            .map(|id| removal::delete_command(&id, &report.source.region))
+            .unwrap_or_default();
+        output.warn(format!("remove it with `lifeboat drill sweep`, or `{command}`"));
     } else if report.throwaway.kept {
         output.warn(format!(
             "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",

@@ -388,7 +388,7 @@ pub(super) fn of_drill(report: &drill::Report) -> Told {
     };
     let reason = match (left, report.reasons.first()) {
         (Some(why), _) => {
-            format!("throwaway `{}` was left behind and costs money: {why}", report.throwaway.id)
+            format!("throwaway `{}` was left behind and costs money: {why}", report.throwaway.current_name())
         }
         (None, Some(reason)) => reason.clone(),
         (None, None) => "the backup was restored and holds what it should".to_owned(),

@@ -11,7 +11,7 @@ use super::places::Seek;
 use super::snapshot::render::{age, utc};
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
-use crate::aws::Poll;
+use crate::aws::{Aws, Poll};
 use crate::config::parse_duration;
 use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
@@ -20,8 +20,9 @@ use crate::interrupt::Interrupt;
 use crate::output::{self, Page, Tone, plain, thousands};
 use crate::restore::Wanted;
 use crate::restore::apply::{self, Report};
+use crate::restore::isolation::{self, Isolation};
 use crate::restore::moment;
-use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
+use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
 
@@ -118,6 +119,15 @@ struct TargetArgs {
     /// Where the settings of the source are not known any more, take RDS's defaults
     #[arg(long)]
     accept_defaults: bool,
+    /// Keep everything in the new instance from acting by itself: logical subscriptions, pg_cron and other workers. It gets a
+    /// parameter group that is made for it
+    #[arg(long)]
+    isolated: bool,
+    /// Restore although the source has logical subscriptions, which the new instance would receive in its place
+    #[arg(long, conflicts_with = "isolated")]
+    allow_active: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
     /// Check everything that can be checked beforehand, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
@@ -256,6 +266,15 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
     if ended.is_ok() || report.tables.iter().any(|it| it.rows.is_some()) || left_behind.is_some() {
         session.output.report(&report)?;
     }
+    if let Some(why) = &report.throwaway.parameter_group_left_behind {
+        session.output.warn(why);
+        if left_behind.is_none() {
+            if let Err(error) = ended {
+                session.output.error(&error);
+            }
+            return Ok(Some(Kind::LeftBehind));
+        }
+    }
     if let Some(why) = left_behind {
         session.output.warn(format!(
             "throwaway `{}` was left behind in {} and is billed by the hour: {why}; `lifeboat drill sweep` removes it when it \
@@ -263,6 +282,9 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
             report.throwaway.id,
             aws.region()
         ));
+        if let Some(command) = &report.throwaway.remove_with {
+            session.output.warn(format!("or remove it now with `{command}`"));
+        }
         if let Err(error) = ended {
             session.output.error(&error);
         }
@@ -314,7 +336,8 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         From::Snapshot(id) => session.aws_of_snapshot(id, Seek::ToChange).await?,
         From::Time(name, _) => session.aws_of_backups(name, Seek::ToChange).await?,
     };
-    let plan = plan::plan(&aws, request, now()).await?;
+    let mut plan = plan::plan(&aws, request, now()).await?;
+    let isolation = keep_from_acting(&aws, &mut plan, args, session).await?;
     let mut report = Report::of(&plan);
     if args.dry_run {
         session.output.report(&report)?;
@@ -328,6 +351,25 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         let before = change.before.as_deref().unwrap_or("not known");
         session.output.say(format!("  {key}: {} (was: {before})", change.after));
     }
+    if let Some((isolation, group)) = isolation.as_ref().and_then(|it| Some((it, it.group()?))) {
+        let settling = isolation.settling(args.waiting.poll(began));
+        session.output.say(format!(
+            "making parameter group `{}`, in which nothing acts; it has {} to settle, as AWS advises",
+            group.name,
+            humantime::format_duration(settling)
+        ));
+        let made = tokio::select! {
+            biased;
+            kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was restored")),
+            made = isolation::make(&aws, group, settling) => made.map(drop).map_err(Error::from),
+        };
+        if let Err(error) = made {
+            // It may have been made before something went wrong.
+            isolation::remove(&aws, &group.name, args.waiting.poll(began)).await?;
+            return Err(error);
+        }
+        report.isolated_by = Some(group.name.clone());
+    }
     let teller = Teller::new(&session.output);
     let tell = |event: Event<'_>| teller.tell(&event);
     tokio::select! {
@@ -338,7 +380,14 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
                 args.to, args.to
             )));
         }
-        begun = apply::begin(&aws, &plan, &mut report, &tell) => begun?,
+        begun = apply::begin(&aws, &plan, &mut report, &tell) => if let Err(error) = begun {
+            if let Some(group) = &report.isolated_by
+                && let Err(left) = isolation::remove(&aws, group, args.waiting.poll(began)).await
+            {
+                session.output.warn(left.chain());
+            }
+            return Err(error);
+        },
     }
     let ended = match args.waiting.wait() {
         Wait::No => Ok(None),
@@ -357,6 +406,66 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         ));
     }
     Ok(ended)
+}
+
+/// How long the source is asked what would act in its copy: whoever restores may have lost it.
+const LOOK_AT_SOURCE: Duration = Duration::from_secs(15);
+
+/// Keeps the new instance from acting by itself, if that is asked for; otherwise refuses one that would compete with its source.
+async fn keep_from_acting(
+    aws: &Aws,
+    plan: &mut Plan,
+    args: &TargetArgs,
+    session: &Session,
+) -> Result<Option<Isolation>> {
+    let group = plan.restore.settings.parameter_group.clone();
+    if args.isolated {
+        let stem: String = plan.restore.id.as_str().chars().take(40).collect();
+        let name = format!("lifeboat-restore-{}-{}", stem.trim_end_matches('-'), plan.run.random());
+        let wanted = isolation::Wanted {
+            name: &name,
+            tags: plan.restore.tags.clone(),
+            engine_version: &plan.engine_version,
+            source_group: group.as_deref(),
+            given: None,
+        };
+        let asked_for = vec!["`--isolated` was asked for".to_owned()];
+        let isolation = isolation::plan(aws, &plan.source, wanted, asked_for).await?;
+        plan.restore.settings.parameter_group = Some(name.clone());
+        plan.not_carried.push(format!(
+            "it starts with parameter group `{name}`, in which nothing acts by itself: give it {} and reboot it when it is to be \
+             used",
+            group.map_or("another group".to_owned(), |group| format!("`{group}`"))
+        ));
+        plan.not_carried.extend(isolation.notes.iter().cloned());
+        return Ok(Some(isolation));
+    }
+    if args.allow_active || plan.settings_from != SettingsFrom::Instance {
+        return Ok(None);
+    }
+    let looked = async {
+        let source = aws.existing_instance(&plan.source.parse()?).await?;
+        let server = args.connect.server(session, aws, &source, "lifeboat restore").await?;
+        isolation::check_that_nothing_competes(aws, &plan.source, &server, group.as_deref()).await
+    };
+    let not_seen = |why: String| {
+        session.output.warn(format!(
+            "whether `{}` has logical subscriptions or jobs, which would act in its copy too, could not be seen: {why}; \
+             `--isolated` keeps them from it",
+            plan.source
+        ));
+    };
+    match tokio::time::timeout(LOOK_AT_SOURCE, looked).await {
+        Ok(Ok(acting)) if acting.is_empty() => {}
+        Ok(Ok(acting)) => session.output.warn(format!(
+            "the copy starts with {}, which may act by itself; `--isolated` keeps it from that",
+            acting.join(", ")
+        )),
+        Ok(Err(error)) if error.kind() == Kind::Guard => return Err(error),
+        Ok(Err(error)) => not_seen(error.chain()),
+        Err(_) => not_seen(format!("no answer within {} seconds", LOOK_AT_SOURCE.as_secs())),
+    }
+    Ok(None)
 }
 
 /// From when to when (`lifeboat.restore-window/1`).

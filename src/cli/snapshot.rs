@@ -14,6 +14,7 @@ use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
 use super::{Session, confirm, notify, now};
 use crate::aws::{Aws, Poll};
+use crate::drill::proof;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, Place, SnapshotId, Tags, tag};
 use crate::interrupt::Interrupt;
@@ -384,10 +385,11 @@ async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>
     let rules = Rules::configured(&session.config.retention)?;
     let only: Vec<InstanceId> = args.database.iter().cloned().collect();
     let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
     let targets = session.targets(&only, Seek::ToChange).await?;
     let looked = targets
         .each(session, async |target: Target| {
-            let plan = prune::plan(&target.aws, &rules, target.only.first(), now()).await?;
+            let plan = prune::plan(&target.aws, &rules, target.only.first(), &proofs, now()).await?;
             session.warn_of_clock(&target.aws);
             match args.dry_run {
                 true => Ok(plan.report()),
@@ -516,7 +518,8 @@ async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
 async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
-    let plan = delete::plan(&aws, &args.id, allow).await?;
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let plan = delete::plan(&aws, &args.id, allow, &proofs).await?;
     if args.dry_run {
         session.output.report(&plan.report(&aws.place()))?;
         return Ok(None);

@@ -14,6 +14,7 @@ use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
 use crate::drill::journal;
+use crate::drill::proof::{self, Last};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
@@ -174,33 +175,42 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
 }
 
 fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<LastDrill> {
-    let last = match journal::last(vault, instance.id.as_str()) {
+    let last = match proof::last(vault, instance.id.as_str()) {
         Ok(last) => last,
         Err(error) => {
             session.output.warn(error.chain());
             None
         }
     };
+    if let Some(last) = last.as_ref().filter(|last| !last.is_sound) {
+        session.output.warn(format!(
+            "the record of drill {run} of `{id}` is not as it was written, and proves nothing: `lifeboat drill \
+             verify-evidence {id}` says more",
+            run = last.run,
+            id = instance.id
+        ));
+    }
     // Two accounts may each have a database of that name: a drill of the one proves nothing of the other.
     let last = match last {
         Some(last) if !session.config.accounts.is_empty() => of_this_one(vault, instance, last),
         last => last,
     };
-    last.map(|(run, at, verdict)| LastDrill { run, at, verdict: word(verdict).to_owned() })
+    last.map(|last| LastDrill { run: last.run, at: last.at, verdict: word(last.verdict).to_owned() })
 }
 
-type Drilled = (String, DateTime<Utc>, Verdict);
-
 /// The last drill of this very instance, which is not always the last one of that name.
-fn of_this_one(vault: &Vault, instance: &Instance, last: Drilled) -> Option<Drilled> {
+fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
     let (id, resource) = (instance.id.as_str(), instance.resource_id.to_string());
     let is_its = |report: &crate::drill::report::Report| report.source.resource_id == resource;
-    match journal::read(vault, id, &last.0) {
+    match journal::read(vault, id, &last.run) {
         Ok(Some(report)) if is_its(&report) => Some(last),
         _ => {
-            let (reports, _) = journal::list(vault, &[id.to_owned()]).ok()?;
-            let report = reports.into_iter().find(|report| is_its(report) && report.finished_at.is_some())?;
-            Some((report.run, report.finished_at?, report.verdict))
+            let records = proof::list(vault, &[id.to_owned()]).ok()?;
+            let is_over =
+                |report: &&crate::drill::report::Report| is_its(report) && report.finished_at.is_some();
+            let report = records.reports.iter().find(is_over)?;
+            let (run, is_sound) = (report.run.clone(), records.is_sound(report));
+            Some(Last { run, at: report.finished_at?, verdict: report.verdict, is_sound })
         }
     }
 }

@@ -30,6 +30,7 @@ enum Object {
     Anything,
     Instance,
     Throwaway,
+    Group,
     Snapshot,
     Alarm,
     Metrics,
@@ -53,7 +54,7 @@ const fn need(
     Need { service, action, object, way, tasks }
 }
 
-use Object::{Alarm, Anything, Instance, Metrics, Snapshot, Throwaway};
+use Object::{Alarm, Anything, Group, Instance, Metrics, Snapshot, Throwaway};
 use Service::{CloudWatch, Rds, Sts};
 use Task::{Alarms, Drill, Policy, Restore, Snapshot as Snapshots, Status};
 use Way::{Absent, Read, Simulated};
@@ -81,6 +82,9 @@ const NEEDS: &[Need] = &[
     need(Rds, "AddTagsToResource", Throwaway, Absent, &[Drill, Restore]),
     need(Rds, "ModifyDBInstance", Throwaway, Absent, &[Drill, Restore]),
     need(Rds, "DeleteDBInstance", Throwaway, Absent, &[Drill]),
+    need(Rds, "DescribeDBParameters", Group, Absent, &[Drill]),
+    need(Rds, "ModifyDBParameterGroup", Group, Absent, &[Drill]),
+    need(Rds, "DeleteDBParameterGroup", Group, Absent, &[Drill]),
     need(CloudWatch, "PutMetricAlarm", Alarm, Simulated, &[Alarms]),
     need(CloudWatch, "TagResource", Alarm, Simulated, &[Alarms]),
     need(CloudWatch, "ListTagsForResource", Alarm, Simulated, &[Alarms]),
@@ -172,6 +176,7 @@ fn resource(object: Object, ground: &Ground, place: &Place) -> String {
             format!("arn:{partition}:rds:{region}:{account}:db:{id}")
         }
         Throwaway => format!("arn:{partition}:rds:{region}:{account}:db:lifeboat-drill-{}", ground.mark),
+        Group => format!("arn:{partition}:rds:{region}:{account}:pg:lifeboat-drill-{}", ground.mark),
         Snapshot => format!("arn:{partition}:rds:{region}:{account}:snapshot:pre-migration-{}", ground.mark),
         Alarm => {
             format!("arn:{partition}:cloudwatch:{region}:{account}:alarm:lifeboat/{}/storage", ground.mark)
@@ -195,7 +200,7 @@ fn context(object: Object) -> Vec<(String, String)> {
     };
     match object {
         Anything | Instance => Vec::new(),
-        Throwaway => tagged("drill", &["purpose", "run", "source", "expires"]),
+        Throwaway | Group => tagged("drill", &["purpose", "run", "source", "expires"]),
         Snapshot => tagged("snapshot", &["purpose", "class"]),
         Alarm => tagged("alarm", &["purpose"]),
         Metrics => vec![("cloudwatch:namespace".to_owned(), "Lifeboat".to_owned())],
@@ -266,6 +271,7 @@ fn on(object: Object) -> &'static str {
         Anything => "",
         Instance => " on your DB instances",
         Throwaway => " on throwaways (lifeboat-drill-*)",
+        Group => " on their parameter groups (lifeboat-drill-*)",
         Snapshot => " on snapshots",
         Alarm => " on alarms (lifeboat/*)",
         Metrics => " in the namespace Lifeboat",
@@ -277,7 +283,7 @@ fn resource_in_policy(object: Object, ground: &Ground, place: &Place) -> String 
     let exact = resource(object, ground, place);
     match object {
         Anything | Metrics | Instance => exact,
-        Throwaway => exact.replace(&ground.mark, "*"),
+        Throwaway | Group => exact.replace(&ground.mark, "*"),
         Snapshot => exact.replace(&format!("pre-migration-{}", ground.mark), "*"),
         Alarm => exact.replace(&format!("{}/storage", ground.mark), "*"),
     }
@@ -306,6 +312,14 @@ fn parameters(need: &Need, ground: &Ground, place: &Place) -> Vec<(String, Strin
             vec![("DBInstanceIdentifier", id), ("CopyTagsToSnapshot", "true")]
         }
         "DeleteDBInstance" => vec![("DBInstanceIdentifier", &throwaway), ("SkipFinalSnapshot", "true")],
+        "DescribeDBParameters" => vec![("DBParameterGroupName", &throwaway), ("MaxRecords", "20")],
+        "DeleteDBParameterGroup" => vec![("DBParameterGroupName", &throwaway)],
+        "ModifyDBParameterGroup" => vec![
+            ("DBParameterGroupName", &throwaway),
+            ("Parameters.Parameter.1.ParameterName", "max_logical_replication_workers"),
+            ("Parameters.Parameter.1.ParameterValue", "0"),
+            ("Parameters.Parameter.1.ApplyMethod", "pending-reboot"),
+        ],
         "CreateDBSnapshot" => vec![("DBInstanceIdentifier", &nothing), ("DBSnapshotIdentifier", &nothing)],
         "CopyDBSnapshot" => {
             vec![("SourceDBSnapshotIdentifier", &nothing), ("TargetDBSnapshotIdentifier", &throwaway)]
@@ -357,7 +371,8 @@ mod tests {
             let parameters = parameters(need, &ground, &place);
             assert!(!parameters.is_empty(), "{}", need.action);
             for (name, value) in parameters {
-                let is_name = name.ends_with("Identifier") || name == "ResourceName";
+                let is_name = name.ends_with("Identifier")
+                    || ["ResourceName", "DBParameterGroupName"].contains(&&*name);
                 assert!(!is_name || value.contains(&ground.mark), "{}: {name}={value}", need.action);
             }
         }

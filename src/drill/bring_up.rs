@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::run::Drill;
 use super::{CopyLogin, Event, throwaway};
-use crate::aws::{Fault, Poll, Restore, Seen};
+use crate::aws::{Fault, LOOKS_UNTIL_GONE, Poll, Restore, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId};
 use crate::postgres::{Password, Refusal, Server, generate};
@@ -67,7 +67,7 @@ impl Drill<'_> {
             Never(String, &'static str),
         }
         let started = Instant::now();
-        let (tell, mut said) = (self.to.tell, String::new());
+        let (tell, mut said, mut missing) = (self.to.tell, String::new(), 0);
         let end = self
             .to
             .aws
@@ -80,6 +80,10 @@ impl Drill<'_> {
                     {
                         return None;
                     }
+                    Seen::Instance(None) if missing + 1 < LOOKS_UNTIL_GONE => {
+                        missing += 1;
+                        return None;
+                    }
                     Seen::Instance(None) => {
                         return Some(End::Never("it has vanished".to_owned(), "Look at who deleted it."));
                     }
@@ -88,6 +92,7 @@ impl Drill<'_> {
                         return None;
                     }
                 };
+                missing = 0;
                 let status = &instance.reported_status;
                 if status.0 != said {
                     said.clone_from(&status.0);

@@ -105,7 +105,7 @@ pub(super) async fn ask(
 }
 
 /// How the absence of a value is shown.
-const NULL: &str = "null";
+pub(super) const NULL: &str = "null";
 
 fn parse(expect: &str) -> std::result::Result<Expectation, String> {
     let text = expect.trim();

@@ -12,7 +12,7 @@ use super::calendar::{self, Calendar, Drilled, Existing, Period};
 use super::integrity::{self, Verdict as Integrity};
 use super::notes::{self, Note};
 use super::report::Report;
-use super::{chain, journal};
+use super::{chain, proof};
 use crate::error::Result;
 use crate::vault::Vault;
 use crate::vault::chain::sha256;
@@ -137,17 +137,23 @@ pub struct History {
     pub reports: Vec<(Report, &'static str)>,
     /// Why others cannot be read.
     pub unreadable: Vec<String>,
+    /// What is not as it was recorded.
+    pub findings: Vec<integrity::Finding>,
+    /// Whether something was changed since it was recorded.
+    pub is_altered: bool,
 }
 
 impl History {
     /// Reads it; `only` some databases, or all.
     pub fn read(vault: &Vault, only: &[String]) -> Result<Self> {
-        let (reports, unreadable) = journal::list(vault, only)?;
-        let reports = reports.into_iter().map(|report| {
-            let outcome = journal::outcome(vault, &report)?;
+        let mut records = proof::list(vault, only)?;
+        let (findings, is_altered) = (std::mem::take(&mut records.findings), records.is_altered());
+        let reports = std::mem::take(&mut records.reports).into_iter().map(|report| {
+            let outcome = records.outcome(vault, &report)?;
             Ok((report, outcome))
         });
-        Ok(History { reports: reports.collect::<Result<_>>()?, unreadable })
+        let reports = reports.collect::<Result<_>>()?;
+        Ok(History { reports, unreadable: records.damaged, findings, is_altered })
     }
 
     /// Databases by months.

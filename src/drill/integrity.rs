@@ -65,6 +65,9 @@ pub struct Finding {
     pub file: String,
     /// In words.
     pub message: String,
+    /// Its name below the folder of the source.
+    #[serde(skip)]
+    name: String,
 }
 
 /// One source.
@@ -92,6 +95,17 @@ pub struct Checked {
     pub since_expected: Option<Since>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
+}
+
+impl Checked {
+    /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
+    /// chain that says so. What a link noticed when it was added speaks against no record.
+    pub fn is_sound(&self, run: &str) -> bool {
+        self.findings.iter().all(|finding| match run_of(&finding.name) {
+            Some(of) => of != run,
+            None => finding.fault == Fault::Noticed || finding.name.starts_with("last-"),
+        })
+    }
 }
 
 /// A head that was kept elsewhere, found in the chain.
@@ -225,6 +239,75 @@ pub fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Ch
     look(vault, source, expected)
 }
 
+/// Whether the record of a run can be relied on, by as little reading as that takes: the link that it says it stands in, and
+/// those after it.
+pub fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+    if is_sound_by_its_links(vault, source, run)? {
+        return Ok(true);
+    }
+    // From before there was a chain, or just being written, or altered.
+    Ok(check_source(vault, source, &[])?.is_sound(run))
+}
+
+fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Placed {
+        chain: Option<chain::Place>,
+    }
+    let name = format!("{run}/evidence.json");
+    let Some(evidence) = vault.read(&format!("{}/{name}", folder(source)))? else { return Ok(false) };
+    let Ok(placed) = serde_json::from_slice::<Placed>(&evidence) else { return Ok(false) };
+    let Some(place) = placed.chain.filter(|place| place.seq > 0) else { return Ok(false) };
+    let Some(links) = last_links(vault, source, place.seq)? else { return Ok(false) };
+    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+}
+
+/// The links from one on to the last, if each is what the next one or the head names.
+fn last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
+    let path = |name: &str| format!("{}/{name}", folder(source));
+    let Some(head) = vault.read(&path("head.json"))? else { return Ok(None) };
+    let Ok(head) = Head::parse(&head) else { return Ok(None) };
+    let names: Vec<String> = (from.max(1)..=head.seq).map(|seq| path(&link_name(seq))).collect();
+    let mut expected = head.sha256.clone();
+    let mut links = Vec::new();
+    for text in vault.read_all(&names)?.into_iter().rev() {
+        let Ok(Some(text)) = text else { return Ok(None) };
+        let Ok(link) = serde_json::from_slice::<Link>(&text) else { return Ok(None) };
+        if sha256(&text) != expected || link.source != source {
+            return Ok(None);
+        }
+        expected.clone_from(&link.previous);
+        links.push(link);
+    }
+    links.reverse();
+    Ok(Some(links))
+}
+
+/// Links at the end of a chain among which the last stamp is looked for first.
+const RECENT: u64 = 12;
+
+/// Whether the stamp of the last drill is the one that was recorded last. Without a chain there is nothing to hold it against.
+pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
+    const STAMP: &str = "last-run.json";
+    let path = |name: &str| format!("{}/{name}", folder(source));
+    let Some(stamp) = vault.read(&path(STAMP))? else { return Ok(false) };
+    let last = chain::numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
+    if last == 0 && vault.read(&path("head.json"))?.is_none() {
+        return Ok(true);
+    }
+    for from in [last.saturating_sub(RECENT), 1] {
+        let Some(links) = last_links(vault, source, from)? else { break };
+        if let Some((_, hash)) = recorded(&links).get(STAMP) {
+            if *hash == sha256(&stamp) {
+                return Ok(true);
+            }
+            break;
+        }
+    }
+    // It may just be being written.
+    Ok(check_source(vault, source, &[])?.findings.iter().all(|finding| finding.name != STAMP))
+}
+
 /// What changes whenever something is recorded.
 fn stamp(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
     let head = vault.read(&format!("{}/head.json", folder(source))).ok().flatten().unwrap_or_default();
@@ -302,7 +385,7 @@ impl Look<'_> {
 
     fn find(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
         let file = self.vault.shown(&self.path(name));
-        self.findings.insert(Finding { fault, file, message: message.into() });
+        self.findings.insert(Finding { fault, file, message: message.into(), name: name.to_owned() });
     }
 
     /// Reads the chain from its head back, and says what does not fit.

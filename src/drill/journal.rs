@@ -32,7 +32,7 @@ struct Stamp {
 impl<'a> Journal<'a> {
     /// Opens the record of a new run.
     pub fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
-        let lock = vault.try_lock(&format!("{}/lock", folder(source, run)))?;
+        let lock = vault.try_lock(&lock_name(source, run))?;
         let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already going on")))?;
         Ok(Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock })
     }
@@ -43,9 +43,13 @@ impl<'a> Journal<'a> {
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
-    /// Writes the record as it stands when the drill begins.
-    pub fn begin(&self, report: &mut Report) -> Result<()> {
-        let at = report.started_at;
+    /// What tells the lock that this run holds from one in a copy of the vault.
+    pub fn lock_mark(&self) -> Option<String> {
+        self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
+    }
+
+    /// Writes the record as it stands while the drill goes on: when it begins, and when AWS has said which instance it made.
+    pub fn begin(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
         self.record(What::Begun, at, |place| {
             report.chain = Some(place.clone());
             Ok(vec![(format!("{}/evidence.json", self.run), to_json(report)?)])
@@ -100,18 +104,29 @@ pub enum Process {
     Alive,
     /// Its lock is free.
     Ended,
+    /// The run is here, and nobody can say: the vault is a copy, or the machine has been started anew, or it is another.
+    Unknown,
     /// The run is not in this vault.
     NotHere,
 }
 
-/// Whether the process of a run is still there, by the lock that it holds in the vault.
+/// Whether the process of a run is still there, by the lock that it holds in the vault. The lock in a copy of the vault
+/// is always free, so a free lock counts only if it is the very one that the run took.
 pub fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
-    let folder = folder(source, run);
-    if !vault.contains(&format!("{folder}/evidence.json"))? {
-        return Ok(Process::NotHere);
+    let Some(report) = read(vault, source, run)? else { return Ok(Process::NotHere) };
+    process_of_report(vault, source, &report)
+}
+
+fn process_of_report(vault: &Vault, source: &str, report: &Report) -> Result<Process> {
+    let name = lock_name(source, &report.run);
+    if vault.try_lock(&name)?.is_none() {
+        return Ok(Process::Alive);
     }
-    let lock = vault.try_lock(&format!("{folder}/lock"))?;
-    Ok(if lock.is_some() { Process::Ended } else { Process::Alive })
+    if report.state != State::Running {
+        return Ok(Process::Ended);
+    }
+    let mark = vault.lock_mark(&name)?;
+    Ok(if mark.is_some() && mark == report.ran_by.lock { Process::Ended } else { Process::Unknown })
 }
 
 /// The record of a run, if this vault has it and it can be read.
@@ -162,8 +177,17 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
         let runs = vault.list(&format!("drills/{source}"))?.folders;
         let names: Vec<String> =
             runs.iter().map(|run| format!("{}/evidence.json", folder(&source, run))).collect();
-        for (name, json) in names.iter().zip(vault.read_all(&names)?) {
+        for ((name, run), json) in names.iter().zip(&runs).zip(vault.read_all(&names)?) {
             match json.and_then(|json| json.map(|json| parse(vault, name, &json)).transpose()) {
+                // The chain goes by where a record lies: it must not speak for another one.
+                Ok(Some(report)) if report.source.id != source || report.run != *run => {
+                    damaged.push(format!(
+                        "`{}` is not where it belongs: it says that it is drill {} of `{}`",
+                        vault.shown(name),
+                        report.run.escape_default(),
+                        report.source.id.escape_default()
+                    ));
+                }
                 Ok(Some(report)) => reports.push(report),
                 Ok(None) => {}
                 Err(error) => damaged.push(error.chain()),
@@ -174,11 +198,14 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
     Ok((reports, damaged))
 }
 
-/// What became of a run, in a word: a record that says `running` under a free lock is of a process that died.
+/// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
+/// the lock is that of a copy of the vault, `unfinished`.
 pub fn outcome(vault: &Vault, report: &Report) -> Result<&'static str> {
     Ok(match (report.state, report.verdict) {
-        (State::Running, _) => match process_of(vault, &report.source.id, &report.run)? {
+        (State::Running, _) => match process_of_report(vault, &report.source.id, report)? {
             Process::Alive => "running",
+            // Only records from before locks had marks have none.
+            Process::Unknown if report.ran_by.lock.is_some() => "unfinished",
             _ => "died",
         },
         // A signal that came while the throwaway was being removed does not unsay what was found before.
@@ -192,6 +219,10 @@ pub fn outcome(vault: &Vault, report: &Report) -> Result<&'static str> {
 /// Where the record of a run lies in the vault.
 pub(super) fn name(source: &str, run: &str) -> String {
     format!("{}/evidence.json", folder(source, run))
+}
+
+fn lock_name(source: &str, run: &str) -> String {
+    format!("{}/lock", folder(source, run))
 }
 
 fn folder(source: &str, run: &str) -> String {

@@ -101,7 +101,7 @@ fn head(report: &Report) -> Markup {
 
 /// What still costs money is said at the top.
 fn alarm(throwaway: &Throwaway) -> Markup {
-    let instance = || html! { code { (name(&throwaway.id)) } };
+    let instance = || html! { code { (name(throwaway.current_name())) } };
     html! {
         @if throwaway.left_behind.is_some() {
             div.alarm.bad {
@@ -197,6 +197,9 @@ fn objectives(report: &Report) -> Markup {
                         p { "The newest row in the copy is of " (time(newest)) "." }
                     } @else if rpo.measured_seconds.is_some() {
                         p { "The age of the backup when the drill began; the newest row in it was not looked for." }
+                    }
+                    @if let Some(reason) = &rpo.reason {
+                        p { "It was not measured: " (prose(reason)) "." }
                     }
                     @if rpo.verdict == Met::NotJudged {
                         p { "The backup was chosen by hand, so its age says nothing about the routine." }

@@ -9,8 +9,9 @@ use super::throwaway;
 use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId, RunId, tag};
+use crate::fleet::{Health, Instance, InstanceId, RunId, Tags, tag};
 use crate::postgres::Server;
+use crate::restore::isolation::{self, Isolation};
 use crate::restore::{self, Chosen};
 use crate::vault::Vault;
 use crate::verify::record;
@@ -60,20 +61,61 @@ pub async fn plan(
         .hint("Choose another `--user`, or grant it CONNECT and pg_read_all_data."));
     }
 
+    // AWS has told the time by now, and its clock stamps the instance that the run will have made.
+    let now = aws.now(now);
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
-    let lifetime = chrono::TimeDelta::from_std(request.expires_after).unwrap_or(chrono::TimeDelta::hours(6));
+    let expires = expiry(&request, now);
+    let tags = throwaway::tags(&source, &run, expires);
+    let isolation = isolate(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
+    for note in &isolation.notes {
+        tell(Event::Warning(note));
+    }
     Ok(Plan {
         run,
         throwaway,
-        expires: now + lifetime,
+        expires,
         planned_at: now,
         source,
         source_server,
         chosen,
         recorded,
+        isolation,
         request,
     })
+}
+
+fn expiry(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
+    let lifetime = chrono::TimeDelta::from_std(request.expires_after);
+    now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
+}
+
+/// Decides how the copy is kept from acting by itself.
+async fn isolate(
+    aws: &Aws,
+    request: &Request,
+    (source, server): (&Instance, &Server),
+    chosen: &Chosen,
+    (throwaway, tags): (&InstanceId, Tags),
+) -> Result<Isolation> {
+    let acting = match isolation::find_subscriptions_of(server, &request.databases).await {
+        Ok(acting) => acting,
+        Err(error) => {
+            vec![format!("whatever subscriptions it has, which could not be read: {}", error.chain())]
+        }
+    };
+    let engine_version = match chosen {
+        Chosen::Snapshot(snapshot) => &snapshot.engine_version,
+        Chosen::Time(_) | Chosen::Now { .. } => &source.engine_version,
+    };
+    let wanted = isolation::Wanted {
+        name: throwaway.as_str(),
+        tags,
+        engine_version,
+        source_group: source.parameter_group.as_deref(),
+        given: request.parameter_group.as_deref(),
+    };
+    isolation::plan(aws, source.id.as_str(), wanted, acting).await
 }
 
 /// The baseline that was recorded with a snapshot, if it is to be used and can be had. A damaged one is never passed

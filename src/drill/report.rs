@@ -2,7 +2,7 @@
 //!
 //! Fields are added, never renamed. Nothing in here is secret.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Which;
@@ -52,6 +52,9 @@ pub struct Report {
     pub baseline_sha256: Option<String>,
     /// The instance that was made for it.
     pub throwaway: Throwaway,
+    /// How the copy was kept from acting by itself; evidence from before this was done has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolated>,
     /// What took how long.
     pub phases: Vec<Phase>,
     /// Table by table.
@@ -100,6 +103,9 @@ pub struct RanBy {
     pub host: String,
     /// Version of lifeboat.
     pub version: String,
+    /// What tells the lock that it held from one in a copy of the vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 /// The database that was drilled.
@@ -159,6 +165,26 @@ pub struct Throwaway {
     /// Kept because the user asked for that.
     pub kept: bool,
     /// Why it could not be removed.
+    pub left_behind: Option<String>,
+    /// What it is called now, if somebody has renamed it and it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
+}
+
+/// How a copy was kept from acting by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Isolated {
+    /// The parameter group that it started with.
+    pub parameter_group: Option<String>,
+    /// Whether that was made for it.
+    pub is_made: bool,
+    /// What would have acted, as far as the source told when the drill began.
+    pub would_have_acted: Vec<String>,
+    /// Whether the copy was seen to run without anything that acts; not known before it runs.
+    pub is_at_rest: Option<bool>,
+    /// When AWS no longer knew the group that was made.
+    pub removed_at: Option<DateTime<Utc>>,
+    /// Why the group that was made could not be removed.
     pub left_behind: Option<String>,
 }
 
@@ -228,8 +254,47 @@ pub struct Rpo {
     pub measured_seconds: Option<f64>,
     /// Time of the newest row in the copy, where the configuration says how to find it.
     pub newest_row: Option<DateTime<Utc>>,
+    /// Why it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Whether it was met.
     pub verdict: Met,
+}
+
+/// How far the clocks of the database, of AWS and of whoever wrote a row may differ.
+const SKEW: TimeDelta = TimeDelta::minutes(5);
+
+/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored
+/// says nothing of that, and hides what the others would say.
+pub(super) fn age_of_newest_row(
+    newest: DateTime<Utc>,
+    moment: Option<DateTime<Utc>>,
+    began: DateTime<Utc>,
+) -> std::result::Result<f64, String> {
+    let latest = moment.unwrap_or(began);
+    if newest > latest + SKEW {
+        return Err(format!(
+            "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
+            rfc3339(newest),
+            rfc3339(latest)
+        ));
+    }
+    Ok((began - newest).as_seconds_f64().max(0.0))
+}
+
+/// How old a backup was when the drill began, in seconds.
+fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::result::Result<f64, String> {
+    match moment {
+        None => Err("AWS does not say of which moment the backup is".to_owned()),
+        Some(at) if at > began + SKEW => {
+            Err(format!("AWS dates the backup {}, which was after the drill began", rfc3339(at)))
+        }
+        Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
+    }
+}
+
+fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// Where the record of a drill is kept.
@@ -239,6 +304,13 @@ pub struct Evidence {
     pub json: String,
     /// The page for people.
     pub html: String,
+}
+
+impl Throwaway {
+    /// What it is called now.
+    pub fn current_name(&self) -> &str {
+        self.known_as.as_deref().unwrap_or(&self.id)
+    }
 }
 
 impl Report {
@@ -263,11 +335,11 @@ impl Report {
             Chosen::Time(at) => (None, Some(*at)),
             Chosen::Now { .. } => (None, None),
         };
-        let seconds_before_start = |at: DateTime<Utc>| ((plan.planned_at - at).as_seconds_f64()).max(0.0);
         let lost = match &plan.chosen {
             Chosen::Now { latest } => Some(*latest),
             Chosen::Snapshot(_) | Chosen::Time(_) => time,
         };
+        let lost = age_of_backup(lost, plan.planned_at);
         let source = &plan.source;
         Report {
             schema: SCHEMA.to_owned(),
@@ -278,7 +350,12 @@ impl Report {
             hints: Vec::new(),
             started_at: plan.planned_at,
             finished_at: None,
-            ran_by: RanBy { caller, host: to.host.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            ran_by: RanBy {
+                caller,
+                host: to.host.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                lock: None,
+            },
             fleet: plan.request.fleet.clone(),
             source: Source {
                 id: source.id.to_string(),
@@ -309,7 +386,16 @@ impl Report {
                 removed_at: None,
                 kept: false,
                 left_behind: None,
+                known_as: None,
             },
+            isolation: Some(Isolated {
+                parameter_group: plan.parameter_group(),
+                is_made: plan.isolation.group().is_some(),
+                would_have_acted: plan.isolation.acting.clone(),
+                is_at_rest: None,
+                removed_at: None,
+                left_behind: None,
+            }),
             phases: Vec::new(),
             tables: Vec::new(),
             definitions: Vec::new(),
@@ -322,8 +408,9 @@ impl Report {
             },
             rpo: Rpo {
                 objective_seconds: plan.request.rpo.as_secs_f64(),
-                measured_seconds: lost.map(seconds_before_start),
+                measured_seconds: lost.as_ref().ok().copied(),
                 newest_row: None,
+                reason: lost.err(),
                 verdict: Met::Unknown,
             },
             not_tested: not_tested(plan.request.look.depths.usual(), baseline),
@@ -333,7 +420,7 @@ impl Report {
         }
     }
 
-    /// Weighs an objective that was measured, and lets a missed one fail the drill.
+    /// Weighs the objectives: one that was missed fails the drill, and one that was not measured is not met.
     pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
         let weigh = |measured: Option<f64>, objective: f64| match measured {
             Some(measured) if measured <= objective => Met::Pass,
@@ -356,12 +443,21 @@ impl Report {
                 let (measured, objective) = (span(measured.unwrap_or_default()), span(objective));
                 self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
             }
+            if verdict == Met::Unknown {
+                if self.verdict == Verdict::Pass {
+                    self.verdict = Verdict::Unknown;
+                }
+                let why = self.rpo.reason.as_deref().filter(|_| name == "RPO");
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                self.reasons.push(format!("{name} was not measured, so it is not met{why}"));
+            }
         }
     }
 
     /// What the drill means to its caller; `None` when every check holds.
     pub fn kind(&self) -> Option<Kind> {
-        if self.throwaway.left_behind.is_some() {
+        let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
+        if self.throwaway.left_behind.is_some() || group.is_some() {
             return Some(Kind::LeftBehind);
         }
         match (self.state, self.verdict) {
@@ -433,6 +529,51 @@ mod tests {
         assert_eq!(kind_of(Some(Kind::Request), None), Some(Kind::Outside));
         assert_eq!(kind_of(None, None), Some(Kind::Outside));
         assert_eq!(kind_of(Some(Kind::Bug), Some("denied")), Some(Kind::LeftBehind));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_that_new_measures_nothing() {
+        let began: DateTime<Utc> = "2026-11-21T14:00:00Z".parse().unwrap();
+        let moment = began - TimeDelta::days(90);
+        assert_eq!(age_of_newest_row(moment, Some(moment), began), Ok(90.0 * 86_400.0));
+        // Clocks differ a little; a copy of the newest moment has rows from after the drill began.
+        assert!(age_of_newest_row(moment + TimeDelta::minutes(4), Some(moment), began).is_ok());
+        assert_eq!(
+            age_of_newest_row(began + TimeDelta::hours(1), Some(began + TimeDelta::hours(1)), began),
+            Ok(0.0)
+        );
+        for odd in [moment + TimeDelta::minutes(6), began, began + TimeDelta::days(26_000)] {
+            let why = age_of_newest_row(odd, Some(moment), began).unwrap_err();
+            assert!(why.contains("after the restored moment 2026-08-23T14:00:00Z"), "{why}");
+        }
+        assert!(age_of_newest_row(began + TimeDelta::hours(1), None, began).is_err());
+        assert!(
+            age_of_backup(None, began).is_err()
+                && age_of_backup(Some(began + TimeDelta::hours(2)), began).is_err()
+        );
+    }
+
+    #[test]
+    fn an_objective_that_was_not_measured_is_not_met_and_hides_no_failure() {
+        let judged = |verdict, rto, rpo, by_hand| {
+            let mut report = crate::drill::page::samples::unknown();
+            report.reasons.clear();
+            report.verdict = verdict;
+            (report.rto.measured_seconds, report.rpo.measured_seconds) = (rto, rpo);
+            report.judge_objectives(by_hand);
+            (report.verdict, report.reasons.len())
+        };
+        use Verdict::{Fail, Pass, Unknown};
+        assert_eq!(judged(Pass, Some(1.0), Some(1.0), false), (Pass, 0));
+        assert_eq!(judged(Pass, Some(1.0), None, false), (Unknown, 1));
+        assert_eq!(judged(Pass, None, Some(1.0), false), (Unknown, 1));
+        assert_eq!(judged(Fail, None, None, false), (Fail, 2));
+        assert_eq!(judged(Pass, Some(1e9), None, false), (Fail, 2));
+        assert_eq!(
+            judged(Pass, Some(1.0), None, true),
+            (Pass, 0),
+            "a backup that was chosen by hand has no RPO"
+        );
     }
 
     #[test]

@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::journal::Journal;
-use super::report::{CheckResult, Phase, Report, State};
-use super::throwaway::{self, Claim};
+use super::removal::{self, Claim, Remains};
+use super::report::{CheckResult, Phase, Report, State, age_of_newest_row};
 use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::postgres::Server;
-use crate::restore::Chosen;
+use crate::restore::{Chosen, isolation};
 use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 
@@ -30,9 +30,18 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = surroundings.aws.caller().await.ok();
     let mut report = Report::begin(&plan, surroundings, caller, journal.evidence());
-    journal.begin(&mut report)?;
+    report.ran_by.lock = journal.lock_mark();
+    let started_at = report.started_at;
+    journal.begin(&mut report, started_at)?;
 
-    let mut drill = Drill { plan, to: surroundings, report, copy: CopyState::default(), phase_begun: None };
+    let mut drill = Drill {
+        plan,
+        to: surroundings,
+        journal: &journal,
+        report,
+        copy: CopyState::default(),
+        phase_begun: None,
+    };
     let ended = tokio::select! {
         biased;
         kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
@@ -44,12 +53,13 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     };
     drill.conclude(ended);
     drill.tear_down().await;
+    drill.remove_group().await;
     drill.end_phase();
     let mut report = drill.report;
     if let Some(kind) = surroundings.interrupt.first() {
         report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
     }
-    report.finished_at = Some((surroundings.clock)());
+    report.finished_at = Some(surroundings.now());
     if let Err(error) = journal.close(&mut report) {
         // A drill without evidence proves nothing to those who were not there.
         report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
@@ -65,6 +75,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
 pub(super) struct Drill<'a> {
     pub(super) plan: Plan,
     pub(super) to: &'a Surroundings<'a>,
+    journal: &'a Journal<'a>,
     report: Report,
     pub(super) copy: CopyState,
     /// When the phase that the report lists last began, while it goes on.
@@ -83,6 +94,8 @@ pub(super) struct CopyState {
     pub(super) is_unsure: bool,
     resource_id: Option<ResourceId>,
     requested_at: Option<Instant>,
+    /// The parameter group that was asked for, as long as it may be there.
+    group: Option<String>,
 }
 
 impl Drill<'_> {
@@ -108,6 +121,7 @@ impl Drill<'_> {
         self.report.baseline_sha256 = recorded.as_ref().map(|kept| kept.0.clone());
         let instance = self.restore(moment).await?;
         let server = self.log_in(&instance).await?;
+        self.make_sure_it_rests(&server).await?;
 
         self.begin_phase("observe copy");
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
@@ -180,7 +194,7 @@ impl Drill<'_> {
                 .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
-        let recorded = aligned.into_baseline(of, (self.to.clock)());
+        let recorded = aligned.into_baseline(of, self.now());
         let (seal, document) = recorded.seal()?;
         self.to.vault.write(&record::vault_name(&seal), &document)?;
         Ok((moment, (seal, recorded)))
@@ -189,8 +203,9 @@ impl Drill<'_> {
     /// Asks for the throwaway and waits until it can be used.
     async fn restore(&mut self, at: Option<DateTime<Utc>>) -> Result<Instance> {
         self.begin_phase("restore");
+        self.isolate().await?;
         let restore = self.plan.restore(at);
-        self.report.throwaway.requested_at = Some((self.to.clock)());
+        self.report.throwaway.requested_at = Some(self.now());
         self.copy.requested_at = Some(Instant::now());
         let begun = self.request(&restore).await?;
         self.copy.resource_id = Some(begun.resource_id.clone());
@@ -198,9 +213,68 @@ impl Drill<'_> {
         if begun.resource_id == self.plan.source.resource_id {
             return Err(Error::new(Kind::Guard, format!("AWS returned the source itself as `{}`", begun.id)));
         }
+        // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
+        let now = self.now();
+        if let Err(error) = self.journal.begin(&mut self.report, now) {
+            (self.to.tell)(Event::Warning(&format!(
+                "the record of the drill could not be written: {}",
+                error.chain()
+            )));
+        }
         let available = self.wait_until_available(&restore.id).await?;
         self.report.rto.available_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
         Ok(available)
+    }
+
+    /// Makes the group that keeps the copy from acting by itself. Where that cannot be done, the drill goes on without one only
+    /// if nothing is known to act.
+    async fn isolate(&mut self) -> Result<()> {
+        let Some(group) = self.plan.isolation.group().cloned() else { return Ok(()) };
+        self.copy.group = Some(group.name.clone());
+        let settling = self.plan.isolation.settling(self.poll());
+        if !settling.is_zero() {
+            (self.to.tell)(Event::Note(&format!(
+                "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
+                group.name,
+                humantime::format_duration(settling)
+            )));
+        }
+        let note = match isolation::make(self.to.aws, &group, settling).await {
+            Ok(note) => note,
+            Err(failure) => {
+                let source = self.plan.source.id.to_string();
+                self.plan.isolation.give_up(&source, &failure.to_string())?;
+                self.plan.isolation.notes.last().cloned()
+            }
+        };
+        if let Some(note) = note {
+            (self.to.tell)(Event::Warning(&note));
+            if !self.plan.isolation.notes.contains(&note) {
+                self.plan.isolation.notes.push(note);
+            }
+        }
+        if let Some(isolated) = &mut self.report.isolation {
+            isolated.parameter_group = self.plan.parameter_group();
+            isolated.is_made = self.plan.isolation.group().is_some();
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the copy runs without anything that acts, where it was to be kept from that.
+    async fn make_sure_it_rests(&mut self, copy: &Server) -> Result<()> {
+        if matches!(self.plan.isolation.way, isolation::Way::Nothing) {
+            return Ok(());
+        }
+        let is_at_rest = isolation::is_at_rest(copy, &self.plan.request.databases).await?;
+        if let Some(isolated) = &mut self.report.isolation {
+            isolated.is_at_rest = Some(is_at_rest);
+        }
+        if is_at_rest {
+            return Ok(());
+        }
+        let group = self.plan.parameter_group().unwrap_or_default();
+        Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
+            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."))
     }
 
     /// The real RPO, where the configuration says how to find the newest row.
@@ -214,18 +288,23 @@ impl Drill<'_> {
             freshness.query.trim_end_matches(';')
         );
         let answer = checks::ask(copy, &freshness.database, &query).await;
-        let newest = answer.and_then(|text| {
-            let text = text.unwrap_or_default();
-            text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
-        });
-        match newest {
-            Ok(newest) => {
-                self.report.rpo.newest_row = Some(newest);
-                self.report.rpo.measured_seconds =
-                    Some((self.plan.planned_at - newest).as_seconds_f64().max(0.0));
+        let newest = answer.and_then(|text| match text.as_deref() {
+            None => Err("the query returns no row".to_owned()),
+            Some(checks::NULL) => {
+                Err("the query returns no row, null or infinity: no age comes of that".to_owned())
             }
+            Some(text) => {
+                text.parse::<DateTime<Utc>>().map_err(|_| format!("the answer `{text}` is not a time"))
+            }
+        });
+        let rpo = &mut self.report.rpo;
+        rpo.newest_row = newest.as_ref().ok().copied();
+        let (moment, began) = (self.report.moment.time, self.plan.planned_at);
+        match newest.and_then(|newest| age_of_newest_row(newest, moment, began)) {
+            Ok(age) => rpo.measured_seconds = Some(age),
             Err(reason) => {
-                self.report.rpo.measured_seconds = None;
+                rpo.measured_seconds = None;
+                rpo.reason = Some(reason.clone());
                 self.report.not_tested.push(format!("how old the newest row is: {reason}"));
             }
         }
@@ -242,6 +321,7 @@ impl Drill<'_> {
                 report.tables = judgement.tables;
                 report.definitions = judgement.definitions;
                 report.not_tested.extend(judgement.not_tested);
+                report.not_tested.extend(self.plan.isolation.notes.iter().cloned());
                 if report
                     .tables
                     .iter()
@@ -301,15 +381,56 @@ impl Drill<'_> {
         let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
         let removed = tokio::select! {
             biased;
-            removed = throwaway::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
-            _ = self.to.interrupt.wait(signals) => Err(Error::outside("the removal was broken off by a signal")),
+            removed = removal::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
+            _ = self.to.interrupt.wait(signals) => Err(Remains {
+                known_as: claim.id.clone(),
+                error: Error::outside("the removal was broken off by a signal"),
+            }),
         };
         match removed {
-            Ok(true) => self.report.throwaway.removed_at = Some((self.to.clock)()),
+            Ok(true) => self.report.throwaway.removed_at = Some(self.now()),
             Ok(false) => {}
-            Err(error) => {
-                self.report.throwaway.left_behind = Some(error.chain());
+            Err(Remains { known_as, error }) => {
+                let throwaway = &mut self.report.throwaway;
+                throwaway.known_as = Some(known_as.to_string()).filter(|name| *name != throwaway.id);
+                throwaway.left_behind = Some(error.chain());
                 self.report.hints.extend(error.hints().iter().cloned());
+            }
+        }
+    }
+
+    /// The time by AWS's clock: one of ours that is wrong must not get into the evidence.
+    fn now(&self) -> DateTime<Utc> {
+        self.to.now()
+    }
+
+    /// Removes the parameter group that was made for the copy, unless the copy is still there and uses it.
+    async fn remove_group(&mut self) {
+        let Some(name) = self.copy.group.take() else { return };
+        let throwaway = &self.report.throwaway;
+        if throwaway.kept {
+            return;
+        }
+        let removed = if throwaway.left_behind.is_some() {
+            Err("its instance is still there".to_owned())
+        } else {
+            let poll =
+                Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+            let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
+            tokio::select! {
+                biased;
+                removed = isolation::remove(self.to.aws, &name, poll) => removed.map_err(|error| error.chain()),
+                _ = self.to.interrupt.wait(signals) => Err("its removal was broken off by a signal".to_owned()),
+            }
+        };
+        let now = self.now();
+        if let Some(isolated) = &mut self.report.isolation {
+            match removed {
+                Ok(()) => isolated.removed_at = Some(now),
+                Err(why) => {
+                    isolated.left_behind =
+                        Some(format!("parameter group `{name}` could not be removed: {why}"));
+                }
             }
         }
     }
@@ -322,7 +443,7 @@ impl Drill<'_> {
     pub(super) fn begin_phase(&mut self, name: &'static str) {
         self.end_phase();
         (self.to.tell)(Event::Phase(name));
-        self.report.phases.push(Phase { name: name.to_owned(), started_at: (self.to.clock)(), seconds: 0.0 });
+        self.report.phases.push(Phase { name: name.to_owned(), started_at: self.now(), seconds: 0.0 });
         self.phase_begun = Some(Instant::now());
     }
 

@@ -1,19 +1,27 @@
-//! Removing throwaways whose drill can no longer do it.
+//! Removing throwaways whose drill can no longer do it, and the parameter groups that were made for them.
 //!
 //! Two things make one removable: its tag says that it has expired, or the record of its run is in this vault and
-//! the process that held it is gone. Everything else is left alone, with the reason.
+//! the process that held it is gone. Everything else is left alone, with the reason. What looks like a throwaway that should be
+//! gone, and cannot be proven to be one, is left behind: it is for a person to look at.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::journal::{self, Process};
-use super::throwaway::{self, PREFIX, Proof};
-use super::{Event, State};
-use crate::aws::{Aws, Poll};
+use super::removal::{self, Remains, delete_command};
+use super::throwaway::{self, OWN_SOURCE, Origin, PREFIX, Proof, prove_by_resource_id, read_origin};
+use super::{Event, State, proof};
+use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
-use crate::fleet::tag::SOURCE_RESOURCE;
-use crate::fleet::{Instance, Place, ResourceId, Unreached, regions};
+use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
+use crate::fleet::{Instance, InstanceId, Place, ResourceId, RunId, Tags, Unreached, regions};
+use crate::restore::isolation;
 use crate::vault::Vault;
+
+/// For how long after its expiry a throwaway is left to a drill that may still be removing it.
+const MARGIN: TimeDelta = TimeDelta::minutes(15);
 
 /// What a sweep found and did.
 #[derive(Debug, Serialize)]
@@ -29,6 +37,28 @@ pub struct SweepReport {
     pub dry_run: bool,
     /// Instance by instance.
     pub instances: Vec<Swept>,
+    /// The parameter groups that were made for throwaways.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameter_groups: Vec<SweptGroup>,
+    /// What could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What became of a parameter group that was made for a throwaway.
+#[derive(Clone, Debug, Serialize)]
+pub struct SweptGroup {
+    /// Its name.
+    pub name: String,
+    /// Its account and Region.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The run that made it, if it says so credibly.
+    pub run: Option<String>,
+    /// What was done.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
 }
 
 /// What became of one instance.
@@ -47,6 +77,12 @@ pub struct Swept {
     pub action: Action,
     /// Why.
     pub reason: String,
+    /// Whether it should be gone, as far as can be told, and is still there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_behind: bool,
+    /// The command that removes it, for a person who has made sure of what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_with: Option<String>,
 }
 
 /// What was done with an instance.
@@ -72,12 +108,16 @@ impl SweepReport {
             unreached: unreached.to_vec(),
             dry_run: false,
             instances: Vec::new(),
+            parameter_groups: Vec::new(),
+            notes: Vec::new(),
         };
         let mut places = Vec::new();
         for sweep in sweeps {
             places.push(Place { account: None, region: sweep.region });
             all.dry_run |= sweep.dry_run;
             all.instances.extend(sweep.instances);
+            all.parameter_groups.extend(sweep.parameter_groups);
+            all.notes.extend(sweep.notes);
         }
         all.region = regions(&places);
         all
@@ -85,7 +125,9 @@ impl SweepReport {
 
     /// What the sweep means to its caller.
     pub fn kind(&self) -> Option<Kind> {
-        self.instances.iter().any(|swept| swept.action == Action::Failed).then_some(Kind::LeftBehind)
+        let is_left = self.instances.iter().any(|swept| swept.action == Action::Failed || swept.left_behind)
+            || self.parameter_groups.iter().any(|swept| swept.action == Action::Failed);
+        is_left.then_some(Kind::LeftBehind)
     }
 }
 
@@ -93,6 +135,9 @@ impl SweepReport {
 pub struct SweepPlan {
     remove: Vec<(Proof, Instance, String)>,
     left: Vec<Swept>,
+    /// Parameter groups, those that are to be removed among them.
+    groups: Vec<SweptGroup>,
+    notes: Vec<String>,
 }
 
 /// Decides what to remove. Reads only.
@@ -107,81 +152,225 @@ pub(super) async fn plan_of(
     source: &ResourceId,
     now: DateTime<Utc>,
 ) -> Result<SweepPlan> {
-    plan_where(aws, vault, now, |instance| instance.tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
+    plan_where(aws, vault, now, |tags| tags.get(SOURCE_RESOURCE) == Some(&source.0)).await
 }
 
 async fn plan_where(
     aws: &Aws,
     vault: &Vault,
     now: DateTime<Utc>,
-    is_meant: impl Fn(&Instance) -> bool,
+    is_meant: impl Fn(&Tags) -> bool,
 ) -> Result<SweepPlan> {
-    let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new() };
+    let (notes, groups) = (Vec::new(), Vec::new());
+    let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new(), groups, notes };
     let instances = aws.instances().await?;
     // AWS has told the time by now: a clock of ours that is ahead must not end the drills of others.
     let now = aws.now(now);
-    let looks_like_one = |instance: &Instance| {
-        instance.id.as_str().starts_with(PREFIX) || instance.tags.contains_key("lifeboat:purpose")
-    };
-    for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(instance)) {
-        let decision = decide(instance, &instances, vault, now)?;
-        match decision {
-            Ok((proof, reason)) => plan.remove.push((proof, instance.clone(), reason)),
-            Err((run, reason)) => plan.left.push(swept(instance, &aws.place(), run, Action::Left, reason)),
+    for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(&instance.tags)) {
+        match decide(instance, &instances, vault, now) {
+            Decision::Remove(proof, reason) => plan.remove.push((proof, instance.clone(), reason)),
+            Decision::Leave(run, reason) => plan.left.push(swept(instance, aws, run, Action::Left, reason)),
+            Decision::Doubt(run, reason) => plan.left.push(Swept {
+                left_behind: true,
+                remove_with: Some(delete_command(&instance.id, aws.region())),
+                ..swept(instance, aws, run, Action::Left, reason)
+            }),
         }
+    }
+    match made_groups(aws).await {
+        Ok(made) => {
+            let going: Vec<&InstanceId> = plan.remove.iter().map(|(_, instance, _)| &instance.id).collect();
+            let stays = |instance: &&Instance| !going.contains(&&instance.id);
+            let used: Vec<&str> =
+                instances.iter().filter(stays).filter_map(|it| it.parameter_group.as_deref()).collect();
+            for (name, tags) in made.into_iter().filter(|(_, tags)| is_meant(tags)) {
+                let is_used = used.contains(&name.as_str());
+                plan.groups.push(decide_group(name, &tags, is_used, aws.place(), vault, now));
+            }
+        }
+        // A role that may only look at instances can still sweep them.
+        Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
     }
     Ok(plan)
 }
 
-type Decision = std::result::Result<(Proof, String), (Option<String>, String)>;
+/// Parameter groups with the names of throwaways, and their tags.
+async fn made_groups(aws: &Aws) -> std::result::Result<Vec<(String, Tags)>, Failure> {
+    let mut made = Vec::new();
+    for group in aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(PREFIX)) {
+        let tags = aws.tags_of(&group.arn).await?;
+        made.push((group.name, tags));
+    }
+    Ok(made)
+}
 
-fn decide(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Utc>) -> Result<Decision> {
-    let proof = match throwaway::prove(instance) {
+/// A group goes by the same proof as an instance: its name is the one that its tags would have given it.
+fn decide_group(
+    name: String,
+    tags: &Tags,
+    is_used: bool,
+    place: Place,
+    vault: &Vault,
+    now: DateTime<Utc>,
+) -> SweptGroup {
+    let left = |run, reason: String| SweptGroup {
+        name: name.clone(),
+        place: place.clone(),
+        run,
+        action: Action::Left,
+        reason,
+    };
+    let (run, origin) = match read_origin(tags) {
+        Ok(read) => read,
+        Err(reason) => return left(None, format!("no drill can be shown to have made it: {reason}")),
+    };
+    if throwaway::name(&origin.source, &run).ok().is_none_or(|its| its.as_str() != name) {
+        return left(None, "its name is not the one that its run would have given it".to_owned());
+    }
+    let run = Some(origin.run.clone());
+    match may_go(vault, &origin, now) {
+        Ok(_) if is_used => left(run, "an instance uses it".to_owned()),
+        Ok(reason) => SweptGroup { action: Action::WouldRemove, ..left(run, reason) },
+        Err(reason) => left(run, reason),
+    }
+}
+
+/// Whether an instance has anything of a throwaway. Somebody may have renamed it, or taken some of its tags away.
+fn looks_like_one(instance: &Instance) -> bool {
+    instance.id.as_str().starts_with(PREFIX)
+        || [PURPOSE, EXPIRES].iter().any(|key| instance.tags.contains_key(*key))
+}
+
+/// Whether a name is such as runs give to their throwaways.
+fn is_generated(name: &str) -> bool {
+    let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().rsplitn(3, '-');
+    let (random, day, source) = (parts.next(), parts.next(), parts.next());
+    let is_day = day.is_some_and(|day| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()));
+    is_day && random.is_some_and(|random| random.len() == 6) && source.is_some()
+}
+
+/// What is to become of an instance, and why.
+enum Decision {
+    Remove(Proof, String),
+    /// It is as it should be, or none of ours.
+    Leave(Option<String>, String),
+    /// It should be gone, as far as can be told, and there is no proof that it may be removed.
+    Doubt(Option<String>, String),
+}
+
+fn decide(instance: &Instance, all: &[Instance], vault: &Vault, now: DateTime<Utc>) -> Decision {
+    let proof = match prove_somehow(instance, vault) {
         Ok(proof) => proof,
-        Err(reason) => return Ok(Err((None, format!("no drill can be shown to have made it: {reason}")))),
+        Err(reason) => return without_proof(instance, &reason, now),
     };
     let origin = proof.origin.clone();
-    let refuse = |reason: String| Ok(Err((Some(origin.run.clone()), reason)));
-    if instance.deletion_protection {
-        return refuse("someone has turned on its deletion protection".to_owned());
-    }
+    let run = Some(origin.run.clone());
     // A tag is only a tag: what the source really is counts as well.
     if all.iter().any(|other| other.id.as_str() == origin.source && other.resource_id == instance.resource_id)
     {
-        return refuse("it is its own source".to_owned());
+        return Decision::Leave(run, OWN_SOURCE.to_owned());
     }
-    if origin.expires <= now {
-        return Ok(Ok((
-            proof,
-            format!("it expired at {}", origin.expires.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
-        )));
+    let why = match may_go(vault, &origin, now) {
+        Ok(why) => why,
+        Err(reason) => return Decision::Leave(run, reason),
+    };
+    if instance.deletion_protection {
+        let reason = format!(
+            "{why}, and someone has turned on its deletion protection: turn that off, or, if it is to stay, remove its \
+             `lifeboat:` tags and rename it"
+        );
+        return Decision::Doubt(run, reason);
     }
-    let until = origin.expires.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    match journal::process_of(vault, &origin.source, &origin.run)? {
-        Process::Alive => refuse("its drill is going on".to_owned()),
-        Process::NotHere => refuse(format!("it expires at {until}, and its run is not in this vault")),
-        Process::Ended => match journal::read(vault, &origin.source, &origin.run)? {
-            Some(report) if report.throwaway.kept && report.state == State::Finished => {
-                refuse(format!("its drill was told to keep it; it expires at {until}"))
+    Decision::Remove(proof, why)
+}
+
+/// Proves an instance by its name and tags, or, whatever it is called by now, by the resource id that the record of its run
+/// names. A record that names another one speaks against it.
+fn prove_somehow(instance: &Instance, vault: &Vault) -> std::result::Result<Proof, String> {
+    let proof = throwaway::prove(instance);
+    let Ok((_, origin)) = read_origin(&instance.tags) else { return proof };
+    let Some(made) = recorded_resource(vault, &origin) else { return proof };
+    match prove_by_resource_id(instance, &origin.run, &made) {
+        Err(_) if instance.resource_id != made => {
+            Err(format!("run `{}` made another instance, with the resource id `{made}`", origin.run))
+        }
+        proof => proof,
+    }
+}
+
+/// The resource id of the instance that a run made, if its record is in this vault and is as it was written.
+fn recorded_resource(vault: &Vault, origin: &Origin) -> Option<ResourceId> {
+    let record = proof::read(vault, &origin.source, &origin.run).ok()??;
+    record.throwaway.resource_id.map(ResourceId)
+}
+
+/// What to do about an instance that no proof allows to remove.
+fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decision {
+    let unproven = format!("no drill can be shown to have made it: {reason}");
+    let run = instance.tags.get(RUN).filter(|run| RunId::parse(run).is_some()).cloned();
+    let purpose = instance.tags.get(PURPOSE).map(String::as_str);
+    match read_origin(&instance.tags) {
+        _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
+        Ok((_, origin)) if origin.expires + MARGIN > now => {
+            Decision::Leave(run, format!("{unproven}; it expires at {}", told(origin.expires)))
+        }
+        Ok((_, origin)) => {
+            let reason = format!("its tags say that it expired at {}, and {unproven}", told(origin.expires));
+            Decision::Doubt(run, reason)
+        }
+        Err(_) if purpose == Some("drill") || is_generated(instance.id.as_str()) => {
+            Decision::Doubt(run, unproven)
+        }
+        Err(_) if purpose.is_none() && run.is_some() && instance.tags.contains_key(EXPIRES) => {
+            Decision::Doubt(run, unproven)
+        }
+        Err(_) => Decision::Leave(run, unproven),
+    }
+}
+
+/// Why what a run has made may be removed, or else why not.
+fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Result<String, String> {
+    let until = told(origin.expires);
+    let expired = format!("it expired at {until}");
+    let process = journal::process_of(vault, &origin.source, &origin.run).unwrap_or(Process::Unknown);
+    match process {
+        // Whatever is still removing it then has hung.
+        _ if origin.expires + MARGIN <= now => Ok(expired),
+        Process::Alive => Err("its drill is going on".to_owned()),
+        Process::NotHere => Err(format!("it expires at {until}, and its run is not in this vault")),
+        Process::Unknown => Err(format!(
+            "it expires at {until}; whether its drill is going on cannot be told from here: this vault is a copy of the \
+             drill's, or this is another machine or one that was started anew"
+        )),
+        Process::Ended if origin.expires <= now => Ok(expired),
+        Process::Ended => match journal::read(vault, &origin.source, &origin.run) {
+            Ok(Some(report)) if report.throwaway.kept && report.state == State::Finished => {
+                Err(format!("its drill was told to keep it; it expires at {until}"))
             }
-            _ => Ok(Ok((proof, "its drill ended without removing it".to_owned()))),
+            _ => Ok("its drill ended without removing it".to_owned()),
         },
     }
 }
 
+fn told(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 impl SweepPlan {
     /// What would be done.
-    pub fn preview(&self, place: &Place) -> SweepReport {
+    pub fn preview(&self, aws: &Aws) -> SweepReport {
         let removable = self.remove.iter().map(|(proof, instance, reason)| {
-            swept(instance, place, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
+            swept(instance, aws, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
         });
         let instances = removable.chain(self.left.iter().cloned()).collect();
         SweepReport {
             schema: SCHEMA,
-            region: place.region.clone(),
+            region: aws.region().to_owned(),
             unreached: Vec::new(),
             dry_run: true,
             instances,
+            parameter_groups: self.groups.clone(),
+            notes: self.notes.clone(),
         }
     }
 }
@@ -192,29 +381,74 @@ const SCHEMA: &str = "lifeboat.sweep/1";
 pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<'_>) + Sync)) -> SweepReport {
     let removals = plan.remove.into_iter().map(|(proof, instance, reason)| async move {
         let run = Some(proof.origin.run.clone());
-        match throwaway::remove(aws, proof, poll, tell).await {
-            Ok(()) => swept(&instance, &aws.place(), run, Action::Removed, reason),
-            Err(error) => swept(&instance, &aws.place(), run, Action::Failed, error.chain()),
+        match removal::remove(aws, proof, poll, tell).await {
+            Ok(()) => swept(&instance, aws, run, Action::Removed, reason),
+            Err(Remains { known_as, error }) => Swept {
+                id: known_as.to_string(),
+                left_behind: true,
+                remove_with: Some(delete_command(&known_as, aws.region())),
+                ..swept(&instance, aws, run, Action::Failed, error.chain())
+            },
         }
     });
     let mut instances: Vec<Swept> = futures::future::join_all(removals).await;
     instances.extend(plan.left);
+    // Only when their instances are gone.
+    let stuck: Vec<&Swept> = instances.iter().filter(|swept| swept.action == Action::Failed).collect();
+    let stuck: BTreeSet<String> = stuck.iter().filter_map(|swept| swept.run.clone()).collect();
+    let stuck = &stuck;
+    let groups = plan.groups.into_iter().map(|group| async move {
+        if group.action != Action::WouldRemove {
+            return group;
+        }
+        if group.run.as_ref().is_some_and(|run| stuck.contains(run)) {
+            return SweptGroup {
+                action: Action::Left,
+                reason: "its instance is still there".to_owned(),
+                ..group
+            };
+        }
+        match isolation::remove(aws, &group.name, poll).await {
+            Ok(()) => SweptGroup { action: Action::Removed, ..group },
+            Err(error) => SweptGroup { action: Action::Failed, reason: error.chain(), ..group },
+        }
+    });
+    let parameter_groups = futures::future::join_all(groups).await;
     SweepReport {
         schema: SCHEMA,
         region: aws.region().to_owned(),
         unreached: Vec::new(),
         dry_run: false,
         instances,
+        parameter_groups,
+        notes: plan.notes,
     }
 }
 
-fn swept(instance: &Instance, place: &Place, run: Option<String>, action: Action, reason: String) -> Swept {
+fn swept(instance: &Instance, aws: &Aws, run: Option<String>, action: Action, reason: String) -> Swept {
     Swept {
         id: instance.id.to_string(),
-        place: place.clone(),
+        place: aws.place(),
         class: instance.class.clone(),
         run,
         action,
         reason,
+        left_behind: false,
+        remove_with: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_runs_give_are_told_from_those_of_others() {
+        assert!(is_generated("lifeboat-drill-orders-prod-20260101-abc234"));
+        for other in
+            ["lifeboat-drill-mine", "lifeboat-drill-20260101-abc234", "orders-20260101-abc234", "orders"]
+        {
+            assert!(!is_generated(other), "{other}");
+        }
     }
 }

@@ -1,29 +1,16 @@
-//! The instance that a drill makes: its name, its tags, the proof that it is one, and its removal.
-//!
-//! Nothing else in the tool deletes an instance, and [`remove`] demands a [`Proof`], which only [`prove`] gives.
-
-use std::time::Duration;
+//! The instance that a drill makes: its name, its tags, and the proof that it is one.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tokio::time::Instant;
 
-use super::Event;
-use crate::aws::{Aws, Delete, Fault, Poll};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
-use crate::fleet::{Health, Instance, InstanceId, ResourceId, RunId, Tags};
+use crate::fleet::{Instance, InstanceId, ResourceId, RunId, Tags};
 
 /// Prefix of every throwaway, first in the name so that IAM can bound a role by ARN.
 pub const PREFIX: &str = "lifeboat-drill-";
 
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
-
-/// How long AWS may throttle, fail or be out of reach, before a removal is given up.
-const ACCEPTANCE: Duration = Duration::from_secs(180);
-
-/// How long a throwaway whose restore was asked for, without an answer, may take to show up.
-const APPEARANCE: Duration = Duration::from_secs(45);
 
 /// The name of a run's throwaway: at most 63 characters, whatever the source is called.
 pub fn name(source: &str, run: &RunId) -> Result<InstanceId> {
@@ -59,8 +46,8 @@ pub struct Origin {
 /// Proof that an instance was made by a drill.
 #[derive(Clone, Debug)]
 pub struct Proof {
-    id: InstanceId,
-    resource_id: ResourceId,
+    pub(super) id: InstanceId,
+    pub(super) resource_id: ResourceId,
     /// What it says of itself.
     pub origin: Origin,
 }
@@ -71,150 +58,66 @@ pub struct Proof {
 /// that fits the tags, a resource id that is not the source's, and that it was created after its run began, which
 /// an instance that someone renamed and tagged was not.
 pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
-    let tag = |key: &str| {
-        instance.tags.get(key).map(String::as_str).ok_or_else(|| format!("it has no tag `{key}`"))
-    };
+    let (run, origin) = read_tags(instance)?;
     if !instance.id.as_str().starts_with(PREFIX) {
         return Err(format!("its name does not begin with `{PREFIX}`"));
     }
-    if tag(PURPOSE)? != "drill" {
-        return Err(format!("its tag `{PURPOSE}` is not `drill`"));
-    }
-    let (run, source, source_resource) = (tag(RUN)?, tag(SOURCE)?, tag(SOURCE_RESOURCE)?);
-    let Some((run, began)) = RunId::parse(run).and_then(|run| Some((run.clone(), run.began()?))) else {
-        return Err(format!("its tag `{RUN}` is not the id of a run"));
-    };
-    let expires = DateTime::parse_from_rfc3339(tag(EXPIRES)?)
-        .map_err(|_| format!("its tag `{EXPIRES}` is not a time"))?
-        .with_timezone(&Utc);
-    if name(source, &run).ok().as_ref() != Some(&instance.id) {
+    if name(&origin.source, &run).ok().as_ref() != Some(&instance.id) {
         return Err("its name is not the one that its run would have given it".to_owned());
     }
-    if source_resource == instance.resource_id.0 || source == instance.id.as_str() {
-        return Err("it is its own source".to_owned());
+    let began = run.began().unwrap_or(DateTime::<Utc>::MAX_UTC);
+    if instance.created_at.is_some_and(|created| created < began - CLOCK_SKEW) {
+        return Err("it was created before its run began".to_owned());
+    }
+    Ok(Proof { id: instance.id.clone(), resource_id: instance.resource_id.clone(), origin })
+}
+
+/// Proves that an instance is the one that AWS made for a run, whatever it is called by now: its resource id is the one
+/// that AWS gave to that run and never gives again, and its tags are those of the run.
+pub fn prove_by_resource_id(
+    instance: &Instance,
+    run: &str,
+    made: &ResourceId,
+) -> std::result::Result<Proof, String> {
+    if instance.resource_id != *made {
+        return Err("another instance has taken its name".to_owned());
+    }
+    let (_, origin) = read_tags(instance)?;
+    if origin.run != run {
+        return Err(format!("it belongs to run `{}`", origin.run));
+    }
+    Ok(Proof { id: instance.id.clone(), resource_id: instance.resource_id.clone(), origin })
+}
+
+/// What the tags of a throwaway say, if it has all of them and nothing shows that it is something else.
+fn read_tags(instance: &Instance) -> std::result::Result<(RunId, Origin), String> {
+    let (run, origin) = read_origin(&instance.tags)?;
+    let source_resource = instance.tags.get(SOURCE_RESOURCE);
+    if source_resource == Some(&instance.resource_id.0) || origin.source == instance.id.as_str() {
+        return Err(OWN_SOURCE.to_owned());
     }
     if let Some(cluster) = &instance.cluster {
         return Err(format!("it is a member of cluster `{cluster}`"));
     }
-    if instance.created_at.is_some_and(|created| created < began - CLOCK_SKEW) {
-        return Err("it was created before its run began".to_owned());
+    Ok((run, origin))
+}
+
+/// What speaks against production that somebody gave the tags of a drill.
+pub(super) const OWN_SOURCE: &str = "it is its own source";
+
+/// What the tags of something say that a drill made.
+pub(super) fn read_origin(tags: &Tags) -> std::result::Result<(RunId, Origin), String> {
+    let tag = |key: &str| tags.get(key).map(String::as_str).ok_or_else(|| format!("it has no tag `{key}`"));
+    if tag(PURPOSE)? != "drill" {
+        return Err(format!("its tag `{PURPOSE}` is not `drill`"));
     }
+    let (run, source, _) = (tag(RUN)?, tag(SOURCE)?, tag(SOURCE_RESOURCE)?);
+    let run = RunId::parse(run).ok_or_else(|| format!("its tag `{RUN}` is not the id of a run"))?;
+    let expires = DateTime::parse_from_rfc3339(tag(EXPIRES)?)
+        .map_err(|_| format!("its tag `{EXPIRES}` is not a time"))?
+        .with_timezone(&Utc);
     let origin = Origin { run: run.to_string(), source: source.to_owned(), expires };
-    Ok(Proof { id: instance.id.clone(), resource_id: instance.resource_id.clone(), origin })
-}
-
-/// What is known of a throwaway whose restore was asked for.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// Its name.
-    pub id: InstanceId,
-    /// The run that asked for it.
-    pub run: RunId,
-    /// Its resource id, once AWS has said it.
-    pub resource_id: Option<ResourceId>,
-    /// Whether AWS may have begun a restore without telling us, so that it may yet show up.
-    pub may_yet_appear: bool,
-}
-
-/// Removes the throwaway of a run, and returns when AWS no longer knows it; `false` if there never was one.
-pub async fn remove_claimed(
-    aws: &Aws,
-    claim: &Claim,
-    poll: Poll,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<bool> {
-    let appear_until = Instant::now() + if claim.may_yet_appear { APPEARANCE } else { Duration::ZERO };
-    let started = Instant::now();
-    let instance = loop {
-        match aws.instance(&claim.id).await {
-            Ok(Some(instance)) => break instance,
-            // Known to have been there, it was removed by someone else.
-            Ok(None) if Instant::now() >= appear_until => return Ok(claim.resource_id.is_some()),
-            Ok(None) => {}
-            Err(failure) if failure.fault.is_transient() && started.elapsed() < ACCEPTANCE => {}
-            Err(failure) => return Err(failure.into()),
-        }
-        tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await;
-    };
-    let proof = prove(&instance).and_then(|proof| {
-        if proof.origin.run != claim.run.as_str() {
-            Err(format!("it belongs to run `{}`", proof.origin.run))
-        } else if claim.resource_id.as_ref().is_some_and(|known| *known != proof.resource_id) {
-            Err("another instance has taken its name".to_owned())
-        } else {
-            Ok(proof)
-        }
-    });
-    match proof {
-        Ok(proof) => remove(aws, proof, poll, tell).await.map(|()| true),
-        Err(reason) => Err(Error::outside(format!("instance `{}` was not deleted: {reason}", claim.id))
-            .hint("Look at who changed its tags; a drill deletes only what it can prove to be its own.")),
-    }
-}
-
-/// Removes a proven throwaway, and returns when AWS no longer knows it.
-pub async fn remove(aws: &Aws, proof: Proof, poll: Poll, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<()> {
-    let started = Instant::now();
-    let give_up = started + poll.give_up_after;
-    let mut accepted = false;
-    let mut refusals = 0;
-    let mut last_refusal: Option<Error> = None;
-    let mut said = String::from("available");
-    let mut heard = Instant::now();
-    loop {
-        let seen = match aws.instance(&proof.id).await {
-            Ok(seen) => seen,
-            Err(failure)
-                if failure.fault.is_transient()
-                    && heard.elapsed() < ACCEPTANCE
-                    && Instant::now() < give_up =>
-            {
-                tokio::time::sleep(poll.every.min(Duration::from_secs(3))).await;
-                continue;
-            }
-            Err(failure) => return Err(failure.into()),
-        };
-        heard = Instant::now();
-        // A new instance under the old name is not ours.
-        let Some(instance) = seen.filter(|instance| instance.resource_id == proof.resource_id) else {
-            return Ok(());
-        };
-        if instance.reported_status.0 != said {
-            said.clone_from(&instance.reported_status.0);
-            tell(Event::Status { id: &proof.id, status: &said, elapsed: started.elapsed() });
-        }
-        if instance.reported_status.0 == "deleting" {
-            accepted = true;
-        } else if !accepted {
-            match aws.begin_delete_for_good(&proof.id).await {
-                Ok(Delete::Gone) => return Ok(()),
-                Ok(Delete::Accepted) => accepted = true,
-                Err(failure) => {
-                    // A state that passes by itself, throttling and a failing service are worth waiting for.
-                    let passes = failure.fault == Fault::WrongState
-                        && instance.reported_status.health() == Health::InTransit;
-                    let may_pass = passes || (failure.fault.is_transient() && started.elapsed() < ACCEPTANCE);
-                    if !may_pass {
-                        refusals += 1;
-                    }
-                    last_refusal = Some(failure.into());
-                }
-            }
-        }
-        if refusals >= 3 || Instant::now() >= give_up {
-            let error = Error::outside(format!("instance `{}` could not be deleted", proof.id));
-            return Err(match last_refusal.filter(|_| !accepted) {
-                Some(refusal) => error.caused_by(refusal),
-                None => error.caused_by(format!(
-                    "it is still `{}` after {}",
-                    instance.reported_status,
-                    humantime::format_duration(Duration::from_secs(started.elapsed().as_secs()))
-                )),
-            });
-        }
-        let pause = if accepted { poll.every } else { poll.every.min(Duration::from_secs(5)) };
-        Poll { every: pause, ..poll }.pause().await;
-    }
+    Ok((run, origin))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::plan::{Change, Plan, SettingsFrom};
-use crate::aws::{Aws, Fault, Poll, Seen};
+use crate::aws::{Aws, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
@@ -41,6 +41,9 @@ pub struct Report {
     pub changed: BTreeMap<&'static str, Change>,
     /// What no restore brings back.
     pub not_carried: Vec<String>,
+    /// The parameter group that was made so that nothing in it acts by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated_by: Option<String>,
     /// From the request to available.
     pub seconds: Option<f64>,
 }
@@ -71,6 +74,7 @@ impl Report {
             carried_over: plan.carried_over.clone(),
             changed: plan.changed.clone(),
             not_carried: plan.not_carried.clone(),
+            isolated_by: None,
             seconds: None,
         }
     }
@@ -177,13 +181,17 @@ pub async fn wait(
     report: &mut Report,
     tell: Tell<'_>,
 ) -> Result<bool> {
-    let (mut said, began) = (String::new(), Instant::now());
+    let (mut said, began, mut missing) = (String::new(), Instant::now(), 0);
     let ended = aws
         .watch(id, poll, |seen| {
             let instance = match seen {
                 Seen::Instance(Some(instance)) => instance,
                 // Describe may lag behind the restore that it should show.
                 Seen::Instance(None) if began.elapsed() < Duration::from_secs(90) => return None,
+                Seen::Instance(None) if missing + 1 < LOOKS_UNTIL_GONE => {
+                    missing += 1;
+                    return None;
+                }
                 Seen::Instance(None) => {
                     return Some(Err(("it has vanished".to_owned(), "Look at who deleted it.")));
                 }
@@ -192,6 +200,7 @@ pub async fn wait(
                     return None;
                 }
             };
+            missing = 0;
             let status = &instance.reported_status;
             if status.0 != said {
                 said.clone_from(&status.0);

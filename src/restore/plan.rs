@@ -82,6 +82,8 @@ pub struct Plan {
     pub afterwards: Settings,
     /// The source, by name.
     pub source: String,
+    /// Version of PostgreSQL that the new instance runs.
+    pub engine_version: String,
     /// The moment that comes back.
     pub moment: Option<DateTime<Utc>>,
     /// Where the settings come from.
@@ -167,6 +169,7 @@ pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Pla
         restore: Restore { id: request.target, from: origin.from, settings, tags },
         afterwards,
         source: origin.name,
+        engine_version: origin.engine_version,
         moment: origin.moment,
         settings_from: origin.settings_from,
         carried_over,

@@ -17,7 +17,7 @@ use super::jobs::Job;
 use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::{BackupName, failures, stats as counting};
-use crate::drill::journal;
+use crate::drill::proof::{self, Records};
 use crate::error::{Error, Result};
 
 pub(super) use acts::{create, delete, restore, verify};
@@ -108,7 +108,7 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
 
 pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
-        let (drills, damaged) = journal::list(&app.vault, &[])?;
+        let Records { reports: drills, damaged, .. } = proof::list(&app.vault, &[])?;
         Ok(json!({"success": true, "drills": drills, "damaged": damaged}))
     })
     .await

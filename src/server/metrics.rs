@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::answers::{Answer, text};
 use super::overview::{self, Database, Overview};
 use super::{App, off_the_runtime};
-use crate::drill::journal;
+use crate::drill::proof;
 use crate::drill::report::Report;
 use crate::error::Result;
 use crate::policy::check::{Finding, Severity};
@@ -25,7 +25,7 @@ pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
 
 fn write(app: &App) -> Result<String> {
     let overview = overview::look(app)?;
-    let (drills, _) = journal::list(&app.vault, &[])?;
+    let drills = proof::list(&app.vault, &[])?.reports;
     let mut page = Page(String::new());
     page.gauge("up", "Whether the server answers.", [(String::new(), Some(1.0))]);
     of_databases(&mut page, &overview);

@@ -23,7 +23,7 @@ use super::tokens::Scope;
 use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::failures::{self, Failure};
-use crate::drill::journal;
+use crate::drill::proof::{self, Records};
 use crate::drill::report::Report;
 use crate::error::Result;
 use crate::runbook::report::Report as RunReport;
@@ -85,7 +85,7 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
 fn look(app: &App) -> Result<Seen> {
     let catalogue = catalogue::read(&app.vault)?;
     let failures = failures::read(&app.vault)?;
-    let (drills, damaged_drills) = journal::list(&app.vault, &[])?;
+    let Records { reports: drills, damaged: damaged_drills, .. } = proof::list(&app.vault, &[])?;
     let (runs, damaged_runs) = overview::runs(app)?;
     Ok(Seen {
         overview: overview::of(app, &catalogue, &failures),

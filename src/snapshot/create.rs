@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Event, Report, Source, Tell, is_good};
-use crate::aws::{Aws, Failure, Fault, Poll, Seen};
+use crate::aws::{Aws, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
@@ -374,19 +374,24 @@ fn refused(plan: &Plan, failure: Failure) -> Error {
 /// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.
 pub async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<'_>) -> Result<Option<Kind>> {
     let id = taken.snapshot.id.clone();
-    let mut said = (String::new(), -1);
+    let (mut said, mut missing) = ((String::new(), -1), 0);
     let ended = aws
         .watch_snapshot(&id, poll, |look| {
             let snapshot = match look {
                 Ok(Some(snapshot)) => snapshot,
                 // Describe may lag behind the request.
                 Ok(None) if said.0.is_empty() => return None,
+                Ok(None) if missing + 1 < LOOKS_UNTIL_GONE => {
+                    missing += 1;
+                    return None;
+                }
                 Ok(None) => return Some(Err("it has vanished".to_owned())),
                 Err(failure) => {
                     tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
                     return None;
                 }
             };
+            missing = 0;
             let status = snapshot.reported_status.as_str();
             let percent = snapshot.percent.unwrap_or(0);
             if status != said.0 {

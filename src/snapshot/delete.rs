@@ -9,6 +9,7 @@ use super::{Report, class_of, is_good};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, Place, Snapshot, SnapshotId, tag};
+use crate::retention::{Proof, Proofs};
 
 /// Whether the newest good snapshot of a database may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,29 +48,42 @@ impl Plan {
     }
 }
 
-/// Holds a snapshot against the guards. Reads only.
-pub async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy) -> Result<Plan> {
+/// Holds a snapshot against the guards. Reads only. `proofs` is what drills have found out.
+pub async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy, proofs: &Proofs) -> Result<Plan> {
     let snapshot = super::existing(aws, id).await?;
     check_kind(&snapshot)?;
     if last_copy == LastCopy::Guarded
         && is_good(&snapshot)
         && let Ok(instance) = InstanceId::parse(&snapshot.instance)
     {
-        let newer = aws.snapshots_of(&instance).await?.into_iter().any(|other| {
+        let proof = |snapshot: &Snapshot| super::proof_of(snapshot, aws.region(), proofs);
+        let others = aws.snapshots_of(&instance).await?;
+        let others = others.iter().filter(|other| {
             other.id != snapshot.id
                 && other.snapshot_type == "manual"
-                && is_good(&other)
+                && is_good(other)
                 && other.resource_id == snapshot.resource_id
-                && other.original_created_at >= snapshot.original_created_at
         });
-        if !newer {
-            return Err(Error::new(
-                Kind::Guard,
-                format!(
-                    "snapshot `{id}` was kept: it is the newest good snapshot of `{instance}` that lasts"
-                ),
-            )
-            .hint("Take a new snapshot first, or pass `--allow-last-copy`."));
+        let is_newer = |other: &&Snapshot| other.original_created_at >= snapshot.original_created_at;
+        let is_bad = |other: &&Snapshot| matches!(proof(other), Proof::Bad(_));
+        let (is_replaced, why) = match proof(&snapshot) {
+            Proof::Good(by) => {
+                let mut proven = others.filter(|other| matches!(proof(other), Proof::Good(_)));
+                let why = format!("it is the newest snapshot of `{instance}` that is proven good, by {by}");
+                (proven.any(|other| is_newer(&other)), why)
+            }
+            Proof::Bad(_) => {
+                let mut left = others.filter(|other| is_newer(other) || !is_bad(other));
+                (left.next().is_some(), format!("it is the newest snapshot of `{instance}` that lasts"))
+            }
+            Proof::Unknown | Proof::Claimed(_) => {
+                let mut good = others.filter(|other| is_newer(other) && !is_bad(other));
+                (good.next().is_some(), format!("it is the newest good snapshot of `{instance}` that lasts"))
+            }
+        };
+        if !is_replaced {
+            return Err(Error::new(Kind::Guard, format!("snapshot `{id}` was kept: {why}"))
+                .hint("Take a new snapshot and drill it first, or pass `--allow-last-copy`."));
         }
     }
     Ok(Plan { snapshot })
@@ -108,7 +122,7 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
 pub async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
     let mut report = plan.report(&aws.place());
     // Between the plan and now someone has typed a name: it may be another snapshot by now.
-    match aws.snapshot(&plan.snapshot.id).await? {
+    match aws.snapshot_again(&plan.snapshot.id).await? {
         Some(now)
             if now.original_created_at != plan.snapshot.original_created_at
                 || now.arn != plan.snapshot.arn =>

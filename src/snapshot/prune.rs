@@ -13,7 +13,7 @@ use crate::aws::{Aws, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, ResourceId, Snapshot, SnapshotId, Unreached, tag};
 use crate::interrupt::Interrupt;
-use crate::retention::{Copy, PruneFailure, PruneReport, Rules, Verdict, judge};
+use crate::retention::{Copy, Proof, Proofs, PruneFailure, PruneReport, Rules, Verdict, judge};
 
 /// What is to be removed, and why the rest stays. By value: it is applied once.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct Plan {
     condemned: Vec<Snapshot>,
     rules: Rules,
     only: Option<InstanceId>,
+    proofs: Proofs,
 }
 
 impl Plan {
@@ -38,8 +39,15 @@ impl Plan {
     }
 }
 
-/// Judges the snapshots of the Region, or of one instance. Reads only: two lists, whatever the size of the fleet.
-pub async fn plan(aws: &Aws, rules: &Rules, only: Option<&InstanceId>, now: DateTime<Utc>) -> Result<Plan> {
+/// Judges the snapshots of the Region, or of one instance. Reads only: two lists, whatever the size of the fleet. `proofs` is
+/// what drills have found out.
+pub async fn plan(
+    aws: &Aws,
+    rules: &Rules,
+    only: Option<&InstanceId>,
+    proofs: &Proofs,
+    now: DateTime<Utc>,
+) -> Result<Plan> {
     let instances: BTreeMap<ResourceId, InstanceId> = aws
         .instances()
         .await?
@@ -57,7 +65,13 @@ pub async fn plan(aws: &Aws, rules: &Rules, only: Option<&InstanceId>, now: Date
     {
         aws.existing_instance(id).await?;
     }
-    let copies: Vec<Copy> = snapshots.iter().map(|snapshot| copy(snapshot, &instances)).collect();
+    let copies: Vec<Copy> = snapshots
+        .iter()
+        .map(|snapshot| Copy {
+            proof: super::proof_of(snapshot, aws.region(), proofs),
+            ..copy(snapshot, &instances)
+        })
+        .collect();
     let mut verdicts = judge(&copies, rules, aws.now(now));
     for verdict in &mut verdicts {
         verdict.place = Some(aws.place());
@@ -66,7 +80,13 @@ pub async fn plan(aws: &Aws, rules: &Rules, only: Option<&InstanceId>, now: Date
         verdicts.iter().filter(|verdict| !verdict.keep).map(|verdict| verdict.id.as_str()).collect();
     snapshots.retain(|snapshot| removed.contains(snapshot.id.as_str()));
     snapshots.sort_by(|a, b| a.original_created_at.cmp(&b.original_created_at).then_with(|| a.id.cmp(&b.id)));
-    Ok(Plan { verdicts, condemned: snapshots, rules: rules.clone(), only: only.cloned() })
+    Ok(Plan {
+        verdicts,
+        condemned: snapshots,
+        rules: rules.clone(),
+        only: only.cloned(),
+        proofs: proofs.clone(),
+    })
 }
 
 /// A snapshot as retention sees it.
@@ -84,6 +104,7 @@ fn copy(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, InstanceId>) -> Co
         taken_at: snapshot.original_created_at,
         class: class_of(snapshot).map(str::to_owned),
         is_good: is_good(snapshot),
+        proof: Proof::Unknown,
         keep_until: expiry_of(snapshot),
         exempt: exemption(snapshot, living.is_some()),
     }
@@ -120,7 +141,7 @@ pub async fn apply(
     if plan.condemned.is_empty() {
         return Ok(report);
     }
-    let again = self::plan(aws, &plan.rules, plan.only.as_ref(), now).await?;
+    let again = self::plan(aws, &plan.rules, plan.only.as_ref(), &plan.proofs, now).await?;
     let still: BTreeMap<&SnapshotId, &Snapshot> =
         again.condemned.iter().map(|snapshot| (&snapshot.id, snapshot)).collect();
     let mut denied: Option<String> = None;

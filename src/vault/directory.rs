@@ -8,7 +8,7 @@ pub(super) use draft::Draft;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -189,6 +189,14 @@ impl Place for Directory {
         make_directory(&self.root).map_err(failed)?;
         let file = self.beneath().open_lock(&hidden).map_err(failed)?;
         Ok(if file.try_lock_exclusive().map_err(failed)? { LeaseLock::Ours(file) } else { LeaseLock::Held })
+    }
+
+    /// Nothing of this outlives the machine's next start, nor holds on another machine: what it then says is that nothing is
+    /// known.
+    fn mark(&self, name: &str) -> Option<String> {
+        let found = fs::symlink_metadata(self.path(name)).ok()?;
+        let machine = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(format!("{}:{}:{}", machine.trim(), found.dev(), found.ino()))
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<super::Draft>> {

@@ -79,6 +79,19 @@ pub(crate) fn asks(call: &Value, known: &mut BTreeMap<String, Tags>) -> Vec<Ask>
             let from = [arn("auto-backup", "ab-0123456789"), arn("db", "orders-prod")];
             restore(&name, &target, &from, &brought, parameters.get("PubliclyAccessible").map(String::as_str))
         }
+        ("rds", "CreateDBParameterGroup") => {
+            let created = arn("pg", &of("DBParameterGroupName"));
+            known.insert(created.clone(), brought.clone());
+            let mut asks = vec![Ask::new(&name, &created).bringing(&brought)];
+            if !brought.is_empty() {
+                asks.push(Ask::new("rds:AddTagsToResource", &created).bringing(&brought));
+            }
+            asks
+        }
+        ("rds", "ModifyDBParameterGroup" | "DeleteDBParameterGroup") => {
+            let group = arn("pg", &of("DBParameterGroupName"));
+            vec![Ask::new(&name, &group).on(&has(known, &group))]
+        }
         ("rds", "ModifyDBInstance" | "DeleteDBInstance") => {
             let instance = arn("db", &of("DBInstanceIdentifier"));
             if action == "DeleteDBInstance" {

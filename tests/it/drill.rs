@@ -1,9 +1,10 @@
 //! Drills that reach a verdict.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::evidence::today;
 use crate::signals::hold;
-use crate::support::{PASSWORD, World, finish};
+use crate::support::{PASSWORD, World, finish, finish_ahead};
 
 const LEFT: [&str; 1] = ["orders-prod"];
 
@@ -248,6 +249,51 @@ async fn a_missed_objective_fails_the_drill_and_the_newest_row_gives_the_real_rp
     let report = run.json();
     assert_eq!(report["rpo"]["newest_row"], "2026-01-01T00:00:00Z");
     assert!(report["reasons"][0].as_str().unwrap().starts_with("RPO missed"), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objective_that_was_not_measured_is_not_met_whatever_this_machines_clock_says() {
+    let world = World::with_orders().await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "create table none_yet (at timestamptz); create table odd (at timestamptz);
+             insert into odd values (now() - interval '90 days'), ('2099-01-01')",
+        )
+        .await;
+    world.snapshot("orders-prod", "newer").await;
+    let freshness = |query: &str| {
+        let of = "[databases.orders-prod.freshness]\ndatabase = \"app\"\n";
+        world.write("lifeboat.toml", &format!("{of}query = \"{query}\"\n"));
+    };
+    for (query, why) in [
+        ("select max(at) from none_yet", "null or infinity"),
+        ("select timestamptz 'infinity'", "null or infinity"),
+        ("select at from none_yet", "null or infinity"),
+        ("select at from gone", "gone"),
+        ("select max(at) from odd", "2099-01-01T00:00:00Z, which is after the restored moment"),
+    ] {
+        freshness(query);
+        let run = world.drill(&["--rpo", "24h"]).await;
+        run.assert_code(3);
+        let report = run.json();
+        assert_eq!(
+            (&report["rpo"]["verdict"], &report["rpo"]["measured_seconds"]),
+            (&json!("unknown"), &Value::Null)
+        );
+        assert!(report["reasons"].to_string().contains(why), "{query}: {report:#}");
+    }
+    // Three hours are three hours, by AWS's clock.
+    let old = (today() - chrono::TimeDelta::hours(3)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    freshness(&format!("select timestamptz '{old}'"));
+    for (by, objective, code) in [("-2h", "2h", 1), ("+2h", "4h", 0)] {
+        let drill = ["drill", "run", "orders-prod", "--json", "--poll", "200ms", "--rpo", objective];
+        let run = finish_ahead(by, &world.command(&drill)).await;
+        run.assert_code(code);
+        let measured = run.json()["rpo"]["measured_seconds"].as_f64().unwrap();
+        assert!((measured - 10_800.0).abs() < 300.0, "{by}: {measured}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

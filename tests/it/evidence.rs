@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chrono::Utc;
+use chrono::{Datelike as _, Utc};
 use serde_json::{Value, json};
 
 use crate::calendar::{a_record, recorded};
@@ -109,12 +109,13 @@ async fn any_file_of_the_evidence_that_was_changed_is_named_and_the_report_shows
         (&json!("lifeboat.evidence-check/1"), &json!("intact"))
     );
     let source = &report["sources"][0];
-    assert_eq!((&source["drills"], &source["notes"], &source["links"]), (&json!(2), &json!(1), &json!(5)));
+    assert_eq!((&source["drills"], &source["notes"], &source["links"]), (&json!(2), &json!(1), &json!(7)));
     let head = source["head"]["sha256"].as_str().unwrap().to_owned();
 
     the_chain_can_be_followed_with_sha256sum(&world, &passed, &failed);
     every_flipped_byte_is_found(&world).await;
     whatever_else_is_done_is_named(&world, &passed, &failed).await;
+    what_is_not_as_it_was_recorded_proves_nothing(&world, &passed, &failed).await;
     a_head_that_was_kept_elsewhere_finds_a_chain_that_was_rewritten(&world, &head, &passed).await;
     a_page_for_the_auditor(&world, &passed, &failed).await;
     processes_that_died_while_they_wrote_are_no_alarm(&world, &failed).await;
@@ -132,9 +133,9 @@ fn the_chain_can_be_followed_with_sha256sum(world: &World, passed: &str, failed:
     let evidence = read(format!("{failed}/evidence.json"));
     assert_eq!(evidence["chain"]["previous_evidence"]["run"], *passed);
     assert_eq!(evidence["chain"]["previous_evidence"]["sha256"], sum(format!("{passed}/evidence.json")));
-    assert_eq!(evidence["chain"]["seq"], 4);
-    assert_eq!(evidence["chain"]["previous"], sum("chain/000003.json".into()));
-    assert_eq!(read("head.json".into())["sha256"], sum("chain/000005.json".into()));
+    assert_eq!(evidence["chain"]["seq"], 6);
+    assert_eq!(evidence["chain"]["previous"], sum("chain/000005.json".into()));
+    assert_eq!(read("head.json".into())["sha256"], sum("chain/000007.json".into()));
     let page = fs::read_to_string(folder.join(format!("{failed}/evidence.html"))).unwrap();
     assert!(page.contains(&sum(format!("{failed}/evidence.json"))));
 }
@@ -147,7 +148,7 @@ async fn every_flipped_byte_is_found(world: &World) {
     for kind in [
         "evidence.json",
         "evidence.html",
-        "note-000005.json",
+        "note-000007.json",
         "head.json",
         "last-run.json",
         "last-pass.json",
@@ -185,7 +186,7 @@ async fn whatever_else_is_done_is_named(world: &World, passed: &str, failed: &st
     copy(&folder, &kept);
     let at = |name: &str| folder.join(name);
     let (one, two) = (format!("{passed}/evidence.json"), format!("{failed}/evidence.json"));
-    let note = format!("{failed}/note-000005.json");
+    let note = format!("{failed}/note-000007.json");
     type Harm<'a> = (&'a str, Box<dyn Fn() + 'a>, &'a str, String);
     let harms: Vec<Harm<'_>> = vec![
         (
@@ -235,9 +236,9 @@ async fn whatever_else_is_done_is_named(world: &World, passed: &str, failed: &st
         ),
         (
             "the end of the chain removed",
-            Box::new(|| fs::remove_file(at("chain/000005.json")).unwrap()),
+            Box::new(|| fs::remove_file(at("chain/000007.json")).unwrap()),
             "removed",
-            "chain/000005.json".into(),
+            "chain/000007.json".into(),
         ),
         (
             "the head removed",
@@ -257,10 +258,10 @@ async fn whatever_else_is_done_is_named(world: &World, passed: &str, failed: &st
         (
             "links behind the head",
             Box::new(|| {
-                let _ = fs::copy(at("chain/000005.json"), at("chain/000006.json")).unwrap();
+                let _ = fs::copy(at("chain/000007.json"), at("chain/000008.json")).unwrap();
             }),
             "inserted",
-            "chain/000006.json".into(),
+            "chain/000008.json".into(),
         ),
         (
             "the stamp of the last pass made younger",
@@ -322,6 +323,73 @@ async fn whatever_else_is_done_is_named(world: &World, passed: &str, failed: &st
     copy(&kept, &folder);
 }
 
+/// Whatever draws conclusions from drills reads the chain.
+async fn what_is_not_as_it_was_recorded_proves_nothing(world: &World, passed: &str, failed: &str) {
+    let (folder, kept) = (world.path("vault/drills/orders-prod"), world.path("sound"));
+    copy(&folder, &kept);
+    let year = today().year().to_string();
+    let check = async |arguments: &[&str]| {
+        world.lifeboat(&[&["drill", "list", "--check", "--vault-only", "--json"], arguments].concat()).await
+    };
+    check(&["--year", &year]).await.assert_code(0);
+    let restore = || {
+        fs::remove_dir_all(&folder).unwrap();
+        copy(&kept, &folder);
+    };
+
+    // A run that was put in fills no gap.
+    let like: Value =
+        serde_json::from_slice(&fs::read(folder.join(passed).join("evidence.json")).unwrap()).unwrap();
+    let last = today().date_naive().with_day(1).unwrap() - chrono::Days::new(5);
+    let forged = recorded(&world.path("vault"), &like, "orders-prod", &last.to_string(), "pass");
+    let gate = check(&["--last-months", "1"]).await;
+    gate.assert_code(1);
+    let says = gate.json()["reasons"].to_string();
+    assert!(says.contains(&forged) && says.contains("no link names it"), "{says}");
+    assert_eq!(gate.json()["databases"][0]["months"][0]["passed"], 0);
+    let listed = world.lifeboat(&["drill", "list", "--json"]).await.json();
+    let outcome = |run: &str| {
+        let drills = listed["drills"].as_array().unwrap();
+        drills.iter().find(|drill| drill["run"] == run).unwrap()["outcome"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((outcome(&forged).as_str(), outcome(passed).as_str()), ("altered", "pass"));
+    restore();
+
+    // Nor does one of another database, with its own name on it.
+    let elsewhere = world.path("vault/drills/elsewhere").join(&forged);
+    fs::create_dir_all(&elsewhere).unwrap();
+    let mut record = like.clone();
+    record.as_object_mut().unwrap().remove("chain");
+    fs::write(elsewhere.join("evidence.json"), record.to_string()).unwrap();
+    check(&["--year", &year]).await.assert_code(3).assert_says(&["not where it belongs"]);
+    fs::remove_dir_all(world.path("vault/drills/elsewhere")).unwrap();
+
+    // A verdict that was altered counts nowhere.
+    let file = folder.join(failed).join("evidence.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"verdict\": \"fail\"", "\"verdict\": \"pass\"")).unwrap();
+    let stamp = fs::read_to_string(folder.join("last-run.json")).unwrap();
+    fs::write(folder.join("last-run.json"), stamp.replace("\"fail\"", "\"pass\"")).unwrap();
+    let gate = check(&["--year", &year]).await;
+    gate.assert_code(1);
+    assert!(gate.json()["reasons"].to_string().contains("names"), "{}", gate.stdout);
+    let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
+    status.assert_says(&["proves nothing"]);
+    assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "unknown");
+    world.lifeboat(&["drill", "show", failed]).await.assert_code(0).assert_says(&["proves nothing"]);
+    restore();
+
+    // A stamp that names an older drill, which passed, hides the one that failed from nobody.
+    fs::copy(folder.join("last-pass.json"), folder.join("last-run.json")).unwrap();
+    let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
+    status.assert_says(&["proves nothing"]);
+    assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "unknown");
+    restore();
+    let status = world.lifeboat(&["status", "orders-prod", "--json"]).await;
+    assert_eq!(status.json()["databases"][0]["last_drill"]["verdict"], "fail");
+    verify(world, &[]).await.assert_code(0);
+}
+
 /// Whoever may write to the vault can rewrite all of it; a head that they cannot reach gives them away.
 async fn a_head_that_was_kept_elsewhere_finds_a_chain_that_was_rewritten(
     world: &World,
@@ -340,17 +408,17 @@ async fn a_head_that_was_kept_elsewhere_finds_a_chain_that_was_rewritten(
     let kept = world.path("kept-longer");
     copy(&folder, &kept);
     // The last two links are taken away with all that they name, and the head is set back.
-    for name in ["chain/000006.json", "chain/000005.json"] {
+    for name in ["chain/000008.json", "chain/000007.json"] {
         fs::remove_file(folder.join(name)).unwrap();
     }
     for note in files(&folder).iter().filter(|file| file.display().to_string().contains("/note-")) {
         fs::remove_file(note).unwrap();
     }
-    let sum = std::process::Command::new("sha256sum").arg(folder.join("chain/000004.json")).output().unwrap();
+    let sum = std::process::Command::new("sha256sum").arg(folder.join("chain/000006.json")).output().unwrap();
     let sum = String::from_utf8(sum.stdout).unwrap();
     fs::write(
         folder.join("head.json"),
-        format!("{{\"seq\":4,\"sha256\":\"{}\"}}", sum.split(' ').next().unwrap()),
+        format!("{{\"seq\":6,\"sha256\":\"{}\"}}", sum.split(' ').next().unwrap()),
     )
     .unwrap();
     verify(world, &[]).await.assert_code(0);
@@ -416,7 +484,7 @@ async fn processes_that_died_while_they_wrote_are_no_alarm(world: &World, failed
     let (folder, kept) = (world.path("vault/drills/orders-prod"), world.path("kept-whole"));
     copy(&folder, &kept);
     world.lifeboat(&["drill", "annotate", failed, "--note", "later"]).await.assert_code(0);
-    let (link, note) = ("chain/000007.json", format!("{failed}/note-000007.json"));
+    let (link, note) = ("chain/000009.json", format!("{failed}/note-000009.json"));
     let (link_text, note_text) =
         (fs::read(folder.join(link)).unwrap(), fs::read(folder.join(&note)).unwrap());
     for has_file in [false, true] {
@@ -434,7 +502,7 @@ async fn processes_that_died_while_they_wrote_are_no_alarm(world: &World, failed
         let mended = verify(world, &[]).await;
         mended.assert_code(0);
         assert!(mended.json()["sources"][0]["unfinished"].is_null());
-        assert_eq!(mended.json()["sources"][0]["links"], if has_file { 8 } else { 9 });
+        assert_eq!(mended.json()["sources"][0]["links"], if has_file { 10 } else { 11 });
     }
     // A head that was taken away in the meantime is not forgotten by what is written later.
     fs::remove_file(folder.join("head.json")).unwrap();

@@ -127,6 +127,54 @@ async fn of_500_snapshots_of_5_databases_only_the_expired_of_living_ones_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_snapshot_that_a_drill_proved_outlives_a_newer_one_that_it_found_bad() {
+    let world = World::with_orders().await;
+    let class = || Some("pre-migration");
+    let taken = async |id: &str| {
+        take(&world, "orders-prod", id, class()).await;
+        wait("the snapshot", async || {
+            let answer = world.rds.describe_db_snapshots().db_snapshot_identifier(id).send().await.unwrap();
+            answer.db_snapshots()[0].status() == Some("available")
+        })
+        .await;
+    };
+    taken("z-old").await;
+    let passed = world.drill(&["--from", "z-old"]).await;
+    passed.assert_code(0);
+    let run = passed.json()["run"].as_str().unwrap().to_owned();
+    taken("z-new").await;
+    world
+        .control("POST", "restored-sql", json!({"database": "app", "sql": "delete from jobs where id > 20"}))
+        .await;
+    world.drill(&["--from", "z-new"]).await.assert_code(1);
+    world.advance_clock(45 * DAY).await;
+
+    // Neither is replaced by the other: the proven one by hand either, the bad one well.
+    let by_hand = ["snapshot", "delete", "z-old", "--confirm", "z-old"];
+    world.lifeboat(&by_hand).await.assert_code(4).assert_says(&["proven good", &run]);
+    let prune = |vault: &'static str| ["snapshot", "prune", "--json", "--dry-run", "--vault", vault];
+    // Where nothing is known of drills, the newest is as good as any; a record that was put in protects, and condemns nothing.
+    let unknown = world.lifeboat(&prune("elsewhere")).await.json();
+    assert!(!verdicts(&unknown)["z-old"].0 && verdicts(&unknown)["z-new"].0, "{unknown:#}");
+    let of_run = |vault: &str| world.path(vault).join("drills/orders-prod").join(&run);
+    std::fs::create_dir_all(of_run("forged").parent().unwrap()).unwrap();
+    let copied =
+        std::process::Command::new("cp").arg("-a").args([of_run("vault"), of_run("forged")]).status();
+    assert!(copied.unwrap().success());
+    let forged = world.lifeboat(&prune("forged")).await.json();
+    assert!(verdicts(&forged)["z-old"].0 && verdicts(&forged)["z-new"].0, "{forged:#}");
+    assert!(verdicts(&forged)["z-old"].1.contains("not as it was recorded"), "{forged:#}");
+
+    let pruned = world.lifeboat(&["snapshot", "prune", "--json"]).await;
+    pruned.assert_code(0);
+    let of = verdicts(&pruned.json());
+    assert!(of["z-old"].0 && of["z-old"].1.contains(&run), "{of:#?}");
+    assert!(!of["z-new"].0 && of["z-new"].1.contains("found it bad"), "{of:#?}");
+    let left = all(&world).await;
+    assert!(left.contains("z-old") && !left.contains("z-new"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_wrong_prunes_nothing_and_is_told_of() {
     let world = world().await;
     world.create_record("orders").await;

@@ -101,6 +101,9 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
         "RestoreDBInstanceToPointInTime",
         "ModifyDBInstance",
         "DeleteDBInstance",
+        "CreateDBParameterGroup",
+        "ModifyDBParameterGroup",
+        "DeleteDBParameterGroup",
     ];
     assert_enough("drill", &log(&world).await, &bucket.requests(), &mut known, &must);
 
@@ -119,7 +122,13 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
     bucket.advance(60);
     let _ = run(0, &["drill", "sweep", "--poll", "200ms"]).await;
     world.assert_only(&["orders-prod"]).await;
-    assert_enough("sweeper", &log(&world).await, &bucket.requests(), &mut known, &["DeleteDBInstance"]);
+    assert_enough(
+        "sweeper",
+        &log(&world).await,
+        &bucket.requests(),
+        &mut known,
+        &["DeleteDBInstance", "DeleteDBParameterGroup"],
+    );
 
     topic(&world, "ops").await;
     log(&world).await;
@@ -164,11 +173,14 @@ async fn each_role_may_do_all_that_the_tool_was_seen_to_do_under_it() {
     let _ = run(0, &["snapshot", "create", "orders-prod", "--poll", "200ms"]).await;
     log(&world).await;
     world.advance_clock(3600).await;
-    let pruned = run(0, &["snapshot", "prune", "--json"]).await.json();
+    let _ = bucket.requests();
+    // Of a vault that knows of no drill: what one has proven stays.
+    let pruned = world.lifeboat(&["snapshot", "prune", "--json", "--vault", &bucket.url("elsewhere")]).await;
+    let pruned = pruned.assert_code(0).json();
     assert_ne!(pruned["deleted"], json!([]), "{pruned:#}");
     seen.extend(log(&world).await);
-    let _ = bucket.requests();
-    assert_enough("retention", &seen, &[], &mut known, &["CopyDBSnapshot", "DeleteDBSnapshot"]);
+    let must = ["CopyDBSnapshot", "DeleteDBSnapshot"];
+    assert_enough("retention", &seen, &bucket.requests(), &mut known, &must);
 
     let _ = world.lifeboat(&["status", "--vault", &vault]).await;
     let _ = world.lifeboat(&["policy", "check"]).await;
@@ -210,6 +222,9 @@ fn the_drill_role_restores_into_tags_changes_and_removes_a_throwaway() {
         authorization::restore("rds:RestoreDBInstanceToPointInTime", DRILL, &moment, &drill_tags(), None),
         vec![Ask::new("rds:ModifyDBInstance", &arn("db", DRILL)).on(&drill_tags())],
         vec![Ask::new("rds:DeleteDBInstance", &arn("db", DRILL)).on(&drill_tags())],
+        vec![Ask::new("rds:CreateDBParameterGroup", &arn("pg", DRILL)).bringing(&drill_tags())],
+        vec![Ask::new("rds:ModifyDBParameterGroup", &arn("pg", DRILL)).on(&drill_tags())],
+        vec![Ask::new("rds:DeleteDBParameterGroup", &arn("pg", DRILL)).on(&drill_tags())],
     ] {
         assert_eq!(role.refusals(&asks).len(), 0, "{asks:#?}: {:#?}", role.refusals(&asks));
     }
@@ -230,6 +245,16 @@ fn no_role_can_delete_or_change_what_no_drill_made() {
         ["DeleteDBInstance", "ModifyDBInstance", "RebootDBInstance", "StopDBInstance", "PromoteReadReplica"];
     for name in ["drill", "sweeper", "snapshot", "retention", "alarms", "status", "read-only"] {
         let role = role(name);
+        // The group of production, one of a drill that has lost its tags, and one that brings none.
+        for (what, group, has) in [
+            ("the group of production", "orders", &drill_tags()),
+            ("a group without the tags of a drill", DRILL, &production),
+        ] {
+            for action in ["ModifyDBParameterGroup", "DeleteDBParameterGroup", "CreateDBParameterGroup"] {
+                let ask = Ask::new(&format!("rds:{action}"), &arn("pg", group)).on(has);
+                assert_refused(&role, &format!("{name}: {action} of {what}"), &[ask]);
+            }
+        }
         for (what, id, has) in objects {
             for action in actions {
                 let ask = Ask::new(&format!("rds:{action}"), &arn("db", id)).on(has);
@@ -340,8 +365,15 @@ fn no_way_leads_from_production_to_a_throwaway() {
         "a throwaway is dressed up as production",
         &[Ask::new("rds:AddTagsToResource", &arn("db", DRILL)).bringing(&more)],
     );
-    for kind in ["snapshot", "cluster", "auto-backup", "es", "pg", "subgrp"] {
-        let ask = Ask::new("rds:AddTagsToResource", &arn(kind, "lifeboat-drill-x")).bringing(&drill_tags());
+    for (kind, name) in [
+        ("snapshot", "lifeboat-drill-x"),
+        ("cluster", "lifeboat-drill-x"),
+        ("auto-backup", "lifeboat-drill-x"),
+        ("es", "lifeboat-drill-x"),
+        ("subgrp", "lifeboat-drill-x"),
+        ("pg", "orders"),
+    ] {
+        let ask = Ask::new("rds:AddTagsToResource", &arn(kind, name)).bringing(&drill_tags());
         assert!(matches!(role.decide(&ask), Decision::Denied(_)), "a {kind} is tagged");
     }
 }

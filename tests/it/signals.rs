@@ -54,6 +54,8 @@ async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() 
             world.assert_only(&LEFT).await;
             world.write("lifeboat.toml", "");
             world.control("DELETE", "faults", serde_json::Value::Null).await;
+            // Of a restore that was not asked for any more.
+            world.control("DELETE", "statuses", serde_json::Value::Null).await;
         }
     }
 }

@@ -154,7 +154,11 @@ pub(super) async fn list(
     }
     let existing = existing(databases, vault_only, session).await;
     let calendar = history.calendar(period, existing, now());
-    let report = YearReport::new(calendar, history.unreadable, (vault_only, judge), now());
+    let altered =
+        history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
+    let evidence =
+        render::Evidence { altered, is_altered: history.is_altered, unreadable: history.unreadable };
+    let report = YearReport::new(calendar, evidence, (vault_only, judge), now());
     let kind = report.kind();
     session.output.report(&report)?;
     Ok(kind)

@@ -109,6 +109,10 @@ fn facts(report: &Report, page: &mut Page) {
         (None, ..) => "never made".to_owned(),
     };
     page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
+    if let Some(isolation) = report.isolation.as_ref().filter(|it| !it.would_have_acted.is_empty()) {
+        let acting: Vec<String> = isolation.would_have_acted.iter().map(|it| output::plain(it)).collect();
+        page.line(format!("  kept still {}", acting.join(", ")));
+    }
 }
 
 fn objective(
@@ -289,16 +293,22 @@ impl output::Report for History {
 
 impl output::Report for SweepReport {
     fn render(&self, page: &mut Page) {
+        for note in &self.notes {
+            page.line(page.toned(Tone::Doubt, output::plain(note)));
+        }
+        for group in &self.parameter_groups {
+            let (word, tone) = done(group.action);
+            let word = page.toned(tone, word);
+            page.line(format!("{word} parameter group `{}`: {}", group.name, output::plain(&group.reason)));
+        }
         if self.instances.is_empty() {
             page.line(format!("no throwaway in {}", self.region));
             return;
         }
         let rows = self.instances.iter().map(|swept| {
-            let (word, tone) = match swept.action {
-                Action::Removed => ("removed", Tone::Good),
-                Action::WouldRemove => ("would remove", Tone::Doubt),
-                Action::Left => ("left alone", Tone::Faint),
-                Action::Failed => ("FAILED", Tone::Bad),
+            let (word, tone) = match swept.left_behind {
+                true if swept.action == Action::Left => ("LEFT BEHIND", Tone::Bad),
+                _ => done(swept.action),
             };
             vec![
                 (word.to_owned(), Some(tone)),
@@ -308,6 +318,16 @@ impl output::Report for SweepReport {
             ]
         });
         page.table(&["", "instance", "class", "why"], rows.collect());
+    }
+}
+
+/// What a sweep did, in a word.
+fn done(action: Action) -> (&'static str, Tone) {
+    match action {
+        Action::Removed => ("removed", Tone::Good),
+        Action::WouldRemove => ("would remove", Tone::Doubt),
+        Action::Left => ("left alone", Tone::Faint),
+        Action::Failed => ("FAILED", Tone::Bad),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::drill::journal;
 use crate::drill::report::{Report, State};
+use crate::drill::{integrity, journal};
 use crate::error::Result;
 use crate::fleet::{Instance, RunId};
 use crate::vault::Vault;
@@ -37,7 +37,7 @@ pub(super) fn proofs(
     let mut proofs = Vec::new();
     for (instance, read) in of.iter().zip(evidence) {
         let report = read.ok().flatten().and_then(|json| serde_json::from_slice::<Report>(&json).ok());
-        let quick = report.and_then(|report| proof(&report, instance, now));
+        let quick = report.and_then(|report| proof(vault, &report, instance, now));
         proofs.push(match quick {
             Some(at) => Some(at),
             None => latest(vault, instance, now)?,
@@ -59,7 +59,7 @@ pub(super) fn latest(
         let names: Vec<String> = some.iter().map(|run| journal::name(instance.id.as_str(), run)).collect();
         let found = vault.read_all(&names)?.into_iter().filter_map(|read| {
             let report: Report = serde_json::from_slice(&read.ok()??).ok()?;
-            proof(&report, instance, now)
+            proof(vault, &report, instance, now)
         });
         if let Some(at) = found.max() {
             return Ok(Some(at));
@@ -68,8 +68,14 @@ pub(super) fn latest(
     Ok(None)
 }
 
-/// When a drill proved this database, if it did.
-fn proof(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+/// When a drill proved this database, if it did and its record is as it was written.
+fn proof(vault: &Vault, report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let at = claim(report, instance, now)?;
+    integrity::is_sound(vault, instance.id.as_str(), &report.run).ok()?.then_some(at)
+}
+
+/// When a drill proved this database, by its record.
+fn claim(report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     // By AWS's clock, where the end is by that of some machine.
     let at = Some(report.started_at).filter(|_| report.state != State::Running)?;
     let is_its = report.source.resource_id == instance.resource_id.0;
@@ -90,16 +96,16 @@ mod tests {
         report.started_at = now - TimeDelta::days(3);
         let instance =
             Instance { resource_id: ResourceId(report.source.resource_id.clone()), ..Instance::default() };
-        assert_eq!(proof(&report, &instance, now), Some(report.started_at));
+        assert_eq!(claim(&report, &instance, now), Some(report.started_at));
         assert_eq!(
-            proof(&report, &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() }, now),
+            claim(&report, &Instance { resource_id: ResourceId("db-NEW".into()), ..instance.clone() }, now),
             None
         );
         for verdict in [Verdict::Fail, Verdict::Unknown] {
-            assert_eq!(proof(&Report { verdict, ..report.clone() }, &instance, now), None);
+            assert_eq!(claim(&Report { verdict, ..report.clone() }, &instance, now), None);
         }
-        assert_eq!(proof(&Report { state: State::Running, ..report.clone() }, &instance, now), None);
+        assert_eq!(claim(&Report { state: State::Running, ..report.clone() }, &instance, now), None);
         let ahead = Report { started_at: now + TimeDelta::days(300), ..report };
-        assert_eq!(proof(&ahead, &instance, now), None, "a wrong clock must not prove for ever");
+        assert_eq!(claim(&ahead, &instance, now), None, "a wrong clock must not prove for ever");
     }
 }

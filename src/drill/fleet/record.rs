@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Ceilings, Selection, Shard};
-use crate::drill::journal;
 use crate::drill::report::{Report, State};
+use crate::drill::{integrity, journal};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, Place, RunId, Unreached, account_of};
 use crate::vault::{Lock, Vault};
@@ -415,7 +415,8 @@ pub(super) fn done(
             && report.source.resource_id == source.resource_id.0
             && report.state != State::Running
             && report.verdict != Verdict::Unknown;
-        is_it.then_some(report)
+        let is_proof = is_it && integrity::is_sound(vault, source.id.as_str(), &report.run).unwrap_or(false);
+        is_proof.then_some(report)
     });
     Ok(reports.max_by_key(|report| report.started_at))
 }

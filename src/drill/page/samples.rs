@@ -130,6 +130,7 @@ pub(super) fn pass() -> Report {
             caller: Some("arn:aws:sts::123456789012:assumed-role/lifeboat-drill/github-actions".to_owned()),
             host: "ip-10-0-3-41".to_owned(),
             version: "0.1.0".to_owned(),
+            lock: None,
         },
         fleet: None,
         source: Source {
@@ -152,6 +153,7 @@ pub(super) fn pass() -> Report {
         },
         baseline: Baseline::Aligned,
         baseline_sha256: None,
+        isolation: None,
         throwaway: Throwaway {
             id: "lifeboat-drill-orders-production-20261121-k3x9qa".to_owned(),
             resource_id: Some("db-7HXQ2M4T5V6W7X8Y9ZABCDEFGH".to_owned()),
@@ -161,6 +163,7 @@ pub(super) fn pass() -> Report {
             removed_at: Some(at("2026-11-21T14:31:41Z")),
             kept: false,
             left_behind: None,
+            known_as: None,
         },
         phases: phases_of(
             started,
@@ -206,6 +209,7 @@ pub(super) fn pass() -> Report {
             objective_seconds: 900.0,
             measured_seconds: Some(141.0),
             newest_row: Some(at("2026-11-21T14:02:39Z")),
+            reason: None,
             verdict: Met::Pass,
         },
         not_tested: vec![
@@ -305,6 +309,7 @@ pub(super) fn fail() -> Report {
         objective_seconds: 86_400.0,
         measured_seconds: Some(39_171.0),
         newest_row: None,
+        reason: None,
         verdict: Met::Pass,
     };
     report.reasons = report

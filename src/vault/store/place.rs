@@ -21,6 +21,10 @@ impl Place for Store {
         self.shown_as(name)
     }
 
+    fn mark(&self, name: &str) -> Option<String> {
+        Some(self.shown_as(name))
+    }
+
     fn directory(&self) -> Option<&std::path::Path> {
         None
     }

@@ -25,21 +25,45 @@ pub(super) struct YearReport {
     verdict: &'static str,
     reasons: Vec<String>,
     unreadable: Vec<String>,
+    /// What is not as it was recorded, as `drill verify-evidence` says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    altered: Vec<String>,
     #[serde(skip)]
     is_judged: bool,
+}
+
+/// What is wrong with the evidence itself.
+pub(super) struct Evidence {
+    /// What is not as it was recorded, or could not be held against that.
+    pub(super) altered: Vec<String>,
+    /// Whether something was changed since it was recorded.
+    pub(super) is_altered: bool,
+    /// Records that cannot be read.
+    pub(super) unreadable: Vec<String>,
 }
 
 impl YearReport {
     pub(super) fn new(
         calendar: Calendar,
-        unreadable: Vec<String>,
+        evidence: Evidence,
         (vault_only, is_judged): (bool, bool),
         at: DateTime<Utc>,
     ) -> Self {
+        let Evidence { altered, is_altered, unreadable } = evidence;
         let mut reasons: Vec<String> = calendar.databases.iter().flat_map(reasons).collect();
+        if is_altered {
+            reasons.push(format!(
+                "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
+                some_of(&altered)
+            ));
+        }
         let is_short = !reasons.is_empty();
         let is_unproven = !is_short && !calendar.databases.is_empty() && !calendar.has_proof();
-        let is_unknown = !unreadable.is_empty() || (!calendar.aws.asked && !vault_only);
+        let is_unknown =
+            !unreadable.is_empty() || !altered.is_empty() || (!calendar.aws.asked && !vault_only);
+        if !altered.is_empty() && !is_altered {
+            reasons.push(format!("the evidence could not be held against its chain: {}", some_of(&altered)));
+        }
         if !unreadable.is_empty() {
             reasons.push(format!("{} of the evidence could not be read", unreadable.len()));
         }
@@ -58,7 +82,8 @@ impl YearReport {
             (false, true) => "unknown",
             (false, false) => "complete",
         };
-        YearReport { schema: "lifeboat.drill-year/1", at, calendar, verdict, reasons, unreadable, is_judged }
+        let schema = "lifeboat.drill-year/1";
+        YearReport { schema, at, calendar, verdict, reasons, unreadable, altered, is_judged }
     }
 
     /// Only whoever asks for a judgement gets one as exit code.
@@ -69,6 +94,15 @@ impl YearReport {
             "incomplete" => Some(Kind::No),
             _ => Some(Kind::Outside),
         }
+    }
+}
+
+/// The first of several, and how many more there are.
+fn some_of(findings: &[String]) -> String {
+    let shown: Vec<&str> = findings.iter().take(3).map(String::as_str).collect();
+    match findings.len().saturating_sub(shown.len()) {
+        0 => shown.join("; "),
+        more => format!("{}; and {more} more", shown.join("; ")),
     }
 }
 

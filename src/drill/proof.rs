@@ -1,0 +1,145 @@
+//! Which records prove something: those that are as they were written, by the chain of their source.
+//!
+//! Whatever draws a conclusion from drills reads them through here. A record that was altered, put in or exchanged proves
+//! nothing: it is shown, as one without an answer, with what is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use super::integrity::{self, Checked, Finding, Verdict as Integrity};
+use super::journal;
+use super::report::{Report, State};
+use crate::error::Result;
+use crate::retention::{Drilled, Proofs};
+use crate::vault::Vault;
+use crate::verify::Verdict;
+
+/// The records of drills.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Newest first. Those that prove nothing have no verdict.
+    pub reports: Vec<Report>,
+    /// Why others cannot be read.
+    pub damaged: Vec<String>,
+    /// What is not as it was recorded.
+    pub findings: Vec<Finding>,
+    /// The worst of the sources.
+    pub integrity: Option<Integrity>,
+    /// Runs whose records prove nothing, by source, with the verdict that stands in them.
+    unsound: BTreeMap<(String, String), Verdict>,
+}
+
+impl Records {
+    /// Whether the record of a run is as it was written.
+    pub fn is_sound(&self, report: &Report) -> bool {
+        !self.unsound.contains_key(&(report.source.id.clone(), report.run.clone()))
+    }
+
+    /// Whether something was changed since it was recorded.
+    pub fn is_altered(&self) -> bool {
+        self.integrity == Some(Integrity::Altered)
+    }
+
+    /// What became of a run, in a word.
+    pub fn outcome(&self, vault: &Vault, report: &Report) -> Result<&'static str> {
+        if self.is_sound(report) { journal::outcome(vault, report) } else { Ok("altered") }
+    }
+
+    /// What drills have found out about snapshots.
+    pub fn proofs(&self) -> Proofs {
+        let drilled = self.reports.iter().filter_map(|report| {
+            let key = (report.source.id.clone(), report.run.clone());
+            let stands = self.unsound.get(&key).copied().unwrap_or(report.verdict);
+            if report.state == State::Running || stands == Verdict::Unknown {
+                return None;
+            }
+            Some(Drilled {
+                snapshot: report.moment.snapshot_id.clone()?,
+                resource_id: report.source.resource_id.clone(),
+                region: report.source.region.clone(),
+                moment: report.moment.time?,
+                at: report.started_at,
+                run: report.run.clone(),
+                has_passed: stands == Verdict::Pass,
+                is_sound: !self.unsound.contains_key(&key),
+            })
+        });
+        Proofs::new(drilled.collect())
+    }
+}
+
+/// The records of some sources, or of all, held against their chains.
+pub fn list(vault: &Vault, only: &[String]) -> Result<Records> {
+    let (mut reports, damaged) = journal::list(vault, only)?;
+    let mut records = Records { damaged, ..Records::default() };
+    let sources: BTreeSet<String> = vault
+        .list("drills")?
+        .folders
+        .into_iter()
+        .filter(|source| only.is_empty() || only.contains(source))
+        .collect();
+    for source in sources {
+        let checked = integrity::check_source(vault, &source, &[])?;
+        records.integrity = records.integrity.max(Some(checked.verdict));
+        for report in reports.iter_mut().filter(|report| report.source.id == source) {
+            if !checked.is_sound(&report.run) {
+                records.unsound.insert((source.clone(), report.run.clone()), report.verdict);
+                demote(report, &checked);
+            }
+        }
+        records.findings.extend(checked.findings);
+    }
+    records.reports = reports;
+    Ok(records)
+}
+
+/// Takes from a record what it does not prove.
+fn demote(report: &mut Report, checked: &Checked) {
+    let why = checked
+        .findings
+        .iter()
+        .find(|finding| finding.file.contains(&report.run))
+        .or(checked.findings.first())
+        .map_or(String::new(), |finding| format!(": `{}`: {}", finding.file, finding.message));
+    report.verdict = Verdict::Unknown;
+    report.reasons.insert(0, format!("this record is not as it was written, and proves nothing{why}"));
+}
+
+/// The record of a run, if it is as it was written.
+pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
+    let Some(report) = journal::read(vault, source, run)? else { return Ok(None) };
+    let is_its = report.run == run && report.source.id == source;
+    Ok((is_its && integrity::is_sound(vault, source, run)?).then_some(report))
+}
+
+/// A drill that was over last.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Its run.
+    pub run: String,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// What it proves.
+    pub verdict: Verdict,
+    /// Whether its record is as it was written.
+    pub is_sound: bool,
+}
+
+/// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it is not as it was written.
+pub fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
+    let Some((run, at, stamped)) = journal::last(vault, source)? else { return Ok(None) };
+    let record = read(vault, source, &run)?.filter(|record| record.verdict == stamped);
+    let is_last = integrity::is_last_stamp_sound(vault, source)?;
+    Ok(Some(match record {
+        Some(record) if is_last => {
+            let at = record.finished_at.unwrap_or(record.started_at);
+            Last { run, at, verdict: stamped, is_sound: true }
+        }
+        // Not even when it was is known; that it is long ago is the safe guess for whoever watches ages.
+        Some(record) => {
+            Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
+        }
+        None => Last { run, at, verdict: Verdict::Unknown, is_sound: false },
+    }))
+}
