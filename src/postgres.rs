@@ -215,16 +215,13 @@ impl QueryFailure {
     pub fn is_damage(&self) -> bool {
         let says = |part: &str| self.message.contains(part);
         match self.sqlstate.as_deref() {
-            Some("XX001" | "XX002") => true,
-            Some("58P01" | "58030") => says("could not open file") || says("could not read block"),
-            // A length that makes no sense is found when the memory for it is asked for.
+            Some("XX001" | "XX002" | "58030" | "58P01") => true,
+            // An internal error while rows are read is a value or a header that was never written so; but for an object that
+            // somebody drops meanwhile.
             Some("XX000") => {
-                says("invalid memory alloc request size")
-                    || says("compressed")
-                    || says("toast value")
-                    || says("could not access status of transaction")
-                    || says("invalid page")
-                    || says("found xmin")
+                !says("cache lookup failed")
+                    && !says("could not open relation")
+                    && !says("tuple concurrently")
             }
             _ => false,
         }

@@ -222,7 +222,8 @@ impl From<QueryFailure> for Unread {
     }
 }
 
-/// What the statement reads, by the locks that it has taken: tables with their partitions, and views with what they are made of.
+/// What the statement reads, by the locks that it has taken: tables with their partitions and the expressions that planning
+/// looks into, and views with what they are made of.
 const RELATIONS: &str = "
     with recursive locked as (
         select l.relation as oid from pg_catalog.pg_locks l
@@ -237,7 +238,19 @@ const RELATIONS: &str = "
     select read.oid::pg_catalog.regclass::text, relkind::text, case relkind when 'v' then pg_catalog.pg_get_viewdef(read.oid) end from read
     union all
     select read.oid::pg_catalog.regclass::text, 'policy', pg_catalog.pg_get_expr(p.polqual, p.polrelid)
-    from read join pg_catalog.pg_policy p on p.polrelid = read.oid where relrowsecurity and p.polqual is not null";
+    from read join pg_catalog.pg_policy p on p.polrelid = read.oid where relrowsecurity and p.polqual is not null
+    union all -- planning works out what is constant in all of these
+    select read.oid::pg_catalog.regclass::text, 'index', pg_catalog.concat_ws(' , ', pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
+    from read join pg_catalog.pg_index i on i.indrelid = read.oid where i.indexprs is not null or i.indpred is not null
+    union all
+    select read.oid::pg_catalog.regclass::text, 'check', pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+    from read join pg_catalog.pg_constraint k on k.conrelid = read.oid where k.contype = 'c'
+    union all
+    select read.oid::pg_catalog.regclass::text, 'statistics', pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid)
+    from read join pg_catalog.pg_statistic_ext s on s.stxrelid = read.oid where s.stxexprs is not null
+    union all
+    select read.oid::pg_catalog.regclass::text, 'partitions', pg_catalog.pg_get_expr(t.partexprs, t.partrelid)
+    from read join pg_catalog.pg_partitioned_table t on t.partrelid = read.oid where t.partexprs is not null";
 
 /// Functions that were made in this database (those of PostgreSQL have smaller numbers), as far as the statement may come to them; of
 /// extensions, those that are not written in C.

@@ -206,8 +206,14 @@ impl Databases {
         if self.look.depths.usual() == Depth::Counts {
             return Ok(None);
         }
-        let definitions = schema::definitions(session).await?;
-        Ok(Some(Structure { definitions, sequences: schema::sequences(session).await? }))
+        match schema::definitions(session).await {
+            Ok(definitions) => {
+                Ok(Some(Structure { definitions, sequences: schema::sequences(session).await? }))
+            }
+            // Somebody holds a lock on one of the tables. Its rows will tell; the definitions stay unknown.
+            Err(error) if error.chain().contains("lock timeout") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A connection to one database, in a transaction that sees the instant of [`Databases::begin_prepared`] if one is held.

@@ -126,7 +126,7 @@ impl TableVerdict {
                 *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
             }
             // An empty copy of what has rows now, and had some then.
-            Word::Unknown if self.expected_rows > Some(0) && found.observed_rows == Some(0) => {
+            Word::Unknown if found.observed_rows == Some(0) && found.expected_rows > Some(0) => {
                 (self.verdict, self.reason) = (Word::Unknown, found.reason);
             }
             Word::Identical => {
@@ -418,7 +418,12 @@ impl Judgement {
                         true => NOT_COVERED.to_owned(),
                         false => format!("{} ({NOT_COVERED})", found.reason),
                     };
-                    self.tables.push(TableVerdict { reason, ..found });
+                    // As in a live drill, what the source no longer has was dropped since.
+                    let verdict = match found.verdict {
+                        Word::Unexpected => Word::Skipped,
+                        word => word,
+                    };
+                    self.tables.push(TableVerdict { reason, verdict, ..found });
                 }
                 None => {}
             }

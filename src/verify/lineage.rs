@@ -12,10 +12,11 @@
 //!
 //! *Transactions that were open at the moment* are before the horizon by number and not in the copy. The copy's commit
 //! log tells ([`open_at_the_horizon`]), but a damaged log would excuse every row that it loses. So it is not asked about
-//! transactions that had surely ended: VACUUM moves a table's `relfrozenxid` on only past transactions that have, so
-//! whatever is older than the newest `relfrozenxid` in the copy had ended, and there the source's log is right.
+//! transactions that had surely ended: VACUUM moves a table's `relfrozenxid` on only past transactions of its database
+//! that have, so whatever is older than the newest `relfrozenxid` of a database had ended there, and the source's log is
+//! right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -61,10 +62,17 @@ impl Boundary {
 impl Horizon {
     /// The boundary that divides the source's rows: up to it are those that the copy must have, less those of the
     /// transactions that were open.
-    pub fn boundary(&self, open: &BTreeSet<u64>) -> Boundary {
+    pub fn boundary(&self, database: &str, open: &BTreeSet<u64>) -> Boundary {
+        let open: BTreeSet<u64> = self.open_in(database, open).collect();
         let visible_before = self.surely_before + 1;
         let settled_before = open.first().copied().unwrap_or(visible_before).min(visible_before);
-        Boundary { settled_before, visible_before, running: open.iter().copied().collect() }
+        Boundary { settled_before, visible_before, running: open.into_iter().collect() }
+    }
+
+    /// Those of some transactions that may have been open in a database of the copy.
+    pub fn open_in(&self, database: &str, open: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
+        let ended_before = self.ended_before.get(database).copied().unwrap_or_default();
+        open.range(ended_before..).copied()
     }
 }
 
@@ -75,8 +83,8 @@ pub struct Horizon {
     pub surely_before: u64,
     /// Every later one began after it.
     pub maybe_before: u64,
-    /// Every transaction before this one had ended at the copy's moment.
-    pub ended_before: u64,
+    /// By database: every transaction in it before this one had ended at the copy's moment.
+    pub ended_before: BTreeMap<String, u64>,
     /// No object of the copy's moment has this object id or a greater one, as far as the copy tells.
     pub next_object: Option<u32>,
     /// When the last transaction that the copy replayed from the log was committed, as far as the copy tells.
@@ -108,9 +116,8 @@ pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<
     let (surely_before, maybe_before) = match control.and_then(|control| control.end_of_recovery) {
         Some(next) => (next.saturating_sub(1), next.saturating_sub(1)),
         None => {
-            // Each of the copy's own transactions that has an id has written a row, and has ended.
-            let sql = "select least(sum(xact_commit + xact_rollback), sum(tup_inserted + tup_updated + tup_deleted))::int8
-                       from pg_stat_database";
+            // Each of the copy's own transactions that has an id, and each of their subtransactions, has written a row.
+            let sql = "select sum(tup_inserted + tup_updated + tup_deleted)::int8 from pg_stat_database";
             let own = session.row(sql, &[]).await?.get::<_, Option<i64>>(0).unwrap_or(i64::MAX / 2);
             let before_own = handed_out.saturating_sub_signed(own.saturating_add(UNCOUNTED));
             let first = control.and_then(|control| control.first_checkpoint);
@@ -121,26 +128,39 @@ pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<
     Ok(Some(Horizon {
         surely_before,
         maybe_before,
-        ended_before: ended_before(copy).await?.min(surely_before),
+        ended_before: ended_before(copy, surely_before).await?,
         next_object: control.map(|control| control.next_object),
         replayed_until: session.row("select pg_last_xact_replay_timestamp()", &[]).await?.get(0),
     }))
 }
 
-/// The newest `relfrozenxid` of the copy's tables that nothing has vacuumed in the copy itself.
-async fn ended_before(copy: &Databases) -> Result<u64> {
-    let mut newest = 3;
+/// The newest `relfrozenxid` of each database's tables that nothing has vacuumed or made in the copy itself. VACUUM waits for
+/// the transactions of its own database only, but for shared tables, for those of all.
+async fn ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<String, u64>> {
+    let (mut ended, mut shared) = (BTreeMap::new(), 3);
     for name in copy.names() {
         // That one does not let us in is said elsewhere.
         let Ok(session) = copy.visit(name).await else { continue };
         let reference = super::read::reference(&session).await?;
-        let sql = "select min(age(relfrozenxid))::int8 from pg_class
-                   where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't')
-                     and pg_stat_get_last_vacuum_time(oid) is null and pg_stat_get_last_autovacuum_time(oid) is null";
-        let age: Option<i64> = session.row(sql, &[]).await?.get(0);
-        newest = newest.max(age.filter(|age| *age >= 0).map_or(3, |age| reference.aged(age)));
+        let sql = "select relisshared, min(age(relfrozenxid))::int8 from pg_class
+                   where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't') and age(relfrozenxid) >= $1
+                     and pg_stat_get_last_vacuum_time(oid) is null and pg_stat_get_last_autovacuum_time(oid) is null
+                   group by 1";
+        let made_by_the_source = reference.age_before(surely_before + 1);
+        for row in session.rows(sql, &[&made_by_the_source]).await? {
+            let id = reference.aged(row.get(1));
+            match row.get(0) {
+                true => shared = shared.max(id),
+                false => {
+                    ended.insert(name.to_owned(), id);
+                }
+            }
+        }
     }
-    Ok(newest)
+    for id in ended.values_mut() {
+        *id = (*id).max(shared);
+    }
+    Ok(ended)
 }
 
 /// What the copy's control file says of its last checkpoint.
@@ -202,7 +222,8 @@ pub async fn open_at_the_horizon(
     horizon: &Horizon,
 ) -> Result<BTreeSet<u64>> {
     const BATCH: usize = 5_000;
-    let first = horizon.ended_before.max(horizon.surely_before.saturating_sub(LOOKED_UP)).max(3);
+    let ended = horizon.ended_before.values().min().copied().unwrap_or_default();
+    let first = ended.max(horizon.surely_before.saturating_sub(LOOKED_UP)).max(3);
     let last = horizon.surely_before;
     let in_copy = copy.visit_any().await?;
     // NULL: so old that the commit log has forgotten it, hence long ended.
@@ -288,7 +309,7 @@ mod tests {
     #[test]
     fn the_boundary_of_a_horizon_leaves_out_what_was_open() {
         let horizon = Horizon { surely_before: 99, maybe_before: 120, ..Horizon::default() };
-        let boundary = |open: &[u64]| horizon.boundary(&open.iter().copied().collect());
+        let boundary = |open: &[u64]| horizon.boundary("app", &open.iter().copied().collect());
         assert_eq!(boundary(&[]), Boundary { settled_before: 100, visible_before: 100, running: vec![] });
         assert_eq!(
             boundary(&[90, 95]),

@@ -26,7 +26,7 @@ use super::judge::{Counterparts, Evidence, NewerRows, RowEvidence, name_in_copy}
 use super::lineage::{self, Horizon, Recency};
 use super::narrow::{self, Budget, Common, Extent, Side, Told};
 use super::observe::{Counted, Databases, Observation, Observing, Progress, Question, Table, Visit};
-use super::shape::{self, Shapes};
+use super::shape::{self, Paired, Shapes};
 use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, Server, Session, quoted, quoted_literal};
 
@@ -87,8 +87,9 @@ pub async fn hold_against(
     if let Some(moment) = copy.moment {
         held.recency = lineage::recency(&databases, copy.horizon, &held.open, moment).await?;
     }
-    let boundary = copy.horizon.boundary(&held.open);
-    let boundaries = databases.names().map(|name| (name.to_owned(), boundary.clone())).collect();
+    let boundaries = BTreeMap::from_iter(
+        databases.names().map(|name| (name.to_owned(), copy.horizon.boundary(name, &held.open))),
+    );
     let question = Question { boundaries, newest_write: false };
     let mut observing = Observing::new(&question, progress);
     for name in databases.names() {
@@ -123,7 +124,8 @@ async fn hold_database(
     let mut seen = databases.observe_one(&opened, observing).await?;
     let in_copy = name_in_copy(&seen, copy.observed, name).to_owned();
     let Some(copies) = copy.observed.databases.get(&in_copy) else { return Ok(seen) };
-    let boundary = copy.horizon.boundary(&held.open);
+    let open: BTreeSet<u64> = copy.horizon.open_in(name, &held.open).collect();
+    let boundary = copy.horizon.boundary(name, &open);
     let older = lineage::older_than(&opened.session, &boundary).await?;
     let mut against: Option<Against<'_>> = None;
     let mut failed = BTreeMap::new();
@@ -136,7 +138,7 @@ async fn hold_database(
                 .counting_since
                 .zip(copy.moment)
                 .is_some_and(|(since, moment)| since <= moment),
-            is_sharp: copy.horizon.surely_before == copy.horizon.maybe_before && held.open.is_empty(),
+            is_sharp: copy.horizon.surely_before == copy.horizon.maybe_before && open.is_empty(),
         };
         let is_whole = match Found::at_a_glance(table, copied, placed) {
             Found::Nothing => continue,
@@ -150,7 +152,7 @@ async fn hold_database(
             against = Some(Against::open(&opened.session, copy, &in_copy, (tables, copies), &older).await?);
         }
         let Some(against) = &against else { continue };
-        let evidence = match against.read(table, copied, is_whole, (copy.horizon, &held.open)).await {
+        let evidence = match against.read(table, copied, is_whole, (copy.horizon, &open)).await {
             Ok(evidence) => evidence,
             Err(failure) if failure.session_survives() => {
                 against.recover().await?;
@@ -252,10 +254,11 @@ impl<'a> Against<'a> {
         is_whole: bool,
         (horizon, open): (&Horizon, &BTreeSet<u64>),
     ) -> Queried<RowEvidence> {
-        let (common, columns_left_out) =
+        let Paired { common, left_out, lost } =
             shape::pair_columns((&self.shapes.0, table), (&self.shapes.1, copied));
         let older_rows = table.strata.unwrap_or_default().older().rows;
-        let mut evidence = RowEvidence { columns_left_out, ..RowEvidence::default() };
+        let mut evidence =
+            RowEvidence { columns_left_out: left_out, columns_lost: lost, ..RowEvidence::default() };
         if is_whole {
             evidence.matched = older_rows;
         } else if older_rows == 0 {
@@ -303,7 +306,7 @@ impl<'a> Against<'a> {
     ) -> Queried<NewerRows> {
         let mut may_be_older = format!("not ({})", self.older);
         if let [one] = common.left.key.as_slice()
-            && let Some(beyond) = self.beyond_the_sequence(copied, common, one).await?
+            && let Some(beyond) = self.beyond_the_sequence((table, copied), common, one).await?
         {
             may_be_older.push_str(&format!(" and not ({beyond})"));
         }
@@ -322,9 +325,11 @@ impl<'a> Against<'a> {
                 Queried::Ok(self.source.row(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs())
             }
         };
-        let of_open_transactions = count(written_by_open_transactions(open)).await?;
+        let long_before = open.range(..horizon.surely_before.saturating_sub(RECENT)).copied();
+        let of_open_transactions = count(written_by(open.iter().copied())).await?;
+        let of_old_transactions = count(written_by(long_before)).await?;
         let around_the_moment = count(written_around(horizon)).await?;
-        Ok(NewerRows { absent, of_open_transactions, around_the_moment })
+        Ok(NewerRows { absent, of_open_transactions, of_old_transactions, around_the_moment })
     }
 
     /// How many rows of the source that meet a condition have a key that the copy has not: of very many, as reckoned from a
@@ -359,7 +364,7 @@ impl<'a> Against<'a> {
     /// SQL condition on keys that the sequence behind them had not handed out at the copy's moment.
     async fn beyond_the_sequence(
         &self,
-        copied: &Table,
+        (table, copied): (&Table, &Table),
         common: &Common,
         key: &Hashed,
     ) -> Queried<Option<String>> {
@@ -384,9 +389,30 @@ impl<'a> Against<'a> {
         let [row] = rows.as_slice() else { return Ok(None) };
         let increment: i64 = row.get(2);
         let sequence = format!("{}.{}", quoted(row.get(0)), quoted(row.get(1)));
-        let stands: i64 = self.copy.row(&format!("select last_value from {sequence}"), &[]).await?.get(0);
-        let compare = if increment > 0 { ">" } else { "<" };
-        Ok(Some(format!("{} {compare} {stands}", quoted(&key.name))))
+        let (extreme, compare) = if increment > 0 { ("max", ">") } else { ("min", "<") };
+        // Keys that it did not hand out prove nothing: then there are keys beyond it in the copy, or in the source now.
+        let handed_out = |key: &Hashed, table: &Table| {
+            format!(
+                "select last_value, is_called and not coalesce((select {extreme}({}) from only {}) {compare} last_value, false)
+                 from {sequence}",
+                quoted(&key.name),
+                table.quoted()
+            )
+        };
+        let there = self.copy.row(&handed_out(in_copy, copied), &[]).await?;
+        // Here it may have another name, or be gone.
+        let here = match self.source.row(&handed_out(key, table), &[]).await {
+            Ok(here) => here,
+            Err(failure) if failure.session_survives() => {
+                self.source.run("rollback to savepoint rows").await?;
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !(there.get::<_, bool>(1) && here.get::<_, bool>(1)) {
+            return Ok(None);
+        }
+        Ok(Some(format!("{} {compare} {}", quoted(&key.name), there.get::<_, i64>(0))))
     }
 }
 
@@ -398,9 +424,12 @@ fn written_around(horizon: &Horizon) -> Option<String> {
     Some(format!("(xmin::text::int8 - {first} + 4294967296) % 4294967296 < {width}"))
 }
 
-/// SQL condition on rows by transactions that were open at the moment, by the copy's own word.
-fn written_by_open_transactions(open: &BTreeSet<u64>) -> Option<String> {
-    let ids: Vec<String> = open.iter().map(|id| (*id as u32).to_string()).collect();
+/// A transaction that began so many ids before the moment was hardly open at it, unless it was a long one.
+const RECENT: u64 = 100;
+
+/// SQL condition on rows by some transactions.
+fn written_by(transactions: impl Iterator<Item = u64>) -> Option<String> {
+    let ids: Vec<String> = transactions.map(|id| (id as u32).to_string()).collect();
     (!ids.is_empty()).then(|| format!("xmin = any ('{{{}}}'::xid[])", ids.join(",")))
 }
 

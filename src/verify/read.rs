@@ -75,7 +75,7 @@ impl Reference {
     }
 
     /// The least age of transactions before `id`, as `age()` counts.
-    fn age_before(self, id: u64) -> i64 {
+    pub(super) fn age_before(self, id: u64) -> i64 {
         i64::try_from(self.next).unwrap_or(i64::MAX).saturating_sub_unsigned(id).saturating_add(1)
     }
 }

@@ -44,6 +44,8 @@ enum Kind {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shapes {
     columns: BTreeMap<u32, Vec<Column>>,
+    /// How many columns a table has ever had.
+    numbers: BTreeMap<u32, i16>,
     types: BTreeMap<u32, Type>,
 }
 
@@ -65,6 +67,9 @@ impl Shapes {
             let column = Column { number: row.get(1), name: row.get(2), type_oid: row.get(3) };
             shapes.columns.entry(row.get(0)).or_default().push(column);
         }
+        let numbers =
+            session.rows("select oid, relnatts from pg_class where oid = any ($1)", &[&tables]).await?;
+        shapes.numbers = numbers.iter().map(|row| (row.get(0), row.get(1))).collect();
         let types = session
             .rows(
                 "select t.oid, t.typname::text, t.typnamespace = 'pg_catalog'::regnamespace, t.typtype::text,
@@ -135,22 +140,36 @@ const NAMES_OF_OBJECTS: [&str; 11] = [
     "regtype",
 ];
 
-/// How the columns of a table and its copy are compared, and the names of those that cannot be.
-pub(super) fn pair_columns(
-    (source, table): (&Shapes, &Table),
-    (copy, copied): (&Shapes, &Table),
-) -> (Common, Vec<String>) {
+/// How the columns of a table and its copy are compared.
+pub(super) struct Paired {
+    /// Those that both have.
+    pub(super) common: Common,
+    /// Names of those that cannot be compared.
+    pub(super) left_out: Vec<String>,
+    /// Names of those that were there before the moment and are not in the copy, or were added in the copy: numbers are
+    /// never given twice.
+    pub(super) lost: Vec<String>,
+}
+
+/// Pairs the columns of a table with those of its copy.
+pub(super) fn pair_columns((source, table): (&Shapes, &Table), (copy, copied): (&Shapes, &Table)) -> Paired {
     let none = Vec::new();
     let ours = source.columns.get(&table.oid).unwrap_or(&none);
     let theirs = copy.columns.get(&copied.oid).unwrap_or(&none);
     let is_same_table = table.oid == copied.oid;
     let (mut pairs, mut left_out): (Vec<(&Column, Hashed, Hashed)>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut lost = Vec::new();
     for column in ours {
         let is_counterpart = |other: &&Column| match is_same_table {
             true => other.number == column.number,
             false => other.name == column.name,
         };
-        let Some(other) = theirs.iter().find(is_counterpart) else { continue };
+        let Some(other) = theirs.iter().find(is_counterpart) else {
+            if is_same_table && copy.numbers.get(&copied.oid).is_some_and(|last| column.number <= *last) {
+                lost.push(column.name.clone());
+            }
+            continue;
+        };
         match forms(source, column.type_oid, copy, other.type_oid) {
             Some((ours, theirs)) => {
                 let seed = &other.name;
@@ -159,6 +178,9 @@ pub(super) fn pair_columns(
             }
             None => left_out.push(column.name.clone()),
         }
+    }
+    if is_same_table && let Some(last) = source.numbers.get(&table.oid) {
+        lost.extend(theirs.iter().filter(|column| column.number > *last).map(|column| column.name.clone()));
     }
     // The copy's key, unless the source no longer has its columns: a key that was added since is none in the copy.
     let key_names: Vec<&str> = copied
@@ -189,7 +211,7 @@ pub(super) fn pair_columns(
         left: Compared { columns: left, key: left_key },
         right: Compared { columns: right, key: right_key },
     };
-    (common, left_out)
+    Paired { common, left_out, lost }
 }
 
 /// In which form values of the two types can be compared.

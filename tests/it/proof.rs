@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::disk::{find_row, lose_row, replace};
@@ -23,9 +24,44 @@ impl World {
         self.control("POST", "restored-sql", json!({"database": database, "sql": sql})).await;
     }
 
+    /// A session whose transaction stays open.
+    async fn open_transaction(&self, database: &str, sql: &str) -> OpenTransaction {
+        let url = self.url("orders-prod", database).await;
+        let mut child = Command::new("psql")
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", &url])
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGSSLROOTCERT", self.stack.ca_path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(format!("{sql} select pg_advisory_lock(7);\n").as_bytes()).await.unwrap();
+        let held = "select count(*) from pg_locks where locktype = 'advisory' and granted";
+        crate::support::wait("the transaction", async || {
+            self.sql("orders-prod", database, held).await == "1"
+        })
+        .await;
+        OpenTransaction { child, input }
+    }
+
     /// The file of a relation within the data of its server.
     async fn file_of(&self, relation: &str) -> String {
         self.sql("orders-prod", "app", &format!("select pg_relation_filepath('{relation}')")).await
+    }
+}
+
+struct OpenTransaction {
+    child: tokio::process::Child,
+    input: tokio::process::ChildStdin,
+}
+
+impl OpenTransaction {
+    async fn commit(mut self) {
+        self.input.write_all(b"commit;\n").await.unwrap();
+        drop(self.input);
+        assert!(self.child.wait().await.unwrap().success());
     }
 }
 
@@ -213,27 +249,12 @@ async fn transactions_that_are_open_across_the_snapshot_raise_no_alarm() {
          create materialized view seen as select count(*) as n, sum(v) as s from one; create table more (id serial primary key, v int)",
     )
     .await;
-    let url = world.url("orders-prod", "app").await;
-    let mut child = Command::new("psql")
-        .args(["-XAtq", "-v", "ON_ERROR_STOP=1", &url])
-        .env("PGPASSWORD", PASSWORD)
-        .env("PGSSLROOTCERT", world.stack.ca_path())
-        .stdin(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
     let sql = "begin; update one set v = 1 where id = 7; savepoint s; update one set v = 2 where id = 8; release s;
                refresh materialized view seen; delete from reloaded; insert into reloaded select n, 1 from generate_series(1, 200) n;
-               insert into more (v) select 1 from generate_series(1, 20); select pg_advisory_lock(7);\n";
-    tokio::io::AsyncWriteExt::write_all(&mut input, sql.as_bytes()).await.unwrap();
-    let held = "select count(*) from pg_locks where locktype = 'advisory' and granted";
-    crate::support::wait("the transaction", async || world.sql("orders-prod", "app", held).await == "1")
-        .await;
+               insert into more (v) select 1 from generate_series(1, 20);";
+    let open = world.open_transaction("app", sql).await;
     world.snapshot("orders-prod", "before").await;
-    tokio::io::AsyncWriteExt::write_all(&mut input, b"commit;\n").await.unwrap();
-    drop(input);
-    assert!(child.wait().await.unwrap().success());
+    open.commit().await;
     for checkpoints in [false, true] {
         if checkpoints {
             world.in_next_copy("app", CHECKPOINTS).await;
@@ -591,4 +612,80 @@ async fn writes_while_a_baseline_is_recorded_hide_no_change() {
     world.in_next_copy("app", "delete from packed; select pg_stat_force_next_flush()").await;
     let run = world.drill(&["--from", "busy"]).await;
     assert_eq!(verdict(&run, "packed").0, "differs", "{}", verdict(&run, "packed").1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vacuum_in_another_database_proves_nothing_of_open_transactions() {
+    let world = World::with_table("create table acct (id int primary key, v int); insert into acct select n, 0 from generate_series(1, 1000) n").await;
+    world.sql("orders-prod", "app", "create database other").await;
+    world.sql("orders-prod", "other", "create table w (v int)").await;
+    let sql = "begin; update acct set v = v + 1 where id <= 100; insert into acct select n, n from generate_series(2001, 2010) n;";
+    let open = world.open_transaction("app", sql).await;
+    for _ in 0..5 {
+        world.sql("orders-prod", "other", "insert into w values (2)").await;
+    }
+    world.sql("orders-prod", "other", "vacuum freeze w; vacuum w").await;
+    world.snapshot("orders-prod", "before").await;
+    open.commit().await;
+    let run = world.drill(&[]).await;
+    run.assert_code(0);
+    assert_eq!(verdict(&run, "acct").0, "within", "{}", verdict(&run, "acct").1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_the_copy_lost_or_gained_is_found() {
+    let world = World::with_table("create table floats (id int primary key, f float, n numeric); insert into floats select n, n, n from generate_series(1, 300) n").await;
+    world.snapshot("orders-prod", "before").await;
+    world.sql("orders-prod", "app", "alter table floats add column later int").await;
+    for damage in ["drop column f, drop column n", "add column g int", "drop column n, add column n numeric"]
+    {
+        for more in ["", "; checkpoint; select pg_current_xact_id(); checkpoint; select pg_stat_reset()"] {
+            world.in_next_copy("app", &format!("alter table floats {damage}{more}")).await;
+            world.drill(&[]).await.assert_code(1);
+        }
+    }
+    world.drill(&[]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_no_sequence_handed_out_prove_nothing() {
+    let world = World::with_table(
+        "create table users (id serial primary key, v text); insert into users select n, 'm' || n || ';' from generate_series(1, 3000) n;
+         create table jobs (id bigserial primary key, v text); insert into jobs (v) select 'x' from generate_series(1, 100); delete from jobs",
+    )
+    .await;
+    let file = world.file_of("users").await;
+    let files = world.snapshot_files("orders-prod", "before").await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "update users set v = v || 'w' where id > 500; insert into jobs (v) values ('y')",
+        )
+        .await;
+    // A queue that was empty: its keys come from the sequence.
+    let run = world.drill(&[]).await;
+    run.assert_code(0);
+    assert_eq!(verdict(&run, "jobs").0, "within");
+    let mut bytes = std::fs::read(files.join(&file)).unwrap();
+    for n in 501..=3000 {
+        let at = find_row(&bytes, &format!("m{n};"));
+        lose_row(&mut bytes, at);
+    }
+    std::fs::write(files.join(&file), bytes).unwrap();
+    let run = world.drill(&[]).await;
+    run.assert_code(3);
+    assert_eq!(verdict(&run, "users").0, "unknown", "{}", verdict(&run, "users").1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_one_table_leaves_the_others_what_they_are() {
+    let world = World::with_table("create table locked (id int primary key); create table free (id int primary key); insert into free values (1); insert into locked values (1)").await;
+    world.snapshot("orders-prod", "before").await;
+    let open = world.open_transaction("app", "begin; lock table locked in access exclusive mode;").await;
+    let run = world.drill(&[]).await;
+    run.assert_code(3);
+    assert_eq!(verdict(&run, "free").0, "identical");
+    assert_eq!(verdict(&run, "locked").0, "unknown");
+    open.commit().await;
 }

@@ -153,7 +153,10 @@ async fn no_shell_step_of_a_plan_writes_whatever_it_says_of_itself() {
 }
 
 /// SQL that changes something, or might; all of it says that it only reads.
-const SQL: [&str; 41] = [
+const SQL: [&str; 44] = [
+    "select count(*) from indexed",
+    "select count(*) from partial",
+    "select count(*) from checked",
     "select 1; set default_transaction_read_only=off; delete from users",
     "begin read write",
     "commit",
@@ -218,7 +221,12 @@ async fn no_sql_step_of_a_plan_changes_a_row_or_calls_what_acts_outside_of_its_t
              alter table guarded enable row level security;
              alter table guarded force row level security;
              create policy p on guarded using (loud() = 1);
-             insert into guarded values (1)",
+             insert into guarded values (1);
+             create function quiet_once(int) returns int immutable language sql as 'select $1';
+             create table indexed (n int); create index on indexed (quiet_once(1));
+             create table partial (n int); create index on partial (n) where quiet_once(2) > 1;
+             create table checked (n int check (n > quiet_once(3)));
+             create or replace function quiet_once(int) returns int immutable language plpgsql as $$ begin perform loud(); return $1; end $$",
         )
         .await;
     let content = "select (select count(*) from users)::text || (select last_value from counter)";

@@ -32,6 +32,8 @@ pub struct RowEvidence {
     pub newer: Option<NewerRows>,
     /// Columns whose values could not be compared: their type was changed since.
     pub columns_left_out: Vec<String>,
+    /// Columns from before the moment that the copy does not have, or that were added in the copy.
+    pub columns_lost: Vec<String>,
     /// Which rows are missing or changed.
     pub differences: Differences,
 }
@@ -44,6 +46,8 @@ pub struct NewerRows {
     pub absent: u64,
     /// Those written by transactions that the copy's commit log calls open at the moment.
     pub of_open_transactions: u64,
+    /// Of these, those of transactions that began long before it: they may have been open, or the log is damaged.
+    pub of_old_transactions: u64,
     /// Those written by a few transactions around the moment, of which it is not known on which side they were. The copy
     /// has no row of any of them, so it ends before them: that it should not is a question of how recent it is, and not of
     /// a row that it lost.
@@ -105,6 +109,7 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             Recency::NotTested => bench.not_tested.push(recency_not_tested(horizon)),
         }
     }
+    let mut may_lack_deleted = Vec::new();
     for (database, tables) in &source.databases {
         let Some(copies) = database_counterpart(source, copy, database, kinship) else {
             match made_since(source, database, kinship) {
@@ -142,6 +147,11 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             };
             matched.insert(copied.oid);
             let found = compare(source, copy, database, table, copied, kinship);
+            let extra = evidence_of(kinship, database, table).map_or(0, |evidence| evidence.extra);
+            let deleted = u64::try_from(table.written.counters.deleted).unwrap_or_default();
+            if matches!(kinship, Kinship::Lineage { .. }) && found.word.is_comparison() && deleted > extra {
+                may_lack_deleted.push(format!("`{database}.{}.{}`", table.schema, table.name));
+            }
             if let Some(open) = found.open.filter(|_| found.word != Word::Skipped) {
                 bench.not_tested.push(format!("table `{database}.{}.{}`: {open}", table.schema, table.name));
             }
@@ -159,6 +169,12 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             };
             bench.add(database, None, Some(copied), word, reason);
         }
+    }
+    if !may_lack_deleted.is_empty() {
+        bench.not_tested.push(format!(
+            "rows that the source has deleted since the backup, or ever, in {}: nothing is left to show whether the copy has them",
+            may_lack_deleted.join(", ")
+        ));
     }
     let oids: BTreeSet<&u32> = source.database_oids.values().collect();
     for (database, tables) in &copy.databases {
@@ -243,7 +259,11 @@ fn compare(
                 has_keys: !table.key.is_empty(),
                 written_in_copy: written_in_copy(copy, copied, *moment),
                 shows_no_page: copied.vessel.is_some_and(|vessel| {
-                    vessel.shows_no_page() && vessel.altered_by.is_some_and(|by| by <= horizon.surely_before)
+                    // A table keeps the number of its first file until something truncates or rewrites it.
+                    let has_another_file = copied.written.filenode != Some(copied.oid);
+                    vessel.shows_no_page()
+                        && (vessel.index_bytes > 0 || has_another_file)
+                        && vessel.altered_by.is_some_and(|by| by <= horizon.surely_before)
                 }),
                 estimate: copied.vessel.and_then(|vessel| vessel.estimate),
                 churns: churning.include(database, &table.schema, &table.name),
@@ -368,7 +388,19 @@ impl Pair<'_> {
             // Without keys: whatever the copy has and the source has not, takes the place of as many of them.
             None => newer.saturating_sub(self.evidence.extra),
         };
-        self.writes.updated_at_most().map_or(absent, |updated| absent.min(updated))
+        // Each row that only the copy has used up an update or a delete, each that is missing an update.
+        let updated = self.writes.updated_at_most().zip(self.writes.taken_at_most());
+        let lost = updated.map_or(absent, |(updated, taken)| {
+            absent.min(updated).min(taken.saturating_sub(self.evidence.extra))
+        });
+        lost + self.evidence.newer.map_or(0, |rows| rows.of_old_transactions.min(rows.absent))
+    }
+
+    /// Rows written within a few transactions of the moment are few, unless the whole table was: then its pages may be old.
+    fn are_many_around_the_moment(&self, tolerance: f64) -> bool {
+        const FEW: u64 = 100;
+        let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
+        around > FEW.max((self.rows as f64 * tolerance).floor() as u64)
     }
 
     /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since.
@@ -378,6 +410,13 @@ impl Pair<'_> {
 
     fn weigh(&self, tolerance: f64) -> Found {
         let (evidence, older) = (self.evidence, counted_rows(self.older));
+        if !evidence.columns_lost.is_empty() {
+            let names = quoted_names(&evidence.columns_lost);
+            return Found::new(
+                Word::Differs,
+                format!("the copy has other columns than the backup had: {names}"),
+            );
+        }
         let bad = evidence.missing + evidence.changed;
         if bad > 0 {
             let parts = [(evidence.missing, "missing"), (evidence.changed, "changed")];
@@ -430,6 +469,15 @@ impl Pair<'_> {
         let is_as_estimated = self
             .estimate
             .is_some_and(|estimate| self.held as f64 >= estimate as f64 * (1.0 - tolerance) && estimate > 0);
+        if self.are_many_around_the_moment(tolerance) && !self.churns && !self.is_view {
+            let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
+            let reason = format!(
+                "{} of the source were written within a few transactions of the backup, before it or after it, which cannot \
+                 be told apart",
+                counted_rows(around)
+            );
+            return Found::new(Word::Unknown, reason);
+        }
         if beyond && !self.churns && !self.is_view && !is_as_estimated {
             let reason = format!(
                 "{} from before the backup {} proven; {} of the source may be older and missing from the copy: they were \
@@ -446,6 +494,21 @@ impl Pair<'_> {
     /// A table that has rows in the source and none in the copy.
     fn weigh_empty_copy(&self) -> Found {
         let rows = counted_rows(self.rows);
+        let all_by_sequence = self.evidence.newer.is_some_and(|newer| newer.absent == 0) && self.has_keys;
+        if self.older == 0
+            && all_by_sequence
+            && self.estimate.unwrap_or_default() == 0
+            && !self.writes.replaced_all
+        {
+            let reason = format!(
+                "the source has inserted {rows} since the backup, with keys that its sequence had not handed out by then; nothing \
+                 else is left to compare"
+            );
+            return Found {
+                open: Some("whether it was empty at the backup".to_owned()),
+                ..Found::new(Word::Within, reason)
+            };
+        }
         if self.has_only_grown_from_nothing() {
             return Found::new(
                 Word::Within,
@@ -509,7 +572,8 @@ impl Pair<'_> {
             let (word, reason) = match keys_tell {
                 true if lost == 0 => (
                     Word::Within,
-                    "every row was updated since the backup; the copy has all of their keys".to_owned(),
+                    "no row from before the backup is left to compare values with; the copy lacks no key that may be older"
+                        .to_owned(),
                 ),
                 true => (
                     Word::Within,
@@ -549,16 +613,18 @@ impl Pair<'_> {
         if self.evidence.columns_left_out.is_empty() {
             return found;
         }
-        let names: Vec<String> =
-            self.evidence.columns_left_out.iter().map(|name| format!("`{name}`")).collect();
         let left_out = format!(
-            "the values of column{} {}, whose type was changed since",
-            if names.len() == 1 { "" } else { "s" },
-            names.join(", ")
+            "the values of column{} {}, whose type, or a type within it, was changed since",
+            if self.evidence.columns_left_out.len() == 1 { "" } else { "s" },
+            quoted_names(&self.evidence.columns_left_out)
         );
         let open = found.open.map_or(left_out.clone(), |open| format!("{open}; {left_out}"));
         Found { open: Some(open), ..found }
     }
+}
+
+fn quoted_names(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn tolerated(rows: u64, held: u64, tolerance: f64) -> (Word, String) {

@@ -188,6 +188,12 @@ impl Writes {
 
 fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) -> (Word, String) {
     let (rows, copied) = (pair.table.rows().unwrap_or_default(), pair.copy.rows().unwrap_or_default());
+    if first.is_some_and(|first| first.filenode != pair.table.written.filenode) {
+        // An older snapshot sees it empty, whatever it held.
+        let reason =
+            "truncated or rewritten while the source was being observed, so what it held is not known";
+        return (Word::Skipped, reason.to_owned());
+    }
     match same_content(pair.table.fingerprint.as_ref(), pair.copy.fingerprint.as_ref()) {
         Some(true) if rows == copied => return (Word::Identical, String::new()),
         None if rows == copied => return (Word::Equal, String::new()),
@@ -207,12 +213,6 @@ fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) ->
             apart => format!("{} {}", counted_rows(apart), direction(rows, copied)),
         };
         return (Word::Differs, format!("{reason}; nobody wrote to it meanwhile"));
-    }
-    if first.filenode != pair.table.written.filenode {
-        // An older snapshot sees it empty, whatever it held.
-        let reason =
-            "truncated or rewritten while the source was being observed, so what it held is not known";
-        return (Word::Skipped, reason.to_owned());
     }
     let by_age = pair.copy.strata.map(|strata| by_age(pair, &strata, writes));
     match by_age {
