@@ -108,9 +108,7 @@ pub(super) async fn judge_recorded(
         Ok(held) => held,
         Err(_) => return Ok(judgement),
     };
-    let restricted = copy.observed.only(&open);
-    let kinship = kinship(&held, &horizon, ties);
-    judgement.settle_with(judge::live(&held.seen, &restricted, &kinship));
+    judgement.settle_with(judge_held(source, &open, &copy.observed.only(&open), ties, held, &horizon).await?);
     Ok(judgement)
 }
 
@@ -125,7 +123,9 @@ pub(super) async fn judge_live(
     let because = match ties.missing(copy) {
         Some(because) => because,
         None => match hold(source, only, copy, ties, tell).await? {
-            Ok((held, horizon)) => return judge_held(source, only, copy, ties, held, &horizon).await,
+            Ok((held, horizon)) => {
+                return judge_held(source, only, &copy.observed, ties, held, &horizon).await;
+            }
             Err(because) => because,
         },
     };
@@ -139,13 +139,13 @@ pub(super) async fn judge_live(
 async fn judge_held(
     source: &Server,
     only: &[String],
-    copy: &Copy,
+    observed: &Observation,
     ties: &Ties,
     mut held: Held,
     horizon: &Horizon,
 ) -> Result<Judgement> {
     let begun = Instant::now();
-    let judgement = judge::live(&held.seen, &copy.observed, &kinship(&held, horizon, ties));
+    let judgement = judge::live(&held.seen, observed, &kinship(&held, horizon, ties));
     if judgement.verdict != Verdict::Fail {
         return Ok(judgement);
     }
@@ -160,7 +160,7 @@ async fn judge_held(
             }
         }
     }
-    Ok(judge::live(&held.seen, &copy.observed, &kinship(&held, horizon, ties)))
+    Ok(judge::live(&held.seen, observed, &kinship(&held, horizon, ties)))
 }
 
 fn kinship<'a>(held: &'a Held, horizon: &'a Horizon, ties: &'a Ties) -> Kinship<'a> {

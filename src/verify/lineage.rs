@@ -143,7 +143,7 @@ async fn ended_before(copy: &Databases, surely_before: u64) -> Result<BTreeMap<S
         let Ok(session) = copy.visit(name).await else { continue };
         let reference = super::read::reference(&session).await?;
         let sql = "select relisshared, min(age(relfrozenxid))::int8 from pg_class
-                   where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't') and age(relfrozenxid) >= $1
+                   where relfrozenxid <> '0'::xid and relkind in ('r', 'm', 't') and age(relfrozenxid)::int8 >= $1
                      and pg_stat_get_last_vacuum_time(oid) is null and pg_stat_get_last_autovacuum_time(oid) is null
                    group by 1";
         let made_by_the_source = reference.age_before(surely_before + 1);
@@ -224,7 +224,8 @@ pub async fn open_at_the_horizon(
     const BATCH: usize = 5_000;
     let ended = horizon.ended_before.values().min().copied().unwrap_or_default();
     let first = ended.max(horizon.surely_before.saturating_sub(LOOKED_UP)).max(3);
-    let last = horizon.surely_before;
+    // Of those between the two horizons, one that the copy itself has used has committed there.
+    let last = horizon.maybe_before;
     let in_copy = copy.visit_any().await?;
     // NULL: so old that the commit log has forgotten it, hence long ended.
     let sql = "select id::text from generate_series($1::int8, $2::int8) id

@@ -210,7 +210,7 @@ impl Found {
         let newer = i64::try_from(rows - older.rows).unwrap_or(i64::MAX);
         let counters = table.written.counters;
         let only_inserted = placed.counters_cover && counters.updated == 0 && counters.inserted >= newer;
-        if newer == 0 || only_inserted && placed.is_sharp {
+        if newer == 0 || only_inserted && placed.is_sharp && held > 0 {
             return Found::Evidence(RowEvidence { matched: older.rows, ..RowEvidence::default() });
         }
         Found::MustBeRead { is_whole: true }
@@ -328,7 +328,7 @@ impl<'a> Against<'a> {
         let long_before = open.range(..horizon.surely_before.saturating_sub(RECENT)).copied();
         let of_open_transactions = count(written_by(open.iter().copied())).await?;
         let of_old_transactions = count(written_by(long_before)).await?;
-        let around_the_moment = count(written_around(horizon)).await?;
+        let around_the_moment = count(written_around(horizon, open)).await?;
         Ok(NewerRows { absent, of_open_transactions, of_old_transactions, around_the_moment })
     }
 
@@ -416,12 +416,16 @@ impl<'a> Against<'a> {
     }
 }
 
-/// SQL condition on rows by transactions between the two horizons.
-fn written_around(horizon: &Horizon) -> Option<String> {
+/// SQL condition on rows by transactions between the two horizons, but for those that were open.
+fn written_around(horizon: &Horizon, open: &BTreeSet<u64>) -> Option<String> {
     let width = horizon.maybe_before.checked_sub(horizon.surely_before).filter(|width| *width > 0)?;
     let first = (horizon.surely_before + 1) as u32;
     // As a difference of 32 bits, which stays right where the counter wraps around.
-    Some(format!("(xmin::text::int8 - {first} + 4294967296) % 4294967296 < {width}"))
+    let around = format!("(xmin::text::int8 - {first} + 4294967296) % 4294967296 < {width}");
+    Some(match written_by(open.iter().copied()) {
+        Some(by_open) => format!("{around} and not ({by_open})"),
+        None => around,
+    })
 }
 
 /// A transaction that began so many ids before the moment was hardly open at it, unless it was a long one.
