@@ -1,11 +1,15 @@
 //! Whether a copy has the definitions and sequences of its source. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Observation, Word};
-use crate::verify::schema::{Definitions, Digest, SequenceState, Sequences};
+use crate::verify::lineage::Horizon;
+use crate::verify::observe::Table;
+use crate::verify::schema::{
+    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe, is_of_the_server,
+};
 
 /// A definition or a sequence of the copy that is not what it ought to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,88 +43,284 @@ fn get(definitions: &Definitions, kind: &str, name: &str) -> Option<Digest> {
     definitions.get(kind)?.get(name).copied()
 }
 
+/// How the definitions of a copy may have come to be what they are, where it is a physical copy: by what the source wrote
+/// around that moment, or by what was written in the copy itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Window<'a> {
+    /// Every transaction before this one had ended at the first look.
+    pub(super) since: u64,
+    /// What was written to in the source between the two looks.
+    pub(super) source: Option<&'a Touched>,
+    /// What was written to in the copy since the first look at the source.
+    pub(super) copy: Option<&'a Touched>,
+    /// Up to which transaction the copy reaches.
+    pub(super) horizon: Option<&'a Horizon>,
+    /// Roles of the source were made, altered or dropped between the looks.
+    pub(super) roles_were_written: bool,
+}
+
+/// Whose transaction it was that last wrote to a definition of the copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// One that had ended by the first look.
+    Earlier,
+    /// The source's, after the first look and before the copy's moment.
+    Source,
+    /// Either side's.
+    Either,
+    /// One of the copy's own.
+    Copy,
+}
+
+/// What speaks for a difference between a copy and what was recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Excuse {
+    None,
+    /// The source changed it around that moment.
+    Source,
+    /// Either the source or somebody in the copy did.
+    Perhaps,
+}
+
+impl Window<'_> {
+    fn touch<'t>(of: Option<&'t Touched>, kind: &str, name: &str) -> Option<&'t Touch> {
+        of?.get(kind)?.get(name)
+    }
+
+    fn writer(&self, touch: Option<&Touch>) -> Writer {
+        match (touch, self.horizon) {
+            (None, _) => Writer::Earlier,
+            (Some(_), None) => Writer::Either,
+            (Some(touch), Some(horizon)) if touch.newest <= horizon.surely_before => Writer::Source,
+            (Some(touch), Some(horizon)) if touch.newest <= horizon.maybe_before => Writer::Either,
+            _ => Writer::Copy,
+        }
+    }
+
+    /// Whether the source gave a table the name that it has in the copy, around that moment.
+    pub(super) fn renamed(&self, copy: &Table) -> bool {
+        let touched = self.copy.and_then(|touched| touched.get("columns"));
+        let of_table = touched.and_then(|touched| touched.values().find(|touch| touch.oid == copy.oid));
+        of_table.is_some() && self.writer(of_table) == Writer::Source
+    }
+
+    fn writer_in_copy(&self, kind: &str, name: &str) -> Writer {
+        self.writer(Window::touch(self.copy, kind, name))
+    }
+
+    fn excuse_of_a_difference(&self, kind: &str, name: &str) -> Excuse {
+        let is_touched = Window::touch(self.source, kind, name).is_some();
+        match self.writer_in_copy(kind, name) {
+            Writer::Copy => Excuse::None,
+            Writer::Source => Excuse::Source,
+            Writer::Earlier if is_touched => Excuse::Source,
+            Writer::Either if is_touched => Excuse::Perhaps,
+            Writer::Earlier | Writer::Either => self.excuse_of_a_role(kind),
+        }
+    }
+
+    /// That the source wrote to what is missing says nothing: it must have made or renamed it around that moment.
+    fn excuse_of_a_loss(&self, kind: &str, name: &str) -> Excuse {
+        let Some(touch) = Window::touch(self.source, kind, name) else { return self.excuse_of_a_role(kind) };
+        if touch.made.is_some_and(|made| made >= self.since) {
+            return Excuse::Source;
+        }
+        let others = self.copy.and_then(|copy| copy.get(kind));
+        let renamed = others.and_then(|others| {
+            others.iter().find(|(other, found)| found.oid == touch.oid && other.as_str() != name)
+        });
+        match renamed.map(|(_, found)| self.writer(Some(found))) {
+            Some(Writer::Source) => Excuse::Source,
+            Some(Writer::Either) => Excuse::Perhaps,
+            _ => Excuse::None,
+        }
+    }
+
+    /// What was made in the copy itself is never excused, nor what may have been.
+    fn excuse_of_an_addition(&self, kind: &str, name: &str) -> Excuse {
+        match self.writer_in_copy(kind, name) {
+            Writer::Source => Excuse::Source,
+            Writer::Earlier => self.excuse_of_a_role(kind),
+            Writer::Either | Writer::Copy => Excuse::None,
+        }
+    }
+
+    /// Which transaction wrote a role, only superusers can see.
+    fn excuse_of_a_role(&self, kind: &str) -> Excuse {
+        if kind == SERVER_ROLE && self.roles_were_written { Excuse::Source } else { Excuse::None }
+    }
+}
+
+/// What was found of the definitions of databases.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Not what they ought to be.
+    pub(super) differences: Vec<DefinitionVerdict>,
+    /// Changed in the source around that moment, so that the copy may rightly hold them otherwise.
+    pub(super) changed_around: Vec<String>,
+    /// That, or changed in the copy.
+    pub(super) doubts: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, found: DefinitionVerdict, excuse: Excuse) {
+        let told = || format!("{} `{}.{}`", found.kind, found.database, found.name);
+        match excuse {
+            Excuse::None => self.differences.push(found),
+            Excuse::Source => {
+                self.changed_around.push(format!("{}: changed in the source around that moment", told()));
+            }
+            Excuse::Perhaps => self.doubts.push(format!(
+                "{} is another one in the copy: the source changed it around that moment, and it may have been changed in the copy as well",
+                told()
+            )),
+        }
+    }
+}
+
+/// Which definitions of two observations can be held against each other.
+#[derive(Clone, Copy)]
+struct Comparable {
+    recipe: u32,
+    is_physical: bool,
+}
+
+impl Comparable {
+    fn has(self, kind: &str) -> bool {
+        let is_replaced = kind == "role" && self.is_physical && is_in_recipe(SERVER_ROLE, self.recipe);
+        is_in_recipe(kind, self.recipe) && (self.is_physical || !is_of_the_server(kind)) && !is_replaced
+    }
+}
+
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
 /// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
-/// sides are left out: that they are missing is said elsewhere.
-pub(super) fn differences(
+/// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
+pub(super) fn differences<'a>(
     expected: &Observation,
     later: &BTreeMap<String, Definitions>,
     observed: &Observation,
-) -> Vec<DefinitionVerdict> {
-    let mut found = Vec::new();
+    window: impl Fn(&str) -> Option<Window<'a>>,
+) -> Found {
+    let (mut found, mut roles) = (Found::default(), BTreeSet::new());
     for (database, definitions) in &expected.definitions {
         let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
             continue;
         };
-        let mut add = |kind: &str, name: &str, verdict, reason: &str| {
-            found.push(DefinitionVerdict {
+        let window = window(database);
+        let comparable = Comparable {
+            recipe: expected.definitions_recipe.min(observed.definitions_recipe),
+            is_physical: window.is_some() || expected.is_same_database(observed, database),
+        };
+        let window = window.unwrap_or_default();
+        let mut add = |kind: &str, name: &str, verdict, excuse, reason: &str| {
+            let told_kind = if kind == SERVER_ROLE { "role" } else { kind };
+            // Every database has the same ones.
+            if kind == SERVER_ROLE && !roles.insert(name.to_owned()) {
+                return;
+            }
+            let verdict = DefinitionVerdict {
                 database: database.clone(),
-                kind: kind.to_owned(),
+                kind: told_kind.to_owned(),
                 name: name.to_owned(),
                 verdict,
                 reason: reason.to_owned(),
-            });
+            };
+            found.add(verdict, excuse);
         };
-        for (kind, name, digest) in each(definitions) {
-            if get(later, kind, name) != Some(digest) {
-                continue;
-            }
-            match get(copies, kind, name) {
-                None if follows(kind, name, copies) => {}
-                None => add(kind, name, Word::Missing, "it is not in the copy"),
-                Some(copy) if copy != digest => {
-                    add(kind, name, Word::Differs, "its definition is another one in the copy");
+        for (kind, name, digest) in each(definitions).filter(|(kind, _, _)| comparable.has(kind)) {
+            let (now, copy) = (get(later, kind, name), get(copies, kind, name));
+            let is_unchanged = now == Some(digest);
+            match copy {
+                Some(copy) if copy == digest => {}
+                Some(_) if is_unchanged => {
+                    let excuse = window.excuse_of_a_difference(kind, name);
+                    add(kind, name, Word::Differs, excuse, "its definition is another one in the copy");
                 }
-                Some(_) => {}
+                // Neither what it was before nor what it was after, and written in the copy itself.
+                Some(copy) if now.is_some_and(|now| now != copy) => {
+                    if window.writer_in_copy(kind, name) == Writer::Copy {
+                        add(kind, name, Word::Differs, Excuse::None, "it was changed in the copy itself");
+                    }
+                }
+                None if is_unchanged && !follows(kind, name, copies) => {
+                    add(kind, name, Word::Missing, window.excuse_of_a_loss(kind, name), "it is not in the copy");
+                }
+                Some(_) | None => {}
             }
         }
-        // In a database in which things come and go, some were made and dropped between the two looks.
+        // In a database in which things come and go, some were made and dropped between the two looks. Without any word on
+        // who wrote to what, that is all that can be said.
         let names = |(kind, name, _)| (kind, name);
-        if !each(definitions).map(names).eq(each(later).map(names)) {
+        if window.copy.is_none() && !each(definitions).map(names).eq(each(later).map(names)) {
             continue;
         }
-        for (kind, name, _) in each(copies) {
-            if get(definitions, kind, name).is_none() && !follows(kind, name, definitions) {
-                add(kind, name, Word::Unexpected, "it was not in the source");
+        for (kind, name, _) in each(copies).filter(|(kind, _, _)| comparable.has(kind)) {
+            let is_known = get(definitions, kind, name).is_some() || get(later, kind, name).is_some();
+            if !is_known && !follows(kind, name, definitions) {
+                let excuse = window.excuse_of_an_addition(kind, name);
+                add(kind, name, Word::Unexpected, excuse, "it was not in the source");
             }
         }
     }
     found
 }
 
-/// Sequences that stand further back in the copy than they stood in the source *before* the moment: sequences are
-/// not part of transactions, so only a look from before bounds them. Copies may stand ahead, since PostgreSQL logs
-/// 32 values in advance. `after`: a later look, for sequences that the source itself has set back.
-pub(super) fn sequences_set_back(
+/// PostgreSQL logs so many values of a sequence in advance, beyond those that a session takes at once.
+const LOGGED_IN_ADVANCE: i128 = 32;
+
+/// Sequences that stand in the copy where they cannot have stood in the source. Sequences are not part of transactions,
+/// so two looks bound them: one from before the moment, and one from after it. `after` is also asked about sequences that
+/// the source itself has set back. Copies may stand a little ahead, since PostgreSQL logs values in advance.
+pub(super) fn sequences_out_of_bounds(
     database: &str,
-    before: &Sequences,
-    after: Option<&Sequences>,
+    (before, after): (&Sequences, Option<&Sequences>),
     copies: &Sequences,
-) -> Vec<DefinitionVerdict> {
-    let is_behind =
-        |state: &SequenceState, reference: &SequenceState| match (state.last_value, reference.last_value) {
-            (Some(value), Some(reference)) if state.increment.is_positive() => value < reference,
-            (Some(value), Some(reference)) => value > reference,
-            (None, _) | (_, None) => false,
+    window: &Window<'_>,
+) -> Found {
+    let mut found = Found::default();
+    for (name, state) in before {
+        let (Some(copy), Some(after)) = (copies.get(name), after.and_then(|after| after.get(name))) else {
+            continue;
         };
-    let verdict = |(name, state): (&String, &SequenceState)| {
-        let copy = copies.get(name)?;
-        let source_went_back =
-            after.and_then(|after| after.get(name)).is_none_or(|after| is_behind(after, state));
-        (is_behind(copy, state) && !source_went_back).then(|| DefinitionVerdict {
+        let reason = match (state.last_value, copy.last_value, after.last_value) {
+            _ if is_behind(after, state) => continue,
+            (Some(source), Some(value), _) if is_behind(copy, state) => {
+                format!("it stands at {value}, and stood at {source} in the source before")
+            }
+            (_, Some(value), Some(later)) if is_beyond(copy, after) => {
+                format!("it stands at {value}, and stood at {later} in the source after that")
+            }
+            _ => continue,
+        };
+        // ALTER SEQUENCE … RESTART and TRUNCATE … RESTART IDENTITY write it down, setval() does not.
+        let was_restarted = Window::touch(window.source, "sequence", name).is_some_and(|touch| touch.own.is_some());
+        let verdict = DefinitionVerdict {
             database: database.to_owned(),
             kind: "sequence".to_owned(),
             name: name.clone(),
             verdict: Word::Differs,
-            reason: match (copy.last_value, state.last_value) {
-                (Some(copy), Some(source)) => {
-                    format!("it stands at {copy}, and stood at {source} in the source before")
-                }
-                _ => "it stands further back".to_owned(),
-            },
-        })
-    };
-    before.iter().filter_map(verdict).collect()
+            reason,
+        };
+        found.add(verdict, if was_restarted { Excuse::Source } else { Excuse::None });
+    }
+    found
+}
+
+fn is_behind(state: &SequenceState, reference: &SequenceState) -> bool {
+    match (state.last_value, reference.last_value) {
+        (Some(value), Some(reference)) if state.increment.is_positive() => value < reference,
+        (Some(value), Some(reference)) => value > reference,
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// Whether a sequence of the copy stands further ahead than values logged in advance explain.
+fn is_beyond(copy: &SequenceState, after: &SequenceState) -> bool {
+    let (Some(value), Some(later)) = (copy.last_value, after.last_value) else { return false };
+    let cache = i128::from(copy.cache.max(after.cache).unwrap_or(1));
+    let step = i128::from(after.increment);
+    let ahead = (i128::from(value) - i128::from(later)) * step.signum();
+    ahead > (LOGGED_IN_ADVANCE + cache) * step.abs()
 }
 
 /// Sequences that could not be read on one side although both have them.
@@ -171,8 +371,8 @@ mod tests {
     fn each_way_to_differ_is_named_and_changes_of_the_source_are_not() {
         let seen = |definitions| Observation { definitions, ..Observation::default() };
         let words = |source, later, copy| -> Vec<(String, Word)> {
-            let found = differences(&seen(defined(source)), &defined(later), &seen(defined(copy)));
-            found.into_iter().map(|found| (found.name, found.verdict)).collect()
+            let found = differences(&seen(defined(source)), &defined(later), &seen(defined(copy)), |_| None);
+            found.differences.into_iter().map(|found| (found.name, found.verdict)).collect()
         };
         let source = [("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "1")];
         let later = [("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "2")];
@@ -183,20 +383,25 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_was_set_back_is_found_and_one_ahead_is_not() {
+    fn a_sequence_that_was_set_back_or_far_ahead_is_found() {
         let at = |last_value, increment| {
-            Sequences::from([("s".to_owned(), SequenceState { last_value, increment })])
+            Sequences::from([("s".to_owned(), SequenceState { last_value, increment, cache: Some(1) })])
+        };
+        let out_of_bounds = |before: &Sequences, after: &Sequences, copy: &Sequences| {
+            sequences_out_of_bounds("app", (before, Some(after)), copy, &Window::default()).differences.len()
         };
         let judge = |before, after, copy| {
-            sequences_set_back("app", &at(before, 1), Some(&at(after, 1)), &at(copy, 1)).len()
+            out_of_bounds(&at(before, 1), &at(after, 1), &at(copy, 1))
         };
         assert_eq!(judge(Some(50), Some(60), Some(49)), 1);
         assert_eq!(judge(Some(50), Some(60), None), 0, "that it cannot be read is said elsewhere");
-        assert_eq!(judge(Some(50), Some(60), Some(82)), 0);
+        assert_eq!(judge(Some(50), Some(60), Some(92)), 0, "values are logged in advance");
+        for far in [94, i64::from(i32::MAX) - 1, i64::MAX - 1] {
+            assert_eq!(judge(Some(50), Some(60), Some(far)), 1, "{far}");
+        }
         assert_eq!(judge(Some(50), Some(1), Some(1)), 0, "the source itself set it back");
-        assert_eq!(
-            sequences_set_back("app", &at(Some(-5), -1), Some(&at(Some(-5), -1)), &at(Some(-4), -1)).len(),
-            1
-        );
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-4), -1)), 1);
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-38), -1)), 0);
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-39), -1)), 1);
     }
 }
