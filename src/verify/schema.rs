@@ -353,7 +353,7 @@ const DEFINITIONS: &str = r#"
                ) members (member)), 'pg_extension'::regclass, oid
         from pg_extension x
         union all
-        select 'catalog flags', r.name, said, 'pg_class'::regclass, r.oid from relation r cross join lateral (
+        select 'catalog flags', concat(said, ' of ', r.name), null, 'pg_class'::regclass, r.oid from relation r cross join lateral (
             select 'relhastriggers' where not relhastriggers and exists (select from pg_trigger where tgrelid = r.oid)
             union all
             select 'relchecks' where relchecks <> (select count(*) from pg_constraint where conrelid = r.oid and contype = 'c')
@@ -369,13 +369,13 @@ const DEFINITIONS: &str = r#"
             select 'atthasdef' where exists (select from pg_attribute a where attrelid = r.oid and attnum > 0 and not attisdropped
                 and atthasdef <> exists (select from pg_attrdef where adrelid = r.oid and adnum = a.attnum))
             union all
-            select 'indislive' where exists (select from pg_index where indexrelid = r.oid and not indislive)
-            union all
-            select 'indimmediate' where exists (select from pg_index where indexrelid = r.oid and indimmediate
-                = exists (select from pg_constraint where conindid = r.oid and contype in ('p', 'u', 'x') and condeferrable))
-            union all
             select 'relfrozenxid' where relfrozenxid::text::int8 > 2 and age(relfrozenxid) < 0 or relminmxid::text::int8 > 0 and mxid_age(relminmxid) < 0
         ) wrong (said)
+        union all
+        select 'catalog flags', concat(case when indislive then 'indimmediate' else 'indislive' end, ' of ', x.name), null, 'pg_class'::regclass, x.oid
+        from pg_index i join relation x on x.oid = i.indexrelid
+        where not indislive or indimmediate
+            = (indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x') and condeferrable))
     )"#;
 
 const DIGESTS: &str = "
@@ -523,7 +523,8 @@ pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
     let sql = format!("{DEFINITIONS}{}", TOUCHED.replace("{since}", &low.to_string()));
     let mut all = Touched::new();
     for row in ask_again(session, &written_out_all(&sql)).await? {
-        let id = |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
+        let id =
+            |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
         let touch = Touch { oid: row.get(2), newest: id(3).unwrap_or(since), own: id(4), made: id(5) };
         all.entry(row.get(0)).or_default().insert(row.get(1), touch);
     }

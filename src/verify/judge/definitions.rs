@@ -8,7 +8,8 @@ use super::{Observation, Word};
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::Table;
 use crate::verify::schema::{
-    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe, is_of_the_server,
+    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe,
+    is_of_the_server,
 };
 
 /// A definition or a sequence of the copy that is not what it ought to be.
@@ -201,7 +202,7 @@ pub(super) fn differences<'a>(
     observed: &Observation,
     window: impl Fn(&str) -> Option<Window<'a>>,
 ) -> Found {
-    let (mut found, mut roles) = (Found::default(), BTreeSet::new());
+    let (mut found, mut of_instance) = (Found::default(), BTreeSet::new());
     for (database, definitions) in &expected.definitions {
         let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
             continue;
@@ -215,7 +216,9 @@ pub(super) fn differences<'a>(
         let mut add = |kind: &str, name: &str, verdict, excuse, reason: &str| {
             let told_kind = if kind == SERVER_ROLE { "role" } else { kind };
             // Every database has the same ones.
-            if kind == SERVER_ROLE && !roles.insert(name.to_owned()) {
+            if matches!(kind, SERVER_ROLE | "instance setting")
+                && !of_instance.insert((kind.to_owned(), name.to_owned()))
+            {
                 return;
             }
             let verdict = DefinitionVerdict {
@@ -243,7 +246,13 @@ pub(super) fn differences<'a>(
                     }
                 }
                 None if is_unchanged && !follows(kind, name, copies) => {
-                    add(kind, name, Word::Missing, window.excuse_of_a_loss(kind, name), "it is not in the copy");
+                    add(
+                        kind,
+                        name,
+                        Word::Missing,
+                        window.excuse_of_a_loss(kind, name),
+                        "it is not in the copy",
+                    );
                 }
                 Some(_) | None => {}
             }
@@ -258,7 +267,11 @@ pub(super) fn differences<'a>(
             let is_known = get(definitions, kind, name).is_some() || get(later, kind, name).is_some();
             if !is_known && !follows(kind, name, definitions) {
                 let excuse = window.excuse_of_an_addition(kind, name);
-                add(kind, name, Word::Unexpected, excuse, "it was not in the source");
+                let reason = match kind {
+                    "catalog flags" => "the catalog contradicts itself in the copy, and not in the source",
+                    _ => "it was not in the source",
+                };
+                add(kind, name, Word::Unexpected, excuse, reason);
             }
         }
     }
@@ -293,7 +306,8 @@ pub(super) fn sequences_out_of_bounds(
             _ => continue,
         };
         // ALTER SEQUENCE … RESTART and TRUNCATE … RESTART IDENTITY write it down, setval() does not.
-        let was_restarted = Window::touch(window.source, "sequence", name).is_some_and(|touch| touch.own.is_some());
+        let was_restarted =
+            Window::touch(window.source, "sequence", name).is_some_and(|touch| touch.own.is_some());
         let verdict = DefinitionVerdict {
             database: database.to_owned(),
             kind: "sequence".to_owned(),
@@ -390,9 +404,7 @@ mod tests {
         let out_of_bounds = |before: &Sequences, after: &Sequences, copy: &Sequences| {
             sequences_out_of_bounds("app", (before, Some(after)), copy, &Window::default()).differences.len()
         };
-        let judge = |before, after, copy| {
-            out_of_bounds(&at(before, 1), &at(after, 1), &at(copy, 1))
-        };
+        let judge = |before, after, copy| out_of_bounds(&at(before, 1), &at(after, 1), &at(copy, 1));
         assert_eq!(judge(Some(50), Some(60), Some(49)), 1);
         assert_eq!(judge(Some(50), Some(60), None), 0, "that it cannot be read is said elsewhere");
         assert_eq!(judge(Some(50), Some(60), Some(92)), 0, "values are logged in advance");

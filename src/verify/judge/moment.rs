@@ -129,7 +129,10 @@ pub fn at_the_moment(
             };
             let reason = match renamed.contains(&copy.oid) {
                 true => {
-                    let name = format!("renamed around that moment, in the copy it is `{}.{}`", copy.schema, copy.name);
+                    let name = format!(
+                        "renamed around that moment, in the copy it is `{}.{}`",
+                        copy.schema, copy.name
+                    );
                     if reason.is_empty() { name } else { format!("{reason}; {name}") }
                 }
                 false => reason,
