@@ -396,6 +396,127 @@ mod tests {
         assert_eq!(words(&[("dropped", "1")], &[("newer", "1")], &[("between", "1")]), []);
     }
 
+    fn touched(entries: &[(&str, u32, u64, u64)]) -> Touched {
+        let touch = |(name, oid, newest, made): &(&str, u32, u64, u64)| {
+            let touch = Touch { oid: *oid, newest: *newest, own: Some(*newest), made: Some(*made) };
+            ((*name).to_owned(), touch)
+        };
+        Touched::from([("index".to_owned(), entries.iter().map(touch).collect())])
+    }
+
+    /// What is told of a copy up to transaction 200, where the first look was at 100: differences, and what is excused.
+    fn judge(
+        looks: [&[(&str, &str)]; 3],
+        (source, copy): (&Touched, &Touched),
+        maybe_before: u64,
+    ) -> (Vec<(String, Word)>, usize, usize) {
+        let horizon = Horizon { surely_before: 200, maybe_before, ..Horizon::default() };
+        let seen = |entries| Observation { definitions: defined(entries), ..Observation::default() };
+        let found = differences(&seen(looks[0]), &defined(looks[1]), &seen(looks[2]), |_| {
+            Some(Window {
+                since: 100,
+                source: Some(source),
+                copy: Some(copy),
+                horizon: Some(&horizon),
+                roles_were_written: false,
+            })
+        });
+        let words = found.differences.into_iter().map(|found| (found.name, found.verdict)).collect();
+        (words, found.changed_around.len(), found.doubts.len())
+    }
+
+    #[test]
+    fn what_the_source_changed_and_changed_back_is_no_difference_and_what_the_copy_wrote_is_one() {
+        let same = [("x", "1")].as_slice();
+        let other = [("x", "2")].as_slice();
+        let none = Touched::new();
+        let differs = || vec![("x".to_owned(), Word::Differs)];
+        let by = |newest| touched(&[("x", 7, newest, 50)]);
+        // Nobody touched it, so it is damage.
+        assert_eq!(judge([same, same, other], (&none, &none), 200), (differs(), 0, 0));
+        // The source did, in the copy or after its moment.
+        assert_eq!(judge([same, same, other], (&none, &by(150)), 200), (vec![], 1, 0));
+        assert_eq!(judge([same, same, other], (&by(230), &none), 200), (vec![], 1, 0));
+        // The copy itself did, whatever the source has done.
+        assert_eq!(judge([same, same, other], (&by(230), &by(201)), 200), (differs(), 0, 0));
+        let third = [("x", "3")].as_slice();
+        assert_eq!(judge([same, third, other], (&by(230), &by(201)), 200), (differs(), 0, 0));
+        assert_eq!(judge([same, other, other], (&by(230), &by(150)), 200), (vec![], 0, 0));
+        // Where the horizon is blurred, either may have; without a touch in the source, the copy did.
+        assert_eq!(judge([same, same, other], (&by(230), &by(205)), 210), (vec![], 0, 1));
+        assert_eq!(judge([same, same, other], (&none, &by(205)), 210), (differs(), 0, 0));
+    }
+
+    #[test]
+    fn what_is_missing_was_made_or_renamed_in_the_source_around_that_moment_or_is_lost() {
+        let there = [("x", "1")].as_slice();
+        let none = Touched::new();
+        let missing = || vec![("x".to_owned(), Word::Missing)];
+        assert_eq!(judge([there, there, &[]], (&none, &none), 200), (missing(), 0, 0));
+        // Dropped and made again.
+        assert_eq!(judge([there, there, &[]], (&touched(&[("x", 8, 150, 150)]), &none), 200), (vec![], 1, 0));
+        // Granted to, truncated: that removes nothing.
+        let granted = touched(&[("x", 7, 150, 50)]);
+        assert_eq!(judge([there, there, &[]], (&granted, &none), 200), (missing(), 0, 0));
+        // Renamed there and back: it has another name in the copy.
+        let renamed = touched(&[("y", 7, 150, 50)]);
+        let elsewhere = [("y", "1")].as_slice();
+        assert_eq!(judge([there, there, elsewhere], (&granted, &renamed), 200), (vec![], 2, 0));
+        let in_the_copy = touched(&[("y", 7, 201, 50)]);
+        assert_eq!(
+            judge([there, there, elsewhere], (&granted, &in_the_copy), 200).0,
+            [missing(), vec![("y".to_owned(), Word::Unexpected)]].concat()
+        );
+    }
+
+    #[test]
+    fn what_only_the_copy_has_was_the_sources_for_a_while_or_does_not_belong_there() {
+        let none = Touched::new();
+        let (nothing, ghost) = ([].as_slice(), [("x", "1")].as_slice());
+        let unexpected = || vec![("x".to_owned(), Word::Unexpected)];
+        let made = |by| touched(&[("x", 7, by, by)]);
+        assert_eq!(judge([nothing, nothing, ghost], (&none, &made(150)), 200), (vec![], 1, 0));
+        assert_eq!(judge([nothing, ghost, ghost], (&made(150), &made(150)), 200), (vec![], 0, 0));
+        for by in [201, 205, 300] {
+            assert_eq!(judge([nothing, nothing, ghost], (&none, &made(by)), 210), (unexpected(), 0, 0));
+        }
+        // Older than the first look, which did not see it.
+        assert_eq!(judge([nothing, nothing, ghost], (&none, &none), 200), (unexpected(), 0, 0));
+        // That other things came and went excuses nothing.
+        assert_eq!(judge([&[("a", "1")], &[("b", "1")], ghost], (&none, &made(300)), 200).0, unexpected());
+    }
+
+    #[test]
+    fn records_of_an_older_recipe_and_dumps_are_not_held_against_what_they_do_not_have() {
+        let kinds = |kinds: &[&str], recipe| Observation {
+            definitions: BTreeMap::from([(
+                "app".to_owned(),
+                kinds
+                    .iter()
+                    .map(|kind| {
+                        (
+                            (*kind).to_owned(),
+                            BTreeMap::from([("x".to_owned(), Digest::try_from("1".to_owned()).unwrap())]),
+                        )
+                    })
+                    .collect(),
+            )]),
+            definitions_recipe: recipe,
+            ..Observation::default()
+        };
+        let (old, new) = (["role"].as_slice(), ["role", "server role", "catalog flags"].as_slice());
+        let found = |left: &Observation, right: &Observation, is_physical: bool| {
+            let window = |_: &str| is_physical.then(Window::default);
+            let found = differences(left, &left.definitions, right, window).differences;
+            found.into_iter().map(|found| found.kind).collect::<Vec<_>>()
+        };
+        let none = kinds(&[], 2);
+        assert_eq!(found(&kinds(old, 0), &kinds(new, 2), true), Vec::<String>::new());
+        assert_eq!(found(&none, &kinds(new, 2), true), ["catalog flags", "role"]);
+        assert_eq!(found(&none, &kinds(&["server role", "system rights"], 2), false), Vec::<String>::new());
+        assert_eq!(found(&none, &kinds(&["catalog flags"], 2), false), ["catalog flags"]);
+    }
+
     #[test]
     fn a_sequence_that_was_set_back_or_far_ahead_is_found() {
         let at = |last_value, increment| {
