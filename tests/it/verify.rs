@@ -350,7 +350,7 @@ async fn writes_between_the_two_instants_explain_as_many_rows_and_no_more() {
     let far = slow_link(port.parse().unwrap(), Duration::from_millis(30)).await;
     let (left, right) = (world.url("orders-prod", "app").await, url.replace(port, &far.to_string()));
     let begins = "do $$ begin
-                      while not exists (select from pg_stat_activity where datname = 'app' and application_name like 'lifeboat%'
+                      while not exists (select from pg_stat_activity where datname = 'twin' and application_name like 'lifeboat%'
                                         and query like '%pg_stat_get_tuples%' and state like 'idle%') loop
                           commit; perform pg_sleep(0.01);
                       end loop;

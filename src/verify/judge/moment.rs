@@ -161,7 +161,7 @@ pub fn at_the_moment(
         |name: &&String| !expected.databases.contains_key(*name) && !expected.unreadable.contains_key(*name);
     bench.uncovered = observed.databases.keys().filter(is_unknown).cloned().collect();
     for database in expected.databases.keys() {
-        if expected.definitions.get(database).is_none() && observed.definitions.contains_key(database) {
+        if !expected.definitions.contains_key(database) && observed.definitions.contains_key(database) {
             bench.not_tested.push(format!(
                 "definitions and sequences of database `{database}`: the baseline was recorded without them"
             ));
