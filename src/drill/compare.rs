@@ -1,5 +1,7 @@
 //! The comparison of a drill: the source and its restored copy are observed, then judged by `verify`.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
@@ -12,6 +14,7 @@ use crate::verify::judge::{Kinship, Movement};
 use crate::verify::narrow::{self, Extent, Told};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
+use crate::verify::schema::Touched;
 use crate::verify::{
     Databases, Horizon, Judgement, Look, Observation, Question, Recording, Verdict, Word, judge, lineage,
 };
@@ -40,6 +43,8 @@ pub(super) struct Copy {
     pub(super) observed: Observation,
     /// Up to which transaction of its source it reaches, where that can be told.
     horizon: Option<Horizon>,
+    /// Definitions that were written to since its source was recorded, by database.
+    touched: BTreeMap<String, Touched>,
 }
 
 /// Observes a restored copy. `recorded`: what its source was seen to contain, where that was recorded.
@@ -55,7 +60,15 @@ pub(super) async fn observe_copy(
     let question = Question { boundaries, newest_write: true };
     let observed = databases.observe(&question, &|progress| counting(tell, "copy", progress)).await?;
     let horizon = lineage::horizon(&databases, &observed).await?;
-    Ok(Copy { databases, observed, horizon })
+    let touched = match recorded.filter(|_| !observed.definitions.is_empty()) {
+        Some(recorded) => {
+            let mut since = recorded.definitions_settled_before();
+            since.retain(|name, _| observed.definitions.contains_key(name));
+            databases.touched(&since).await?
+        }
+        None => BTreeMap::new(),
+    };
+    Ok(Copy { databases, observed, horizon, touched })
 }
 
 /// What ties a copy to the source that it is compared with.
@@ -97,7 +110,8 @@ pub(super) async fn judge_recorded(
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Judgement> {
     let (seen, movement) = recorded;
-    let mut judgement = judge::at_the_moment(seen, movement, &copy.observed, copy.horizon.as_ref());
+    let traces = judge::Traces { horizon: copy.horizon.as_ref(), touched: Some(&copy.touched) };
+    let mut judgement = judge::at_the_moment(seen, movement, &copy.observed, traces);
     let open = judgement.databases_left_open(&copy.observed);
     if open.is_empty() || ties.missing(copy).is_some() {
         judgement.tell();

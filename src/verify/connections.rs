@@ -15,7 +15,7 @@ use super::depth::{Depth, Look};
 use super::fingerprint::SETTINGS;
 use super::lineage::Boundary;
 use super::observation::WrittenTables;
-use super::schema::{self, Definitions, Sequences};
+use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};
 use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, user_databases};
 
@@ -76,6 +76,8 @@ pub(super) struct Instant {
 /// Definitions and sequences, read shortly before an instant.
 pub(super) struct Structure {
     pub(super) definitions: Definitions,
+    /// Every transaction before this one had ended by then.
+    pub(super) settled_before: u64,
     pub(super) sequences: Sequences,
 }
 
@@ -206,9 +208,11 @@ impl Databases {
         if self.look.depths.usual() == Depth::Counts {
             return Ok(None);
         }
+        let settled_before = schema::settled_before(session).await?;
         match schema::definitions(session).await {
             Ok(definitions) => {
-                Ok(Some(Structure { definitions, sequences: schema::sequences(session).await? }))
+                let sequences = schema::sequences(session).await?;
+                Ok(Some(Structure { definitions, settled_before, sequences }))
             }
             // Somebody holds a lock on one of the tables. Its rows will tell; the definitions stay unknown.
             Err(error) if error.chain().contains("lock timeout") => Ok(None),
@@ -306,8 +310,16 @@ impl Databases {
     /// Calls `read` for each database with a connection outside of a transaction. A database that is dropped meanwhile, or
     /// cannot be read, is left out: then nothing is known of it.
     async fn read_each<T>(&self, read: impl AsyncFn(&Session) -> Result<T>) -> Result<BTreeMap<String, T>> {
+        self.read_each_of(self.names.iter(), read).await
+    }
+
+    async fn read_each_of<T>(
+        &self,
+        names: impl Iterator<Item = &String>,
+        read: impl AsyncFn(&Session) -> Result<T>,
+    ) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
-        for name in &self.names {
+        for name in names {
             let read = match self.session_to(name).await {
                 Ok(session) => read(&session).await,
                 Err(failure) => Err(failure.into()),
@@ -339,6 +351,23 @@ impl Databases {
     /// The definitions as they are now, by database.
     pub async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
         self.read_each(schema::definitions).await
+    }
+
+    /// The definitions that were written to by the transactions in `since`, one for each database, or by later ones.
+    pub async fn touched(&self, since: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Touched>> {
+        let asked = self.names.iter().filter(|name| since.contains_key(*name));
+        self.read_each_of(asked, async |session: &Session| {
+            schema::touched(session, since.get(session.database()).copied().unwrap_or_default()).await
+        })
+        .await
+    }
+
+    /// How often roles were made, altered or dropped, since the server has been counting. The rows themselves, and so the
+    /// transactions that wrote them, are for superusers only.
+    pub async fn role_writes(&self) -> Result<Option<i64>> {
+        let sql = "select pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
+                   from pg_class c where c.oid = 'pg_authid'::regclass";
+        Ok(self.visit_any().await?.row(sql, &[]).await?.get(0))
     }
 
     /// Waits until every session that may have written before `since` has reported what it wrote: at once when there

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use alike::{Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
 pub use live::{Counterparts, Evidence, Kinship, NewerRows, RowEvidence, live, name_in_copy};
-pub use moment::{Movement, at_the_moment};
+pub use moment::{Movement, Traces, at_the_moment};
 
 use super::Verdict;
 use super::depth::Depth;
@@ -268,6 +268,12 @@ impl Bench {
         });
     }
 
+    fn take(&mut self, found: definitions::Found) {
+        self.definitions.extend(found.differences);
+        self.not_tested.extend(found.changed_around);
+        self.unreadable.extend(found.doubts);
+    }
+
     fn add_proven(
         &mut self,
         database: &str,
@@ -337,7 +343,7 @@ impl Bench {
 
     /// Another major version deparses views and rules in other words.
     fn leave_out_what_versions_write_differently(&mut self, left: &Observation, right: &Observation) {
-        const WORDS: [&str; 2] = ["view", "rule"];
+        const WORDS: [&str; 4] = ["view", "rule", "aggregate", "publication columns"];
         if left.major() == right.major() {
             return;
         }

@@ -184,6 +184,12 @@ pub struct Observation {
     pub database_oids: BTreeMap<String, u32>,
     /// Definitions by database.
     pub definitions: BTreeMap<String, Definitions>,
+    /// Which kinds of definitions were read (see [`super::schema::RECIPE`]).
+    #[serde(default)]
+    pub definitions_recipe: u32,
+    /// Every transaction before this one had ended when the definitions were read, by database.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub definitions_since: BTreeMap<String, u64>,
     /// Sequences by database.
     pub sequences: BTreeMap<String, Sequences>,
     /// Which transactions had ended at the instant that was seen, by database.
@@ -205,6 +211,8 @@ impl Observation {
         self.made_by.extend(seen.made_by);
         self.database_oids.extend(seen.database_oids);
         self.definitions.extend(seen.definitions);
+        self.definitions_recipe = self.definitions_recipe.max(seen.definitions_recipe);
+        self.definitions_since.extend(seen.definitions_since);
         self.sequences.extend(seen.sequences);
         self.boundaries.extend(seen.boundaries);
         self.next_transaction = self.next_transaction.max(seen.next_transaction);
@@ -223,6 +231,16 @@ impl Observation {
         seen.unreadable.retain(|name, _| is_one(name));
         seen.database_oids.retain(|name, _| is_one(name));
         seen
+    }
+
+    /// For each database a transaction before which every other had ended when its definitions were read. Records of
+    /// earlier versions tell it of the rows only, which were seen shortly after.
+    pub fn definitions_settled_before(&self) -> BTreeMap<String, u64> {
+        let of_rows = self.boundaries.iter().map(|(name, boundary)| (name.clone(), boundary.settled_before));
+        let mut all: BTreeMap<String, u64> = of_rows.collect();
+        all.extend(self.definitions_since.clone());
+        all.retain(|name, _| self.definitions.contains_key(name));
+        all
     }
 
     /// How many rows were counted in all.

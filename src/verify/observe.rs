@@ -16,6 +16,7 @@ pub use super::observation::{
     Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };
 use super::read::{self, Reader};
+use super::schema::RECIPE;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 
@@ -111,6 +112,8 @@ impl Databases {
         observation.last_instant = Some(opened.instant.at);
         if let Some(structure) = &opened.structure {
             observation.definitions.insert(name.clone(), structure.definitions.clone());
+            observation.definitions_recipe = RECIPE;
+            observation.definitions_since.insert(name.clone(), structure.settled_before);
             observation.sequences.insert(name.clone(), structure.sequences.clone());
         }
         let instant = &opened.instant.boundary;

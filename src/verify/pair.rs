@@ -259,6 +259,7 @@ fn renamed(mut seen: Observation, (left, right): (Option<&str>, Option<&str>)) -
         rename(&mut seen.made_by, right, left);
         rename(&mut seen.database_oids, right, left);
         rename(&mut seen.definitions, right, left);
+        rename(&mut seen.definitions_since, right, left);
         rename(&mut seen.sequences, right, left);
         rename(&mut seen.boundaries, right, left);
     }
@@ -275,7 +276,9 @@ async fn judged(comparison: &Comparison, left: Seen<'_>, right: Seen<'_>) -> Res
         && !recorded.movement.after.is_empty()
     {
         let horizon = lineage::horizon(&open.databases, right.0).await?;
-        let mut judgement = judge::at_the_moment(left.0, &recorded.movement, right.0, horizon.as_ref());
+        let touched = open.databases.touched(&left.0.definitions_settled_before()).await?;
+        let traces = judge::Traces { horizon: horizon.as_ref(), touched: Some(&touched) };
+        let mut judgement = judge::at_the_moment(left.0, &recorded.movement, right.0, traces);
         judgement.definitions.retain(|found| !comparison.ignored.contains(&found.kind));
         judgement.tell();
         return Ok(judgement);

@@ -58,6 +58,7 @@ impl Recording {
         let mut movement = Movement { before: databases.written().await?, ..Movement::default() };
         if looks_at_definitions(look) {
             movement.sequences_before = databases.sequences().await?;
+            movement.role_writes_before = databases.role_writes().await?;
         }
         databases.prepare().await?;
         if late {
@@ -104,6 +105,10 @@ impl Recording {
         if looks_at_definitions(&self.look) {
             self.movement.sequences_after = databases.sequences().await?;
             self.movement.definitions_after = databases.definitions().await?;
+            self.movement.role_writes_after = databases.role_writes().await?;
+            // Last: whatever was written to when the rest was read is in here.
+            let since = self.seen.definitions_settled_before();
+            self.movement.touched_after = databases.touched(&since).await?;
         }
         Ok(())
     }

@@ -34,13 +34,75 @@ impl From<Digest> for String {
     }
 }
 
-/// Where a sequence stands.
+/// Which kinds of definitions are read. Records of an older recipe have fewer.
+pub const RECIPE: u32 = 2;
+
+/// Kinds that records of the first recipe do not have.
+const NEW_IN_THE_SECOND: [&str; 12] = [
+    "foreign options",
+    "foreign data wrapper",
+    "publication columns",
+    "aggregate",
+    SERVER_ROLE,
+    "connection limit",
+    "system function",
+    "system relation",
+    "system rights",
+    "extension members",
+    "catalog flags",
+    "instance setting",
+];
+
+/// The kind of every role of a server, whether anything in the database names it or not.
+pub(super) const SERVER_ROLE: &str = "server role";
+
+/// Whether a record of `recipe` has definitions of a kind.
+pub(super) fn is_in_recipe(kind: &str, recipe: u32) -> bool {
+    recipe >= RECIPE || !NEW_IN_THE_SECOND.contains(&kind)
+}
+
+/// Whether only physical copies have definitions of a kind in common: what belongs to the server, or to its system
+/// catalogs, is in no dump.
+pub(super) fn is_of_the_server(kind: &str) -> bool {
+    const KINDS: [&str; 8] = [
+        SERVER_ROLE,
+        "foreign data wrapper",
+        "connection limit",
+        "system function",
+        "system relation",
+        "system rights",
+        "extension members",
+        "instance setting",
+    ];
+    KINDS.contains(&kind)
+}
+
+/// A definition that was written to since some transaction, each time by its newest transaction as a 64-bit id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    /// Object id of what is defined; a physical copy has the same.
+    pub oid: u32,
+    /// Who last wrote to it or to anything that it names, such as the table of a trigger.
+    pub newest: u64,
+    /// Who last wrote to it.
+    pub own: Option<u64>,
+    /// Who made it, as far as the catalog still tells.
+    pub made: Option<u64>,
+}
+
+/// The definitions of a database that were written to since some transaction, by kind and qualified name.
+pub type Touched = BTreeMap<String, BTreeMap<String, Touch>>;
+
+/// Where a sequence stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceState {
     /// Last value handed out, or the one before the first; none if it could not be read.
     pub last_value: Option<i64>,
     /// Step.
     pub increment: i64,
+    /// How many values a session takes at once, where that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<i64>,
 }
 
 /// Sequences of a database, by qualified name.
@@ -48,70 +110,75 @@ pub type Sequences = BTreeMap<String, SequenceState>;
 
 /// Every part of the query is `(kind, name, definition)`.
 const DEFINITIONS: &str = r#"
-    with skipped_schema as (
+    with recursive skipped_schema as (
         select oid from pg_namespace
         where nspname in ('pg_catalog', 'information_schema', 'pg_toast') or nspname ~ '^pg_(temp|toast_temp)_'
     ), of_extension as (
-        select classid, objid from pg_depend where deptype = 'e'
+        select classid, objid, refobjid from pg_depend where deptype = 'e'
     ), relation as (
         select c.*, format('%I.%I', n.nspname, c.relname) as name
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relnamespace not in (select oid from skipped_schema)
           and not exists (select from of_extension where classid = 'pg_class'::regclass and objid = c.oid)
-    ), definition (kind, name, body) as (
-        select 'schema', quote_ident(nspname), body(nspowner::regrole, acl(nspacl, 'n', nspowner))
+    ), definition (kind, name, body, class, id) as (
+        select 'schema', quote_ident(nspname), body(nspowner::regrole, acl(nspacl, 'n', nspowner)),
+               'pg_namespace'::regclass::oid, oid
         from pg_namespace where oid not in (select oid from skipped_schema)
         union all
-        select 'extension', quote_ident(extname), body(extversion, extnamespace::regnamespace) from pg_extension
+        select 'extension', quote_ident(extname), body(extversion, extnamespace::regnamespace), 'pg_extension'::regclass, oid from pg_extension
         union all
         select 'columns', r.name,
                string_agg(body(quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
                                     a.attgenerated, a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid), acl(a.attacl, 'c', r.relowner)),
-                          ', ' order by a.attname) -- a dump may restore inherited columns in another order
+                          ', ' order by a.attname), -- a dump may restore inherited columns in another order
+               'pg_class'::regclass, r.oid
         from relation r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-        where r.relkind in ('r', 'p', 'v', 'm', 'f') group by r.name
+        where r.relkind in ('r', 'p', 'v', 'm', 'f') group by r.name, r.oid
         union all
-        select 'rights', name, body(acl(relacl, case relkind when 'S' then 's' else 'r' end::"char", relowner))
+        select 'rights', name, body(acl(relacl, case relkind when 'S' then 's' else 'r' end::"char", relowner)), 'pg_class'::regclass, oid
         from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
         union all
-        select 'row security', name, body(relrowsecurity, relforcerowsecurity) from relation where relkind in ('r', 'p')
+        select 'row security', name, body(relrowsecurity, relforcerowsecurity), 'pg_class'::regclass, oid from relation where relkind in ('r', 'p')
         union all
-        select 'owner', name, relowner::regrole::text from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+        select 'owner', name, relowner::regrole::text, 'pg_class'::regclass, oid from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
         union all
         select 'storage', name, body(relkind, relpersistence, relreplident, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), reloptions,
                                           (select ftoptions from pg_foreign_table where ftrelid = relation.oid),
-                                          (select string_agg(inhparent::regclass::text, ',' order by inhseqno) from pg_inherits where inhrelid = oid))
+                                          (select string_agg(inhparent::regclass::text, ',' order by inhseqno) from pg_inherits where inhrelid = oid)),
+               'pg_class'::regclass, oid
         from relation where relkind in ('r', 'p', 'v', 'm', 'f')
         union all
         select 'constraint', format('%s on %s', quote_ident(conname), r.name),
                body(pg_get_constraintdef(o.oid), convalidated,
-                    (select string_agg(tgenabled::text, '' order by tgtype, tgenabled) from pg_trigger where tgconstraint = o.oid))
+                    (select string_agg(tgenabled::text, '' order by tgtype, tgenabled) from pg_trigger where tgconstraint = o.oid)),
+               'pg_constraint'::regclass, o.oid
         from pg_constraint o join relation r on r.oid = o.conrelid where contype <> 'n' -- PostgreSQL 18 also names NOT NULL
         union all
-        select 'index', x.name, body(pg_get_indexdef(i.indexrelid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident)
+        select 'index', x.name, body(pg_get_indexdef(i.indexrelid), i.indisvalid, i.indisready, i.indisclustered, i.indisreplident), 'pg_class'::regclass, x.oid
         from pg_index i join relation x on x.oid = i.indexrelid
         union all
-        select 'view', name, pg_get_viewdef(oid) from relation where relkind in ('v', 'm')
+        select 'view', name, pg_get_viewdef(oid), 'pg_class'::regclass, oid from relation where relkind in ('v', 'm')
         union all
-        select 'rule', format('%s on %s', quote_ident(rulename), r.name), body(pg_get_ruledef(u.oid), ev_enabled)
+        select 'rule', format('%s on %s', quote_ident(rulename), r.name), body(pg_get_ruledef(u.oid), ev_enabled), 'pg_rewrite'::regclass, u.oid
         from pg_rewrite u join relation r on r.oid = u.ev_class where rulename <> '_RETURN'
         union all
-        select 'trigger', format('%s on %s', quote_ident(tgname), r.name), body(pg_get_triggerdef(t.oid), tgenabled)
+        select 'trigger', format('%s on %s', quote_ident(tgname), r.name), body(pg_get_triggerdef(t.oid), tgenabled), 'pg_trigger'::regclass, t.oid
         from pg_trigger t join relation r on r.oid = t.tgrelid where not tgisinternal
         union all
         select 'policy', format('%s on %s', quote_ident(polname), r.name),
-               body(polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+               body(polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), 'pg_policy'::regclass, p.oid
         from pg_policy p join relation r on r.oid = p.polrelid
         union all
         select 'sequence', r.name, body(seqtypid::regtype, seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle,
                (select string_agg(format('%s.%I', a.attrelid::regclass, a.attname), ',') from pg_depend d join pg_attribute a on a.attrelid = d.refobjid
-                and a.attnum = d.refobjsubid where d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype in ('a', 'i')))
+                and a.attnum = d.refobjsubid where d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype in ('a', 'i'))),
+               'pg_class'::regclass, r.oid
         from pg_sequence s join relation r on r.oid = s.seqrelid
         union all
         select 'function', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
                body(case when p.prokind = 'a' then body(a.aggtransfn, a.aggfinalfn, a.agginitval, a.aggcombinefn, a.aggmtransfn, a.aggsortop::regoperator)
-                                   else pg_get_functiondef(p.oid) end, p.proowner::regrole, acl(p.proacl, 'f', p.proowner))
+                                   else pg_get_functiondef(p.oid) end, p.proowner::regrole, acl(p.proacl, 'f', p.proowner)), 'pg_proc'::regclass, p.oid
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace left join pg_aggregate a on a.aggfnoid = p.oid
         where p.pronamespace not in (select oid from skipped_schema)
           and not exists (select from pg_depend where classid = 'pg_proc'::regclass and objid = p.oid and deptype in ('e', 'i'))
@@ -122,72 +189,264 @@ const DEFINITIONS: &str = r#"
                          (select string_agg(concat_ws(' ', format_type(rngsubtype, null), rngcollation::regcollation, rngsubdiff), ',') from pg_range where rngtypid = t.oid),
                          (select string_agg(pg_get_constraintdef(oid), ',' order by conname) from pg_constraint where contypid = t.oid and contype <> 'n'),
                          (select string_agg(body(quote_ident(attname), format_type(atttypid, atttypmod), attcollation::regcollation), ',' order by attnum)
-                          from pg_attribute where attrelid = t.typrelid and attnum > 0 and not attisdropped))
+                          from pg_attribute where attrelid = t.typrelid and attnum > 0 and not attisdropped)), 'pg_type'::regclass, t.oid
         from pg_type t join pg_namespace n on n.oid = t.typnamespace left join pg_class c on c.oid = t.typrelid
         where t.typnamespace not in (select oid from skipped_schema) and t.typcategory <> 'A'
           and (t.typtype in ('e', 'd', 'r') or (t.typtype = 'c' and c.relkind = 'c'))
           and not exists (select from of_extension where classid = 'pg_type'::regclass and objid = t.oid)
         union all
-        select 'event trigger', quote_ident(evtname), body(evtevent, evtenabled, evtfoid::regprocedure, evttags)
+        select 'event trigger', quote_ident(evtname), body(evtevent, evtenabled, evtfoid::regprocedure, evttags),
+               'pg_event_trigger'::regclass, oid
         from pg_event_trigger
         union all
         select 'publication', quote_ident(pubname), body(puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, pubowner::regrole,
                (select string_agg(format('%I.%I %s', schemaname, tablename, to_jsonb(v)->>'rowfilter'), ',' order by schemaname, tablename)
-                from pg_publication_tables v where v.pubname = p.pubname))
+                from pg_publication_tables v where v.pubname = p.pubname)), 'pg_publication'::regclass, p.oid
         from pg_publication p
         union all
         select 'collation', format('%I.%I', n.nspname, collname),
                body(collprovider, collisdeterministic, pg_encoding_to_char(collencoding), collcollate, collctype,
-                    coalesce(to_jsonb(c)->>'colliculocale', to_jsonb(c)->>'colllocale'), to_jsonb(c)->>'collicurules')
+                    coalesce(to_jsonb(c)->>'colliculocale', to_jsonb(c)->>'colllocale'), to_jsonb(c)->>'collicurules'), 'pg_collation'::regclass, c.oid
         from pg_collation c join pg_namespace n on n.oid = c.collnamespace
         where c.collnamespace not in (select oid from skipped_schema)
           and not exists (select from of_extension where classid = 'pg_collation'::regclass and objid = c.oid)
         union all
-        select 'statistics', format('%I.%I', n.nspname, stxname), pg_get_statisticsobjdef(s.oid)
+        select 'statistics', format('%I.%I', n.nspname, stxname), pg_get_statisticsobjdef(s.oid), 'pg_statistic_ext'::regclass, s.oid
         from pg_statistic_ext s join pg_namespace n on n.oid = s.stxnamespace where s.stxnamespace not in (select oid from skipped_schema)
         union all
         select 'operator', format('%I.%s (%s, %s)', n.nspname, oprname, format_type(nullif(oprleft, 0), null), format_type(nullif(oprright, 0), null)),
-               body(oprcode, oprowner::regrole, oprcom::regoperator, oprnegate::regoperator, oprrest, oprjoin, oprcanhash, oprcanmerge)
+               body(oprcode, oprowner::regrole, oprcom::regoperator, oprnegate::regoperator, oprrest, oprjoin, oprcanhash, oprcanmerge), 'pg_operator'::regclass, o.oid
         from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
         where o.oprnamespace not in (select oid from skipped_schema)
           and not exists (select from of_extension where classid = 'pg_operator'::regclass and objid = o.oid)
         union all
         select 'cast', concat_ws(' as ', format_type(castsource, null), format_type(casttarget, null)),
-               body(castfunc::regprocedure, castcontext, castmethod)
+               body(castfunc::regprocedure, castcontext, castmethod), 'pg_cast'::regclass, c.oid
         from pg_cast c
         where oid >= 16384 and not exists (select from of_extension where classid = 'pg_cast'::regclass and objid = c.oid)
         union all
-        select 'foreign server', quote_ident(srvname), body(fdwname, srvtype, srvversion, srvowner::regrole, acl(srvacl, 'S', srvowner), (select string_agg(split_part(o, '=', 1), ',' order by o) from unnest(srvoptions) o))
+        select 'foreign server', quote_ident(srvname), body(fdwname, srvtype, srvversion, srvowner::regrole, acl(srvacl, 'S', srvowner), (select string_agg(split_part(o, '=', 1), ',' order by o) from unnest(srvoptions) o)), 'pg_foreign_server'::regclass, s.oid
         from pg_foreign_server s join pg_foreign_data_wrapper w on w.oid = s.srvfdw
         union all
         select 'role', quote_ident(rolname), body(rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil,
                (select string_agg(setting, ',' order by setting) from pg_db_role_setting x cross join unnest(setconfig) setting
                 where x.setrole = r.oid and x.setdatabase = 0),
                (select string_agg(g.rolname || m.admin_option::text, ',' order by g.rolname, m.admin_option) from pg_auth_members m join pg_roles g on g.oid = m.roleid
-                              where m.member = r.oid))
+                              where m.member = r.oid)), 'pg_authid'::regclass, r.oid
         from pg_roles r
         where r.oid in (select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass
                         and dbid = (select oid from pg_database where datname = current_database()))
         union all
         select 'database', 'encoding and collation', body(pg_encoding_to_char(encoding), datcollate, datctype,
-               coalesce(to_jsonb(d)->>'datlocprovider', 'c'), coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale'))
+               coalesce(to_jsonb(d)->>'datlocprovider', 'c'), coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale')), 'pg_database'::regclass, d.oid
         from pg_database d where datname = current_database()
         union all
-        select 'owner', 'the database', datdba::regrole::text from pg_database where datname = current_database()
+        select 'owner', 'the database', datdba::regrole::text, 'pg_database'::regclass, oid from pg_database where datname = current_database()
         union all
-        select 'rights', 'the database', acl(datacl, 'd', datdba) from pg_database where datname = current_database()
+        select 'rights', 'the database', acl(datacl, 'd', datdba), 'pg_database'::regclass, oid from pg_database where datname = current_database()
         union all
         select 'default rights', concat_ws(' ', defaclrole::regrole, defaclnamespace::regnamespace, defaclobjtype),
-               acl(defaclacl, 'r', defaclrole)
+               acl(defaclacl, 'r', defaclrole), 'pg_default_acl'::regclass, oid
         from pg_default_acl
         union all
-        select 'large objects', 'all', body(count(*), sum(hashoidextended(oid, 0))) from pg_largeobject_metadata having count(*) > 0
+        select 'large objects', 'all', body(count(*), sum(hashoidextended(oid, 0))), 'pg_largeobject_metadata'::regclass, null from pg_largeobject_metadata having count(*) > 0
         union all
-        select 'setting', concat_ws(' for ', split_part(setting, '=', 1), quote_ident(rolname)), setting
+        select 'setting', concat_ws(' for ', split_part(setting, '=', 1), quote_ident(rolname)), setting, 'pg_db_role_setting'::regclass, d.setrole
         from pg_db_role_setting d left join pg_roles r on r.oid = d.setrole cross join unnest(setconfig) setting
         where d.setdatabase = (select oid from pg_database where datname = current_database())
+        union all
+        select 'foreign options', quote_ident(srvname), body((select string_agg(o, ',' order by o) from unnest(srvoptions) o where o !~* secret())),
+               'pg_foreign_server'::regclass, oid
+        from pg_foreign_server where srvoptions is not null
+        union all
+        select 'foreign options', r.name, body((select string_agg(body(quote_ident(attname), o), ',' order by attname, o)
+               from pg_attribute cross join unnest(attfdwoptions) o where attrelid = r.oid and o !~* secret())), 'pg_class'::regclass, r.oid
+        from relation r where relkind = 'f'
+        union all
+        select 'foreign data wrapper', quote_ident(fdwname), body(fdwowner::regrole, fdwhandler::regproc, fdwvalidator::regproc, acl(fdwacl, 'F', fdwowner),
+               (select string_agg(o, ',' order by o) from unnest(fdwoptions) o where o !~* secret())), 'pg_foreign_data_wrapper'::regclass, oid
+        from pg_foreign_data_wrapper
+        union all
+        select 'publication columns', quote_ident(pubname), (select string_agg(format('%I.%I (%s)', schemaname, tablename,
+                    (select string_agg(c, ',' order by c) from jsonb_array_elements_text(to_jsonb(v)->'attnames') c)), ',' order by schemaname, tablename)
+                from pg_publication_tables v where v.pubname = p.pubname), 'pg_publication'::regclass, p.oid
+        from pg_publication p
+        union all
+        select 'aggregate', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               body(to_jsonb(a) - array['aggfnoid', 'aggsortop', 'aggtranstype', 'aggmtranstype'], aggsortop::regoperator,
+                    format_type(aggtranstype, null), format_type(nullif(aggmtranstype, 0), null)), 'pg_proc'::regclass, p.oid
+        from pg_aggregate a join pg_proc p on p.oid = a.aggfnoid join pg_namespace n on n.oid = p.pronamespace
+        where p.pronamespace not in (select oid from skipped_schema)
+          and not exists (select from of_extension where classid = 'pg_proc'::regclass and objid = p.oid)
+        union all
+        select 'server role', quote_ident(rolname), body(rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil,
+               (select string_agg(setting, ',' order by setting) from pg_db_role_setting x cross join unnest(setconfig) setting
+                where x.setrole = r.oid and x.setdatabase = 0),
+               (select string_agg(body(g.rolname, m.admin_option, to_jsonb(m)->>'inherit_option', to_jsonb(m)->>'set_option'), ','
+                                  order by g.rolname, m.admin_option, m.grantor::regrole::text)
+                from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid)), 'pg_authid'::regclass, r.oid
+        from pg_roles r where rolname <> 'rdsadmin' and rolname !~ '^rds_' -- they belong to AWS
+        union all
+        select 'instance setting', split_part(setting, '=', 1), setting, 'pg_db_role_setting'::regclass, 0
+        from pg_db_role_setting cross join unnest(setconfig) setting where setdatabase = 0 and setrole = 0
+        union all
+        select 'connection limit', 'the database', body(datconnlimit, datallowconn, datistemplate), 'pg_database'::regclass, oid
+        from pg_database where datname = current_database()
+        union all
+        select 'system function', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               body(prosrc, probin, proowner::regrole, prosecdef, proconfig, prokind, proretset, provolatile, prolang), 'pg_proc'::regclass, p.oid
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where p.oid >= 16384 and p.pronamespace in (select oid from skipped_schema)
+          and not exists (select from of_extension where classid = 'pg_proc'::regclass and objid = p.oid)
+        union all
+        select 'system function', 'those of PostgreSQL', body(count(*), md5(string_agg(md5(body(oid, proname, prosrc, probin, proowner, prosecdef, proconfig, provolatile)), '' order by oid))),
+               null, null
+        from pg_proc where oid < 16384
+        union all
+        select 'system relation', format('%I.%I', n.nspname, relname),
+               body(relkind, relowner::regrole, case when relkind = 'v' then pg_get_viewdef(c.oid) end), 'pg_class'::regclass, c.oid
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.oid >= 16384 and nspname in ('pg_catalog', 'information_schema') and relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+          and not exists (select from of_extension where classid = 'pg_class'::regclass and objid = c.oid)
+        union all
+        select 'system relation', 'the views of PostgreSQL', body(count(*), md5(string_agg(md5(ev_action::text), '' order by oid))), null, null
+        from pg_rewrite where oid < 16384
+        union all
+        select 'system rights', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+               acl(p.proacl, 'f', p.proowner), 'pg_proc'::regclass, p.oid
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where p.proacl is not null and nspname in ('pg_catalog', 'information_schema')
+          and not exists (select from of_extension where classid = 'pg_proc'::regclass and objid = p.oid)
+        union all
+        select 'system rights', format('%I.%I', n.nspname, relname), body(acl(relacl, case relkind when 'S' then 's' else 'r' end::"char", relowner),
+               (select string_agg(body(attname, acl(attacl, 'c', relowner)), ',' order by attnum) from pg_attribute where attrelid = c.oid and attacl is not null)),
+               'pg_class'::regclass, c.oid
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where nspname in ('pg_catalog', 'information_schema') and relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+          and (relacl is not null or exists (select from pg_attribute where attrelid = c.oid and attacl is not null))
+          and not exists (select from of_extension where classid = 'pg_class'::regclass and objid = c.oid)
+        union all
+        select 'system rights', concat('schema ', nspname), body(nspowner::regrole, acl(nspacl, 'n', nspowner)), 'pg_namespace'::regclass, oid
+        from pg_namespace where nspname in ('pg_catalog', 'information_schema')
+        union all
+        select 'system rights', concat('language ', quote_ident(lanname)), body(lanpltrusted, lanowner::regrole, acl(lanacl, 'l', lanowner)), 'pg_language'::regclass, oid
+        from pg_language
+        union all
+        select 'extension members', quote_ident(extname), (
+               select string_agg(member, ' ' order by member) from (
+                   select body('f', proname, pg_get_function_identity_arguments(p.oid), pronamespace::regnamespace, prosrc, probin, prosecdef, proconfig,
+                               provolatile, proowner::regrole, acl(proacl, 'f', proowner))
+                   from of_extension d join pg_proc p on p.oid = d.objid where d.refobjid = x.oid and d.classid = 'pg_proc'::regclass
+                   union all
+                   select body('r', relname, c.relnamespace::regnamespace, relkind, relpersistence, reloptions, relowner::regrole,
+                               acl(relacl, case relkind when 'S' then 's' else 'r' end::"char", relowner),
+                               case when relkind = 'v' then pg_get_viewdef(c.oid) end,
+                               (select string_agg(body(attname, format_type(atttypid, atttypmod), attnotnull), ',' order by attnum)
+                                from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped),
+                               (select string_agg(body(pg_get_indexdef(indexrelid), indisvalid, indisready), ',' order by indexrelid) from pg_index where indrelid = c.oid),
+                               (select string_agg(body(conname, pg_get_constraintdef(oid)), ',' order by conname) from pg_constraint where conrelid = c.oid and contype <> 'n'),
+                               (select string_agg(body(pg_get_triggerdef(oid), tgenabled), ',' order by tgname) from pg_trigger where tgrelid = c.oid and not tgisinternal))
+                   from of_extension d join pg_class c on c.oid = d.objid where d.refobjid = x.oid and d.classid = 'pg_class'::regclass
+                   union all
+                   select body('o', d.classid::regclass, d.objid) from of_extension d
+                   where d.refobjid = x.oid and d.classid not in ('pg_proc'::regclass, 'pg_class'::regclass)
+               ) members (member)), 'pg_extension'::regclass, oid
+        from pg_extension x
+        union all
+        select 'catalog flags', concat(said, ' of ', r.name), null, 'pg_class'::regclass, r.oid from relation r cross join lateral (
+            select 'relhastriggers' where not relhastriggers and exists (select from pg_trigger where tgrelid = r.oid)
+            union all
+            select 'relchecks' where relchecks <> (select count(*) from pg_constraint where conrelid = r.oid and contype = 'c')
+            union all
+            select 'relhasrules' where not relhasrules and exists (select from pg_rewrite where ev_class = r.oid)
+            union all
+            select 'relhasindex' where not relhasindex and exists (select from pg_index where indrelid = r.oid)
+            union all
+            select 'relhassubclass' where not relhassubclass and exists (select from pg_inherits where inhparent = r.oid)
+            union all
+            select 'relnatts' where relnatts <> (select count(*) from pg_attribute where attrelid = r.oid and attnum > 0)
+            union all
+            select 'atthasdef' where exists (select from pg_attribute a where attrelid = r.oid and attnum > 0 and not attisdropped
+                and atthasdef <> exists (select from pg_attrdef where adrelid = r.oid and adnum = a.attnum))
+            union all
+            select 'relfrozenxid' where relfrozenxid::text::int8 > 2 and age(relfrozenxid) < 0 or relminmxid::text::int8 > 0 and mxid_age(relminmxid) < 0
+        ) wrong (said)
+        union all
+        select 'catalog flags', concat(case when indislive then 'indimmediate' else 'indislive' end, ' of ', x.name), null, 'pg_class'::regclass, x.oid
+        from pg_index i join relation x on x.oid = i.indexrelid
+        where not indislive or indimmediate
+            = (indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x') and condeferrable))
+    )"#;
+
+const DIGESTS: &str = "
+    select kind, name, md5(string_agg(coalesce(body, ''), ' ' order by body)) from definition group by kind, name";
+
+/// What follows [`DEFINITIONS`] to list those that were written to since a transaction `{since}`.
+///
+/// Every catalog row carries the transaction that wrote it. What is updated in place, such as the statistics of VACUUM and
+/// ANALYZE, leaves that alone. A definition names other objects, so it reads otherwise after those were renamed: writes
+/// are followed along `pg_depend`. Rows in `pg_attribute` tell when a relation was made, since the row in `pg_class` is
+/// replaced by many commands.
+const TOUCHED: &str = r#"
+    , written (class, id, age) as (
+        select 'pg_class'::regclass::oid, oid, age(xmin) from pg_class
+        union all select 'pg_class'::regclass, attrelid, age(xmin) from pg_attribute
+        union all select 'pg_class'::regclass, indexrelid, age(xmin) from pg_index
+        union all select 'pg_class'::regclass, adrelid, age(xmin) from pg_attrdef
+        union all select 'pg_class'::regclass, ev_class, age(xmin) from pg_rewrite
+        union all select 'pg_class'::regclass, seqrelid, age(xmin) from pg_sequence
+        union all select 'pg_class'::regclass, inhrelid, age(xmin) from pg_inherits
+        union all select 'pg_class'::regclass, ftrelid, age(xmin) from pg_foreign_table
+        union all select 'pg_class'::regclass, partrelid, age(xmin) from pg_partitioned_table
+        union all select 'pg_rewrite'::regclass, oid, age(xmin) from pg_rewrite
+        union all select 'pg_constraint'::regclass, oid, age(xmin) from pg_constraint
+        union all select 'pg_type'::regclass, contypid, age(xmin) from pg_constraint
+        union all select 'pg_trigger'::regclass, oid, age(xmin) from pg_trigger
+        union all select 'pg_constraint'::regclass, tgconstraint, age(xmin) from pg_trigger
+        union all select 'pg_policy'::regclass, oid, age(xmin) from pg_policy
+        union all select 'pg_proc'::regclass, oid, age(xmin) from pg_proc
+        union all select 'pg_proc'::regclass, aggfnoid, age(xmin) from pg_aggregate
+        union all select 'pg_type'::regclass, oid, age(xmin) from pg_type
+        union all select 'pg_type'::regclass, enumtypid, age(xmin) from pg_enum
+        union all select 'pg_type'::regclass, rngtypid, age(xmin) from pg_range
+        union all select 'pg_namespace'::regclass, oid, age(xmin) from pg_namespace
+        union all select 'pg_extension'::regclass, oid, age(xmin) from pg_extension
+        union all select 'pg_event_trigger'::regclass, oid, age(xmin) from pg_event_trigger
+        union all select 'pg_publication'::regclass, oid, age(xmin) from pg_publication
+        union all select 'pg_publication'::regclass, prpubid, age(xmin) from pg_publication_rel
+        union all select 'pg_collation'::regclass, oid, age(xmin) from pg_collation
+        union all select 'pg_statistic_ext'::regclass, oid, age(xmin) from pg_statistic_ext
+        union all select 'pg_operator'::regclass, oid, age(xmin) from pg_operator
+        union all select 'pg_cast'::regclass, oid, age(xmin) from pg_cast
+        union all select 'pg_language'::regclass, oid, age(xmin) from pg_language
+        union all select 'pg_foreign_data_wrapper'::regclass, oid, age(xmin) from pg_foreign_data_wrapper
+        union all select 'pg_foreign_server'::regclass, oid, age(xmin) from pg_foreign_server
+        union all select 'pg_default_acl'::regclass, oid, age(xmin) from pg_default_acl
+        union all select 'pg_database'::regclass, oid, age(xmin) from pg_database
+        union all select 'pg_authid'::regclass, member, age(xmin) from pg_auth_members
+        union all select 'pg_authid'::regclass, setrole, age(xmin) from pg_db_role_setting
+        union all select 'pg_db_role_setting'::regclass, setrole, age(xmin) from pg_db_role_setting
+        union all select refclassid, refobjid, age(xmin) from pg_depend
+                  where deptype = 'e' or refclassid = 'pg_publication'::regclass
+    ), part (class, id, of_class, of_id) as (
+        select classid, objid, refclassid, refobjid from pg_depend
+        union all select 'pg_class'::regclass, adrelid, 'pg_attrdef'::regclass, oid from pg_attrdef
+        union all select 'pg_class'::regclass, ev_class, 'pg_rewrite'::regclass, oid from pg_rewrite
+        union all select 'pg_type'::regclass, contypid, 'pg_constraint'::regclass, oid from pg_constraint where contypid <> 0
+        union all select 'pg_publication'::regclass, prpubid, 'pg_publication_rel'::regclass, oid from pg_publication_rel
+    ), own (class, id, age) as materialized (
+        select class, id, min(age) from written where age between 0 and age('{since}'::xid) group by class, id
+    ), touched (class, id, age) as (
+        select class, id, age from own
+        union
+        select p.class, p.id, t.age from touched t join part p on p.of_class = t.class and p.of_id = t.id
+    ), newest (class, id, age) as (
+        select class, id, min(age) from touched group by class, id
     )
-    select kind, name, md5(string_agg(coalesce(body, ''), ' ' order by body)) from definition group by kind, name"#;
+    select d.kind, d.name, d.id, age('{since}'::xid)::int8 - n.age, age('{since}'::xid)::int8 - o.age,
+           age('{since}'::xid)::int8 - case d.class when 'pg_class'::regclass
+               then coalesce((select max(age(xmin)) from pg_attribute where attrelid = d.id), o.age) else o.age end
+    from definition d join newest n on n.class = d.class and n.id = d.id left join own o on o.class = d.class and o.id = d.id"#;
 
 /// The rights in an ACL, in a fixed order: PostgreSQL keeps them in the order of the commands that granted them, and the
 /// default ones as NULL until the first command. The owner is called so, since that it is another one is said elsewhere.
@@ -201,6 +460,11 @@ fn acl(arguments: &[&str]) -> String {
                             order by {grantee}, e.privilege_type, {grantor})
           from aclexplode(coalesce({list}, acldefault({kind}, {owner}))) e where e.privilege_type <> 'MAINTAIN')"
     )
+}
+
+/// A pattern of options that may hold a secret: a digest of a short one could be guessed.
+fn secret(_: &[&str]) -> String {
+    "'^[^=]*(pass|secret|token|credential|key)[^=]*='".to_owned()
 }
 
 /// Several values as one text, in which NULL is not nothing.
@@ -248,11 +512,37 @@ const ATTEMPTS: usize = 30;
 /// snapshot would trip over everything that was dropped since. Even so, what is dropped between the listing and the
 /// deparsing ends the query, which is then asked again.
 pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
-    let sql = definitions_sql();
+    digests(&ask_again(session, &definitions_sql()).await?)
+}
+
+/// Lists the definitions of a database that were written to by the transaction `since` (64 bits) or a later one, outside
+/// of a transaction.
+pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
+    // The three least ids are no transactions and have no age.
+    let low = (since as u32).max(3);
+    let sql = format!("{DEFINITIONS}{}", TOUCHED.replace("{since}", &low.to_string()));
+    let mut all = Touched::new();
+    for row in ask_again(session, &written_out_all(&sql)).await? {
+        let id =
+            |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
+        let touch = Touch { oid: row.get(2), newest: id(3).unwrap_or(since), own: id(4), made: id(5) };
+        all.entry(row.get(0)).or_default().insert(row.get(1), touch);
+    }
+    Ok(all)
+}
+
+/// Every earlier transaction has ended by now.
+pub(super) async fn settled_before(session: &Session) -> Result<u64> {
+    let row = session.row("select pg_snapshot_xmin(pg_current_snapshot())::text::int8", &[]).await?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
+/// Runs a query over the definitions, outside of a transaction.
+async fn ask_again(session: &Session, sql: &str) -> Result<Vec<tokio_postgres::Row>> {
     let mut attempt = 1;
     loop {
-        match session.rows(&sql, &[]).await {
-            Ok(rows) => return digests(&rows),
+        match session.rows(sql, &[]).await {
+            Ok(rows) => return Ok(rows),
             Err(failure) if failure.session_survives() && attempt < ATTEMPTS && is_a_race(&failure) => {
                 tracing::debug!(%failure, attempt, "an object was dropped while definitions were being read");
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -280,7 +570,11 @@ fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
 }
 
 pub(super) fn definitions_sql() -> String {
-    written_out(&written_out(DEFINITIONS, "acl", acl), "body", body)
+    written_out_all(&format!("{DEFINITIONS}{DIGESTS}"))
+}
+
+fn written_out_all(sql: &str) -> String {
+    written_out(&written_out(&written_out(sql, "secret", secret), "acl", acl), "body", body)
 }
 
 /// So many sequences are read by one statement.
@@ -292,7 +586,7 @@ const TOGETHER: usize = 100;
 pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
     let listed = session
         .rows(
-            "select format('%I.%I', n.nspname, c.relname), s.seqincrement,
+            "select format('%I.%I', n.nspname, c.relname), s.seqincrement, s.seqcache,
                     has_schema_privilege(n.oid, 'usage') and has_sequence_privilege(c.oid, 'select')
              from pg_sequence s join pg_class c on c.oid = s.seqrelid join pg_namespace n on n.oid = c.relnamespace
              where n.nspname !~ '^pg_' and c.relpersistence = 'p' order by 1",
@@ -301,11 +595,14 @@ pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
         .await?;
     let mut all: Sequences = listed
         .iter()
-        .map(|row| (row.get::<_, String>(0), SequenceState { last_value: None, increment: row.get(1) }))
+        .map(|row| {
+            let state = SequenceState { last_value: None, increment: row.get(1), cache: Some(row.get(2)) };
+            (row.get::<_, String>(0), state)
+        })
         .collect();
     let readable: Vec<String> = listed
         .iter()
-        .filter(|row| row.get::<_, Option<bool>>(2) == Some(true))
+        .filter(|row| row.get::<_, Option<bool>>(3) == Some(true))
         .map(|row| row.get(0))
         .collect();
     for group in readable.chunks(TOGETHER) {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -84,11 +83,10 @@ impl World {
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &port])
             .args(["-U", "rdsadmin", "-d", database, "-c", sql])
             .env("PGPASSWORD", secret.trim())
-            .stderr(Stdio::inherit())
             .output()
             .await
             .unwrap();
-        assert!(done.status.success(), "{sql}");
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 }

@@ -91,7 +91,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             bench.extra_databases.push(format!("database `{database}` is only on the right"));
         }
     }
-    let found = definitions::differences(left.seen, &left.seen.definitions, right.seen);
+    let found = definitions::differences(left.seen, &left.seen.definitions, right.seen, |_| None).differences;
     let compared = |found: &DefinitionVerdict| !ignored.contains(&found.kind);
     bench.definitions = found.into_iter().filter(compared).map(by_side).collect();
     bench.leave_out_what_versions_write_differently(left.seen, right.seen);

@@ -1,11 +1,16 @@
 //! Whether a copy has the definitions and sequences of its source. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Observation, Word};
-use crate::verify::schema::{Definitions, Digest, SequenceState, Sequences};
+use crate::verify::lineage::Horizon;
+use crate::verify::observe::Table;
+use crate::verify::schema::{
+    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe,
+    is_of_the_server,
+};
 
 /// A definition or a sequence of the copy that is not what it ought to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,88 +44,297 @@ fn get(definitions: &Definitions, kind: &str, name: &str) -> Option<Digest> {
     definitions.get(kind)?.get(name).copied()
 }
 
+/// How the definitions of a copy may have come to be what they are, where it is a physical copy: by what the source wrote
+/// around that moment, or by what was written in the copy itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Window<'a> {
+    /// Every transaction before this one had ended at the first look.
+    pub(super) since: u64,
+    /// What was written to in the source between the two looks.
+    pub(super) source: Option<&'a Touched>,
+    /// What was written to in the copy since the first look at the source.
+    pub(super) copy: Option<&'a Touched>,
+    /// Up to which transaction the copy reaches.
+    pub(super) horizon: Option<&'a Horizon>,
+    /// Roles of the source were made, altered or dropped between the looks.
+    pub(super) roles_were_written: bool,
+}
+
+/// Whose transaction it was that last wrote to a definition of the copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// One that had ended by the first look.
+    Earlier,
+    /// The source's, after the first look and before the copy's moment.
+    Source,
+    /// Either side's.
+    Either,
+    /// One of the copy's own.
+    Copy,
+}
+
+/// What speaks for a difference between a copy and what was recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Excuse {
+    None,
+    /// The source changed it around that moment.
+    Source,
+    /// Either the source or somebody in the copy did.
+    Perhaps,
+}
+
+impl Window<'_> {
+    fn touch<'t>(of: Option<&'t Touched>, kind: &str, name: &str) -> Option<&'t Touch> {
+        of?.get(kind)?.get(name)
+    }
+
+    fn writer(&self, touch: Option<&Touch>) -> Writer {
+        match (touch, self.horizon) {
+            (None, _) => Writer::Earlier,
+            (Some(_), None) => Writer::Either,
+            (Some(touch), Some(horizon)) if touch.newest <= horizon.surely_before => Writer::Source,
+            (Some(touch), Some(horizon)) if touch.newest <= horizon.maybe_before => Writer::Either,
+            _ => Writer::Copy,
+        }
+    }
+
+    /// Whether the source gave a table the name that it has in the copy, around that moment.
+    pub(super) fn renamed(&self, copy: &Table) -> bool {
+        let touched = self.copy.and_then(|touched| touched.get("columns"));
+        let of_table = touched.and_then(|touched| touched.values().find(|touch| touch.oid == copy.oid));
+        of_table.is_some() && self.writer(of_table) == Writer::Source
+    }
+
+    fn writer_in_copy(&self, kind: &str, name: &str) -> Writer {
+        self.writer(Window::touch(self.copy, kind, name))
+    }
+
+    fn excuse_of_a_difference(&self, kind: &str, name: &str) -> Excuse {
+        let is_touched = Window::touch(self.source, kind, name).is_some();
+        match self.writer_in_copy(kind, name) {
+            Writer::Copy => Excuse::None,
+            Writer::Source => Excuse::Source,
+            Writer::Earlier if is_touched => Excuse::Source,
+            Writer::Either if is_touched => Excuse::Perhaps,
+            Writer::Earlier | Writer::Either => self.excuse_of_a_role(kind),
+        }
+    }
+
+    /// That the source wrote to what is missing says nothing: it must have made or renamed it around that moment.
+    fn excuse_of_a_loss(&self, kind: &str, name: &str) -> Excuse {
+        let Some(touch) = Window::touch(self.source, kind, name) else { return self.excuse_of_a_role(kind) };
+        if touch.made.is_some_and(|made| made >= self.since) {
+            return Excuse::Source;
+        }
+        let others = self.copy.and_then(|copy| copy.get(kind));
+        let renamed = others.and_then(|others| {
+            others.iter().find(|(other, found)| found.oid == touch.oid && other.as_str() != name)
+        });
+        match renamed.map(|(_, found)| self.writer(Some(found))) {
+            Some(Writer::Source) => Excuse::Source,
+            Some(Writer::Either) => Excuse::Perhaps,
+            _ => Excuse::None,
+        }
+    }
+
+    /// What was made in the copy itself is never excused, nor what may have been.
+    fn excuse_of_an_addition(&self, kind: &str, name: &str) -> Excuse {
+        match self.writer_in_copy(kind, name) {
+            Writer::Source => Excuse::Source,
+            Writer::Earlier => self.excuse_of_a_role(kind),
+            Writer::Either | Writer::Copy => Excuse::None,
+        }
+    }
+
+    /// Which transaction wrote a role, only superusers can see.
+    fn excuse_of_a_role(&self, kind: &str) -> Excuse {
+        if kind == SERVER_ROLE && self.roles_were_written { Excuse::Source } else { Excuse::None }
+    }
+}
+
+/// What was found of the definitions of databases.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Not what they ought to be.
+    pub(super) differences: Vec<DefinitionVerdict>,
+    /// Changed in the source around that moment, so that the copy may rightly hold them otherwise.
+    pub(super) changed_around: Vec<String>,
+    /// That, or changed in the copy.
+    pub(super) doubts: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, found: DefinitionVerdict, excuse: Excuse) {
+        let told = || format!("{} `{}.{}`", found.kind, found.database, found.name);
+        match excuse {
+            Excuse::None => self.differences.push(found),
+            Excuse::Source => {
+                self.changed_around.push(format!("{}: changed in the source around that moment", told()));
+            }
+            Excuse::Perhaps => self.doubts.push(format!(
+                "{} is another one in the copy: the source changed it around that moment, and it may have been changed in the copy as well",
+                told()
+            )),
+        }
+    }
+}
+
+/// Which definitions of two observations can be held against each other.
+#[derive(Clone, Copy)]
+struct Comparable {
+    recipe: u32,
+    is_physical: bool,
+}
+
+impl Comparable {
+    fn has(self, kind: &str) -> bool {
+        let is_replaced = kind == "role" && self.is_physical && is_in_recipe(SERVER_ROLE, self.recipe);
+        is_in_recipe(kind, self.recipe) && (self.is_physical || !is_of_the_server(kind)) && !is_replaced
+    }
+}
+
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
 /// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
-/// sides are left out: that they are missing is said elsewhere.
-pub(super) fn differences(
+/// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
+pub(super) fn differences<'a>(
     expected: &Observation,
     later: &BTreeMap<String, Definitions>,
     observed: &Observation,
-) -> Vec<DefinitionVerdict> {
-    let mut found = Vec::new();
+    window: impl Fn(&str) -> Option<Window<'a>>,
+) -> Found {
+    let (mut found, mut of_instance) = (Found::default(), BTreeSet::new());
     for (database, definitions) in &expected.definitions {
         let (Some(later), Some(copies)) = (later.get(database), observed.definitions.get(database)) else {
             continue;
         };
-        let mut add = |kind: &str, name: &str, verdict, reason: &str| {
-            found.push(DefinitionVerdict {
+        let window = window(database);
+        let comparable = Comparable {
+            recipe: expected.definitions_recipe.min(observed.definitions_recipe),
+            is_physical: window.is_some() || expected.is_same_database(observed, database),
+        };
+        let window = window.unwrap_or_default();
+        let mut add = |kind: &str, name: &str, verdict, excuse, reason: &str| {
+            let told_kind = if kind == SERVER_ROLE { "role" } else { kind };
+            // Every database has the same ones.
+            if matches!(kind, SERVER_ROLE | "instance setting")
+                && !of_instance.insert((kind.to_owned(), name.to_owned()))
+            {
+                return;
+            }
+            let verdict = DefinitionVerdict {
                 database: database.clone(),
-                kind: kind.to_owned(),
+                kind: told_kind.to_owned(),
                 name: name.to_owned(),
                 verdict,
                 reason: reason.to_owned(),
-            });
+            };
+            found.add(verdict, excuse);
         };
-        for (kind, name, digest) in each(definitions) {
-            if get(later, kind, name) != Some(digest) {
-                continue;
-            }
-            match get(copies, kind, name) {
-                None if follows(kind, name, copies) => {}
-                None => add(kind, name, Word::Missing, "it is not in the copy"),
-                Some(copy) if copy != digest => {
-                    add(kind, name, Word::Differs, "its definition is another one in the copy");
+        for (kind, name, digest) in each(definitions).filter(|(kind, _, _)| comparable.has(kind)) {
+            let (now, copy) = (get(later, kind, name), get(copies, kind, name));
+            let is_unchanged = now == Some(digest);
+            match copy {
+                Some(copy) if copy == digest => {}
+                Some(_) if is_unchanged => {
+                    let excuse = window.excuse_of_a_difference(kind, name);
+                    add(kind, name, Word::Differs, excuse, "its definition is another one in the copy");
                 }
-                Some(_) => {}
+                // Neither what it was before nor what it was after, and written in the copy itself.
+                Some(copy) if now.is_some_and(|now| now != copy) => {
+                    if window.writer_in_copy(kind, name) == Writer::Copy {
+                        add(kind, name, Word::Differs, Excuse::None, "it was changed in the copy itself");
+                    }
+                }
+                None if is_unchanged && !follows(kind, name, copies) => {
+                    add(
+                        kind,
+                        name,
+                        Word::Missing,
+                        window.excuse_of_a_loss(kind, name),
+                        "it is not in the copy",
+                    );
+                }
+                Some(_) | None => {}
             }
         }
-        // In a database in which things come and go, some were made and dropped between the two looks.
+        // In a database in which things come and go, some were made and dropped between the two looks. Without any word on
+        // who wrote to what, that is all that can be said.
         let names = |(kind, name, _)| (kind, name);
-        if !each(definitions).map(names).eq(each(later).map(names)) {
+        if window.copy.is_none() && !each(definitions).map(names).eq(each(later).map(names)) {
             continue;
         }
-        for (kind, name, _) in each(copies) {
-            if get(definitions, kind, name).is_none() && !follows(kind, name, definitions) {
-                add(kind, name, Word::Unexpected, "it was not in the source");
+        for (kind, name, _) in each(copies).filter(|(kind, _, _)| comparable.has(kind)) {
+            let is_known = get(definitions, kind, name).is_some() || get(later, kind, name).is_some();
+            if !is_known && !follows(kind, name, definitions) {
+                let excuse = window.excuse_of_an_addition(kind, name);
+                let reason = match kind {
+                    "catalog flags" => "the catalog contradicts itself in the copy, and not in the source",
+                    _ => "it was not in the source",
+                };
+                add(kind, name, Word::Unexpected, excuse, reason);
             }
         }
     }
     found
 }
 
-/// Sequences that stand further back in the copy than they stood in the source *before* the moment: sequences are
-/// not part of transactions, so only a look from before bounds them. Copies may stand ahead, since PostgreSQL logs
-/// 32 values in advance. `after`: a later look, for sequences that the source itself has set back.
-pub(super) fn sequences_set_back(
+/// PostgreSQL logs so many values of a sequence in advance, beyond those that a session takes at once.
+const LOGGED_IN_ADVANCE: i128 = 32;
+
+/// Sequences that stand in the copy where they cannot have stood in the source. Sequences are not part of transactions,
+/// so two looks bound them: one from before the moment, and one from after it. `after` is also asked about sequences that
+/// the source itself has set back. Copies may stand a little ahead, since PostgreSQL logs values in advance.
+pub(super) fn sequences_out_of_bounds(
     database: &str,
-    before: &Sequences,
-    after: Option<&Sequences>,
+    (before, after): (&Sequences, Option<&Sequences>),
     copies: &Sequences,
-) -> Vec<DefinitionVerdict> {
-    let is_behind =
-        |state: &SequenceState, reference: &SequenceState| match (state.last_value, reference.last_value) {
-            (Some(value), Some(reference)) if state.increment.is_positive() => value < reference,
-            (Some(value), Some(reference)) => value > reference,
-            (None, _) | (_, None) => false,
+    window: &Window<'_>,
+) -> Found {
+    let mut found = Found::default();
+    for (name, state) in before {
+        let (Some(copy), Some(after)) = (copies.get(name), after.and_then(|after| after.get(name))) else {
+            continue;
         };
-    let verdict = |(name, state): (&String, &SequenceState)| {
-        let copy = copies.get(name)?;
-        let source_went_back =
-            after.and_then(|after| after.get(name)).is_none_or(|after| is_behind(after, state));
-        (is_behind(copy, state) && !source_went_back).then(|| DefinitionVerdict {
+        let reason = match (state.last_value, copy.last_value, after.last_value) {
+            _ if is_behind(after, state) => continue,
+            (Some(source), Some(value), _) if is_behind(copy, state) => {
+                format!("it stands at {value}, and stood at {source} in the source before")
+            }
+            (_, Some(value), Some(later)) if is_beyond(copy, after) => {
+                format!("it stands at {value}, and stood at {later} in the source after that")
+            }
+            _ => continue,
+        };
+        // ALTER SEQUENCE … RESTART and TRUNCATE … RESTART IDENTITY write it down, setval() does not.
+        let was_restarted =
+            Window::touch(window.source, "sequence", name).is_some_and(|touch| touch.own.is_some());
+        let verdict = DefinitionVerdict {
             database: database.to_owned(),
             kind: "sequence".to_owned(),
             name: name.clone(),
             verdict: Word::Differs,
-            reason: match (copy.last_value, state.last_value) {
-                (Some(copy), Some(source)) => {
-                    format!("it stands at {copy}, and stood at {source} in the source before")
-                }
-                _ => "it stands further back".to_owned(),
-            },
-        })
-    };
-    before.iter().filter_map(verdict).collect()
+            reason,
+        };
+        found.add(verdict, if was_restarted { Excuse::Source } else { Excuse::None });
+    }
+    found
+}
+
+fn is_behind(state: &SequenceState, reference: &SequenceState) -> bool {
+    match (state.last_value, reference.last_value) {
+        (Some(value), Some(reference)) if state.increment.is_positive() => value < reference,
+        (Some(value), Some(reference)) => value > reference,
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// Whether a sequence of the copy stands further ahead than values logged in advance explain.
+fn is_beyond(copy: &SequenceState, after: &SequenceState) -> bool {
+    let (Some(value), Some(later)) = (copy.last_value, after.last_value) else { return false };
+    let cache = i128::from(copy.cache.max(after.cache).unwrap_or(1));
+    let step = i128::from(after.increment);
+    let ahead = (i128::from(value) - i128::from(later)) * step.signum();
+    ahead > (LOGGED_IN_ADVANCE + cache) * step.abs()
 }
 
 /// Sequences that could not be read on one side although both have them.
@@ -171,8 +385,8 @@ mod tests {
     fn each_way_to_differ_is_named_and_changes_of_the_source_are_not() {
         let seen = |definitions| Observation { definitions, ..Observation::default() };
         let words = |source, later, copy| -> Vec<(String, Word)> {
-            let found = differences(&seen(defined(source)), &defined(later), &seen(defined(copy)));
-            found.into_iter().map(|found| (found.name, found.verdict)).collect()
+            let found = differences(&seen(defined(source)), &defined(later), &seen(defined(copy)), |_| None);
+            found.differences.into_iter().map(|found| (found.name, found.verdict)).collect()
         };
         let source = [("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "1")];
         let later = [("same", "1"), ("other", "1"), ("gone", "1"), ("altered", "2")];
@@ -182,21 +396,145 @@ mod tests {
         assert_eq!(words(&[("dropped", "1")], &[("newer", "1")], &[("between", "1")]), []);
     }
 
+    fn touched(entries: &[(&str, u32, u64, u64)]) -> Touched {
+        let touch = |(name, oid, newest, made): &(&str, u32, u64, u64)| {
+            let touch = Touch { oid: *oid, newest: *newest, own: Some(*newest), made: Some(*made) };
+            ((*name).to_owned(), touch)
+        };
+        Touched::from([("index".to_owned(), entries.iter().map(touch).collect())])
+    }
+
+    /// What is told of a copy up to transaction 200, where the first look was at 100: differences, and what is excused.
+    fn judge(
+        looks: [&[(&str, &str)]; 3],
+        (source, copy): (&Touched, &Touched),
+        maybe_before: u64,
+    ) -> (Vec<(String, Word)>, usize, usize) {
+        let horizon = Horizon { surely_before: 200, maybe_before, ..Horizon::default() };
+        let seen = |entries| Observation { definitions: defined(entries), ..Observation::default() };
+        let found = differences(&seen(looks[0]), &defined(looks[1]), &seen(looks[2]), |_| {
+            Some(Window {
+                since: 100,
+                source: Some(source),
+                copy: Some(copy),
+                horizon: Some(&horizon),
+                roles_were_written: false,
+            })
+        });
+        let words = found.differences.into_iter().map(|found| (found.name, found.verdict)).collect();
+        (words, found.changed_around.len(), found.doubts.len())
+    }
+
     #[test]
-    fn a_sequence_that_was_set_back_is_found_and_one_ahead_is_not() {
+    fn what_the_source_changed_and_changed_back_is_no_difference_and_what_the_copy_wrote_is_one() {
+        let same = [("x", "1")].as_slice();
+        let other = [("x", "2")].as_slice();
+        let none = Touched::new();
+        let differs = || vec![("x".to_owned(), Word::Differs)];
+        let by = |newest| touched(&[("x", 7, newest, 50)]);
+        // Nobody touched it, so it is damage.
+        assert_eq!(judge([same, same, other], (&none, &none), 200), (differs(), 0, 0));
+        // The source did, in the copy or after its moment.
+        assert_eq!(judge([same, same, other], (&none, &by(150)), 200), (vec![], 1, 0));
+        assert_eq!(judge([same, same, other], (&by(230), &none), 200), (vec![], 1, 0));
+        // The copy itself did, whatever the source has done.
+        assert_eq!(judge([same, same, other], (&by(230), &by(201)), 200), (differs(), 0, 0));
+        let third = [("x", "3")].as_slice();
+        assert_eq!(judge([same, third, other], (&by(230), &by(201)), 200), (differs(), 0, 0));
+        assert_eq!(judge([same, other, other], (&by(230), &by(150)), 200), (vec![], 0, 0));
+        // Where the horizon is blurred, either may have; without a touch in the source, the copy did.
+        assert_eq!(judge([same, same, other], (&by(230), &by(205)), 210), (vec![], 0, 1));
+        assert_eq!(judge([same, same, other], (&none, &by(205)), 210), (differs(), 0, 0));
+    }
+
+    #[test]
+    fn what_is_missing_was_made_or_renamed_in_the_source_around_that_moment_or_is_lost() {
+        let there = [("x", "1")].as_slice();
+        let none = Touched::new();
+        let missing = || vec![("x".to_owned(), Word::Missing)];
+        assert_eq!(judge([there, there, &[]], (&none, &none), 200), (missing(), 0, 0));
+        // Dropped and made again.
+        assert_eq!(judge([there, there, &[]], (&touched(&[("x", 8, 150, 150)]), &none), 200), (vec![], 1, 0));
+        // Granted to, truncated: that removes nothing.
+        let granted = touched(&[("x", 7, 150, 50)]);
+        assert_eq!(judge([there, there, &[]], (&granted, &none), 200), (missing(), 0, 0));
+        // Renamed there and back: it has another name in the copy.
+        let renamed = touched(&[("y", 7, 150, 50)]);
+        let elsewhere = [("y", "1")].as_slice();
+        assert_eq!(judge([there, there, elsewhere], (&granted, &renamed), 200), (vec![], 2, 0));
+        let in_the_copy = touched(&[("y", 7, 201, 50)]);
+        assert_eq!(
+            judge([there, there, elsewhere], (&granted, &in_the_copy), 200).0,
+            [missing(), vec![("y".to_owned(), Word::Unexpected)]].concat()
+        );
+    }
+
+    #[test]
+    fn what_only_the_copy_has_was_the_sources_for_a_while_or_does_not_belong_there() {
+        let none = Touched::new();
+        let (nothing, ghost) = ([].as_slice(), [("x", "1")].as_slice());
+        let unexpected = || vec![("x".to_owned(), Word::Unexpected)];
+        let made = |by| touched(&[("x", 7, by, by)]);
+        assert_eq!(judge([nothing, nothing, ghost], (&none, &made(150)), 200), (vec![], 1, 0));
+        assert_eq!(judge([nothing, ghost, ghost], (&made(150), &made(150)), 200), (vec![], 0, 0));
+        for by in [201, 205, 300] {
+            assert_eq!(judge([nothing, nothing, ghost], (&none, &made(by)), 210), (unexpected(), 0, 0));
+        }
+        // Older than the first look, which did not see it.
+        assert_eq!(judge([nothing, nothing, ghost], (&none, &none), 200), (unexpected(), 0, 0));
+        // That other things came and went excuses nothing.
+        assert_eq!(judge([&[("a", "1")], &[("b", "1")], ghost], (&none, &made(300)), 200).0, unexpected());
+    }
+
+    #[test]
+    fn records_of_an_older_recipe_and_dumps_are_not_held_against_what_they_do_not_have() {
+        let kinds = |kinds: &[&str], recipe| Observation {
+            definitions: BTreeMap::from([(
+                "app".to_owned(),
+                kinds
+                    .iter()
+                    .map(|kind| {
+                        (
+                            (*kind).to_owned(),
+                            BTreeMap::from([("x".to_owned(), Digest::try_from("1".to_owned()).unwrap())]),
+                        )
+                    })
+                    .collect(),
+            )]),
+            definitions_recipe: recipe,
+            ..Observation::default()
+        };
+        let (old, new) = (["role"].as_slice(), ["role", "server role", "catalog flags"].as_slice());
+        let found = |left: &Observation, right: &Observation, is_physical: bool| {
+            let window = |_: &str| is_physical.then(Window::default);
+            let found = differences(left, &left.definitions, right, window).differences;
+            found.into_iter().map(|found| found.kind).collect::<Vec<_>>()
+        };
+        let none = kinds(&[], 2);
+        assert_eq!(found(&kinds(old, 0), &kinds(new, 2), true), Vec::<String>::new());
+        assert_eq!(found(&none, &kinds(new, 2), true), ["catalog flags", "role"]);
+        assert_eq!(found(&none, &kinds(&["server role", "system rights"], 2), false), Vec::<String>::new());
+        assert_eq!(found(&none, &kinds(&["catalog flags"], 2), false), ["catalog flags"]);
+    }
+
+    #[test]
+    fn a_sequence_that_was_set_back_or_far_ahead_is_found() {
         let at = |last_value, increment| {
-            Sequences::from([("s".to_owned(), SequenceState { last_value, increment })])
+            Sequences::from([("s".to_owned(), SequenceState { last_value, increment, cache: Some(1) })])
         };
-        let judge = |before, after, copy| {
-            sequences_set_back("app", &at(before, 1), Some(&at(after, 1)), &at(copy, 1)).len()
+        let out_of_bounds = |before: &Sequences, after: &Sequences, copy: &Sequences| {
+            sequences_out_of_bounds("app", (before, Some(after)), copy, &Window::default()).differences.len()
         };
+        let judge = |before, after, copy| out_of_bounds(&at(before, 1), &at(after, 1), &at(copy, 1));
         assert_eq!(judge(Some(50), Some(60), Some(49)), 1);
         assert_eq!(judge(Some(50), Some(60), None), 0, "that it cannot be read is said elsewhere");
-        assert_eq!(judge(Some(50), Some(60), Some(82)), 0);
+        assert_eq!(judge(Some(50), Some(60), Some(92)), 0, "values are logged in advance");
+        for far in [94, i64::from(i32::MAX) - 1, i64::MAX - 1] {
+            assert_eq!(judge(Some(50), Some(60), Some(far)), 1, "{far}");
+        }
         assert_eq!(judge(Some(50), Some(1), Some(1)), 0, "the source itself set it back");
-        assert_eq!(
-            sequences_set_back("app", &at(Some(-5), -1), Some(&at(Some(-5), -1)), &at(Some(-4), -1)).len(),
-            1
-        );
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-4), -1)), 1);
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-38), -1)), 0);
+        assert_eq!(out_of_bounds(&at(Some(-5), -1), &at(Some(-5), -1), &at(Some(-39), -1)), 1);
     }
 }

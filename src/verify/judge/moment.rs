@@ -1,16 +1,17 @@
 //! Judging a copy against what its source was seen to contain at, or just before, the very moment of the copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bench, Judgement, Word, by_name, counted_rows, definitions, name_of, same_content, uncounted};
+use super::definitions::{self, Window};
+use super::{Bench, Judgement, Word, by_name, counted_rows, name_of, same_content, uncounted};
 use crate::verify::depth::Depth;
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{
     Counted, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };
-use crate::verify::schema::{Definitions, Sequences};
+use crate::verify::schema::{Definitions, Sequences, Touched};
 
 /// What happened in a source between two looks at it. The first look is before the instant that was observed and
 /// the second after the moment of the copy, so the difference is never less than what was written in between.
@@ -26,6 +27,15 @@ pub struct Movement {
     pub sequences_after: BTreeMap<String, Sequences>,
     /// The definitions at the second look, by database.
     pub definitions_after: BTreeMap<String, Definitions>,
+    /// Definitions that were written to between the looks, by database.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub touched_after: BTreeMap<String, Touched>,
+    /// How often roles had been written to at the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_writes_before: Option<i64>,
+    /// And at the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_writes_after: Option<i64>,
     /// Some session had been in one transaction since before the moment: what it wrote earlier may not be counted yet.
     #[serde(default)]
     pub is_incomplete: bool,
@@ -45,26 +55,48 @@ impl Movement {
     }
 }
 
+/// What tells the source's own changes around that moment from what somebody did in the copy.
+#[derive(Clone, Copy, Default)]
+pub struct Traces<'a> {
+    /// Up to which transaction the copy reaches.
+    pub horizon: Option<&'a Horizon>,
+    /// Definitions that were written to in the copy since the first look at its source, by database.
+    pub touched: Option<&'a BTreeMap<String, Touched>>,
+}
+
 /// Judges a copy of the moment that was observed.
-///
-/// `horizon`: up to which transaction the copy reaches, to tell what the source made and dropped around that moment
-/// from what somebody made in the copy.
 pub fn at_the_moment(
     expected: &Observation,
     movement: &Movement,
     observed: &Observation,
-    horizon: Option<&Horizon>,
+    traces: Traces<'_>,
 ) -> Judgement {
     let mut bench = Bench::new(expected, observed);
+    let since = expected.definitions_settled_before();
+    let window = |database: &str| Window {
+        since: since.get(database).copied().unwrap_or_default(),
+        source: movement.touched_after.get(database),
+        copy: traces.touched.and_then(|touched| touched.get(database)),
+        horizon: traces.horizon,
+        roles_were_written: movement.role_writes_before != movement.role_writes_after,
+    };
     for (database, tables) in &expected.databases {
         let Some(copies) = observed.databases.get(database) else {
             bench.database_is_missing(database, tables.iter(), observed);
             continue;
         };
         let (named, named_copies) = (by_name(tables), by_name(copies));
+        let window = window(database);
+        let mut renamed = BTreeSet::new();
         for table in tables {
             let looks = movement.looks(database, table.oid);
-            let Some(copy) = named_copies.get(&name_of(table)) else {
+            let copy = named_copies.get(&name_of(table)).copied();
+            let copy = copy.or_else(|| {
+                let copy = copies.iter().find(|copy| copy.oid == table.oid && window.renamed(copy))?;
+                renamed.insert(copy.oid);
+                Some(copy)
+            });
+            let Some(copy) = copy else {
                 if movement.has_looked_again() && looks.1.is_none() {
                     bench.add(database, Some(table), None, Word::Skipped, "dropped around that moment");
                 } else {
@@ -95,17 +127,28 @@ pub fn at_the_moment(
                 }
                 (left, right) => uncounted(left, right),
             };
+            let reason = match renamed.contains(&copy.oid) {
+                true => {
+                    let name = format!(
+                        "renamed around that moment, in the copy it is `{}.{}`",
+                        copy.schema, copy.name
+                    );
+                    if reason.is_empty() { name } else { format!("{reason}; {name}") }
+                }
+                false => reason,
+            };
             bench.add(database, Some(table), Some(copy), word, reason);
         }
         for copy in copies {
-            if named.contains_key(&name_of(copy)) {
+            if named.contains_key(&name_of(copy)) || renamed.contains(&copy.oid) {
                 continue;
             }
             let (first, second) = movement.looks(database, copy.oid);
+            // One from before the first look would have been seen then.
             let is_of_source = first.or(second).is_some()
-                || horizon
-                    .zip(copy.created_by)
-                    .is_some_and(|(horizon, made_by)| made_by <= horizon.surely_before);
+                || traces.horizon.zip(copy.created_by).is_some_and(|(horizon, made_by)| {
+                    made_by >= window.since && made_by <= horizon.surely_before
+                });
             let (word, reason) = if is_of_source {
                 (Word::Skipped, "made or dropped around that moment")
             } else {
@@ -130,11 +173,14 @@ pub fn at_the_moment(
             ));
         }
     }
-    bench.definitions = definitions::differences(expected, &movement.definitions_after, observed);
+    let found = definitions::differences(expected, &movement.definitions_after, observed, |database| {
+        Some(window(database))
+    });
+    bench.take(found);
     for (database, before) in &movement.sequences_before {
         if let Some(copies) = observed.sequences.get(database) {
-            let after = movement.sequences_after.get(database);
-            bench.definitions.extend(definitions::sequences_set_back(database, before, after, copies));
+            let looks = (before, movement.sequences_after.get(database));
+            bench.take(definitions::sequences_out_of_bounds(database, looks, copies, &window(database)));
             bench.unreadable.extend(definitions::unreadable_sequences(database, before, copies));
         }
     }

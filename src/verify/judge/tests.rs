@@ -387,11 +387,11 @@ fn a_missing_database_fails_and_one_that_cannot_be_read_is_unknown() {
     assert_eq!(judge(&missing), (Word::Missing, Verdict::Fail));
     assert_eq!(judge(&unreadable), (Word::Unknown, Verdict::Unknown));
     assert_eq!(
-        words(&at_the_moment(&source, &Movement::default(), &missing, None)),
+        words(&at_the_moment(&source, &Movement::default(), &missing, Traces::default())),
         (Word::Missing, Verdict::Fail)
     );
     assert_eq!(
-        words(&at_the_moment(&source, &Movement::default(), &unreadable, None)),
+        words(&at_the_moment(&source, &Movement::default(), &unreadable, Traces::default())),
         (Word::Unknown, Verdict::Unknown)
     );
 }
@@ -506,7 +506,7 @@ fn in_an_aligned_copy_a_changed_value_is_found_unless_the_table_was_written_to()
             .values_mut()
             .flat_map(BTreeMap::values_mut)
             .for_each(|look| look.counters.updated = updated);
-        words(&at_the_moment(&seen(vec![source]), &movement, &seen(vec![copy]), None))
+        words(&at_the_moment(&seen(vec![source]), &movement, &seen(vec![copy]), Traces::default()))
     };
     assert_eq!(judge(0), (Word::Differs, Verdict::Fail));
     // Even then its old rows, if they are all there, must be the same.
@@ -525,7 +525,7 @@ fn writes_around_the_aligned_moment_are_bounded_by_the_counters() {
             &seen(vec![Table { fingerprint: None, ..table("jobs", 100) }]),
             &movement,
             &seen(vec![Table { fingerprint: None, ..table("jobs", copied) }]),
-            None,
+            Traces::default(),
         ))
     };
     assert_eq!(judge(100), (Word::Equal, Verdict::Pass));
@@ -541,7 +541,7 @@ fn a_table_that_appears_only_in_an_aligned_copy_fails() {
         &seen(vec![table("jobs", 1)]),
         &Movement::default(),
         &seen(vec![table("jobs", 1), table("ghosts", 1)]),
-        None,
+        Traces::default(),
     );
     assert_eq!((judgement.tables[1].verdict, judgement.verdict), (Word::Unexpected, Verdict::Fail));
 }
