@@ -4,6 +4,8 @@
 //! The damage is done to the files of the backup, as a bad disk would do it: it leaves no trace in transaction ids,
 //! counters or catalogs. Every table is a round of its own. LIFEBOAT_CAMPAIGN=20 makes twenty times as many.
 
+#![expect(clippy::print_stderr, reason = "the figures of a campaign are its result")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
