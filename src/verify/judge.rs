@@ -113,10 +113,6 @@ impl TableVerdict {
         }
     }
 
-    fn is_settled_by_values(&self) -> bool {
-        self.verdict == Word::Identical
-    }
-
     /// Takes over what the source as it is now proves.
     fn settle(&mut self, found: TableVerdict) {
         let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
@@ -411,13 +407,20 @@ impl Judgement {
     /// Takes over what `other`, a judgement by the source as it is now, proves of tables that stay open here.
     pub fn settle_with(&mut self, other: Judgement) {
         let uncovered = std::mem::take(&mut self.uncovered);
+        let mut settled = Vec::new();
         for found in other.tables {
             let is_same = |table: &&mut TableVerdict| {
                 (&table.database, &table.schema, &table.table)
                     == (&found.database, &found.schema, &found.table)
             };
             match self.tables.iter_mut().find(is_same) {
-                Some(table) if table.stays_open() => table.settle(found),
+                Some(table) if table.stays_open() => {
+                    let by_the_record = table.clone();
+                    table.settle(found);
+                    if *table != by_the_record {
+                        settled.push(format!("table `{}`:", table.name()));
+                    }
+                }
                 Some(_) => {}
                 None if uncovered.contains(&found.database) => {
                     let reason = match found.reason.is_empty() {
@@ -443,17 +446,12 @@ impl Judgement {
         self.other_doubts.retain(is_covered);
         let names = |doubt: &String| uncovered.iter().any(|name| doubt.contains(&format!("`{name}`")));
         self.other_doubts.extend(other.other_doubts.into_iter().filter(names));
-        self.not_tested.extend(
-            other
-                .not_tested
-                .into_iter()
-                .filter(|line| uncovered.iter().any(|name| line.contains(&format!("`{name}")))),
-        );
-        self.not_tested.retain(|line| {
-            !self.tables.iter().any(|table| {
-                table.is_settled_by_values() && line.starts_with(&format!("table `{}`:", table.name()))
-            })
-        });
+        // What stays open of a table is what the judgement says that settled it.
+        let is_of_settled = |line: &String| settled.iter().any(|table| line.starts_with(table));
+        self.not_tested.retain(|line| !is_of_settled(line));
+        let is_of_uncovered = |line: &String| uncovered.iter().any(|name| line.contains(&format!("`{name}")));
+        let taken_over = |line: &String| is_of_settled(line) || is_of_uncovered(line);
+        self.not_tested.extend(other.not_tested.into_iter().filter(taken_over));
         self.tables.sort_by(|left, right| left.database.cmp(&right.database));
         self.tell();
     }

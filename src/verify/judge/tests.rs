@@ -306,6 +306,32 @@ fn what_the_source_has_deleted_is_named_where_the_copy_does_not_show_it() {
 }
 
 #[test]
+fn what_the_record_leaves_open_is_settled_by_the_source_as_it_is_now() {
+    let source = || seen(vec![Table { fingerprint: Some("1".into()), ..table("jobs", 100) }]);
+    let copy = seen(vec![Table { fingerprint: Some("2".into()), ..table("jobs", 100) }]);
+    let mut movement = Movement { before: counters(100, 0), after: counters(100, 0), ..Movement::default() };
+    movement.after.values_mut().flat_map(BTreeMap::values_mut).for_each(|look| look.counters.updated = 1);
+    let by_the_record = || at_the_moment(&source(), &movement, &copy, Traces::default());
+    assert_eq!(words(&by_the_record()), (Word::Within, Verdict::Pass));
+    assert!(by_the_record().not_tested[0].contains("only bounds"), "{:?}", by_the_record().not_tested);
+    let settled = |evidence| {
+        let mut judgement = by_the_record();
+        assert_eq!(judgement.databases_left_open(&copy), BTreeSet::from([DB.to_owned()]));
+        let source = vec![rewritten(100, 99, 1, 0)];
+        judgement.settle_with(judge_live(source, vec![table("jobs", 100)], evidence));
+        judgement
+    };
+    let proven_but_one = settled(with_absent(0, proven(99, 1)));
+    assert_eq!(words(&proven_but_one), (Word::Within, Verdict::Pass));
+    assert_eq!(proven_but_one.tables[0].matched_rows, Some(99));
+    let line = "table `app.public.jobs`: the values of 1 row that the source has updated or deleted since could not be compared";
+    assert_eq!(proven_but_one.not_tested, [line]);
+    let changed = settled(RowEvidence { changed: 50, ..proven(49, 1) });
+    assert_eq!(words(&changed), (Word::Differs, Verdict::Fail));
+    assert_eq!(changed.not_tested, Vec::<String>::new());
+}
+
+#[test]
 fn the_statistics_of_the_copy_bear_witness_to_its_size() {
     let judge = |estimate| {
         let copy = Table {
