@@ -4,6 +4,7 @@ mod alike;
 mod definitions;
 mod live;
 mod moment;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 pub use alike::{Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
-pub use live::{Counterparts, Evidence, Kinship, NewerRows, RowEvidence, live, name_in_copy};
+pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
 pub use moment::{Movement, Traces, at_the_moment};
+
+pub use rows::{NewerRows, RowEvidence};
 
 use super::Verdict;
 use super::depth::Depth;
