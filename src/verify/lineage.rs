@@ -213,6 +213,8 @@ async fn control_file(session: &Session) -> Result<Option<ControlFile>> {
 /// So many ids are looked up in the commit log at most, counted back from the horizon: a transaction that was open while
 /// so many others began is not believed in.
 const LOOKED_UP: u64 = 20_000_000;
+/// So many of them by one query: the server holds what it lists.
+const LISTED: u64 = 500_000;
 
 /// Transactions of the source that began before the horizon and had not committed at the copy's moment, although the
 /// source has committed them since: what they wrote is in the source and not in the copy, rightly.
@@ -230,11 +232,14 @@ pub async fn open_at_the_horizon(
     // NULL: so old that the commit log has forgotten it, hence long ended.
     let sql = "select id::text from generate_series($1::int8, $2::int8) id
                where pg_xact_status(id::text::xid8) in ('aborted', 'in progress')";
-    let bounds = (i64::try_from(first).unwrap_or(i64::MAX), i64::try_from(last).unwrap_or(i64::MAX));
     let mut not_committed: Vec<String> = Vec::new();
-    if first <= last {
+    let mut from = first;
+    while from <= last {
+        let to = last.min(from + LISTED - 1);
+        let bounds = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(to).unwrap_or(i64::MAX));
         let rows = in_copy.rows(sql, &[&bounds.0, &bounds.1]).await?;
         not_committed.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+        from = to + 1;
     }
     drop(in_copy);
     let in_source = source.visit_any().await?;
