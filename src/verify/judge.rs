@@ -378,6 +378,13 @@ impl Bench {
         if compared == 0 && is_all_well && self.rows_were_asked {
             other_doubts.push("no table was compared, which proves nothing: choose a newer backup, or other databases with `--dbname`".to_owned());
         }
+        let proven = || self.tables.iter().filter_map(|table| table.matched_rows.zip(table.observed_rows));
+        if is_all_well && proven().all(|(matched, _)| matched == 0) && proven().any(|(_, held)| held > 0) {
+            other_doubts.push(
+                "no row of the copy could be compared by its values, since the source has replaced all of them: drill a newer backup"
+                    .to_owned(),
+            );
+        }
         let skipped = self.tables.iter().filter(|table| table.verdict == Word::Skipped);
         self.not_tested.extend(skipped.map(|table| format!("table `{}`: {}", table.name(), table.reason)));
         self.not_tested.extend(self.unreadable);

@@ -111,7 +111,19 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
             if let Some(open) = found.open.filter(|_| found.word != Word::Skipped) {
                 bench.not_tested.push(format!("table `{database}.{}.{}`: {open}", table.schema, table.name));
             }
-            bench.add_proven(database, Some(table), Some(copied), found.word, found.reason, found.proof);
+            match kinship {
+                Kinship::Lineage { .. } => bench.add_proven(
+                    database,
+                    Some(table),
+                    Some(copied),
+                    found.word,
+                    found.reason,
+                    found.proof,
+                ),
+                Kinship::Names { .. } => {
+                    bench.add(database, Some(table), Some(copied), found.word, found.reason);
+                }
+            }
             if let (Word::Differs, Some(evidence)) = (found.word, evidence_of(kinship, database, table)) {
                 bench.name_differences(&evidence.differences);
             }

@@ -306,6 +306,17 @@ fn what_the_source_has_deleted_is_named_where_the_copy_does_not_show_it() {
 }
 
 #[test]
+fn a_comparison_of_keys_alone_is_not_a_pass() {
+    let all_updated = || rewritten(100, 0, 100, 0);
+    let evidence = || with_absent(0, proven(0, 100));
+    let alone = judge_live(vec![all_updated()], vec![table("jobs", 100)], evidence());
+    assert_eq!(words(&alone), (Word::Within, Verdict::Unknown));
+    let copies = vec![table("kept", 1), table("jobs", 100)];
+    let with_another = judge_live(vec![table("kept", 1), all_updated()], copies, evidence());
+    assert_eq!(with_another.verdict, Verdict::Pass);
+}
+
+#[test]
 fn what_the_record_leaves_open_is_settled_by_the_source_as_it_is_now() {
     let source = || seen(vec![Table { fingerprint: Some("1".into()), ..table("jobs", 100) }]);
     let copy = seen(vec![Table { fingerprint: Some("2".into()), ..table("jobs", 100) }]);
