@@ -12,7 +12,7 @@ use super::check::Finding;
 use super::restore::Owners;
 use crate::error::Result;
 use crate::postgres::{Server, Session, Target};
-use crate::verify::judge::DefinitionVerdict;
+use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
 use crate::verify::schema::Definitions;
 use crate::verify::wording::{says_the_same, wordings};
 use crate::verify::{self, Word};
@@ -91,22 +91,10 @@ struct Jury<'a> {
     wordings: Option<Definitions>,
 }
 
-/// Definitions that name owners, or that say who may do what.
-const NAMING_OWNERS: [&str; 13] = [
-    "owner",
-    "rights",
-    "default rights",
-    "schema",
-    "columns",
-    "function",
-    "type",
-    "publication",
-    "operator",
-    "foreign server",
-    "policy",
-    "setting",
-    "database",
-];
+/// Whether a definition names owners, or says who may do what.
+fn names_owners(kind: &str) -> bool {
+    KINDS_NAMING_ROLES.contains(&kind) || matches!(kind, "setting" | "database")
+}
 
 impl Jury<'_> {
     fn weigh(&self, found: &DefinitionVerdict, finding: &mut Finding) {
@@ -132,7 +120,7 @@ impl Jury<'_> {
                 finding.notes.push(format!("{object} was not in the source"));
             }
             (_, Word::Missing) => finding.faults.push(format!("{object} is missing")),
-            _ if self.owners == Owners::LeftOut && NAMING_OWNERS.contains(&kind) => {}
+            _ if self.owners == Owners::LeftOut && names_owners(kind) => {}
             ("sequence", Word::Differs) if found.reason.contains("stands at") => {
                 self.weigh_position(found, &object, finding);
             }

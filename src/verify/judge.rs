@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use alike::{Looks, Side, alike};
+pub use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
 pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
 pub use moment::{Movement, Traces, at_the_moment};

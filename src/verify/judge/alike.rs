@@ -111,29 +111,31 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     bench.close(&[Word::Differs, Word::Missing, Word::Unexpected])
 }
 
+/// Definitions that name owners, or that say who may do what.
+pub const KINDS_NAMING_ROLES: [&str; 11] = [
+    "owner",
+    "rights",
+    "default rights",
+    "schema",
+    "columns",
+    "function",
+    "type",
+    "publication",
+    "operator",
+    "foreign server",
+    "policy",
+];
+
 /// Roles belong to a server and not to a database, so no dump carries them, and PostgreSQL does not note down what belongs to
 /// the superuser of `initdb`. Between databases that are no physical copies of each other a role is missing only where
 /// that shows: in an owner, a right or a policy, which name it.
 fn leave_out_roles_of_other_servers(bench: &mut Bench, left: &Observation, right: &Observation) {
-    const NAMING: [&str; 11] = [
-        "owner",
-        "rights",
-        "default rights",
-        "schema",
-        "columns",
-        "function",
-        "type",
-        "publication",
-        "operator",
-        "foreign server",
-        "policy",
-    ];
     let databases: Vec<String> = left.databases.keys().cloned().collect();
     for database in databases.iter().filter(|database| !left.is_same_database(right, database)) {
         let shows = bench
             .definitions
             .iter()
-            .any(|found| found.database == *database && NAMING.contains(&found.kind.as_str()));
+            .any(|found| found.database == *database && KINDS_NAMING_ROLES.contains(&found.kind.as_str()));
         let is_left_out = |found: &DefinitionVerdict| {
             let is_of_role = found.database == *database && found.kind == "role";
             is_of_role && (found.verdict == Word::Differs || !shows)

@@ -82,6 +82,10 @@ pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> 
                     }
                 }
                 Some(false) => bench.database_is_missing(database, tables.iter(), copy),
+                // That one is there and cannot be read is something else.
+                None if copy.unreadable.contains_key(database) => {
+                    bench.database_is_missing(database, tables.iter(), copy);
+                }
                 None => bench.database_may_be_missing(database, tables.iter()),
             }
             continue;

@@ -285,12 +285,10 @@ impl Pair<'_> {
         let open = "it is empty in the copy, and nothing of the source is left to prove that it was empty at the backup";
         if self.shows_no_page {
             let reason = format!(
-                "it held no row at the backup: neither it nor its indexes have a page in the copy ({rows} since)"
+                "TRUNCATE had left it empty at the backup: neither it nor its indexes have a page in the copy; the source has \
+                 written {rows} since"
             );
-            return Found {
-                open: Some("it was empty at the backup, so there was nothing to compare".into()),
-                ..Found::new(Word::Skipped, reason)
-            };
+            return Found::new(Word::Skipped, reason);
         }
         if self.churns || self.made_anew {
             return Found::new(Word::Skipped, open);
@@ -345,7 +343,7 @@ impl Pair<'_> {
                 true => (
                     Word::Within,
                     format!(
-                        "every row was updated since the backup; the copy lacks the keys of {}",
+                        "no row from before the backup is left to compare values with; the copy lacks the keys of {}",
                         counted_rows(lost)
                     ),
                 ),
@@ -360,7 +358,11 @@ impl Pair<'_> {
             };
             return Found { open, ..Found::new(word, reason) };
         }
-        let how = if self.compares_values { "identical" } else { "there" };
+        let how = match (self.compares_values, evidence.columns_left_out.is_empty()) {
+            (true, true) => "identical",
+            (true, false) => "identical in the columns that can be compared",
+            (false, _) => "there",
+        };
         let proven = match evidence.unread {
             0 => counted_rows(self.older),
             _ => format!("{} of {}", evidence.matched, counted_rows(self.older)),

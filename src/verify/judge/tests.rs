@@ -306,6 +306,20 @@ fn what_the_source_has_deleted_is_named_where_the_copy_does_not_show_it() {
 }
 
 #[test]
+fn a_database_that_cannot_be_read_in_the_copy_is_not_said_to_be_missing() {
+    // Made or altered since, as far as its own row tells.
+    let mut source = seen(vec![Table { created_by: Some(150), ..table("jobs", 1) }]);
+    source.made_by.insert(DB.to_owned(), 150);
+    source.database_oids.insert(DB.to_owned(), 1);
+    let unreadable = BTreeMap::from([(DB.to_owned(), "no rights".to_owned())]);
+    let copy = Observation { unreadable, ..Observation::default() };
+    let judgement = judge_seen(&source, &copy, &Evidence::new(), &HORIZON);
+    assert_eq!(judgement.verdict, Verdict::Unknown);
+    assert_eq!(judgement.tables[0].reason, "its database could not be read in the restored copy");
+    assert!(!judgement.reasons.iter().any(|reason| reason.contains("is not in")), "{:?}", judgement.reasons);
+}
+
+#[test]
 fn a_comparison_of_keys_alone_is_not_a_pass() {
     let all_updated = || rewritten(100, 0, 100, 0);
     let evidence = || with_absent(0, proven(0, 100));
