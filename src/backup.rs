@@ -15,6 +15,7 @@ mod coding;
 pub mod create;
 mod dump;
 pub mod failures;
+pub mod identity;
 mod judge;
 pub mod manifest;
 mod name;

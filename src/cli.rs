@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod doctor;
 mod drill;
+mod environment;
 mod init;
 mod man;
 mod notify;
@@ -128,7 +129,7 @@ struct Global {
         help_heading = "Global options"
     )]
     color: Color,
-    /// Say only what is wrong
+    /// Print warnings and errors only; a report of something done or checked only if something is wrong
     #[arg(short, long, global = true, help_heading = "Global options")]
     quiet: bool,
     /// Log what is done on stderr; twice for more
@@ -264,17 +265,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             // Help and version are answers (exit code 0), everything else is a wrong request (2).
             // What was typed is repeated, and may hold a URL with its password.
             let text = error.render().to_string();
+            let output = Output::new(Format::Text, Color::Never, false).logging(now);
             match crate::output::redacted(&text) {
-                shown if shown == text => drop(error.print()),
-                shown => Output::new(Format::Text, Color::Never, false).say(shown),
+                shown if shown == text && !output.is_log() => drop(error.print()),
+                shown if error.use_stderr() => output.refuse(&shown),
+                shown => output.say(shown),
             }
             hint_at_rules(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+    if let Some(file) = environment_file(&cli.command)
+        && let Err(error) = environment::adopt_variables_of(file)
+    {
+        Output::new(Format::Text, Color::Never, false).logging(now).error(&error);
+        return error.kind().exit_code();
+    }
     log_to_stderr(cli.global.verbose);
     let format = if cli.global.json { Format::Json } else { Format::Text };
-    let output = Output::new(format, cli.global.color, cli.global.quiet);
+    let output = Output::new(format, cli.global.color, cli.global.quiet).logging(now);
     // What is about the tool itself works without a configuration, and with a broken one.
     let about_itself = match &cli.command {
         Command::Completions(args) => Some(completions::run(args, &output)),
@@ -303,7 +312,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return error.kind().exit_code();
         }
     };
-    let own_output = Output::new(format, cli.global.color, cli.global.quiet);
+    let own_output = Output::new(format, cli.global.color, cli.global.quiet).logging(now);
     let session = std::sync::Arc::new(Session::new(&cli.global, config, own_output));
     let ended = runtime.block_on(async {
         let spoken = notify::Spoken::begin(&cli.command, &session);
@@ -333,6 +342,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     // A vault that does not answer must not keep the process from ending.
     runtime.shutdown_background();
     exit_code(ended, &session.output)
+}
+
+/// The file that a scheduled command takes its variables from.
+fn environment_file(command: &Command) -> Option<&std::path::Path> {
+    match command {
+        Command::Backup(command) => command.environment_file(),
+        _ => None,
+    }
 }
 
 fn exit_code(ended: Result<Option<Kind>>, output: &Output) -> u8 {

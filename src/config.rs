@@ -259,6 +259,8 @@ pub struct BackupSettings {
     pub jobs: Option<u16>,
     /// age recipients.
     pub encrypt_to: Option<Vec<String>>,
+    /// What makes it the same database on whatever host it is backed up, as `--database-id`.
+    pub database_id: Option<String>,
 }
 
 impl BackupSettings {
@@ -272,6 +274,8 @@ impl BackupSettings {
             format: self.format.or(general.format),
             jobs: self.jobs.or(general.jobs),
             encrypt_to: self.encrypt_to.or(general.encrypt_to),
+            // An id is one database's.
+            database_id: self.database_id,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -203,6 +204,22 @@ pub struct Output {
     colored_stderr: bool,
     quiet: bool,
     live: Option<ProgressBar>,
+    log: Option<Log>,
+}
+
+/// What goes to a file is read days later, by people and by `grep`: each line carries its time and its level there.
+struct Log {
+    clock: fn() -> DateTime<Utc>,
+    /// Whether stdout goes to the same file.
+    with_stdout: bool,
+}
+
+/// How much a line of talk matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Severity {
+    Error,
+    Warning,
+    Info,
 }
 
 impl Output {
@@ -226,6 +243,35 @@ impl Output {
             colored_stderr: wanted(io::stderr().is_terminal()),
             quiet,
             live,
+            log: None,
+        }
+    }
+
+    /// The same printer, which puts a time and a level before each line if stderr is a file.
+    #[must_use]
+    pub fn logging(mut self, clock: fn() -> DateTime<Utc>) -> Self {
+        let file_of = |found: rustix::io::Result<rustix::fs::Stat>| {
+            let found = found.ok()?;
+            let is_file =
+                rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::RegularFile;
+            is_file.then_some((found.st_dev, found.st_ino))
+        };
+        let [out, err] = [file_of(rustix::fs::fstat(io::stdout())), file_of(rustix::fs::fstat(io::stderr()))];
+        self.log = err.map(|_| Log { clock, with_stdout: out == err });
+        self
+    }
+
+    /// Prints the report of something that was done or checked. Where only what is wrong is wanted, one in which nothing is
+    /// wrong is not printed, unless it was asked for as JSON.
+    pub fn conclude(&self, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
+        self.conclude_as(self.format, report, kind)
+    }
+
+    /// The same, in a form that the command itself has chosen.
+    pub fn conclude_as(&self, format: Format, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
+        match self.quiet && format == Format::Text && kind.is_none() {
+            true => Ok(()),
+            false => self.report_as(format, report),
         }
     }
 
@@ -247,7 +293,11 @@ impl Output {
                 let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
                 let mut page = Page { text: String::new(), colored: self.colored_stdout, width };
                 report.render_text(&mut page);
-                printable(&page.text, self.colored_stdout)
+                let text = printable(&page.text, self.colored_stdout);
+                match &self.log {
+                    Some(log) if log.with_stdout => stamped(log, Severity::Info, &text) + "\n",
+                    _ => text,
+                }
             }
         };
         match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().lock().flush()) {
@@ -260,7 +310,7 @@ impl Output {
     /// A line of talk that stays.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.talk(text.as_ref());
+            self.talk(Severity::Info, text.as_ref());
         }
     }
 
@@ -272,12 +322,13 @@ impl Output {
     /// A question, which is asked even when quiet.
     pub fn ask(&self, text: impl AsRef<str>) {
         self.settle();
-        self.talk(text.as_ref());
+        self.talk(Severity::Info, text.as_ref());
     }
 
     /// A line that stays, and is said even when quiet.
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.talk(&format!("{}: {}", paint(self.colored_stderr, Tone::Doubt, "warning"), text.as_ref()));
+        let word = paint(self.colored_stderr, Tone::Doubt, "warning");
+        self.talk(Severity::Warning, &format!("{}{}", self.label(&word), text.as_ref()));
     }
 
     /// What happens at the moment, with the time since `began`: a live line on a terminal, nothing otherwise.
@@ -310,11 +361,23 @@ impl Output {
         self.live.is_some()
     }
 
+    /// Whether lines of talk carry a time and a level.
+    pub fn is_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Says that a command line was refused, in the words of whoever read it.
+    pub fn refuse(&self, words: &str) {
+        let words = if self.is_log() { words.trim_start_matches("error: ") } else { words };
+        self.talk(Severity::Error, words.trim_end());
+    }
+
     /// Tells an error: what, why, and what to do. An argument that it repeats may be a URL in the wrong place, with a
     /// password in it.
     pub fn error(&self, error: &Error) {
         self.settle();
-        let mut text = format!("{}: {error}", paint(self.colored_stderr, Tone::Bad, "error"));
+        let word = paint(self.colored_stderr, Tone::Bad, "error");
+        let mut text = format!("{}{error}", self.label(&word));
         for cause in error.causes() {
             let _ = write!(text, "\n  caused by: {cause}");
         }
@@ -331,11 +394,17 @@ impl Output {
         if error.kind() == Kind::Bug {
             text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
         }
-        self.talk(&redacted(&text));
+        self.talk(Severity::Error, &redacted(&text));
     }
 
-    fn talk(&self, text: &str) {
+    /// What a message begins with, where its level does not stand before it anyway.
+    fn label(&self, word: &str) -> String {
+        if self.log.is_some() { String::new() } else { format!("{word}: ") }
+    }
+
+    fn talk(&self, severity: Severity, text: &str) {
         let text = printable(text, self.colored_stderr);
+        let text = self.log.as_ref().map_or(text.clone(), |log| stamped(log, severity, &text));
         let write = || {
             // Nothing can be done about a stderr that is gone.
             let _ = writeln!(io::stderr().lock(), "{text}");
@@ -345,6 +414,19 @@ impl Output {
             None => write(),
         }
     }
+}
+
+/// Each line with the time and its level.
+fn stamped(log: &Log, severity: Severity, text: &str) -> String {
+    let level = match severity {
+        Severity::Error => "ERROR",
+        Severity::Warning => "WARN ",
+        Severity::Info => "INFO ",
+    };
+    let time = (log.clock)().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let lines: Vec<String> =
+        text.lines().map(|line| format!("{time} {level} {line}").trim_end().to_owned()).collect();
+    lines.join("\n")
 }
 
 /// [`Report`] without its type, since `Serialize` has no trait objects.

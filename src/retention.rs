@@ -32,6 +32,8 @@ pub struct Copy {
     pub taken_at: Option<DateTime<Utc>>,
     /// Its retention class; `None` if nobody gave it one.
     pub class: Option<String>,
+    /// How long it was made to be kept; this goes before what its class says.
+    pub lifetime: Option<Lifetime>,
     /// Whether one could restore from it, as far as its state tells.
     pub is_good: bool,
     /// What is known of its content.
@@ -405,10 +407,14 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         return true;
     };
     let promised = copy.keep_until.filter(|until| *until > now);
-    let keep_for = rule.keep_for;
+    let keep_for = copy.lifetime.unwrap_or(rule.keep_for);
+    let by_what = match copy.lifetime {
+        Some(_) => "it was made to be kept".to_owned(),
+        None => format!("its class `{class}` is kept"),
+    };
     match (keep_for.end(taken), promised) {
         (None, _) => {
-            reasons.push(format!("its class `{class}` is kept for ever"));
+            reasons.push(format!("{by_what} forever"));
             true
         }
         // A copy from the future has not even begun to age: the clock went back, here or where it was taken.
@@ -417,7 +423,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(end), _) if end > now => {
-            reasons.push(format!("its class `{class}` is kept for {keep_for}: until {}", utc(end)));
+            reasons.push(format!("{by_what} for {keep_for}: until {}", utc(end)));
             true
         }
         (Some(_), Some(until)) => {
@@ -427,7 +433,7 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
         (Some(end), None) => {
             // Whoever reads the reasons of a copy that is kept all the same need not be told what speaks against it.
             if reasons.is_empty() {
-                reasons.push(format!("its class `{class}` is kept for {keep_for}: it expired {}", utc(end)));
+                reasons.push(format!("{by_what} for {keep_for}: it expired {}", utc(end)));
             }
             false
         }
@@ -456,6 +462,7 @@ mod tests {
             taken in prop::option::weighted(0.9, -2000..2000i64),
             class in prop::option::weighted(0.9, 0..CLASSES.len()),
             is_good in prop::bool::weighted(0.8),
+            lifetime in prop::option::weighted(0.2, 1..400i64),
             promise in prop::option::weighted(0.2, -100..4000i64),
             is_exempt in prop::bool::weighted(0.15),
             proof in prop_oneof![
@@ -470,6 +477,7 @@ mod tests {
                 database: format!("db-{database}"),
                 taken_at: taken.map(day),
                 class: class.map(|class| CLASSES[class].to_owned()),
+                lifetime: lifetime.map(|days| Lifetime::Span(TimeDelta::days(days))),
                 is_good,
                 proof,
                 keep_until: promise.map(day),
@@ -603,6 +611,7 @@ mod tests {
             database: "orders".to_owned(),
             taken_at: Some(taken.parse().unwrap()),
             class: Some(class.to_owned()),
+            lifetime: None,
             is_good: true,
             proof: Proof::Unknown,
             keep_until: None,
@@ -629,7 +638,7 @@ mod tests {
                 "old false: its class `pre-migration` is kept for 30 days: it expired 2026-10-01T00:00:00Z",
                 "held true: it was promised to be kept until 2026-12-01T00:00:00Z",
                 "archive true: its class `monthly-archive` is kept for 12 months: until 2027-01-31T00:00:00Z",
-                "release true: its class `major-release` is kept for ever",
+                "release true: its class `major-release` is kept forever",
             ]
         );
     }
@@ -641,6 +650,7 @@ mod tests {
             database: "orders".to_owned(),
             taken_at: Some(taken.parse().unwrap()),
             class: Some("pre-migration".to_owned()),
+            lifetime: None,
             is_good: true,
             proof,
             keep_until: None,

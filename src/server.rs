@@ -34,7 +34,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use crate::backup::restore::{Destination, Manner};
-use crate::backup::{BackupName, Manifest, Means, catalogue, create};
+use crate::backup::{BackupName, Manifest, Means, catalogue, create, prune};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::vault::Vault;
@@ -69,7 +69,7 @@ pub struct Orders {
     pub usual: Option<String>,
     /// A backup.
     pub create: Asked<Wanted, Result<create::Request>>,
-    /// What the rules no longer keep, removed after a backup; says what could not be.
+    /// Which older backups a new one makes superfluous; `None` if none.
     pub prune: Prune,
     /// Where a backup is restored to, and how.
     pub restore: Asked<str, Result<(Destination, Manner)>>,
@@ -88,8 +88,8 @@ pub struct Orders {
 /// Something that the command line knows.
 pub type Asked<A, B> = Box<dyn Fn(&A) -> B + Send + Sync>;
 
-/// Removes what the rules no longer keep; says what could not be.
-pub type Prune = Box<dyn Fn(&Manifest, &Vault) -> Vec<String> + Send + Sync>;
+/// Decides which older backups a new one makes superfluous.
+pub type Prune = Box<dyn Fn(&Manifest, &Vault) -> Result<Option<prune::Plan>> + Send + Sync>;
 
 /// Looks at the DB instances of a Region, and judges them.
 pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;

@@ -24,6 +24,7 @@ mod store;
 mod trial;
 
 pub use audit::{Act, Begun, Outcome};
+pub use directory::rename_new;
 pub use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub use log::Log;
 pub use scratch::{Scratch, Secrecy};
@@ -72,6 +73,7 @@ trait Place: fmt::Debug + Send + Sync {
     fn mark(&self, name: &str) -> Option<String>;
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;
+    fn copy(&self, from: &str, to: &str) -> Result<()>;
     fn delete(&self, stem: &str, files: &[String]) -> Result<()>;
     fn directory(&self) -> Option<&Path>;
 }
@@ -352,6 +354,11 @@ impl Vault {
     /// Puts right what processes left that died on the way. What living ones are making is not touched.
     pub fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
         self.place.recover(files_of)
+    }
+
+    /// Gives what lies under `from` a second name at the root, where nothing is.
+    pub fn copy(&self, from: &str, to: &str) -> Result<()> {
+        self.place.copy(checked(from)?, checked(to)?)
     }
 
     /// Deletes a backup: from the first moment on it does not count, and from then on it will be deleted, even if

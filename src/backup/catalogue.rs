@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::authenticity::SealKeys;
 use super::manifest::{self, Manifest, Verification};
 use super::name::BackupName;
 use crate::error::{Error, Kind, Result};
@@ -120,6 +121,43 @@ pub(super) fn free_name(vault: &Vault, wanted: BackupName) -> Result<BackupName>
     let listing = vault.list("")?;
     let mut names = std::iter::once(wanted.clone()).chain((2..).map(|number| wanted.numbered(number)));
     Ok(names.find(|name| !is_taken(&listing, name)).unwrap_or(wanted))
+}
+
+/// Appends the time of a backup to its name, and says what it is called now. At every moment it has one of the two names, or
+/// both.
+pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Result<BackupName> {
+    let old = &backup.backup_name;
+    let is_sealed = backup.seal.is_some();
+    if is_sealed && !keys.prove(backup, false)? {
+        return Err(Error::new(
+            Kind::Guard,
+            format!("backup `{old}` cannot be given another name: it is sealed"),
+        )
+        .hint("Pass the key that it was sealed with (`--seal-key`), or choose another `--name`."));
+    }
+    let quiet = vault.quiet()?;
+    let name = free_name(vault, old.dated(backup.timestamp))?;
+    let mut renamed = Manifest { backup_name: name.clone(), ..backup.clone() };
+    renamed.file_path = vault.shown(&renamed.file_name());
+    if is_sealed {
+        keys.seal(&mut renamed)?;
+    }
+    let text = written(&renamed)?;
+    // Whoever finds this knows which files belong to it.
+    let next = format!(".{name}.json.next");
+    if vault.directory().is_some() {
+        vault.write(&next, &text)?;
+    }
+    for (from, to) in backup.files().iter().zip(renamed.files()).rev() {
+        vault.copy(from, &to)?;
+    }
+    quiet.check()?;
+    vault.write(&manifest::manifest_name(&name), &text)?;
+    if vault.directory().is_some() {
+        vault.forget(&next)?;
+    }
+    vault.delete(old.as_str(), &backup.files())?;
+    Ok(name)
 }
 
 /// Changes a manifest, if the backup is still there.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
+use super::identity::{self, Identity};
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::script::Held;
 use super::stream::{Inflow, Target, hexadecimal};
@@ -31,6 +32,8 @@ pub struct Request {
     pub database: String,
     /// Its name; otherwise one is made.
     pub name: Option<BackupName>,
+    /// What becomes of an earlier backup of the same database that has the name.
+    pub if_taken: IfTaken,
     /// In which form PostgreSQL is dumped.
     pub format: Format,
     /// How many connections dump at once; more than one makes an archive in parts.
@@ -47,12 +50,26 @@ pub struct Request {
     pub keep_forever: bool,
     /// Its retention class.
     pub class: Option<String>,
+    /// How many days it is kept, if it has no class and somebody said so.
+    pub keep_days: Option<u32>,
+    /// What makes it the same database wherever it is, if somebody said so.
+    pub database_id: Option<String>,
     /// What started it.
     pub trigger: String,
     /// How deep the source is looked into, to prove restored copies by; not at all, if `None`.
     pub observe: Option<Depth>,
     /// Whether the roles and tablespaces of the server are kept beside it.
     pub globals: Roles,
+}
+
+/// What becomes of an earlier backup of the same database that has the name of a new one. That of another database is never
+/// touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfTaken {
+    /// It stays, and the new one is not made.
+    Refuse,
+    /// Its own time is appended to its name, so that the name is always that of the newest.
+    MoveAside,
 }
 
 /// Whether roles are kept with a backup of PostgreSQL.
@@ -74,6 +91,8 @@ pub struct Plan {
     pub request: Request,
     /// Version of the server or of the SQLite that reads.
     pub server_version: String,
+    /// The system identifier of the cluster, if we may know it.
+    pub system_identifier: Option<String>,
     /// The programs that will dump.
     pub programs: Option<Programs>,
     /// The name that it will have, if nothing of that name appears meanwhile.
@@ -98,6 +117,33 @@ impl Plan {
         }
     }
 
+    /// Where the content comes from.
+    fn origin(&self) -> (DatabaseType, Origin) {
+        let mut origin = Origin {
+            database: self.request.database.clone(),
+            server: None,
+            dbname: None,
+            path: None,
+            server_version: self.server_version.clone(),
+            database_id: self.request.database_id.clone(),
+            system_identifier: self.system_identifier.clone(),
+            file_id: None,
+        };
+        match &self.request.source {
+            Source::Postgresql { server, dbname } => {
+                origin.server = Some(format!("{}:{}", server.host, server.port));
+                origin.dbname = Some(dbname.clone());
+                (DatabaseType::Postgresql, origin)
+            }
+            Source::Sqlite { path } => {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                origin.path = Some(absolute.to_string_lossy().into_owned());
+                origin.file_id = identity::file_id(path);
+                (DatabaseType::Sqlite, origin)
+            }
+        }
+    }
+
     /// The name of the file.
     pub fn file_name(&self) -> String {
         self.file_name_of(&self.name)
@@ -114,10 +160,14 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
     let listing = vault.list("")?;
     let name = match &request.name {
         // What is being made, or was by a process that has died, is found out under its lock.
-        Some(name) if catalogue::is_taken(&listing, name) && !catalogue::is_in_the_making(&listing, name) => {
-            return Err(is_there(name));
+        Some(name) => {
+            let is_taken =
+                catalogue::is_taken(&listing, name) && !catalogue::is_in_the_making(&listing, name);
+            if is_taken && request.if_taken == IfTaken::Refuse {
+                return Err(is_there(name));
+            }
+            name.clone()
         }
-        Some(name) => name.clone(),
         None => catalogue::free_name(vault, BackupName::of(&request.database, now))?,
     };
     if request.jobs > 1 && !request.packing.recipients.is_empty() {
@@ -125,10 +175,10 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
             "The parts of a parallel dump lie on a disk in plain for a while: leave `--jobs` or `--encrypt-to` out.",
         ));
     }
-    let (server_version, programs) = match &request.source {
+    let (server_version, system_identifier, programs) = match &request.source {
         Source::Sqlite { path } => {
             sqlite::Source::open(path)?;
-            (sqlite::version(), None)
+            (sqlite::version(), None, None)
         }
         Source::Postgresql { server, dbname } => {
             let session = server.connect(dbname).await?;
@@ -140,10 +190,13 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
                 .await?;
             let major = u32::try_from(row.get::<_, i32>(1) / 10_000).unwrap_or_default();
             let programs = Programs::for_server(major, request.means.pg_bin.as_deref())?;
-            (row.get(0), Some(programs))
+            let identifier =
+                session.texts("select system_identifier from pg_catalog.pg_control_system()").await;
+            let identifier = identifier.ok().and_then(|rows| rows.into_iter().flatten().flatten().next());
+            (row.get(0), identifier, Some(programs))
         }
     };
-    Ok(Plan { request, server_version, programs, name })
+    Ok(Plan { request, server_version, system_identifier, programs, name })
 }
 
 fn is_there(name: &BackupName) -> Error {
@@ -223,6 +276,9 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
             Some(name) => name.clone(),
             None => catalogue::free_name(vault, BackupName::of(&request.database, (surroundings.clock)()))?,
         };
+        if request.if_taken == IfTaken::MoveAside && catalogue::is_taken(&vault.list("")?, &name) {
+            move_aside(plan, &name, surroundings)?;
+        }
         let draft = vault.draft(name.as_str(), &plan.file_name_of(&name))?;
         // It may have been published between the look and the draft.
         let is_taken = catalogue::is_taken(&vault.list("")?, &name);
@@ -245,6 +301,23 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
             }
         }
     }
+}
+
+/// Makes room for a new backup: the one of the same database that has its name gets another.
+fn move_aside(plan: &Plan, name: &BackupName, surroundings: &Surroundings<'_>) -> Result<()> {
+    let Ok(earlier) = catalogue::find(surroundings.vault, name.as_str()) else { return Ok(()) };
+    let (kind, origin) = plan.origin();
+    let ours = Identity::from_origin(kind, &origin, &surroundings.host);
+    let theirs = Identity::of(&earlier.manifest);
+    if ours != theirs {
+        return Err(is_there(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
+    }
+    let moved = catalogue::rename(surroundings.vault, &earlier.manifest, &plan.request.means.seal_keys)?;
+    (surroundings.tell)(Event::Note(&format!(
+        "the backup of {} that was called `{name}` is now called `{moved}`",
+        earlier.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    )));
+    Ok(())
 }
 
 /// What a dump or a copy gave.
@@ -462,23 +535,7 @@ fn describe(
     surroundings: &Surroundings<'_>,
 ) -> Manifest {
     let packing = &plan.request.packing;
-    let origin = |server: Option<String>, dbname: Option<String>, path: Option<String>| Origin {
-        database: plan.request.database.clone(),
-        server,
-        dbname,
-        path,
-        server_version: plan.server_version.clone(),
-    };
-    let (database_type, source) = match &plan.request.source {
-        Source::Postgresql { server, dbname } => {
-            let at = format!("{}:{}", server.host, server.port);
-            (DatabaseType::Postgresql, origin(Some(at), Some(dbname.clone()), None))
-        }
-        Source::Sqlite { path } => {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            (DatabaseType::Sqlite, origin(None, None, Some(path.to_string_lossy().into_owned())))
-        }
-    };
+    let (database_type, source) = plan.origin();
     let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
     Manifest {
         schema: SCHEMA.to_owned(),
@@ -506,6 +563,7 @@ fn describe(
         verification: None,
         last_check: None,
         keep_forever: plan.request.keep_forever,
+        keep_days: plan.request.keep_days.filter(|_| plan.request.class.is_none()),
         class: plan.request.class.clone(),
         globals: None,
         contents: made.contents,

@@ -123,6 +123,15 @@ pub struct Origin {
     pub path: Option<String>,
     /// Version of the server, or of the library that read the file.
     pub server_version: String,
+    /// What makes it the same database wherever it is, if somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_id: Option<String>,
+    /// The system identifier of the PostgreSQL cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// What the SQLite file is known by on its file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_id: Option<String>,
 }
 
 /// What made a backup.
@@ -195,6 +204,9 @@ pub struct Manifest {
     /// Kept whatever the rules of retention say.
     #[serde(default)]
     pub keep_forever: bool,
+    /// Days that it was made to be kept, if that was said and it has no class. Pruning goes by this, whoever prunes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
     /// Retention class, if it was given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,

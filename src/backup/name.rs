@@ -38,6 +38,14 @@ impl BackupName {
         BackupName(format!("{}_{number}", self.0))
     }
 
+    /// The same name with a time, for one that makes room for a newer one of its name.
+    #[must_use]
+    pub fn dated(&self, at: DateTime<Utc>) -> Self {
+        let stamp = at.format("_%Y%m%dt%H%M%Sz").to_string();
+        let kept = self.0[..self.0.len().min(LONGEST - 20 - stamp.len())].trim_end_matches('.');
+        BackupName(format!("{kept}{stamp}"))
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::catalogue::{Catalogue, Entry, State};
+use super::identity::Identity;
 use super::{BackupName, Level, Manifest};
 use crate::error::{Error, Kind, Result};
-use crate::retention::{self, Copy, Proof, PruneFailure, PruneReport, Rules, Verdict};
+use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rules, Verdict};
 use crate::vault::Vault;
 use crate::verify;
 
@@ -22,6 +23,15 @@ pub const USUAL_CLASS: &str = "backup";
 pub struct Plan {
     verdicts: Vec<Verdict>,
     manifests: BTreeMap<String, Manifest>,
+}
+
+/// Whose rule a backup without a class is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// The one that it was made under, if that was said when it was made.
+    AsMade,
+    /// The one that is given now, whatever it was made under.
+    AsGiven,
 }
 
 /// How careful to be with the clock.
@@ -38,15 +48,15 @@ pub enum Caution {
 pub fn plan(
     catalogue: &Catalogue,
     databases: &[String],
-    rules: &Rules,
+    (rules, measure): (&Rules, Measure),
     now: DateTime<Utc>,
     caution: Caution,
 ) -> Plan {
     let wanted = |entry: &&Entry| databases.is_empty() || databases.contains(&entry.manifest.source.database);
-    let mut groups: BTreeMap<String, Vec<Copy>> = BTreeMap::new();
+    let mut groups: BTreeMap<Identity, Vec<Copy>> = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     for entry in catalogue.entries.iter().filter(wanted) {
-        groups.entry(group(&entry.manifest)).or_default().push(copy(entry));
+        groups.entry(Identity::of(&entry.manifest)).or_default().push(copy(entry, measure));
         manifests.insert(entry.manifest.backup_name.to_string(), entry.manifest.clone());
     }
     let judge = |copies: &Vec<Copy>| {
@@ -56,24 +66,19 @@ pub fn plan(
     Plan { verdicts: groups.values().flat_map(judge).collect(), manifests }
 }
 
-/// Databases of one name on two servers are two databases.
-fn group(manifest: &Manifest) -> String {
-    let source = &manifest.source;
-    let place = source.server.as_deref().or(source.path.as_deref()).unwrap_or_default();
-    format!("{}\n{place}\n{}", source.database, source.dbname.as_deref().unwrap_or_default())
-}
-
-fn copy(entry: &Entry) -> Copy {
+fn copy(entry: &Entry, measure: Measure) -> Copy {
     let manifest = &entry.manifest;
+    let days = manifest.keep_days.filter(|_| measure == Measure::AsMade && manifest.class.is_none());
     Copy {
         id: manifest.backup_name.to_string(),
         database: manifest.source.database.clone(),
         taken_at: Some(manifest.timestamp),
         class: Some(manifest.class.clone().unwrap_or_else(|| USUAL_CLASS.to_owned())),
+        lifetime: days.map(|days| Lifetime::Span(TimeDelta::days(i64::from(days)))),
         is_good: manifest.is_verified() && entry.state == State::Present,
         proof: proof(manifest),
         keep_until: None,
-        exempt: manifest.keep_forever.then(|| "it is kept for ever".to_owned()),
+        exempt: manifest.keep_forever.then(|| "it is kept forever".to_owned()),
     }
 }
 
@@ -161,21 +166,24 @@ pub fn delete(
         })?;
     // Whoever may delete the last copy has not said yet that what was pinned is pinned no longer.
     if entry.manifest.keep_forever {
-        return Err(Error::new(Kind::Guard, format!("backup `{name}` was kept: it is to be kept for ever"))
-            .hint(format!("End that with `lifeboat backup keep {name} --no-longer`, then delete it.")));
+        return Err(Error::new(
+            Kind::Guard,
+            format!("backup `{name}` was kept: it is marked to be kept forever"),
+        )
+        .hint(format!("End that with `lifeboat backup keep {name} --no-longer`, then delete it.")));
     }
-    let is_good = |entry: &Entry| copy(entry).is_good;
+    let is_good = |entry: &Entry| copy(entry, Measure::AsMade).is_good;
+    let identity = Identity::of(&entry.manifest);
     let others = catalogue.entries.iter().filter(|other| {
-        group(&other.manifest) == group(&entry.manifest)
-            && other.manifest.backup_name != *name
-            && is_good(other)
+        Identity::of(&other.manifest) == identity && other.manifest.backup_name != *name && is_good(other)
     });
     if is_good(entry) && others.count() == 0 && !even_the_last {
         return Err(Error::new(
             Kind::Guard,
             format!(
-                "backup `{name}` was kept: it is the last good one of `{}`",
-                entry.manifest.source.database
+                "backup `{name}` was kept: it is the last good one of `{}`, {}",
+                entry.manifest.source.database,
+                identity.distinction()
             ),
         )
         .hint("Make a new backup first, or pass `--allow-last-copy`."));

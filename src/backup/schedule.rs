@@ -8,7 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use super::stream::hexadecimal;
 use crate::error::{Error, Result};
 
 /// How often.
@@ -106,7 +108,7 @@ impl std::str::FromStr for TimeOfDay {
 pub enum Runner {
     /// A service and a timer for each rhythm
     Systemd,
-    /// A line for each rhythm in a file for /etc/cron.d
+    /// A file for /etc/cron.d for each rhythm
     Cron,
 }
 
@@ -131,8 +133,10 @@ pub struct Schedule {
     pub ping: Option<String>,
     /// Where the files go.
     pub directory: PathBuf,
-    /// As whom cron runs it.
+    /// As whom it runs.
     pub user: String,
+    /// What tells it from other schedules: [`name_of`] its databases.
+    pub name: String,
 }
 
 /// A file of a schedule.
@@ -167,79 +171,88 @@ impl Schedule {
         let is_user = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
         if self.user.is_empty() || self.user.starts_with('-') || !self.user.chars().all(is_user) {
             return Err(Error::request(format!("`{}` is no name of a user", self.user.escape_default()))
-                .hint("Name the user as whom cron is to run it, such as `--user postgres`."));
+                .hint("Name the user as whom it is to run, such as `--user postgres`."));
         }
         Ok(match self.runner {
             Runner::Systemd => self.rhythms.iter().flat_map(|rhythm| self.units(*rhythm)).collect(),
-            Runner::Cron => vec![self.crontab()],
+            Runner::Cron => self.rhythms.iter().map(|rhythm| self.crontab(*rhythm)).collect(),
         })
     }
 
+    /// What the files of a rhythm are called: the database and the rhythm, so that no schedule displaces another.
+    fn stem(&self, rhythm: Rhythm) -> String {
+        let of = if self.name.is_empty() { String::new() } else { format!("{}-", self.name) };
+        format!("lifeboat-backup-{of}{}", rhythm.class())
+    }
+
     fn units(&self, rhythm: Rhythm) -> [ScheduleFile; 2] {
-        let name = format!("lifeboat-backup-{}", rhythm.class());
         let command: Vec<String> = self.command(rhythm).iter().map(|word| systemd_word(word)).collect();
-        let ping = self.ping.as_ref().map_or(String::new(), |url| {
-            let url = systemd_word(url);
-            format!("ExecStartPost=-/usr/bin/env curl --silent --show-error --fail --max-time 10 --retry 3 --output /dev/null {url}\n")
-        });
+        let of = if self.name.is_empty() { String::new() } else { format!(" of {}", self.name) };
+        let description = format!("lifeboat: {} backup{of}", rhythm.class());
+        let user = if self.user == "root" { String::new() } else { format!("User={}\n", self.user) };
         let service = format!(
-            "[Unit]\nDescription=lifeboat: {} backup\nAfter=network-online.target\nWants=network-online.target\n\n\
-             [Service]\nType=oneshot\nEnvironmentFile=-{}\nExecStart={}\n{ping}UMask=0077\nNoNewPrivileges=true\n\
+            "[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n\
+             [Service]\nType=oneshot\n{user}EnvironmentFile=-{}\nExecStart={}\nUMask=0077\nNoNewPrivileges=true\n\
              PrivateTmp=true\nProtectSystem=full\nNice=10\nIOSchedulingClass=idle\n",
-            rhythm.class(),
             systemd_path(&self.environment_file),
             command.join(" "),
         );
         let timer = format!(
-            "[Unit]\nDescription=lifeboat: {} backup\n\n[Timer]\nOnCalendar={}\nPersistent=true\nRandomizedDelaySec=5min\n\n\
+            "[Unit]\nDescription={description}\n\n[Timer]\nOnCalendar={}\nPersistent=true\nRandomizedDelaySec=5min\n\n\
              [Install]\nWantedBy=timers.target\n",
-            rhythm.class(),
             rhythm.calendar(self.at),
         );
         [("service", service), ("timer", timer)].map(|(kind, content)| ScheduleFile {
-            path: self.directory.join(format!("{name}.{kind}")),
+            path: self.directory.join(format!("{}.{kind}", self.stem(rhythm))),
             content,
         })
     }
 
-    fn crontab(&self) -> ScheduleFile {
-        let mut content =
-            "# Backups by lifeboat. Times are UTC where cron knows CRON_TZ.\nCRON_TZ=UTC\nSHELL=/bin/sh\n\
-                           PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
-                .to_owned();
-        for rhythm in &self.rhythms {
-            let command: Vec<String> = self.command(*rhythm).iter().map(|word| shell_word(word)).collect();
-            let environment = shell_word(&self.environment_file.to_string_lossy());
-            let ping = self.ping.as_ref().map_or(String::new(), |url| {
-                format!(
-                    " && curl --silent --show-error --fail --max-time 10 --retry 3 --output /dev/null {}",
-                    shell_word(url)
-                )
-            });
-            // To cron, a percent sign is the end of the line.
-            let line = format!(
-                "umask 077; if [ -r {environment} ]; then {READ_ENVIRONMENT} < {environment}; fi; {{ {}{ping}; }} >> {} 2>&1",
-                command.join(" "),
-                shell_word(&self.log.to_string_lossy()),
-            )
-            .replace('%', "\\%");
-            content.push_str(&format!("{} {} {line}\n", rhythm.cron(self.at), self.user));
-        }
-        ScheduleFile { path: self.directory.join("lifeboat-backup"), content }
+    fn crontab(&self, rhythm: Rhythm) -> ScheduleFile {
+        let mut command = self.command(rhythm);
+        let environment = self.environment_file.to_string_lossy().into_owned();
+        command.extend(["--environment-file".to_owned(), environment]);
+        let command: Vec<String> = command.iter().map(|word| shell_word(word)).collect();
+        let log = shell_word(&self.log.to_string_lossy());
+        // To cron, a percent sign is the end of the line.
+        let line = format!("{} >> {log} 2>&1", command.join(" ")).replace('%', "\\%");
+        let content = format!(
+            "# Backups by lifeboat. Times are UTC where cron knows CRON_TZ.\nCRON_TZ=UTC\n{} {} {line}\n",
+            rhythm.cron(self.at),
+            self.user
+        );
+        ScheduleFile { path: self.directory.join(self.stem(rhythm)), content }
     }
 
     fn command(&self, rhythm: Rhythm) -> Vec<String> {
         let mut command = vec![self.program.to_string_lossy().into_owned()];
         command.extend(self.arguments.iter().cloned());
         command.extend(["--wait", rhythm.patience(), "--class", rhythm.class()].map(str::to_owned));
+        if let Some(url) = &self.ping {
+            command.extend(["--ping".to_owned(), url.clone()]);
+        }
         command
     }
 }
 
-/// Reads the environment file as systemd does: values are what they are, with or without quotes around them. To a shell
-/// that ran the file, the `&` of a URL would be the end of the line, and a `$` in a password something else.
-const READ_ENVIRONMENT: &str = "while IFS= read -r l || [ -n \"$l\" ]; do case $l in [A-Za-z_]*=*) v=${l#*=}; \
-    case $v in \\\"*\\\") v=${v#?}; v=${v%?};; \\'*\\') v=${v#?}; v=${v%?};; esac; export \"${l%%=*}=$v\";; esac; done";
+/// What a schedule of some databases is called: their names, as both systemd and cron take them for part of a file's.
+pub fn name_of(databases: &[String]) -> String {
+    let short_hash = |text: &str| hexadecimal(&Sha256::digest(text.as_bytes()))[..8].to_owned();
+    let is_plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = |name: &String| match is_plain(name) && !name.is_empty() {
+        true => name.clone(),
+        // Two names that differ must not become one.
+        false => {
+            let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+            format!("{}-{}", letters.take(40).collect::<String>(), short_hash(name))
+        }
+    };
+    let name = databases.iter().map(plain).collect::<Vec<_>>().join("-");
+    match name.len() {
+        ..=120 => name,
+        _ => format!("{}-databases-{}", databases.len(), short_hash(&name)),
+    }
+}
 
 /// A word of a command line in a unit (systemd.service(5), "Command lines"): quoted, and `%` and `$` mean themselves.
 fn systemd_word(word: &str) -> String {
@@ -279,40 +292,40 @@ mod tests {
             ping: Some("https://hc.example/abc".to_owned()),
             directory: "/etc/x".into(),
             user: "root".to_owned(),
+            name: "app".to_owned(),
         }
     }
 
     #[test]
-    fn cron_lines_mean_what_they_say() {
-        let file = &schedule(Runner::Cron).files().unwrap()[0];
-        assert_eq!(file.path, Path::new("/etc/x/lifeboat-backup"));
-        let lines: Vec<&str> =
-            file.content.lines().filter(|line| line.contains("lifeboat --quiet")).collect();
+    fn a_cron_line_calls_the_program_and_nothing_else() {
+        let files = schedule(Runner::Cron).files().unwrap();
+        assert_eq!(files[0].path, Path::new("/etc/x/lifeboat-backup-app-daily"));
+        assert_eq!(files[1].path, Path::new("/etc/x/lifeboat-backup-app-monthly"));
+        let line = |file: &ScheduleFile| file.content.lines().last().unwrap().to_owned();
         assert_eq!(
-            lines[0],
-            format!(
-                "15 2 * * * root umask 077; if [ -r /etc/lifeboat/backup.env ]; then {} < /etc/lifeboat/backup.env; fi; \
-                 {{ /usr/local/bin/lifeboat --quiet backup create 'it'\\''s 100\\%' --wait 12h --class daily && curl --silent \
-                 --show-error --fail --max-time 10 --retry 3 --output /dev/null https://hc.example/abc; }} \
-                 >> /var/log/lifeboat.log 2>&1",
-                READ_ENVIRONMENT.replace('%', "\\%")
-            )
+            line(&files[0]),
+            "15 2 * * * root /usr/local/bin/lifeboat --quiet backup create 'it'\\''s 100\\%' --wait 12h --class daily \
+             --ping https://hc.example/abc --environment-file /etc/lifeboat/backup.env >> /var/log/lifeboat.log 2>&1"
         );
-        assert!(lines[0].len() < 990, "cron reads 998 characters of a line");
-        assert!(lines[1].starts_with("15 2 1 * * root ") && lines[1].contains("--class monthly"));
+        assert!(
+            line(&files[1]).starts_with("15 2 1 * * root ") && line(&files[1]).contains("--class monthly")
+        );
     }
 
     #[test]
-    fn an_environment_file_says_the_same_to_cron_as_to_systemd() {
-        let script = format!("{READ_ENVIRONMENT}; printf '%s|' \"$U\" \"$P\" \"$Q\" \"$R\" \"$S\"");
-        let file = "# a comment\n\nU=postgresql://a@h/db?x=1&y=2\nP=pa$HOME `id` \\ %\nQ='in; quotes'\nR=\"double\"\nbad line\nS=";
-        let mut shell = std::process::Command::new("/bin/sh");
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        std::io::Write::write_all(&mut writer, file.as_bytes()).unwrap();
-        drop(writer);
-        let done = shell.args(["-c", &script]).stdin(reader).output().unwrap();
-        let said = String::from_utf8(done.stdout).unwrap();
-        assert_eq!(said, "postgresql://a@h/db?x=1&y=2|pa$HOME `id` \\ %|in; quotes|double||");
+    fn names_of_schedules_are_names_of_files_and_differ() {
+        let name = |names: &[&str]| name_of(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            (name(&[]), name(&["a"]), name(&["a", "b_1"])),
+            (String::new(), "a".into(), "a-b_1".into())
+        );
+        assert_ne!(name(&["a.b"]), name(&["a b"]));
+        let long = ["x".repeat(100), "y".repeat(100)];
+        for text in [name(&["a/../b"]), name(&["ü"]), name_of(&long)] {
+            assert!(
+                text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) && text.len() <= 120
+            );
+        }
     }
 
     #[test]
@@ -328,8 +341,12 @@ mod tests {
         let files = schedule(Runner::Systemd).files().unwrap();
         assert_eq!(files.len(), 4);
         assert!(files[0].content.contains(
-            "ExecStart=/usr/local/bin/lifeboat --quiet backup create \"it's 100%%\" --wait 12h --class daily\n"
+            "ExecStart=/usr/local/bin/lifeboat --quiet backup create \"it's 100%%\" --wait 12h --class daily \
+             --ping https://hc.example/abc\n"
         ));
+        assert!(!files[0].content.contains("User="));
+        let of_another = Schedule { user: "ats".to_owned(), ..schedule(Runner::Systemd) };
+        assert!(of_another.files().unwrap()[0].content.contains("\nUser=ats\n"));
         assert!(files[1].content.contains("OnCalendar=*-*-* 02:15:00 UTC\n"));
         assert!(files[3].content.contains("OnCalendar=*-*-01 02:15:00 UTC\n"));
     }

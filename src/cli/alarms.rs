@@ -179,7 +179,7 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.settle();
     }
     let report = Report::over(reports, looked.unreached).ok_or_else(nowhere)?;
-    session.output.report(&report)?;
+    session.output.conclude(&report, alarms::verdict(&report))?;
     if let Some(kind) = interrupt.first().filter(|_| report.interrupted) {
         session.output.say(format!("interrupted with {} left to do: run it again to go on", report.left));
         return Ok(Some(kind));
@@ -211,8 +211,9 @@ async fn audit(session: &Session) -> Result<Option<Kind>> {
     let unknown = looked.kind();
     let audit = Audit::over(looked.done, looked.unreached).ok_or_else(nowhere)?;
     let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
-    session.output.report(&audit)?;
-    Ok(if is_sound { unknown } else { Some(Kind::No) })
+    let kind = if is_sound { unknown } else { Some(Kind::No) };
+    session.output.conclude(&audit, kind)?;
+    Ok(kind)
 }
 
 /// A live line on a terminal; otherwise a line now and then, when it takes long.
@@ -275,6 +276,6 @@ async fn test(args: TestArgs, session: &Session) -> Result<Option<Kind>> {
             proof.alarm, proof.state
         ));
     }
-    session.output.report(&proof)?;
+    session.output.conclude(&proof, proof.kind())?;
     Ok(proof.kind())
 }

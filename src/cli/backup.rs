@@ -71,7 +71,8 @@ pub(super) struct CreateArgs {
     /// [env: DATABASE_URL]
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
-    /// Name of the backup [default: the database's, with the time]
+    /// Name of the backup [default: the database's, with the time]. An earlier backup of this database that has the name
+    /// gets its own time appended
     #[arg(long, value_name = "NAME")]
     name: Option<BackupName>,
     /// How PostgreSQL is dumped
@@ -114,6 +115,10 @@ pub(super) struct CreateArgs {
     /// Keep it whatever the rules of retention say
     #[arg(long)]
     keep_forever: bool,
+    /// What makes it the same database on whatever host it is backed up, so that its older backups are removed: for
+    /// containers whose host names change [default: host and path, or address and cluster]
+    #[arg(long, value_name = "ID", env = "BACKUP_DATABASE_ID", hide_env_values = true)]
+    database_id: Option<String>,
     /// Retention class, such as `pre-migration` or `major-release`
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
@@ -123,6 +128,12 @@ pub(super) struct CreateArgs {
     /// Do not wait for another backup of the same database
     #[arg(long)]
     no_wait: bool,
+    /// File with `NAME=value` lines, such as DATABASE_URL and PGPASSWORD, to set first, if it exists
+    #[arg(long, value_name = "FILE")]
+    environment_file: Option<PathBuf>,
+    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
+    #[arg(long, value_name = "URL")]
+    ping: Option<String>,
     /// What started it, for the manifest
     #[arg(long, value_name = "WORD", default_value = "cli", hide = true)]
     trigger: String,
@@ -250,6 +261,7 @@ pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Opt
 async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let output = &session.output;
+    args.ping.as_deref().map_or(Ok(()), crate::web::check)?;
     let requests = requests(&args, session)?;
     if !args.no_prune {
         // Rules that cannot be read are told before the work, not after it.
@@ -281,17 +293,19 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
     }
     if args.dry_run {
         output.report(&Plans::new(&plans))?;
-    } else if is_single {
-        made.first().map_or(Ok(()), |manifest| output.report(manifest))?;
-    } else {
-        output.report(&Backups::new(made.clone()))?;
     }
     let some_made = !(made.is_empty() && plans.is_empty());
-    Ok(failures.first().map(|first| match interrupt.first() {
+    let kind = failures.first().map(|first| match interrupt.first() {
         Some(kind) => kind,
         None if some_made => Kind::Partial,
         None => *first,
-    }))
+    });
+    if !args.dry_run && is_single {
+        made.first().map_or(Ok(()), |manifest| output.conclude(manifest, kind))?;
+    } else if !args.dry_run {
+        output.conclude(&Backups::new(made), kind)?;
+    }
+    Ok(kind)
 }
 
 enum Done {
@@ -340,15 +354,8 @@ fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Sess
     if args.no_prune {
         return;
     }
-    let pruned = manage::rules(session, None).and_then(|rules| {
-        let catalogue = catalogue::read(vault)?;
-        let databases = [made.source.database.clone()];
-        let plan =
-            backup::prune::plan(&catalogue, &databases, &rules, now(), backup::prune::Caution::Unasked);
-        if plan.removals() == 0 {
-            return Ok(());
-        }
-        backup::prune::check_clock(vault, now())?;
+    let pruned = plan_prune_after(made, vault, session).and_then(|plan| {
+        let Some(plan) = plan else { return Ok(()) };
         let report = audited::act(session, vault, ("backup prune", &made.source.database), || {
             backup::prune::apply(plan, vault)
         })?;
@@ -363,6 +370,24 @@ fn prune_after(made: &Manifest, args: &CreateArgs, vault: &Vault, session: &Sess
     if let Err(error) = pruned {
         session.output.warn(format!("old backups were not removed: {}", error.chain()));
     }
+}
+
+/// What a new backup makes superfluous of its database; `None` if nothing.
+fn plan_prune_after(
+    made: &Manifest,
+    vault: &Vault,
+    session: &Session,
+) -> Result<Option<backup::prune::Plan>> {
+    let rules = manage::rules(session, None)?;
+    let catalogue = catalogue::read(vault)?;
+    let databases = [made.source.database.clone()];
+    let rules = (&rules, backup::prune::Measure::AsMade);
+    let plan = backup::prune::plan(&catalogue, &databases, rules, now(), backup::prune::Caution::Unasked);
+    if plan.removals() == 0 {
+        return Ok(None);
+    }
+    backup::prune::check_clock(vault, now())?;
+    Ok(Some(plan))
 }
 
 fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
@@ -394,6 +419,10 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
     if sources.len() > 1 && args.name.is_some() {
         return Err(Error::request("one `--name` cannot be that of several backups")
             .hint("Leave `--name` out, or back the databases up one by one."));
+    }
+    if sources.len() > 1 && args.database_id.as_ref().is_some_and(|id| !id.is_empty()) {
+        return Err(Error::request("one `--database-id` cannot be that of several databases")
+            .hint("Set `database_id` of each in lifeboat.toml, or back the databases up one by one."));
     }
     sources.into_iter().map(|(source, database)| request(args, source, database, session)).collect()
 }
@@ -470,6 +499,13 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         wait: if args.no_wait { Duration::ZERO } else { args.wait },
         keep_forever: args.keep_forever,
         class: args.class.clone(),
+        keep_days: manage::days_of_environment()?,
+        database_id: args.database_id.clone().or(settings.database_id).filter(|id| !id.is_empty()),
+        if_taken: match args.trigger.as_str() {
+            // A caller that asks again may not have heard the first answer.
+            "api" => create::IfTaken::Refuse,
+            _ => create::IfTaken::MoveAside,
+        },
         trigger: args.trigger.clone(),
         observe: match args.observe {
             ObserveArg::Content => Some(Depth::Content),
@@ -573,7 +609,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
             }
         }
     }
-    session.output.report(&Proofs::new(proven))?;
+    session.output.conclude(&Proofs::new(proven), worst)?;
     Ok(worst)
 }
 

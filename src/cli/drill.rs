@@ -333,8 +333,8 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let printed = match (args.dry_run, is_single) {
         (true, true) => plans.first().map_or(Ok(()), |plan| output.report(plan)),
         (true, false) => output.report(&Plans::new(plans)),
-        (false, true) => reports.first().map_or(Ok(()), |report| output.report(report)),
-        (false, false) => output.report(&Drills::new(reports)),
+        (false, true) => reports.first().map_or(Ok(()), |report| output.conclude(report, worst)),
+        (false, false) => output.conclude(&Drills::new(reports), worst),
     };
     match printed {
         // What costs money outranks a report that could not be printed.
@@ -461,8 +461,9 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
         plans.done.into_iter().map(|(aws, plan)| async move { sweep::apply(plan, &aws, poll, &tell).await });
     let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
     say_left_behind(&session.output, &report);
-    session.output.report(&report)?;
-    Ok(report.kind().or(kind))
+    let kind = report.kind().or(kind);
+    session.output.conclude(&report, kind)?;
+    Ok(kind)
 }
 
 /// What costs money and is left to a person is said on stderr, with the command that removes it.

@@ -224,6 +224,7 @@ impl Spoken {
         let (name, nature) = spoken(command)?;
         let ping = match command {
             Command::Status(args) => args.ping(),
+            Command::Backup(command) => command.ping(),
             _ => None,
         };
         let notifier = Arc::new(notifier(session).with_ping(ping));

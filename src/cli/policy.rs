@@ -82,11 +82,12 @@ pub(super) async fn run(command: PolicyCommand, session: &Session) -> Result<Opt
         PolicyCommand::Check(args) => {
             let report = look(&args.databases, session).await?;
             let falls_short = report.databases.iter().any(|it| !it.findings.is_empty());
-            session.output.report(&Policies { report: &report, aim: Aim::Check })?;
-            Ok(match falls_short {
+            let kind = match falls_short {
                 true => Some(Kind::No),
                 false => (!report.unreached.is_empty()).then_some(Kind::Partial),
-            })
+            };
+            session.output.conclude(&Policies { report: &report, aim: Aim::Check }, kind)?;
+            Ok(kind)
         }
     }
 }
@@ -212,8 +213,9 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         }
     }
     let report = Report::new(databases, looked.unreached, args.dry_run);
-    session.output.report(&Policies { report: &report, aim: Aim::Set })?;
-    Ok(worst.or(unknown))
+    let kind = worst.or(unknown);
+    session.output.conclude(&Policies { report: &report, aim: Aim::Set }, kind)?;
+    Ok(kind)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

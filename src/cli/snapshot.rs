@@ -398,11 +398,15 @@ async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>
         })
         .await?;
     let report = prune::over(looked.done, looked.unreached);
-    session.output.report(&report)?;
+    let kind = prune::kind(&report, &interrupt);
+    match args.dry_run {
+        true => session.output.report(&report)?,
+        false => session.output.conclude(&report, kind)?,
+    }
     if let Some(error) = prune::hint(&report) {
         session.output.error(&error);
     }
-    Ok(prune::kind(&report, &interrupt))
+    Ok(kind)
 }
 
 fn announce(session: &Session, taken: &Taken) {

@@ -152,8 +152,16 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
         Format::Text => StatusFormat::Table,
     });
     let worst = worst(report);
+    let kind = match worst {
+        Some(Severity::Critical) => Some(Kind::No),
+        _ => (!report.unreached.is_empty()).then_some(Kind::Partial),
+    };
     match format {
-        StatusFormat::Table => session.output.report_as(Format::Text, report)?,
+        StatusFormat::Table => {
+            // A warning leaves the exit code alone, and is worth saying all the same.
+            let is_worth_saying = kind.or(worst.map(|_| Kind::No));
+            session.output.conclude_as(Format::Text, report, is_worth_saying)?;
+        }
         StatusFormat::Json => session.output.report_as(Format::Json, report)?,
         StatusFormat::Prometheus => session.output.report_as(Format::Text, &Text(prometheus(report)))?,
         StatusFormat::Nagios => {
@@ -168,10 +176,7 @@ fn show(args: &StatusArgs, session: &Session, report: &Report) -> Result<Option<
             });
         }
     }
-    Ok(match worst {
-        Some(Severity::Critical) => Some(Kind::No),
-        _ => (!report.unreached.is_empty()).then_some(Kind::Partial),
-    })
+    Ok(kind)
 }
 
 fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<LastDrill> {

@@ -115,12 +115,13 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let began = Instant::now();
     let tell = |side: &'static str, progress: Progress<'_>| show(session, side, &progress, began);
     let report = pair::compare(&comparison, &tell).await?;
-    session.output.report(&report)?;
-    Ok(match report.verdict {
+    let kind = match report.verdict {
         Verdict::Pass => None,
         Verdict::Fail => Some(Kind::No),
         Verdict::Unknown => Some(Kind::Outside),
-    })
+    };
+    session.output.conclude(&report, kind)?;
+    Ok(kind)
 }
 
 fn show(session: &Session, side: &str, progress: &Progress<'_>, began: Instant) {

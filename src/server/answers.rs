@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backup::Manifest;
 use crate::backup::catalogue::{Entry, State};
+use crate::backup::failures::Failure;
 use crate::error::{Error, Kind};
 use crate::output::redacted;
 
@@ -165,6 +166,17 @@ pub(super) fn listed(entry: &Entry) -> Value {
     }
     .into();
     value["success"] = (entry.manifest.success && entry.state == State::Present).into();
+    value
+}
+
+/// An attempt that failed, in a list of backups: there is no file.
+pub(super) fn failed(failure: &Failure) -> Value {
+    let mut value = json!(failure);
+    value["state"] = "failed".into();
+    value["file_path"] = "".into();
+    value["file_size"] = 0.into();
+    value["compressed"] = false.into();
+    value["verification"] = Value::Null;
     value
 }
 

@@ -11,11 +11,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, listed};
+use super::answers::{Answer, failed, listed};
 use super::guard::Call;
 use super::jobs::Job;
 use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
+use crate::backup::failures::Failure;
 use crate::backup::{BackupName, failures, stats as counting};
 use crate::drill::proof::{self, Records};
 use crate::error::{Error, Result};
@@ -66,16 +67,25 @@ fn statistics_of(app: &App, catalogue: &Catalogue) -> Result<Value> {
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
         let catalogue = catalogue::read(&app.vault)?;
-        let backups: Vec<Value> = catalogue.entries.iter().map(listed).collect();
+        let failures = failures::read(&app.vault)?;
+        let backups = listed_with_failures(&catalogue, &failures);
         Ok(json!({
             "success": true,
             "backups": backups,
             "statistics": statistics_of(app, &catalogue)?,
             "damaged": catalogue.damaged,
-            "failures": failures::read(&app.vault)?,
+            "failures": failures,
         }))
     })
     .await
+}
+
+/// Backups and attempts that failed, newest first: the first entry is the latest attempt, and its `success` what came of it.
+fn listed_with_failures(catalogue: &Catalogue, failures: &[Failure]) -> Vec<Value> {
+    let made = catalogue.entries.iter().map(|entry| (entry.manifest.timestamp, listed(entry)));
+    let mut attempts: Vec<_> = made.chain(failures.iter().map(|it| (it.timestamp, failed(it)))).collect();
+    attempts.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    attempts.into_iter().map(|(_, attempt)| attempt).collect()
 }
 
 pub(super) async fn statistics(State(app): State<Arc<App>>, request: Request) -> Response {

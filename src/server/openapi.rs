@@ -216,7 +216,7 @@ fn schemas() -> Value {
         "success": flag(), "backup_name": text(), "file_path": text(), "file_size": size(), "compressed": flag(),
         "database": text(), "database_type": {"enum": ["postgresql", "sqlite"]}, "timestamp": time(),
         "duration": seconds(), "sha256": text(), "verification": maybe("object"), "request_id": text(),
-        "state": {"enum": ["present", "missing", "resized"]},
+        "state": {"enum": ["present", "missing", "resized", "failed"]}, "error": text(),
     });
     let backup = [
         "success",

@@ -103,6 +103,7 @@ fn copy(snapshot: &Snapshot, instances: &BTreeMap<ResourceId, InstanceId>) -> Co
         database,
         taken_at: snapshot.original_created_at,
         class: class_of(snapshot).map(str::to_owned),
+        lifetime: None,
         is_good: is_good(snapshot),
         proof: Proof::Unknown,
         keep_until: expiry_of(snapshot),

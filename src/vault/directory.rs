@@ -2,9 +2,11 @@
 
 mod beneath;
 mod draft;
+mod placing;
 
 pub(super) use beneath::Beneath;
 pub(super) use draft::Draft;
+pub use placing::rename_new;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -39,9 +41,25 @@ impl Directory {
                 .hint("Choose another directory with `--vault` or BACKUP_DIR, or make this one writable.")
         };
         make_directory(&directory.root).map_err(unusable)?;
-        tempfile::tempfile_in(&directory.root)
-            .and_then(|mut probe| probe.write_all(b"lifeboat"))
+        // What the file system of the vault cannot do is said now, and not when hours of a dump are in it.
+        let mut probe = tempfile::tempfile_in(&directory.root)
+            .and_then(|mut probe| probe.write_all(b"lifeboat").map(|()| probe))
             .map_err(unusable)?;
+        probe.flush().and_then(|()| probe.sync_all()).map_err(|error| {
+            Error::outside(format!("the file system of the vault `{place}` cannot flush a file to disk"))
+                .caused_by(error)
+                .hint(
+                    "What it was given might be lost with the next power failure: choose another `--vault`.",
+                )
+        })?;
+        probe.try_lock_exclusive().map_err(|error| {
+            Error::outside(format!("the file system of the vault `{place}` has no locks"))
+                .caused_by(error)
+                .hint(
+                    "Two backups at once could not be told apart there. Switch locks on (an NFS server needs `lockd`), or choose \
+                     another `--vault`.",
+                )
+        })?;
         Ok(directory)
     }
 
@@ -208,6 +226,14 @@ impl Place for Directory {
         self.tidy(files_of)
     }
 
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let act = || -> io::Result<()> {
+            let (beneath, source) = (self.beneath(), self.beneath().open(from)?);
+            beneath.create_from(to, from, source)
+        };
+        act().map_err(|error| cannot_write(&self.path(to), error))
+    }
+
     fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         self.delete_backup(stem, files)
     }
@@ -225,7 +251,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    placing::sync_folder(&File::open(path)?)
 }
 
 #[cfg(test)]

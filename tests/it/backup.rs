@@ -390,7 +390,7 @@ async fn pruning_counts_only_what_is_proven_and_never_takes_the_last() {
         .backup(&["delete", "pinned", "--confirm", "pinned", "--allow-last-copy"])
         .await
         .assert_code(4)
-        .assert_says(&["for ever"]);
+        .assert_says(&["forever"]);
     place.backup(&["keep", "pinned", "--no-longer"]).await.assert_code(0);
     place.backup(&["delete", "pinned", "--confirm", "wrong"]).await.assert_code(4);
     place.backup(&["delete", "pinned", "--confirm", "pinned"]).await.assert_code(0);

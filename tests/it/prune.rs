@@ -93,7 +93,7 @@ async fn of_500_snapshots_of_5_databases_only_the_expired_of_living_ones_go() {
         ("search-60", "newest good copy of `search`"),
         ("orders-12", "no `lifeboat:class` tag"),
         ("orders-13", "`of-another-team` has no rule"),
-        ("orders-10", "kept for ever"),
+        ("orders-10", "kept forever"),
         ("orders-11", "kept for 12 months"),
         ("doomed-4", "no longer exists"),
         ("orders-4", "kept for 30 days: it expired"),

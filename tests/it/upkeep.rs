@@ -54,7 +54,7 @@ async fn who_did_what_and_what_came_of_it_stands_in_the_audit_log() {
         ]
     );
     assert_eq!((&lines[3]["trigger"], &lines[9]["result"]), (&"schedule".into(), &"failed".into()));
-    assert!(lines[9]["error"].as_str().unwrap().contains("to be kept for ever"));
+    assert!(lines[9]["error"].as_str().unwrap().contains("marked to be kept forever"));
     // A log that cannot be written stops what would destroy something.
     fs::remove_file(place.path("vault/audit.jsonl")).unwrap();
     fs::create_dir(place.path("vault/audit.jsonl")).unwrap();
@@ -112,7 +112,7 @@ async fn the_line_for_cron_runs_under_a_cron_daemon() {
     let schedule =
         ["schedule", "app", "--with", "cron", "--install", "--directory", &paths[0], "--log", &paths[1]];
     place.backup(&[&schedule[..], &["--environment-file", &paths[2]]].concat()).await.assert_code(0);
-    let written = fs::read_to_string(directory.join("lifeboat-backup")).unwrap();
+    let written = fs::read_to_string(directory.join("lifeboat-backup-app-daily")).unwrap();
     let name = format!("/etc/cron.d/lifeboat-test-{}", std::process::id());
     fs::write(&name, written.replace("15 2 * * *", "* * * * *")).unwrap();
     let mut daemon =

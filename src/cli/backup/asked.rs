@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, FromArgMatches};
 
-use super::{CreateArgs, MeansArgs, UrlArgs, manage, prune_after, requests};
+use super::{CreateArgs, MeansArgs, UrlArgs, manage, plan_prune_after, requests};
+use crate::backup::prune::Plan;
 use crate::backup::restore::{Destination, Manner};
 use crate::backup::{Compression, Manifest, Means, create::Request};
 use crate::cli::Session;
@@ -76,15 +77,9 @@ impl Desk {
         requests.pop().ok_or_else(|| Error::new(Kind::Bug, "nothing is to be backed up"))
     }
 
-    /// Removes what no rule keeps; says what could not be.
-    pub(in crate::cli) fn prune(&self, made: &Manifest, vault: &Vault) -> Vec<String> {
-        match parsed::<CreateArgs>(&["create"]) {
-            Ok(args) => {
-                prune_after(made, &args, vault, &self.session);
-                Vec::new()
-            }
-            Err(error) => vec![error.chain()],
-        }
+    /// What a new backup makes superfluous.
+    pub(in crate::cli) fn prune(&self, made: &Manifest, vault: &Vault) -> Result<Option<Plan>> {
+        plan_prune_after(made, vault, &self.session)
     }
 
     pub(in crate::cli) fn restore(&self, name: &str) -> Result<(Destination, Manner)> {

@@ -14,6 +14,18 @@ impl BackupCommand {
     pub(in crate::cli) fn spoken(&self) -> Option<&'static str> {
         matches!(self, BackupCommand::Create(args) if !args.dry_run).then_some("backup create")
     }
+
+    /// The dead man's switch that is told how it ends.
+    pub(in crate::cli) fn ping(&self) -> Option<&str> {
+        let BackupCommand::Create(args) = self else { return None };
+        args.ping.as_deref().filter(|url| crate::web::check(url).is_ok())
+    }
+
+    /// The file that it takes variables from.
+    pub(in crate::cli) fn environment_file(&self) -> Option<&std::path::Path> {
+        let BackupCommand::Create(args) = self else { return None };
+        args.environment_file.as_deref()
+    }
 }
 
 /// What is to be said of one database when the command has ended.

@@ -76,7 +76,8 @@ pub(in crate::cli) struct PruneArgs {
     /// Only backups of these databases
     #[arg(value_name = "DB")]
     databases: Vec<String>,
-    /// Days that backups without a class are kept [env: BACKUP_RETENTION_DAYS] [default: 30]
+    /// Days that backups without a class are kept, whatever they were made under [default: what BACKUP_RETENTION_DAYS
+    /// was when they were made; otherwise what it is now, or 30]
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
     /// The newest so many of each database, however old
@@ -164,7 +165,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     audited::end(begun, None, &report, &session.output);
     let report = report?;
     session.output.settle();
-    session.output.report(&report)?;
+    session.output.conclude(&report, None)?;
     Ok(None)
 }
 
@@ -306,7 +307,7 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
     audited::end(begun, None, &report, &session.output);
     let report = report?;
     session.output.settle();
-    session.output.report(&report)?;
+    session.output.conclude(&report, None)?;
     Ok(None)
 }
 
@@ -314,7 +315,9 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
 pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rules> {
     let mut rules = Rules::configured(&session.config.retention)?;
     let configured = rules.0.get(pruning::USUAL_CLASS).cloned();
-    let from_environment = days_of_environment()?;
+    // What a backup is made under stands in its manifest. Those of which nothing was said are not judged by what the
+    // environment of another backup says, unless somebody asks.
+    let from_environment = days_of_environment()?.filter(|_| asked.is_some());
     let keep_days = asked.and_then(|args| args.keep_days).or(from_environment);
     let keep_for = |days: u32| Lifetime::Span(TimeDelta::days(i64::from(days)));
     let mut rule = match (configured, keep_days) {
@@ -339,7 +342,7 @@ pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rule
     Ok(rules)
 }
 
-fn days_of_environment() -> Result<Option<u32>> {
+pub(super) fn days_of_environment() -> Result<Option<u32>> {
     let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
@@ -363,7 +366,11 @@ pub(super) fn prune(args: &PruneArgs, session: &Session) -> Result<Option<Kind>>
     for damaged in &catalogue.damaged {
         session.output.warn(damaged);
     }
-    let plan = pruning::plan(&catalogue, &args.databases, &rules, now(), pruning::Caution::Asked);
+    let measure = match args.keep_days {
+        Some(_) => pruning::Measure::AsGiven,
+        None => pruning::Measure::AsMade,
+    };
+    let plan = pruning::plan(&catalogue, &args.databases, (&rules, measure), now(), pruning::Caution::Asked);
     if plan.removals() > 0 {
         pruning::check_clock(&vault, now())?;
     }
@@ -375,9 +382,12 @@ pub(super) fn prune(args: &PruneArgs, session: &Session) -> Result<Option<Kind>>
             audited::act(session, &vault, ("backup prune", &name), || pruning::apply(plan, &vault))?
         }
     };
-    let some_failed = !report.failed.is_empty();
-    session.output.report(&Pruned(report))?;
-    Ok(some_failed.then_some(Kind::Partial))
+    let kind = (!report.failed.is_empty()).then_some(Kind::Partial);
+    match args.dry_run {
+        true => session.output.report(&Pruned(report))?,
+        false => session.output.conclude(&Pruned(report), kind)?,
+    }
+    Ok(kind)
 }
 
 pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
@@ -391,7 +401,11 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
             pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)
         })?;
     }
-    session.output.report(&Deleted::new(&entry.manifest, args.dry_run))?;
+    let deleted = Deleted::new(&entry.manifest, args.dry_run);
+    match args.dry_run {
+        true => session.output.report(&deleted)?,
+        false => session.output.conclude(&deleted, None)?,
+    }
     Ok(None)
 }
 
@@ -404,7 +418,7 @@ pub(super) fn keep(args: &KeepArgs, session: &Session) -> Result<Option<Kind>> {
             manifest.keep_forever = !args.no_longer;
         })
     })?;
-    session.output.report(&manifest)?;
+    session.output.conclude(&manifest, None)?;
     Ok(None)
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::backup::catalogue::{Catalogue, Entry, State};
 use crate::backup::create::Plan;
 use crate::backup::failures::Failure;
+use crate::backup::identity::Identity;
 use crate::backup::stats::{DatabaseStats, Point, Stats};
 use crate::backup::{BackupName, Compression, Format, Manifest, Verification};
 use crate::error::Kind;
@@ -57,7 +58,7 @@ fn reasons(proof: &Verification, page: &mut Page) {
 
 fn kept(manifest: &Manifest) -> String {
     match (&manifest.class, manifest.keep_forever) {
-        (_, true) => "for ever".to_owned(),
+        (_, true) => "forever".to_owned(),
         (Some(class), false) => format!("as {}", output::plain(class)),
         (None, false) => String::new(),
     }
@@ -145,6 +146,8 @@ pub(super) struct Listing {
 struct Listed {
     #[serde(flatten)]
     manifest: Manifest,
+    /// What tells its database from others of the name: backups of one identity make each other superfluous.
+    identity: Identity,
     /// `present`, `missing` or `altered`.
     file: &'static str,
 }
@@ -152,6 +155,7 @@ struct Listed {
 impl Listing {
     pub(super) fn new(catalogue: &Catalogue, failures: Vec<Failure>, now: DateTime<Utc>) -> Self {
         let listed = |entry: &Entry| Listed {
+            identity: Identity::of(&entry.manifest),
             manifest: entry.manifest.clone(),
             file: match entry.state {
                 State::Present => "present",
@@ -180,6 +184,16 @@ impl output::Report for Listing {
 }
 
 impl Listing {
+    /// The name of a database; with what tells it from another one of that name, if there is one.
+    fn database(&self, listed: &Listed) -> String {
+        let name = &listed.manifest.source.database;
+        let of_name = |other: &&Listed| other.manifest.source.database == *name;
+        match self.backups.iter().filter(of_name).all(|other| other.identity == listed.identity) {
+            true => name.clone(),
+            false => listed.identity.to_string(),
+        }
+    }
+
     fn table(&self, page: &mut Page) {
         let row = |listed: &Listed| {
             let manifest = &listed.manifest;
@@ -194,7 +208,7 @@ impl Listing {
             };
             vec![
                 (manifest.backup_name.to_string(), None),
-                (manifest.source.database.clone(), None),
+                (self.database(listed), None),
                 (manifest.database_type.title().to_owned(), None),
                 (ago(manifest.timestamp, self.now), None),
                 (human_bytes(manifest.file_size), None),

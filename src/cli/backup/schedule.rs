@@ -5,7 +5,7 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::backup::schedule::{Rhythm, Runner, Schedule, ScheduleFile, TimeOfDay};
+use crate::backup::schedule::{self, Rhythm, Runner, Schedule, ScheduleFile, TimeOfDay};
 use crate::cli::Session;
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page};
@@ -30,15 +30,18 @@ pub(in crate::cli) struct ScheduleArgs {
     /// Where cron's output goes
     #[arg(long, value_name = "FILE", default_value = "/var/log/lifeboat-backup.log")]
     log: PathBuf,
-    /// Address that is called after each success (a dead man's switch, such as healthchecks.io)
+    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
     #[arg(long, value_name = "URL")]
     ping: Option<String>,
-    /// As whom cron runs it
+    /// As whom it runs
     #[arg(long, value_name = "NAME", default_value = "root")]
     user: String,
     /// Write the files and switch the schedule on, rather than print them
     #[arg(long)]
     install: bool,
+    /// Replace files of the same name that say something else
+    #[arg(long, requires = "install")]
+    replace: bool,
     /// Where the files go [default: /etc/systemd/system, or /etc/cron.d]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -69,6 +72,7 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         at: args.at,
         program,
         arguments: arguments(&args.databases, session),
+        name: schedule::name_of(&args.databases),
         environment_file: args.environment_file,
         log: args.log,
         ping: args.ping,
@@ -77,6 +81,9 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
     };
     let files = schedule.files()?;
     if args.install {
+        if !args.replace {
+            refuse_to_displace(&files)?;
+        }
         install(&files)?;
         if runner == Runner::Systemd && in_usual_place {
             switch_on(&files, systemd_runs, session)?;
@@ -105,6 +112,20 @@ fn arguments(databases: &[String], session: &Session) -> Vec<String> {
     arguments.extend(["backup", "create", "--trigger", "schedule"].map(str::to_owned));
     arguments.extend(databases.iter().cloned());
     arguments
+}
+
+/// Refuses where something else has one of the names: another schedule, somebody's own edits, a link.
+fn refuse_to_displace(files: &[ScheduleFile]) -> Result<()> {
+    let displaced = |file: &&ScheduleFile| match std::fs::symlink_metadata(&file.path) {
+        Err(_) => false,
+        Ok(found) => {
+            !found.is_file()
+                || std::fs::read(&file.path).map_or(true, |there| there != file.content.as_bytes())
+        }
+    };
+    let Some(file) = files.iter().find(displaced) else { return Ok(()) };
+    Err(Error::new(Kind::Guard, format!("`{}` was kept: it is not what would be written", file.path.display()))
+        .hint("Look at it. `--replace` puts the new schedule in its place; another `--directory` puts it beside it."))
 }
 
 fn install(files: &[ScheduleFile]) -> Result<()> {

@@ -130,7 +130,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
         Some(Kind::LeftBehind) => Some(Kind::LeftBehind),
         kind => interrupt.first().or(kind),
     };
-    match session.output.report(&fleet) {
+    match session.output.conclude(&fleet, kind) {
         // What costs money outranks a report that could not be printed.
         Err(error) if kind == Some(Kind::LeftBehind) => session.output.error(&error),
         other => other?,

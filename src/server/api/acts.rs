@@ -135,13 +135,31 @@ fn create_now(app: &App, live: &Live, call: &Call, wanted: &Wanted) -> Answer {
     match made {
         Err(answer) => answer.named(name),
         Ok(manifest) => {
-            let warnings = (app.orders.prune)(&manifest, &app.vault);
+            let warnings = prune_after(app, call, &manifest);
             let mut answer = Answer::new(StatusCode::CREATED, json!(shown(&manifest)));
             if !warnings.is_empty() {
                 answer = answer.field("warnings", warnings);
             }
             answer
         }
+    }
+}
+
+/// Removes what a new backup makes superfluous, on behalf of whoever asked for the backup. Says what could not be removed.
+fn prune_after(app: &App, call: &Call, made: &Manifest) -> Vec<String> {
+    let not_removed = |why: &str| format!("old backups were not removed: {why}");
+    let plan = match (app.orders.prune)(made, &app.vault) {
+        Ok(Some(plan)) => plan,
+        Ok(None) => return Vec::new(),
+        Err(error) => return vec![not_removed(&redacted(&error.chain()))],
+    };
+    let act = act(app, call, "prune", &made.source.database);
+    match audited(app, act, || prune::apply(plan, &app.vault), |_| None) {
+        Ok(report) => {
+            let failed = report.failed.iter();
+            failed.map(|it| format!("backup `{}` could not be removed: {}", it.id, it.reason)).collect()
+        }
+        Err(answer) => vec![not_removed(answer.body["error"].as_str().unwrap_or_default())],
     }
 }
 

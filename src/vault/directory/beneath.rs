@@ -17,6 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::placing::{rename_new_at, sync_folder};
 use crate::vault::{Found, Listing};
 
 /// A directory beneath which files are opened.
@@ -157,23 +158,40 @@ impl Beneath {
             told(errno)
         })?;
         // The new name itself must be on disk too.
-        File::from(folder).sync_all()
+        sync_folder(&File::from(folder))
     }
 
     /// Writes a file where nothing is; says whether nothing was.
     pub(in crate::vault) fn create(&self, name: &str, content: &[u8]) -> io::Result<bool> {
         let (folder, last) = self.parent(name, Folders::Made)?;
         let hidden = Self::write_hidden(&folder, content)?;
-        let linked = linkat(&folder, &hidden, &folder, last, AtFlags::empty());
-        unlinkat(&folder, &hidden, AtFlags::empty())?;
-        match linked {
+        match rename_new_at(&folder, Path::new(&hidden), Path::new(last)) {
             Ok(()) => {
-                File::from(folder).sync_all()?;
+                sync_folder(&File::from(folder))?;
                 Ok(true)
             }
-            Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(told(errno)),
+            Err(error) => {
+                unlinkat(&folder, &hidden, AtFlags::empty())?;
+                if error.kind() == ErrorKind::AlreadyExists { Ok(false) } else { Err(error) }
+            }
         }
+    }
+
+    /// Makes a second name for the content of a file of the root: a link, or a copy where there are no links.
+    pub(in crate::vault) fn create_from(&self, name: &str, from: &str, mut content: File) -> io::Result<()> {
+        let folder = self.folder("", Folders::Needed)?;
+        match linkat(&folder, from, &folder, name, AtFlags::empty()) {
+            Ok(()) => return sync_folder(&File::from(folder)),
+            Err(Errno::EXIST) => return Err(ErrorKind::AlreadyExists.into()),
+            Err(_) => {}
+        }
+        let (hidden, mut copy) = Self::make_hidden(&folder)?;
+        let copied = io::copy(&mut content, &mut copy).and_then(|_| copy.sync_all());
+        let placed = copied.and_then(|()| rename_new_at(&folder, Path::new(&hidden), Path::new(name)));
+        if placed.is_err() {
+            let _ = unlinkat(&folder, &hidden, AtFlags::empty());
+        }
+        placed.and_then(|()| sync_folder(&File::from(folder)))
     }
 
     /// A private file in the same folder, since a rename is atomic only within a file system.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt as _;
 
-use super::{Beneath, Directory, make_directory, remove_if_there, sync_directory};
+use super::{Beneath, Directory, make_directory, remove_if_there, rename_new, sync_directory};
 use crate::error::{Error, Result};
 use crate::vault::{FilesOf, LARGEST_READ, Listing, Place as _, Recovered, scratch};
 
@@ -124,7 +124,17 @@ impl Directory {
         }
         let files: Vec<PathBuf> =
             files_of(&read_manifest(next)?).iter().map(|name| self.root.join(name)).collect();
+        // Where the draft is still there, the content has not got its name: what has it may hold it for the content.
+        let holds_the_name = |content: &Path| {
+            is_there(&draft) && fs::symlink_metadata(content).is_ok_and(|found| found.len() == 0)
+        };
         match files.first() {
+            Some(content) if holds_the_name(content) => {
+                fs::remove_file(content)?;
+                files.iter().skip(1).try_for_each(|file| remove_if_there(file))?;
+                fs::remove_file(next)?;
+                Ok(false)
+            }
             Some(content) if is_there(content) => {
                 if !is_abandoned(content)? {
                     return Ok(false);
@@ -195,14 +205,21 @@ impl Draft {
                 file.sync_all()?;
             }
             sync_directory(&self.root)?;
-            // A link, since a rename would silently replace what someone else has put there.
-            fs::hard_link(&self.path, &target)?;
-            fs::remove_file(&self.path)?;
+            rename_new(&self.path, &target)?;
             fs::rename(&next, &last)?;
-            sync_directory(&self.root)
+            sync_directory(&self.root).inspect_err(|_| {
+                // Whether the names last is not known: a backup that was reported as failed must not be listed as a good one.
+                let _ = fs::remove_file(&last);
+                let _ = fs::remove_file(&target);
+            })
         };
         let done = act();
         self.is_published = !self.path.exists();
+        if self.is_published && done.is_err() {
+            for (name, _) in beside.iter().filter(|_| !is_there(&target)) {
+                let _ = fs::remove_file(self.root.join(name));
+            }
+        }
         done.map_err(|error| {
             // Whoever comes next must not take this for a publication that was nearly done.
             if !self.is_published {
@@ -306,6 +323,10 @@ mod tests {
         let (_directory, vault) = vault();
         let root = vault.path("");
         let put = |name: &str, content: &str| fs::write(root.join(name), content).unwrap();
+        // Died while the name was held by an empty file, where there are no hard links.
+        put(".held.partial", "x");
+        put("held.gz", "");
+        put(".held.json.next", "held.gz");
         // Died while dumping; died before and after the content got its name; died while deleting.
         put(".half.partial", "x");
         put(".early.partial", "x");

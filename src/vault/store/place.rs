@@ -196,6 +196,15 @@ impl Place for Store {
         Ok(recovered)
     }
 
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        if self.head(to)?.is_some() {
+            return Err(Error::outside(format!("`{}` exists already", self.shown_as(to))));
+        }
+        let (bucket, source, target) = (self.bucket.clone(), self.path(from), self.path(to));
+        let copied = self.wait(async move { bucket.copy(&source, &target).await })?;
+        copied.map_err(|error| self.told("cannot copy", from, error))
+    }
+
     fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         let Some(manifest) = self.read(&format!("{stem}.json"), LARGEST_READ)? else { return Ok(()) };
         self.write(&format!(".{stem}.json.gone"), &manifest)?;

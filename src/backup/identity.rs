@@ -1,0 +1,180 @@
+//! Which backups are of one database, so that one may make another superfluous.
+//!
+//! Retention removes a backup because newer ones of *the same* database exist; where two databases are taken for one, the
+//! only good copy of the second goes. So what is not known to be the same is kept apart, at the price of a copy too many:
+//!
+//! | database | is the same if |
+//! |---|---|
+//! | one that was given an id (`--database-id`) | the id is the same, wherever it is |
+//! | PostgreSQL | the system identifier of the cluster, the address and the name are the same; an address of this machine counts together with its host name |
+//! | SQLite | the path and the host name are the same |
+//!
+//! The host name that a container is given at its start says nothing. There a cluster is known by its system identifier, and a
+//! SQLite file by its file system, its inode and the time of its birth, which outlive the container on a volume.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::manifest::{DatabaseType, Manifest, Origin};
+
+/// What makes a database the same as another. Equal identities are one database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "String")]
+pub struct Identity {
+    /// The name that retention and statistics group by.
+    database: String,
+    kind: DatabaseType,
+    given: Option<String>,
+    /// `host:port` of a server.
+    server: Option<String>,
+    /// The database on the server, or the path of the file.
+    name: String,
+    /// The host, where it counts.
+    host: Option<String>,
+    /// What the cluster or the file is known by, where that counts.
+    physical: Option<String>,
+}
+
+impl Identity {
+    /// The identity of the database that a backup is of.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self::from_origin(manifest.database_type, &manifest.source, &manifest.made_by.host)
+    }
+
+    /// The identity of a database that is reached from `host`.
+    pub(super) fn from_origin(kind: DatabaseType, source: &Origin, host: &str) -> Self {
+        let host = Some(host.to_owned()).filter(|host| !is_given_at_start(host));
+        let mut identity = Identity {
+            database: source.database.clone(),
+            kind,
+            given: source.database_id.clone(),
+            server: source.server.clone(),
+            name: source.dbname.clone().or(source.path.clone()).unwrap_or_default(),
+            host: None,
+            physical: None,
+        };
+        match kind {
+            _ if identity.given.is_some() => (identity.server, identity.name) = (None, String::new()),
+            DatabaseType::Postgresql => {
+                let is_local = source.server.as_deref().is_some_and(is_this_machine);
+                identity.host = host.filter(|_| is_local);
+                identity.physical = source.system_identifier.clone();
+            }
+            DatabaseType::Sqlite => {
+                identity.physical = source.file_id.clone().filter(|_| host.is_none());
+                identity.host = host;
+            }
+        }
+        identity
+    }
+
+    /// What tells it from other databases of its name: where it is, or the id that it was given.
+    pub fn distinction(&self) -> String {
+        if let Some(id) = &self.given {
+            return format!("id {id}");
+        }
+        let mut parts = match (&self.server, self.kind) {
+            (Some(server), _) => vec![format!("{} at {server}", self.name)],
+            (None, _) => vec![self.name.clone()],
+        };
+        parts.extend(self.host.as_ref().map(|host| format!("on {host}")));
+        match (&self.physical, self.kind) {
+            (Some(id), DatabaseType::Postgresql) => parts.push(format!("cluster {id}")),
+            (Some(id), DatabaseType::Sqlite) => parts.push(format!("file {id}")),
+            (None, _) => {}
+        }
+        parts.join(", ")
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.database, self.distinction())
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.distinction()
+    }
+}
+
+/// What a file is known by wherever it is moved on its file system; `None` where the file system does not tell.
+pub fn file_id(path: &Path) -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statvfs, statx};
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME).ok()?;
+    let born = match StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) {
+        true => format!("{}.{:09}", found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
+        false => "0".to_owned(),
+    };
+    Some(format!("{:x}-{}-{born}", statvfs(path).ok()?.f_fsid, found.stx_ino))
+}
+
+/// Whether an address means another machine wherever it is used: a socket, a loopback address.
+fn is_this_machine(server: &str) -> bool {
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.is_empty()
+        || host.starts_with('/')
+        || host.starts_with('@')
+        || host.starts_with("%2F")
+        || host.starts_with("%2f")
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+}
+
+/// Whether a host name is one that a container gets at its start, another one each time: Docker's twelve hexadecimal
+/// digits, and what Kubernetes appends to the names of the pods of Deployments, Jobs and CronJobs.
+fn is_given_at_start(host: &str) -> bool {
+    let is_hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if matches!(host.len(), 12 | 64) && is_hexadecimal(host) {
+        return true;
+    }
+    // Kubernetes draws from letters and digits without vowels and without what looks like another (`rand.SafeEncodeString`).
+    let is_drawn = |text: &str| text.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
+    let Some((rest, suffix)) = host.rsplit_once('-') else { return false };
+    if suffix.len() != 5 || !is_drawn(suffix) {
+        return false;
+    }
+    // A name that people chose is not taken for a drawn one: a Job's alone has no more than the five letters.
+    let hash = rest.rsplit_once('-').map_or("", |(_, hash)| hash);
+    let is_template = (8..=10).contains(&hash.len()) && is_drawn(hash);
+    let is_cron_time = hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_digit());
+    is_template || is_cron_time || suffix.bytes().any(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_a_container_is_given_say_nothing() {
+        for drawn in [
+            "3f2a9c01b7de",
+            "api-7d9f8b6c54-x2k8z",
+            "backup-29384756-8vqwz",
+            "backup-x2k8z",
+            &"ab".repeat(32),
+        ] {
+            assert!(is_given_at_start(drawn), "{drawn}");
+        }
+        for chosen in ["web1", "web-2", "db-prod-east", "app-0", "orders-api", "deadbeef", "ip-10-0-0-12", ""]
+        {
+            assert!(!is_given_at_start(chosen), "{chosen}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_known_in_every_spelling() {
+        for local in ["localhost:5432", "127.0.0.1:1", "[::1]:5", "/run/pg:5432", "0.0.0.0:5", "Localhost:1"]
+        {
+            assert!(is_this_machine(local), "{local}");
+        }
+        for other in ["db:5432", "10.0.0.1:5432", "[2001:db8::1]:5432", "localhost.example:1"] {
+            assert!(!is_this_machine(other), "{other}");
+        }
+    }
+}
