@@ -269,9 +269,16 @@ impl Output {
 
     /// The same, in a form that the command itself has chosen.
     pub fn conclude_as(&self, format: Format, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
-        match self.quiet && format == Format::Text && kind.is_none() {
-            true => Ok(()),
-            false => self.report_as(format, report),
+        match (format, &self.log) {
+            (Format::Text, _) if self.quiet && kind.is_none() => Ok(()),
+            // In a log it stands among lines that have a time.
+            (Format::Text, Some(log)) if log.with_stdout => {
+                let mut page = Page { text: String::new(), colored: false, width: None };
+                report.render_text(&mut page);
+                let severity = if kind.is_some() { Severity::Error } else { Severity::Info };
+                print(&(stamped(log, severity, &printable(&page.text, false)) + "\n"))
+            }
+            _ => self.report_as(format, report),
         }
     }
 
@@ -293,18 +300,10 @@ impl Output {
                 let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
                 let mut page = Page { text: String::new(), colored: self.colored_stdout, width };
                 report.render_text(&mut page);
-                let text = printable(&page.text, self.colored_stdout);
-                match &self.log {
-                    Some(log) if log.with_stdout => stamped(log, Severity::Info, &text) + "\n",
-                    _ => text,
-                }
+                printable(&page.text, self.colored_stdout)
             }
         };
-        match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().lock().flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Err(error) => Err(Error::outside("the report could not be printed").caused_by(error)),
-            Ok(()) => Ok(()),
-        }
+        print(&text)
     }
 
     /// A line of talk that stays.
@@ -413,6 +412,14 @@ impl Output {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().lock().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Error::outside("the report could not be printed").caused_by(error)),
+        Ok(()) => Ok(()),
     }
 }
 

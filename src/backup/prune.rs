@@ -203,22 +203,19 @@ fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
     vault.delete(judged.backup_name.as_str(), &current.files())
 }
 
-/// Refuses when the clock that we read and the one that stamps the vault's files are a day or more apart: one of them is
-/// wrong, and ages mean nothing.
+/// Refuses when the clock that we read is a day or more ahead of the one that stamps the vault's files: one of them is wrong,
+/// and backups would be taken for older than they are. A clock that is behind takes them for younger, and removes too little.
 pub fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
     let stamped = vault.clock()?;
-    let apart = (now - stamped).abs();
-    if apart < TimeDelta::days(1) {
+    let ahead = now - stamped;
+    if ahead < TimeDelta::days(1) {
         return Ok(());
     }
     // To the nearest: a store is asked some time after our clock was read.
-    let days = (apart + TimeDelta::hours(12)).num_days();
-    let direction = if now > stamped { "ahead of" } else { "behind" };
+    let days = (ahead + TimeDelta::hours(12)).num_days();
     Err(Error::new(
         Kind::Guard,
-        format!(
-            "nothing was pruned: the clock is {days} days {direction} the one of the vault's file system"
-        ),
+        format!("nothing was pruned: the clock is {days} days ahead of the one of the vault's file system"),
     )
     .hint("Set the clock right, then run it again: ages of backups mean nothing until then."))
 }

@@ -377,7 +377,7 @@ async fn schedules_run_as_they_are_written() {
         backup(&world, &arguments).await.assert_code(0);
     };
     schedule("cron").await;
-    let crontab = fs::read_to_string(directory.join("lifeboat-backup")).unwrap();
+    let crontab = fs::read_to_string(directory.join("lifeboat-backup-orders-daily")).unwrap();
     let line = crontab.lines().find(|line| line.contains("--class daily")).unwrap();
     // As cron does: the command is what follows the user, `\%` is a percent sign, and there is hardly any environment.
     let command = line.splitn(7, ' ').nth(6).unwrap().replace("\\%", "%");
@@ -394,6 +394,7 @@ async fn schedules_run_as_they_are_written() {
     assert_eq!(backup(&world, &["list", "--json"]).await.json()["backups"][0]["class"], "daily");
     schedule("systemd").await;
     let units: Vec<_> = fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(directory.join("lifeboat-backup-orders-monthly").exists(), "a rhythm displaced another");
     let units: Vec<_> = units.iter().filter(|path| path.extension().is_some()).collect();
     assert_eq!(units.len(), 4);
     match std::process::Command::new("systemd-analyze").arg("verify").args(&units).output() {

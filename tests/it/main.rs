@@ -51,5 +51,6 @@ mod sweep;
 mod tables;
 mod teardown;
 mod upkeep;
+mod vaults;
 mod verify;
 mod watch;
