@@ -309,7 +309,7 @@ fn move_aside(plan: &Plan, name: &BackupName, surroundings: &Surroundings<'_>) -
     let (kind, origin) = plan.origin();
     let ours = Identity::from_origin(kind, &origin, &surroundings.host);
     let theirs = Identity::of(&earlier.manifest);
-    if ours != theirs {
+    if !ours.is_same_as(&theirs) {
         return Err(is_there(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
     }
     let moved = catalogue::rename(surroundings.vault, &earlier.manifest, &plan.request.means.seal_keys)?;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | one that was given an id (`--database-id`) | the id is the same, wherever it is |
 //! | PostgreSQL | the system identifier of the cluster, the address and the name are the same; an address of this machine counts together with its host name |
-//! | SQLite | the path and the host name are the same |
+//! | SQLite | the host name is the same, and the path or the file: one that was moved is known again |
 //!
 //! The host name that a container is given at its start says nothing. There a cluster is known by its system identifier, and a
 //! SQLite file by its file system, its inode and the time of its birth, which outlive the container on a volume.
@@ -20,8 +20,8 @@ use serde::Serialize;
 
 use super::manifest::{DatabaseType, Manifest, Origin};
 
-/// What makes a database the same as another. Equal identities are one database.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// What makes a database the same as another: see [`Identity::is_same_as`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct Identity {
     /// The name that retention and statistics group by.
@@ -36,6 +36,8 @@ pub struct Identity {
     host: Option<String>,
     /// What the cluster or the file is known by, where that counts.
     physical: Option<String>,
+    /// What a file is known by that has a place as well.
+    file: Option<String>,
 }
 
 impl Identity {
@@ -55,6 +57,7 @@ impl Identity {
             name: source.dbname.clone().or(source.path.clone()).unwrap_or_default(),
             host: None,
             physical: None,
+            file: None,
         };
         match kind {
             _ if identity.given.is_some() => (identity.server, identity.name) = (None, String::new()),
@@ -65,10 +68,21 @@ impl Identity {
             }
             DatabaseType::Sqlite => {
                 identity.physical = source.file_id.clone().filter(|_| host.is_none());
+                identity.file = source.file_id.clone().filter(|_| host.is_some());
                 identity.host = host;
             }
         }
         identity
+    }
+
+    /// Whether both are one database.
+    pub fn is_same_as(&self, other: &Identity) -> bool {
+        let place = |it: &Identity| Identity { file: None, ..it.clone() };
+        let (mut ours, theirs) = (place(self), place(other));
+        if self.file.is_some() && self.file == other.file {
+            ours.name.clone_from(&theirs.name);
+        }
+        ours == theirs
     }
 
     /// What tells it from other databases of its name: where it is, or the id that it was given.
@@ -100,6 +114,23 @@ impl From<Identity> for String {
     fn from(identity: Identity) -> Self {
         identity.distinction()
     }
+}
+
+/// Sorts databases that are the same together: the numbers of those in each group, in the order in which they are first met.
+pub fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (number, identity) in identities.iter().enumerate() {
+        // A file that was moved stands in one group with both of its places.
+        let is_one = |group: &Vec<usize>| group.iter().any(|other| identities[*other].is_same_as(identity));
+        let (mut same, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_one);
+        groups = apart;
+        let mut joined: Vec<usize> = same.drain(..).flatten().collect();
+        joined.push(number);
+        joined.sort_unstable();
+        groups.push(joined);
+    }
+    groups.sort_by_key(|group| group[0]);
+    groups
 }
 
 /// What a file is known by wherever it is moved on its file system; `None` where the file system does not tell.
@@ -165,6 +196,34 @@ mod tests {
         {
             assert!(!is_given_at_start(chosen), "{chosen}");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_one_database_and_its_copy_is_another() {
+        let of = |path: &str, file: &str, host: &str| {
+            let origin = Origin {
+                database: "app".to_owned(),
+                server: None,
+                dbname: None,
+                path: Some(path.to_owned()),
+                server_version: String::new(),
+                database_id: None,
+                system_identifier: None,
+                file_id: Some(file.to_owned()),
+            };
+            Identity::from_origin(DatabaseType::Sqlite, &origin, host)
+        };
+        let identities = [
+            of("/a", "1", "web1"),
+            of("/b", "2", "web1"),
+            of("/b", "1", "web1"),
+            of("/a", "1", "web2"),
+            of("/c", "3", "web1"),
+            of("/a", "9", "3f2a9c01b7de"),
+            of("/a", "9", "0f2a9c01b7de"),
+            of("/a", "8", "0f2a9c01b7de"),
+        ];
+        assert_eq!(group(&identities), [vec![0, 1, 2], vec![3], vec![4], vec![5, 6], vec![7]]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::catalogue::{Catalogue, Entry, State};
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::{BackupName, Level, Manifest};
 use crate::error::{Error, Kind, Result};
 use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rules, Verdict};
@@ -53,17 +53,20 @@ pub fn plan(
     caution: Caution,
 ) -> Plan {
     let wanted = |entry: &&Entry| databases.is_empty() || databases.contains(&entry.manifest.source.database);
-    let mut groups: BTreeMap<Identity, Vec<Copy>> = BTreeMap::new();
     let mut manifests = BTreeMap::new();
-    for entry in catalogue.entries.iter().filter(wanted) {
-        groups.entry(Identity::of(&entry.manifest)).or_default().push(copy(entry, measure));
+    let entries: Vec<&Entry> = catalogue.entries.iter().filter(wanted).collect();
+    for entry in &entries {
         manifests.insert(entry.manifest.backup_name.to_string(), entry.manifest.clone());
     }
+    let identities: Vec<Identity> = entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
+    let groups = identity::group(&identities);
+    let groups = groups.iter().map(|group| group.iter().map(|at| copy(entries[*at], measure)).collect());
     let judge = |copies: &Vec<Copy>| {
         let at = if caution == Caution::Asked { now } else { now.min(confirmed(copies)) };
         retention::judge(copies, rules, at)
     };
-    Plan { verdicts: groups.values().flat_map(judge).collect(), manifests }
+    let groups: Vec<Vec<Copy>> = groups.collect();
+    Plan { verdicts: groups.iter().flat_map(judge).collect(), manifests }
 }
 
 fn copy(entry: &Entry, measure: Measure) -> Copy {
@@ -175,7 +178,9 @@ pub fn delete(
     let is_good = |entry: &Entry| copy(entry, Measure::AsMade).is_good;
     let identity = Identity::of(&entry.manifest);
     let others = catalogue.entries.iter().filter(|other| {
-        Identity::of(&other.manifest) == identity && other.manifest.backup_name != *name && is_good(other)
+        Identity::of(&other.manifest).is_same_as(&identity)
+            && other.manifest.backup_name != *name
+            && is_good(other)
     });
     if is_good(entry) && others.count() == 0 && !even_the_last {
         return Err(Error::new(

@@ -188,7 +188,7 @@ impl Listing {
     fn database(&self, listed: &Listed) -> String {
         let name = &listed.manifest.source.database;
         let of_name = |other: &&Listed| other.manifest.source.database == *name;
-        match self.backups.iter().filter(of_name).all(|other| other.identity == listed.identity) {
+        match self.backups.iter().filter(of_name).all(|other| other.identity.is_same_as(&listed.identity)) {
             true => name.clone(),
             false => listed.identity.to_string(),
         }
