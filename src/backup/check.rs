@@ -78,6 +78,8 @@ pub(super) struct Finding {
     pub(super) refusals: Vec<String>,
     /// What one may want to know, and what is no fault.
     pub(super) notes: Vec<String>,
+    /// Roles that a dump names.
+    pub(super) roles: Vec<String>,
     /// Tables and rows that were compared with what was recorded.
     pub(super) checked: (usize, u64),
 }
@@ -138,6 +140,31 @@ pub async fn verify(
     let proof = finding.proof(level, (surroundings.clock)());
     let manifest = catalogue::record(surroundings.vault, &manifest.backup_name, proof.clone())?;
     Ok((proof, manifest))
+}
+
+/// Proves a file that lifeboat did not make, and notes in its manifest which roles it names.
+pub(super) async fn verify_found(
+    manifest: &mut Manifest,
+    file: Content,
+    level: Level,
+    means: &Means,
+    surroundings: &Surroundings<'_>,
+) -> Result<Verification> {
+    let trust = if means.trust_content { Trust::Vouched } else { Trust::Nobody };
+    let means = Means { seal_keys: SealKeys::default(), ..means.clone() };
+    // Its hashes are what was read a moment ago: they prove nothing.
+    let deep = level.max(Level::Stream);
+    let mut finding = examine(manifest, file.clone(), None, deep, &means, surroundings).await?;
+    manifest.roles.clone_from(&finding.roles);
+    manifest.contents.clone_from(&finding.contents);
+    for refusal in std::mem::take(&mut finding.refusals).into_iter().filter(|_| trust == Trust::Nobody) {
+        finding.doubts.push(format!("{refusal}; `--trust-content` takes it all the same"));
+    }
+    let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
+    if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
+        finding = restore_elsewhere(manifest, file, finding, &means, surroundings).await?;
+    }
+    Ok(finding.proof(deep, (surroundings.clock)()))
 }
 
 /// Restores into a scratch database: of the server that was named, or of one of our own.
@@ -289,11 +316,12 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        let Held { is_whole, create_database, refusals, .. } = reader.finish();
+        let Held { is_whole, create_database, refusals, roles, .. } = reader.finish();
         if !is_whole && refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
-        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
+        let roles = roles.into_iter().collect();
+        Ok(Finding { faults, create_database, refusals, roles, ..Finding::default() })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -326,8 +354,9 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
-        let Held { create_database, refusals, .. } = held;
-        Ok(Finding { faults, create_database, refusals, ..Finding::default() })
+        let Held { create_database, refusals, roles, .. } = held;
+        let roles = roles.into_iter().collect();
+        Ok(Finding { faults, create_database, refusals, roles, ..Finding::default() })
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.

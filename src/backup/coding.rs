@@ -166,6 +166,26 @@ fn zstd_size(head: &[u8]) -> Option<usize> {
         .flatten()
 }
 
+/// What tells whether a file is in chunks needs so many bytes.
+pub(super) const CHUNK_HEAD: usize = GZIP_HEADER;
+
+/// Whether a file was written in chunks, each of which can be expanded by itself, as we write them. A file that is too short to
+/// tell is one that was cut off.
+pub(super) fn is_in_chunks(head: &[u8], compression: Compression) -> bool {
+    match compression {
+        Compression::None => true,
+        Compression::Gzip => {
+            head.len() < GZIP_HEADER || gzip_size(head).is_some() || !head.starts_with(&[0x1f, 0x8b])
+        }
+        Compression::Zstd => head.len() < 12 || zstd_size(head).is_some() || !is_zstd(head),
+    }
+}
+
+fn is_zstd(head: &[u8]) -> bool {
+    let magic = read32(&head[..4]).unwrap_or_default();
+    magic == 0xfd2f_b528 || (0x184d_2a50..=0x184d_2a5f).contains(&magic)
+}
+
 fn read32(bytes: &[u8]) -> Option<usize> {
     Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
-use super::identity::{self, Identity};
+use super::identity::Identity;
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::script::Held;
 use super::stream::{Inflow, Target, hexadecimal};
@@ -108,6 +108,13 @@ impl Plan {
         }
     }
 
+    fn database_type(&self) -> DatabaseType {
+        match self.request.source {
+            Source::Postgresql { .. } => DatabaseType::Postgresql,
+            Source::Sqlite { .. } => DatabaseType::Sqlite,
+        }
+    }
+
     /// The form of the content.
     pub fn format(&self) -> Format {
         match self.request.source {
@@ -118,30 +125,10 @@ impl Plan {
     }
 
     /// Where the content comes from.
-    fn origin(&self) -> (DatabaseType, Origin) {
-        let mut origin = Origin {
-            database: self.request.database.clone(),
-            server: None,
-            dbname: None,
-            path: None,
-            server_version: self.server_version.clone(),
-            database_id: self.request.database_id.clone(),
-            system_identifier: self.system_identifier.clone(),
-            file_id: None,
-        };
-        match &self.request.source {
-            Source::Postgresql { server, dbname } => {
-                origin.server = Some(format!("{}:{}", server.host, server.port));
-                origin.dbname = Some(dbname.clone());
-                (DatabaseType::Postgresql, origin)
-            }
-            Source::Sqlite { path } => {
-                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                origin.path = Some(absolute.to_string_lossy().into_owned());
-                origin.file_id = identity::file_id(path);
-                (DatabaseType::Sqlite, origin)
-            }
-        }
+    fn origin(&self) -> Origin {
+        let request = &self.request;
+        let server = (self.server_version.clone(), self.system_identifier.clone());
+        Origin::of(&request.source, request.database.clone(), request.database_id.clone(), server)
     }
 
     /// The name of the file.
@@ -190,16 +177,30 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
                 .await?;
             let major = u32::try_from(row.get::<_, i32>(1) / 10_000).unwrap_or_default();
             let programs = Programs::for_server(major, request.means.pg_bin.as_deref())?;
-            let identifier =
-                session.texts("select system_identifier from pg_catalog.pg_control_system()").await;
-            let identifier = identifier.ok().and_then(|rows| rows.into_iter().flatten().flatten().next());
-            (row.get(0), identifier, Some(programs))
+            (row.get(0), read_system_identifier(&session).await, Some(programs))
         }
     };
     Ok(Plan { request, server_version, system_identifier, programs, name })
 }
 
-fn is_there(name: &BackupName) -> Error {
+/// Where a database is, and what makes it the same as another. A server that does not answer is known by its address alone.
+pub async fn origin_of(source: &Source, database: String, database_id: Option<String>) -> Origin {
+    let mut server = (String::new(), None);
+    if let Source::Postgresql { server: at, dbname } = source
+        && let Ok(session) = at.connect(dbname).await
+    {
+        server.1 = read_system_identifier(&session).await;
+    }
+    Origin::of(source, database, database_id, server)
+}
+
+/// The identifier of a cluster, if we may know it.
+async fn read_system_identifier(session: &Session) -> Option<String> {
+    let rows = session.texts("select system_identifier from pg_catalog.pg_control_system()").await;
+    rows.ok().and_then(|rows| rows.into_iter().flatten().flatten().next())
+}
+
+pub(super) fn is_there(name: &BackupName) -> Error {
     Error::request(format!("there is a backup `{name}` already"))
         .hint("Choose another `--name`, or leave it out: then one with the time is made.")
 }
@@ -306,8 +307,7 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
 /// Makes room for a new backup: the one of the same database that has its name gets another.
 fn move_aside(plan: &Plan, name: &BackupName, surroundings: &Surroundings<'_>) -> Result<()> {
     let Ok(earlier) = catalogue::find(surroundings.vault, name.as_str()) else { return Ok(()) };
-    let (kind, origin) = plan.origin();
-    let ours = Identity::from_origin(kind, &origin, &surroundings.host);
+    let ours = Identity::from_origin(plan.database_type(), &plan.origin(), &surroundings.host);
     let theirs = Identity::of(&earlier.manifest);
     if !ours.is_same_as(&theirs) {
         return Err(is_there(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
@@ -535,7 +535,7 @@ fn describe(
     surroundings: &Surroundings<'_>,
 ) -> Manifest {
     let packing = &plan.request.packing;
-    let (database_type, source) = plan.origin();
+    let (database_type, source) = (plan.database_type(), plan.origin());
     let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
     Manifest {
         schema: SCHEMA.to_owned(),

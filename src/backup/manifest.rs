@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::coding::Compression;
 use super::name::BackupName;
 use super::sqlite::Contents;
+use super::{Source, identity};
 use crate::verify::Verdict;
 
 /// What kind of database a backup is of.
@@ -132,6 +133,38 @@ pub struct Origin {
     /// What the SQLite file is known by on its file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_id: Option<String>,
+}
+
+impl Origin {
+    /// The origin of what is taken from `source`. `server` is its version, and the system identifier of the cluster.
+    pub(super) fn of(
+        source: &Source,
+        database: String,
+        database_id: Option<String>,
+        server: (String, Option<String>),
+    ) -> Self {
+        let (server_version, system_identifier) = server;
+        let (mut address, mut name, mut path, mut file_id) = (None, None, None, None);
+        match source {
+            Source::Postgresql { server, dbname } => {
+                (address, name) = (Some(format!("{}:{}", server.host, server.port)), Some(dbname.clone()));
+            }
+            Source::Sqlite { path: at } => {
+                let absolute = std::path::absolute(at).unwrap_or_else(|_| at.clone());
+                (path, file_id) = (Some(absolute.to_string_lossy().into_owned()), identity::file_id(at));
+            }
+        }
+        Origin {
+            database,
+            server: address,
+            dbname: name,
+            path,
+            server_version,
+            database_id,
+            system_identifier,
+            file_id,
+        }
+    }
 }
 
 /// What made a backup.

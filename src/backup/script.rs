@@ -5,12 +5,13 @@
 //! pg_dump writes into one may hold the name of an object, and names may hold anything. What could be read in two ways
 //! is refused, for whoever decides by what a script says must read what the server will.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
 use memchr::memmem::Finder;
 
+use super::roles::note_roles;
 use super::statement::{self, Step};
 
 /// No statement that pg_dump writes is longer; rows are not statements.
@@ -497,6 +498,8 @@ pub(super) type TableName = (String, String);
 /// What a dump was seen to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
+    /// Roles that it names.
+    pub(super) roles: BTreeSet<String>,
     /// Rows by table.
     pub(super) rows: BTreeMap<TableName, u64>,
     /// Whether it ends as pg_dump ends a dump.
@@ -575,9 +578,13 @@ impl Tally {
                 if !matches!(piece, Piece::Command(line) if line.starts_with(b"\\unrestrict ")) {
                     self.held.is_whole = false;
                 }
+                if let Piece::Statement(statement) = &piece {
+                    note_roles(statement, &mut self.held.roles);
+                }
                 match self.gate.admit(piece) {
                     Err(why) => self.refuse(why),
                     Ok(Some(Step::Copy(table))) => self.current = Some(table),
+                    Ok(Some(Step::Rows(table, rows))) => *self.held.rows.entry(table).or_default() += rows,
                     Ok(Some(Step::CreateDatabase(statement))) => {
                         self.held.create_database = Some(statement);
                     }
@@ -617,6 +624,9 @@ impl Gate {
     /// What a statement does, or `None` for a line that is left out; an error says why the dump is refused.
     pub(super) fn admit(&mut self, piece: Piece<'_>) -> Result<Option<Step>, String> {
         match piece {
+            Piece::Statement(statement) if !self.is_past_head && statement::is_removal(&statement) => {
+                Ok(None)
+            }
             Piece::Statement(statement) => {
                 let step = match (statement::step_of(&statement), self.trust) {
                     (Err(_), Trust::Vouched) => Step::Definition,

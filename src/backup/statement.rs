@@ -4,6 +4,10 @@
 //! What is let through can still run code of the database that was backed up: a check constraint calls its functions. As
 //! whom that runs is decided by whoever loads the dump.
 
+mod options;
+
+pub(super) use options::is_removal;
+
 use std::ops::Range;
 
 use super::script::{Statement, TableName, Token, TokenKind, excerpt};
@@ -26,6 +30,8 @@ pub(super) enum Step {
     Database(Range<usize>),
     /// Rows of a table follow.
     Copy(TableName),
+    /// So many rows of a table.
+    Rows(TableName, u64),
     /// Says whose something is, who may use it, or what is to be known of it; runs nothing.
     Attribution,
     /// An event trigger.
@@ -262,6 +268,7 @@ pub(super) fn step_of(statement: &Statement<'_>) -> Result<Step, String> {
         Some("begin" | "commit") => cursor.is_at_end().then_some(Step::Session),
         Some("select") => call(&mut cursor),
         Some("copy") => copy(&mut cursor),
+        Some("insert") => options::rows(&mut cursor),
         Some("comment") => comment(&mut cursor),
         Some("security") => label(&mut cursor),
         Some("grant" | "revoke") => rights(statement),

@@ -3,13 +3,13 @@
 //!
 //! An end that is merely dropped finishes nothing: a file is complete only after [`Inflow::finish`].
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use ring::digest::{Context, SHA256};
 
-use super::coding::{Compression, Decoder, Encoder, fill, next_chunk};
+use super::coding::{CHUNK_HEAD, Compression, Decoder, Encoder, fill, is_in_chunks, next_chunk};
 use super::seal::{Identities, Recipients};
 
 /// How content is put into a file.
@@ -260,11 +260,15 @@ impl Outflow {
         let (mut workers, mut expanded) = (Vec::new(), Vec::new());
         for _ in 0..unpacking.threads.max(1) {
             let mut decoder = Decoder::new(unpacking.compression)?;
-            let (give, take) = sync_channel::<Vec<u8>>(1);
+            let (give, take) = sync_channel::<Chunk>(1);
             let (put, get) = sync_channel::<io::Result<Vec<u8>>>(1);
             std::thread::Builder::new().name("expand".into()).spawn(move || {
                 for chunk in take {
-                    if put.send(decoder.decode(chunk)).is_err() {
+                    let block = match chunk {
+                        Chunk::Packed(chunk) => decoder.decode(chunk),
+                        Chunk::Plain(block) => Ok(block),
+                    };
+                    if put.send(block).is_err() {
                         return;
                     }
                 }
@@ -275,10 +279,8 @@ impl Outflow {
         let reader = std::thread::Builder::new().name("read".into()).spawn(move || {
             let mut origin = Hashed::new(origin);
             match &unpacking.identities {
-                None => give_in_turn(&mut origin, unpacking.compression, &workers)?,
-                Some(keys) => {
-                    give_in_turn(&mut keys.unwrap(&mut origin)?, unpacking.compression, &workers)?;
-                }
+                None => give_out(&mut origin, unpacking.compression, &workers)?,
+                Some(keys) => give_out(&mut keys.unwrap(&mut origin)?, unpacking.compression, &workers)?,
             }
             // What follows the end of what can be read belongs to the file, and so to its hash.
             io::copy(&mut origin, &mut io::sink())?;
@@ -341,14 +343,55 @@ impl Read for Outflow {
     }
 }
 
-/// Gives the chunks out in the order in which they are read.
-fn give_in_turn(
+/// A piece of a file on its way to a worker.
+enum Chunk {
+    /// As it stands in the file; it can be expanded by itself.
+    Packed(Vec<u8>),
+    /// Expanded already.
+    Plain(Vec<u8>),
+}
+
+/// Gives out the content of a file. What another program has compressed cannot be taken apart without expanding it.
+fn give_out(
     origin: &mut dyn Read,
     compression: Compression,
-    workers: &[SyncSender<Vec<u8>>],
+    workers: &[SyncSender<Chunk>],
+) -> io::Result<()> {
+    let mut head = vec![0; CHUNK_HEAD];
+    let filled = fill(origin, &mut head)?;
+    head.truncate(filled);
+    let is_ours = is_in_chunks(&head, compression);
+    let mut origin = io::Cursor::new(head).chain(origin);
+    if is_ours {
+        return give_in_turn(&mut origin, workers, |origin| {
+            Ok(next_chunk(origin, compression)?.map(Chunk::Packed))
+        });
+    }
+    let plain = |origin: &mut dyn Read| Ok(next_chunk(origin, Compression::None)?.map(Chunk::Plain));
+    match compression {
+        Compression::None => give_in_turn(&mut origin, workers, plain),
+        Compression::Gzip => give_in_turn(&mut flate2::read::MultiGzDecoder::new(origin), workers, plain),
+        Compression::Zstd => give_in_turn(&mut zstd::Decoder::new(origin)?, workers, plain),
+    }
+    .map_err(as_damage)
+}
+
+/// zstd says of damage that it is an error like any other.
+fn as_damage(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::Other | ErrorKind::InvalidInput => io::Error::new(ErrorKind::InvalidData, error),
+        _ => error,
+    }
+}
+
+/// Gives pieces to the workers in the order in which they are read.
+fn give_in_turn(
+    origin: &mut dyn Read,
+    workers: &[SyncSender<Chunk>],
+    next: impl Fn(&mut dyn Read) -> io::Result<Option<Chunk>>,
 ) -> io::Result<()> {
     for turn in (0..workers.len()).cycle() {
-        let Some(chunk) = next_chunk(origin, compression)? else { break };
+        let Some(chunk) = next(origin)? else { break };
         if workers[turn].send(chunk).is_err() {
             break;
         }

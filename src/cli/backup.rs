@@ -2,6 +2,7 @@
 
 pub(super) mod asked;
 pub(super) mod audited;
+mod adopt;
 mod manage;
 mod render;
 mod schedule;
@@ -56,6 +57,11 @@ pub(super) enum BackupCommand {
     Keep(manage::KeepArgs),
     /// Print, or install, a schedule for systemd or cron.
     Schedule(Box<schedule::ScheduleArgs>),
+    /// Take over dumps and SQLite files that were made without lifeboat: proven, copied into the vault, and counted.
+    ///
+    /// A file is a plain dump of pg_dump, an archive of it, or a SQLite file; as it is, or compressed by gzip or zstd. It stays
+    /// where it is.
+    Adopt(Box<adopt::AdoptArgs>),
     /// Count the backups, and show how they grow.
     Stats(manage::StatsArgs),
     /// Prove backups: exit code 0 if they are good, 1 if not, 3 if that cannot be found out.
@@ -219,8 +225,9 @@ pub(super) struct ShowArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {
-    /// Names of the backups
-    #[arg(value_name = "NAME", required_unless_present = "all")]
+    /// Names of backups of the vault, or files that need no manifest: dumps of pg_dump and SQLite files, plain or compressed by
+    /// gzip or zstd
+    #[arg(value_name = "NAME|FILE", required_unless_present = "all")]
     names: Vec<String>,
     /// All backups of the vault
     #[arg(long, conflicts_with = "names")]
@@ -254,6 +261,7 @@ pub(super) async fn run(command: BackupCommand, session: &Session) -> Result<Opt
         BackupCommand::Delete(args) => manage::delete(&args, session),
         BackupCommand::Keep(args) => manage::keep(&args, session),
         BackupCommand::Schedule(args) => schedule::run(*args, session),
+        BackupCommand::Adopt(args) => adopt::run(*args, session).await,
         BackupCommand::Stats(args) => manage::stats(&args, session),
     }
 }
@@ -575,32 +583,50 @@ fn failures_of(vault: &Vault, databases: &[String]) -> Result<Vec<Failure>> {
 
 async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
-    let vault = session.vault()?;
+    let (names, files) = adopt::apart(&args.names, session)?;
+    let vault = if names.is_empty() && !args.all { None } else { Some(session.vault()?) };
     let mut means = args.means.means(session)?;
     if let Some(url) = &args.url {
         means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
     }
-    let (names, mut worst) = match args.all {
-        false => (args.names.clone(), None),
-        true => manage::all_of(&vault, &session.output)?,
+    let (names, mut worst) = match &vault {
+        Some(vault) if args.all => manage::all_of(vault, &session.output)?,
+        _ => (names, None),
     };
-    let (is_single, mut proven) = (names.len() == 1, Vec::new());
-    for name in names {
+    let (is_single, mut proven) = (names.len() + files.len() == 1, Vec::new());
+    for file in files {
+        let live = Live::new(&session.output, format!("proving `{}`", file.display()));
+        let outcome =
+            adopt::prove_alone(&file, args.level, &means, &interrupt, &|event| live.tell(event)).await;
+        session.output.settle();
+        match outcome {
+            Ok(proof) => {
+                worst = worse(worst, render::kind_of(&proof));
+                proven.push((file.display().to_string(), proof));
+            }
+            Err(error) if is_single || interrupt.first().is_some() => return Err(error),
+            Err(error) => {
+                worst = worse(worst, Some(error.kind()));
+                session.output.error(&error);
+            }
+        }
+    }
+    for (name, vault) in names.iter().zip(vault.iter().cycle()) {
         let live = Live::new(&session.output, format!("proving `{name}`"));
         let tell = |event: Event<'_>| live.tell(event);
         let surroundings = Surroundings {
-            vault: &vault,
+            vault,
             interrupt: &interrupt,
             tell: &tell,
             clock: now,
             host: super::drill::host(),
         };
-        let outcome = backup::verify(&name, args.level, &means, &surroundings).await;
+        let outcome = backup::verify(name, args.level, &means, &surroundings).await;
         session.output.settle();
         match outcome {
             Ok((proof, manifest)) => {
                 worst = worse(worst, render::kind_of(&proof));
-                proven.push((manifest.backup_name, proof));
+                proven.push((manifest.backup_name.to_string(), proof));
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {

@@ -243,9 +243,9 @@ impl Act<'_> {
                     None => self.run_here(&sql, text),
                 }
             }
-            Step::Setting | Step::Session | Step::Definition => {
+            Step::Setting | Step::Session | Step::Definition | Step::Rows(..) => {
                 if let Some(confinement) = self.confinement
-                    && step == Step::Definition
+                    && matches!(step, Step::Definition | Step::Rows(..))
                 {
                     confinement.is_past_extensions |= !comes_before_extensions(statement);
                 }

@@ -8,7 +8,7 @@ use crate::backup::create::Plan;
 use crate::backup::failures::Failure;
 use crate::backup::identity::Identity;
 use crate::backup::stats::{DatabaseStats, Point, Stats};
-use crate::backup::{BackupName, Compression, Format, Manifest, Verification};
+use crate::backup::{Compression, Format, Manifest, Verification};
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, human_bytes, thousands};
 use crate::retention::PruneReport;
@@ -278,9 +278,8 @@ struct Proven {
 }
 
 impl Proofs {
-    pub(super) fn new(proofs: Vec<(BackupName, Verification)>) -> Self {
-        let proven =
-            |(name, verification): (BackupName, _)| Proven { backup_name: name.to_string(), verification };
+    pub(super) fn new(proofs: Vec<(String, Verification)>) -> Self {
+        let proven = |(backup_name, verification)| Proven { backup_name, verification };
         Proofs { schema: "lifeboat.backup-verify/1", backups: proofs.into_iter().map(proven).collect() }
     }
 }
@@ -292,7 +291,7 @@ impl output::Report for Proofs {
             let (word, tone) = verdict(proof.result);
             page.line(format!(
                 "{}: {} ({})",
-                backup.backup_name,
+                output::plain(&backup.backup_name),
                 page.toned(tone, word),
                 proof.level.as_str()
             ));

@@ -1,0 +1,453 @@
+//! Files that lifeboat did not make: dumps of `pg_dump`, plain or as archives, and SQLite files, as they are or compressed.
+//!
+//! What a manifest would say of such a file is read from the file itself, so that it is proven, taken over and restored like
+//! any other. What its source held was not recorded: only that what is in the file can be brought back is proven.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use super::coding::{Compression, fill};
+use super::manifest::{Maker, Origin, SCHEMA, Verification, file_name};
+use super::stream::{Outflow, Unpacking};
+use super::{
+    BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Surroundings, catalogue, check, follow,
+    interrupted, usual_threads,
+};
+use crate::error::{Error, Kind, Result};
+use crate::vault::Content;
+use crate::verify::Verdict;
+
+/// A file, and what could be read of it.
+#[derive(Debug)]
+pub struct FoundFile {
+    content: Content,
+    manifest: Manifest,
+}
+
+/// What it begins with is looked at this far.
+const HEAD: usize = 64 << 10;
+
+impl FoundFile {
+    /// Looks at a file, and reads it to its end.
+    pub async fn survey(path: &Path, surroundings: &Surroundings<'_>) -> Result<Self> {
+        refuse_living(path)?;
+        let failed = |error: std::io::Error| {
+            Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
+        };
+        let found = std::fs::metadata(path).map_err(failed)?;
+        if !found.is_file() {
+            return Err(Error::request(format!("`{}` is not a file", path.display())).hint(
+                "Name a dump of pg_dump or a SQLite file. A dump in directory format becomes a file with `pg_restore -f`, or is \
+                 made anew with `pg_dump -Fc`.",
+            ));
+        }
+        let modified: DateTime<Utc> = found.modified().map_err(failed)?.into();
+        let content = Content::of(File::open(path).map_err(failed)?);
+        let mut start = vec![0; 8];
+        let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
+        let compression = compression_of(&start[..filled], path)?;
+        let unpacking = move || Unpacking { compression, threads: usual_threads(), identities: None };
+        let mut head = vec![0; HEAD];
+        let read =
+            Outflow::open(content.reader(), unpacking()).and_then(|mut flow| fill(&mut flow, &mut head));
+        head.truncate(read.map_err(|error| {
+            let failed = Error::new(Kind::No, format!("`{}` is damaged", path.display()));
+            failed.caused_by(error)
+        })?);
+        let kind = Kinds::of(&head, path)?;
+        let described = Described::of(kind, &head);
+        let reader = content.reader();
+        let bytes = std::sync::Arc::default();
+        let totals = follow(&bytes, surroundings.tell, move || {
+            Ok(Outflow::open(reader, unpacking()).and_then(Outflow::finish))
+        })
+        .await?;
+        let totals = totals.map_err(|error| {
+            Error::new(Kind::No, format!("`{}` is damaged", path.display())).caused_by(error)
+        })?;
+        let name = name_of(path);
+        let format = kind.format();
+        let (database_type, dbname, absolute) = match format {
+            Format::Sqlite => (DatabaseType::Sqlite, None, Some(path)),
+            _ => (DatabaseType::Postgresql, described.dbname.clone(), None),
+        };
+        let manifest = Manifest {
+            schema: SCHEMA.to_owned(),
+            success: true,
+            file_path: path.display().to_string(),
+            file_size: totals.file_bytes,
+            compressed: compression != Compression::None,
+            compression,
+            encrypted: false,
+            database_type,
+            format,
+            timestamp: described.taken_at.unwrap_or(modified),
+            duration: 0.0,
+            sha256: totals.file_sha256,
+            plain_size: totals.plain_bytes,
+            plain_sha256: totals.plain_sha256,
+            source: Origin {
+                database: dbname.clone().unwrap_or_else(|| label_of(path)),
+                server: None,
+                dbname,
+                path: absolute
+                    .map(|path| std::path::absolute(path).unwrap_or(path.to_owned()).display().to_string()),
+                server_version: described.server_version,
+                database_id: None,
+                system_identifier: None,
+                file_id: None,
+            },
+            made_by: Maker {
+                lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
+                tool: described.tool,
+                host: surroundings.host.clone(),
+                trigger: "adopt".to_owned(),
+            },
+            backup_name: name,
+            verification: None,
+            last_check: None,
+            keep_forever: false,
+            keep_days: None,
+            class: None,
+            globals: None,
+            contents: None,
+            roles: Vec::new(),
+            observation: None,
+            moved_sequences: None,
+            wordings: None,
+            seal: None,
+        };
+        Ok(FoundFile { content, manifest })
+    }
+
+    /// What could be read of it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Proves it. What it needs besides its content, such as roles, is taken from it.
+    pub async fn prove(
+        &mut self,
+        level: Level,
+        means: &Means,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Verification> {
+        let file = self.content.clone();
+        check::verify_found(&mut self.manifest, file, level, means, surroundings).await
+    }
+}
+
+/// A SQLite file that is in use is more than the file: its latest transactions lie beside it.
+fn refuse_living(path: &Path) -> Result<()> {
+    for ending in ["-wal", "-journal"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        let beside = PathBuf::from(beside);
+        if std::fs::metadata(&beside).is_ok_and(|found| found.len() > 0) {
+            return Err(Error::request(format!("`{}` is not a whole database", path.display()))
+                .caused_by(format!("`{}` lies beside it, and may hold transactions of it", beside.display()))
+                .hint(format!(
+                    "Back it up instead: `lifeboat backup create --url sqlite://{}`.",
+                    path.display()
+                )));
+        }
+    }
+    Ok(())
+}
+
+/// What a file is compressed with, by its first bytes.
+fn compression_of(start: &[u8], path: &Path) -> Result<Compression> {
+    let other = |what: &str, command: &str| {
+        Err(Error::request(format!("`{}` is {what}", path.display())).hint(format!(
+            "lifeboat reads files that are plain, or compressed by gzip or zstd: {command} it first."
+        )))
+    };
+    match start {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
+        [b'B', b'Z', b'h', ..] => other("compressed by bzip2", "decompress"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => other("compressed by xz", "decompress"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => other("compressed by lz4", "decompress"),
+        [b'P', b'K', 3, 4, ..] => other("a ZIP archive", "unpack"),
+        [b'a', b'g', b'e', b'-', ..] => other("encrypted with age", "decrypt"),
+        [] => Err(Error::new(Kind::No, format!("`{}` is empty", path.display()))),
+        _ => Ok(Compression::None),
+    }
+}
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinds {
+    Sqlite,
+    Script,
+    Archive,
+    Tar,
+}
+
+impl Kinds {
+    fn of(head: &[u8], path: &Path) -> Result<Self> {
+        let refused = |what: &str, hint: &str| {
+            Err(Error::request(format!("`{}` is {what}", path.display())).hint(hint.to_owned()))
+        };
+        let text = String::from_utf8_lossy(&head[..head.len().min(4096)]);
+        let comments: Vec<&str> = text.lines().filter(|line| line.starts_with("--")).take(20).collect();
+        let says = |words: &str| comments.iter().any(|line| line.contains(words));
+        if head.starts_with(b"SQLite format 3\0") {
+            return Ok(Kinds::Sqlite);
+        }
+        if head.starts_with(b"PGDMP") {
+            return Ok(Kinds::Archive);
+        }
+        if head.starts_with(b"toc.dat\0") && head.get(257..262) == Some(b"ustar") {
+            return Ok(Kinds::Tar);
+        }
+        if says("PostgreSQL database cluster dump") {
+            return refused(
+                "a dump of a whole cluster, by pg_dumpall",
+                "Its databases cannot be told apart. Restore it with psql, and back up each database.",
+            );
+        }
+        if says("PostgreSQL database dump") {
+            return Ok(Kinds::Script);
+        }
+        if says("MySQL dump") || says("MariaDB dump") {
+            return refused("a dump of MySQL or MariaDB", "lifeboat knows PostgreSQL and SQLite.");
+        }
+        if text.starts_with("PRAGMA foreign_keys") {
+            return refused(
+                "SQL that `sqlite3 .dump` wrote",
+                "Make a database of it, `sqlite3 NEW.db < FILE`, and name that.",
+            );
+        }
+        refused(
+            "neither a dump of PostgreSQL nor a SQLite file",
+            "It begins with nothing that pg_dump or SQLite writes: a dump begins with `-- PostgreSQL database dump` or `PGDMP`.",
+        )
+    }
+
+    fn format(self) -> Format {
+        match self {
+            Kinds::Sqlite => Format::Sqlite,
+            Kinds::Script => Format::Sql,
+            Kinds::Archive | Kinds::Tar => Format::Custom,
+        }
+    }
+}
+
+/// What a file says of itself.
+#[derive(Debug, Default)]
+struct Described {
+    dbname: Option<String>,
+    server_version: String,
+    tool: String,
+    taken_at: Option<DateTime<Utc>>,
+}
+
+impl Described {
+    fn of(kind: Kinds, head: &[u8]) -> Self {
+        match kind {
+            Kinds::Sqlite => Described { tool: "SQLite".to_owned(), ..Described::default() },
+            Kinds::Script => Self::of_script(&String::from_utf8_lossy(head)),
+            Kinds::Archive => Self::of_archive(head).unwrap_or_default(),
+            Kinds::Tar => head.get(512..).and_then(Self::of_archive).unwrap_or_default(),
+        }
+    }
+
+    fn of_script(text: &str) -> Self {
+        let after = |words: &str| {
+            text.lines()
+                .take(200)
+                .find_map(|line| line.strip_prefix(words))
+                .map(|rest| rest.trim().to_owned())
+        };
+        let connected = text.lines().find_map(|line| line.strip_prefix("\\connect "));
+        let dbname = connected.map(|name| name.trim().trim_matches('"').replace("\"\"", "\""));
+        Described {
+            dbname: dbname.filter(|name| !name.is_empty() && !name.starts_with('-')),
+            server_version: after("-- Dumped from database version ").unwrap_or_default(),
+            tool: format!("pg_dump {}", after("-- Dumped by pg_dump version ").unwrap_or_default()),
+            taken_at: None,
+        }
+    }
+
+    /// The header of an archive (`ReadHead` of PostgreSQL's pg_backup_archiver.c).
+    fn of_archive(head: &[u8]) -> Option<Self> {
+        let mut bytes = head.strip_prefix(b"PGDMP")?;
+        let (major, minor) = (take_byte(&mut bytes)?, take_byte(&mut bytes)?);
+        let _revision = take_byte(&mut bytes)?;
+        let width = usize::from(take_byte(&mut bytes)?);
+        let _offset_width = take_byte(&mut bytes)?;
+        let _format = take_byte(&mut bytes)?;
+        match (major, minor) {
+            (1, 15..) => drop(take_byte(&mut bytes)?),
+            _ => drop(take_number(&mut bytes, width)?),
+        }
+        // The time of day, in the zone of whoever dumped: no moment.
+        for _ in 0..7 {
+            take_number(&mut bytes, width)?;
+        }
+        let dbname = take_text(&mut bytes, width)?;
+        let server_version = take_text(&mut bytes, width)?;
+        let tool = format!("pg_dump {}", take_text(&mut bytes, width)?);
+        Some(Described {
+            dbname: Some(dbname).filter(|name| !name.is_empty()),
+            server_version,
+            tool,
+            taken_at: None,
+        })
+    }
+}
+
+fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+/// A sign, and the number from its lowest byte on.
+fn take_number(bytes: &mut &[u8], width: usize) -> Option<i64> {
+    let is_negative = take_byte(bytes)? != 0;
+    let (digits, rest) = bytes.split_at_checked(width.clamp(1, 8))?;
+    *bytes = rest;
+    let value = digits.iter().rev().fold(0_i64, |value, digit| value << 8 | i64::from(*digit));
+    Some(if is_negative { -value } else { value })
+}
+
+fn take_text(bytes: &mut &[u8], width: usize) -> Option<String> {
+    let length = usize::try_from(take_number(bytes, width)?).unwrap_or(0);
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// What a file is called without its endings.
+fn label_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut name: &str = &name;
+    for endings in [
+        [".gz", ".zst", ".zstd"].as_slice(),
+        &[".sql", ".dump", ".pgdump", ".tar", ".backup", ".sqlite", ".sqlite3", ".db"],
+    ] {
+        name = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+    }
+    if name.is_empty() { "database".to_owned() } else { name.to_owned() }
+}
+
+fn name_of(path: &Path) -> BackupName {
+    let label = label_of(path);
+    let plain: String = label
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(100)
+        .collect();
+    let plain = plain.replace("..", ".");
+    let plain = plain.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    plain.parse().unwrap_or_else(|_| BackupName::of(&label, DateTime::<Utc>::UNIX_EPOCH))
+}
+
+/// A file that is to become a backup of the vault.
+#[derive(Debug)]
+pub struct Adoption {
+    /// Its name; otherwise that of the file.
+    pub name: Option<BackupName>,
+    /// The database that it is a backup of; otherwise one of its own, by what the file says.
+    pub origin: Option<Origin>,
+    /// When its content was taken; otherwise when the file was last written to.
+    pub taken_at: Option<DateTime<Utc>>,
+    /// Its retention class.
+    pub class: Option<String>,
+    /// How many days it is kept, if it has no class.
+    pub keep_days: Option<u32>,
+    /// Whether it is kept whatever the rules say.
+    pub keep_forever: bool,
+    /// How thoroughly it is proven before it counts.
+    pub level: Level,
+    /// What the proof may use.
+    pub means: Means,
+}
+
+/// Copies a file into the vault, proven, as a backup like any other. The file itself stays as it is.
+pub async fn adopt(
+    mut found: FoundFile,
+    adoption: Adoption,
+    surroundings: &Surroundings<'_>,
+) -> Result<Manifest> {
+    let vault = surroundings.vault;
+    catalogue::recover(vault)?;
+    let shown = found.manifest.file_path.clone();
+    let proof = found.prove(adoption.level, &adoption.means, surroundings).await?;
+    let failed = |kind: Kind| {
+        Error::new(kind, format!("`{shown}` was not adopted")).caused_by(proof.reasons.join("; "))
+    };
+    match proof.result {
+        Verdict::Pass => {}
+        Verdict::Fail => return Err(failed(Kind::No).hint("Nothing was copied. Look for an older file.")),
+        Verdict::Unknown => {
+            return Err(
+                failed(Kind::Outside).hint("Nothing was copied: whether it is good could not be found out.")
+            );
+        }
+    }
+    let mut manifest = found.manifest;
+    manifest.backup_name = match adoption.name {
+        Some(name) if catalogue::is_taken(&vault.list("")?, &name) => {
+            return Err(super::create::is_there(&name));
+        }
+        Some(name) => name,
+        None => catalogue::free_name(vault, manifest.backup_name)?,
+    };
+    if let Some(origin) = adoption.origin {
+        manifest.source = Origin { server_version: manifest.source.server_version, ..origin };
+    }
+    manifest.timestamp = adoption.taken_at.unwrap_or(manifest.timestamp);
+    manifest.keep_days = adoption.keep_days.filter(|_| adoption.class.is_none());
+    (manifest.class, manifest.keep_forever) = (adoption.class, adoption.keep_forever);
+    manifest.verification = Some(proof);
+    let file = file_name(&manifest.backup_name, manifest.format, manifest.compression, false);
+    manifest.file_path = vault.shown(&file);
+    (surroundings.tell)(Event::Phase("copying"));
+    let mut draft = vault.draft(manifest.backup_name.as_str(), &file)?.ok_or_else(|| {
+        Error::new(Kind::StillGoing, format!("another backup `{}` is still being made", manifest.backup_name))
+    })?;
+    let copied = copy(found.content, draft.writer()?, surroundings).await?;
+    // What lies in the vault now is what was proven, whatever happened to the file meanwhile.
+    let (bytes, sha256) = super::stream::hash_file(draft.content()?.reader())
+        .map_err(|error| Error::outside("the copy cannot be read").caused_by(error))?;
+    if (copied, bytes, &sha256) != (manifest.file_size, manifest.file_size, &manifest.sha256) {
+        return Err(Error::outside(format!("`{shown}` changed while it was copied"))
+            .hint("Nothing was left of the copy. Run it again when nobody writes to the file."));
+    }
+    adoption.means.seal_keys.seal(&mut manifest)?;
+    interrupted(surroundings.interrupt, "nothing was adopted")?;
+    draft.publish(&[], &catalogue::written(&manifest)?)?;
+    Ok(manifest)
+}
+
+async fn copy(
+    content: Content,
+    mut target: Box<dyn std::io::Write + Send>,
+    surroundings: &Surroundings<'_>,
+) -> Result<u64> {
+    let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (counted, interrupt) = (std::sync::Arc::clone(&bytes), surroundings.interrupt.clone());
+    follow(&bytes, surroundings.tell, move || {
+        let (mut reader, mut buffer, mut copied) = (content.reader(), vec![0; 1 << 20], 0);
+        loop {
+            interrupted(&interrupt, "nothing was adopted")?;
+            let read = reader
+                .read(&mut buffer)
+                .map_err(|error| Error::outside("the file cannot be read").caused_by(error))?;
+            if read == 0 {
+                target.flush().map_err(super::cannot_write)?;
+                return Ok(copied);
+            }
+            target.write_all(&buffer[..read]).map_err(super::cannot_write)?;
+            copied += read as u64;
+            counted.store(copied, std::sync::atomic::Ordering::Relaxed);
+        }
+    })
+    .await
+}
