@@ -9,8 +9,10 @@
 //! copy       into another Region, under another key, out of the reach of automated retention
 //! prune      what has outlived its class
 //! delete     one snapshot that someone named
+//! adopt      one that was made without lifeboat
 //! ```
 
+pub mod adopt;
 pub mod baseline;
 pub mod copy;
 pub mod create;

@@ -23,7 +23,7 @@ use crate::retention::{Lifetime, Rules};
 use crate::snapshot::baseline::{self, Baseline};
 use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
-use crate::snapshot::{self, Report, Tell, Wait, delete, prune};
+use crate::snapshot::{self, Report, Tell, Wait, adopt, delete, prune};
 use crate::verify::observe::Progress;
 
 use render::List;
@@ -52,6 +52,21 @@ pub(super) enum SnapshotCommand {
     Prune(PruneArgs),
     /// Delete a snapshot that lifeboat has made; the newest good one of a database only with --allow-last-copy.
     Delete(DeleteArgs),
+    /// Take over a manual snapshot that was made without lifeboat: it gets a retention class, and counts from then on
+    Adopt(AdoptArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct AdoptArgs {
+    /// Id of the snapshot
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    id: SnapshotId,
+    /// Retention class: pre-migration, monthly-archive, major-release, or one of `[retention]` in lifeboat.toml
+    #[arg(long, value_name = "CLASS")]
+    class: String,
+    /// Show what would be changed, change nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -230,7 +245,24 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
         }
         SnapshotCommand::Prune(args) => prune_fleet(&args, session).await,
         SnapshotCommand::Delete(args) => remove(&args, session).await,
+        SnapshotCommand::Adopt(args) => take_over(&args, session).await,
     }
+}
+
+async fn take_over(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
+    let rules = Rules::configured(&session.config.retention)?;
+    let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let plan = adopt::plan(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
+    for note in &plan.notes {
+        session.output.warn(note);
+    }
+    let report = match args.dry_run {
+        true => plan.report(&aws.place()),
+        false => adopt::apply(plan, &aws).await?,
+    };
+    session.output.report(&report)?;
+    Ok(None)
 }
 
 async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>) -> Result<Option<Kind>> {

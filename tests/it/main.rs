@@ -6,6 +6,7 @@ mod disk;
 mod serving;
 mod support;
 
+mod adopted;
 mod alarms;
 mod authorization;
 mod calendar;

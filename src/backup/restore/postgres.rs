@@ -304,7 +304,10 @@ impl Load<'_> {
         }
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
         connecting.command.args(["--exit-on-error", "--no-password"]);
-        connecting.command.arg(format!("--jobs={}", self.plan.manner.jobs.max(1)));
+        // Of an archive in tar format, which others make, several jobs cannot read.
+        if is_read_by_several(&archive) {
+            connecting.command.arg(format!("--jobs={}", self.plan.manner.jobs.max(1)));
+        }
         connecting.command.arg(format!("--dbname={}", self.scratch));
         if self.plan.manner.no_owner {
             connecting.command.args(["--no-owner", "--no-acl"]);
@@ -361,6 +364,13 @@ impl Load<'_> {
         })
         .await
     }
+}
+
+fn is_read_by_several(archive: &Path) -> bool {
+    let mut start = [0; 5];
+    archive.is_dir()
+        || std::fs::File::open(archive).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+            && start == *b"PGDMP"
 }
 
 /// Gives everything that a program writes to a loader.

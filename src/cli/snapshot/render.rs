@@ -9,6 +9,7 @@ use crate::drill::report::span;
 use crate::fleet::Unreached;
 use crate::output::{self, Page, Tone};
 use crate::retention::{PruneReport, Verdict};
+use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
 use crate::snapshot::{Report, copy};
@@ -168,6 +169,17 @@ fn kind_of_reason(reasons: &[String]) -> String {
     match general.strip_prefix("it is the newest good copy of ") {
         Some(_) => "it is the newest good copy of its database".to_owned(),
         None => general.split(" until 2").next().unwrap_or(general).to_owned(),
+    }
+}
+
+impl output::Report for AdoptReport {
+    fn render(&self, page: &mut Page) {
+        if self.dry_run {
+            page.line("dry run: nothing was changed");
+        }
+        self.snapshot.render(page);
+        let proven = self.proven_by.clone().unwrap_or("not yet".to_owned());
+        page.line(format!("  proven by {proven}"));
     }
 }
 
