@@ -86,6 +86,65 @@ async fn an_application_makes_lists_counts_restores_and_deletes_backups() {
     assert_eq!(server.stop().await, Some(0));
 }
 
+/// An application's own alert looks at `success` of the newest entry, and mails if that is not true.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_entry_of_the_list_is_the_newest_attempt_whether_it_succeeded_or_not() {
+    let place = Place::new();
+    let url = database(&place, "app.db", 10);
+    let server = Serving::of_place(&place, &url, &[]).await;
+    let newest = async || server.get("/api/backup/list").await.json(200)["backups"][0].clone();
+    let _ = server.post("/api/backup/create", &Value::Null).await.json(201);
+    assert_eq!(newest().await["success"], true);
+    fs::rename(place.path("app.db"), place.path("away.db")).unwrap();
+    let told = server.post("/api/backup/create", &Value::Null).await;
+    assert!(told.status >= 400);
+    let failed = newest().await;
+    assert_eq!((&failed["success"], &failed["state"]), (&json!(false), &json!("failed")), "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("app.db"), "{failed}");
+    let list = server.get("/api/backup/list").await.json(200);
+    assert_eq!(
+        (list["backups"].as_array().unwrap().len(), &list["statistics"]["total_backups"]),
+        (2, &json!(1))
+    );
+    fs::rename(place.path("away.db"), place.path("app.db")).unwrap();
+    let _ = server.post("/api/backup/create", &Value::Null).await.json(201);
+    assert_eq!(newest().await["success"], true);
+    assert_eq!(server.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_over_the_api_prunes_is_audited_as_its_caller() {
+    let place = Place::new();
+    let url = database(&place, "app.db", 10);
+    for name in ["oldest", "older"] {
+        place.backup(&["create", "--url", &url, "--name", name]).await.assert_code(0);
+        place.age(name, 90);
+    }
+    place.backup(&["create", "--url", &url, "--name", "recent"]).await.assert_code(0);
+    let server = Serving::of_place(&place, &url, &[]).await;
+    let made = server.post("/api/backup/create", &Value::Null).await.json(201);
+    assert_eq!(made["warnings"], Value::Null);
+    let lines = audit(&place);
+    let of = |what: &str| {
+        lines.iter().find(|line| line["what"] == what && line["trigger"] == "api").cloned().unwrap()
+    };
+    let (pruned, created) = (of("backup prune"), of("backup create"));
+    assert_eq!((&pruned["who"], &pruned["request"]), (&created["who"], &created["request"]));
+    assert_eq!(place.files().iter().filter(|file| file.starts_with("old")).count(), 0);
+    // What could not be pruned is said to whoever asked.
+    place.backup(&["create", "--url", &url, "--name", "stuck"]).await.assert_code(0);
+    place.age("stuck", 90);
+    let mut manifest: Value =
+        serde_json::from_slice(&fs::read(place.path("vault/stuck.json")).unwrap()).unwrap();
+    fs::remove_file(place.path("vault/stuck.sqlite.gz")).unwrap();
+    fs::create_dir(place.path("vault/stuck.sqlite.gz")).unwrap();
+    manifest["file_size"] = json!(0);
+    fs::write(place.path("vault/stuck.json"), manifest.to_string()).unwrap();
+    let made = server.post("/api/backup/create", &Value::Null).await.json(201);
+    assert!(made["warnings"][0].as_str().unwrap().contains("stuck"), "{made}");
+    assert_eq!(server.stop().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
     let place = Place::new();
