@@ -164,7 +164,8 @@ const FIRST: &str = r#"
         union all
         select 'owner', name, relowner::regrole::text, 'pg_class'::regclass, oid from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
         union all
-        select 'storage', name, body(relkind, relpersistence, relreplident, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), reloptions,
+        select 'storage', name, body(relkind, relpersistence, relreplident, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid),
+                                          case when relkind = 'v' then (select array_agg(o order by o) from unnest(reloptions) o) else reloptions end,
                                           (select ftoptions from pg_foreign_table where ftrelid = relation.oid),
                                           (select string_agg(inhparent::regclass::text, ',' order by inhseqno) from pg_inherits where inhrelid = oid)),
                'pg_class'::regclass, oid
@@ -226,7 +227,8 @@ const FIRST: &str = r#"
         from pg_publication p
         union all
         select 'collation', format('%I.%I', n.nspname, collname),
-               body(collprovider, collisdeterministic, pg_encoding_to_char(collencoding), collcollate, collctype,
+               body(collprovider, collisdeterministic,
+                    case when collprovider = 'c' and collencoding = -1 then current_setting('server_encoding') else pg_encoding_to_char(collencoding) end, collcollate, collctype,
                     coalesce(to_jsonb(c)->>'colliculocale', to_jsonb(c)->>'colllocale'), to_jsonb(c)->>'collicurules'), 'pg_collation'::regclass, c.oid
         from pg_collation c join pg_namespace n on n.oid = c.collnamespace
         where c.collnamespace not in (select oid from skipped_schema)

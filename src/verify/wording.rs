@@ -1,9 +1,15 @@
 //! What definitions say, in whichever of its forms PostgreSQL writes an expression.
 //!
 //! Expressions are kept as trees and written down anew whenever somebody asks. When a dump is loaded, PostgreSQL reads what
-//! it wrote and may build another tree from it. There is one rule for that, which `transformArrayExpr` of its parser applies: a
-//! cast that follows `ARRAY[…]` is made of each element, so `(ARRAY['a'::varchar, 'b'::varchar])::text[]` comes back as
-//! `ARRAY[('a'::varchar)::text, ('b'::varchar)::text]`. The same is done here, to the text. No cast is passed over: another one
+//! it wrote and may build another tree from it. Its parser has rules of its own for that, and the same is done here, to the text:
+//!
+//! - A cast that follows `ARRAY[…]` is made of each element (`transformArrayExpr`): `(ARRAY['a'::varchar, 'b'::varchar])::text[]`
+//!   comes back as `ARRAY[('a'::varchar)::text, ('b'::varchar)::text]`.
+//! - `AND` and `OR` take in what stands in brackets before them (`makeAndExpr`, `makeOrExpr`): `((a AND b) AND c)`, as
+//!   BETWEEN leaves it, comes back as `(a AND b AND c)`.
+//! - A natural join without a column in common reads `ON TRUE`, and comes back as `ON (true)`.
+//!
+//! No cast is passed over: another one
 //! is another definition. It is asked only of definitions that do differ, and only of copies that came about by a dump:
 //! physical copies have the same trees, and so the same words.
 
@@ -81,7 +87,7 @@ fn normal_form(text: &str) -> String {
     let mut rest = text;
     let nodes = read_nodes(&mut rest, None);
     let mut written = String::with_capacity(text.len());
-    write_nodes(&push_casts(nodes), &mut written);
+    write_nodes(&reread(nodes), &mut written);
     written
 }
 
@@ -184,13 +190,36 @@ fn array_type(nodes: &[Node]) -> Option<(Vec<Node>, usize)> {
     Some((nodes[..at].to_vec(), at + 1))
 }
 
-/// Makes casts of arrays casts of their elements, innermost first.
-fn push_casts(nodes: Vec<Node>) -> Vec<Node> {
+/// Reads an expression as the parser would, innermost brackets first.
+fn reread(nodes: Vec<Node>) -> Vec<Node> {
     let inner = nodes.into_iter().map(|node| match node {
-        Node::Group(bracket, inside) => Node::Group(bracket, push_casts(inside)),
+        Node::Group(bracket, inside) => Node::Group(bracket, reread(inside)),
         token => token,
     });
-    let nodes: Vec<Node> = inner.collect();
+    let mut nodes: Vec<Node> = inner.collect();
+    for at in 1..nodes.len() {
+        if nodes[at].is("TRUE") && nodes[at - 1].is("ON") {
+            nodes[at] = Node::Group('(', vec![Node::Token("true".to_owned())]);
+        }
+    }
+    flatten("OR", flatten("AND", push_casts(&nodes)))
+}
+
+/// Takes the brackets away from what stands first in a chain of one operator and is such a chain itself.
+fn flatten(operator: &str, mut nodes: Vec<Node>) -> Vec<Node> {
+    let has_chain = |nodes: &[Node]| nodes.iter().any(|node| node.is(operator));
+    if let [Node::Group('(', inside), next, ..] = &nodes[..]
+        && next.is(operator)
+        && has_chain(inside)
+    {
+        let inside = inside.clone();
+        nodes.splice(..1, inside);
+    }
+    nodes
+}
+
+/// Makes casts of arrays casts of their elements.
+fn push_casts(nodes: &[Node]) -> Vec<Node> {
     let (mut written, mut at) = (Vec::with_capacity(nodes.len()), 0);
     while at < nodes.len() {
         let is_cast = nodes.get(at + 1).is_some_and(|node| node.is(":"))
@@ -309,6 +338,11 @@ mod tests {
 
     #[test]
     fn a_cast_to_a_type_that_is_none_of_arrays_ends_where_its_name_ends() {
+        // What stands second is a tree of its own.
+        assert!(are_one("(((a > 1) AND (a < 2)) AND b)", "((a > 1) AND (a < 2) AND b)"));
+        assert!(!are_one("(a AND (b AND c))", "(a AND b AND c)"));
+        assert!(!are_one("((a OR b) AND c)", "(a OR b AND c)"));
+        assert!(are_one("x LEFT JOIN y ON TRUE", "x LEFT JOIN y ON (true)"));
         assert!(!are_one("(ARRAY[a])::text OR b = ARRAY[]::text[]", "ARRAY[(a)::text OR b] = []"));
         assert_eq!(normal_form("(ARRAY[a])::text"), "(ARRAY [a ]): : text ");
     }

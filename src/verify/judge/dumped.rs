@@ -33,7 +33,8 @@ impl Note {
 }
 
 /// Kinds by which definitions name what does not come back as it is.
-const KINDS: [&str; 5] = ["foreign data wrapper", "constraint", "extension", "sequence", "index"];
+const KINDS: [&str; 7] =
+    ["foreign data wrapper", "constraint", "extension", "sequence", "operator", "rights", "index"];
 
 /// An event trigger that runs when somebody logs in.
 pub(super) const LOGIN_TRIGGER: &str = "login trigger";
@@ -122,6 +123,12 @@ pub(super) fn notes_on_definitions(database: &str, left: &Definitions, right: &D
             let reason = match why {
                 "invalid" if get(other, kind, name).is_none() => {
                     format!("it is invalid on the {side}, and pg_dump leaves invalid indexes out")
+                }
+                "shell" if get(other, kind, name).is_none() => {
+                    format!("on the {side} it is named by other operators and was never made")
+                }
+                "grantor" if get(left, kind, name) != get(right, kind, name) => {
+                    "they were granted by other roles than on the other side: a dump grants them anew, as whoever may".to_owned()
                 }
                 "derived" if get(other, kind, name).is_none() => format!(
                     "it has another name on the {other_side}: PostgreSQL chooses the names of the foreign keys that partitions inherit"

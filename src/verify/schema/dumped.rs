@@ -22,6 +22,9 @@ pub(super) const NAMED: &str = r#"
         select distinct on (oid) oid, root from constraint_root order by oid, depth desc
     ), switched_constraint as (
         select distinct tgconstraint as oid from pg_trigger where tgconstraint <> 0 and tgisinternal and tgenabled <> 'O'
+    ), regranted as (
+        select name, relacl, relowner from relation
+        where relkind in ('r', 'p', 'v', 'm', 'f', 'S') and exists (select from aclexplode(relacl) where grantor <> relowner)
     ), extension_sequence as (
         select d.objid as oid from of_extension d join pg_extension x on x.oid = d.refobjid
         where d.classid = 'pg_class'::regclass and not coalesce(d.objid = any (x.extconfig), false)
@@ -61,5 +64,23 @@ pub(super) const PARTS: &str = r#"
     union all
     select 'undumped: position', format('sequence %I.%I', n.nspname, relname), null, null, null
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where relkind = 'S' and c.oid in (select oid from extension_sequence)
+    union all
+    select 'undumped: partitioned', concat('index ', x.name), null, null, null
+    from pg_index i join relation x on x.oid = i.indexrelid where x.relkind = 'I' and not indisvalid
+    union all
+    select 'dumped: index', x.name, body(pg_get_indexdef(i.indexrelid), true, i.indisready, i.indisclustered, i.indisreplident), null, null
+    from pg_index i join relation x on x.oid = i.indexrelid where x.relkind = 'I' and not indisvalid
+    union all
+    select 'undumped: grantor', concat('rights ', name), null, null, null from regranted
+    union all
+    select 'dumped: rights', name, body((
+           select string_agg(distinct said, ',' order by said) from (
+               select format('%s=%s%s by owner', case grantee when relowner then 'owner' else grantee::regrole::text end, privilege_type, is_grantable)
+               from aclexplode(relacl) where privilege_type <> 'MAINTAIN') granted (said))), null, null
+    from regranted
+    union all
+    select 'undumped: shell', format('operator %I.%s (%s, %s)', n.nspname, oprname, format_type(nullif(oprleft, 0), null), format_type(nullif(oprright, 0), null)),
+           null, null, null
+    from pg_operator o join pg_namespace n on n.oid = o.oprnamespace where oprcode = 0 and o.oid >= 16384
     union all
     select 'login trigger', quote_ident(evtname), null, null, null from pg_event_trigger where evtevent = 'login' and evtenabled <> 'D'"#;
