@@ -25,7 +25,7 @@ pub mod schema;
 mod shape;
 pub mod wording;
 
-pub use depth::{Depth, DepthRule, Depths, Look};
+pub use depth::{Copies, Depth, DepthRule, Depths, Look};
 pub use judge::{Judgement, TableVerdict, Word};
 pub use lineage::{Boundary, Horizon};
 pub use observe::{Counted, Databases, Observation, Question, Table, WriteCounters};

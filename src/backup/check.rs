@@ -63,11 +63,22 @@ impl Means {
     }
 }
 
+/// A way in which a restored copy is not what was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Deviation {
+    /// What it is known by, whatever its words are: kind and name of the object, as `index public.by_owner`.
+    pub(super) name: String,
+    /// What is wrong, for people.
+    pub(super) text: String,
+}
+
 /// What came out of a look at a file.
 #[derive(Debug, Default)]
 pub(super) struct Finding {
     /// What is wrong with it.
     pub(super) faults: Vec<String>,
+    /// In what a restored copy is not what was recorded.
+    pub(super) deviations: Vec<Deviation>,
     /// What could not be found out.
     pub(super) doubts: Vec<String>,
     /// What a SQLite file contains.
@@ -98,12 +109,14 @@ impl Finding {
     }
 
     pub(super) fn proof(self, level: Level, at: DateTime<Utc>) -> Verification {
-        let result = match (self.faults.is_empty(), self.doubts.is_empty()) {
+        let deviations = self.deviations.into_iter().map(|deviation| deviation.text);
+        let faults: Vec<String> = self.faults.into_iter().chain(deviations).collect();
+        let result = match (faults.is_empty(), self.doubts.is_empty()) {
             (false, _) => Verdict::Fail,
             (true, false) => Verdict::Unknown,
             (true, true) => Verdict::Pass,
         };
-        Verification { level, at, result, reasons: [self.faults, self.doubts].concat() }
+        Verification { level, at, result, reasons: [faults, self.doubts].concat() }
     }
 }
 
@@ -227,7 +240,7 @@ pub(super) async fn verify_draft(
             (surroundings.tell)(Event::Warning(&format!("in the source, {dangling}")));
         }
     }
-    if finding.faults.is_empty() && !finding.doubts.is_empty() {
+    if finding.faults.is_empty() && finding.deviations.is_empty() && !finding.doubts.is_empty() {
         // It was written, and hashed on its way: that much is known.
         for doubt in &finding.doubts {
             (surroundings.tell)(Event::Warning(&format!("proven by its checksum alone: {doubt}")));

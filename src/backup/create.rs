@@ -19,9 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session};
 use crate::vault::{Draft, Lock, Secrecy, Vault};
+use crate::verify::observation::Carried;
 use crate::verify::schema::Definitions;
-use crate::verify::wording::wordings;
-use crate::verify::{self, Databases, Depth, Depths, Look, Recorded, Recording, judge};
+use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, wordings};
+use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Recording, judge};
 
 /// A backup that is wanted.
 #[derive(Clone, Debug)]
@@ -392,6 +393,9 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
             "Nothing was left of it. Row-level security may hide rows: dump as the owner, or with BYPASSRLS.",
         ));
     }
+    for warning in left_out_of_dumps(&observing.recording.seen) {
+        (surroundings.tell)(Event::Warning(&warning));
+    }
     let roles = observing.roles().await?;
     Ok(Made {
         totals: dumped.totals,
@@ -449,7 +453,7 @@ impl Observing {
             Depth::Content => "content",
             Depth::Schema => "schema",
         };
-        let look = Look { depths: Depths::new([rule.parse()?]), ..Look::default() };
+        let look = Look { depths: Depths::new([rule.parse()?]), copies: Copies::Dumped, ..Look::default() };
         let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
         let exported = recording.snapshot(dbname).ok_or_else(|| {
             Error::outside(format!("database `{dbname}` cannot be looked into"))
@@ -519,12 +523,33 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
         seen.databases.values().flatten().filter(|table| !table.is_view && table.depth != Depth::Schema);
     tables
         .filter_map(|table| {
-            let rows = table.rows()?;
-            let dumped = held.rows.get(&(table.schema.clone(), table.name.clone()))?;
-            (*dumped != rows)
-                .then(|| format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted()))
+            let rows = match &table.carried {
+                Some(Carried::Nothing { .. } | Carried::LargeObjects { .. }) => return None,
+                Some(Carried::Condition { seen, .. }) => seen.as_ref()?.rows,
+                Some(Carried::Columns { .. }) | None => table.rows()?,
+            };
+            let dumped = held.rows.get(&(table.schema.clone(), table.name.clone())).copied();
+            (dumped.unwrap_or_default() != rows).then(|| {
+                let dumped = dumped.map_or("none".to_owned(), |rows| rows.to_string());
+                format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted())
+            })
         })
         .collect()
+}
+
+/// What of the source no dump carries, for whoever counts on the backup.
+fn left_out_of_dumps(seen: &verify::Observation) -> Vec<String> {
+    let tables = seen.databases.values().flatten();
+    let rows = tables.filter_map(|table| match (&table.carried, table.rows()) {
+        (Some(Carried::Nothing { extension }), Some(rows @ 1..)) => Some(format!(
+            "table {} belongs to extension `{extension}`, which lets pg_dump carry none of its {rows} rows: those that the \
+             extension does not make itself are not in the backup",
+            table.quoted()
+        )),
+        _ => None,
+    });
+    let definitions = seen.definitions.values().flat_map(judge::notes_on_dumps);
+    rows.chain(definitions).collect()
 }
 
 fn describe(
@@ -571,6 +596,7 @@ fn describe(
         observation: made.observation,
         moved_sequences: made.moved_sequences,
         wordings: made.wordings,
+        wordings_recipe: RECIPE_OF_WORDINGS,
         seal: None,
     }
 }

@@ -118,6 +118,7 @@ impl FoundFile {
             observation: None,
             moved_sequences: None,
             wordings: None,
+            wordings_recipe: Default::default(),
             seal: None,
         };
         Ok(FoundFile { content, manifest })

@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 
 use super::Manifest;
-use super::check::Finding;
+use super::check::{Deviation, Finding};
 use super::restore::Owners;
 use crate::error::Result;
-use crate::postgres::{Server, Session, Target};
+use crate::postgres::{Server, Session, Target, quoted};
 use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
 use crate::verify::schema::Definitions;
-use crate::verify::wording::{says_the_same, wordings};
+use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, says_the_same, wordings};
 use crate::verify::{self, Word};
 
 /// Holds a restored database against what was recorded of its source.
@@ -34,7 +34,11 @@ pub(super) async fn judge_restored(
     let comparison = verify::pair::Comparison {
         left: verify::pair::Operand::Kept(Box::new(recorded)),
         right: verify::pair::Operand::Server(Box::new(target)),
-        look: verify::Look { depths: verify::Depths::new([rule.parse()?]), ..verify::Look::default() },
+        look: verify::Look {
+            depths: verify::Depths::new([rule.parse()?]),
+            copies: verify::Copies::Dumped,
+            ..verify::Look::default()
+        },
         ignored: Vec::new(),
         extent: verify::narrow::Extent { rows: 3, show_rows: false, told: verify::narrow::Told::All },
     };
@@ -44,7 +48,10 @@ pub(super) async fn judge_restored(
         let verdict = &table.verdict;
         let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
         match verdict.verdict {
-            Word::Differs | Word::Missing | Word::Unexpected => finding.faults.push(told),
+            Word::Differs | Word::Missing | Word::Unexpected => finding.deviations.push(Deviation {
+                name: format!("table {}", quoted_name(&verdict.schema, &verdict.table)),
+                text: told,
+            }),
             Word::Unknown => finding.doubts.push(told),
             Word::Identical | Word::Equal | Word::Within => {
                 finding.checked.0 += 1;
@@ -53,6 +60,7 @@ pub(super) async fn judge_restored(
             Word::Skipped => {}
         }
     }
+    finding.notes.extend(report.notes.iter().map(|note| by_source(&note.told())));
     let parts = [&report.definitions, &report.extensions, &report.sequences];
     let different: Vec<&DefinitionVerdict> = parts.into_iter().flat_map(|part| &part.differences).collect();
     if different.is_empty() {
@@ -67,6 +75,15 @@ pub(super) async fn judge_restored(
     Ok(finding)
 }
 
+fn quoted_name(schema: &str, name: &str) -> String {
+    format!("{}.{}", quoted(schema), quoted(name))
+}
+
+/// The left side is the source here, and the right one the copy.
+fn by_source(text: &str) -> String {
+    text.replace("on the left", "in the source").replace("on the right", "here")
+}
+
 async fn names_of_roles(session: &Session) -> Result<BTreeSet<String>> {
     let rows = session.rows("select quote_ident(rolname) from pg_catalog.pg_roles", &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -74,13 +91,18 @@ async fn names_of_roles(session: &Session) -> Result<BTreeSet<String>> {
 
 /// How the definitions of a copy read, if it is known how those of the source did.
 async fn reread(manifest: &Manifest, session: &Session) -> Result<Option<Definitions>> {
-    if manifest.wordings.is_none() {
+    if wordings_of(manifest).is_none() {
         return Ok(None);
     }
     session.run("begin read only; set local search_path = pg_catalog").await?;
     let read = wordings(session).await?;
     session.run("rollback").await?;
     Ok(Some(read))
+}
+
+/// What the definitions of the source say, by the rule of this version.
+fn wordings_of(manifest: &Manifest) -> Option<&Definitions> {
+    manifest.wordings.as_ref().filter(|_| manifest.wordings_recipe == RECIPE_OF_WORDINGS)
 }
 
 /// What decides whether a difference is a fault.
@@ -100,13 +122,17 @@ impl Jury<'_> {
     fn weigh(&self, found: &DefinitionVerdict, finding: &mut Finding) {
         let (kind, name) = (found.kind.as_str(), &found.name);
         let object = format!("{kind} `{name}`");
+        let deviation =
+            |what: &str| Deviation { name: format!("{kind} {name}"), text: format!("{object} {what}") };
         match (kind, found.verdict) {
             ("role", Word::Missing) if self.roles.contains(name) => {}
             ("role", Word::Missing) if self.owners == Owners::LeftOut => {
                 finding.notes.push(format!("{object} is not on the server; owners were left out as asked"));
             }
             ("role", Word::Missing) => {
-                finding.faults.push(format!("{object} is not on the server, and objects of the source name it"));
+                finding
+                    .deviations
+                    .push(deviation("is not on the server, and objects of the source name it"));
             }
             ("role", Word::Differs) => finding.notes.push(format!(
                 "{object} has other attributes here: roles belong to the server, and no dump of a database carries them"
@@ -119,36 +145,35 @@ impl Jury<'_> {
             ("extension" | "schema" | "setting", Word::Unexpected) => {
                 finding.notes.push(format!("{object} was not in the source"));
             }
-            (_, Word::Missing) => finding.faults.push(format!("{object} is missing")),
+            (_, Word::Missing) => finding.deviations.push(deviation("is missing")),
             _ if self.owners == Owners::LeftOut && names_owners(kind) => {}
             ("sequence", Word::Differs) if found.reason.contains("stands at") => {
                 self.weigh_position(found, &object, finding);
             }
-            (_, Word::Differs) if self.manifest.wordings.is_none() => {
+            (_, Word::Differs) if wordings_of(self.manifest).is_none() => {
                 finding.notes.push(format!("{object} reads otherwise than in the source"));
             }
             (_, Word::Differs) if self.reads_the_same(found) => {}
             (_, Word::Differs) => {
-                finding.faults.push(format!("{object} is defined otherwise than in the source"));
+                finding.deviations.push(deviation("is defined otherwise than in the source"));
             }
-            _ => finding.faults.push(format!("{object} was not in the source")),
+            _ => finding.deviations.push(deviation("was not in the source")),
         }
     }
 
     /// Sequences are not part of the moment that was dumped: only one that did not move has to stand where it stood.
     fn weigh_position(&self, found: &DefinitionVerdict, object: &str, finding: &mut Finding) {
         match &self.manifest.moved_sequences {
-            Some(moved) if !moved.contains(&found.name) => {
-                let reason =
-                    found.reason.replace("on the left", "in the source").replace("on the right", "here");
-                finding.faults.push(format!("{object}: {reason}"));
-            }
+            Some(moved) if !moved.contains(&found.name) => finding.deviations.push(Deviation {
+                name: format!("sequence {}", found.name),
+                text: format!("{object}: {}", by_source(&found.reason)),
+            }),
             _ => finding.notes.push(format!("{object} may have moved while the source was dumped")),
         }
     }
 
     fn reads_the_same(&self, found: &DefinitionVerdict) -> bool {
-        let both = self.manifest.wordings.as_ref().zip(self.wordings.as_ref());
+        let both = wordings_of(self.manifest).zip(self.wordings.as_ref());
         both.is_some_and(|(source, copy)| says_the_same(found, source, copy))
     }
 }

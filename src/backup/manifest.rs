@@ -261,6 +261,9 @@ pub struct Manifest {
     /// Digests of the definitions that a dump and a restore may put in other words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wordings: Option<crate::verify::schema::Definitions>,
+    /// By which rule they were taken; those of another one cannot be compared.
+    #[serde(default)]
+    pub wordings_recipe: u32,
     /// By which key it was written, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<super::authenticity::Seal>,

@@ -115,9 +115,10 @@ pub(super) struct CreateArgs {
     /// Do not remove old backups of the database afterwards
     #[arg(long)]
     no_prune: bool,
-    /// How thoroughly the backup is proven before it counts
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
-    verify: Level,
+    /// How thoroughly the backup is proven before it counts [default: stream]. If the proof that is asked for cannot be made, the
+    /// backup is kept and the exit code is 3
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    verify: Option<Level>,
     /// Keep it whatever the rules of retention say
     #[arg(long)]
     keep_forever: bool,
@@ -303,11 +304,20 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
         output.report(&Plans::new(&plans))?;
     }
     let some_made = !(made.is_empty() && plans.is_empty());
-    let kind = failures.first().map(|first| match interrupt.first() {
+    let failed = failures.first().map(|first| match interrupt.first() {
         Some(kind) => kind,
         None if some_made => Kind::Partial,
         None => *first,
     });
+    let lacks_proof = |manifest: &Manifest| {
+        let proven = manifest.verification.as_ref().map(|proof| proof.level);
+        args.verify.is_some_and(|asked| proven < Some(asked))
+    };
+    let is_unproven = made.iter().any(lacks_proof);
+    if is_unproven {
+        output.warn("the proof that `--verify` asks for could not be made: the backup is kept, and it may not be restorable");
+    }
+    let kind = failed.or(is_unproven.then_some(Kind::Outside));
     if !args.dry_run && is_single {
         made.first().map_or(Ok(()), |manifest| output.conclude(manifest, kind))?;
     } else if !args.dry_run {
@@ -501,7 +511,7 @@ fn request(args: &CreateArgs, source: Source, name: Option<String>, session: &Se
         name: args.name.clone(),
         format,
         jobs: usize::from(jobs),
-        level: create::possible_level(args.verify, &packing, &means),
+        level: create::possible_level(args.verify.unwrap_or(Level::Stream), &packing, &means),
         packing,
         means,
         wait: if args.no_wait { Duration::ZERO } else { args.wait },

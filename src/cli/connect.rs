@@ -14,7 +14,7 @@ use crate::fleet::Instance;
 use crate::output::{Output, human_bytes, thousands};
 use crate::postgres::{Password, Server, Target, Tls, TlsMode, from_pgpass};
 use crate::verify::observe::Progress;
-use crate::verify::{DepthRule, Depths, Look};
+use crate::verify::{Copies, DepthRule, Depths, Look};
 
 /// How to connect to a database.
 #[derive(Args, Debug)]
@@ -140,6 +140,7 @@ impl LookArgs {
             depths: Depths::new(rules.collect::<Result<Vec<DepthRule>>>()?),
             connections: usize::from(self.connections),
             statement_timeout: self.statement_timeout.unwrap_or_default(),
+            copies: Copies::Physical,
         })
     }
 }

@@ -15,37 +15,65 @@ use crate::postgres::is_url;
 use crate::verify::narrow::{Extent, Told};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
-use crate::verify::{Origin, Recorded, Recording, Verdict, Word, record};
+use crate::verify::{Copies, Look, Origin, Recorded, Recording, Verdict, Word, record};
 
 /// Kinds of definitions, as reports name them.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 56] = [
+    "access method",
+    "aggregate",
     "cast",
+    "catalog flags",
     "collation",
+    "column options",
+    "column order",
     "columns",
+    "comment",
     "constraint",
+    "conversion",
     "database",
+    "database comment",
     "default rights",
+    "domain constraint",
     "event trigger",
     "extension",
+    "extension rights",
+    "foreign data wrapper",
+    "foreign options",
     "foreign server",
     "function",
     "index",
+    "language",
+    "large object rights",
     "large objects",
+    "object owner",
     "operator",
+    "operator class",
+    "operator family",
     "owner",
     "policy",
     "publication",
+    "publication columns",
+    "publication schemas",
     "rights",
+    "rights to maintain",
     "role",
     "row security",
     "rule",
     "schema",
+    "security label",
     "sequence",
     "setting",
     "statistics",
+    "statistics target",
     "storage",
+    "subscription",
+    "table options",
+    "text search",
+    "transform",
     "trigger",
     "type",
+    "type options",
+    "user mapping",
     "view",
 ];
 
@@ -108,7 +136,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let comparison = Comparison {
         left: operand(&args.left)?,
         right: operand(&args.right)?,
-        look: args.look.look(&[])?,
+        look: Look { copies: Copies::Dumped, ..args.look.look(&[])? },
         ignored: args.ignored,
         extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: Told::All },
     };
@@ -159,7 +187,8 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
     let vault = session.vault()?;
     let only: Vec<String> = target.database.clone().into_iter().collect();
     let began = Instant::now();
-    let mut recording = Recording::begin(&target.server, &only, &args.look.look(&[])?).await?;
+    let look = Look { copies: Copies::Dumped, ..args.look.look(&[])? };
+    let mut recording = Recording::begin(&target.server, &only, &look).await?;
     recording.observe(&|progress| show(session, "reading", &progress, began)).await?;
     let missing = only.iter().find(|name| !recording.seen.databases.contains_key(*name));
     if let Some(missing) = missing {
@@ -271,6 +300,13 @@ impl output::Report for Report {
             part("sequences", &self.sequences),
             part("extensions", &self.extensions)
         ));
+        if !self.notes.is_empty() {
+            page.line("");
+            page.line(page.toned(Tone::Strong, "Different, and no fault"));
+            for note in &self.notes {
+                page.line(format!("  {}", output::plain(&note.told())));
+            }
+        }
         if !self.not_tested.is_empty() {
             page.line("");
             page.line(page.toned(Tone::Strong, "Not tested"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::depth::Depth;
 use super::fingerprint::Column;
-use super::observation::{Counted, Table, Vessel, WriteCounters, Written};
+use super::observation::{Carried, Counted, Table, Vessel, WriteCounters, Written};
 use super::read::reference;
 use crate::error::Result;
 use crate::postgres::Session;
@@ -30,7 +30,10 @@ const TABLES: &str = "
            coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
            (select max(age(a.xmin))::int8 from pg_attribute a where a.attrelid = c.oid and a.attnum < 0),
            c.relkind = 'm' and not c.relispopulated, k.names, k.types, k.numbers, i.numbers,
-           case when c.relkind <> 'f' then coalesce({size}, 0)::int8 else 0 end, {vessel}, age(c.xmin)::int8
+           case when c.relkind <> 'f' then coalesce({size}, 0)::int8 else 0 end, {vessel}, age(c.xmin)::int8,
+           (select array_agg(a.attname::text order by a.attnum) from pg_attribute a
+            where a.attrelid = c.oid and a.attnum > 0 and a.attgenerated <> '' and not a.attisdropped),
+           e.extname, e.condition
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     left join (
         select a.attrelid, array_agg(a.attname::text order by a.attnum) as names,
@@ -46,6 +49,11 @@ const TABLES: &str = "
           and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attnum = any (x.indkey) and not a.attnotnull)
         order by x.indisprimary desc, x.indnkeyatts, x.indexrelid limit 1
     ) i on true
+    left join lateral (
+        select x.extname::text, x.extcondition[array_position(x.extconfig, c.oid)] as condition
+        from pg_depend d join pg_extension x on x.oid = d.refobjid
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e' limit 1
+    ) e on true
     where c.relkind in ('r', 'm', 'f')
       and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') and n.nspname !~ '^pg_(temp|toast_temp)_'
        or c.oid = 'pg_catalog.pg_largeobject'::regclass and exists (select from pg_largeobject_metadata)
@@ -93,10 +101,6 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         // Rights are NULL for a table that was dropped since; reading it will tell.
         let counted = if kind == "f" {
             Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
-        } else if persistence == "u" {
-            Counted::Skipped(
-                "unlogged: PostgreSQL empties it in every restore, so it is not recoverable".to_owned(),
-            )
         } else if row.get(11) {
             Counted::Skipped("a materialised view that has never been filled".to_owned())
         } else if row.get::<_, Option<bool>>(6) == Some(false) {
@@ -132,6 +136,8 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
                 index_bytes: row.get::<_, Option<i64>>(19).unwrap_or_default().unsigned_abs(),
                 altered_by: row.get::<_, Option<i64>>(20).map(|age| reference.aged(age)),
             }),
+            is_unlogged: persistence == "u",
+            carried: carried(row),
         }
     };
     // The exact size of a table that someone has locked would be waited for; the planner's guess of it is not.
@@ -156,6 +162,23 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     }
     Ok(tables)
 }
+
+/// What a dump carries of a table.
+fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
+    let (computed, extension): (Option<Vec<String>>, Option<String>) = (row.get(21), row.get(22));
+    match (extension, row.get::<_, Option<String>>(23), computed) {
+        (Some(extension), Some(condition), _) => {
+            Some(Carried::Condition { extension, condition, seen: None })
+        }
+        (Some(extension), None, _) => Some(Carried::Nothing { extension }),
+        (None, _, Some(computed)) => Some(Carried::Columns { computed, seen: None }),
+        _ if row.get::<_, u32>(0) == LARGE_OBJECT_PAGES => Some(Carried::LargeObjects { seen: None }),
+        _ => None,
+    }
+}
+
+/// `pg_largeobject`, in every version.
+const LARGE_OBJECT_PAGES: u32 = 2613;
 
 fn columns(row: &tokio_postgres::Row) -> Vec<Column> {
     let names: Vec<String> = row.get::<_, Option<_>>(12).unwrap_or_default();

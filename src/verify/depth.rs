@@ -138,12 +138,30 @@ pub struct Look {
     pub connections: usize,
     /// How long the server may work on one table; zero means as long as it takes.
     pub statement_timeout: Duration,
+    /// What kind of copies it may be held against.
+    pub copies: Copies,
+}
+
+/// What kind of copies an observation may be held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copies {
+    /// Physical ones.
+    #[default]
+    Physical,
+    /// Those that came about by a dump, too: what a dump carries of a table is then looked at besides, and unlogged tables,
+    /// which a dump carries as well.
+    Dumped,
 }
 
 impl Default for Look {
     /// As many connections as cores of a small instance: more of them read no faster and take memory from its users.
     fn default() -> Self {
-        Look { depths: Depths::default(), connections: 2, statement_timeout: Duration::ZERO }
+        Look {
+            depths: Depths::default(),
+            connections: 2,
+            statement_timeout: Duration::ZERO,
+            copies: Copies::Physical,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod alike;
 mod definitions;
+mod dumped;
 mod live;
 mod moment;
 mod rows;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
 pub use definitions::DefinitionVerdict;
+pub use dumped::{Note, notes_on_dumps};
 pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
 pub use moment::{Movement, Traces, at_the_moment};
 
@@ -166,6 +168,8 @@ pub struct Judgement {
     pub definitions: Vec<DefinitionVerdict>,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
+    /// What is otherwise and speaks against nothing, and why.
+    pub notes: Vec<Note>,
     failing: &'static [Word],
     other_failures: Vec<String>,
     other_doubts: Vec<String>,
@@ -214,6 +218,7 @@ struct Bench {
     unreadable: Vec<String>,
     definitions: Vec<DefinitionVerdict>,
     not_tested: Vec<String>,
+    notes: Vec<Note>,
     /// Databases of the copy that the baseline does not cover.
     uncovered: BTreeSet<String>,
     /// Any table was to be read.
@@ -238,6 +243,7 @@ impl Bench {
             unreadable,
             definitions: Vec::new(),
             not_tested: Vec::new(),
+            notes: Vec::new(),
             uncovered: BTreeSet::new(),
             rows_were_asked: expected.databases.values().flatten().all(|table| table.depth != Depth::Schema),
         }
@@ -394,6 +400,7 @@ impl Bench {
             tables: self.tables,
             definitions: self.definitions,
             not_tested: self.not_tested,
+            notes: self.notes,
             failing,
             other_failures: [self.failures, self.missing_databases, self.extra_databases].concat(),
             other_doubts,

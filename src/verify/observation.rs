@@ -108,6 +108,93 @@ impl Vessel {
     }
 }
 
+/// Rows as they were seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portion {
+    /// How many.
+    pub rows: u64,
+    /// The fingerprint of their content, where that was taken.
+    pub fingerprint: Option<String>,
+}
+
+/// What a dump carries of a table, where that is not every value that it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carried {
+    /// All but generated columns, which a restore computes anew.
+    Columns {
+        /// The generated ones.
+        computed: Vec<String>,
+        /// The rows without them.
+        seen: Option<Portion>,
+    },
+    /// The bytes of large objects; pages in which nothing was ever written come back as pages of zeros.
+    LargeObjects {
+        /// Their content, whatever pages it lies in.
+        seen: Option<Portion>,
+    },
+    /// Rows of an extension's table that fulfil the condition which the extension has given.
+    Condition {
+        /// The extension.
+        extension: String,
+        /// SQL that follows the name of the table.
+        condition: String,
+        /// Those rows.
+        seen: Option<Portion>,
+    },
+    /// No row: the extension makes them.
+    Nothing {
+        /// The extension.
+        extension: String,
+    },
+}
+
+impl Carried {
+    /// What was seen of it.
+    pub fn seen(&self) -> Option<&Portion> {
+        match self {
+            Carried::Columns { seen, .. }
+            | Carried::LargeObjects { seen }
+            | Carried::Condition { seen, .. } => seen.as_ref(),
+            Carried::Nothing { .. } => None,
+        }
+    }
+
+    pub(super) fn set_seen(&mut self, portion: Portion) {
+        match self {
+            Carried::Columns { seen, .. }
+            | Carried::LargeObjects { seen }
+            | Carried::Condition { seen, .. } => *seen = Some(portion),
+            Carried::Nothing { .. } => {}
+        }
+    }
+
+    /// The same without what was seen: what of a table is meant.
+    pub(super) fn kind(&self) -> Carried {
+        let mut kind = self.clone();
+        match &mut kind {
+            Carried::Columns { seen, .. }
+            | Carried::LargeObjects { seen }
+            | Carried::Condition { seen, .. } => *seen = None,
+            Carried::Nothing { .. } => {}
+        }
+        kind
+    }
+}
+
+/// Why an unlogged table is not compared with a physical copy.
+pub(super) const UNLOGGED: &str =
+    "unlogged: PostgreSQL empties it in every restore, so it is not recoverable";
+
+/// Large objects by their content: pages without the zeros at their end, and the length of each object. A page that was
+/// never written is no other content than one of zeros.
+const LARGE_OBJECTS: &str = "
+    select loid, pageno, rtrim(data, '\\x00'::bytea) as data from pg_catalog.pg_largeobject
+    where rtrim(data, '\\x00'::bytea) <> ''::bytea
+    union all
+    select loid, -1, int8send(max(pageno * (current_setting('block_size')::int8 / 4) + octet_length(data)))
+    from pg_catalog.pg_largeobject group by loid";
+
 /// A table as it was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
@@ -142,6 +229,12 @@ pub struct Table {
     /// What its files and statistics say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vessel: Option<Vessel>,
+    /// Whether it is unlogged: no physical copy holds its rows, and every dump does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unlogged: bool,
+    /// What a dump carries of it, where that is not all and was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
 }
 
 impl Table {
@@ -150,12 +243,37 @@ impl Table {
         matches!(self.counted, Counted::Rows(_)) && self.depth != Depth::Schema
     }
 
+    /// Takes out the rows that no physical copy holds.
+    pub(super) fn skip_if_unlogged(&mut self) {
+        if self.is_unlogged && !matches!(self.counted, Counted::Skipped(_)) {
+            self.counted = Counted::Skipped(UNLOGGED.to_owned());
+        }
+    }
+
     /// How many rows it has, if that is known.
     pub fn rows(&self) -> Option<u64> {
         match self.counted {
             Counted::Rows(rows) => Some(rows),
             Counted::Skipped(_) | Counted::Unreadable(_) | Counted::Damaged(_) => None,
         }
+    }
+
+    /// What follows FROM to read what a dump carries of it.
+    pub(super) fn carried_rows(&self) -> String {
+        match &self.carried {
+            Some(Carried::LargeObjects { .. }) => format!("({LARGE_OBJECTS}) as objects"),
+            Some(Carried::Condition { condition, .. }) => format!("only {} {condition}", self.quoted()),
+            _ => format!("only {}", self.quoted()),
+        }
+    }
+
+    /// The columns that a dump carries.
+    pub(super) fn carried_columns(&self) -> Vec<Column> {
+        let is_computed = |name: &String| match &self.carried {
+            Some(Carried::Columns { computed, .. }) => computed.contains(name),
+            _ => false,
+        };
+        self.columns.iter().filter(|column| !is_computed(&column.name)).cloned().collect()
     }
 
     /// Schema and name, quoted.

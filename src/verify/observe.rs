@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::catalog;
 use super::connections::Opened;
 pub use super::connections::{Databases, Visit};
-use super::depth::Depth;
+use super::depth::{Copies, Depth};
 use super::lineage::Boundary;
 pub use super::observation::{
     Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
@@ -122,10 +122,17 @@ impl Databases {
         let boundary = observing.question.boundaries.get(&name).cloned();
         let boundary = boundary.or_else(|| instant.has_running().then(|| instant.clone()));
         let mut tables = catalog::tables(session).await?;
+        let is_standby: bool = session.row("select pg_is_in_recovery()", &[]).await?.get(0);
         for table in &mut tables {
             table.depth = self.look().depths.of(&name, &table.schema, &table.name);
             if table.depth == Depth::Schema && !matches!(table.counted, Counted::Skipped(_)) {
                 table.counted = Counted::Skipped("no rows were asked for (depth schema)".to_owned());
+            }
+            if self.look().copies == Copies::Physical || is_standby {
+                table.skip_if_unlogged();
+            }
+            if self.look().copies == Copies::Physical || table.depth == Depth::Schema {
+                table.carried = None;
             }
         }
         let tables = self.read(opened, tables, boundary, observing).await?;

@@ -59,6 +59,8 @@ pub struct Report {
     pub extensions: PartReport,
     /// What was not compared, and why.
     pub not_tested: Vec<String>,
+    /// What is otherwise and speaks against neither side, and why.
+    pub notes: Vec<judge::Note>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -430,6 +432,7 @@ fn report(
         sequences: part(&sequence, is_asked(sequences), were_compared),
         extensions: part(&extension, is_asked(count(&extension)), were_compared),
         not_tested: judgement.not_tested,
+        notes: judgement.notes,
         seconds,
     }
 }

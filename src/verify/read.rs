@@ -8,6 +8,7 @@
 use super::depth::Depth;
 use super::fingerprint::row_hash;
 use super::lineage::Boundary;
+use super::observation::{Carried, Portion};
 use super::observe::{Counted, DROPPED_MEANWHILE, Strata, Stratum, Table};
 use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, Session};
@@ -116,6 +117,9 @@ impl<'a> Reader<'a> {
             Err(failure) if failure.session_survives() => self.blame(&mut group[0], &failure).await?,
             Err(failure) => return Err(broken(group, failure)),
         }
+        for table in group.iter_mut().filter(|table| table.carried.is_some() && table.is_countable()) {
+            self.read_what_a_dump_carries(table).await?;
+        }
         group
             .iter()
             .zip(were_countable)
@@ -129,6 +133,35 @@ impl<'a> Reader<'a> {
             Ok(()) => Ok(()),
             // An error of the server is the table's own and is kept with it; a broken connection is not.
             Err(failure) if failure.session_survives() => self.blame(table, &failure).await,
+            Err(failure) => Err(broken(std::slice::from_ref(table), failure)),
+        }
+    }
+
+    /// Another pass over what a dump carries of a table, where that is not all of it.
+    async fn read_what_a_dump_carries(&self, table: &mut Table) -> Result<()> {
+        if matches!(table.carried, Some(Carried::Nothing { .. })) {
+            return Ok(());
+        }
+        let sum = match table.depth {
+            Depth::Content => format!("sum({})::text", row_hash(&table.carried_columns())),
+            Depth::Counts | Depth::Schema => "null::text".to_owned(),
+        };
+        let sql = format!("select count(*)::text, {sum} from {}", table.carried_rows());
+        let sql = format!("savepoint tables; {sql}; rollback to savepoint tables");
+        match self.session.texts(&sql).await {
+            Ok(rows) => {
+                let text = |column: usize| rows.first().and_then(|row| row.get(column).cloned().flatten());
+                let rows = text(0).and_then(|text| text.parse().ok()).unwrap_or_default();
+                let fingerprint = text(1).or_else(|| (table.depth == Depth::Content).then(|| "0".to_owned()));
+                if let Some(carried) = &mut table.carried {
+                    carried.set_seen(Portion { rows, fingerprint });
+                }
+                Ok(())
+            }
+            // What the dump carries of it stays unknown; the table itself was read.
+            Err(failure) if failure.session_survives() => {
+                Ok(self.session.run("rollback to savepoint tables").await?)
+            }
             Err(failure) => Err(broken(std::slice::from_ref(table), failure)),
         }
     }

@@ -4,10 +4,14 @@
 //! they do not depend on object ids and are the same on every server of one major version. What an extension brought
 //! along is covered by the extension and its version.
 
+pub(super) mod dumped;
+mod lesser;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, Session};
@@ -19,6 +23,15 @@ pub type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(u128);
+
+impl Digest {
+    /// The digest of a text that is not one of PostgreSQL's own.
+    pub(super) fn of(text: &str) -> Digest {
+        let digest = Sha256::digest(text);
+        let (start, _) = digest.as_slice().split_first_chunk().expect("a SHA-256 has 32 bytes");
+        Digest(u128::from_be_bytes(*start))
+    }
+}
 
 impl TryFrom<String> for Digest {
     type Error = std::num::ParseIntError;
@@ -35,7 +48,7 @@ impl From<Digest> for String {
 }
 
 /// Which kinds of definitions are read. Records of an older recipe have fewer.
-pub const RECIPE: u32 = 2;
+pub const RECIPE: u32 = 3;
 
 /// Kinds that records of the first recipe do not have.
 const NEW_IN_THE_SECOND: [&str; 12] = [
@@ -58,15 +71,19 @@ pub(super) const SERVER_ROLE: &str = "server role";
 
 /// Whether a record of `recipe` has definitions of a kind.
 pub(super) fn is_in_recipe(kind: &str, recipe: u32) -> bool {
-    recipe >= RECIPE || !NEW_IN_THE_SECOND.contains(&kind)
+    (recipe >= 2 || !NEW_IN_THE_SECOND.contains(&kind)) && (recipe >= 3 || !lesser::KINDS.contains(&kind))
+}
+
+/// Whether physical copies are not judged by definitions of a kind: no query tells when the source last wrote to them.
+pub(super) fn is_of_dumps(kind: &str) -> bool {
+    kind == "user mapping"
 }
 
 /// Whether only physical copies have definitions of a kind in common: what belongs to the server, or to its system
 /// catalogs, is in no dump.
 pub(super) fn is_of_the_server(kind: &str) -> bool {
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 7] = [
         SERVER_ROLE,
-        "foreign data wrapper",
         "connection limit",
         "system function",
         "system relation",
@@ -108,8 +125,8 @@ pub struct SequenceState {
 /// Sequences of a database, by qualified name.
 pub type Sequences = BTreeMap<String, SequenceState>;
 
-/// Every part of the query is `(kind, name, definition)`.
-const DEFINITIONS: &str = r#"
+/// What the parts of the query name; each part is `(kind, name, definition)`.
+const NAMED: &str = r#"
     with recursive skipped_schema as (
         select oid from pg_namespace
         where nspname in ('pg_catalog', 'information_schema', 'pg_toast') or nspname ~ '^pg_(temp|toast_temp)_'
@@ -120,7 +137,11 @@ const DEFINITIONS: &str = r#"
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relnamespace not in (select oid from skipped_schema)
           and not exists (select from of_extension where classid = 'pg_class'::regclass and objid = c.oid)
-    ), definition (kind, name, body, class, id) as (
+    )"#;
+
+/// The first parts of the query, and the most.
+const FIRST: &str = r#"
+    , definition (kind, name, body, class, id) as (
         select 'schema', quote_ident(nspname), body(nspowner::regrole, acl(nspacl, 'n', nspowner)),
                'pg_namespace'::regclass::oid, oid
         from pg_namespace where oid not in (select oid from skipped_schema)
@@ -128,7 +149,7 @@ const DEFINITIONS: &str = r#"
         select 'extension', quote_ident(extname), body(extversion, extnamespace::regnamespace), 'pg_extension'::regclass, oid from pg_extension
         union all
         select 'columns', r.name,
-               string_agg(body(quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+               string_agg(body(quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull, case when not r.relispartition then a.attidentity else '' end,
                                     a.attgenerated, a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid), acl(a.attacl, 'c', r.relowner)),
                           ', ' order by a.attname), -- a dump may restore inherited columns in another order
                'pg_class'::regclass, r.oid
@@ -143,7 +164,8 @@ const DEFINITIONS: &str = r#"
         union all
         select 'owner', name, relowner::regrole::text, 'pg_class'::regclass, oid from relation where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
         union all
-        select 'storage', name, body(relkind, relpersistence, relreplident, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), reloptions,
+        select 'storage', name, body(relkind, relpersistence, relreplident, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid),
+                                          case when relkind = 'v' then (select array_agg(o order by o) from unnest(reloptions) o) else reloptions end,
                                           (select ftoptions from pg_foreign_table where ftrelid = relation.oid),
                                           (select string_agg(inhparent::regclass::text, ',' order by inhseqno) from pg_inherits where inhrelid = oid)),
                'pg_class'::regclass, oid
@@ -205,7 +227,8 @@ const DEFINITIONS: &str = r#"
         from pg_publication p
         union all
         select 'collation', format('%I.%I', n.nspname, collname),
-               body(collprovider, collisdeterministic, pg_encoding_to_char(collencoding), collcollate, collctype,
+               body(collprovider, collisdeterministic,
+                    case when collprovider = 'c' and collencoding = -1 then current_setting('server_encoding') else pg_encoding_to_char(collencoding) end, collcollate, collctype,
                     coalesce(to_jsonb(c)->>'colliculocale', to_jsonb(c)->>'colllocale'), to_jsonb(c)->>'collicurules'), 'pg_collation'::regclass, c.oid
         from pg_collation c join pg_namespace n on n.oid = c.collnamespace
         where c.collnamespace not in (select oid from skipped_schema)
@@ -234,8 +257,10 @@ const DEFINITIONS: &str = r#"
                (select string_agg(g.rolname || m.admin_option::text, ',' order by g.rolname, m.admin_option) from pg_auth_members m join pg_roles g on g.oid = m.roleid
                               where m.member = r.oid)), 'pg_authid'::regclass, r.oid
         from pg_roles r
-        where r.oid in (select refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass
-                        and dbid = (select oid from pg_database where datname = current_database()))
+        where r.oid in (select refobjid from pg_shdepend s where refclassid = 'pg_authid'::regclass
+                        and dbid = (select oid from pg_database where datname = current_database())
+                        and not exists (select from pg_class where classid = 'pg_class'::regclass and pg_class.oid = objid and relpersistence = 't')
+                        and not exists (select from pg_namespace where classid = 'pg_namespace'::regclass and pg_namespace.oid = objid and nspname ~ '^pg_(temp|toast_temp)_'))
         union all
         select 'database', 'encoding and collation', body(pg_encoding_to_char(encoding), datcollate, datctype,
                coalesce(to_jsonb(d)->>'datlocprovider', 'c'), coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale')), 'pg_database'::regclass, d.oid
@@ -375,13 +400,12 @@ const DEFINITIONS: &str = r#"
         select 'catalog flags', concat(case when indislive then 'indimmediate' else 'indislive' end, ' of ', x.name), null, 'pg_class'::regclass, x.oid
         from pg_index i join relation x on x.oid = i.indexrelid
         where not indislive or indimmediate
-            = (indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x') and condeferrable))
-    )"#;
+            = (indexrelid in (select conindid from pg_constraint where contype in ('p', 'u', 'x') and condeferrable))"#;
 
 const DIGESTS: &str = "
     select kind, name, md5(string_agg(coalesce(body, ''), ' ' order by body)) from definition group by kind, name";
 
-/// What follows [`DEFINITIONS`] to list those that were written to since a transaction `{since}`.
+/// What follows [`definitions_sql`] to list those that were written to since a transaction `{since}`.
 ///
 /// Every catalog row carries the transaction that wrote it. What is updated in place, such as the statistics of VACUUM and
 /// ANALYZE, leaves that alone. A definition names other objects, so it reads otherwise after those were renamed: writes
@@ -423,6 +447,22 @@ const TOUCHED: &str = r#"
         union all select 'pg_foreign_server'::regclass, oid, age(xmin) from pg_foreign_server
         union all select 'pg_default_acl'::regclass, oid, age(xmin) from pg_default_acl
         union all select 'pg_database'::regclass, oid, age(xmin) from pg_database
+        union all select 'pg_am'::regclass, oid, age(xmin) from pg_am
+        union all select 'pg_opfamily'::regclass, oid, age(xmin) from pg_opfamily
+        union all select 'pg_opfamily'::regclass, amopfamily, age(xmin) from pg_amop
+        union all select 'pg_opfamily'::regclass, amprocfamily, age(xmin) from pg_amproc
+        union all select 'pg_opclass'::regclass, oid, age(xmin) from pg_opclass
+        union all select 'pg_conversion'::regclass, oid, age(xmin) from pg_conversion
+        union all select 'pg_transform'::regclass, oid, age(xmin) from pg_transform
+        union all select 'pg_ts_config'::regclass, oid, age(xmin) from pg_ts_config
+        union all select 'pg_ts_config'::regclass, mapcfg, age(xmin) from pg_ts_config_map
+        union all select 'pg_ts_dict'::regclass, oid, age(xmin) from pg_ts_dict
+        union all select 'pg_ts_parser'::regclass, oid, age(xmin) from pg_ts_parser
+        union all select 'pg_ts_template'::regclass, oid, age(xmin) from pg_ts_template
+        union all select 'pg_subscription'::regclass, oid, age(xmin) from pg_subscription
+        union all select 'pg_description'::regclass, objoid, age(xmin) from pg_description
+        union all select 'pg_shdescription'::regclass, objoid, age(xmin) from pg_shdescription
+        union all select 'pg_seclabel'::regclass, objoid, age(xmin) from pg_seclabel
         union all select 'pg_authid'::regclass, member, age(xmin) from pg_auth_members
         union all select 'pg_authid'::regclass, setrole, age(xmin) from pg_db_role_setting
         union all select 'pg_db_role_setting'::regclass, setrole, age(xmin) from pg_db_role_setting
@@ -434,6 +474,8 @@ const TOUCHED: &str = r#"
         union all select 'pg_class'::regclass, ev_class, 'pg_rewrite'::regclass, oid from pg_rewrite
         union all select 'pg_type'::regclass, contypid, 'pg_constraint'::regclass, oid from pg_constraint where contypid <> 0
         union all select 'pg_publication'::regclass, prpubid, 'pg_publication_rel'::regclass, oid from pg_publication_rel
+        union all select 'pg_description'::regclass, objoid, classoid, objoid from pg_description
+        union all select 'pg_seclabel'::regclass, objoid, classoid, objoid from pg_seclabel
     ), own (class, id, age) as materialized (
         select class, id, min(age) from written where age between 0 and age('{since}'::xid) group by class, id
     ), touched (class, id, age) as (
@@ -470,6 +512,12 @@ fn secret(_: &[&str]) -> String {
 /// Several values as one text, in which NULL is not nothing.
 fn body(arguments: &[&str]) -> String {
     format!("row({})::text", arguments.join(","))
+}
+
+/// The same without the quotes in which the text of a row stands.
+fn plain_body(arguments: &[&str]) -> String {
+    let values: Vec<String> = arguments.iter().map(|argument| format!("({argument})::text")).collect();
+    format!("array_to_string(array[{}], e'\n', '(null)')", values.join(","))
 }
 
 /// Writes out every `name(…)` in `sql`, innermost first.
@@ -512,7 +560,7 @@ const ATTEMPTS: usize = 30;
 /// snapshot would trip over everything that was dropped since. Even so, what is dropped between the listing and the
 /// deparsing ends the query, which is then asked again.
 pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
-    digests(&ask_again(session, &definitions_sql()).await?)
+    digests(&ask_again(session, &format!("{}{DIGESTS}", definitions_sql(major_of(session).await?))).await?)
 }
 
 /// Lists the definitions of a database that were written to by the transaction `since` (64 bits) or a later one, outside
@@ -520,9 +568,10 @@ pub(super) async fn definitions(session: &Session) -> Result<Definitions> {
 pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
     // The three least ids are no transactions and have no age.
     let low = (since as u32).max(3);
-    let sql = format!("{DEFINITIONS}{}", TOUCHED.replace("{since}", &low.to_string()));
+    let definitions = definitions_sql(major_of(session).await?);
+    let sql = format!("{definitions}{}", TOUCHED.replace("{since}", &low.to_string()));
     let mut all = Touched::new();
-    for row in ask_again(session, &written_out_all(&sql)).await? {
+    for row in ask_again(session, &sql).await? {
         let id =
             |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
         let touch = Touch { oid: row.get(2), newest: id(3).unwrap_or(since), own: id(4), made: id(5) };
@@ -559,6 +608,11 @@ fn is_a_race(failure: &QueryFailure) -> bool {
     is_class("XX000") || is_class("42") || is_class("3F")
 }
 
+async fn major_of(session: &Session) -> Result<u32> {
+    let row = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
+    Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or_default())
+}
+
 fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     let mut all = Definitions::new();
     for row in rows {
@@ -569,11 +623,29 @@ fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     Ok(all)
 }
 
-pub(super) fn definitions_sql() -> String {
-    written_out_all(&format!("{DEFINITIONS}{DIGESTS}"))
+/// The query over the definitions in a database of a major version, up to its last `SELECT`.
+fn definitions_sql(major: u32) -> String {
+    written_out_all(&parts_sql(major), body)
 }
 
-fn written_out_all(sql: &str) -> String {
+fn parts_sql(major: u32) -> String {
+    let lesser = lesser::LESSER.iter().filter(|(since, _)| *since <= major).map(|(_, part)| *part);
+    let parts: String = lesser.chain([dumped::PARTS]).collect();
+    format!("{NAMED}{}{FIRST}{parts})", dumped::NAMED)
+}
+
+/// A query for the texts of the definitions of some kinds: kind, name, text.
+pub(super) async fn texts_sql(session: &Session, kinds: &[&str]) -> Result<String> {
+    let parts = written_out_all(&parts_sql(major_of(session).await?), plain_body);
+    let kinds: Vec<String> = kinds.iter().map(|kind| crate::postgres::quoted_literal(kind)).collect();
+    Ok(format!(
+        "{parts} select kind, name, string_agg(coalesce(body, ''), e'\n' order by body) from definition
+         where kind in ({}) group by kind, name",
+        kinds.join(", ")
+    ))
+}
+
+fn written_out_all(sql: &str, body: fn(&[&str]) -> String) -> String {
     written_out(&written_out(&written_out(sql, "secret", secret), "acl", acl), "body", body)
 }
 
@@ -650,7 +722,7 @@ mod tests {
 
     #[test]
     fn what_is_short_in_the_query_is_written_out() {
-        let sql = definitions_sql();
+        let sql = definitions_sql(17);
         assert!(!sql.contains(" acl(") && !sql.contains("body("), "{sql}");
         assert_eq!(
             written_out("x body(a, f(b, ')'), body(c)) y", "body", body),

@@ -209,9 +209,15 @@ async fn into_scratch(
     for note in &finding.notes {
         (surroundings.tell)(Event::Note(note));
     }
-    if let Some(first) = finding.faults.first() {
+    if !finding.deviations.is_empty() {
+        const TOLD: usize = 5;
+        let mut told: Vec<String> =
+            finding.deviations.iter().take(TOLD).map(|deviation| deviation.text.clone()).collect();
+        if let more @ 1.. = finding.deviations.len().saturating_sub(TOLD) {
+            told.push(format!("and {more} more"));
+        }
         return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
-            .caused_by(first.clone())
+            .caused_by(told.join("; "))
             .hint("The database is as it was. Restore another backup, and tell us if this one proves good otherwise."));
     }
     for doubt in &finding.doubts {

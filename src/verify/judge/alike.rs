@@ -1,11 +1,12 @@
 //! Judging whether two databases hold the same, each as it was seen at an instant of its own.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Word, by_name, counted_rows, definitions, name_of, same_content,
-    uncounted,
+    Bench, DefinitionVerdict, Judgement, Note, Word, by_name, counted_rows, definitions, dumped, name_of,
+    same_content, uncounted,
 };
 use crate::verify::depth::Depth;
 use crate::verify::observe::{Counted, DROPPED_MEANWHILE, Observation, Table, Written, WrittenTables};
+use crate::verify::schema::Definitions;
 
 /// The write counters of one side before and after the instants of both.
 #[derive(Clone, Debug, Default)]
@@ -60,12 +61,19 @@ pub struct Side<'a> {
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
 pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let mut bench = Bench::new(left.seen, right.seen);
+    let empty = Definitions::new();
+    let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
+        Some(definitions) => definitions.clone(),
+        None => empty.clone(),
+    };
     for (database, tables) in &left.seen.databases {
         let Some(others) = right.seen.databases.get(database) else {
             bench.database_is_missing(database, tables.iter(), right.seen);
             continue;
         };
         let are_kin = left.seen.is_same_database(right.seen, database);
+        let logins = definitions_of(left.seen, database);
+        let logins = if are_kin { Vec::new() } else { dumped::login_triggers(&logins) };
         let (named, named_others) = (by_name(tables), by_name(others));
         for table in tables {
             let Some(other) = named_others.get(&name_of(table)) else {
@@ -76,10 +84,25 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
                 (Counted::Rows(_), Counted::Rows(_)) => {
                     let moved =
                         (left.looks.moved(database, table.oid), right.looks.moved(database, other.oid));
-                    rows(table, other, moved, are_kin)
+                    let found = rows(table, other, moved, are_kin);
+                    match found.0 {
+                        Word::Differs | Word::Unknown if !are_kin => {
+                            forgive_rows(found, (table, other), &logins)
+                        }
+                        _ => found,
+                    }
                 }
                 (left, right) => uncounted_alike(table, other, uncounted(left, right)),
             };
+            if !are_kin && matches!(word, Word::Identical | Word::Equal | Word::Within) && !reason.is_empty()
+            {
+                bench.notes.push(Note {
+                    database: database.clone(),
+                    kind: "table".to_owned(),
+                    name: table.quoted(),
+                    reason: reason.clone(),
+                });
+            }
             bench.add(database, Some(table), Some(other), word, reason);
         }
         for other in others.iter().filter(|other| !named.contains_key(&name_of(other))) {
@@ -91,14 +114,29 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
             bench.extra_databases.push(format!("database `{database}` is only on the right"));
         }
     }
-    let found = definitions::differences(left.seen, &left.seen.definitions, right.seen, |_| None).differences;
+    let (as_left, as_right) = (
+        dumped::definitions_as_dumped(left.seen, right.seen),
+        dumped::definitions_as_dumped(right.seen, left.seen),
+    );
+    let found = definitions::differences(&as_left, &as_left.definitions, &as_right, |_| None).differences;
+    for (database, definitions) in &left.seen.definitions {
+        if let Some(others) = right.seen.definitions.get(database)
+            && !left.seen.is_same_database(right.seen, database)
+        {
+            bench.notes.extend(dumped::notes_on_definitions(database, definitions, others));
+        }
+    }
     let compared = |found: &DefinitionVerdict| !ignored.contains(&found.kind);
     bench.definitions = found.into_iter().filter(compared).map(by_side).collect();
     bench.leave_out_what_versions_write_differently(left.seen, right.seen);
     leave_out_roles_of_other_servers(&mut bench, left.seen, right.seen);
     for (database, sequences) in &left.seen.sequences {
         if let Some(others) = right.seen.sequences.get(database) {
-            let found = definitions::sequences_apart(database, sequences, others);
+            let mut found = definitions::sequences_apart(database, sequences, others);
+            let kept = definitions_of(left.seen, database);
+            if !left.seen.is_same_database(right.seen, database) {
+                found.retain(|found| !dumped::has_undumped_position(&kept, &found.name));
+            }
             bench.definitions.extend(found.into_iter().filter(compared));
             bench.unreadable.extend(definitions::unreadable_sequences(database, sequences, others));
         }
@@ -112,7 +150,19 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
 }
 
 /// Definitions that name owners, or that say who may do what.
-pub const KINDS_NAMING_ROLES: [&str; 11] = [
+pub const KINDS_NAMING_ROLES: [&str; 23] = [
+    "conversion",
+    "extension rights",
+    "foreign data wrapper",
+    "language",
+    "large object rights",
+    "object owner",
+    "operator class",
+    "operator family",
+    "rights to maintain",
+    "subscription",
+    "text search",
+    "type options",
     "owner",
     "rights",
     "default rights",
@@ -173,6 +223,25 @@ fn uncounted_alike(table: &Table, other: &Table, verdict: (Word, String)) -> (Wo
             (Word::Differs, format!("only on the left: {reason}"))
         }
         _ => verdict,
+    }
+}
+
+/// Rows that differ where a dump does not carry all of them, or where the restore itself wrote some.
+fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str]) -> (Word, String) {
+    let (table, other) = sides;
+    if let Some(reason) = dumped::rest_of_rows(table, other) {
+        return (Word::Identical, reason);
+    }
+    let (left, right) = (table.rows().unwrap_or_default(), other.rows().unwrap_or_default());
+    match logins {
+        [trigger, ..] if right > left && found.0 == Word::Differs => (
+            Word::Within,
+            format!(
+                "{} more on the right, where event trigger {trigger} runs at every login, those of the restore included",
+                counted_rows(right - left)
+            ),
+        ),
+        _ => found,
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::dumped::is_about_others;
 use super::{Observation, Word};
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::Table;
 use crate::verify::schema::{
-    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe,
+    Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe, is_of_dumps,
     is_of_the_server,
 };
 
@@ -29,9 +30,10 @@ pub struct DefinitionVerdict {
 
 /// Whether a definition is only missing because the relation is missing that it says something about.
 fn follows(kind: &str, name: &str, there: &Definitions) -> bool {
-    matches!(kind, "owner" | "rights" | "storage")
-        && get(there, "columns", name).is_none()
-        && get(there, "sequence", name).is_none()
+    const KINDS: [&str; 6] =
+        ["owner", "rights", "storage", "column options", "column order", "table options"];
+    KINDS.contains(&kind)
+        && ["columns", "sequence", "index"].iter().all(|kind| get(there, kind, name).is_none())
 }
 
 fn each(definitions: &Definitions) -> impl Iterator<Item = (&str, &str, Digest)> {
@@ -188,6 +190,13 @@ struct Comparable {
 
 impl Comparable {
     fn has(self, kind: &str) -> bool {
+        if is_about_others(kind) || self.is_physical && is_of_dumps(kind) {
+            return false;
+        }
+        // Whom what belongs to extensions was not told apart before.
+        if kind == "foreign data wrapper" && !self.is_physical && self.recipe < 3 {
+            return false;
+        }
         let is_replaced = kind == "role" && self.is_physical && is_in_recipe(SERVER_ROLE, self.recipe);
         is_in_recipe(kind, self.recipe) && (self.is_physical || !is_of_the_server(kind)) && !is_replaced
     }

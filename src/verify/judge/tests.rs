@@ -26,6 +26,8 @@ fn table(name: &str, rows: u64) -> Table {
         key: vec![0],
         fingerprint: Some(rows.to_string()),
         vessel: None,
+        is_unlogged: false,
+        carried: None,
     }
 }
 
