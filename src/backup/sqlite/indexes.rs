@@ -31,36 +31,52 @@ struct Table {
     rowid: &'static str,
 }
 
-/// Which indexes of a table lack rows or hold others; and then, what could not be compared.
-pub(super) fn find_faults(connection: &Connection, table: &str) -> (Vec<String>, Vec<String>) {
-    let (mut faults, mut unknown) = (Vec::new(), Vec::new());
-    let described = describe(connection, table);
-    let (table, indexes) = match described {
+/// What a comparison of a table with its indexes gave.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// Indexes that lack rows, or hold others.
+    pub(super) faults: Vec<String>,
+    /// What could not be compared.
+    pub(super) unknown: Vec<String>,
+    /// Whether an application, or another version, may see another order or other values in one of them.
+    pub(super) is_open_to_others: bool,
+}
+
+/// Compares a table with its indexes.
+pub(super) fn compare(connection: &Connection, table: &str) -> Compared {
+    let mut compared = Compared::default();
+    let (table, indexes) = match describe(connection, table) {
         Ok(described) => described,
-        Err(error) => return (faults, vec![format!("its indexes were not compared with it: {error}")]),
+        Err(error) => {
+            compared.unknown.push(format!("its indexes were not compared with it: {error}"));
+            return compared;
+        }
     };
-    if !table.has_rowids
-        && let Err(error) = compare_order_of_keys(connection, &table, &mut faults)
-    {
-        unknown.push(format!("the order of its rows was not checked: {error}"));
+    if !table.has_rowids {
+        match count_out_of_order(connection, &table) {
+            Ok(0) => {}
+            Ok(lost) => compared.faults.push(format!("{lost} of its rows are out of order")),
+            Err(error) => compared.unknown.push(format!("the order of its rows was not checked: {error}")),
+        }
     }
     for index in &indexes {
+        let name = &index.name;
+        compared.is_open_to_others |= !index.is_plain;
         if index.is_selective {
-            let name = &index.name;
-            unknown.push(format!(
-                "index `{name}` was not compared with it: its condition depends on the application"
+            compared.unknown.push(format!(
+                "index `{name}` was not compared with it: which rows it holds depends on functions or collations"
             ));
             continue;
         }
         match compare_index(connection, &table, index) {
             Ok(None) => {}
-            Ok(Some(fault)) => faults.push(format!("index `{}` {fault}", index.name)),
+            Ok(Some(fault)) => compared.faults.push(format!("index `{name}` {fault}")),
             Err(error) => {
-                unknown.push(format!("index `{}` was not compared with it: {error}", index.name));
+                compared.unknown.push(format!("index `{name}` was not compared with it: {error}"));
             }
         }
     }
-    (faults, unknown)
+    compared
 }
 
 fn describe(connection: &Connection, name: &str) -> rusqlite::Result<(Table, Vec<Index>)> {
@@ -255,36 +271,26 @@ fn count_not_found(connection: &Connection, table: &Table, index: &Index) -> rus
     Ok((lost > 0).then_some(lost))
 }
 
-/// A table without rowids is an index itself.
-fn compare_order_of_keys(
-    connection: &Connection,
-    table: &Table,
-    faults: &mut Vec<String>,
-) -> rusqlite::Result<()> {
+/// A table without rowids is an index itself: how many of its rows its own order does not lead to.
+fn count_out_of_order(connection: &Connection, table: &Table) -> rusqlite::Result<i64> {
+    let name = &table.quoted;
     let collations: i64 = connection.query_row(
         "select count(*) from pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
          where l.origin = 'pk' and x.key and x.coll <> 'BINARY' collate nocase",
-        [unquote(&table.quoted)],
+        [unquote(name)],
         |row| row.get(0),
     )?;
     if collations > 0 {
-        return Ok(());
+        return Ok(0);
     }
-    let equal: Vec<String> =
-        table.primary_key.iter().map(|column| format!("b.{0} = a.{0}", quote(column))).collect();
-    let name = &table.quoted;
-    let lost: i64 = connection.query_row(
-        &format!(
-            "select count(*) from {name} as a not indexed where not exists (select 1 from {name} as b not indexed where {})",
-            equal.join(" and ")
-        ),
-        [],
-        |row| row.get(0),
-    )?;
-    if lost > 0 {
-        faults.push(format!("{lost} of its rows are out of order"));
-    }
-    Ok(())
+    let equal = |column: &String| format!("b.{0} = a.{0}", quote(column));
+    let equal: Vec<String> = table.primary_key.iter().map(equal).collect();
+    let sql = format!(
+        "select count(*) from {name} as a not indexed where not exists \
+         (select 1 from {name} as b not indexed where {})",
+        equal.join(" and ")
+    );
+    connection.query_row(&sql, [], |row| row.get(0))
 }
 
 fn unquote(quoted: &str) -> String {

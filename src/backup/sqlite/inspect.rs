@@ -58,19 +58,21 @@ const ENOUGH: usize = 20;
 
 /// Inspects a copy that nobody else uses: its structure, its indexes, its foreign keys, its tables.
 pub(in crate::backup) fn inspect(copy: &Path) -> Result<Inspection> {
-    // Nobody writes to a copy: no locks, and no files beside it.
-    let uri = format!("file:{}?immutable=1", escaped(copy));
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let inspected = Connection::open_with_flags(&uri, flags)
-        .and_then(|connection| Inspector::new(connection, copy)?.inspect());
-    match inspected {
+    match Inspector::new(copy).and_then(Inspector::inspect) {
         Ok(inspection) => Ok(inspection),
         Err(error) if is_damage(&error) => {
             Ok(Inspection { damage: vec![error.to_string()], ..Inspection::default() })
         }
         Err(error) => Err(explain(copy, "cannot look into", error)),
     }
+}
+
+fn open(copy: &Path) -> rusqlite::Result<Connection> {
+    // Nobody writes to a copy: no locks, and no files beside it.
+    let uri = format!("file:{}?immutable=1", escaped(copy));
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(&uri, flags)
 }
 
 /// A path in a `file:` URI.
@@ -127,7 +129,8 @@ enum Lacking {
 }
 
 impl<'a> Inspector<'a> {
-    fn new(connection: Connection, copy: &'a Path) -> rusqlite::Result<Self> {
+    fn new(copy: &'a Path) -> rusqlite::Result<Self> {
+        let connection = open(copy)?;
         let tables = {
             let mut statement = connection
                 .prepare("select name, sql from sqlite_schema where type = 'table' order by name")?;
@@ -208,14 +211,18 @@ impl<'a> Inspector<'a> {
         if self.stand_ins.len() >= 1000 || !self.stand_ins.insert((lacking, name.clone())) {
             return Ok(false);
         }
-        match lacking {
-            Lacking::Collation => self.connection.create_collation(name.as_str(), str::cmp)?,
-            Lacking::Function => {
-                let flags = FunctionFlags::SQLITE_UTF8
-                    | FunctionFlags::SQLITE_DETERMINISTIC
-                    | FunctionFlags::SQLITE_INNOCUOUS;
-                self.connection
-                    .create_scalar_function(name.as_str(), -1, flags, |_| Ok(rusqlite::types::Null))?;
+        // Anew: SQLite uses no index any more of which it has once found that it lacks the collation.
+        self.connection = open(self.copy)?;
+        for (lacking, name) in &self.stand_ins {
+            match lacking {
+                Lacking::Collation => self.connection.create_collation(name.as_str(), str::cmp)?,
+                Lacking::Function => {
+                    let flags = FunctionFlags::SQLITE_UTF8
+                        | FunctionFlags::SQLITE_DETERMINISTIC
+                        | FunctionFlags::SQLITE_INNOCUOUS;
+                    let nothing = |_: &rusqlite::functions::Context<'_>| Ok(rusqlite::types::Null);
+                    self.connection.create_scalar_function(name.as_str(), -1, flags, nothing)?;
+                }
             }
         }
         Ok(true)
@@ -309,19 +316,24 @@ impl<'a> Inspector<'a> {
         self.damage.extend(all.iter().filter(|line| is_structural(line)).cloned());
         // `quick_check` looks at the rows alone: what else there is to say is about the indexes.
         let of_indexes: Vec<String> = all.iter().filter(|line| !rows.contains(line)).cloned().collect();
+        let mut told = rows;
         // At a hundred lines SQLite stops.
         if !of_indexes.is_empty() || all.len() >= 100 {
-            let (faults, unknown) = indexes::find_faults(&self.connection, &name);
-            if !faults.is_empty() {
-                self.damage.extend(faults.into_iter().map(|fault| format!("{object}: {fault}")));
+            let compared = indexes::compare(&self.connection, &name);
+            if !compared.faults.is_empty() {
+                self.damage.extend(compared.faults.into_iter().map(|fault| format!("{object}: {fault}")));
                 return Ok(());
             }
-            self.warnings.extend(unknown.into_iter().map(|text| Warning::new(&object, text)));
-        }
-        let mut told = rows;
-        // What an order that is not the application's makes SQLite say of an index means nothing.
-        if self.stand_ins.is_empty() {
-            told.extend(of_indexes);
+            self.warnings.extend(compared.unknown.into_iter().map(|text| Warning::new(&object, text)));
+            match of_indexes.first() {
+                // What an order that is not the application's makes SQLite say of an index means nothing.
+                _ if !self.stand_ins.is_empty() => {}
+                Some(first) if compared.is_open_to_others => told.push(format!(
+                    "its indexes hold all of its rows, but in another order or with other values than those of this \
+                     SQLite: {first}"
+                )),
+                _ => told.extend(of_indexes),
+            }
         }
         self.warnings.extend(lines_once(told).into_iter().map(|line| Warning::new(&object, line)));
         Ok(())
