@@ -434,3 +434,93 @@ fn varint(data: &[u8], at: &mut usize) -> Option<u64> {
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rusqlite::Connection;
+
+    use super::*;
+
+    fn roots(connection: &Connection) -> rusqlite::Result<Vec<u32>> {
+        let mut statement = connection.prepare("select rootpage from sqlite_schema where rootpage > 0")?;
+        let roots = statement.query_map([], |row| row.get(0))?;
+        roots.collect()
+    }
+
+    /// What SQLite finds: of the trees, and at all.
+    fn lines_of_sqlite(connection: &Connection) -> (Vec<String>, bool) {
+        let said = connection.prepare("pragma integrity_check").and_then(|mut statement| {
+            let said = statement.query_map([], |row| row.get::<_, String>(0))?;
+            said.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let Ok(said) = said else { return (Vec::new(), false) };
+        let is_sound = said == ["ok"];
+        (said.into_iter().filter(|line| line.starts_with("***")).collect(), is_sound)
+    }
+
+    const CONTENT: &str = "
+        create table t (a integer primary key, b text, c blob); create index t_b on t (b); create index t_c on t (c);
+        create table w (a primary key, b) without rowid;
+        with recursive n (i) as (select 1 union all select i + 1 from n where i < 900)
+        insert into t select i * 3, 'row ' || i, randomblob(i % 50 + (i % 97 = 0) * 9000) from n;
+        insert into w select b, c from t where a % 2;
+        delete from t where a % 5 = 0; update t set b = b || ' again' where a % 7 = 0;
+        create table gone as select * from t; drop table gone";
+
+    /// LIFEBOAT_CAMPAIGN=70 makes seventy times as many.
+    #[test]
+    fn whatever_sqlite_finds_in_pages_is_found_and_nothing_in_sound_ones() {
+        let rounds: u64 =
+            std::env::var("LIFEBOAT_CAMPAIGN").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let (mut damaged, mut found, mut missed) = (0, 0, 0);
+        for (size, vacuum) in [
+            (512, "none"),
+            (512, "full"),
+            (1024, "incremental"),
+            (4096, "none"),
+            (4096, "full"),
+            (65_536, "none"),
+        ] {
+            let _ = std::fs::remove_file(&path);
+            let connection = Connection::open(&path).unwrap();
+            connection
+                .execute_batch(&format!(
+                    "pragma page_size = {size}; pragma auto_vacuum = {vacuum}; pragma synchronous = off; {CONTENT}"
+                ))
+                .unwrap();
+            let all = roots(&connection).unwrap();
+            drop(connection);
+            assert_eq!(find_faults(&path, &all).unwrap(), Vec::<String>::new(), "{size} {vacuum}");
+            let sound = std::fs::read(&path).unwrap();
+            for seed in 0..60 * rounds {
+                let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+                let mut content = sound.clone();
+                // Headers of pages decide most.
+                let page = random.random_range(0..content.len() / size);
+                let within = if seed % 2 == 0 { size } else { 16 };
+                let start = if page == 0 { 100 } else { 0 };
+                let at = page * size + start + random.random_range(0..within.min(size - start));
+                content[at] = content[at].wrapping_add(random.random_range(1..=255));
+                std::fs::write(&path, &content).unwrap();
+                let faults = find_faults(&path, &all).unwrap();
+                let connection = Connection::open(&path).unwrap();
+                let (of_trees, is_sound) = lines_of_sqlite(&connection);
+                damaged += 1;
+                found += usize::from(!faults.is_empty());
+                missed += usize::from(!of_trees.is_empty() && faults.is_empty());
+                assert!(
+                    of_trees.is_empty() || !faults.is_empty(),
+                    "{size} {vacuum} {seed}: SQLite says {of_trees:?} of byte {at}, and nothing was found"
+                );
+                assert!(
+                    faults.is_empty() || !is_sound,
+                    "{size} {vacuum} {seed}: SQLite says nothing of byte {at}, and there is {faults:?}"
+                );
+            }
+        }
+        println!("{damaged} damages of a byte: structure wrong in {found}, missed {missed}");
+    }
+}
