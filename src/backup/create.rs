@@ -165,7 +165,7 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
     }
     let (server_version, system_identifier, programs) = match &request.source {
         Source::Sqlite { path } => {
-            sqlite::Source::open(path)?;
+            sqlite::Source::require_readable(path)?;
             (sqlite::version(), None, None)
         }
         Source::Postgresql { server, dbname } => {
@@ -345,7 +345,7 @@ async fn copy_sqlite(
     let work = move || {
         let secrecy = if packing.recipients.is_empty() { Secrecy::Open } else { Secrecy::Sealed };
         let spare = || vault.scratch(&stem, secrecy);
-        let source = sqlite::Source::open(&path)?;
+        let source = sqlite::Source::open(&path, &spare)?;
         let mut inflow = Inflow::open(target, packing).map_err(cannot_write)?;
         let stop = || interrupted(&interrupt, "the copy was stopped, and nothing is left of it");
         source.copy_to(&mut inflow, &|done| counted.store(done, Ordering::Relaxed), &stop, &spare)?;

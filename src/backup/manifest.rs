@@ -93,6 +93,9 @@ pub struct Verification {
     /// Why, where it is not a pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// What is no fault, and what one should know of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Verification {
@@ -356,8 +359,13 @@ mod tests {
 
     #[test]
     fn a_lesser_look_takes_no_proof_away_and_excuses_no_fault() {
-        let look =
-            |level, result| Verification { level, result, at: DateTime::default(), reasons: Vec::new() };
+        let look = |level, result| Verification {
+            level,
+            result,
+            at: DateTime::default(),
+            reasons: Vec::new(),
+            warnings: Vec::new(),
+        };
         let (good, bad) = (look(Level::Restore, Verdict::Pass), look(Level::Restore, Verdict::Fail));
         for lesser in [look(Level::Checksum, Verdict::Pass), look(Level::Restore, Verdict::Unknown)] {
             assert!(good.outlasts(&lesser) && bad.outlasts(&lesser), "{lesser:?}");

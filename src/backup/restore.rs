@@ -16,7 +16,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::check::{self, Finding};
-use super::{DatabaseType, Event, Format, Level, Manifest, Means, Source, Surroundings, catalogue};
+use super::{
+    DatabaseType, Event, Format, Level, Manifest, Means, Recipients, Source, Surroundings, catalogue,
+};
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
@@ -52,6 +54,8 @@ pub struct Manner {
     pub keep_old: Duration,
     /// A SQLite file is replaced by another one, while no application has it open.
     pub offline: bool,
+    /// To whom backups of this database are encrypted, and what is kept of it before it is replaced.
+    pub recipients: Recipients,
     /// Keys and programs.
     pub means: Means,
 }
@@ -95,6 +99,10 @@ pub struct Report {
     /// Until when at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<DateTime<Utc>>,
+    /// Files that lay beside a SQLite database which is gone, and where they are now: SQLite would have played them into
+    /// what was restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_aside: Vec<String>,
     /// Tables that were compared with what was recorded.
     pub tables_checked: usize,
     /// Rows that they hold.
@@ -130,7 +138,7 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
     }
     let replaces = match destination.source() {
         Source::Postgresql { server, dbname } => postgres::preflight(server, dbname, &manifest).await?,
-        Source::Sqlite { path } => sqlite::preflight(path, &manner)?,
+        Source::Sqlite { path } => sqlite::preflight(path, &manifest, &manner)?,
     };
     if let (true, Destination::New(source)) = (replaces, &destination) {
         return Err(Error::request(format!("`{}` exists already", source.shown()))
@@ -195,6 +203,7 @@ fn report(plan: &Plan, restored_to: &Source) -> Report {
         content_of: plan.manifest.timestamp,
         kept_old: None,
         kept_until: None,
+        moved_aside: Vec::new(),
         tables_checked: 0,
         rows_checked: 0,
         seconds: 0.0,

@@ -38,6 +38,14 @@ impl Recipients {
         self.0.is_empty()
     }
 
+    /// These, and whoever holds one of the keys.
+    pub(super) fn and_holders(mut self, identities: &Identities) -> Self {
+        let known: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let holders = identities.0.iter().map(|key| key.to_public());
+        self.0.extend(holders.filter(|holder| !known.contains(&holder.to_string())));
+        self
+    }
+
     /// Something small, encrypted.
     pub(super) fn seal(&self, content: &[u8]) -> io::Result<Vec<u8>> {
         let mut sealed = self.wrap(Vec::new())?;
@@ -60,7 +68,7 @@ impl fmt::Debug for Recipients {
 
 /// The secret keys to read encrypted backups with.
 #[derive(Clone, Default)]
-pub struct Identities(Vec<Arc<dyn age::Identity + Send + Sync>>);
+pub struct Identities(Vec<Arc<age::x25519::Identity>>);
 
 impl Identities {
     /// Reads a file of secret keys, as `age-keygen` writes it.
@@ -73,7 +81,7 @@ impl Identities {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let parse = |line: &str| {
             let key: age::x25519::Identity = line.parse().map_err(|why: &str| unusable().caused_by(why))?;
-            Ok(Arc::new(key) as Arc<dyn age::Identity + Send + Sync>)
+            Ok(Arc::new(key))
         };
         let keys: Vec<_> = lines.map(parse).collect::<Result<_>>()?;
         if keys.is_empty() { Err(unusable()) } else { Ok(Identities(keys)) }

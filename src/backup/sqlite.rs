@@ -1,12 +1,18 @@
 //! SQLite: a consistent copy of a file that others write to, and what a copy contains.
 //!
 //! The pages are read through SQLite itself (`sqlite_dbpage`) inside one read transaction, so that they are of one
-//! moment in both journal modes, whoever writes meanwhile; the file itself is never copied. The source is opened
-//! read-only and never as `immutable`. The one thing that is changed in a copy is its journal mode: a copy in WAL mode
-//! would need files beside it.
+//! moment in both journal modes, whoever writes meanwhile; the file itself is copied only where SQLite can lock nothing
+//! (a read-only mount), and then only if nothing changed meanwhile. The source is opened read-only and never as
+//! `immutable`. The one thing that is changed in a copy is its journal mode: a copy in WAL mode would need files beside it.
 //!
 //! `integrity_check` finds a damaged structure but no changed value (facts of SQLite's documentation of the pragma), so
 //! a copy is proven by its SHA-256 as well.
+
+mod companions;
+mod indexes;
+mod inspect;
+mod live;
+mod structure;
 
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +22,11 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 
+pub(super) use companions::{FileOwner, move_aside, path_beside};
+pub(super) use inspect::{Warning, inspect};
+pub(super) use live::{is_free, require_fit, restore_into_live, set_journal_mode};
+
+use super::restore;
 use crate::error::{Error, Result};
 use crate::vault::Scratch;
 
@@ -35,6 +46,22 @@ pub struct Contents {
     /// Rows that refer to rows which do not exist, as the source has them too; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dangling_references: Vec<String>,
+    /// Whether the copy was looked into when it was made; a backup that was proven by its checksum alone was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspected: Option<bool>,
+    /// What is no damage, and what one should know of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+    /// Whose file it was, and who could open it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<FileOwner>,
+}
+
+impl Contents {
+    /// Whether tables and rows were counted. A manifest that does not say so is of a time when all were that list any.
+    pub fn is_inspected(&self) -> bool {
+        self.inspected.unwrap_or(!self.tables.is_empty())
+    }
 }
 
 /// A table.
@@ -54,39 +81,74 @@ pub(super) struct Source {
     connection: Connection,
     path: PathBuf,
     pub(super) contents: Contents,
+    /// Dropped after the connection, like what follows.
+    _tidying: Option<companions::Tidying>,
+    _copy: Option<Scratch>,
 }
 
 impl Source {
-    /// Opens a database and fixes the moment that will be read.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let connection = open_to_read(path)?;
-        let begin = || -> rusqlite::Result<Contents> {
-            connection.execute_batch("begin")?;
-            // The transaction begins with its first read.
-            let pages = connection.query_row("pragma page_count", [], |row| row.get(0))?;
-            Ok(Contents {
-                page_size: connection.query_row("pragma page_size", [], |row| row.get(0))?,
-                pages,
-                journal_mode: connection.query_row("pragma journal_mode", [], |row| row.get(0))?,
-                user_version: connection.query_row("pragma user_version", [], |row| row.get(0))?,
-                ..Contents::default()
-            })
+    /// Opens a database and fixes the moment that will be read. `spare` makes a folder where a copy can lie, should the
+    /// database be one that SQLite cannot lock.
+    pub(super) fn open(path: &Path, spare: &dyn Fn() -> Result<Scratch>) -> Result<Self> {
+        let path = &restore::absolute(path);
+        let mut source = match Self::open_shared(path)? {
+            Ok(source) => source,
+            Err(error) if cannot_be_shared(&error) => Self::open_unshared(path, error, spare)?,
+            Err(error) => return Err(explain(path, "cannot read", error)),
         };
-        let contents = match begin() {
-            Err(error) if needs_rollback(&error) => {
-                roll_back(path)?;
-                connection.execute_batch("rollback").and_then(|()| begin())
-            }
+        source.contents.owner = FileOwner::of(path);
+        if source.contents.pages == 0 { Err(empty(path)) } else { Ok(source) }
+    }
+
+    /// Finds out whether a database can be read, and copies nothing.
+    pub(super) fn require_readable(path: &Path) -> Result<()> {
+        let path = &restore::absolute(path);
+        match Self::open_shared(path)? {
+            Ok(source) if source.contents.pages == 0 => Err(empty(path)),
+            Ok(_) => Ok(()),
+            Err(error) if cannot_be_shared(&error) && std::fs::File::open(path).is_ok() => Ok(()),
+            Err(error) => Err(explain(path, "cannot read", error)),
+        }
+    }
+
+    /// Opens a database together with whoever else has it open.
+    fn open_shared(path: &Path) -> Result<rusqlite::Result<Self>> {
+        let tidying = companions::Tidying::of(path);
+        let connection = open_to_read(path)?;
+        let begun = match begin(&connection) {
+            Err(error) if needs_rollback(&error) => roll_back(path)
+                .and_then(|()| connection.execute_batch("rollback"))
+                .and_then(|()| begin(&connection)),
             begun => begun,
         };
-        let contents = contents.map_err(|error| told(path, "cannot read", error))?;
-        if contents.pages == 0 {
-            return Err(Error::request(format!(
-                "`{}` is an empty file, not a SQLite database",
-                path.display()
-            )));
+        Ok(begun.map(|contents| Source {
+            connection,
+            path: path.to_owned(),
+            contents,
+            _tidying: Some(tidying),
+            _copy: None,
+        }))
+    }
+
+    /// A database beside which SQLite cannot write: on a read-only mount, or in somebody else's directory. The files
+    /// themselves are copied; if all are afterwards as they were before, nobody wrote to them meanwhile.
+    fn open_unshared(path: &Path, why: rusqlite::Error, spare: &dyn Fn() -> Result<Scratch>) -> Result<Self> {
+        let scratch = spare()?;
+        let copy = scratch.file("source");
+        match companions::copy_all(path, &copy) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(explain(path, "cannot read", why)
+                    .hint("It changed while its files were copied: some application is writing to it."));
+            }
+            // What cannot be read at all is better explained by SQLite.
+            Err(_) => return Err(explain(path, "cannot read", why)),
         }
-        Ok(Source { connection, path: path.to_owned(), contents })
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |error| explain(path, "cannot read", error);
+        let connection = Connection::open_with_flags(&copy, flags).map_err(failed)?;
+        let contents = begin(&connection).map_err(failed)?;
+        Ok(Source { connection, path: path.to_owned(), contents, _tidying: None, _copy: Some(scratch) })
     }
 
     /// Writes every page. `tell` hears how many bytes have been written; `go_on` may end it; `spare` makes a folder where
@@ -98,7 +160,7 @@ impl Source {
         go_on: &dyn Fn() -> Result<()>,
         spare: &dyn Fn() -> Result<Scratch>,
     ) -> Result<()> {
-        let failed = |error: rusqlite::Error| told(&self.path, "cannot read", error);
+        let failed = |error: rusqlite::Error| explain(&self.path, "cannot read", error);
         let mut statement = match self.connection.prepare("select data from sqlite_dbpage('main')") {
             Ok(statement) => statement,
             // SQLite was built without it: `cargo install` does not read the flags in `.cargo/config.toml`.
@@ -154,7 +216,7 @@ impl Source {
             let backup = Backup::new(&self.connection, &mut copy)?;
             backup.step(-1)
         };
-        match copy().map_err(|error| told(&self.path, "cannot copy", error))? {
+        match copy().map_err(|error| explain(&self.path, "cannot copy", error))? {
             StepResult::Done => {}
             _ => {
                 return Err(Error::outside(format!(
@@ -194,6 +256,25 @@ fn write_first(target: &mut dyn Write, page: &[u8]) -> std::io::Result<()> {
     target.write_all(rest)
 }
 
+/// Begins to read: what is read from now on is of one moment.
+fn begin(connection: &Connection) -> rusqlite::Result<Contents> {
+    connection.execute_batch("begin")?;
+    // The transaction begins with its first read.
+    let pages = connection.query_row("pragma page_count", [], |row| row.get(0))?;
+    Ok(Contents {
+        page_size: connection.query_row("pragma page_size", [], |row| row.get(0))?,
+        pages,
+        journal_mode: connection.query_row("pragma journal_mode", [], |row| row.get(0))?,
+        user_version: connection.query_row("pragma user_version", [], |row| row.get(0))?,
+        inspected: Some(false),
+        ..Contents::default()
+    })
+}
+
+fn empty(path: &Path) -> Error {
+    Error::request(format!("`{}` is an empty file, not a SQLite database", path.display()))
+}
+
 fn open_to_read(path: &Path) -> Result<Connection> {
     let missing = |error: std::io::Error| {
         Error::request(format!("cannot open the SQLite database `{}`", path.display()))
@@ -206,8 +287,8 @@ fn open_to_read(path: &Path) -> Result<Connection> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| told(path, "cannot open", error))?;
-    connection.busy_timeout(BUSY).map_err(|error| told(path, "cannot open", error))?;
+        Connection::open_with_flags(path, flags).map_err(|error| explain(path, "cannot open", error))?;
+    connection.busy_timeout(BUSY).map_err(|error| explain(path, "cannot open", error))?;
     Ok(connection)
 }
 
@@ -216,19 +297,24 @@ fn needs_rollback(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-/// Does what the application would when it next opened the file: SQLite rolls the journal back when somebody who may
-/// write reads.
-fn roll_back(path: &Path) -> Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let read = || -> rusqlite::Result<()> {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
-    };
-    read().map_err(|error| told(path, "cannot read", error))
+/// Whether SQLite may not write where it has to, so that it cannot read together with others.
+fn cannot_be_shared(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+    )
 }
 
-fn told(path: &Path, what: &str, error: rusqlite::Error) -> Error {
+/// Does what the application would when it next opened the file: SQLite rolls the journal back when somebody who may
+/// write reads.
+fn roll_back(path: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+}
+
+fn explain(path: &Path, what: &str, error: rusqlite::Error) -> Error {
     let code = error.sqlite_error_code();
     let text = format!("{what} `{}`", path.display());
     match code {
@@ -253,130 +339,8 @@ fn told(path: &Path, what: &str, error: rusqlite::Error) -> Error {
     }
 }
 
-/// What was found wrong in a copy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Inspection {
-    /// Faults of its structure.
-    pub(super) damage: Vec<String>,
-    /// What it contains.
-    pub(super) contents: Contents,
-}
-
-/// Looks at a copy that nobody else uses: its structure, its foreign keys, its tables.
-pub(super) fn inspect(copy: &Path) -> Result<Inspection> {
-    // Nobody writes to a copy: no locks, and no files beside it.
-    let uri = format!("file:{}?immutable=1", escaped(copy));
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let look = || -> rusqlite::Result<Inspection> {
-        let connection = Connection::open_with_flags(&uri, flags)?;
-        let contents = Contents {
-            page_size: connection.query_row("pragma page_size", [], |row| row.get(0))?,
-            pages: connection.query_row("pragma page_count", [], |row| row.get(0))?,
-            user_version: connection.query_row("pragma user_version", [], |row| row.get(0))?,
-            tables: table_rows(&connection)?,
-            ..Contents::default()
-        };
-        let mut inspection = Inspection { contents, ..Inspection::default() };
-        let mut statement = connection.prepare("pragma integrity_check(20)")?;
-        let said: Vec<String> =
-            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        inspection.damage = said.into_iter().filter(|line| line != "ok").collect();
-        let mut statement = connection.prepare("pragma foreign_key_check")?;
-        let dangling = statement.query_map([], |row| {
-            let (table, row_id, parent): (String, Option<i64>, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
-            let row_id = row_id.map_or(String::new(), |id| format!(" row {id}"));
-            Ok(format!("`{table}`{row_id} refers to a row of `{parent}` that does not exist"))
-        })?;
-        inspection.contents.dangling_references = dangling.take(20).collect::<rusqlite::Result<_>>()?;
-        Ok(inspection)
-    };
-    match look() {
-        Ok(inspection) => Ok(inspection),
-        Err(error) if is_damage(&error) => {
-            Ok(Inspection { damage: vec![error.to_string()], ..Inspection::default() })
-        }
-        Err(error) => Err(told(copy, "cannot look into", error)),
-    }
-}
-
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// A path in a `file:` URI.
-fn escaped(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    text.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-fn table_rows(connection: &Connection) -> rusqlite::Result<Vec<TableRows>> {
-    let mut statement = connection.prepare(
-        "select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\' order by name",
-    )?;
-    let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    names
-        .into_iter()
-        .map(|table| {
-            let count = format!("select count(*) from {}", crate::postgres::quoted(&table));
-            match connection.query_row(&count, [], |row| row.get::<_, i64>(0)) {
-                Ok(rows) => Ok(TableRows { table, rows: u64::try_from(rows).ok() }),
-                Err(error) if is_damage(&error) => Err(error),
-                Err(_) => Ok(TableRows { table, rows: None }),
-            }
-        })
-        .collect()
-}
-
-/// Brings the pages of `copy` into the live database at `target`, through SQLite, so that connections of applications
-/// see the new content with their next transaction and can go on.
-pub(super) fn restore_into_live(copy: &Path, target: &Path) -> Result<()> {
-    let failed = |error: rusqlite::Error| told(target, "cannot restore into", error);
-    let source = open_to_read(copy)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut live = Connection::open_with_flags(target, flags).map_err(failed)?;
-    live.busy_timeout(BUSY).map_err(failed)?;
-    let backup = Backup::new(&source, &mut live).map_err(failed)?;
-    // In one step: one transaction of the target, which comes about whole or not at all.
-    match backup.step(-1).map_err(failed)? {
-        StepResult::Done => Ok(()),
-        _ => Err(Error::outside(format!("`{}` is locked by another process", target.display()))
-            .hint("An application holds a transaction open: end it, and run this again.")),
-    }
-}
-
-/// Whether somebody else has a database open for writing, or holds a transaction.
-pub(super) fn is_free(path: &Path) -> Result<bool> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let try_it = || -> rusqlite::Result<()> {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.execute_batch("pragma locking_mode = exclusive; begin exclusive; rollback")
-    };
-    match try_it() {
-        Ok(()) => Ok(true),
-        Err(error)
-            if matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-            ) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(told(path, "cannot lock", error)),
-    }
-}
-
-/// Sets the journal mode of a database that was restored, to what its source had.
-pub(super) fn set_journal_mode(path: &Path, mode: &str) -> Result<()> {
-    if mode != "wal" {
-        return Ok(());
-    }
-    let set = || -> rusqlite::Result<String> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.query_row("pragma journal_mode = wal", [], |row| row.get(0))
-    };
-    set().map(|_| ()).map_err(|error| told(path, "cannot set the journal mode of", error))
 }
 
 /// The version of the SQLite that is built in.
@@ -406,7 +370,7 @@ mod tests {
         let beside = |path: &Path| PathBuf::from(format!("{}-journal", path.display()));
         std::fs::copy(&live, &crashed).unwrap();
         std::fs::copy(beside(&live), beside(&crashed)).unwrap();
-        let source = Source::open(&crashed).unwrap();
+        let source = Source::open(&crashed, &|| unreachable!()).unwrap();
         let new: i64 = source
             .connection
             .query_row("select count(*) from t where \"'old'\" = 'new'", [], |row| row.get(0))
@@ -451,7 +415,7 @@ mod tests {
                 // Whatever happens below, the writer must end.
                 let _stop = Stop(&stop);
                 for round in 0..4 {
-                    let source = Source::open(&path).unwrap();
+                    let source = Source::open(&path, &|| unreachable!()).unwrap();
                     let (mut pages, mut through_file) = (Vec::new(), Vec::new());
                     let spare = || vault.scratch("x", Secrecy::Open);
                     source.copy_to(&mut pages, &|_| (), &|| Ok(()), &spare).unwrap();

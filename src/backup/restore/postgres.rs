@@ -18,7 +18,7 @@ use crate::backup::judge;
 use crate::backup::script::Trust;
 use crate::backup::statement::create_statement;
 use crate::backup::{
-    Event, Format, Manifest, Means, Source, Surroundings, follow, interrupted, usual_threads,
+    Event, Format, Manifest, Means, Recipients, Source, Surroundings, follow, interrupted, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Connecting, Programs, Server, Session, quoted};
@@ -138,6 +138,7 @@ pub(in crate::backup) async fn rehearse(
         no_owner: false,
         keep_old: Duration::ZERO,
         offline: false,
+        recipients: Recipients::default(),
         means: means.clone(),
     };
     let destination =

@@ -13,16 +13,18 @@ use std::time::Duration;
 use super::{Manner, Plan, Proven, Report, absolute, prove, report};
 use crate::backup::check::{self, EXPANDED};
 use crate::backup::create;
+use crate::backup::script::Trust;
+use crate::backup::sqlite::path_beside;
 use crate::backup::stream::Packing;
 use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Recipients, Source, Surroundings, catalogue, interrupted,
+    BackupName, Compression, Event, Format, Level, Manifest, Source, Surroundings, catalogue, interrupted,
     sqlite, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Scratch};
 
 /// Whether a file is there.
-pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
+pub(super) fn preflight(path: &Path, manifest: &Manifest, manner: &Manner) -> Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -37,14 +39,29 @@ pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
             return Err(Error::outside(format!("cannot look at `{}`", path.display())).caused_by(error));
         }
     };
+    if let (true, Err(_), Ok(target)) = (found.is_symlink(), fs::metadata(path), fs::read_link(path)) {
+        let target = path.parent().unwrap_or(Path::new("")).join(target);
+        return Err(Error::request(format!(
+            "`{}` is a symbolic link to `{}`, which does not exist",
+            path.display(),
+            target.display()
+        ))
+        .hint(format!(
+            "Restore to the file that it should lead to: `--url {}`.",
+            Source::Sqlite { path: absolute(&target) }.shown()
+        )));
+    }
     if manner.offline && found.is_symlink() {
         return Err(Error::request(format!("`{}` is a symbolic link", path.display()))
             .hint("Name the file itself: `--offline` would put a file in the place of the link."));
     }
-    if fs::metadata(path).is_ok_and(|found| found.is_file()) {
-        return Ok(true);
+    if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return Err(Error::request(format!("`{}` is not a file", path.display())));
     }
-    Err(Error::request(format!("`{}` is not a file", path.display())))
+    if let (false, Some(contents)) = (manner.offline, &manifest.contents) {
+        sqlite::require_fit(path, contents.page_size)?;
+    }
+    Ok(true)
 }
 
 pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) -> Result<Report> {
@@ -52,21 +69,29 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
     let Proven { file, finding } = prove(plan, surroundings).await?;
     let scratch = expanded(plan, file, surroundings).await?;
     let mut report = report(plan, &Source::Sqlite { path: path.clone() });
+    let recorded = plan.manifest.contents.as_ref();
     if let Some(contents) = finding.contents {
-        report.tables_checked = contents.tables.len();
-        report.rows_checked = contents.tables.iter().filter_map(|table| table.rows).sum();
+        for warning in &contents.warnings {
+            (surroundings.tell)(Event::Warning(&warning.sentence()));
+        }
+        if recorded.is_some_and(sqlite::Contents::is_inspected) {
+            report.tables_checked = contents.tables.len();
+            report.rows_checked = contents.tables.iter().filter_map(|table| table.rows).sum();
+        }
     }
     interrupted(surroundings.interrupt, "nothing was touched")?;
     (surroundings.tell)(Event::Phase("restoring"));
-    let journal_mode = plan.manifest.contents.as_ref().map(|contents| contents.journal_mode.clone());
+    let placing = Placing { content: scratch.file(EXPANDED), path: path.clone(), plan, surroundings };
     if !plan.replaces {
-        place(&scratch.file(EXPANDED), &path, journal_mode.as_deref(), None)?;
+        report.moved_aside = placing.put_where_nothing_is()?;
     } else if plan.manner.offline {
-        report.kept_old = Some(replace_offline(&scratch, &path, journal_mode.as_deref(), surroundings)?);
+        report.kept_old = Some(placing.replace_offline()?);
     } else {
         // An application that has lost its file makes an empty one: of that there is nothing to keep.
         if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
             report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
+        } else {
+            report.moved_aside = placing.clear_beside_empty()?;
         }
         interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
         let (copy, live) = (scratch.file(EXPANDED), path.clone());
@@ -97,7 +122,11 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         compression: Compression::Gzip,
         level: 1,
         threads: usual_threads(),
-        recipients: Recipients::default(),
+        recipients: match plan.manifest.encrypted {
+            // What is encrypted does not become readable by being restored.
+            true => plan.manner.recipients.clone().and_holders(&plan.manner.means.identities),
+            false => plan.manner.recipients.clone(),
+        },
     };
     let request = create::Request {
         source: Source::Sqlite { path: path.to_owned() },
@@ -105,8 +134,8 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         name: Some(name),
         format: Format::Sqlite,
         jobs: 1,
+        level: create::possible_level(Level::Stream, &packing, &plan.manner.means),
         packing,
-        level: Level::Stream,
         means: plan.manner.means.clone(),
         wait: Duration::from_secs(600),
         keep_forever: false,
@@ -128,80 +157,160 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
     Ok(made.backup_name.to_string())
 }
 
-/// Puts a complete file in the place of one that nobody has open, which is kept beside it.
-fn replace_offline(
-    scratch: &Scratch,
-    path: &Path,
-    journal_mode: Option<&str>,
-    surroundings: &Surroundings<'_>,
-) -> Result<String> {
-    match sqlite::is_free(path) {
-        Ok(true) => {}
-        Ok(false) => {
-            return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display())).hint(
-                "Stop what uses it, or leave `--offline` out: then it is restored while it is in use.",
-            ));
-        }
-        // What is no database any more cannot be locked; that is why it is being replaced.
-        Err(error) if matches!(error.kind(), Kind::Request | Kind::No) => {}
-        Err(error) => return Err(error),
-    }
-    let stamp = (surroundings.clock)().format("%Y%m%dt%H%M%Sz");
-    let first = beside(path, &format!(".old-{stamp}"));
-    let mut free =
-        std::iter::once(first.clone()).chain((2..).map(|number| beside(&first, &format!("-{number}"))));
-    let kept = free.find(|kept| !kept.exists()).unwrap_or(first);
-    let cannot = |error: io::Error| {
-        Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
-            .caused_by(error)
-    };
-    fs::hard_link(path, &kept).map_err(cannot)?;
-    place(&scratch.file(EXPANDED), path, journal_mode, Some(&kept))?;
-    Ok(kept.to_string_lossy().into_owned())
+/// A complete file on its way to where it belongs.
+struct Placing<'a> {
+    content: PathBuf,
+    path: PathBuf,
+    plan: &'a Plan,
+    surroundings: &'a Surroundings<'a>,
 }
 
-/// Puts a complete copy of `content` at `path`: where nothing is, or in the place of a file that is kept as `kept`.
-fn place(content: &Path, path: &Path, journal_mode: Option<&str>, kept: Option<&Path>) -> Result<()> {
-    let act = || -> io::Result<tempfile::TempPath> {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let mut made =
-            tempfile::Builder::new().prefix(".lifeboat-").suffix(".restore").tempfile_in(parent)?;
-        io::copy(&mut File::open(content)?, &mut made)?;
-        if let Some(kept) = kept {
-            // The application must be able to open the new file as it did the old one.
-            let old = fs::metadata(kept)?;
-            made.as_file().set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
-            let _ = std::os::unix::fs::chown(made.path(), Some(old.uid()), Some(old.gid()));
+impl Placing<'_> {
+    /// A name beside the database that is free, for what was there before.
+    fn free_name(&self) -> PathBuf {
+        let stamp = (self.surroundings.clock)().format("%Y%m%dt%H%M%Sz");
+        let first = path_beside(&self.path, &format!(".old-{stamp}"));
+        let is_free = |name: &PathBuf| {
+            ["", "-wal", "-shm", "-journal"]
+                .iter()
+                .all(|ending| fs::symlink_metadata(path_beside(name, ending)).is_err())
+        };
+        let others = (2..).map(|number| path_beside(&first, &format!("-{number}")));
+        std::iter::once(first.clone()).chain(others).find(is_free).unwrap_or(first)
+    }
+
+    /// Moves aside what would be played into the file that is about to lie beside it.
+    fn clear(&self, kept: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let moved = sqlite::move_aside(&self.path, kept).map_err(|error| {
+            Error::new(
+                Kind::Guard,
+                format!("files of another database lie beside `{}`, and cannot be moved", self.path.display()),
+            )
+            .caused_by(error)
+            .hint("Nothing was touched. SQLite would play `-wal` and `-journal` into what is restored: move them away.")
+        })?;
+        for (from, to) in &moved {
+            (self.surroundings.tell)(Event::Warning(&format!(
+                "`{}` belongs to a database that is no longer there: it was moved to `{}`",
+                from.display(),
+                to.display()
+            )));
         }
-        made.as_file().sync_all()?;
-        Ok(made.into_temp_path())
-    };
-    let cannot = |error: io::Error| {
-        Error::outside(format!("cannot write `{}`", path.display()))
+        Ok(moved)
+    }
+
+    fn put_where_nothing_is(&self) -> Result<Vec<String>> {
+        let made = self.write()?;
+        let refused = made.1;
+        let moved = self.clear(&self.free_name())?;
+        let placed = fs::hard_link(&made.0, &self.path).and_then(|()| self.flush());
+        if let Err(error) = placed {
+            for (from, to) in moved.iter().rev() {
+                let _ = fs::rename(to, from);
+            }
+            return Err(self.cannot_write(error));
+        }
+        // Whoever asks for a copy elsewhere may well want it for himself.
+        let is_own = self.plan.manifest.source.path.as_deref() == self.path.to_str();
+        if let Some(command) = refused.filter(|_| is_own) {
+            (self.surroundings.tell)(Event::Warning(&format!(
+                "`{}` belongs to another user than the one that it was backed up of; to give it back, run `{command}`",
+                self.path.display()
+            )));
+        }
+        Ok(moved.iter().map(|(_, to)| to.to_string_lossy().into_owned()).collect())
+    }
+
+    /// An empty file has neither a WAL nor a journal of its own, unless somebody is just beginning to write to it.
+    fn clear_beside_empty(&self) -> Result<Vec<String>> {
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        let file = fs::OpenOptions::new().read(true).write(true).open(&self.path);
+        let Ok(file) = file else { return Ok(Vec::new()) };
+        if rustix::fs::fcntl_lock(&file, operation).is_err() {
+            return Ok(Vec::new());
+        }
+        let moved = self.clear(&self.free_name())?;
+        Ok(moved.iter().map(|(_, to)| to.to_string_lossy().into_owned()).collect())
+    }
+
+    /// Puts it in the place of a file that nobody has open, which is kept beside it.
+    fn replace_offline(&self) -> Result<String> {
+        let path = &self.path;
+        match sqlite::is_free(path) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display())).hint(
+                    "Stop what uses it, or leave `--offline` out: then it is restored while it is in use.",
+                ));
+            }
+            // What is no database any more cannot be locked; that is why it is being replaced.
+            Err(error) if matches!(error.kind(), Kind::Request | Kind::No) => {}
+            Err(error) => return Err(error),
+        }
+        let made = self.write_like(path)?;
+        let kept = self.free_name();
+        let cannot = |error: io::Error| {
+            Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
+                .caused_by(error)
+        };
+        fs::hard_link(path, &kept).map_err(cannot)?;
+        // What SQLite has not played into the old file itself stays with it.
+        sqlite::move_aside(path, &kept).map_err(cannot)?;
+        fs::rename(&made, path).and_then(|()| self.flush()).map_err(|error| self.cannot_write(error))?;
+        Ok(kept.to_string_lossy().into_owned())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn cannot_write(&self, error: io::Error) -> Error {
+        Error::outside(format!("cannot write `{}`", self.path.display()))
             .caused_by(error)
             .hint("Nothing was replaced.")
-    };
-    let made = act().map_err(cannot)?;
-    if let Some(mode) = journal_mode {
-        sqlite::set_journal_mode(&made, mode)?;
     }
-    let finish = || -> io::Result<()> {
-        if kept.is_some() {
-            // A WAL or journal of the old file would be played into the new one.
-            for ending in ["-wal", "-shm", "-journal"] {
-                let _ = fs::remove_file(beside(path, ending));
-            }
-            fs::rename(&made, path)?;
-        } else {
-            fs::hard_link(&made, path)?;
-        }
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    finish().map_err(cannot)
-}
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
+    /// Writes the file beside where it will be, of whom its source was; and the command that gives it to him, if we may not.
+    fn write(&self) -> Result<(tempfile::TempPath, Option<String>)> {
+        let manifest = &self.plan.manifest;
+        let made = self.write_plainly(|_| Ok(()))?;
+        let owner = manifest.contents.as_ref().and_then(|contents| contents.owner.as_ref());
+        let is_same_host = manifest.made_by.host == self.surroundings.host;
+        // Whoever can write to the vault could otherwise choose who reads what was encrypted.
+        let is_trusted = !manifest.encrypted || self.plan.manner.means.trust_in(manifest)? == Trust::Vouched;
+        let refused = owner.and_then(|owner| match is_trusted {
+            true => owner.give(&made, &self.path, is_same_host).err(),
+            false => owner.command_unless_given(&made, &self.path),
+        });
+        Ok((made, refused))
+    }
+
+    /// Writes it with the owner and the permissions of the file that it replaces, so that the application can open it.
+    fn write_like(&self, old: &Path) -> Result<tempfile::TempPath> {
+        self.write_plainly(|made| {
+            let old = fs::metadata(old)?;
+            let _ = std::os::unix::fs::chown(made.path(), Some(old.uid()), Some(old.gid()));
+            made.as_file().set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))
+        })
+    }
+
+    fn write_plainly(
+        &self,
+        finish: impl FnOnce(&tempfile::NamedTempFile) -> io::Result<()>,
+    ) -> Result<tempfile::TempPath> {
+        let act = || -> io::Result<tempfile::TempPath> {
+            let parent = self.path.parent().unwrap_or(Path::new("."));
+            let mut made =
+                tempfile::Builder::new().prefix(".lifeboat-").suffix(".restore").tempfile_in(parent)?;
+            io::copy(&mut File::open(&self.content)?, &mut made)?;
+            finish(&made)?;
+            made.as_file().sync_all()?;
+            Ok(made.into_temp_path())
+        };
+        let made = act().map_err(|error| self.cannot_write(error))?;
+        if let Some(contents) = &self.plan.manifest.contents {
+            sqlite::set_journal_mode(&made, &contents.journal_mode)?;
+        }
+        Ok(made)
+    }
 }

@@ -218,6 +218,7 @@ pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>
         content_of: now,
         kept_old: is_there.then_some(undone),
         kept_until: None,
+        moved_aside: Vec::new(),
         tables_checked: 0,
         rows_checked: 0,
         seconds: began.elapsed().as_secs_f64(),

@@ -184,7 +184,13 @@ pub(super) async fn prove_alone(
         // What cannot be read to its end is not good, and that is an answer.
         Err(error) if error.kind() == Kind::No => {
             let reasons = error.causes().into_iter().chain([error.to_string()]).take(1).collect();
-            Ok(Verification { level: level.max(Level::Stream), at: now(), result: Verdict::Fail, reasons })
+            Ok(Verification {
+                level: level.max(Level::Stream),
+                at: now(),
+                result: Verdict::Fail,
+                reasons,
+                warnings: Vec::new(),
+            })
         }
         Err(error) => Err(error),
     }

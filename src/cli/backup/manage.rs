@@ -11,7 +11,8 @@ use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
 use crate::backup::{
-    DatabaseType, Event, Manifest, Source, Surroundings, catalogue, prune as pruning, stats as counting,
+    DatabaseType, Event, Manifest, Recipients, Source, Surroundings, catalogue, prune as pruning,
+    stats as counting,
 };
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
@@ -170,7 +171,11 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
 }
 
 pub(super) fn manner(args: &RestoreArgs, session: &Session) -> Result<Manner> {
+    let manifest = catalogue::find(&session.vault_to_read()?, &args.name)?.manifest;
+    let settings = session.config.backup_of(&manifest.source.database).cloned().unwrap_or_default();
+    let recipients = settings.over(&session.config.backup).encrypt_to.unwrap_or_default();
     Ok(Manner {
+        recipients: Recipients::parse(&recipients)?,
         jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
         no_owner: args.no_owner,
         keep_old: args.keep_old,
@@ -187,14 +192,16 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
     let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
     let into_file = args.into.clone().filter(|_| manifest.database_type == DatabaseType::Sqlite);
     if let Some(into) = into_file {
-        let path = crate::backup::sqlite_path(&into).unwrap_or_else(|| PathBuf::from(into));
+        let recorded = manifest.source.path.as_deref();
+        let path =
+            crate::backup::sqlite_destination(&into, recorded).unwrap_or_else(|| Ok(PathBuf::from(into)))?;
         return Ok(Destination::New(Source::Sqlite { path }));
     }
     let is_named = args.url.is_some() || configured.is_some();
     // The manifest says where the backup comes from, and never where it goes: whoever can write to the vault could
     // otherwise choose which file is replaced.
     let url = args.url.clone().or(configured).or(environment).ok_or_else(|| no_destination(&manifest))?;
-    match (source(url.trim(), &args.connect, session)?, &args.into) {
+    match (source_that_may_be_lost(url.trim(), &manifest, args, session)?, &args.into) {
         (Source::Postgresql { server, .. }, Some(into)) => {
             Ok(Destination::New(Source::Postgresql { server, dbname: into.clone() }))
         }
@@ -204,6 +211,21 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
             }
             Ok(Destination::Replace(source))
         }
+    }
+}
+
+/// The database of a URL; a SQLite file of which nothing may be left.
+fn source_that_may_be_lost(
+    url: &str,
+    manifest: &Manifest,
+    args: &RestoreArgs,
+    session: &Session,
+) -> Result<Source> {
+    let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
+    let text = from_environment.as_deref().unwrap_or(url).trim();
+    match crate::backup::sqlite_destination(text, manifest.source.path.as_deref()) {
+        Some(path) => Ok(Source::Sqlite { path: path? }),
+        None => source(url, &args.connect, session),
     }
 }
 

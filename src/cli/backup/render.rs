@@ -38,7 +38,14 @@ impl output::Report for Manifest {
         }
         if let Some(contents) = &self.contents {
             let rows: u64 = contents.tables.iter().filter_map(|table| table.rows).sum();
-            page.line(format!("  contents   {} tables, {} rows", contents.tables.len(), thousands(rows)));
+            page.line(match contents.is_inspected() {
+                true => format!("  contents   {} tables, {} rows", contents.tables.len(), thousands(rows)),
+                false => "  contents   not looked into".to_owned(),
+            });
+            for warning in &contents.warnings {
+                let sign = page.toned(Tone::Doubt, "!");
+                page.line(format!("  {sign} {}", output::plain(&warning.sentence())));
+            }
         }
         let kept = kept(self);
         if !kept.is_empty() {
@@ -393,6 +400,9 @@ impl output::Report for crate::backup::restore::Report {
                 self.tables_checked,
                 thousands(self.rows_checked)
             ));
+        }
+        for moved in &self.moved_aside {
+            page.line(format!("  moved aside {}", output::plain(moved)));
         }
         match (&self.kept_old, self.kept_until) {
             (Some(kept), Some(until)) => {
