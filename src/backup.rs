@@ -25,11 +25,12 @@ mod script;
 pub mod schedule;
 mod seal;
 mod sqlite;
+mod sqlite_url;
 mod statement;
 pub mod stats;
 mod stream;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
@@ -39,6 +40,7 @@ pub use coding::Compression;
 pub use manifest::{DatabaseType, Format, Level, Manifest, Verification};
 pub use name::BackupName;
 pub use seal::{Identities, Recipients};
+pub use sqlite_url::sqlite_path;
 pub use stream::{Packing, Totals};
 
 use crate::error::{Error, Result};
@@ -77,29 +79,10 @@ impl Source {
     /// For people; without a password.
     pub fn shown(&self) -> String {
         match self {
-            Source::Postgresql { server, dbname } => {
-                format!("postgresql://{}@{}:{}/{dbname}", server.user, server.host, server.port)
-            }
+            Source::Postgresql { server, dbname } => server.url(dbname),
             Source::Sqlite { path } => format!("sqlite://{}", path.display()),
         }
     }
-}
-
-/// The path in `sqlite:///absolute/path`; `None` if it is no such URL.
-///
-/// Frameworks write relative paths with three slashes too (`sqlite:///app.db`): such a file is taken where there is none
-/// at the absolute path.
-pub fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let rest = url.strip_prefix("sqlite:").or_else(|| url.strip_prefix("sqlite3:"))?;
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let decoded = percent_encoding::percent_decode_str(rest).decode_utf8().ok()?;
-    let text = decoded.strip_prefix("//").unwrap_or(&decoded);
-    let absolute = PathBuf::from(text);
-    let relative = Path::new(text.trim_start_matches('/'));
-    if !absolute.exists() && text.starts_with('/') && relative.exists() {
-        return Some(relative.to_owned());
-    }
-    Some(absolute)
 }
 
 /// What a backup works with.

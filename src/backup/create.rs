@@ -471,7 +471,7 @@ fn describe(
     };
     let (database_type, source) = match &plan.request.source {
         Source::Postgresql { server, dbname } => {
-            let at = format!("{}:{}", server.host, server.port);
+            let at = server.place();
             (DatabaseType::Postgresql, origin(Some(at), Some(dbname.clone()), None))
         }
         Source::Sqlite { path } => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
+use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source, url_of_environment};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
 use crate::backup::{
@@ -183,10 +183,10 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
     let manifest = catalogue::find(&vault, &args.name)?.manifest;
     let configured =
         session.config.backup_of(&manifest.source.database).and_then(|settings| settings.url.clone());
-    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let environment = url_of_environment()?;
     let into_file = args.into.clone().filter(|_| manifest.database_type == DatabaseType::Sqlite);
     if let Some(into) = into_file {
-        let path = crate::backup::sqlite_path(&into).unwrap_or_else(|| PathBuf::from(into));
+        let path = crate::backup::sqlite_path(&into)?.unwrap_or_else(|| PathBuf::from(into));
         return Ok(Destination::New(Source::Sqlite { path }));
     }
     let is_named = args.url.is_some() || configured.is_some();
@@ -278,7 +278,7 @@ fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
 pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
-    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let environment = url_of_environment()?;
     let url = args.url.clone().or(environment).ok_or_else(|| {
         Error::request("no database is named")
             .hint("Pass `--url postgresql://user@host/database`, or set DATABASE_URL.")
@@ -340,10 +340,11 @@ pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rule
 }
 
 fn days_of_environment() -> Result<Option<u32>> {
-    let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.is_empty()) else {
+    let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.trim().is_empty())
+    else {
         return Ok(None);
     };
-    match text.parse::<u32>() {
+    match text.trim().parse::<u32>() {
         Ok(days) if (1..=36_500).contains(&days) => Ok(Some(days)),
         _ => Err(Error::request(format!(
             "BACKUP_RETENTION_DAYS is `{}`, which is no number of days",
