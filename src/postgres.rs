@@ -15,7 +15,7 @@ mod private;
 mod programs;
 mod psql;
 mod redaction;
-mod target;
+mod resolution;
 mod tls;
 mod trust;
 mod url;
@@ -28,7 +28,7 @@ pub use private::{PrivateServer, can_start};
 pub use programs::{Connecting, Programs};
 pub use psql::Psql;
 pub use redaction::redacted;
-pub use target::{Target, TlsSaidBy};
+pub use resolution::{Target, TlsSaidBy};
 pub use tls::{Tls, TlsMode};
 pub use url::{is_connection_string, is_url, refuse_quotes};
 
@@ -186,7 +186,7 @@ impl Server {
     /// Connects to `database`. Returns the process that the startup named, too.
     async fn open_session(&self, database: &str) -> std::result::Result<(Session, i32), ConnectFailure> {
         let attempts = match self.tls.mode {
-            _ if target::is_socket(&self.host) => [Some(WithTls::No), None],
+            _ if resolution::is_socket(&self.host) => [Some(WithTls::No), None],
             TlsMode::Disable => [Some(WithTls::No), None],
             TlsMode::Allow => [Some(WithTls::No), Some(WithTls::Yes)],
             TlsMode::Prefer => [Some(WithTls::IfOffered), Some(WithTls::No)],
@@ -287,7 +287,7 @@ impl Server {
     /// Where it is, for people: `host:port`, or the path of its socket.
     pub fn place(&self) -> String {
         match self.host.as_str() {
-            folder if target::is_socket(folder) => format!("{folder}/.s.PGSQL.{}", self.port),
+            folder if resolution::is_socket(folder) => format!("{folder}/.s.PGSQL.{}", self.port),
             address if address.contains(':') => format!("[{address}]:{}", self.port),
             name => format!("{name}:{}", self.port),
         }
@@ -315,7 +315,7 @@ impl Server {
 
     fn unreachable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectFailure {
         let error = Error::outside(format!("cannot reach PostgreSQL at {}", self.place())).caused_by(cause);
-        let error = if target::is_socket(&self.host) {
+        let error = if resolution::is_socket(&self.host) {
             error.hint(
                 "Nothing listens at this socket. If the server is elsewhere, name its host in the URL, as in \
                  `postgresql://user@localhost/database`, or set PGHOST.",
@@ -644,6 +644,9 @@ pub fn quoted(identifier: &str) -> String {
 pub fn quoted_literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod beside_psql;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{Certificate, Digest};
-use super::target::is_socket;
+use super::resolution::is_socket;
 use super::{Server, Tls};
 
 /// Why there is no link.

@@ -145,7 +145,7 @@ fn replaced(base: &Command, directory: &Path, postgres: &Path, cluster: &Path) -
 }
 
 /// PostgreSQL does not run as root: as whom it runs then.
-fn owner() -> Result<Option<(u32, u32)>> {
+pub(super) fn owner() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

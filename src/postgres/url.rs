@@ -1,7 +1,7 @@
 //! Connection strings as people write them: libpq's URLs and `keyword=value` pairs (PostgreSQL documentation, "Connection
 //! Strings"), and the URLs of frameworks that mean the same: `postgresql+psycopg2://`, `postgis://`, `jdbc:postgresql://`.
 //!
-//! Reads only what is written; `target` adds the environment and the defaults. A connection string may hold a password, so
+//! Reads only what is written; `resolution` adds the environment and the defaults. A connection string may hold a password, so
 //! no error in here repeats it: they name the part that is wrong.
 
 use std::collections::BTreeMap;
@@ -176,10 +176,9 @@ fn split_login(dialect: Dialect, rest: &str) -> (&str, &str, &str) {
     let end = match dialect {
         Dialect::SqlAlchemy => {
             let slash = rest.find('/').unwrap_or(rest.len());
-            let before =
-                rest.find(['/', ':', '@']).is_some_and(|at| rest[at..].starts_with(':') && at < slash);
-            let until = if before { rest.find('?').unwrap_or(rest.len()) } else { slash };
-            rest[..until].find('@').or_else(|| rest[..slash].find('@'))
+            // Once a colon has come, everything up to the `@` is the password.
+            let has_password = rest.find(['/', ':', '@']).is_some_and(|at| rest[at..].starts_with(':'));
+            rest[..if has_password { rest.len() } else { slash }].find('@')
         }
         Dialect::Libpq | Dialect::Jdbc => rest.find(['@', '/']).filter(|at| rest[*at..].starts_with('@')),
     };
@@ -223,7 +222,8 @@ fn split_hosts(mut rest: &str) -> Result<(String, String, &str)> {
 fn read_query(written: &mut Written, dialect: Dialect, query: &str) -> Result<()> {
     // With an unescaped `?` in a password, what follows is a part of it, and the `@` comes later.
     let may_be_password = query.contains('@');
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    let pairs = query.strip_suffix('&').unwrap_or(query).split('&');
+    for pair in pairs.filter(|pair| !(pair.is_empty() && (query.is_empty() || dialect != Dialect::Libpq))) {
         let Some((name, value)) = pair.split_once('=') else {
             return Err(wrong("a parameter after the `?` has no `=`"));
         };

@@ -197,9 +197,8 @@ impl Target {
             )));
         }
         let user = match settings.word("user") {
-            Some("") => return Err(settings.wrong("user", "is empty")),
-            Some(user) => user.to_owned(),
-            None => environment.account.clone().ok_or_else(|| {
+            Some(user) if !user.is_empty() => user.to_owned(),
+            Some(_) | None => environment.account.clone().ok_or_else(|| {
                 Error::request(
                     "the connection URL names no user, and this process runs under an account without a name",
                 )
@@ -331,8 +330,8 @@ struct Place {
     /// libpq's `hostaddr`: where to connect to, in place of the host's own address.
     address: Option<String>,
     port: u16,
-    /// What a line of the password file calls it.
-    in_passfile: String,
+    /// What lines of the password file call it.
+    in_passfile: Vec<String>,
 }
 
 fn places(settings: &Settings) -> Result<Vec<Place>> {
@@ -372,17 +371,24 @@ fn places(settings: &Settings) -> Result<Vec<Place>> {
 fn place(host: String, address: Option<String>, port: u16) -> Place {
     match (host.as_str(), address) {
         // Without a name, the address is what a certificate must be for.
-        ("", Some(address)) => Place { host: address.clone(), address: None, port, in_passfile: address },
-        ("", None) => {
-            Place { host: socket_folder(port), address: None, port, in_passfile: "localhost".to_owned() }
+        ("", Some(address)) => {
+            // The documentation has libpq look for the address; it looks for `localhost`.
+            let in_passfile = vec!["localhost".to_owned(), address.clone()];
+            Place { host: address, address: None, port, in_passfile }
         }
+        ("", None) => Place {
+            host: socket_folder(port),
+            address: None,
+            port,
+            in_passfile: vec!["localhost".to_owned()],
+        },
         (folder, _) if is_socket(folder) => {
             let is_usual =
                 SOCKET_FOLDERS.iter().any(|usual| *usual == folder && *usual == socket_folder(port));
             let in_passfile = if is_usual { "localhost".to_owned() } else { folder.to_owned() };
-            Place { host, address: None, port, in_passfile }
+            Place { host, address: None, port, in_passfile: vec![in_passfile] }
         }
-        (_, address) => Place { in_passfile: host.clone(), host, address, port },
+        (_, address) => Place { in_passfile: vec![host.clone()], host, address, port },
     }
 }
 
@@ -525,7 +531,8 @@ impl PassFiles {
     }
 
     fn of_server(&self, place: &Place, user: &str) -> Vec<(String, Password)> {
-        self.0.as_ref().map_or(Vec::new(), |file| file.passwords_for(&place.in_passfile, place.port, user))
+        let Some(file) = &self.0 else { return Vec::new() };
+        place.in_passfile.iter().flat_map(|host| file.passwords_for(host, place.port, user)).collect()
     }
 }
 
