@@ -225,7 +225,7 @@ impl Server {
             None => return Err((self.unreachable(silence(patience)), true)),
             Some(Ok(link)) => link,
             Some(Err(unlinked)) => {
-                let is_final = !matches!(unlinked, Unlinked::Unprotected(_));
+                let is_final = !matches!(unlinked, Unlinked::Unprotected(_) | Unlinked::Unusable(_));
                 return Err((self.unlinked(unlinked), is_final));
             }
         };

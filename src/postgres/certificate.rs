@@ -16,6 +16,8 @@ pub(super) struct Certificate<'a> {
     pub(super) subject: &'a [u8],
     pub(super) begins: Option<DateTime<Utc>>,
     pub(super) ends: Option<DateTime<Utc>>,
+    /// The key with its algorithm.
+    pub(super) public_key: &'a [u8],
     key_algorithm: &'a [u8],
     key: &'a [u8],
     signed: Signed<'a>,
@@ -99,7 +101,8 @@ impl<'a> Certificate<'a> {
         let (issuer, rest) = element_as_it_stands(rest)?;
         let (_, validity, rest) = element(rest)?;
         let (subject, rest) = element_as_it_stands(rest)?;
-        let (_, key_and_algorithm, mut rest) = element(rest)?;
+        let (public_key, mut rest) = element_as_it_stands(rest)?;
+        let (_, key_and_algorithm, _) = element(public_key)?;
         let (_, key_algorithm, key_rest) = element(key_and_algorithm)?;
         let (kind, key, _) = element(key_rest)?;
         let (begins, after) = time(validity);
@@ -123,6 +126,7 @@ impl<'a> Certificate<'a> {
             subject,
             begins,
             ends,
+            public_key,
             key_algorithm,
             key: key.get(1..).filter(|_| kind == BIT_STRING)?,
             signed,
@@ -215,7 +219,18 @@ impl<'a> Certificate<'a> {
 
     /// Whether signatures by its key can be judged at all.
     pub(super) fn has_known_key(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> bool {
-        algorithms.iter().any(|algorithm| algorithm.public_key_alg_id().as_ref() == self.key_algorithm)
+        algorithms.iter().any(|algorithm| self.has_key_for(*algorithm))
+    }
+
+    /// Whether its key may make signatures of a kind: one for PSS alone makes no other.
+    fn has_key_for(&self, algorithm: &dyn SignatureVerificationAlgorithm) -> bool {
+        let name =
+            |identifier: &[u8], wanted: &[u8]| element(identifier).is_some_and(|(_, name, _)| name == wanted);
+        let kind = algorithm.public_key_alg_id();
+        kind.as_ref() == self.key_algorithm
+            || (name(self.key_algorithm, RSA_PSS)
+                && name(kind.as_ref(), RSA)
+                && name(algorithm.signature_alg_id().as_ref(), RSA_PSS))
     }
 
     /// Whether its key made a signature.
@@ -227,7 +242,7 @@ impl<'a> Certificate<'a> {
     ) -> bool {
         algorithms
             .iter()
-            .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == self.key_algorithm)
+            .filter(|algorithm| self.has_key_for(**algorithm))
             .any(|algorithm| algorithm.verify_signature(self.key, message, signature).is_ok())
     }
 
@@ -345,7 +360,7 @@ impl<'a> Signed<'a> {
         }
         let mut fitting = algorithms
             .iter()
-            .filter(|it| it.public_key_alg_id().as_ref() == signer.key_algorithm)
+            .filter(|it| signer.has_key_for(**it))
             .filter(|it| it.signature_alg_id().as_ref() == self.algorithm)
             .peekable();
         if fitting.peek().is_none() {

@@ -16,6 +16,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
 
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
 use super::certificate::Certificate;
 use super::trust::{CertificateFault, Trust};
 use crate::error::{Error, Kind, Result};
@@ -112,12 +114,7 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
-            Some(client) => {
-                let (chain, key) = client.read()?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| client.unusable().caused_by(error))?
-            }
+            Some(client) => builder.with_client_cert_resolver(Arc::new(client.read()?)),
         };
         config.enable_sni = !self.hides_name;
         if self.direct {
@@ -228,7 +225,7 @@ impl ClientCertificate {
     }
 
     /// A key that others can read is refused, as by libpq.
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    fn read(&self) -> Result<SingleCertAndKey> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(&self.key).map_err(|error| self.unusable().caused_by(error))?;
         let open_to = if metadata.uid() == 0 { 0o037 } else { 0o077 };
@@ -249,7 +246,16 @@ impl ClientCertificate {
         }
         let key = PrivateKeyDer::from_pem_slice(&bytes)
             .or_else(|error| PrivateKeyDer::try_from(bytes).map_err(|_| self.unusable().caused_by(error)))?;
-        Ok((chain, key))
+        let key = rustls::crypto::ring::default_provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| self.unusable().caused_by(error))?;
+        let own = chain.first().and_then(|own| Certificate::parse(own));
+        let own = own.ok_or_else(|| self.unusable().caused_by("the file holds no certificate"))?;
+        if key.public_key().is_some_and(|public| public.as_ref() != own.public_key) {
+            return Err(self.unusable().caused_by("the key is not that of the certificate"));
+        }
+        Ok(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
     }
 }
 
@@ -262,6 +268,13 @@ pub(super) fn certificate_fault(error: &std::io::Error) -> Option<&CertificateFa
         _ => None,
     }
 }
+
+/// How keys sign that may sign with PSS alone (RFC 8446, 4.2.3), and the like of each for keys that may do more.
+const RSA_PSS_KEYS: [(SignatureScheme, SignatureScheme); 3] = [
+    (SignatureScheme::Unknown(0x0809), SignatureScheme::RSA_PSS_SHA256),
+    (SignatureScheme::Unknown(0x080a), SignatureScheme::RSA_PSS_SHA384),
+    (SignatureScheme::Unknown(0x080b), SignatureScheme::RSA_PSS_SHA512),
+];
 
 /// Judges certificates as libpq does.
 #[derive(Debug)]
@@ -333,8 +346,12 @@ impl Verifier {
             return Ok(HandshakeSignatureValid::assertion());
         }
         let known = self.provider.signature_verification_algorithms.mapping;
+        let wanted = RSA_PSS_KEYS
+            .iter()
+            .find(|(scheme, _)| *scheme == signed.scheme)
+            .map_or(signed.scheme, |(_, it)| *it);
         let algorithms =
-            known.iter().find(|(scheme, _)| *scheme == signed.scheme).map(|(_, algorithms)| *algorithms);
+            known.iter().find(|(scheme, _)| *scheme == wanted).map(|(_, algorithms)| *algorithms);
         let is_valid = Certificate::parse(certificate)
             .is_some_and(|it| it.verifies(algorithms.unwrap_or_default(), message, signed.signature()));
         match is_valid {
@@ -389,6 +406,7 @@ impl ServerCertVerifier for Verifier {
         let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
         // So that a server with such a key shows it, and the error can name it.
         schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
+        schemes.extend(RSA_PSS_KEYS.map(|(scheme, _)| scheme));
         schemes
     }
 }

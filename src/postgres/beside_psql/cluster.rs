@@ -55,6 +55,14 @@ impl Cluster {
         for setting in usual.iter().map(String::as_str).chain(settings.iter().copied()) {
             postgres.args(["-c", setting]);
         }
+        // The server takes keys that its clients refuse.
+        let weak = directory.path().join("openssl.conf");
+        std::fs::write(
+            &weak,
+            "openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\nCipherString=DEFAULT@SECLEVEL=0\n",
+        )
+        .unwrap();
+        postgres.env("OPENSSL_CONF", &weak);
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let child =
             postgres.arg("-D").arg(&data).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
@@ -62,8 +70,7 @@ impl Cluster {
         let cluster = Cluster { port, directory, socket, child };
         let give_up = Instant::now() + Duration::from_secs(60);
         while cluster.psql("postgres", &["select 1"]).is_err() {
-            let log = std::fs::read_to_string(cluster.directory.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < give_up, "the server does not start:\n{log}");
+            assert!(Instant::now() < give_up, "the server does not start:\n{}", cluster.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         cluster
@@ -114,6 +121,11 @@ impl Cluster {
             true => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
             false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
         }
+    }
+
+    /// What the server has written.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
     /// Puts a file into its directory that it alone can read.
