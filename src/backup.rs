@@ -28,12 +28,12 @@ mod script;
 pub mod schedule;
 mod seal;
 mod sqlite;
+mod sqlite_url;
 mod statement;
 pub mod stats;
 mod stream;
 
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
@@ -43,6 +43,7 @@ pub use coding::Compression;
 pub use manifest::{DatabaseType, Format, Level, Manifest, Verification};
 pub use name::BackupName;
 pub use seal::{Identities, Recipients};
+pub use sqlite_url::{sqlite_destination, sqlite_path, sqlite_url};
 pub use stream::{Packing, Totals};
 
 use crate::error::{Error, Result};
@@ -81,88 +82,10 @@ impl Source {
     /// For people; without a password.
     pub fn shown(&self) -> String {
         match self {
-            Source::Postgresql { server, dbname } => {
-                format!("postgresql://{}@{}:{}/{dbname}", server.user, server.host, server.port)
-            }
+            Source::Postgresql { server, dbname } => server.url(dbname),
             Source::Sqlite { path } => sqlite_url(path),
         }
     }
-}
-
-/// The path in `sqlite:///absolute/path`; `None` if it is no such URL.
-///
-/// Frameworks write relative paths with three slashes too (`sqlite:///app.db`): such a file is taken where there is none
-/// at the absolute path. So is one whose name was not encoded as a URL wants it.
-pub fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let readings = sqlite_paths(url)?;
-    let found = readings.iter().find(|path| path.symlink_metadata().is_ok());
-    found.or(readings.first()).cloned()
-}
-
-/// The path in such a URL, of a file that may be lost. Where it may mean several paths and there is a file at none, it means
-/// the one that is `recorded`; otherwise it is refused.
-pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Option<Result<PathBuf>> {
-    let readings = sqlite_paths(url)?;
-    if let Some(found) = readings.iter().find(|path| path.symlink_metadata().is_ok()) {
-        return Some(Ok(found.clone()));
-    }
-    let is_recorded =
-        |path: &&PathBuf| restore::absolute(path).to_str().is_some_and(|path| recorded == Some(path));
-    if let Some(known) = readings.iter().find(is_recorded) {
-        return Some(Ok(known.clone()));
-    }
-    let mut possible: Vec<PathBuf> = Vec::new();
-    for path in readings.iter().map(|path| restore::absolute(path)) {
-        if path.parent().is_some_and(Path::is_dir) && !possible.contains(&path) {
-            possible.push(path);
-        }
-    }
-    let [first, second, ..] = possible.as_slice() else { return readings.first().cloned().map(Ok) };
-    let from_root = |path: &Path| sqlite_url(path).replacen("//", "///", 1);
-    let (first_url, second_url) = (from_root(first), from_root(second));
-    let (first, second) = (first.display(), second.display());
-    Some(Err(Error::request(format!("the URL may mean `{first}` or `{second}`, and there is neither"))
-        .hint(format!("Name the one that you mean with four slashes: `{first_url}` or `{second_url}`."))))
-}
-
-/// The paths that a `sqlite:` URL may mean, the likeliest first.
-fn sqlite_paths(url: &str) -> Option<Vec<PathBuf>> {
-    let rest = url.strip_prefix("sqlite:").or_else(|| url.strip_prefix("sqlite3:"))?;
-    // Where no `key=value` follows, a question mark belongs to the name; a `#` always does, since no part of a file is meant.
-    let is_parameter = |pair: &str| pair.is_empty() || pair.find('=').is_some_and(|at| at > 0);
-    let text = match rest.split_once('?') {
-        Some((text, parameters)) if parameters.split('&').all(is_parameter) => text,
-        _ => rest,
-    };
-    let text = text.strip_prefix("//").unwrap_or(text);
-    // Three slashes are what frameworks write before a relative path; four mean the root and nothing else.
-    let is_from_root = text.starts_with("//");
-    let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
-    let mut readings = Vec::new();
-    for bytes in [decoded, text.as_bytes().to_vec()] {
-        let written = PathBuf::from(std::ffi::OsString::from_vec(bytes));
-        let path: PathBuf = written.components().collect();
-        let relative =
-            path.strip_prefix("/").ok().filter(|path| !path.as_os_str().is_empty() && !is_from_root);
-        readings.extend([Some(path.clone()), relative.map(Path::to_owned)].into_iter().flatten());
-    }
-    Some(readings)
-}
-
-/// The URL that means a file.
-pub fn sqlite_url(path: &Path) -> String {
-    /// What a path may hold as it is; the rest would mean something else in a URL, or end it.
-    const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-        .add(b'%')
-        .add(b'?')
-        .add(b'#')
-        .add(b' ')
-        .add(b'"')
-        .add(b'<')
-        .add(b'>')
-        .add(b'`');
-    let bytes = path.as_os_str().as_bytes();
-    format!("sqlite://{}", percent_encoding::percent_encode(bytes, PLAIN))
 }
 
 /// What a backup works with.

@@ -30,6 +30,7 @@ use crate::aws::{Access, Aws};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Color, Format, Output};
+use crate::postgres::refuse_quotes;
 use crate::vault::Vault;
 
 /// Takes, restores and proves database backups.
@@ -159,7 +160,7 @@ struct Narrowed {
 }
 
 impl Session {
-    fn new(global: &Global, config: Config, output: Output) -> Self {
+    fn new(global: &Global, config: Config, output: Output) -> Result<Self> {
         let usual = PathBuf::from("lifeboat.toml");
         let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
         let access = Access {
@@ -180,14 +181,15 @@ impl Session {
             region: global.region.clone(),
             is_profile_given: global.profile.is_some(),
         };
-        let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.is_empty());
-        let vault = global
-            .vault
-            .clone()
-            .or(from_environment)
-            .or_else(|| config.vault.clone())
-            .unwrap_or("./backups".to_owned());
-        Session { config_file, config, access, narrow, vault, output, saying: std::sync::Mutex::default() }
+        let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.trim().is_empty());
+        let vault = match (&global.vault, from_environment, &config.vault) {
+            (Some(vault), _, _) => vault_place(vault, "`--vault`")?,
+            (None, Some(vault), _) => vault_place(&vault, "the value of BACKUP_DIR")?,
+            (None, None, Some(vault)) => vault_place(vault, "`vault` in lifeboat.toml")?,
+            (None, None, None) => "./backups".to_owned(),
+        };
+        let saying = std::sync::Mutex::default();
+        Ok(Session { config_file, config, access, narrow, vault, output, saying })
     }
 
     /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
@@ -209,6 +211,26 @@ impl Session {
     fn vault_to_read(&self) -> Result<Vault> {
         Vault::open_to_read(&self.vault, &self.access)
     }
+}
+
+/// Where the vault is, without what a file of variables adds to it. A directory that a shell would have made of it is not the
+/// one that was written.
+fn vault_place(text: &str, subject: &str) -> Result<String> {
+    let text = text.trim();
+    refuse_quotes(text, subject)?;
+    let refused = |why: &str| Error::request(format!("{subject} {why}"));
+    if text.chars().any(char::is_control) {
+        return Err(refused("has a control character in it")
+            .hint("Write the file of variables with plain line ends, without `\\r`."));
+    }
+    if text.ends_with(['"', '\'']) {
+        return Err(refused("ends with a quote").hint("Remove the quotes: they are part of the value."));
+    }
+    if text.starts_with('~') {
+        return Err(refused("begins with `~`, which only a shell replaces by a home directory")
+            .hint("Write the whole path; a directory whose name begins so is `./~…`."));
+    }
+    Ok(text.to_owned())
 }
 
 /// Makes sure that the person means it: `given` is the object's own name, or they type it on a terminal.
@@ -313,7 +335,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let own_output = Output::new(format, cli.global.color, cli.global.quiet).logging(now);
-    let session = std::sync::Arc::new(Session::new(&cli.global, config, own_output));
+    let session = match Session::new(&cli.global, config, own_output) {
+        Ok(session) => std::sync::Arc::new(session),
+        Err(error) => {
+            output.error(&error);
+            return error.kind().exit_code();
+        }
+    };
     let ended = runtime.block_on(async {
         let spoken = notify::Spoken::begin(&cli.command, &session);
         let ended = match cli.command {

@@ -24,7 +24,7 @@ mod store;
 mod trial;
 
 pub use audit::{Act, Begun, Outcome};
-pub use directory::rename_new;
+pub use directory::{link_or_copy, rename_new, sync_folder};
 pub use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub use log::Log;
 pub use scratch::{Scratch, Secrecy};

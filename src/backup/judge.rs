@@ -30,7 +30,7 @@ pub(super) async fn judge_restored(
     };
     let depth = recorded.seen.databases.values().flatten().map(|table| table.depth).min().unwrap_or_default();
     let rule = if depth == verify::Depth::Content { "content" } else { "counts" };
-    let target = Target { server: server.clone(), database: Some(database.to_owned()), says_tls: true };
+    let target = Target::of_database(server.clone(), database);
     let comparison = verify::pair::Comparison {
         left: verify::pair::Operand::Kept(Box::new(recorded)),
         right: verify::pair::Operand::Server(Box::new(target)),

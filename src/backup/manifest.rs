@@ -150,7 +150,7 @@ impl Origin {
         let (mut address, mut name, mut path, mut file_id) = (None, None, None, None);
         match source {
             Source::Postgresql { server, dbname } => {
-                (address, name) = (Some(format!("{}:{}", server.host, server.port)), Some(dbname.clone()));
+                (address, name) = (Some(server.place()), Some(dbname.clone()));
             }
             Source::Sqlite { path: at } => {
                 let absolute = std::path::absolute(at).unwrap_or_else(|_| at.clone());

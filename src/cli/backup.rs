@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::UrlArgs;
+use super::connect::{UrlArgs, url_of_environment, url_text};
 use super::{Session, now};
 use crate::backup::create::{self, Plan, Request};
 use crate::backup::failures::{self, Failure};
@@ -24,7 +24,6 @@ use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::{Output, human_bytes};
-use crate::postgres::is_url;
 use crate::vault::Vault;
 use crate::verify::Depth;
 
@@ -426,13 +425,13 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
         sources.push((source(url, &args.connect, session)?, None));
     }
     if sources.is_empty() {
-        let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()).ok_or_else(|| {
+        let url = url_of_environment()?.ok_or_else(|| {
             Error::request("no database is named").hint(
                 "Set DATABASE_URL, pass `--url postgresql://user@host/db` or `--url sqlite:///path`, or name a database of \
                  lifeboat.toml.",
             )
         })?;
-        sources.push((source(url.trim(), &args.connect, session)?, None));
+        sources.push((source(&url, &args.connect, session)?, None));
     }
     if sources.len() > 1 && args.name.is_some() {
         return Err(Error::request("one `--name` cannot be that of several backups")
@@ -446,17 +445,11 @@ fn requests(args: &CreateArgs, session: &Session) -> Result<Vec<Request>> {
 }
 
 fn source(url: &str, connect: &UrlArgs, session: &Session) -> Result<Source> {
-    let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
-    let text = from_environment.as_deref().unwrap_or(url).trim();
-    if let Some(path) = backup::sqlite_path(text) {
+    let text = url_text(url)?;
+    if let Some(path) = backup::sqlite_path(&text)? {
         return Ok(Source::Sqlite { path });
     }
-    if !is_url(text) && !url.starts_with("env:") {
-        // What cannot be read may hold a password, so it is not repeated.
-        return Err(Error::request("the database URL is neither of PostgreSQL nor of SQLite")
-            .hint("Write `postgresql://user@host:5432/database` or `sqlite:///absolute/path.db`."));
-    }
-    let target = connect.target(url, &session.output, "lifeboat backup")?;
+    let target = connect.target(&text, &session.output, "lifeboat backup")?;
     let dbname = target.database.clone().unwrap_or_else(|| target.server.user.clone());
     Ok(Source::Postgresql { server: Box::new(target.server), dbname })
 }
@@ -552,9 +545,10 @@ fn word<T: ValueEnum>(text: Option<&str>, key: &str) -> Result<Option<T>> {
 }
 
 fn compression_of_environment() -> Result<Option<Compression>> {
-    let Some(text) = std::env::var("BACKUP_COMPRESS").ok().filter(|text| !text.is_empty()) else {
+    let Some(text) = std::env::var("BACKUP_COMPRESS").ok().filter(|text| !text.trim().is_empty()) else {
         return Ok(None);
     };
+    let text = text.trim();
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "gzip" => Ok(Some(Compression::Gzip)),
         "false" | "0" | "no" | "off" | "none" => Ok(Some(Compression::None)),

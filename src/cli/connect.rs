@@ -9,10 +9,10 @@ use super::Session;
 use crate::aws::Aws;
 use crate::config::parse_duration;
 use crate::drill::report::span;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::output::{Output, human_bytes, thousands};
-use crate::postgres::{Password, Server, Target, Tls, TlsMode, from_pgpass};
+use crate::postgres::{PassFile, Password, Server, Target, Tls, TlsMode, TlsSaidBy, Wire, refuse_quotes};
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
 
@@ -94,6 +94,7 @@ impl ConnectArgs {
             password,
             tls: self.tls(),
             application_name: application_name.to_owned(),
+            wire: Wire::default(),
         })
     }
 }
@@ -101,7 +102,11 @@ impl ConnectArgs {
 impl ConnectArgs {
     /// How connections are protected, and whom they trust.
     pub(super) fn tls(&self) -> Tls {
-        Tls { mode: self.tls.mode(), authorities: authorities(self.ca.as_ref()) }
+        // The flag says that the certificate is not checked, where libpq would check it with a file of authorities at hand.
+        match self.tls {
+            TlsArg::Require => Tls::new(TlsMode::Require, None),
+            tls => Tls::new(tls.mode(), authorities(self.ca.as_ref())),
+        }
     }
 }
 
@@ -179,8 +184,8 @@ impl Reading {
 /// How connections to databases that are named by a URL are protected.
 #[derive(Args, Clone, Debug)]
 pub(super) struct UrlArgs {
-    /// How connections are protected, where a URL does not say it with `sslmode` [default: verify-full; on this
-    /// machine's own addresses prefer]
+    /// How connections are protected, where a URL does not say it with `sslmode` [env: PGSSLMODE] [default: verify-full;
+    /// on this machine's own addresses prefer]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Connecting")]
     tls: Option<TlsArg>,
     /// Certificate authorities to trust, in place of RDS's; `system` for those of the operating system
@@ -195,40 +200,69 @@ impl UrlArgs {
         UrlArgs { tls: None, ca: connect.ca.clone() }
     }
 
-    /// The database that a URL names. `env:NAME` takes the URL from an environment variable, which no list of processes
-    /// shows. A password comes from the URL, PGPASSWORD or `~/.pgpass`.
+    /// The database that a connection string names, as psql would read it here. `env:NAME` takes it from an environment
+    /// variable, which no list of processes shows.
     pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {
-        let from_environment;
-        let text = match text.strip_prefix("env:") {
-            None => text,
-            Some(name) if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                return Err(Error::request("`env:` is not followed by the name of an environment variable")
-                    .hint("Write the name itself, as in `env:DATABASE_URL`, without a `$`."));
+        let mut target = Target::parse(&url_text(text)?)?;
+        for note in &target.notes {
+            output.warn(note);
+        }
+        let is_open = target.tls_said_by != TlsSaidBy::Written;
+        target.for_each_server(|server| {
+            match self.tls.filter(|_| is_open) {
+                Some(TlsArg::Require) => (server.tls.mode, server.tls.authorities) = (TlsMode::Require, None),
+                Some(tls) => server.tls.mode = tls.mode(),
+                None => {}
             }
-            Some(name) => {
-                from_environment = std::env::var(name).map_err(|_| {
-                    Error::request(format!("the environment variable `{name}` is not set"))
-                        .hint("`env:NAME` takes a connection URL from the environment.")
+            if let (Some(ca), false) = (&self.ca, target_names_authorities(text)) {
+                server.tls.authorities = Some(ca.clone());
+            }
+            application_name.clone_into(&mut server.application_name);
+        });
+        if !target.is_a_choice() {
+            return Ok(target);
+        }
+        // Which of several servers is meant is known when one has answered; callers of every kind wait for that.
+        let choosing = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                    Error::outside("the servers of a connection URL cannot be tried").caused_by(error)
                 })?;
-                from_environment.trim()
-            }
-        };
-        let user = ["PGUSER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-        let mut target = Target::parse(text, user.as_deref().filter(|name| !name.is_empty()))?;
-        let server = &mut target.server;
-        if let (Some(tls), false) = (self.tls, target.says_tls) {
-            server.tls.mode = tls.mode();
-        }
-        server.tls.authorities = server.tls.authorities.take().or_else(|| authorities(self.ca.as_ref()));
-        if server.password.is_none() {
-            server.password = match std::env::var("PGPASSWORD").ok().filter(|value| !value.is_empty()) {
-                Some(password) => Some(Password::new(password)),
-                None => password_of_pgpass(output, &server.host, server.port, &server.user),
-            };
-        }
-        application_name.clone_into(&mut server.application_name);
-        Ok(target)
+            runtime.block_on(target.choose_server())
+        });
+        choosing.join().unwrap_or_else(|_| Err(Error::new(Kind::Bug, "choosing a server failed")))
     }
+}
+
+/// What is written where a URL belongs: itself, or the value of the variable that `env:NAME` names.
+pub(super) fn url_text(text: &str) -> Result<String> {
+    let text = text.trim();
+    let Some(name) = text.strip_prefix("env:") else { return Ok(text.to_owned()) };
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(Error::request("`env:` is not followed by the name of an environment variable")
+            .hint("Write the name itself, as in `env:DATABASE_URL`, without a `$`."));
+    }
+    let value = std::env::var(name).map_err(|_| {
+        Error::request(format!("the environment variable `{name}` is not set"))
+            .hint("`env:NAME` takes a connection URL from the environment.")
+    })?;
+    let value = value.trim();
+    refuse_quotes(value, &format!("the value of {name}"))?;
+    Ok(value.to_owned())
+}
+
+/// DATABASE_URL, if it has a value.
+pub(super) fn url_of_environment() -> Result<Option<String>> {
+    let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()) else {
+        return Ok(None);
+    };
+    refuse_quotes(url.trim(), "the value of DATABASE_URL")?;
+    Ok(Some(url.trim().to_owned()))
+}
+
+/// Whether a connection string has its own authorities, which come before those of a flag.
+fn target_names_authorities(text: &str) -> bool {
+    url_text(text).is_ok_and(|text| text.contains("sslrootcert"))
 }
 
 fn authorities(flag: Option<&PathBuf>) -> Option<PathBuf> {
@@ -241,9 +275,11 @@ fn password_of_pgpass(output: &Output, host: &str, port: u16, user: &str) -> Opt
         Some(file) => PathBuf::from(file),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"),
     };
-    let (password, warning) = from_pgpass(&file, host, port, user);
-    if let Some(warning) = warning {
-        output.warn(warning);
+    match PassFile::read(&file) {
+        Ok(file) => file?.passwords_for(host, port, user).into_iter().next().map(|(_, password)| password),
+        Err(warning) => {
+            output.warn(warning);
+            None
+        }
     }
-    password
 }

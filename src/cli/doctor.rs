@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use futures::StreamExt as _;
 
-use super::connect::{ConnectArgs, UrlArgs};
-use super::{Session, now};
+use super::connect::{ConnectArgs, UrlArgs, url_text};
+use super::{Session, now, unset};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
 use crate::doctor::permissions::Ground;
@@ -162,7 +162,7 @@ async fn instance(aws: &Aws, instance: &Instance, args: &DoctorArgs, session: &S
 
 /// How far one gets into a database: the network, TLS, the login. And its major version.
 async fn connection(name: &str, server: &Server, database: &str) -> (Check, Option<u32>) {
-    let at = format!("{}:{}", server.host, server.port);
+    let at = server.place();
     let check = |code: &str, verdict, message: String| Check::new("databases", code, verdict, message);
     let session = match server.connect(database).await {
         Ok(session) => session,
@@ -203,27 +203,29 @@ async fn sources(args: &DoctorArgs, session: &Session) -> (Vec<Check>, Vec<Known
         .iter()
         .filter_map(|(name, database)| Some((name.clone(), database.backup.as_ref()?.url.clone()?)))
         .collect();
-    let usual = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
-    if let Some(url) = usual.filter(|_| urls.is_empty()) {
-        urls.push(("DATABASE_URL".to_owned(), url.trim().to_owned()));
+    if urls.is_empty() && !unset("DATABASE_URL") {
+        urls.push(("DATABASE_URL".to_owned(), "env:DATABASE_URL".to_owned()));
     }
     let (mut checks, mut known, mut is_postgres_needed) = (Vec::new(), Vec::new(), urls.is_empty());
     for (name, url) in urls {
         let (check, server) = source(&name, &url, args, session).await;
-        is_postgres_needed |= sqlite(&url).is_none();
+        is_postgres_needed |= !matches!(sqlite(&url), Ok(Some(_)));
         checks.push(check.for_tasks(&[Task::Backup, Task::Serve]));
         known.extend(server);
     }
     (checks, known, is_postgres_needed)
 }
 
-fn sqlite(url: &str) -> Option<PathBuf> {
-    let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
-    sqlite_path(from_environment.as_deref().unwrap_or(url).trim())
+fn sqlite(url: &str) -> Result<Option<PathBuf>> {
+    sqlite_path(&url_text(url)?)
 }
 
 async fn source(name: &str, url: &str, args: &DoctorArgs, session: &Session) -> (Check, Option<Known>) {
-    if let Some(path) = sqlite(url) {
+    let file = match sqlite(url) {
+        Ok(file) => file,
+        Err(error) => return (of_error("databases", "database_url", &error), None),
+    };
+    if let Some(path) = file {
         let check = match std::fs::File::open(&path) {
             Ok(_) => {
                 let message = format!("`{name}`: `{}` can be read", path.display());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::connect::url_of_environment;
 use super::{Session, now, unset};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
@@ -90,10 +91,13 @@ async fn look(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<E
 
 /// The database that DATABASE_URL names. Its URL stays there: a password may be in it.
 fn local() -> Option<Local> {
-    let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty())?;
-    let (name, kind) = match sqlite_path(url.trim()) {
+    let url = url_of_environment().ok()??;
+    let (name, kind) = match sqlite_path(&url).ok()? {
         Some(path) => (path.file_stem()?.to_string_lossy().into_owned(), "SQLite"),
-        None => (Target::parse(url.trim(), Some("postgres")).ok()?.database?, "PostgreSQL"),
+        None => {
+            let target = Target::parse(&url).ok()?;
+            (target.database.unwrap_or(target.server.user), "PostgreSQL")
+        }
     };
     Some(Local { name, kind, variable: "DATABASE_URL" })
 }

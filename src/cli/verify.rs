@@ -11,7 +11,7 @@ use super::connect::{LookArgs, Reading, UrlArgs};
 use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Page, Tone, thousands};
-use crate::postgres::is_url;
+use crate::postgres::is_connection_string;
 use crate::verify::narrow::{Extent, Told};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
@@ -158,7 +158,7 @@ fn show(session: &Session, side: &str, progress: &Progress<'_>, began: Instant) 
 
 /// A URL, or a baseline by its file or its seal.
 fn operand(text: &str, connect: &UrlArgs, session: &Session) -> Result<Operand> {
-    if is_url(text) || text.starts_with("env:") || text.contains("://") {
+    if is_connection_string(text) || text.starts_with("env:") || text.contains("://") {
         let target = connect.target(text, &session.output, "lifeboat verify")?;
         return Ok(Operand::Server(Box::new(target)));
     }
@@ -195,8 +195,8 @@ async fn record_url(args: &RecordArgs, session: &Session) -> Result<Option<Kind>
         let server = &target.server;
         let why = recording.seen.unreadable.get(missing).cloned().unwrap_or("it does not exist".to_owned());
         return Err(Error::outside(format!(
-            "database `{missing}` at {}:{} could not be recorded",
-            server.host, server.port
+            "database `{missing}` at {} could not be recorded",
+            server.place()
         ))
         .caused_by(why));
     }

@@ -191,7 +191,7 @@ impl Drill<'_> {
                 _ => Duration::from_secs(600),
             };
             if started.elapsed() >= patience {
-                let at = format!("{}:{}", server.host, server.port);
+                let at = server.place();
                 let error = Error::outside(format!("could not log in to the restored copy at {at}"))
                     .caused_by(failure);
                 return Err(match refusal {

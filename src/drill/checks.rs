@@ -87,7 +87,7 @@ pub(super) async fn ask(
         Some("57014") => format!("it was broken off after {PATIENCE}"),
         _ => failure.message,
     };
-    let session = server.connect(database).await.map_err(|failure| failure.error.chain())?;
+    let session = server.connect_for_others(database).await.map_err(|failure| failure.error.chain())?;
     let settings = format!("set statement_timeout = '{PATIENCE}'; begin read only");
     session.run(&settings).await.map_err(failed)?;
     let columns = session.columns(query).await.map_err(failed)?;

@@ -52,48 +52,93 @@ pub fn generate() -> Password {
     Password((0..40).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect())
 }
 
-/// The password that a pgpass file (PostgreSQL documentation, "The Password File") has for this login.
-///
-/// A file that others may read is passed over, as libpq does; the second value says so.
-pub fn from_pgpass(path: &Path, host: &str, port: u16, user: &str) -> (Option<Password>, Option<String>) {
-    let Ok(text) = fs::read_to_string(path) else { return (None, None) };
-    if let Some(warning) = readable_by_others(path) {
-        return (None, Some(warning));
+/// A password file (PostgreSQL documentation, "The Password File"): the first line that fits a login has its password.
+#[derive(Debug, Default)]
+pub struct PassFile {
+    lines: Vec<[String; 5]>,
+}
+
+impl PassFile {
+    /// Reads one. `None` if it is not there; an error, for people, if libpq would pass it over too.
+    pub fn read(path: &Path) -> std::result::Result<Option<Self>, String> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Ok(metadata) = fs::metadata(path) else { return Ok(None) };
+        let shown = path.display();
+        if !metadata.is_file() {
+            return Err(format!("the password file `{shown}` is not a plain file and was not used"));
+        }
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(format!("`{shown}` is readable by others and was not used: run `chmod 600` on it"));
+        }
+        let bytes =
+            fs::read(path).map_err(|error| format!("the password file `{shown}` cannot be read: {error}"))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines =
+            text.split('\n').map(|line| line.trim_end_matches('\r')).filter(|line| !line.starts_with('#'));
+        Ok(Some(PassFile { lines: lines.filter_map(read_line).collect() }))
     }
-    let port = port.to_string();
-    let found = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let fields = split(line);
-        let [line_host, line_port, _database, line_user, password] = fields.as_slice() else { return None };
-        let fits = |pattern: &str, value: &str| pattern == "*" || pattern == value;
-        // The field for the database is passed over: we connect to every database of the server with one login.
-        (fits(line_host, host) && fits(line_port, &port) && fits(line_user, user))
-            .then(|| Password::new(password.as_str()))
-    });
-    (found, None)
+
+    /// The passwords for a login, each with the database that its line names (`*` for all), in the order of the file.
+    pub fn passwords_for(&self, host: &str, port: u16, user: &str) -> Vec<(String, Password)> {
+        let port = port.to_string();
+        let fits = |pattern: &str, value: &str| pattern == ANY || unescaped(pattern) == value;
+        self.lines
+            .iter()
+            .filter(|[line_host, line_port, _, line_user, _]| {
+                fits(line_host, host) && fits(line_port, &port) && fits(line_user, user)
+            })
+            .map(|[_, _, database, _, password]| (database.clone(), Password(unescaped(password))))
+            .collect()
+    }
 }
 
-fn readable_by_others(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| {
-        format!("`{}` is readable by others and was not used: run `chmod 600` on it", path.display())
-    })
+const ANY: &str = "*";
+
+/// Of the lines that fit a login, the password for one database: libpq asks for each database anew.
+///
+/// Where no line names the database, the first line does: a server is looked at through several of its databases, and one
+/// login has one password.
+pub(super) fn password_for<'a>(lines: &'a [(String, Password)], database: &str) -> Option<&'a Password> {
+    let fits = |pattern: &str| pattern == ANY || unescaped(pattern) == database;
+    lines.iter().find(|(pattern, _)| fits(pattern)).or(lines.first()).map(|(_, password)| password)
 }
 
-/// Splits at colons; `\:` and `\\` stand for the characters themselves.
-fn split(line: &str) -> Vec<String> {
-    let mut fields = Vec::new();
-    let mut field = String::new();
+/// The five fields of a line; what follows another colon is passed over, as libpq does.
+fn read_line(line: &str) -> Option<[String; 5]> {
+    let mut fields = split_fields(line);
+    fields.truncate(5);
+    fields.try_into().ok()
+}
+
+/// Splits at the colons that no backslash stands before, and leaves the backslashes where they are.
+fn split_fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
     let mut characters = line.chars();
     while let Some(c) = characters.next() {
-        match c {
-            '\\' => field.extend(characters.next()),
-            ':' if fields.len() < 4 => fields.push(std::mem::take(&mut field)),
-            c => field.push(c),
+        match (c, fields.last_mut()) {
+            (':', _) => fields.push(String::new()),
+            ('\\', Some(field)) => {
+                field.push(c);
+                field.extend(characters.next());
+            }
+            (c, Some(field)) => field.push(c),
+            (_, None) => {}
         }
     }
-    fields.push(field);
     fields
+}
+
+/// `\:` and `\\` stand for the characters themselves.
+fn unescaped(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut characters = field.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => text.push(characters.next().unwrap_or('\\')),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -115,18 +160,39 @@ mod tests {
         assert_ne!(password.expose(), generate().expose());
     }
 
-    #[test]
-    fn pgpass_takes_the_first_line_that_fits() {
+    fn file(text: &str, mode: u32) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "# comment\nother:*:*:me:no\ndb\\:1:5432:*:me:a\\:b\\\\c\n*:*:*:*:rest\n")
-            .unwrap();
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        let find =
-            |host, user| from_pgpass(file.path(), host, 5432, user).0.map(|found| found.expose().to_owned());
-        assert_eq!(find("db:1", "me").as_deref(), Some("a:b\\c"));
-        assert_eq!(find("db:1", "you").as_deref(), Some("rest"));
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
-        let (password, warning) = from_pgpass(file.path(), "db:1", 5432, "me");
-        assert!(password.is_none() && warning.is_some());
+        fs::write(file.path(), text).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_password_file_gives_the_first_line_that_fits() {
+        let text = "# comment\nother:*:*:me:no\ndb\\:1:5432:app:me:a\\:b\\\\c\r\n\\*:5432:*:me:star\n*:*:ap\\p:p:w:x\n*:*:*:*:rest\n";
+        let file = file(text, 0o600);
+        let read = PassFile::read(file.path()).unwrap().unwrap();
+        let find = |host, user, database| {
+            let lines = read.passwords_for(host, 5432, user);
+            password_for(&lines, database).map(|found| found.expose().to_owned())
+        };
+        assert_eq!(find("db:1", "me", "app").as_deref(), Some("a:b\\c"));
+        assert_eq!(find("db:1", "you", "x").as_deref(), Some("rest"));
+        assert_eq!(find("*", "me", "x").as_deref(), Some("star"), "an escaped star is a star");
+        assert_eq!(find("h", "p", "app").as_deref(), Some("w"), "a colon ends the password");
+    }
+
+    #[test]
+    fn a_password_file_that_others_can_read_is_passed_over() {
+        let open = file("*:*:*:*:x\n", 0o644);
+        assert!(PassFile::read(open.path()).unwrap_err().contains("chmod 600"));
+        assert!(PassFile::read(Path::new("/nonexistent")).unwrap().is_none());
+        assert!(PassFile::read(Path::new("/dev/null")).unwrap_err().contains("not a plain file"));
+    }
+
+    #[test]
+    fn a_database_that_no_line_names_gets_the_password_of_the_login() {
+        let lines = vec![("app".to_owned(), Password::new("a"))];
+        assert_eq!(password_for(&lines, "postgres").map(Password::expose), Some("a"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Programs, Server, Tls, TlsMode};
+use super::{Programs, Server, Tls, TlsMode, Wire};
 use crate::error::{Error, Result};
 
 /// A server that is ours alone.
@@ -78,8 +78,9 @@ impl PrivateServer {
             port: 5432,
             user,
             password: None,
-            tls: Tls { mode: TlsMode::Disable, authorities: None },
+            tls: Tls::new(TlsMode::Disable, None),
             application_name: "lifeboat".to_owned(),
+            wire: Wire::default(),
         };
         let mut private = PrivateServer { server, child };
         private.wait_until_ready().await?;
@@ -144,7 +145,7 @@ fn replaced(base: &Command, directory: &Path, postgres: &Path, cluster: &Path) -
 }
 
 /// PostgreSQL does not run as root: as whom it runs then.
-fn owner() -> Result<Option<(u32, u32)>> {
+pub(super) fn owner() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

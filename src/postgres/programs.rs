@@ -8,7 +8,9 @@ use std::ffi::OsString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
+use super::tls::TlsVersion;
 use super::{Server, TlsMode};
 use crate::error::{Error, Result};
 
@@ -95,17 +97,11 @@ impl Programs {
     /// anonymous memory, and nothing through its arguments, which everybody can read.
     pub fn connecting(&self, program: &str, server: &Server, database: &str) -> Result<Connecting> {
         let mut command = self.without_connection(program);
-        command
-            .env("PGHOST", &server.host)
-            .env("PGPORT", server.port.to_string())
-            .env("PGUSER", &server.user)
-            .env("PGDATABASE", database)
-            .env("PGAPPNAME", &server.application_name)
-            .env("PGCONNECT_TIMEOUT", "20")
-            .env("PGGSSENCMODE", "disable")
-            .env("PGSSLMODE", ssl_mode(server.tls.mode));
         let mut kept = Vec::new();
-        if let Some(password) = server.password.as_ref().map(super::Password::expose) {
+        for (name, value) in connection_environment(server, Some(database), &mut kept)? {
+            command.env(name, value);
+        }
+        if let Some(password) = server.password_for(database).map(super::Password::expose) {
             match pass_file(password) {
                 Some((path, file)) => {
                     command.env("PGPASSFILE", path);
@@ -114,24 +110,6 @@ impl Programs {
                 // Other users cannot see the environment either, but the user's own processes can.
                 None => {
                     command.env("PGPASSWORD", password);
-                }
-            }
-        }
-        match (&server.tls.authorities, server.tls.mode) {
-            // With a root certificate at hand libpq would check it in these modes too.
-            (_, TlsMode::Disable | TlsMode::Prefer | TlsMode::Require) => {}
-            (Some(path), _) => {
-                let absolute = if path.as_os_str() == "system" {
-                    path.clone()
-                } else {
-                    std::path::absolute(path).unwrap_or(path.clone())
-                };
-                command.env("PGSSLROOTCERT", absolute);
-            }
-            (None, _) => {
-                if let Some((path, file)) = shared_memory(super::tls::RDS_AUTHORITIES) {
-                    command.env("PGSSLROOTCERT", path);
-                    kept.push(file);
                 }
             }
         }
@@ -161,6 +139,101 @@ pub struct Connecting {
     pub(super) _kept: Vec<OwnedFd>,
 }
 
+/// What every session of a program begins with: limits of time and read-only defaults of roles and databases end neither a dump
+/// nor a restore. Known to every server since PostgreSQL 9.6.
+const SESSION_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+                               -c default_transaction_read_only=off -c default_transaction_deferrable=off \
+                               -c default_transaction_isolation=read\\ committed";
+
+/// The variables by which libpq reaches a server as we do. What has to stay open until the program has started goes to `kept`.
+pub(super) fn connection_environment(
+    server: &Server,
+    database: Option<&str>,
+    kept: &mut Vec<OwnedFd>,
+) -> Result<Vec<(&'static str, OsString)>> {
+    let mut variables: Vec<(&'static str, OsString)> = vec![
+        ("PGHOST", server.host.clone().into()),
+        ("PGPORT", server.port.to_string().into()),
+        ("PGUSER", server.user.clone().into()),
+        ("PGAPPNAME", server.application_name.clone().into()),
+        ("PGGSSENCMODE", "disable".into()),
+        ("PGCONNECT_TIMEOUT", server.wire.connect_timeout.unwrap_or(20).to_string().into()),
+        ("PGSSLMODE", ssl_mode(server.tls.mode).into()),
+    ];
+    variables.extend(database.map(|database| ("PGDATABASE", database.into())));
+    variables.extend(server.wire.address.as_ref().map(|address| ("PGHOSTADDR", address.into())));
+    variables.extend(server.wire.channel_binding.map(|word| ("PGCHANNELBINDING", word.into())));
+    // PgBouncer lets nobody in who passes options that it does not know.
+    let own = (!server.wire.is_pooled.load(Ordering::Relaxed)).then_some(SESSION_OPTIONS);
+    let options: Vec<&str> = server.wire.options.as_deref().into_iter().chain(own).collect();
+    if !options.is_empty() {
+        variables.push(("PGOPTIONS", options.join(" ").into()));
+    }
+    let tls = &server.tls;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned()).into_os_string();
+    let mut in_memory = |content: &[u8]| {
+        let (path, file) = shared_memory(content).ok_or_else(|| {
+            Error::outside("certificate authorities cannot be handed to a program of PostgreSQL's")
+        })?;
+        kept.push(file);
+        Ok::<OsString, Error>(path)
+    };
+    let authorities = match &tls.authorities {
+        // With a file at hand, libpq would check certificates in the weaker modes too.
+        _ if !tls.checks_certificates() => NOTHING.into(),
+        None => in_memory(super::tls::RDS_AUTHORITIES)?,
+        // libpq knows the word since PostgreSQL 16.
+        Some(path) if super::tls::is_system(path) => in_memory(pem_of(&tls.roots()?).as_bytes())?,
+        Some(path) => absolute(path),
+    };
+    let or_nothing = |path: Option<&PathBuf>| path.map_or(NOTHING.into(), |path| absolute(path));
+    variables.extend([
+        ("PGSSLROOTCERT", authorities),
+        ("PGSSLCERT", or_nothing(tls.client.as_ref().map(|client| &client.certificate))),
+        ("PGSSLKEY", or_nothing(tls.client.as_ref().map(|client| &client.key))),
+        ("PGSSLCRL", or_nothing(tls.revoked.as_ref())),
+    ]);
+    if tls.hides_name {
+        variables.push(("PGSSLSNI", "0".into()));
+    }
+    if tls.direct {
+        variables.push(("PGSSLNEGOTIATION", "direct".into()));
+    }
+    let version = |version: TlsVersion| match version {
+        TlsVersion::Older => "TLSv1",
+        TlsVersion::Tls12 => "TLSv1.2",
+        TlsVersion::Tls13 => "TLSv1.3",
+    };
+    variables.extend(tls.lowest.map(|lowest| ("PGSSLMINPROTOCOLVERSION", version(lowest).into())));
+    variables.extend(tls.highest.map(|highest| ("PGSSLMAXPROTOCOLVERSION", version(highest).into())));
+    Ok(variables)
+}
+
+/// A path at which there is nothing, in place of the files that libpq would find in the home directory.
+const NOTHING: &str = "/nonexistent/lifeboat";
+
+/// Certificates as text.
+fn pem_of(certificates: &[rustls::pki_types::CertificateDer<'_>]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for certificate in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in certificate.chunks(48) {
+            for three in line.chunks(3) {
+                let byte = |index: usize| u32::from(three.get(index).copied().unwrap_or_default());
+                let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+                for index in 0..4_u32 {
+                    let letter = LETTERS[(bits >> (18 - 6 * index) & 63) as usize];
+                    text.push(if index as usize > three.len() { '=' } else { char::from(letter) });
+                }
+            }
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
 fn directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut found: Vec<PathBuf> = std::env::split_paths(&path).filter(|place| place.is_absolute()).collect();
@@ -179,12 +252,13 @@ fn directories() -> Vec<PathBuf> {
     found
 }
 
-pub(super) fn ssl_mode(mode: TlsMode) -> &'static str {
+fn ssl_mode(mode: TlsMode) -> &'static str {
     match mode {
         TlsMode::VerifyFull => "verify-full",
         TlsMode::VerifyCa => "verify-ca",
         TlsMode::Require => "require",
         TlsMode::Prefer => "prefer",
+        TlsMode::Allow => "allow",
         TlsMode::Disable => "disable",
     }
 }

@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::programs::{shared_memory, ssl_mode};
-use super::{Server, TlsMode};
+use super::Server;
+use super::programs::{connection_environment, shared_memory};
 use crate::error::{Error, Result};
 
 /// psql, ready to be started.
@@ -28,34 +28,39 @@ impl Psql {
     /// On a server; its password comes from it, or from where libpq finds one.
     pub fn of(server: &Server, database: Option<&str>, text: &str) -> Result<Self> {
         let mut psql = Psql::of_environment(database, text)?;
-        psql.command
-            .env("PGHOST", &server.host)
-            .env("PGPORT", server.port.to_string())
-            .env("PGUSER", &server.user)
-            .env("PGAPPNAME", &server.application_name)
-            .env("PGCONNECT_TIMEOUT", "20")
-            .env("PGSSLMODE", ssl_mode(server.tls.mode));
-        if let Some(password) = &server.password {
-            psql.command.env("PGPASSWORD", password.expose());
+        // A service or a list of hosts in the environment would come before what is said here.
+        for name in [
+            "PGSERVICE",
+            "PGHOSTADDR",
+            "PGTARGETSESSIONATTRS",
+            "PGLOADBALANCEHOSTS",
+            "PGREQUIRESSL",
+            "PGOPTIONS",
+        ] {
+            psql.command.env_remove(name);
         }
-        match (&server.tls.authorities, server.tls.mode) {
-            (Some(path), _) => {
-                psql.command.env("PGSSLROOTCERT", path);
-            }
-            (None, TlsMode::VerifyFull | TlsMode::VerifyCa) => {
-                if let Some((path, file)) = shared_memory(super::tls::RDS_AUTHORITIES) {
-                    psql.command.env("PGSSLROOTCERT", path);
-                    psql._kept.push(file);
-                }
-            }
-            (None, _) => {}
+        for (name, value) in connection_environment(server, database, &mut psql._kept)? {
+            psql.command.env(name, value);
+        }
+        let named = database.unwrap_or(&server.user);
+        if let Some(password) = server.password_for(named) {
+            psql.command.env("PGPASSWORD", password.expose());
         }
         Ok(psql)
     }
 
     /// The server is told to change nothing.
     pub fn read_only(&mut self) {
-        self.command.env("PGOPTIONS", "-c default_transaction_read_only=on");
+        let given = self
+            .command
+            .as_std()
+            .get_envs()
+            .find(|(name, _)| *name == "PGOPTIONS")
+            .and_then(|(_, value)| value);
+        let mut options =
+            given.map(ToOwned::to_owned).or_else(|| std::env::var_os("PGOPTIONS")).unwrap_or_default();
+        options.push(" -c default_transaction_read_only=on");
+        self.command.env("PGOPTIONS", options);
     }
 
     /// The command; the value must stay until it has been started.

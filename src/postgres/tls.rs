@@ -1,21 +1,26 @@
-//! TLS towards PostgreSQL.
+//! TLS towards PostgreSQL: the modes mean what they mean to libpq (PostgreSQL documentation, "SSL Support").
 //!
 //! RDS's certificate authorities are in no operating system's store, so a dated copy of AWS's global bundle is
 //! built in; AWS rotates them, so a file given by the user replaces it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres::config::SslMode;
-use tokio_postgres_rustls::MakeRustlsConnect;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
 
-use crate::error::{Error, Result};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use super::certificate::Certificate;
+use super::trust::{CertificateFault, Trust};
+use crate::error::{Error, Kind, Result};
 
 pub(super) const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca-bundle.pem");
 
@@ -27,12 +32,31 @@ pub enum TlsMode {
     VerifyFull,
     /// Encrypted, the certificate checked against the authorities but not the host name.
     VerifyCa,
-    /// Encrypted, the certificate not checked: someone in between could read along.
+    /// Encrypted; the certificate is checked only if there is a file with authorities, otherwise someone in between could
+    /// read along.
     Require,
-    /// Encrypted if the server can, not checked: for ways that do not leave the machine.
+    /// Encrypted if the server can, otherwise not: for ways that do not leave the machine.
     Prefer,
+    /// Encrypted only if the server refuses us otherwise.
+    Allow,
     /// Not encrypted.
     Disable,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TlsVersion {
+    /// 1.0 and 1.1, which nobody speaks any more.
+    Older,
+    Tls12,
+    Tls13,
+}
+
+/// What we show to a server that asks who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClientCertificate {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 /// How connections are protected, and whom they trust.
@@ -43,63 +67,117 @@ pub struct Tls {
     /// PEM file with the authorities to trust in place of RDS's; `system` stands for those of the operating system, as in
     /// libpq's `sslrootcert`.
     pub authorities: Option<PathBuf>,
+    pub(super) client: Option<ClientCertificate>,
+    /// PEM file with revocation lists.
+    pub(super) revoked: Option<PathBuf>,
+    /// Whether the host name is kept out of the handshake.
+    pub(super) hides_name: bool,
+    pub(super) lowest: Option<TlsVersion>,
+    pub(super) highest: Option<TlsVersion>,
+    /// Whether TLS begins at once, without PostgreSQL's request for it.
+    pub(super) direct: bool,
 }
 
 impl Tls {
-    pub(super) fn ssl_mode(&self) -> SslMode {
+    /// A mode and its authorities, and libpq's defaults for the rest.
+    pub fn new(mode: TlsMode, authorities: Option<PathBuf>) -> Self {
+        Tls { mode, authorities, ..Tls::default() }
+    }
+
+    /// The name for the handshake; one that cannot be a host's is not sent.
+    pub(super) fn name_to_send(host: &str) -> ServerName<'static> {
+        let unsent = || ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
+        ServerName::try_from(host.to_owned()).unwrap_or_else(|_| unsent())
+    }
+
+    pub(super) fn client_config(&self, host: &str) -> Result<ClientConfig> {
+        let failed = |error: rustls::Error| Error::new(Kind::Bug, "TLS cannot be set up").caused_by(error);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let all =
+            [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)];
+        let versions: Vec<&'static rustls::SupportedProtocolVersion> = all
+            .into_iter()
+            .filter(|(version, _)| self.lowest.is_none_or(|lowest| *version >= lowest))
+            .filter(|(version, _)| self.highest.is_none_or(|highest| *version <= highest))
+            .map(|(_, known)| known)
+            .collect();
+        if versions.is_empty() {
+            return Err(Error::request("`ssl_min_protocol_version` is above `ssl_max_protocol_version`"));
+        }
+        let trust = self.trust()?;
+        let host = (self.mode == TlsMode::VerifyFull).then(|| host.to_owned());
+        let verifier = Verifier { trust, host, provider: Arc::clone(&provider) };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .map_err(failed)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &self.client {
+            None => builder.with_no_client_auth(),
+            Some(client) => builder.with_client_cert_resolver(Arc::new(client.read()?)),
+        };
+        config.enable_sni = !self.hides_name;
+        if self.direct {
+            config.alpn_protocols = vec![b"postgresql".to_vec()];
+        }
+        Ok(config)
+    }
+
+    /// Whom a certificate must come from; `None` where any will do.
+    fn trust(&self) -> Result<Option<Trust>> {
+        if !self.checks_certificates() {
+            return Ok(None);
+        }
+        let mut revoked = Vec::new();
+        // A file that is not there or holds none is no demand, as in libpq.
+        if let Some(path) = &self.revoked
+            && let Ok(lists) = CertificateRevocationListDer::pem_file_iter(path)
+        {
+            revoked.extend(lists.flatten().map(|list| list.to_vec()));
+        }
+        let of = match &self.authorities {
+            None => "RDS's certificate authorities, which are built in".to_owned(),
+            Some(path) if is_system(path) => {
+                "the certificate authorities of this operating system".to_owned()
+            }
+            Some(path) => format!("the certificate authorities in `{}`", path.display()),
+        };
+        Ok(Some(Trust { roots: self.roots()?, of, revoked }))
+    }
+
+    /// Whether a certificate must come from an authority that is trusted: with a file of authorities at hand, libpq checks it
+    /// in the weaker modes too.
+    pub(super) fn checks_certificates(&self) -> bool {
         match self.mode {
-            TlsMode::VerifyFull | TlsMode::VerifyCa | TlsMode::Require => SslMode::Require,
-            TlsMode::Prefer => SslMode::Prefer,
-            TlsMode::Disable => SslMode::Disable,
+            TlsMode::VerifyFull | TlsMode::VerifyCa => true,
+            TlsMode::Require | TlsMode::Prefer | TlsMode::Allow => {
+                self.authorities.as_deref().is_some_and(|path| is_system(path) || path.exists())
+            }
+            TlsMode::Disable => false,
         }
     }
 
-    pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::new(crate::error::Kind::Bug, "TLS cannot be set up").caused_by(error))?;
-        let config = match self.mode {
-            TlsMode::VerifyFull => builder.with_root_certificates(self.roots()?).with_no_client_auth(),
-            TlsMode::VerifyCa => {
-                let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
-                    .build()
-                    .map_err(|error| {
-                        Error::new(crate::error::Kind::Bug, "TLS cannot be set up").caused_by(error)
-                    })?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(AnyName(inner)))
-                    .with_no_client_auth()
-            }
-            TlsMode::Require | TlsMode::Prefer | TlsMode::Disable => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-                .with_no_client_auth(),
-        };
-        Ok(MakeRustlsConnect::new(config))
-    }
-
     /// The authorities that are trusted.
-    pub(super) fn roots(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
+    pub(super) fn roots(&self) -> Result<Vec<CertificateDer<'static>>> {
         let Some(path) = &self.authorities else {
-            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(RDS_AUTHORITIES).flatten());
-            return Ok(roots);
+            return Ok(CertificateDer::pem_slice_iter(RDS_AUTHORITIES).flatten().collect());
         };
-        if path.as_os_str() == "system" {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            return Ok(roots);
+        if is_system(path) {
+            return Ok(rustls_native_certs::load_native_certs().certs);
         }
         let unreadable = || {
             Error::request(format!("cannot use the certificate authorities in `{}`", path.display()))
                 .hint("`--ca` and PGSSLROOTCERT name a PEM file with at least one CERTIFICATE block.")
         };
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| unreadable().caused_by(error))?;
-        for certificate in certificates {
+        let mut roots = Vec::new();
+        for certificate in
+            CertificateDer::pem_file_iter(path).map_err(|error| unreadable().caused_by(error))?
+        {
             let certificate = certificate.map_err(|error| unreadable().caused_by(error))?;
-            roots.add(certificate).map_err(|error| unreadable().caused_by(error))?;
+            if Certificate::parse(&certificate).is_none() {
+                return Err(unreadable().caused_by("one of its blocks is not a certificate"));
+            }
+            roots.push(certificate);
         }
         if roots.is_empty() {
             return Err(unreadable().caused_by("it holds no certificate"));
@@ -108,49 +186,195 @@ impl Tls {
     }
 
     /// What to do when a certificate does not verify.
-    pub(super) fn hint(&self) -> String {
-        match &self.authorities {
-            Some(path) => format!(
-                "`{}` does not hold the authority that signed it, or the certificate is for another host name.",
-                path.display()
+    pub(super) fn hint(&self, fault: Option<&CertificateFault>) -> String {
+        const OTHERWISE: &str = "`?sslmode=require` (PGSSLMODE) encrypts without checking who answers.";
+        match (fault, &self.authorities) {
+            (Some(CertificateFault::OtherName { .. }), _) => format!(
+                "Connect by a name that the certificate is for; with `?sslmode=verify-ca` (PGSSLMODE) only the authority is \
+                 checked. {OTHERWISE}"
             ),
-            None => "Only RDS's certificate authorities are built in. For another server, pass its authority with `--ca FILE` \
-                     (PGSSLROOTCERT, or `?sslrootcert=FILE` in the URL): `root.crt` or `ca.pem` of whoever runs the server, `system` \
-                     for those of this operating system. For a local stack that is `ca.pem` in its data directory."
-                .to_owned(),
+            (Some(CertificateFault::Expired { .. } | CertificateFault::NotYet { .. }), _) => {
+                format!("Renew the certificate, or correct this machine's clock. {OTHERWISE}")
+            }
+            (
+                Some(
+                    CertificateFault::SelfSigned { .. }
+                    | CertificateFault::UnknownAuthority { .. }
+                    | CertificateFault::NoRoot { .. },
+                ),
+                None,
+            ) => format!(
+                "Only RDS's certificate authorities are built in. For another server, pass its authority with `--ca FILE` \
+                 (PGSSLROOTCERT, or `?sslrootcert=FILE` in the URL): `root.crt` or `ca.pem` of whoever runs the server, `system` \
+                 for those of this operating system. For a local stack that is `ca.pem` in its data directory. {OTHERWISE}"
+            ),
+            _ => format!("Pass the authority that signed it with `--ca FILE` (PGSSLROOTCERT). {OTHERWISE}"),
         }
     }
 }
 
-/// Whether a connection failed because of the server's certificate.
-pub(super) fn is_certificate_fault(error: &tokio_postgres::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let found = inner
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            .or(cause.downcast_ref::<rustls::Error>());
-        if matches!(found, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+/// libpq's word for the operating system's own authorities.
+pub(super) fn is_system(path: &Path) -> bool {
+    path.as_os_str() == "system"
 }
 
-/// `--tls require`: any certificate will do, as in libpq's `sslmode=require`. The handshake itself is still checked.
+impl ClientCertificate {
+    fn unusable(&self) -> Error {
+        let (certificate, key) = (self.certificate.display(), self.key.display());
+        Error::request(format!("cannot use the client certificate `{certificate}` with the key `{key}`"))
+    }
+
+    /// A key that others can read is refused, as by libpq.
+    fn read(&self) -> Result<SingleCertAndKey> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = std::fs::metadata(&self.key).map_err(|error| self.unusable().caused_by(error))?;
+        let open_to = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+        if metadata.mode() & open_to != 0 {
+            return Err(self.unusable().caused_by("the key can be read by others").hint(format!(
+                "Run `chmod 600 {}`; a key that root owns may also have mode 0640.",
+                self.key.display()
+            )));
+        }
+        let chain: std::result::Result<Vec<_>, _> =
+            CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
+        let chain = chain.map_err(|error| self.unusable().caused_by(error))?;
+        let bytes = std::fs::read(&self.key).map_err(|error| self.unusable().caused_by(error))?;
+        if bytes.windows(9).any(|window| window == b"ENCRYPTED") {
+            return Err(self.unusable().caused_by("the key is encrypted, which is not supported").hint(
+                "Decrypt it with `openssl pkey -in KEY -out KEY.plain`, and name that file with `sslkey` (PGSSLKEY).",
+            ));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&bytes)
+            .or_else(|error| PrivateKeyDer::try_from(bytes).map_err(|_| self.unusable().caused_by(error)))?;
+        let key = rustls::crypto::ring::default_provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| self.unusable().caused_by(error))?;
+        let own = chain.first().and_then(|own| Certificate::parse(own));
+        let own = own.ok_or_else(|| self.unusable().caused_by("the file holds no certificate"))?;
+        if key.public_key().is_some_and(|public| public.as_ref() != own.public_key) {
+            return Err(self.unusable().caused_by("the key is not that of the certificate"));
+        }
+        Ok(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
+    }
+}
+
+/// What is wrong with the server's certificate, if that is why a handshake failed.
+pub(super) fn certificate_fault(error: &std::io::Error) -> Option<&CertificateFault> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            other.downcast_ref::<CertificateFault>()
+        }
+        _ => None,
+    }
+}
+
+/// How keys sign that may sign with PSS alone (RFC 8446, 4.2.3), and the like of each for keys that may do more.
+const RSA_PSS_KEYS: [(SignatureScheme, SignatureScheme); 3] = [
+    (SignatureScheme::Unknown(0x0809), SignatureScheme::RSA_PSS_SHA256),
+    (SignatureScheme::Unknown(0x080a), SignatureScheme::RSA_PSS_SHA384),
+    (SignatureScheme::Unknown(0x080b), SignatureScheme::RSA_PSS_SHA512),
+];
+
+/// Judges certificates as libpq does.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct Verifier {
+    /// `None`: any certificate will do. The key in it proves nothing then, so that what it signs is not checked either.
+    trust: Option<Trust>,
+    /// The host that it must be for.
+    host: Option<String>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl Verifier {
+    fn judge(
+        &self,
+        trust: &Trust,
+        server: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> std::result::Result<(), CertificateFault> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let time = DateTime::<Utc>::from_timestamp(seconds, 0).ok_or(CertificateFault::Unreadable)?;
+        let found = trust.judge(server, sent, algorithms, time)?;
+        let parsed = Certificate::parse(server).ok_or(CertificateFault::Unreadable)?;
+        if found.constrains_names && !self.satisfies_webpki(trust, server, sent, now) {
+            let what = "has a name that an authority above it does not allow";
+            return Err(CertificateFault::Unsupported { whose: "the server's certificate".to_owned(), what });
+        }
+        if !parsed.has_known_key(algorithms) {
+            let what = "has a key that lifeboat cannot verify: RSA, P-256, P-384 and Ed25519 are supported";
+            return Err(CertificateFault::Unsupported { whose: "the server's certificate".to_owned(), what });
+        }
+        match &self.host {
+            Some(host) => {
+                parsed.is_for(host).map_err(|names| CertificateFault::OtherName { host: host.clone(), names })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn satisfies_webpki(
+        &self,
+        trust: &Trust,
+        server: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trust.roots.iter().cloned());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider)).build();
+        let name = Tls::name_to_send(self.host.as_deref().unwrap_or("localhost"));
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        verifier.is_ok_and(|verifier| match verifier.verify_server_cert(server, sent, &name, &[], now) {
+            // The name is checked last, after the path; libpq's rules for it are another matter.
+            Ok(_)
+            | Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => true,
+            Err(_) => false,
+        })
+    }
+
+    fn verify_handshake(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        if self.trust.is_none() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        let known = self.provider.signature_verification_algorithms.mapping;
+        let wanted = RSA_PSS_KEYS
+            .iter()
+            .find(|(scheme, _)| *scheme == signed.scheme)
+            .map_or(signed.scheme, |(_, it)| *it);
+        let algorithms =
+            known.iter().find(|(scheme, _)| *scheme == wanted).map(|(_, algorithms)| *algorithms);
+        let is_valid = Certificate::parse(certificate)
+            .is_some_and(|it| it.verifies(algorithms.unwrap_or_default(), message, signed.signature()));
+        match is_valid {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)),
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        if let Some(trust) = &self.trust {
+            self.judge(trust, end_entity, intermediates, now).map_err(|fault| {
+                rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(fault))))
+            })?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -160,7 +384,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        self.verify_handshake(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -169,57 +393,21 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// `sslmode=verify-ca`: the certificate must come from an authority that is trusted, whatever host it names.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        use CertificateError::{NotValidForName, NotValidForNameContext};
-        // The name is checked last, after the chain.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
-            verified => verified,
+        // TLS 1.3 knows no PKCS#1 padding in a handshake (RFC 8446, 4.2.3).
+        use SignatureScheme::{RSA_PKCS1_SHA1, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512};
+        if [RSA_PKCS1_SHA1, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512].contains(&signature.scheme)
+        {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature));
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.verify_handshake(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        // So that a server with such a key shows it, and the error can name it.
+        schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
+        schemes.extend(RSA_PSS_KEYS.map(|(scheme, _)| scheme));
+        schemes
     }
 }
 
@@ -231,9 +419,10 @@ mod tests {
     fn every_built_in_authority_can_be_read() {
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(RDS_AUTHORITIES).collect();
         assert_eq!(certificates.len(), 120);
-        let mut roots = RootCertStore::empty();
         for certificate in certificates {
-            roots.add(certificate.unwrap()).unwrap();
+            let certificate = certificate.unwrap();
+            let parsed = Certificate::parse(&certificate).unwrap();
+            assert!(parsed.is_authority(), "{}", parsed.name());
         }
     }
 }

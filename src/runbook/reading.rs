@@ -131,8 +131,10 @@ async fn ask_database(
 ) -> Result<Done> {
     let (server, database) = sql::server(place, settings.values, aws).await?;
     let query = async {
-        let session =
-            server.connect(&database).await.map_err(|failure| Unread::Failed(failure.error.chain()))?;
+        let session = server
+            .connect_for_others(&database)
+            .await
+            .map_err(|failure| Unread::Failed(failure.error.chain()))?;
         let milliseconds = settings.timeout.as_millis();
         run_statement(&session, statement, milliseconds).await
     };

@@ -8,7 +8,7 @@ use super::values::Values;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::InstanceId;
-use crate::postgres::{Password, Psql, Server, Target, Tls, TlsMode, from_pgpass, is_url};
+use crate::postgres::{Psql, Server, Target, Tls, TlsMode, is_connection_string};
 
 /// psql, ready to send `sql` to where a step says.
 pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Option<&Aws>) -> Result<Psql> {
@@ -17,8 +17,8 @@ pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Opti
     let Some(on) = &place.on else { return Psql::of_environment(database.as_deref(), &text) };
     let name = on.trim_matches(['{', '}', '$', ' ']);
     let on = values.text(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
-    if is_url(on) {
-        let target = Target::parse(on, user_of_environment().as_deref())?;
+    if is_connection_string(on) {
+        let target = Target::parse(on)?.choose_server().await?;
         return Psql::of(&target.server, database.or(target.database).as_deref(), &text);
     }
     Psql::of(&instance_server(on, aws).await?, database.as_deref(), &text)
@@ -36,14 +36,11 @@ async fn instance_server(id: &str, aws: Option<&Aws>) -> Result<Server> {
     let (host, port) = instance.endpoint.clone().ok_or_else(|| {
         Error::outside(format!("AWS names no endpoint for `{id}`")).hint("Wait until it is available.")
     })?;
-    Ok(Server {
-        host,
-        port,
-        user: user_of_environment().unwrap_or(instance.master_user),
-        password: None,
-        tls: Tls { mode: TlsMode::VerifyFull, authorities: authorities_of_environment() },
-        application_name: "lifeboat runbook".to_owned(),
-    })
+    let user = user_of_environment().unwrap_or(instance.master_user);
+    let mut server = Target::of_login(&host, port, &user);
+    server.tls = Tls::new(TlsMode::VerifyFull, authorities_of_environment());
+    "lifeboat runbook".clone_into(&mut server.application_name);
+    Ok(server)
 }
 
 fn authorities_of_environment() -> Option<PathBuf> {
@@ -53,79 +50,25 @@ fn authorities_of_environment() -> Option<PathBuf> {
 /// The server and the database that a step means, for a connection of our own: what psql would be told, with its password.
 pub(super) async fn server(place: &Place, values: &Values, aws: Option<&Aws>) -> Result<(Server, String)> {
     let named = place.db.as_ref().map(|db| values.fill(db).map_err(Error::request)).transpose()?;
-    let of_environment = || std::env::var("PGDATABASE").ok().filter(|database| !database.is_empty());
     let (mut server, database) = match &place.on {
-        None => (server_of_environment()?, None),
+        None => {
+            let target = Target::of_environment()?.choose_server().await?;
+            (target.server, target.database)
+        }
         Some(on) => {
             let name = on.trim_matches(['{', '}', '$', ' ']);
             let on = values.text(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
-            if is_url(on) {
-                let target = Target::parse(on, user_of_environment().as_deref())?;
+            if is_connection_string(on) {
+                let target = Target::parse(on)?.choose_server().await?;
                 (target.server, target.database)
             } else {
-                (instance_server(on, aws).await?, None)
+                (instance_server(on, aws).await?, Target::of_environment()?.database)
             }
         }
     };
-    if server.password.is_none() {
-        server.password = std::env::var("PGPASSWORD").ok().filter(|text| !text.is_empty()).map(Password::new);
-    }
-    if server.password.is_none()
-        && let Some(file) = pgpass()
-    {
-        server.password = from_pgpass(&file, &server.host, server.port, &server.user).0;
-    }
     "lifeboat runbook".clone_into(&mut server.application_name);
-    let database = named.or(database).or_else(of_environment).unwrap_or_else(|| server.user.clone());
+    let database = named.or(database).unwrap_or_else(|| server.user.clone());
     Ok((server, database))
-}
-
-/// The file that libpq would take a password from.
-fn pgpass() -> Option<PathBuf> {
-    match std::env::var_os("PGPASSFILE") {
-        Some(file) => Some(PathBuf::from(file)),
-        None => Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass")),
-    }
-}
-
-/// As libpq reads its environment.
-fn server_of_environment() -> Result<Server> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    for name in ["PGSERVICE", "PGHOSTADDR", "PGSSLCERT"] {
-        if variable(name).is_some() {
-            return Err(Error::request(format!("{name} is set, and `read-only` steps do not support it"))
-                .hint("Set PGHOST, PGPORT, PGUSER and PGDATABASE, or name a URL with `on=PARAMETER`."));
-        }
-    }
-    let host = variable("PGHOST").unwrap_or_else(|| {
-        let usual = ["/var/run/postgresql", "/tmp"];
-        let has_socket = |folder: &&&str| std::path::Path::new(folder).join(".s.PGSQL.5432").exists();
-        usual.iter().find(has_socket).map_or("localhost", |folder| *folder).to_owned()
-    });
-    let port = variable("PGPORT").map_or(Ok(5432), |port| port.parse());
-    let port = port.map_err(|_| Error::request("PGPORT is not a port"))?;
-    let user = variable("PGUSER").or_else(|| variable("USER")).unwrap_or_else(|| "postgres".to_owned());
-    let mode = match variable("PGSSLMODE").as_deref() {
-        None | Some("prefer" | "allow") => TlsMode::Prefer,
-        Some("disable") => TlsMode::Disable,
-        Some("require") => TlsMode::Require,
-        Some("verify-ca") => TlsMode::VerifyCa,
-        Some("verify-full") => TlsMode::VerifyFull,
-        Some(other) => {
-            return Err(Error::request(format!(
-                "PGSSLMODE is `{}`, which is no mode",
-                other.escape_default()
-            )));
-        }
-    };
-    Ok(Server {
-        host,
-        port,
-        user,
-        password: None,
-        tls: Tls { mode, authorities: authorities_of_environment() },
-        application_name: String::new(),
-    })
 }
 
 /// What psql reads: its variables, then the SQL.

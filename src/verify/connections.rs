@@ -17,7 +17,7 @@ use super::lineage::Boundary;
 use super::observation::WrittenTables;
 use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};
-use crate::postgres::{ConnectFailure, QueryFailure, Refusal, Server, Session, user_databases};
+use crate::postgres::{ConnectFailure, Refusal, Server, Session, user_databases};
 
 /// What is said to every session. The empty search path makes names mean one thing; with `row_security = off` a policy
 /// that would hide rows is an error instead of a low count; `lock_timeout` keeps a migration's lock from stopping us, and
@@ -143,8 +143,7 @@ impl Databases {
         let session = self.server.connect(database).await?;
         let timeout = self.look.statement_timeout.as_millis();
         let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}");
-        let failed =
-            |failure: QueryFailure| ConnectFailure { refusal: Refusal::Other, error: failure.into() };
+        let failed = ConnectFailure::of_query;
         session.run(&settings).await.map_err(failed)?;
         match session.run(STOP_WHEN_ABANDONED).await {
             Err(failure) if !failure.session_survives() => Err(failed(failure)),
@@ -458,9 +457,8 @@ async fn connections_allowed(session: &Session, server: &Server, wanted: usize) 
     let free = session.row(sql, &[]).await?.get::<_, i64>(0) + 1;
     if free <= LEFT_FREE {
         return Err(Error::outside(format!(
-            "PostgreSQL at {}:{} has {} free, and lifeboat leaves the last {LEFT_FREE} to others",
-            server.host,
-            server.port,
+            "PostgreSQL at {} has {} free, and lifeboat leaves the last {LEFT_FREE} to others",
+            server.place(),
             match free.max(0) {
                 1 => "1 connection".to_owned(),
                 free => format!("{free} connections"),

@@ -187,11 +187,8 @@ async fn open<'a>(operand: &'a Operand, only: Option<&str>, look: &Look) -> Resu
     let databases = Databases::connect(&target.server, &only, look).await?;
     if let Some(missing) = only.iter().find(|name| !databases.has(name)) {
         let server = &target.server;
-        return Err(Error::request(format!(
-            "PostgreSQL at {}:{} has no database `{missing}`",
-            server.host, server.port
-        ))
-        .hint("Correct the last part of the URL; `psql -l` lists the databases."));
+        return Err(Error::request(format!("PostgreSQL at {} has no database `{missing}`", server.place()))
+            .hint("Correct the last part of the URL; `psql -l` lists the databases."));
     }
     Ok(Some(Opened { target, databases, looks: Looks::default(), own_name: None }))
 }

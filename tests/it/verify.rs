@@ -496,7 +496,7 @@ async fn each_thing_that_is_wrong_with_a_url_or_a_login_has_its_own_words() {
         run.assert_code(code).assert_says(words).assert_says(&["hint: "]);
         assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
     };
-    says("mysql://a:hunter2@h/d", 2, &["does not begin with `postgresql://`"]).await;
+    says("mysql://a:hunter2@h/d", 2, &["`mysql://` is neither PostgreSQL's nor SQLite's"]).await;
     says("postgresql://a:hunter2@h:99999/d", 2, &["invalid port"]).await;
     says("postgresql://a:hunter2@h/d?sslmode=never", 2, &["`sslmode` is none of"]).await;
     says("env:NO_SUCH_VARIABLE", 2, &["`NO_SUCH_VARIABLE` is not set"]).await;

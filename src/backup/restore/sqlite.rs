@@ -21,7 +21,7 @@ use crate::backup::{
     sqlite, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
-use crate::vault::{Content, Scratch};
+use crate::vault::{Content, Scratch, link_or_copy, rename_new, sync_folder};
 
 /// Whether a file is there.
 pub(super) fn preflight(path: &Path, manifest: &Manifest, manner: &Manner) -> Result<bool> {
@@ -141,7 +141,8 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         keep_forever: false,
         class: None,
         keep_days: None,
-        database_id: None,
+        // Otherwise it would be a database of its own, whose last copy is never removed.
+        database_id: plan.manifest.source.database_id.clone(),
         if_taken: create::IfTaken::Refuse,
         trigger: "restore".to_owned(),
         observe: None,
@@ -203,7 +204,7 @@ impl Placing<'_> {
         let made = self.write()?;
         let refused = made.1;
         let moved = self.clear(&self.free_name())?;
-        let placed = fs::hard_link(&made.0, &self.path).and_then(|()| self.flush());
+        let placed = rename_new(&made.0, &self.path).and_then(|()| self.flush());
         if let Err(error) = placed {
             for (from, to) in moved.iter().rev() {
                 let _ = fs::rename(to, from);
@@ -253,7 +254,7 @@ impl Placing<'_> {
             Error::outside(format!("`{}` cannot be kept as `{}`", path.display(), kept.display()))
                 .caused_by(error)
         };
-        fs::hard_link(path, &kept).map_err(cannot)?;
+        link_or_copy(path, &kept).map_err(cannot)?;
         // What SQLite has not played into the old file itself stays with it.
         sqlite::move_aside(path, &kept).map_err(cannot)?;
         fs::rename(&made, path).and_then(|()| self.flush()).map_err(|error| self.cannot_write(error))?;
@@ -261,7 +262,7 @@ impl Placing<'_> {
     }
 
     fn flush(&self) -> io::Result<()> {
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        sync_folder(&File::open(self.path.parent().unwrap_or(Path::new(".")))?)
     }
 
     fn cannot_write(&self, error: io::Error) -> Error {

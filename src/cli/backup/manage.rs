@@ -7,13 +7,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source};
+use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source, url_of_environment};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
 use crate::backup::{
     DatabaseType, Event, Manifest, Recipients, Source, Surroundings, catalogue, prune as pruning,
     stats as counting,
 };
+use crate::cli::connect::url_text;
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
@@ -189,12 +190,11 @@ pub(super) fn destination(args: &RestoreArgs, session: &Session) -> Result<Desti
     let manifest = catalogue::find(&vault, &args.name)?.manifest;
     let configured =
         session.config.backup_of(&manifest.source.database).and_then(|settings| settings.url.clone());
-    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let environment = url_of_environment()?;
     let into_file = args.into.clone().filter(|_| manifest.database_type == DatabaseType::Sqlite);
     if let Some(into) = into_file {
         let recorded = manifest.source.path.as_deref();
-        let path =
-            crate::backup::sqlite_destination(&into, recorded).unwrap_or_else(|| Ok(PathBuf::from(into)))?;
+        let path = crate::backup::sqlite_destination(&into, recorded)?.unwrap_or_else(|| PathBuf::from(into));
         return Ok(Destination::New(Source::Sqlite { path }));
     }
     let is_named = args.url.is_some() || configured.is_some();
@@ -221,10 +221,8 @@ fn source_that_may_be_lost(
     args: &RestoreArgs,
     session: &Session,
 ) -> Result<Source> {
-    let from_environment = url.strip_prefix("env:").and_then(|name| std::env::var(name).ok());
-    let text = from_environment.as_deref().unwrap_or(url).trim();
-    match crate::backup::sqlite_destination(text, manifest.source.path.as_deref()) {
-        Some(path) => Ok(Source::Sqlite { path: path? }),
+    match crate::backup::sqlite_destination(&url_text(url)?, manifest.source.path.as_deref())? {
+        Some(path) => Ok(Source::Sqlite { path }),
         None => source(url, &args.connect, session),
     }
 }
@@ -301,7 +299,7 @@ fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
 pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
-    let environment = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty());
+    let environment = url_of_environment()?;
     let url = args.url.clone().or(environment).ok_or_else(|| {
         Error::request("no database is named")
             .hint("Pass `--url postgresql://user@host/database`, or set DATABASE_URL.")
@@ -365,10 +363,11 @@ pub(super) fn rules(session: &Session, asked: Option<&PruneArgs>) -> Result<Rule
 }
 
 pub(super) fn days_of_environment() -> Result<Option<u32>> {
-    let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.is_empty()) else {
+    let Some(text) = std::env::var("BACKUP_RETENTION_DAYS").ok().filter(|text| !text.trim().is_empty())
+    else {
         return Ok(None);
     };
-    match text.parse::<u32>() {
+    match text.trim().parse::<u32>() {
         Ok(days) if (1..=36_500).contains(&days) => Ok(Some(days)),
         _ => Err(Error::request(format!(
             "BACKUP_RETENTION_DAYS is `{}`, which is no number of days",

@@ -41,6 +41,19 @@ pub(super) fn rename_new_at(folder: impl AsFd, from: &Path, to: &Path) -> io::Re
     })
 }
 
+/// Gives a file a second name, where nothing is; where there are no hard links, that of a copy.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match linkat(CWD, from, CWD, to, AtFlags::empty()) {
+        Err(errno) if cannot_do(errno) || errno == Errno::MLINK => {}
+        done => return Ok(done?),
+    }
+    let mut source = File::open(from)?;
+    let mut copy = File::options().write(true).create_new(true).open(to)?;
+    copy.set_permissions(source.metadata()?.permissions())?;
+    let copied = io::copy(&mut source, &mut copy).and_then(|_| copy.sync_all());
+    copied.inspect_err(|_| drop(std::fs::remove_file(to)))
+}
+
 /// Whether a file system says that it does not do such a thing at all.
 fn cannot_do(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL)
@@ -48,7 +61,7 @@ fn cannot_do(errno: Errno) -> bool {
 
 /// Flushes a directory, so that the names in it last. File systems that cannot (some of FUSE and SMB) say that the request is
 /// invalid: there a name lasts as soon as the server has it.
-pub(super) fn sync_folder(folder: &File) -> io::Result<()> {
+pub fn sync_folder(folder: &File) -> io::Result<()> {
     match folder.sync_all() {
         Err(error) if error.raw_os_error().is_some_and(|code| cannot_do(Errno::from_raw_os_error(code))) => {
             Ok(())

@@ -1,0 +1,226 @@
+//! Which file a URL of SQLite means: frameworks disagree on what three slashes are, on what is percent-encoded, and on which
+//! directory a path begins at.
+//!
+//! A URL that can be read in several ways means the file that is there; where several are, none is taken.
+
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use super::restore::absolute;
+use crate::error::{Error, Result};
+
+/// The file that a URL of SQLite names; `None` if it is no such URL.
+///
+/// `sqlite:///path` is absolute, and relative to Rails, Django and SQLAlchemy; `sqlite+driver:///path` is SQLAlchemy's and
+/// relative; `file:path` is relative, to Prisma below `prisma/`.
+pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
+    let Some(readings) = readings(url.trim())? else { return Ok(None) };
+    match existing(&readings).as_slice() {
+        [] => Ok(readings.into_iter().next()),
+        [one] => Ok(Some(one.clone())),
+        [one, other, ..] => Err(ambiguous(one, other, "both exist")),
+    }
+}
+
+/// The file that a URL names, which may be lost. Where the URL can mean several paths and there is a file at none of them, it
+/// means the one that is `recorded`; otherwise it is refused.
+pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
+    let Some(readings) = readings(url.trim())? else { return Ok(None) };
+    let is_recorded = |path: &&PathBuf| absolute(path).to_str().is_some_and(|path| recorded == Some(path));
+    let there = existing(&readings);
+    match there.as_slice() {
+        [] => {}
+        [one] => return Ok(Some(one.clone())),
+        [one, other, ..] => {
+            let known = there.iter().find(is_recorded).cloned();
+            return known.map(Some).ok_or_else(|| ambiguous(one, other, "both exist"));
+        }
+    }
+    if let Some(known) = readings.iter().find(is_recorded) {
+        return Ok(Some(known.clone()));
+    }
+    let mut possible: Vec<PathBuf> = Vec::new();
+    for path in readings.iter().map(|path| absolute(path)) {
+        if path.parent().is_some_and(Path::is_dir) && !possible.contains(&path) {
+            possible.push(path);
+        }
+    }
+    match possible.as_slice() {
+        [one, other, ..] => Err(ambiguous(one, other, "there is neither")),
+        _ => Ok(readings.into_iter().next()),
+    }
+}
+
+/// Those at which something lies, each file once.
+fn existing(readings: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for reading in readings {
+        // A link that leads nowhere is something, too.
+        let is_there = reading.symlink_metadata().is_ok_and(|found| !found.is_dir());
+        let whole = std::fs::canonicalize(reading).unwrap_or_else(|_| absolute(reading));
+        if is_there && !whole.is_dir() && !found.iter().any(|(_, other)| *other == whole) {
+            found.push((reading.clone(), whole));
+        }
+    }
+    found.into_iter().map(|(reading, _)| reading).collect()
+}
+
+fn ambiguous(one: &Path, other: &Path, why: &str) -> Error {
+    let from_root = |path: &Path| sqlite_url(&absolute(path)).replacen("//", "///", 1);
+    Error::request(format!(
+        "the SQLite URL can mean `{}` and `{}`, and {why}",
+        one.display(),
+        other.display()
+    ))
+    .hint(format!(
+        "Name the one that you mean with four slashes, and with `%25` for a percent sign: `{}` or `{}`.",
+        from_root(one),
+        from_root(other)
+    ))
+}
+
+/// The URL that means a file.
+pub fn sqlite_url(path: &Path) -> String {
+    /// What a path may hold as it is; the rest would mean something else in a URL, or end it.
+    const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+        .add(b'%')
+        .add(b'?')
+        .add(b'#')
+        .add(b' ')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'`');
+    format!("sqlite://{}", percent_encoding::percent_encode(path.as_os_str().as_bytes(), PLAIN))
+}
+
+/// The paths that it can mean, the usual one first.
+fn readings(url: &str) -> Result<Option<Vec<PathBuf>>> {
+    let url = match url.get(..5) {
+        Some(start) if start.eq_ignore_ascii_case("jdbc:") => &url[5..],
+        _ => url,
+    };
+    let Some((scheme, rest)) = url.split_once(':') else { return Ok(None) };
+    let scheme = scheme.to_ascii_lowercase();
+    let (kind, driver) =
+        scheme.split_once('+').map_or((scheme.as_str(), None), |(kind, it)| (kind, Some(it)));
+    if !["sqlite", "sqlite3", "spatialite", "file"].contains(&kind) || driver == Some("") {
+        return Ok(None);
+    }
+    // Where no `key=value` follows, a question mark belongs to the name; a `#` always does, since no part of a file is meant.
+    let is_parameter = |pair: &str| pair.is_empty() || pair.find('=').is_some_and(|at| at > 0);
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) if query.split('&').all(is_parameter) => (path, query),
+        _ => (rest, ""),
+    };
+    let path = path.strip_prefix("//localhost/").map_or(path.to_owned(), |path| format!("///{path}"));
+    let mut texts = Vec::new();
+    match path.strip_prefix("//") {
+        // Four slashes: an absolute path to everybody.
+        Some(path) if path.starts_with("//") => texts.push(path[1..].to_owned()),
+        Some(path) if path.starts_with('/') => {
+            let relative = path[1..].to_owned();
+            match (kind, driver) {
+                (_, Some(_)) => texts.push(relative),
+                ("file", None) => texts.push(path.to_owned()),
+                _ => texts.extend([path.to_owned(), relative]),
+            }
+        }
+        Some(path) => texts.push(path.to_owned()),
+        None => texts.push(path.clone()),
+    }
+    // SQLAlchemy: `sqlite+pysqlite:///file:app.db?uri=true`.
+    for text in &mut texts {
+        if let Some(inner) = text.strip_prefix("file:").or(text.strip_prefix("/file:")) {
+            *text = inner.to_owned();
+        }
+    }
+    let in_memory = |text: &String| text.trim_matches('/').is_empty() || text.contains(":memory:");
+    if texts.iter().all(in_memory) || query.split('&').any(|pair| pair == "mode=memory") {
+        return Err(Error::request(
+            "the SQLite URL names a database in memory, of which nothing can be backed up",
+        )
+        .hint("Name the file, as in `sqlite:///absolute/path/of.db`."));
+    }
+    let mut readings = Vec::new();
+    for text in &texts {
+        let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+        for bytes in [decoded, text.as_bytes().to_vec()] {
+            let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+            if !path.as_os_str().is_empty() && !readings.contains(&path) {
+                readings.push(path);
+            }
+        }
+    }
+    if kind == "file" && driver.is_none() && readings.first().is_some_and(|path| path.is_relative()) {
+        let below: Vec<PathBuf> = readings.iter().map(|path| Path::new("prisma").join(path)).collect();
+        readings.extend(below);
+    }
+    Ok(Some(readings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(url: &str) -> String {
+        match readings(url) {
+            Ok(Some(paths)) => paths[0].display().to_string(),
+            Ok(None) => "none".to_owned(),
+            Err(error) => error.chain(),
+        }
+    }
+
+    #[test]
+    fn a_url_means_the_file_that_its_framework_means() {
+        for (url, path) in [
+            ("sqlite:///srv/app.db", "/srv/app.db"),
+            ("sqlite:////srv/app.db", "/srv/app.db"),
+            ("sqlite:./app.db", "./app.db"),
+            ("sqlite3:db/dev.sqlite3", "db/dev.sqlite3"),
+            ("sqlite://app.db", "app.db"),
+            ("sqlite+aiosqlite:///app.db", "app.db"),
+            ("sqlite+aiosqlite:////srv/app.db", "/srv/app.db"),
+            ("sqlite+pysqlite:///file:app.db?mode=ro&uri=true", "app.db"),
+            ("SQLite+pysqlcipher:///a%20b.db", "a b.db"),
+            ("spatialite:////srv/geo.db", "/srv/geo.db"),
+            ("jdbc:sqlite:/srv/app.db", "/srv/app.db"),
+            ("jdbc:sqlite:app.db?cache=shared", "app.db"),
+            ("file:./dev.db", "./dev.db"),
+            ("file:/srv/app.db?mode=ro", "/srv/app.db"),
+            ("file:///srv/app.db", "/srv/app.db"),
+            ("file://localhost/srv/app.db", "/srv/app.db"),
+            ("postgresql://h/d", "none"),
+            ("sqlite+:///x", "none"),
+        ] {
+            assert_eq!(first(url), path, "{url}");
+        }
+        for url in [
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite:///:memory:",
+            "sqlite+aiosqlite://",
+            "file::memory:?cache=shared",
+            "file:x?mode=memory",
+        ] {
+            assert!(first(url).contains("in memory"), "{url}: {}", first(url));
+        }
+    }
+
+    #[test]
+    fn of_several_readings_the_file_that_is_there_is_meant_and_two_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let url = |name: &str| format!("sqlite://{}", at(name).display());
+        std::fs::write(at("a%20b.db"), "").unwrap();
+        assert_eq!(sqlite_path(&url("a%20b.db")).unwrap(), Some(at("a%20b.db")));
+        std::fs::write(at("a b.db"), "").unwrap();
+        let error = sqlite_path(&url("a%20b.db")).unwrap_err();
+        assert!(error.chain().contains("both exist"), "{}", error.chain());
+        // With the percent sign encoded, only the one is meant.
+        assert_eq!(sqlite_path(&url("a%2520b.db")).unwrap(), Some(at("a%20b.db")));
+        std::fs::write(at("c#1.db"), "").unwrap();
+        assert_eq!(sqlite_path(&url("c#1.db")).unwrap(), Some(at("c#1.db")));
+        assert_eq!(sqlite_path(&url("new.db")).unwrap(), Some(at("new.db")));
+    }
+}
