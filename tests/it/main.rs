@@ -50,6 +50,7 @@ mod stores;
 mod sweep;
 mod tables;
 mod teardown;
+mod twins;
 mod upkeep;
 mod verify;
 mod watch;
