@@ -171,7 +171,9 @@ fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
             Some(Carried::Condition { extension, condition, seen: None })
         }
         (Some(extension), None, _) => Some(Carried::Nothing { extension }),
-        (None, _, Some(computed)) => Some(Carried::Columns { computed, seen: None }),
+        (None, _, computed) if computed.is_some() || columns(row).iter().any(Column::is_xml) => {
+            Some(Carried::Columns { computed: computed.unwrap_or_default(), seen: None })
+        }
         _ if row.get::<_, u32>(0) == LARGE_OBJECT_PAGES => Some(Carried::LargeObjects { seen: None }),
         _ => None,
     }

@@ -33,6 +33,18 @@ pub struct Column {
     pub built_in_type: Option<String>,
 }
 
+impl Column {
+    /// Whether its values are XML, which PostgreSQL keeps with a declaration (`<?xml version="1.0"?>`) and writes without.
+    pub(super) fn is_xml(&self) -> bool {
+        self.built_in_type.as_deref() == Some("xml")
+    }
+
+    /// The same column, known by what its output function writes.
+    pub(super) fn as_written(&self) -> Column {
+        Column { name: self.name.clone(), built_in_type: None }
+    }
+}
+
 /// A column as it is hashed: where its values stand, and by what they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashed {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
-pub use definitions::DefinitionVerdict;
+pub use definitions::{DefinitionVerdict, compares_kind};
 pub use dumped::{Note, notes_on_dumps};
 pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
 pub use moment::{Movement, Traces, at_the_moment};

@@ -121,7 +121,7 @@ pub struct Portion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Carried {
-    /// All but generated columns, which a restore computes anew.
+    /// All but generated columns, which a restore computes anew, and XML without the declarations that its output leaves out.
     Columns {
         /// The generated ones.
         computed: Vec<String>,
@@ -273,7 +273,8 @@ impl Table {
             Some(Carried::Columns { computed, .. }) => computed.contains(name),
             _ => false,
         };
-        self.columns.iter().filter(|column| !is_computed(&column.name)).cloned().collect()
+        let carried = self.columns.iter().filter(|column| !is_computed(&column.name));
+        carried.map(|column| if column.is_xml() { column.as_written() } else { column.clone() }).collect()
     }
 
     /// Schema and name, quoted.

@@ -146,7 +146,8 @@ pub async fn compare(
     )
     .await?;
     let of_right = renamed(of_right, names);
-    let (of_left, of_right) = (restricted(of_left, left_only), restricted(of_right, left_only));
+    let (mut of_left, mut of_right) = (restricted(of_left, left_only), restricted(of_right, left_only));
+    skip_unlogged_of_kin(&mut of_left, &mut of_right);
     let mut judgement =
         judged(comparison, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref())).await?;
     if judgement.tables.iter().any(|table| table.verdict == Word::Differs) {
@@ -162,6 +163,18 @@ pub async fn compare(
     name_rows(&mut judgement, (&of_left, left_open.as_ref()), (&of_right, right_open.as_ref()), *extent)
         .await?;
     Ok(report(comparison, judgement, &of_left, &of_right, began.elapsed().as_secs_f64()))
+}
+
+/// No physical copy holds the rows of unlogged tables.
+fn skip_unlogged_of_kin(left: &mut Observation, right: &mut Observation) {
+    let kin: Vec<String> =
+        left.databases.keys().filter(|database| left.is_same_database(right, database)).cloned().collect();
+    for database in &kin {
+        for seen in [&mut *left, &mut *right] {
+            let tables = seen.databases.get_mut(database).into_iter().flatten();
+            tables.for_each(super::observe::Table::skip_if_unlogged);
+        }
+    }
 }
 
 /// Of a baseline of several databases, the one that the other side is.
@@ -411,8 +424,16 @@ fn report(
     };
     let were_compared = !left.definitions.is_empty() && !right.definitions.is_empty();
     let count = |is_of: &dyn Fn(&str) -> bool| -> usize {
-        let kinds = left.definitions.values().flatten().filter(|(kind, _)| is_of(kind));
-        kinds.map(|(_, named)| named.len()).sum()
+        let is_counted = |database: &str, kind: &str| {
+            is_of(kind)
+                && !comparison.ignored.iter().any(|ignored| ignored == kind)
+                && judge::compares_kind(left, right, database, kind)
+        };
+        let databases = left.definitions.iter();
+        databases
+            .flat_map(|(database, kinds)| kinds.iter().filter(|(kind, _)| is_counted(database, kind)))
+            .map(|(_, named)| named.len())
+            .sum()
     };
     let (extension, sequence) = (|kind: &str| kind == "extension", |kind: &str| kind == "sequence");
     let other = |kind: &str| !extension(kind) && !sequence(kind);

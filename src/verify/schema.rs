@@ -293,7 +293,7 @@ const FIRST: &str = r#"
         from pg_foreign_data_wrapper
         union all
         select 'publication columns', quote_ident(pubname), (select string_agg(format('%I.%I (%s)', schemaname, tablename,
-                    (select string_agg(c, ',' order by c) from jsonb_array_elements_text(to_jsonb(v)->'attnames') c)), ',' order by schemaname, tablename)
+                    (select string_agg(c, ',' order by c) from jsonb_array_elements_text(nullif(to_jsonb(v)->'attnames', 'null')) c)), ',' order by schemaname, tablename)
                 from pg_publication_tables v where v.pubname = p.pubname), 'pg_publication'::regclass, p.oid
         from pg_publication p
         union all

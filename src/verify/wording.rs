@@ -7,6 +7,7 @@
 //!   comes back as `ARRAY[('a'::varchar)::text, ('b'::varchar)::text]`.
 //! - `AND` and `OR` take in what stands in brackets before them (`makeAndExpr`, `makeOrExpr`): `((a AND b) AND c)`, as
 //!   BETWEEN leaves it, comes back as `(a AND b AND c)`.
+//! - Brackets around a name or a string that is cast make no difference, and not every function of PostgreSQL writes them.
 //! - A natural join without a column in common reads `ON TRUE`, and comes back as `ON (true)`.
 //!
 //! No cast is passed over: another one
@@ -202,7 +203,48 @@ fn reread(nodes: Vec<Node>) -> Vec<Node> {
             nodes[at] = Node::Group('(', vec![Node::Token("true".to_owned())]);
         }
     }
-    flatten("OR", flatten("AND", push_casts(&nodes)))
+    flatten("OR", flatten("AND", unwrap_operands(push_casts(&nodes))))
+}
+
+/// Takes the brackets away from what is cast, where a cast binds no less without them: PostgreSQL writes statistics without.
+fn unwrap_operands(nodes: Vec<Node>) -> Vec<Node> {
+    let mut unwrapped = Vec::with_capacity(nodes.len());
+    for (at, node) in nodes.iter().enumerate() {
+        let is_cast = nodes.get(at + 1).is_some_and(|node| node.is(":"))
+            && nodes.get(at + 2).is_some_and(|node| node.is(":"));
+        // After a name the brackets are those of a call.
+        let is_call = at
+            .checked_sub(1)
+            .is_some_and(|before| matches!(&nodes[before], Node::Token(token) if is_name(token)));
+        match node {
+            Node::Group('(', inside) if is_cast && !is_call && is_operand(inside) => {
+                unwrapped.extend(inside.iter().cloned());
+            }
+            node => unwrapped.push(node.clone()),
+        }
+    }
+    unwrapped
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '"'))
+}
+
+/// A string or a name, and what it is cast to.
+fn is_operand(nodes: &[Node]) -> bool {
+    let is_literal =
+        |node: &Node| matches!(node, Node::Token(token) if is_name(token) || token.starts_with('\''));
+    let is_of_type = |node: &Node| match node {
+        Node::Token(token) => is_name(token) || matches!(token.as_str(), ":" | "."),
+        Node::Group(..) => true,
+    };
+    nodes.first().is_some_and(is_literal)
+        && (nodes.len() == 1 || nodes[1].is(":") || nodes[1].is("."))
+        && nodes[1..].iter().all(is_of_type)
+        && !nodes.windows(2).any(|pair| {
+            matches!(pair, [Node::Token(left), Node::Token(right)]
+            if is_name(left) && is_name(right) && !WORDS_OF_TYPES.contains(&right.as_str()))
+        })
 }
 
 /// Takes the brackets away from what stands first in a chain of one operator and is such a chain itself.
@@ -224,6 +266,18 @@ fn push_casts(nodes: &[Node]) -> Vec<Node> {
     while at < nodes.len() {
         let is_cast = nodes.get(at + 1).is_some_and(|node| node.is(":"))
             && nodes.get(at + 2).is_some_and(|node| node.is(":"));
+        // Without brackets it stands in statistics.
+        if nodes[at].is("ARRAY")
+            && let Some(Node::Group('[', elements)) = nodes.get(at + 1)
+            && !elements.is_empty()
+            && nodes.get(at + 2).is_some_and(|node| node.is(":"))
+            && nodes.get(at + 3).is_some_and(|node| node.is(":"))
+            && let Some((element, length)) = array_type(&nodes[at + 4..])
+        {
+            written.extend(cast_elements(&nodes[at..at + 2], &element));
+            at += 4 + length;
+            continue;
+        }
         let cast = match &nodes[at] {
             Node::Group('(', inside) if is_cast && is_array_of_elements(inside) => {
                 array_type(&nodes[at + 3..])
@@ -267,7 +321,7 @@ fn cast_element(element: &[Node], to: &[Node]) -> Vec<Node> {
     if element.len() > cast.len() && element.ends_with(&cast) {
         return element.to_vec();
     }
-    [vec![Node::Group('(', element.to_vec())], cast].concat()
+    unwrap_operands([vec![Node::Group('(', element.to_vec())], cast].concat())
 }
 
 fn write_nodes(nodes: &[Node], written: &mut String) {
@@ -338,6 +392,12 @@ mod tests {
 
     #[test]
     fn a_cast_to_a_type_that_is_none_of_arrays_ends_where_its_name_ends() {
+        assert!(are_one(
+            "(s::text = ANY (ARRAY['a'::character varying, x]::text[]))",
+            "(s::text = ANY (ARRAY['a'::character varying::text, x::text]))"
+        ));
+        assert!(are_one("((x)::text)::date", "x::text::date"));
+        assert!(!are_one("(a + b)::text", "a + b::text") && !are_one("f(x)::text", "fx::text"));
         // What stands second is a tree of its own.
         assert!(are_one("(((a > 1) AND (a < 2)) AND b)", "((a > 1) AND (a < 2) AND b)"));
         assert!(!are_one("(a AND (b AND c))", "(a AND b AND c)"));

@@ -51,6 +51,7 @@ mod stores;
 mod sweep;
 mod tables;
 mod teardown;
+mod twins;
 mod upkeep;
 mod vaults;
 mod verify;

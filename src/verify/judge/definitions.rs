@@ -202,6 +202,15 @@ impl Comparable {
     }
 }
 
+/// Whether definitions of a kind are held against each other in a database of two observations.
+pub fn compares_kind(left: &Observation, right: &Observation, database: &str, kind: &str) -> bool {
+    let comparable = Comparable {
+        recipe: left.definitions_recipe.min(right.definitions_recipe),
+        is_physical: left.is_same_database(right, database),
+    };
+    comparable.has(kind)
+}
+
 /// What in a copy of the very moment is defined otherwise than in its source. `later`: the source's definitions
 /// after that moment; what was changed meanwhile may stand in the copy either way. Databases that are not on both
 /// sides are left out: that they are missing is said elsewhere. `window` is asked for each database.
