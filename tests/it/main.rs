@@ -15,6 +15,7 @@ mod backup_hostile;
 mod backup_killed;
 mod backup_postgres;
 mod clients;
+mod connections;
 mod definitions;
 mod deploy;
 mod doctor;

@@ -88,12 +88,13 @@ async fn psql_and_lifeboat_take_the_same_certificates_in_the_same_modes() {
                 let variables = BTreeMap::new();
                 let psql = of_psql(&text, &variables, home.path());
                 let ours = of_lifeboat(&text, &variables, home.path()).await;
-                                // Our cryptography does not know P-521, nor ECDSA with SHA-512.
+                // Our cryptography does not know P-521, nor ECDSA with SHA-512.
                 let unknown = ["p521", "sha512"].contains(&name.as_str())
-                    && (mode == "prefer" || ours.as_ref().is_err_and(|why| why.contains("that lifeboat cannot verify")));
+                    && (mode == "prefer"
+                        || ours.as_ref().is_err_and(|why| why.contains("that lifeboat cannot verify")));
                 taken += usize::from(ours.is_ok());
                 let holds = match (&psql, &ours) {
-                                        (Ok(psql), Ok(ours)) => psql == ours || unknown,
+                    (Ok(psql), Ok(ours)) => psql == ours || unknown,
                     (Err(_), Err(_)) => true,
                     _ => unknown,
                 };
@@ -168,13 +169,13 @@ async fn psql_and_lifeboat_show_the_same_certificate_of_their_own() {
     {
         std::fs::copy(client.join(from), usual.join(to)).unwrap();
     }
-        let at = format!("host=localhost port={} dbname=postgres user=certified sslmode=require", cluster.port);
+    let at = format!("host=localhost port={} dbname=postgres user=certified sslmode=require", cluster.port);
     let named = |certificate: &str, key: &str| {
         format!("{at} sslcert={0}/{certificate} sslkey={0}/{key}", client.display())
     };
     let cases = [
         (at.clone(), home.path(), true),
-                (format!("{at} sslmode=verify-full sslsni=0"), home.path(), true),
+        (format!("{at} sslmode=verify-full sslsni=0"), home.path(), true),
         (at.clone(), bare.path(), false),
         (named("client.crt", "client.key"), bare.path(), true),
         (named("client.crt", "client.der"), bare.path(), true),
