@@ -3,6 +3,7 @@
 
 mod certificates;
 mod cluster;
+mod poolers;
 
 use std::collections::BTreeMap;
 use std::path::Path;

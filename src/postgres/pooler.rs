@@ -61,6 +61,20 @@ impl Server {
 
     async fn is_shared(&self, session: &Session, first: Option<i32>, database: &str) -> Found {
         let mut held = Vec::new();
+        let found = self.look_for_changes(session, first, database, &mut held).await;
+        for other in held {
+            let _ = other.run("rollback").await;
+        }
+        found
+    }
+
+    async fn look_for_changes(
+        &self,
+        session: &Session,
+        first: Option<i32>,
+        database: &str,
+        held: &mut Vec<Session>,
+    ) -> Found {
         for _ in 0..HELD {
             let other = match Box::pin(self.open_session(database)).await {
                 Ok((other, _)) => other,
@@ -72,18 +86,15 @@ impl Server {
             if other.run("begin read only").await.is_err() {
                 return Found::Shared;
             }
-            match process_of(&other).await {
-                Ok(process) if process == first => return Found::Shared,
-                Ok(_) => held.push(other),
-                Err(_) => return Found::Shared,
+            let process = process_of(&other).await;
+            held.push(other);
+            if process.is_ok_and(|process| process == first) {
+                return Found::Shared;
             }
             match process_of(session).await {
                 Ok(process) if process == first => {}
                 Ok(_) | Err(_) => return Found::Shared,
             }
-        }
-        for other in held {
-            let _ = other.run("rollback").await;
         }
         Found::OurOwn
     }

@@ -60,7 +60,7 @@ impl Superuser {
     }
 
     async fn sql(&self, database: &str, sql: &str) -> String {
-        let session = self.private.server().connect(database).await.unwrap();
+        let session = self.private.server().connect_for_others(database).await.unwrap();
         let mut said = Vec::new();
         for statement in sql
             .split(";\n")

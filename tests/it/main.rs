@@ -16,6 +16,7 @@ mod backup_hostile;
 mod backup_killed;
 mod backup_postgres;
 mod clients;
+mod connections;
 mod definitions;
 mod deploy;
 mod doctor;
