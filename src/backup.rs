@@ -96,16 +96,14 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     found.or(readings.first()).cloned()
 }
 
-/// The path in such a URL, of a file that may be lost. Where it may mean several paths and there is a file at none, it means
-/// the one that is `recorded`; otherwise it is refused.
+/// The path in such a URL, of a file that may be lost: the one that is `recorded`, if the URL may mean that; otherwise one
+/// where a file is. What may mean several files that are not there is refused.
 pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Option<Result<PathBuf>> {
     let readings = sqlite_paths(url)?;
-    if let Some(found) = readings.iter().find(|path| path.symlink_metadata().is_ok()) {
-        return Some(Ok(found.clone()));
-    }
     let is_recorded =
         |path: &&PathBuf| restore::absolute(path).to_str().is_some_and(|path| recorded == Some(path));
-    if let Some(known) = readings.iter().find(is_recorded) {
+    let is_there = |path: &&PathBuf| path.symlink_metadata().is_ok();
+    if let Some(known) = readings.iter().find(is_recorded).or_else(|| readings.iter().find(is_there)) {
         return Some(Ok(known.clone()));
     }
     let mut possible: Vec<PathBuf> = Vec::new();
