@@ -138,7 +138,7 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
     }
     let replaces = match destination.source() {
         Source::Postgresql { server, dbname } => postgres::preflight(server, dbname, &manifest).await?,
-        Source::Sqlite { path } => sqlite::preflight(path, &manifest, &manner)?,
+        Source::Sqlite { path } => sqlite::preflight(path, &manner)?,
     };
     if let (true, Destination::New(source)) = (replaces, &destination) {
         return Err(Error::request(format!("`{}` exists already", source.shown()))

@@ -271,6 +271,19 @@ fn begin(connection: &Connection) -> rusqlite::Result<Contents> {
     })
 }
 
+/// Whether a file begins as every SQLite database does.
+pub(super) fn has_header(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(16).read_to_end(&mut start)?;
+    Ok(start == b"SQLite format 3\0")
+}
+
+fn no_database(path: &Path) -> Error {
+    Error::request(format!("`{}` is not a SQLite database", path.display())).hint(
+        "Check the path. A file that is encrypted (SQLCipher, SEE) looks like this too, and is not supported.",
+    )
+}
+
 fn empty(path: &Path) -> Error {
     Error::request(format!("`{}` is an empty file, not a SQLite database", path.display()))
 }
@@ -284,6 +297,17 @@ fn open_to_read(path: &Path) -> Result<Connection> {
     let found = std::fs::metadata(path).map_err(missing)?;
     if !found.is_file() {
         return Err(Error::request(format!("`{}` is not a file", path.display())));
+    }
+    // SQLite removes the WAL beside an empty file, and plays it into any other: it may be all that is left.
+    match has_header(path) {
+        Ok(true) => {}
+        Ok(false) if found.len() == 0 => return Err(empty(path)),
+        Ok(false) => return Err(no_database(path)),
+        Err(error) => {
+            return Err(Error::outside(format!("cannot read `{}`", path.display()))
+                .caused_by(error)
+                .hint("Run this as a user who may read the file."));
+        }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
@@ -318,11 +342,7 @@ fn explain(path: &Path, what: &str, error: rusqlite::Error) -> Error {
     let code = error.sqlite_error_code();
     let text = format!("{what} `{}`", path.display());
     match code {
-        Some(ErrorCode::NotADatabase) => {
-            Error::request(format!("`{}` is not a SQLite database", path.display())).caused_by(error).hint(
-                "Check the path. A file that is encrypted (SQLCipher, SEE) looks like this too, and is not supported.",
-            )
-        }
+        Some(ErrorCode::NotADatabase) => no_database(path).caused_by(error),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::outside(text)
             .caused_by(error)
             .hint("Another process holds a lock for longer than a minute: see what it does, and run this again."),

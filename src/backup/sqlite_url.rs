@@ -22,22 +22,18 @@ pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The file that a URL names, which may be lost. Where the URL can mean several paths and there is a file at none of them, it
-/// means the one that is `recorded`; otherwise it is refused.
+/// The file that a URL names, which may be lost: the one that is `recorded`, if the URL can mean that; otherwise the one that
+/// is there. Where it can mean several and there is none, it is refused.
 pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
     let Some(readings) = readings(url.trim())? else { return Ok(None) };
     let is_recorded = |path: &&PathBuf| absolute(path).to_str().is_some_and(|path| recorded == Some(path));
-    let there = existing(&readings);
-    match there.as_slice() {
-        [] => {}
-        [one] => return Ok(Some(one.clone())),
-        [one, other, ..] => {
-            let known = there.iter().find(is_recorded).cloned();
-            return known.map(Some).ok_or_else(|| ambiguous(one, other, "both exist"));
-        }
-    }
     if let Some(known) = readings.iter().find(is_recorded) {
         return Ok(Some(known.clone()));
+    }
+    match existing(&readings).as_slice() {
+        [] => {}
+        [one] => return Ok(Some(one.clone())),
+        [one, other, ..] => return Err(ambiguous(one, other, "both exist")),
     }
     let mut possible: Vec<PathBuf> = Vec::new();
     for path in readings.iter().map(|path| absolute(path)) {

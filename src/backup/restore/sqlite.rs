@@ -17,14 +17,14 @@ use crate::backup::script::Trust;
 use crate::backup::sqlite::path_beside;
 use crate::backup::stream::Packing;
 use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Manifest, Source, Surroundings, catalogue, interrupted,
-    sqlite, usual_threads,
+    BackupName, Compression, Event, Format, Level, Source, Surroundings, catalogue, interrupted, sqlite,
+    usual_threads,
 };
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Scratch, link_or_copy, rename_new, sync_folder};
 
 /// Whether a file is there.
-pub(super) fn preflight(path: &Path, manifest: &Manifest, manner: &Manner) -> Result<bool> {
+pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -58,9 +58,6 @@ pub(super) fn preflight(path: &Path, manifest: &Manifest, manner: &Manner) -> Re
     if !fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Err(Error::request(format!("`{}` is not a file", path.display())));
     }
-    if let (false, Some(contents)) = (manner.offline, &manifest.contents) {
-        sqlite::require_fit(path, contents.page_size)?;
-    }
     Ok(true)
 }
 
@@ -89,14 +86,18 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
     } else {
         // An application that has lost its file makes an empty one: of that there is nothing to keep.
         if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
+            sqlite::require_fit(&scratch.file(EXPANDED), &path)?;
             report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
         } else {
             report.moved_aside = placing.clear_beside_empty()?;
         }
         interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
-        let (copy, live) = (scratch.file(EXPANDED), path.clone());
+        let (copy, live, is_new) = (scratch.file(EXPANDED), path.clone(), report.kept_old.is_none());
+        let mode = recorded.map(|contents| contents.journal_mode.clone()).filter(|_| is_new);
         super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || {
-            sqlite::restore_into_live(&copy, &live)
+            sqlite::restore_into_live(&copy, &live)?;
+            // One that is in use keeps the mode that its application has set.
+            mode.map_or(Ok(()), |mode| sqlite::set_journal_mode(&live, &mode))
         })
         .await?;
     }
@@ -156,6 +157,15 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
     let planned = create::plan(request, surroundings.vault, now).await.map_err(cannot)?;
     let made = Box::pin(create::run(planned, surroundings)).await.map_err(cannot)?;
     Ok(made.backup_name.to_string())
+}
+
+/// Whether nobody holds a lock on a file, such as SQLite takes before it writes.
+fn is_unlocked(path: &Path) -> bool {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path);
+    file.is_ok_and(|file| {
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::fcntl_lock(&file, operation).is_ok()
+    })
 }
 
 /// A complete file on its way to where it belongs.
@@ -224,10 +234,7 @@ impl Placing<'_> {
 
     /// An empty file has neither a WAL nor a journal of its own, unless somebody is just beginning to write to it.
     fn clear_beside_empty(&self) -> Result<Vec<String>> {
-        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        let file = fs::OpenOptions::new().read(true).write(true).open(&self.path);
-        let Ok(file) = file else { return Ok(Vec::new()) };
-        if rustix::fs::fcntl_lock(&file, operation).is_err() {
+        if !is_unlocked(&self.path) {
             return Ok(Vec::new());
         }
         let moved = self.clear(&self.free_name())?;
@@ -237,14 +244,18 @@ impl Placing<'_> {
     /// Puts it in the place of a file that nobody has open, which is kept beside it.
     fn replace_offline(&self) -> Result<String> {
         let path = &self.path;
-        match sqlite::is_free(path) {
+        // What is no database any more is not for SQLite to lock; that is why it is being replaced.
+        let is_free = match sqlite::has_header(path) {
+            Ok(true) => sqlite::is_free(path),
+            _ => Ok(is_unlocked(path)),
+        };
+        match is_free {
             Ok(true) => {}
             Ok(false) => {
                 return Err(Error::new(Kind::Guard, format!("`{}` is in use", path.display())).hint(
                     "Stop what uses it, or leave `--offline` out: then it is restored while it is in use.",
                 ));
             }
-            // What is no database any more cannot be locked; that is why it is being replaced.
             Err(error) if matches!(error.kind(), Kind::Request | Kind::No) => {}
             Err(error) => return Err(error),
         }

@@ -10,36 +10,65 @@ use crate::error::{Error, Kind, Result};
 
 const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Whether the pages of a live file are of another size, and it is in WAL mode: SQLite changes the size of pages only
-/// outside of WAL mode, and leaves WAL mode only where no other connection is open.
-fn needs_other_pages(live: &Connection, page_size: u32) -> rusqlite::Result<bool> {
-    let mode: String = live.query_row("pragma journal_mode", [], |row| row.get(0))?;
-    let pages: u32 = live.query_row("pragma page_count", [], |row| row.get(0))?;
-    let now: u32 = live.query_row("pragma page_size", [], |row| row.get(0))?;
-    Ok(mode == "wal" && pages > 0 && now != page_size)
+/// What of a database cannot change under the connections of others.
+#[derive(PartialEq, Eq)]
+struct Form {
+    page_size: u32,
+    encoding: String,
+    is_wal: bool,
+    is_empty: bool,
 }
 
-/// Refuses what SQLite could not bring into a live file, before anything is done for it.
-pub(in crate::backup) fn require_fit(target: &Path, page_size: u32) -> Result<()> {
+impl Form {
+    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, u32>(0));
+        let word = |pragma| connection.query_row(pragma, [], |row| row.get::<_, String>(0));
+        Ok(Form {
+            page_size: number("pragma page_size")?,
+            encoding: word("pragma encoding")?,
+            is_wal: word("pragma journal_mode")? == "wal",
+            is_empty: number("pragma page_count")? == 0,
+        })
+    }
+
+    /// SQLite changes the size of pages only outside of WAL mode, and leaves WAL mode only where no other connection is open.
+    fn must_leave_wal(&self, to: &Form) -> bool {
+        self.is_wal && !self.is_empty && self.page_size != to.page_size
+    }
+
+    /// A connection that has read one encoding refuses another.
+    fn locks_others_out(&self, to: &Form) -> bool {
+        !self.is_empty && self.encoding != to.encoding
+    }
+}
+
+/// Refuses what SQLite could not bring into a live file, or what those who have it open could not read, before anything is
+/// done for it.
+pub(in crate::backup) fn require_fit(copy: &Path, target: &Path) -> Result<()> {
+    let failed = |error: rusqlite::Error| explain(copy, "cannot look into", error);
+    let content = Form::of(&open_to_read(copy)?).map_err(failed)?;
     // What cannot be read is told when it is backed up.
-    let Ok(live) = open_to_read(target) else { return Ok(()) };
-    if page_size == 0 || !needs_other_pages(&live, page_size).unwrap_or(false) {
+    let Some(now) = open_to_read(target).ok().and_then(|live| Form::of(&live).ok()) else { return Ok(()) };
+    let (must_leave_wal, locks_others_out) = (now.must_leave_wal(&content), now.locks_others_out(&content));
+    // In WAL mode every open connection holds a lock; otherwise nobody can tell whether there is one.
+    if !(must_leave_wal || locks_others_out) || (now.is_wal && is_free(target)?) {
         return Ok(());
     }
-    let now: u32 = live.query_row("pragma page_size", [], |row| row.get(0)).unwrap_or_default();
-    drop(live);
-    if is_free(target)? {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Guard,
+    let shown = target.display();
+    let reason = if locks_others_out {
+        let (from, to) = (now.encoding, content.encoding);
         format!(
-            "`{}` has pages of {now} bytes and the backup has pages of {page_size}: in WAL mode SQLite changes that only \
-             while no other connection is open, and one is",
-            target.display()
-        ),
-    )
-    .hint("Nothing was touched. Stop what uses the file, and run this again."))
+            "`{shown}` holds its text in {from} and the backup in {to}, which no connection that is open could read"
+        )
+    } else {
+        let (from, to) = (now.page_size, content.page_size);
+        format!(
+            "`{shown}` has pages of {from} bytes and the backup has pages of {to}: in WAL mode SQLite changes that only \
+             while no other connection is open, and one is"
+        )
+    };
+    Err(Error::new(Kind::Guard, reason)
+        .hint("Nothing was touched. Stop what uses the file, and pass `--offline`."))
 }
 
 /// Brings the pages of `copy` into the live database at `target`, through SQLite, so that connections of applications
@@ -47,23 +76,23 @@ pub(in crate::backup) fn require_fit(target: &Path, page_size: u32) -> Result<()
 pub(in crate::backup) fn restore_into_live(copy: &Path, target: &Path) -> Result<()> {
     let failed = |error: rusqlite::Error| explain(target, "cannot restore into", error);
     let source = open_to_read(copy)?;
-    let page_size: u32 = source.query_row("pragma page_size", [], |row| row.get(0)).map_err(failed)?;
     let mut live = Connection::open_with_flags(target, WRITE).map_err(failed)?;
     live.busy_timeout(BUSY).map_err(failed)?;
-    let leaves_wal = needs_other_pages(&live, page_size).map_err(failed)?;
-    let journal_mode = |mode: &str| -> rusqlite::Result<String> {
-        live.query_row(&format!("pragma journal_mode = {mode}"), [], |row| row.get(0))
-    };
-    if leaves_wal && journal_mode("delete").map_err(failed)? != "delete" {
-        return Err(locked(target));
+    let (now, content) = (Form::of(&live).map_err(failed)?, Form::of(&source).map_err(failed)?);
+    let leaves_wal = now.must_leave_wal(&content);
+    if leaves_wal {
+        let mode = live.query_row("pragma journal_mode = delete", [], |row| row.get::<_, String>(0));
+        if mode.map_err(failed)? != "delete" {
+            return Err(locked(target));
+        }
     }
     let step = Backup::new(&source, &mut live).and_then(|backup| {
         // In one step: one transaction of the target, which comes about whole or not at all.
         backup.step(-1)
     });
+    drop(live);
     if leaves_wal {
-        // An application that has opened it meanwhile goes on in the other mode, and sets its own when it opens it again.
-        let _: rusqlite::Result<String> = live.query_row("pragma journal_mode = wal", [], |row| row.get(0));
+        set_journal_mode(target, "wal")?;
     }
     match step.map_err(failed)? {
         StepResult::Done => Ok(()),
