@@ -77,6 +77,13 @@ impl Error {
         Error::new(Kind::Outside, message)
     }
 
+    /// The same, of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

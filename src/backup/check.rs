@@ -48,6 +48,8 @@ pub struct Means {
     pub accept_unsealed: bool,
     /// Whether the content of backups is trusted without a seal.
     pub trust_content: bool,
+    /// What a restore goes on past.
+    pub tolerance: restore::Tolerance,
 }
 
 impl Means {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::Manifest;
 use super::check::{Deviation, Finding};
-use super::restore::Owners;
+use super::restore::Part;
 use crate::error::Result;
 use crate::postgres::{Server, Session, Target, quoted};
 use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
@@ -22,7 +22,7 @@ pub(super) async fn judge_restored(
     manifest: &Manifest,
     server: &Server,
     database: &str,
-    owners: Owners,
+    (owners, settings): (Part, Part),
 ) -> Result<Finding> {
     let Some(recorded) = manifest.observation.clone() else {
         let doubt = "nothing was recorded of the source to hold the copy against".to_owned();
@@ -68,7 +68,7 @@ pub(super) async fn judge_restored(
     }
     let session = server.connect(database).await?;
     let roles = names_of_roles(&session).await?;
-    let jury = Jury { manifest, owners, roles, wordings: reread(manifest, &session).await? };
+    let jury = Jury { manifest, owners, settings, roles, wordings: reread(manifest, &session).await? };
     for found in different {
         jury.weigh(found, &mut finding);
     }
@@ -108,7 +108,8 @@ fn wordings_of(manifest: &Manifest) -> Option<&Definitions> {
 /// What decides whether a difference is a fault.
 struct Jury<'a> {
     manifest: &'a Manifest,
-    owners: Owners,
+    owners: Part,
+    settings: Part,
     roles: BTreeSet<String>,
     wordings: Option<Definitions>,
 }
@@ -126,7 +127,7 @@ impl Jury<'_> {
             |what: &str| Deviation { name: format!("{kind} {name}"), text: format!("{object} {what}") };
         match (kind, found.verdict) {
             ("role", Word::Missing) if self.roles.contains(name) => {}
-            ("role", Word::Missing) if self.owners == Owners::LeftOut => {
+            ("role", Word::Missing) if self.owners == Part::LeftOut => {
                 finding.notes.push(format!("{object} is not on the server; owners were left out as asked"));
             }
             ("role", Word::Missing) => {
@@ -145,8 +146,14 @@ impl Jury<'_> {
             ("extension" | "schema" | "setting", Word::Unexpected) => {
                 finding.notes.push(format!("{object} was not in the source"));
             }
+            ("setting", _) if self.settings == Part::LeftOut => {
+                finding.notes.push(format!("{object} is not that of the source: it was left out"));
+            }
+            ("policy" | "user mapping" | "default rights" | "rights", Word::Missing) if self.owners == Part::LeftOut => {
+                finding.notes.push(format!("{object} is not here; owners and rights were left out as asked"));
+            }
             (_, Word::Missing) => finding.deviations.push(deviation("is missing")),
-            _ if self.owners == Owners::LeftOut && names_owners(kind) => {}
+            _ if self.owners == Part::LeftOut && names_owners(kind) => {}
             ("sequence", Word::Differs) if found.reason.contains("stands at") => {
                 self.weigh_position(found, &object, finding);
             }

@@ -8,6 +8,7 @@ mod load;
 mod postgres;
 mod sqlite;
 mod swap;
+mod tolerance;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +17,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::check::{self, Finding};
-use super::{
-    DatabaseType, Event, Format, Level, Manifest, Means, Recipients, Source, Surroundings, catalogue,
-};
+use super::{DatabaseType, Event, Level, Manifest, Means, Recipients, Source, Surroundings, catalogue};
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
 pub(super) use postgres::{Ground, make_roles, rehearse};
 pub use swap::undo;
+pub use tolerance::{Difference, LeftOut, Tolerance};
 
 /// Where a backup is restored to.
 #[derive(Clone, Debug)]
@@ -48,8 +48,6 @@ impl Destination {
 pub struct Manner {
     /// How many jobs restore a custom backup.
     pub jobs: usize,
-    /// Do without the owners and rights of the source.
-    pub no_owner: bool,
     /// How long the replaced database is kept; zero drops it at once.
     pub keep_old: Duration,
     /// A SQLite file is replaced by another one, while no application has it open.
@@ -60,13 +58,19 @@ pub struct Manner {
     pub means: Means,
 }
 
-/// Whether a copy has the owners and rights of its source.
+/// Whether a copy has something of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owners {
+pub(super) enum Part {
     /// It has.
     Restored,
-    /// They were left out as asked.
+    /// It was left out.
     LeftOut,
+}
+
+impl Part {
+    pub(super) fn left_out_if(is_left_out: bool) -> Self {
+        if is_left_out { Part::LeftOut } else { Part::Restored }
+    }
 }
 
 /// A restore that is going to be made.
@@ -107,8 +111,24 @@ pub struct Report {
     pub tables_checked: usize,
     /// Rows that they hold.
     pub rows_checked: u64,
+    /// What was left out as asked, or belongs to the server and is not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// What the server refused, and the restore went on past.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<LeftOut>,
+    /// In what the copy is not what was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+impl Report {
+    /// Whether the copy is what was recorded, but for what whoever restored accepted.
+    pub fn is_whole(&self) -> bool {
+        self.differences.iter().all(|difference| difference.accepted)
+    }
 }
 
 /// Looks whether a restore can be made; changes nothing.
@@ -128,9 +148,13 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
                 .hint("Name a database of that kind with `--url`."));
         }
     }
-    if manner.no_owner && !matches!(manifest.format, Format::Custom | Format::Directory) {
-        return Err(Error::request(format!("`--no-owner` is for custom backups, and `{name}` is none"))
-            .hint("Create the roles that its SQL names, or restore the globals beside it, first."));
+    let tolerance = &manner.means.tolerance;
+    let is_of_postgresql = tolerance.no_owner || tolerance.keep_going || tolerance.locale.is_some();
+    if is_of_postgresql && manifest.database_type == DatabaseType::Sqlite {
+        return Err(Error::request(format!(
+            "`--no-owner`, `--keep-going` and `--locale` mean nothing to `{name}`, which is of SQLite"
+        ))
+        .hint("Leave them out."));
     }
     if manifest.encrypted && manner.means.identities.is_empty() {
         return Err(Error::request(format!("`{name}` is encrypted"))
@@ -206,6 +230,9 @@ fn report(plan: &Plan, restored_to: &Source) -> Report {
         moved_aside: Vec::new(),
         tables_checked: 0,
         rows_checked: 0,
+        left_out: Vec::new(),
+        complaints: Vec::new(),
+        differences: Vec::new(),
         seconds: 0.0,
     }
 }

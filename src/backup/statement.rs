@@ -6,7 +6,7 @@
 
 mod options;
 
-pub(super) use options::is_removal;
+pub(super) use options::{is_removal, makes_setting, names_tablespace};
 
 use std::ops::Range;
 

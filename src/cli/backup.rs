@@ -16,6 +16,7 @@ use super::connect::{UrlArgs, url_of_environment, url_text};
 use super::{Session, now};
 use crate::backup::create::{self, Plan, Request};
 use crate::backup::failures::{self, Failure};
+use crate::backup::restore::Tolerance;
 use crate::backup::{
     self, BackupName, Compression, Event, Format, Identities, Level, Manifest, Means, Packing, Recipients,
     SealKeys, Source, Surroundings, catalogue,
@@ -173,6 +174,35 @@ struct MeansArgs {
     trust_content: bool,
 }
 
+/// What restores and proofs by a restore go on past.
+#[derive(Args, Clone, Debug, Default)]
+struct ToleranceArgs {
+    /// Without the owners and rights of the source
+    #[arg(long)]
+    no_owner: bool,
+    /// Go on past what the server refuses, as psql does; everything that it refused and everything that is then different is
+    /// listed, and where something is, the exit code is 1
+    #[arg(long)]
+    keep_going: bool,
+    /// Accept a difference from what was recorded, by the name that the refusal gave it; may be repeated
+    #[arg(long = "accept", value_name = "NAME")]
+    accepted: Vec<String>,
+    /// Locale of the new database, such as C.UTF-8, where the server lacks that of the source
+    #[arg(long, value_name = "LOCALE")]
+    locale: Option<String>,
+}
+
+impl ToleranceArgs {
+    fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            no_owner: self.no_owner,
+            keep_going: self.keep_going,
+            accepted: self.accepted.clone(),
+            locale: self.locale.clone(),
+        }
+    }
+}
+
 impl MeansArgs {
     fn means(&self, session: &Session) -> Result<Means> {
         let identities = self.identity.as_deref().map(Identities::from_file).transpose()?.unwrap_or_default();
@@ -185,6 +215,7 @@ impl MeansArgs {
             seal_keys,
             accept_unsealed: self.accept_unsealed,
             trust_content: self.trust_content,
+            tolerance: Tolerance::default(),
         })
     }
 }
@@ -239,6 +270,8 @@ pub(super) struct VerifyArgs {
     /// is installed]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    tolerance: ToleranceArgs,
     #[command(flatten)]
     means: MeansArgs,
     #[command(flatten)]
@@ -590,6 +623,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     let (names, files) = adopt::apart(&args.names, session)?;
     let vault = if names.is_empty() && !args.all { None } else { Some(session.vault()?) };
     let mut means = args.means.means(session)?;
+    means.tolerance = args.tolerance.tolerance();
     if let Some(url) = &args.url {
         means.server = Some(args.connect.target(url, &session.output, "lifeboat backup")?.server);
     }

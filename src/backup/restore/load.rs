@@ -9,6 +9,8 @@
 
 use std::io;
 
+use super::tolerance::{LeftOut, Omissions, Tolerance};
+use crate::backup::roles::note_roles;
 use crate::backup::script::{Gate, Lexer, Piece, Statement, Token, Trust, excerpt};
 use crate::backup::statement::{self, Step};
 use crate::error::{Error, Kind, Result};
@@ -36,6 +38,7 @@ pub(super) struct Loader {
     lexer: Lexer,
     flow: Flow,
     of_database_only: bool,
+    tolerance: Tolerance,
 }
 
 /// What a role that may do nothing cannot do itself.
@@ -53,12 +56,20 @@ struct Flow {
     gate: Gate,
     encoding: String,
     copying: Option<CopyIn>,
+    /// The statement whose rows are on their way, or were refused.
+    copied: Vec<u8>,
+    omissions: Omissions,
     failed: Option<Error>,
 }
 
 impl Loader {
     /// Connects to a scratch database, as the user of the server or as a role that is made for it.
-    pub(super) async fn open(server: &Server, scratch: &str, rights: Rights, trust: Trust) -> Result<Self> {
+    pub(super) async fn open(
+        server: &Server,
+        scratch: &str,
+        (rights, trust): (Rights, Trust),
+        tolerance: &Tolerance,
+    ) -> Result<Self> {
         let own = server.connect(scratch).await?;
         let (session, confinement) = match rights {
             Rights::Own => (own, None),
@@ -85,6 +96,7 @@ impl Loader {
             lexer: Lexer::new(),
             flow: Flow { gate: Gate::new(trust), ..Flow::default() },
             of_database_only: false,
+            tolerance: tolerance.clone(),
         })
     }
 
@@ -95,8 +107,9 @@ impl Loader {
 
     /// Takes the next bytes of the script. It blocks until the server has them, so it is for a thread of its own.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Loader { session, confinement, scratch, lexer, flow, of_database_only } = self;
-        let mut act = Act { session, confinement, scratch, flow, of_database_only: *of_database_only };
+        let Loader { session, confinement, scratch, lexer, flow, of_database_only, tolerance } = self;
+        let of_database_only = *of_database_only;
+        let mut act = Act { session, confinement, scratch, flow, of_database_only, tolerance };
         lexer.feed(bytes, &mut |piece| act.take(piece))
     }
 
@@ -105,14 +118,15 @@ impl Loader {
         self.flow.failed.take()
     }
 
-    /// Runs what was left for the end. The script must be complete.
-    pub(super) async fn finish(mut self) -> Result<()> {
+    /// Runs what was left for the end, and says what was left out. The script must be complete.
+    pub(super) async fn finish(mut self) -> Result<Omissions> {
         if !self.lexer.is_between_statements() || self.flow.copying.is_some() {
             return Err(Error::new(Kind::No, "the script of the backup ends within a statement"));
         }
-        let Some(confinement) = self.confinement.take() else { return Ok(()) };
+        let Some(confinement) = self.confinement.take() else { return Ok(self.flow.omissions) };
         drop(self.session);
-        confinement.finish().await
+        confinement.finish(&self.tolerance, &mut self.flow.omissions).await?;
+        Ok(self.flow.omissions)
     }
 }
 
@@ -162,6 +176,7 @@ struct Act<'a> {
     scratch: &'a str,
     flow: &'a mut Flow,
     of_database_only: bool,
+    tolerance: &'a Tolerance,
 }
 
 /// Waits in a thread in which nothing else waits.
@@ -174,12 +189,18 @@ impl Act<'_> {
         let done = match piece {
             Piece::Comment(_) => Ok(()),
             Piece::Data(rows) => match &mut self.flow.copying {
-                Some(copying) => wait_for(copying.send(rows)).map_err(|failure| told(&failure, b"")),
+                Some(copying) => match wait_for(copying.send(rows)) {
+                    Ok(()) => Ok(()),
+                    Err(failure) => {
+                        self.flow.copying = None;
+                        self.go_on_past(&failure, Refused::Rows)
+                    }
+                },
                 None => Ok(()),
             },
-            Piece::EndOfData => match self.flow.copying.take() {
-                Some(copying) => wait_for(copying.finish()).map(drop).map_err(|failure| told(&failure, b"")),
-                None => Ok(()),
+            Piece::EndOfData => match self.flow.copying.take().map(|copying| wait_for(copying.finish())) {
+                Some(Err(failure)) => self.go_on_past(&failure, Refused::Rows),
+                Some(Ok(_)) | None => Ok(()),
             },
             Piece::Command(_) | Piece::Statement(_) => match (self.flow.gate.admit(piece), piece) {
                 (Err(why), _) => Err(refused(&why)),
@@ -200,6 +221,10 @@ impl Act<'_> {
         }
         match step {
             Step::CreateDatabase(_) | Step::DropDatabase => Ok(()),
+            _ if self.tolerance.no_owner && says_whose(statement) => {
+                self.flow.omissions.leave_out(excerpt(text), "owners and rights were left out as asked");
+                Ok(())
+            }
             Step::Encoding(encoding) => {
                 self.flow.encoding = encoding;
                 Ok(())
@@ -210,12 +235,12 @@ impl Act<'_> {
                     return Err(needs_superuser(text));
                 }
                 let renamed = statement::renamed(text, &name, self.scratch);
-                self.attribute(&renamed)
+                self.attribute(&renamed, Some(statement))
             }
-            Step::Attribution => self.attribute(text),
+            Step::Attribution => self.attribute(text, None),
             Step::EventTrigger => {
                 let sql = self.decoded(text)?;
-                match self.confinement {
+                match &mut *self.confinement {
                     // It would run at the very next login, whoever logs in.
                     Some(_) if names_login(statement) => Err(needs_superuser(text)),
                     Some(confinement) => {
@@ -231,17 +256,24 @@ impl Act<'_> {
             }
             Step::Privileged => {
                 let sql = self.decoded(text)?;
-                match self.confinement {
-                    Some(confinement) => confinement.run(&sql),
+                match &self.confinement {
+                    Some(confinement) => match confinement.try_run(&sql) {
+                        Ok(()) => Ok(()),
+                        Err(failure) => self.go_on_past(&failure, Refused::Statement(text)),
+                    },
                     None => self.run_here(&sql, text),
                 }
             }
             Step::Extension => {
                 let sql = self.decoded(text)?;
-                match self.confinement {
-                    Some(confinement) => confinement.add_extension(&sql),
-                    None => self.run_here(&sql, text),
+                let Some(confinement) = &self.confinement else { return self.run_here(&sql, text) };
+                match confinement.add_extension(&sql)? {
+                    Ok(()) => Ok(()),
+                    Err(failure) => self.go_on_past(&failure, Refused::Statement(text)),
                 }
+            }
+            Step::Setting if statement::names_tablespace(statement).is_some() => {
+                self.choose_tablespace(statement)
             }
             Step::Setting | Step::Session | Step::Definition | Step::Rows(..) => {
                 if let Some(confinement) = self.confinement
@@ -255,23 +287,77 @@ impl Act<'_> {
         }
     }
 
-    fn run_here(&self, sql: &str, text: &[u8]) -> Result<()> {
-        wait_for(self.session.run(sql)).map_err(|failure| {
-            let is_denied = failure.sqlstate.as_deref() == Some("42501");
-            let error = told(&failure, text);
-            if is_denied && self.confinement.is_some() { error.hint(SUPERUSER_HINT) } else { error }
-        })
+    fn run_here(&mut self, sql: &str, text: &[u8]) -> Result<()> {
+        match wait_for(self.session.run(sql)) {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let is_denied = failure.sqlstate.as_deref() == Some("42501") && self.confinement.is_some();
+                let gone_on = self.go_on_past(&failure, Refused::Statement(text));
+                gone_on.map_err(|error| if is_denied { error.hint(SUPERUSER_HINT) } else { error })
+            }
+        }
     }
 
-    fn attribute(&mut self, text: &[u8]) -> Result<()> {
-        let sql = self.decoded(text)?;
-        match self.confinement {
-            Some(confinement) => {
-                confinement.deferred.push(sql);
-                Ok(())
-            }
-            None => self.run_here(&sql, text),
+    /// Goes on past what the server refused, if whoever restores puts up with that; otherwise it is the end.
+    fn go_on_past(&mut self, failure: &QueryFailure, refused: Refused<'_>) -> Result<()> {
+        let text = match refused {
+            Refused::Statement(text) => text.to_owned(),
+            Refused::Rows => std::mem::take(&mut self.flow.copied),
+        };
+        if !failure.session_survives() {
+            return Err(told(failure, &text));
         }
+        let names_missing_role =
+            failure.sqlstate.as_deref() == Some("42704") && failure.message.starts_with("role ");
+        if self.tolerance.no_owner && names_missing_role {
+            self.flow.omissions.leave_out(excerpt(&text), failure.message.clone());
+            return Ok(());
+        }
+        if !self.tolerance.keep_going {
+            return Err(told(failure, &text).hint(KEEP_GOING_HINT));
+        }
+        self.flow.omissions.complaints.push(LeftOut { what: excerpt(&text), why: failure.message.clone() });
+        Ok(())
+    }
+
+    /// A tablespace belongs to the server: where there is none of the name, what was in it goes where everything else does.
+    fn choose_tablespace(&mut self, statement: &Statement<'_>) -> Result<()> {
+        let text = statement.text;
+        let sql = self.decoded(text)?;
+        if let (Some(name), Some(confinement)) = (statement::names_tablespace(statement), &self.confinement) {
+            // Revoked with everything else that the role was granted. Whether there is such a tablespace shows in a moment.
+            let grant =
+                format!("grant create on tablespace {} to {}", quoted(&name), quoted(&confinement.role));
+            let _ = confinement.try_run(&grant);
+        }
+        let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
+        if !failure.session_survives() {
+            return Err(told(&failure, text));
+        }
+        let name = statement::names_tablespace(statement).unwrap_or_default();
+        self.flow.omissions.leave_out(
+            format!("tablespace {}", quoted(&name)),
+            "the server has none of that name: what was in it is in the usual one",
+        );
+        wait_for(self.session.run("set default_tablespace = ''")).map_err(|failure| told(&failure, text))
+    }
+
+    /// Runs what says something of the database, or whose something is; `of_database` is the statement as it stood.
+    fn attribute(&mut self, text: &[u8], of_database: Option<&Statement<'_>>) -> Result<()> {
+        let sql = self.decoded(text)?;
+        if let Some(confinement) = self.confinement {
+            confinement.deferred.push(sql);
+            return Ok(());
+        }
+        let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
+        // Whoever may not make a setting here could not have made it in the source, either: a superuser did.
+        let is_denied = failure.sqlstate.as_deref() == Some("42501");
+        if is_denied && failure.session_survives() && of_database.is_some_and(statement::makes_setting) {
+            self.flow.omissions.settings = true;
+            self.flow.omissions.leave_out(excerpt(text), failure.message.clone());
+            return Ok(());
+        }
+        self.go_on_past(&failure, Refused::Statement(text))
     }
 
     fn begin_copy(&mut self, text: &[u8]) -> Result<()> {
@@ -279,9 +365,14 @@ impl Act<'_> {
         if !self.is_utf8() {
             sql.push_str(&format!(" with (encoding '{}')", self.flow.encoding));
         }
-        let copying = wait_for(self.session.begin_copy(&sql)).map_err(|failure| told(&failure, text))?;
-        self.flow.copying = Some(copying);
-        Ok(())
+        self.flow.copied = text.to_owned();
+        match wait_for(self.session.begin_copy(&sql)) {
+            Ok(copying) => {
+                self.flow.copying = Some(copying);
+                Ok(())
+            }
+            Err(failure) => self.go_on_past(&failure, Refused::Rows),
+        }
     }
 
     fn is_utf8(&self) -> bool {
@@ -313,16 +404,22 @@ impl Act<'_> {
 
 impl Confinement {
     fn run(&self, sql: &str) -> Result<()> {
-        wait_for(self.superuser.run_alone(sql)).map_err(|failure| told(&failure, sql.as_bytes()))
+        self.try_run(sql).map_err(|failure| told(&failure, sql.as_bytes()))
+    }
+
+    fn try_run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+        wait_for(self.superuser.run_alone(sql))
     }
 
     /// Extensions come first in a dump. Later the script could have laid out objects for an extension's own script, which
     /// the superuser runs, to stumble over.
-    fn add_extension(&self, sql: &str) -> Result<()> {
+    fn add_extension(&self, sql: &str) -> Result<std::result::Result<(), QueryFailure>> {
         if self.is_past_extensions {
             return Err(needs_superuser(sql.as_bytes()));
         }
-        self.run(sql)?;
+        if let Err(failure) = self.try_run(sql) {
+            return Ok(Err(failure));
+        }
         let wrappers = wait_for(
             self.superuser.rows("select fdwname::text from pg_catalog.pg_foreign_data_wrapper", &[]),
         )
@@ -331,15 +428,20 @@ impl Confinement {
             let wrapper = quoted(row.get(0));
             self.run(&format!("grant usage on foreign data wrapper {wrapper} to {}", quoted(&self.role)))?;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    async fn finish(self) -> Result<()> {
+    async fn finish(self, tolerance: &Tolerance, omissions: &mut Omissions) -> Result<()> {
         let run = async |sql: &str| {
             self.superuser.run_alone(sql).await.map_err(|failure| told(&failure, sql.as_bytes()))
         };
         for sql in &self.deferred {
-            run(sql).await?;
+            let Err(failure) = self.superuser.run_alone(sql).await else { continue };
+            if !tolerance.keep_going || !failure.session_survives() {
+                return Err(told(&failure, sql.as_bytes()).hint(KEEP_GOING_HINT));
+            }
+            let what = excerpt(sql.as_bytes());
+            omissions.complaints.push(LeftOut { what, why: failure.message.clone() });
         }
         let role = quoted(&self.role);
         run("reset session authorization").await?;
@@ -381,6 +483,27 @@ fn comes_before_extensions(statement: &Statement<'_>) -> bool {
     words.first().is_some_and(|first| first == "create")
         && words.get(1).is_some_and(|kind| ["schema", "collation"].contains(&kind.as_str()))
 }
+
+/// What the server refused.
+#[derive(Clone, Copy)]
+enum Refused<'a> {
+    Statement(&'a [u8]),
+    /// The rows of the latest `COPY`.
+    Rows,
+}
+
+/// Whether a statement says whose something is, or who may do what with it.
+fn says_whose(statement: &Statement<'_>) -> bool {
+    let first = statement.tokens.first().map(|token| &statement.text[token.span.clone()]);
+    let is_of_rights = first.is_some_and(|word| [&b"GRANT"[..], b"REVOKE"].contains(&word));
+    let is_other = |word: &[u8]| [&b"ALTER"[..], b"SET", b"RESET"].contains(&word);
+    let mut roles = std::collections::BTreeSet::new();
+    note_roles(statement, &mut roles);
+    is_of_rights || (first.is_some_and(is_other) && !roles.is_empty())
+}
+
+const KEEP_GOING_HINT: &str =
+    "`--keep-going` goes on past what the server refuses, as psql does, and lists it.";
 
 const SUPERUSER_HINT: &str = "The backup carries no seal, so its SQL is run by a role without a superuser's rights. If you trust \
                               the vault, pass `--trust-content`; a seal (`--seal-key`) makes that needless for new backups.";

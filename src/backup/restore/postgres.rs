@@ -12,16 +12,18 @@ use std::time::Duration;
 
 use super::load::{LOADER, Loader, Rights, role_of};
 use super::swap::{drop_expired, swap_in};
-use super::{Destination, Manner, Owners, Plan, Proven, Report, prove, report};
+use super::tolerance::{Difference, Omissions};
+use super::{Destination, Manner, Part, Plan, Proven, Report, prove, report};
 use crate::backup::check::{self, Finding};
 use crate::backup::judge;
+use crate::backup::schedule::shell_word;
 use crate::backup::script::Trust;
 use crate::backup::statement::create_statement;
 use crate::backup::{
     Event, Format, Manifest, Means, Recipients, Source, Surroundings, follow, interrupted, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Connecting, Programs, Server, Session, quoted};
+use crate::postgres::{Connecting, Programs, Server, Session, quoted, quoted_literal};
 use crate::vault::Content;
 
 /// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
@@ -37,6 +39,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
             .hint("PostgreSQL's names have 1 to 63 bytes."));
     }
     let session = maintenance(server).await?;
+    require_writable(server, &session).await?;
     let row = session
         .row(
             "select rolcreatedb or rolsuper, current_setting('server_version_num')::int4 / 10000,
@@ -73,6 +76,23 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
     Ok(owns.is_some())
 }
 
+/// Refuses a server on which nothing can be made, before anything is tried that could leave something behind.
+async fn require_writable(server: &Server, session: &Session) -> Result<()> {
+    let row = session
+        .row("select pg_catalog.pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'", &[])
+        .await?;
+    let at = server.place();
+    if row.get(0) {
+        return Err(Error::outside(format!("`{at}` is a standby: nothing can be restored there"))
+            .hint("Name its primary with `--url`."));
+    }
+    if row.get(1) {
+        return Err(Error::outside(format!("sessions on `{at}` may only read: nothing can be restored there"))
+            .hint("`default_transaction_read_only` says so, of the server or of the user: name another user or server."));
+    }
+    Ok(())
+}
+
 /// The database of a server where one is to do other things than work with its content.
 const MAINTENANCE: &str = "postgres";
 
@@ -99,7 +119,7 @@ pub(super) async fn restore(
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
     let session = maintenance(server).await?;
-    sweep(&session, surroundings).await?;
+    sweep(server, &session, surroundings).await;
     drop_expired(&session, server, surroundings).await?;
     let proven = prove(plan, surroundings).await?;
     interrupted(surroundings.interrupt, "nothing was touched")?;
@@ -117,10 +137,31 @@ pub(super) async fn restore(
         },
         Err(error) => Err(error),
     };
-    if finished.is_err() {
-        drop_scratch(&apart_from(server, &[dbname]).await?, &scratch).await?;
+    match finished {
+        Ok(report) => Ok(report),
+        Err(error) => {
+            let cleared = match apart_from(server, &[dbname]).await {
+                Ok(session) => drop_scratch(server, &session, &scratch).await,
+                Err(lost) => Err(lost),
+            };
+            Err(with_remains(error, cleared))
+        }
     }
-    finished
+}
+
+/// The first error is the one that matters; what could not be cleared away is said with it.
+fn with_remains(first: Error, cleared: Result<()>) -> Error {
+    match cleared {
+        Ok(()) => first,
+        Err(left) if left.kind() == Kind::LeftBehind => {
+            let hints = left.hints().to_vec();
+            let error = first.of_kind(Kind::LeftBehind).hint(format!("Besides, {}.", left.chain()));
+            hints.into_iter().fold(error, Error::hint)
+        }
+        Err(left) => {
+            first.hint(format!("Besides, what was begun could not be cleared away: {}.", left.chain()))
+        }
+    }
 }
 
 /// Restores a backup into a scratch database of a server, looks whether that holds what was recorded, and removes it.
@@ -135,7 +176,6 @@ pub(in crate::backup) async fn rehearse(
 ) -> Result<Finding> {
     let manner = Manner {
         jobs: usual_threads(),
-        no_owner: false,
         keep_old: Duration::ZERO,
         offline: false,
         recipients: Recipients::default(),
@@ -145,19 +185,48 @@ pub(in crate::backup) async fn rehearse(
         Destination::New(Source::Postgresql { server: Box::new(server.clone()), dbname: String::new() });
     let plan = Plan { manifest: manifest.clone(), destination, manner, replaces: false };
     let session = maintenance(server).await?;
-    sweep(&session, surroundings).await?;
+    require_writable(server, &session).await?;
+    sweep(server, &session, surroundings).await;
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
     let loaded =
         load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
     let judged = match loaded {
-        Ok(()) => {
+        Ok(omissions) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
-            judge::judge_restored(manifest, server, &scratch, Owners::Restored).await
+            let judged = judge::judge_restored(manifest, server, &scratch, parts(&plan, &omissions)).await;
+            judged.map(|finding| with_omissions(finding, &omissions, &plan))
         }
         Err(error) => Err(error),
     };
-    drop_scratch(&session, &scratch).await?;
-    judged
+    match (judged, drop_scratch(server, &session, &scratch).await) {
+        (Err(error), cleared) => Err(with_remains(error, cleared)),
+        (Ok(judged), Ok(())) => Ok(judged),
+        // What was found out about the backup holds, whatever lies about on the server.
+        (Ok(judged), Err(left)) => {
+            (surroundings.tell)(Event::Warning(&left.chain()));
+            for hint in left.hints() {
+                (surroundings.tell)(Event::Warning(hint));
+            }
+            Ok(judged)
+        }
+    }
+}
+
+/// Which parts of the source the copy has.
+fn parts(plan: &Plan, omissions: &Omissions) -> (Part, Part) {
+    (Part::left_out_if(plan.manner.means.tolerance.no_owner), Part::left_out_if(omissions.settings))
+}
+
+/// A proof is told what the restore went on past, and counts no difference that was accepted.
+fn with_omissions(mut finding: Finding, omissions: &Omissions, plan: &Plan) -> Finding {
+    let accepted = &plan.manner.means.tolerance.accepted;
+    let told = omissions.left_out.iter().chain(&omissions.complaints);
+    finding.notes.extend(told.map(|left_out| format!("left out: {}: {}", left_out.what, left_out.why)));
+    let (taken, left): (Vec<_>, Vec<_>) =
+        finding.deviations.into_iter().partition(|deviation| accepted.contains(&deviation.name));
+    finding.notes.extend(taken.into_iter().map(|deviation| format!("accepted: {}", deviation.text)));
+    finding.deviations = left;
+    finding
 }
 
 /// Makes the roles that a source has, on a server of our own.
@@ -180,18 +249,19 @@ async fn load(
     scratch: &str,
     proven: Proven,
     surroundings: &Surroundings<'_>,
-) -> Result<()> {
+) -> Result<Omissions> {
     let version = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     let major = u32::try_from(version.get::<_, i32>(0)).unwrap_or_default().max(plan.manifest.tool_major());
     let programs = Programs::for_server(major, plan.manner.means.pg_bin.as_deref())?;
     let load = Load { ground, plan, server, scratch, programs: &programs, surroundings };
     let key = i64::from(u32::from_str_radix(scratch.trim_start_matches(SCRATCH), 16).unwrap_or_default());
     session.rows("select pg_advisory_lock($1)", &[&key]).await?;
-    match plan.manifest.format {
+    let omissions = match plan.manifest.format {
         Format::Custom | Format::Directory => load.archive(session, proven).await?,
         Format::Sql | Format::Sqlite => load.script(session, proven).await?,
-    }
-    interrupted(surroundings.interrupt, "the database is as it was")
+    };
+    interrupted(surroundings.interrupt, "the database is as it was")?;
+    Ok(omissions)
 }
 
 /// Restores into a scratch database and checks what it holds.
@@ -203,29 +273,53 @@ async fn into_scratch(
     proven: Proven,
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
-    load(plan, (server, Ground::Named), session, scratch, proven, surroundings).await?;
+    let omissions = load(plan, (server, Ground::Named), session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
-    let owners = if plan.manner.no_owner { Owners::LeftOut } else { Owners::Restored };
-    let finding = judge::judge_restored(&plan.manifest, server, scratch, owners).await?;
+    let finding = judge::judge_restored(&plan.manifest, server, scratch, parts(plan, &omissions)).await?;
     for note in &finding.notes {
         (surroundings.tell)(Event::Note(note));
     }
-    if !finding.deviations.is_empty() {
-        const TOLD: usize = 5;
-        let mut told: Vec<String> =
-            finding.deviations.iter().take(TOLD).map(|deviation| deviation.text.clone()).collect();
-        if let more @ 1.. = finding.deviations.len().saturating_sub(TOLD) {
-            told.push(format!("and {more} more"));
+    let tolerance = &plan.manner.means.tolerance;
+    let differences: Vec<Difference> = finding
+        .deviations
+        .iter()
+        .map(|deviation| Difference {
+            name: deviation.name.clone(),
+            text: deviation.text.clone(),
+            accepted: tolerance.accepted.contains(&deviation.name),
+        })
+        .collect();
+    let refused: Vec<&Difference> = differences.iter().filter(|difference| !difference.accepted).collect();
+    const TOLD: usize = 5;
+    let mut told = refused.iter().take(TOLD).map(|difference| difference.text.clone()).collect::<Vec<_>>();
+    if let more @ 1.. = refused.len().saturating_sub(TOLD) {
+        told.push(format!("and {more} more"));
+    }
+    let first = finding.faults.first().cloned().or((!told.is_empty()).then(|| told.join("; ")));
+    if let (Some(first), false) = (first, tolerance.keep_going && finding.faults.is_empty()) {
+        let mut error = Error::new(Kind::No, "the restored copy does not hold what was recorded")
+            .caused_by(first)
+            .hint("The database is as it was. `lifeboat backup list` shows other backups of this database.");
+        if !refused.is_empty() {
+            let names: Vec<String> =
+                refused.iter().take(20).map(|it| format!("--accept {}", shell_word(&it.name))).collect();
+            let more = refused.len().saturating_sub(names.len());
+            let more = if more > 0 { format!(", and {more} more differences") } else { String::new() };
+            error = error.hint(format!(
+                "If you can do without what is different, accept it by its name: `{}`{more}. `--keep-going` accepts whatever is \
+                 different, and lists it.",
+                names.join(" ")
+            ));
         }
-        return Err(Error::new(Kind::No, "the restored copy does not hold what was recorded")
-            .caused_by(told.join("; "))
-            .hint("The database is as it was. Restore another backup, and tell us if this one proves good otherwise."));
+        return Err(error);
     }
     for doubt in &finding.doubts {
         (surroundings.tell)(Event::Warning(doubt));
     }
     let mut report = report(plan, plan.destination.source());
     (report.tables_checked, report.rows_checked) = finding.checked;
+    (report.left_out, report.complaints) = (omissions.left_out, omissions.complaints);
+    report.differences = differences;
     Ok(report)
 }
 
@@ -249,21 +343,47 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// `rest`: how the database of the source is created, after its name.
-    async fn create(&self, session: &Session, rest: Option<&str>) -> Result<()> {
-        let statement = rest
-            .map(|rest| create_statement(rest, self.scratch))
-            .unwrap_or_else(|| format!("CREATE DATABASE {} TEMPLATE template0", self.scratch));
-        session.run(&statement).await.map_err(|failure| {
-            Error::outside("the database to restore into cannot be created")
-                .caused_by(failure)
-                .hint("The backup wants the encoding, locale and tablespace of its source: the server must have them.")
+    /// Creates the scratch database. `rest`: how the database of the source is created, after its name.
+    async fn create(&self, session: &Session, rest: Option<&str>) -> Result<Omissions> {
+        let mut omissions = Omissions::default();
+        let mut wish = Wish::of(rest.unwrap_or(" TEMPLATE template0"));
+        if let Some(tablespace) = &wish.tablespace {
+            let sql = "select exists (select from pg_catalog.pg_tablespace where spcname = $1)";
+            if !session.row(sql, &[tablespace]).await?.get::<_, bool>(0) {
+                omissions.leave_out(
+                    format!("tablespace {}", quoted(tablespace)),
+                    "the server has none of that name: the database is in the usual one",
+                );
+                wish.tablespace = None;
+            }
+        }
+        if let Some(locale) = &self.plan.manner.means.tolerance.locale {
+            wish.locale = Some(locale.clone());
+        }
+        let failure = match session.run(&wish.statement(self.scratch)).await {
+            Ok(()) => return Ok(omissions),
+            Err(failure) => failure,
+        };
+        if self.ground == Ground::Ours && failure.message.contains("locale") {
+            wish.locale = Some("C".to_owned());
+            session.run(&wish.statement(self.scratch)).await?;
+            omissions.leave_out("the locale of the database", failure.message);
+            return Ok(omissions);
+        }
+        let is_of_locale = failure.message.contains("locale") || failure.message.contains("collation");
+        let error = Error::outside("the database to restore into cannot be created").caused_by(failure);
+        Err(match is_of_locale {
+            true => error.hint(
+                "The server lacks the locale of the source: install it there, or choose another with `--locale`, such as \
+                 `--locale C.UTF-8`. Texts are then sorted by that one.",
+            ),
+            false => error.hint("The backup wants the encoding and the locale of its source: the server must have them."),
         })
     }
 
     /// A plain dump, over a connection of our own.
-    async fn script(&self, session: &Session, proven: Proven) -> Result<()> {
-        self.create(session, proven.finding.create_database.as_deref()).await?;
+    async fn script(&self, session: &Session, proven: Proven) -> Result<Omissions> {
+        let begun = self.create(session, proven.finding.create_database.as_deref()).await?;
         let mut loader = self.loader(session).await?;
         let (manifest, means) = (self.plan.manifest.clone(), self.plan.manner.means.clone());
         let (interrupt, bytes) = (self.surroundings.interrupt.clone(), Arc::new(AtomicU64::new(0)));
@@ -279,11 +399,12 @@ impl Load<'_> {
             tokio::runtime::Handle::current().block_on(loader.finish())
         })
         .await
+        .map(|loaded| begun.and(loaded))
     }
 
     async fn loader(&self, session: &Session) -> Result<Loader> {
-        let (rights, trust) = self.terms(session).await?;
-        Loader::open(self.server, self.scratch, rights, trust).await
+        let terms = self.terms(session).await?;
+        Loader::open(self.server, self.scratch, terms, &self.plan.manner.means.tolerance).await
     }
 
     /// As whom a script is run, and whether somebody vouches for it.
@@ -301,13 +422,16 @@ impl Load<'_> {
 
     /// An archive goes through pg_restore, by several jobs, and so from a file that can be read anywhere. What may not be
     /// run with the rights of the user is written out as a script instead, which is loaded like any other.
-    async fn archive(&self, session: &Session, proven: Proven) -> Result<()> {
+    async fn archive(&self, session: &Session, proven: Proven) -> Result<Omissions> {
         let (manifest, means) = (&self.plan.manifest, &self.plan.manner.means);
         let scratch = check::scratch_for(manifest, self.surroundings.vault)?;
         let archive = check::lay_out(manifest, &proven.file, &scratch, means, self.surroundings).await?;
-        self.create(session, proven.finding.create_database.as_deref()).await?;
-        if self.terms(session).await?.0 != Rights::Own {
-            return self.written_out(session, &archive, &[]).await;
+        let begun = self.create(session, proven.finding.create_database.as_deref()).await?;
+        let tolerance = &means.tolerance;
+        // pg_restore itself would end at the first thing that the server refuses, or say nothing of what it left out.
+        let goes_on = tolerance.keep_going || tolerance.no_owner || !begun.left_out.is_empty();
+        if goes_on || self.terms(session).await?.0 != Rights::Own {
+            return self.written_out(session, &archive, &[]).await.map(|loaded| begun.and(loaded));
         }
         let mut connecting = self.programs.connecting("pg_restore", self.server, self.scratch)?;
         connecting.command.args(["--exit-on-error", "--no-password"]);
@@ -316,33 +440,24 @@ impl Load<'_> {
             connecting.command.arg(format!("--jobs={}", self.plan.manner.jobs.max(1)));
         }
         connecting.command.arg(format!("--dbname={}", self.scratch));
-        if self.plan.manner.no_owner {
-            connecting.command.args(["--no-owner", "--no-acl"]);
-        }
         connecting.command.arg(&archive);
         let child = spawn(&mut connecting)?;
         let interrupt = self.surroundings.interrupt.clone();
         follow(&Arc::default(), self.surroundings.tell, move || watch(child, "pg_restore", &interrupt))
             .await?;
-        if self.plan.manner.no_owner {
-            return Ok(());
-        }
         // The statements on the database itself are restored only with `--create`, which would make the database under
         // its old name.
-        self.written_out(session, &archive, &["--schema-only"]).await
+        self.written_out(session, &archive, &["--schema-only"]).await.map(|loaded| begun.and(loaded))
     }
 
     /// Loads an archive as the script that pg_restore writes of it; with `--schema-only`, what it says of the database.
-    async fn written_out(&self, session: &Session, archive: &Path, which: &[&str]) -> Result<()> {
+    async fn written_out(&self, session: &Session, archive: &Path, which: &[&str]) -> Result<Omissions> {
         let mut loader = self.loader(session).await?;
         if !which.is_empty() {
             loader = loader.of_database_only();
         }
         let mut command = self.programs.without_connection("pg_restore");
         command.args(["--create", "--file=-"]).args(which);
-        if self.plan.manner.no_owner {
-            command.args(["--no-owner", "--no-acl"]);
-        }
         command.arg(archive).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| Error::outside("pg_restore cannot be run").caused_by(error))?;
@@ -378,6 +493,72 @@ fn is_read_by_several(archive: &Path) -> bool {
     archive.is_dir()
         || std::fs::File::open(archive).and_then(|mut file| file.read_exact(&mut start)).is_ok()
             && start == *b"PGDMP"
+}
+
+/// How a database is to be created.
+struct Wish {
+    /// The clauses, but for those below.
+    rest: String,
+    tablespace: Option<String>,
+    locale: Option<String>,
+}
+
+impl Wish {
+    fn of(rest: &str) -> Self {
+        let (rest, tablespace) = take_clause(rest, "TABLESPACE");
+        Wish { rest, tablespace, locale: None }
+    }
+
+    fn statement(&self, name: &str) -> String {
+        let mut rest = self.rest.clone();
+        if let Some(locale) = &self.locale {
+            for clause in [
+                "LC_COLLATE",
+                "LC_CTYPE",
+                "LOCALE_PROVIDER",
+                "ICU_LOCALE",
+                "ICU_RULES",
+                "BUILTIN_LOCALE",
+                "LOCALE",
+            ] {
+                rest = take_clause(&rest, clause).0;
+            }
+            rest.push_str(&format!(" LOCALE = {}", quoted_literal(locale)));
+        }
+        if let Some(tablespace) = &self.tablespace {
+            rest.push_str(&format!(" TABLESPACE = {}", quoted(tablespace)));
+        }
+        create_statement(&rest, name)
+    }
+}
+
+/// Takes ` NAME = value` out of the clauses of a `CREATE DATABASE`: what is left, and the value. Values hold no more than
+/// pg_dump writes: words, names in double quotes and strings.
+fn take_clause(rest: &str, name: &str) -> (String, Option<String>) {
+    let start = format!(" {name} = ");
+    let Some(at) = rest.find(&start) else { return (rest.to_owned(), None) };
+    let after = &rest[at + start.len()..];
+    let quote = after.chars().next().filter(|c| ['"', '\''].contains(c));
+    let length = match quote {
+        None => after.find(' ').unwrap_or(after.len()),
+        Some(quote) => {
+            let mut end = 1;
+            loop {
+                let Some(next) = after[end..].find(quote) else { break after.len() };
+                end += next + 1;
+                if !after[end..].starts_with(quote) {
+                    break end;
+                }
+                end += 1;
+            }
+        }
+    };
+    let text = &after[..length];
+    let value = match quote {
+        None => text.to_owned(),
+        Some(quote) => text.trim_matches(quote).replace(&format!("{quote}{quote}"), &quote.to_string()),
+    };
+    (format!("{}{}", &rest[..at], &after[length..]), Some(value))
 }
 
 /// Gives everything that a program writes to a loader.
@@ -447,7 +628,7 @@ fn watch(mut child: Child, program: &str, interrupt: &crate::interrupt::Interrup
 
 /// What to do when a role of the source is missing.
 pub(super) const ROLES_HINT: &str = "Roles are not part of a database's backup: create them, restore the globals beside it, or pass \
-                                     `--no-owner` (custom backups).";
+                                     `--no-owner`.";
 
 fn failed(program: &str, said: &str, ended: &str) -> Error {
     let lines: Vec<&str> = said
@@ -468,22 +649,71 @@ pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {
 }
 
 pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
-    // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
-    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
-    session.run(&statement).await.map_err(|failure| {
+    let left_behind = |failure: crate::postgres::QueryFailure| {
         Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
             .caused_by(failure)
             .hint(format!("Drop it by hand: `drop database {}`.", quoted(dbname)))
-    })
+    };
+    let found = session
+        .row(
+            "select count(*), coalesce(bool_or(datistemplate), false) from pg_database where datname = $1",
+            &[&dbname],
+        )
+        .await
+        .map_err(left_behind)?;
+    if found.get::<_, i64>(0) == 0 {
+        return Ok(());
+    }
+    // As its source was; a template cannot be dropped.
+    if found.get(1) {
+        session
+            .run(&format!("alter database {} is_template false", quoted(dbname)))
+            .await
+            .map_err(left_behind)?;
+    }
+    // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
+    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
+    session.run(&statement).await.map_err(left_behind)
 }
 
 /// Removes a scratch database, and the role that was made to load it.
-async fn drop_scratch(session: &Session, scratch: &str) -> Result<()> {
+async fn drop_scratch(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+    drop_subscriptions(server, session, scratch).await?;
     drop_database(session, scratch).await?;
     drop_loader(session, &role_of(scratch)).await
 }
 
+/// A database with a subscription cannot be dropped. Those of a scratch database were restored, are off, and have no slot at
+/// their publisher.
+async fn drop_subscriptions(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+    let rows = session
+        .rows(
+            "select s.subname::text from pg_catalog.pg_subscription s
+             join pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = $1",
+            &[&scratch],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let inside = server.connect(scratch).await?;
+    for row in rows {
+        let name = quoted(row.get(0));
+        inside.run(&format!("alter subscription {name} disable")).await?;
+        inside.run(&format!("alter subscription {name} set (slot_name = none)")).await?;
+        inside.run(&format!("drop subscription {name}")).await?;
+    }
+    Ok(())
+}
+
 async fn drop_loader(session: &Session, role: &str) -> Result<()> {
+    let is_there =
+        session.row("select exists (select from pg_catalog.pg_roles where rolname = $1)", &[&role]).await?;
+    if !is_there.get::<_, bool>(0) {
+        return Ok(());
+    }
+    // What it was granted on tablespaces goes with this; whoever may not do that, has granted nothing.
+    let _ = session.run(&format!("drop owned by {}", quoted(role))).await;
     session.run(&format!("drop role if exists {}", quoted(role))).await.or_else(|failure| {
         // Whoever may drop no roles has made none.
         if failure.sqlstate.as_deref() == Some("42501") {
@@ -495,43 +725,49 @@ async fn drop_loader(session: &Session, role: &str) -> Result<()> {
     })
 }
 
-/// Removes scratch databases of processes that died, and the roles that were to load them.
-async fn sweep(session: &Session, surroundings: &Surroundings<'_>) -> Result<()> {
+/// Removes scratch databases of processes that died, and the roles that were to load them. What cannot be removed is said,
+/// and keeps nobody from restoring.
+async fn sweep(server: &Server, session: &Session, surroundings: &Surroundings<'_>) {
     let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
-    let rows = session
+    let databases = session
         .rows(
             "select d.datname::text from pg_database d join pg_roles r on r.rolname = current_user
              where d.datname ~ $1 and (r.rolsuper or pg_has_role(d.datdba, 'USAGE'))",
             &[&pattern],
         )
-        .await?;
-    for row in rows {
-        let name: String = row.get(0);
-        let key = i64::from(u32::from_str_radix(name.trim_start_matches(SCRATCH), 16).unwrap_or_default());
-        let free: bool = session.row("select pg_try_advisory_lock($1)", &[&key]).await?.get(0);
-        if free {
-            drop_scratch(session, &name).await?;
-            session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
-            (surroundings.tell)(Event::Note(&format!(
-                "removed `{name}`, which a restore that died had left"
-            )));
-        }
-    }
+        .await;
     let roles = session
         .rows(
             "select r.rolname::text from pg_roles r join pg_roles us on us.rolname = current_user and us.rolsuper
              where r.rolname ~ $1",
             &[&format!("^{LOADER}[0-9a-f]{{8}}$")],
         )
-        .await?;
-    for row in roles {
-        let name: String = row.get(0);
-        let key = i64::from(u32::from_str_radix(name.trim_start_matches(LOADER), 16).unwrap_or_default());
-        let free: bool = session.row("select pg_try_advisory_lock($1)", &[&key]).await?.get(0);
-        if free {
-            drop_loader(session, &name).await?;
-            session.rows("select pg_advisory_unlock($1)", &[&key]).await?;
+        .await;
+    let names = |rows: std::result::Result<Vec<tokio_postgres::Row>, _>| -> Vec<String> {
+        rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
+    };
+    let (databases, roles) = (names(databases), names(roles));
+    for name in databases.iter().chain(&roles) {
+        let digits = name.trim_start_matches(SCRATCH).trim_start_matches(LOADER);
+        let key = i64::from(u32::from_str_radix(digits, 16).unwrap_or_default());
+        let is_free = session.row("select pg_try_advisory_lock($1)", &[&key]).await;
+        if !is_free.is_ok_and(|row| row.get(0)) {
+            continue;
+        }
+        let removed = match databases.contains(name) {
+            true => drop_scratch(server, session, name).await,
+            false => drop_loader(session, name).await,
+        };
+        let _ = session.rows("select pg_advisory_unlock($1)", &[&key]).await;
+        match removed {
+            Ok(()) if databases.contains(name) => (surroundings.tell)(Event::Note(&format!(
+                "removed `{name}`, which a restore that died had left"
+            ))),
+            Ok(()) => {}
+            Err(error) => (surroundings.tell)(Event::Warning(&format!(
+                "`{name}`, which a restore that died had left, could not be removed: {}",
+                error.chain()
+            ))),
         }
     }
-    Ok(())
 }

@@ -67,6 +67,7 @@ pub(super) async fn swap_in(
     );
     rename_alone(server, session, &[dbname, scratch], &swap).await?;
     warn_of_slots(session, &old, surroundings).await;
+    warn_of_subscriptions(session, &old, surroundings).await;
     if plan.manner.keep_old.is_zero() {
         drop_database(session, &old).await?;
         return Ok(None);
@@ -82,6 +83,23 @@ async fn warn_of_slots(session: &Session, old: &str, surroundings: &Surroundings
     if let Some(slots) = slots.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
         (surroundings.tell)(Event::Warning(&format!(
             "the logical replication slots of the database stay with `{old}`: `{slots}`; their consumers need new ones and begin anew"
+        )));
+    }
+}
+
+/// Subscriptions, too, belong to a database: in what was replaced they go on, and take what their publishers send.
+async fn warn_of_subscriptions(session: &Session, old: &str, surroundings: &Surroundings<'_>) {
+    let subscriptions = session
+        .row(
+            "select string_agg(subname, '`, `') from pg_catalog.pg_subscription s
+             join pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = $1 and s.subenabled",
+            &[&old],
+        )
+        .await;
+    if let Some(names) = subscriptions.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
+        (surroundings.tell)(Event::Warning(&format!(
+            "the subscriptions of the database stay with `{old}`, and go on there: `{names}`; disable them before those of the \
+             restored database are enabled"
         )));
     }
 }
@@ -157,7 +175,15 @@ pub(super) async fn drop_expired(
             continue;
         }
         if kept.until <= now && exists(session, &kept.database).await? {
-            drop_database(session, &kept.kept).await?;
+            // Whatever holds it, another restore need not wait for that.
+            if let Err(error) = drop_database(session, &kept.kept).await {
+                (surroundings.tell)(Event::Warning(&format!(
+                    "`{}`, which a restore replaced, was to be dropped by now: {}",
+                    kept.kept,
+                    error.chain()
+                )));
+                continue;
+            }
             surroundings.vault.forget(&record)?;
             (surroundings.tell)(Event::Note(&format!(
                 "dropped `{}`, which was kept until {}",
@@ -221,6 +247,9 @@ pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>
         moved_aside: Vec::new(),
         tables_checked: 0,
         rows_checked: 0,
+        left_out: Vec::new(),
+        complaints: Vec::new(),
+        differences: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
     })
 }

@@ -70,6 +70,13 @@ pub(in crate::backup) fn is_removal(statement: &Statement<'_>) -> bool {
                 && (follows(&words, &["drop", "constraint"])
                     || words.ends_with(&["drop".to_owned(), "default".to_owned()]))
         }
+        // A template is made none, to be dropped. There is none yet, and another database's row is not ours to touch.
+        Some("update") => {
+            let text = String::from_utf8_lossy(statement.text);
+            let name =
+                text.strip_prefix("UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = ");
+            name.is_some() && statement.tokens.last().is_some_and(|token| token.kind == TokenKind::Text)
+        }
         Some("select") => {
             let text = String::from_utf8_lossy(statement.text);
             let rest = text.strip_prefix(
@@ -82,4 +89,33 @@ pub(in crate::backup) fn is_removal(statement: &Statement<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// The tablespace that `SET default_tablespace = …` names; `None` of another statement, and of the usual one.
+pub(in crate::backup) fn names_tablespace(statement: &Statement<'_>) -> Option<String> {
+    let mut cursor = Cursor { statement, at: 0 };
+    if !cursor.skip("set default_tablespace") || !(cursor.skip_symbol(b'=') || cursor.skip("to")) {
+        return None;
+    }
+    let token = cursor.token()?;
+    let text = String::from_utf8_lossy(&statement.text[token.span.clone()]).into_owned();
+    let name = match token.kind {
+        TokenKind::Word => text,
+        TokenKind::Quoted => text[1..text.len() - 1].replace("\"\"", "\""),
+        TokenKind::Text => text.trim_matches('\'').replace("''", "'"),
+        TokenKind::Number | TokenKind::Symbol => return None,
+    };
+    (!name.is_empty()).then_some(name)
+}
+
+/// Whether it is `ALTER DATABASE … SET …` or `ALTER ROLE … IN DATABASE … SET …`.
+pub(in crate::backup) fn makes_setting(statement: &Statement<'_>) -> bool {
+    let mut cursor = Cursor { statement, at: 0 };
+    let is_of_database = cursor.skip("alter database") && cursor.identifier().is_some();
+    let is_of_role = !is_of_database
+        && cursor.skip("alter role")
+        && cursor.identifier().is_some()
+        && cursor.skip("in database")
+        && cursor.identifier().is_some();
+    (is_of_database || is_of_role) && cursor.skip("set")
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{Live, MeansArgs, UrlArgs, audited, failures_of, source, url_of_environment};
+use super::{Live, MeansArgs, ToleranceArgs, UrlArgs, audited, failures_of, source, url_of_environment};
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::schedule::shell_word;
 use crate::backup::{
-    DatabaseType, Event, Manifest, Recipients, Source, Surroundings, catalogue, prune as pruning,
+    DatabaseType, Event, Manifest, Means, Recipients, Source, Surroundings, catalogue, prune as pruning,
     stats as counting,
 };
 use crate::cli::connect::url_text;
@@ -46,12 +46,11 @@ pub(in crate::cli) struct RestoreArgs {
     /// How many jobs restore a custom backup [default: one per core, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Without the owners and rights of the source (custom backups)
-    #[arg(long)]
-    no_owner: bool,
     /// Put another file in the place of a SQLite file that nobody has open
     #[arg(long)]
     offline: bool,
+    #[command(flatten)]
+    tolerance: ToleranceArgs,
     #[command(flatten)]
     pub(super) means: MeansArgs,
     #[command(flatten)]
@@ -167,8 +166,9 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     audited::end(begun, None, &report, &session.output);
     let report = report?;
     session.output.settle();
-    session.output.conclude(&report, None)?;
-    Ok(None)
+    let kind = (!report.is_whole()).then_some(Kind::No);
+    session.output.conclude(&report, kind)?;
+    Ok(kind)
 }
 
 pub(super) fn manner(args: &RestoreArgs, session: &Session) -> Result<Manner> {
@@ -178,10 +178,9 @@ pub(super) fn manner(args: &RestoreArgs, session: &Session) -> Result<Manner> {
     Ok(Manner {
         recipients: Recipients::parse(&recipients)?,
         jobs: args.jobs.map_or_else(crate::backup::usual_threads, usize::from),
-        no_owner: args.no_owner,
         keep_old: args.keep_old,
         offline: args.offline,
-        means: args.means.means(session)?,
+        means: Means { tolerance: args.tolerance.tolerance(), ..args.means.means(session)? },
     })
 }
 

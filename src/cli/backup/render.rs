@@ -401,6 +401,28 @@ impl output::Report for crate::backup::restore::Report {
                 thousands(self.rows_checked)
             ));
         }
+        for left_out in &self.left_out {
+            page.line(format!(
+                "  left out    {}: {}",
+                output::plain(&left_out.what),
+                output::plain(&left_out.why)
+            ));
+        }
+        for refused in &self.complaints {
+            let word = page.toned(Tone::Doubt, "refused");
+            page.line(format!(
+                "  {word}     {}: {}",
+                output::plain(&refused.what),
+                output::plain(&refused.why)
+            ));
+        }
+        for difference in &self.differences {
+            let (word, tone) = match difference.accepted {
+                true => ("accepted ", Tone::Doubt),
+                false => ("different", Tone::Bad),
+            };
+            page.line(format!("  {}   {}", page.toned(tone, word), output::plain(&difference.text)));
+        }
         for moved in &self.moved_aside {
             page.line(format!("  moved aside {}", output::plain(moved)));
         }
