@@ -46,7 +46,7 @@ pub(super) async fn judge_restored(
     let mut finding = Finding::default();
     for table in &report.tables {
         let verdict = &table.verdict;
-        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, verdict.reason);
+        let told = format!("table `{}.{}`: {}", verdict.schema, verdict.table, by_source(&verdict.reason));
         match verdict.verdict {
             Word::Differs | Word::Missing | Word::Unexpected => finding.deviations.push(Deviation {
                 name: format!("table {}", quoted_name(&verdict.schema, &verdict.table)),

@@ -346,6 +346,11 @@ impl Act<'_> {
     fn attribute(&mut self, text: &[u8], of_database: Option<&Statement<'_>>) -> Result<()> {
         let sql = self.decoded(text)?;
         if let Some(confinement) = self.confinement {
+            if confinement.is_own_server
+                && let Some(owner) = owner_that_must_be_superuser(&sql)
+            {
+                confinement.deferred.push(format!("alter role {owner} superuser"));
+            }
             confinement.deferred.push(sql);
             return Ok(());
         }
@@ -462,6 +467,14 @@ fn new_owner(statement: &Statement<'_>) -> Option<String> {
     let word = |token: &Token| String::from_utf8_lossy(&statement.text[token.span.clone()]).into_owned();
     let is_change = word(owner).eq_ignore_ascii_case("owner") && word(to).eq_ignore_ascii_case("to");
     is_change.then(|| word(role))
+}
+
+/// The new owner of something that only a superuser can own, as it stands there. What roles of the source may do is not in a dump.
+fn owner_that_must_be_superuser(sql: &str) -> Option<&str> {
+    let is_such = ["SUBSCRIPTION", "FOREIGN DATA WRAPPER", "PUBLICATION"]
+        .iter()
+        .any(|kind| sql.strip_prefix("ALTER ").is_some_and(|rest| rest.starts_with(kind)));
+    sql.rsplit_once(" OWNER TO ").filter(|_| is_such).map(|(_, owner)| owner)
 }
 
 /// Whether an event trigger waits for logins.
