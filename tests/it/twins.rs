@@ -282,23 +282,11 @@ async fn what_no_dump_can_carry_is_told_and_is_no_fault_of_the_backup() {
     let back = ["backup", "restore", "b", "--url", &source.url("postgres"), "--into", "back"];
     world.lifeboat(&back).await.assert_code(0);
     // What is really lost is a fault, beside all that.
-    for (harm, found) in [
-        ("drop index u_pkey cascade", "u_pkey"),
-        ("alter table e drop constraint e_uid_fkey", "e_uid_fkey"),
-        ("update g set t = 'B'", "public.g"),
-        ("select lo_put(1, 5000, 'y')", "pg_largeobject"),
-        ("select lo_put(1, 1, 'y')", "pg_largeobject"),
-        ("select lo_truncate(lo_open(1, 131072), 5002)", "pg_largeobject"),
-    ] {
-        target.sql("postgres", "create database damaged template app");
-        target.sql(
-            "damaged",
-            &harm.replace("drop index u_pkey cascade", "alter table u drop constraint u_pkey cascade"),
-        );
-        let run = verify(&world, &source.url("app"), &target.url("damaged")).await;
-        run.assert_code(1);
-        assert!(run.json()["reasons"].to_string().contains(found), "{harm}: {}", run.json()["reasons"]);
-        target.sql("postgres", "drop database damaged");
+    let harm = "alter table u drop constraint u_pkey cascade; update g set t = 'B'; select lo_put(1, 1, 'y')";
+    target.sql("app", harm);
+    let report = verify(&world, &source.url("app"), &target.url("app")).await.assert_code(1).json();
+    for found in ["u_pkey", "e_uid_fkey", "public.g", "pg_largeobject"] {
+        assert!(report["reasons"].to_string().contains(found), "{found}: {:#}", report["reasons"]);
     }
 }
 
