@@ -161,6 +161,9 @@ pub struct Restored {
     pub live_rows: Option<i64>,
     /// Whether the copy holds the same rows as the backup, value for value.
     pub verified: bool,
+    /// What its rows name and the copy does not bring along.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_copied: Vec<String>,
 }
 
 /// The throwaway.
@@ -199,6 +202,7 @@ impl Plan {
                     rows: None,
                     live_rows: None,
                     verified: false,
+                    not_copied: Vec::new(),
                 })
                 .collect(),
             throwaway: Throwaway {
@@ -249,6 +253,7 @@ pub async fn plan(
             return Err(Error::request(format!("table `{copy}` exists already in database `{database}`"))
                 .hint("Rename or drop it first: nothing that is there is ever written over."));
         }
+        refuse_if_unlogged(&live, &table).await?;
         if !has_schema(&live, &copy.schema).await? {
             return Err(Error::request(format!("database `{database}` has no schema `{}`", copy.schema))
                 .hint("Create it first, or correct `--table`."));
@@ -311,6 +316,49 @@ async fn exists(session: &Session, table: &TableName) -> Result<bool> {
     let sql = "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                where n.nspname::text = $1 and c.relname::text = $2)";
     Ok(session.row(sql, &[&table.schema, &table.name]).await?.get(0))
+}
+
+/// A snapshot holds no row of an unlogged table, so that a copy without rows would prove nothing.
+async fn refuse_if_unlogged(session: &Session, table: &TableName) -> Result<()> {
+    let sql = "select exists (
+                   select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                   where n.nspname::text = $1 and c.relname::text = $2 and (c.relpersistence = 'u' or exists (
+                       select from pg_catalog.pg_partition_tree(c.oid) t join pg_catalog.pg_class p on p.oid = t.relid
+                       where p.relpersistence = 'u')))";
+    if !session.row(sql, &[&table.schema, &table.name]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::No, format!("table `{table}` is unlogged: no snapshot holds its rows")).hint(
+        "PostgreSQL empties unlogged tables whenever a server is restored. A backup by `lifeboat backup create` holds them.",
+    ))
+}
+
+/// Columns of a table that name large objects of the backup: these stay behind.
+async fn large_objects_of(backup: &Session, table: &TableName) -> Result<Vec<String>> {
+    let sql = "with recursive kind (oid) as (
+                   select 'pg_catalog.oid'::pg_catalog.regtype::pg_catalog.oid
+                   union select t.oid from pg_catalog.pg_type t join kind on t.typbasetype = kind.oid
+               )
+               select attname::text from pg_catalog.pg_attribute
+               where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and atttypid in (select oid from kind)
+                 and exists (select from pg_catalog.pg_largeobject_metadata) order by attnum";
+    let mut told = Vec::new();
+    for row in backup.rows(sql, &[&table.sql()]).await? {
+        let column: String = row.get(0);
+        let count = format!(
+            "select count(distinct o.oid) from {} t join pg_catalog.pg_largeobject_metadata o on o.oid = t.{}",
+            table.sql(),
+            quoted(&column)
+        );
+        if let objects @ 1.. = backup.row(&count, &[]).await?.get::<_, i64>(0) {
+            told.push(format!(
+                "column `{column}` names {objects} large {}, which a table does not bring along: restore the snapshot to read {}",
+                if objects == 1 { "object" } else { "objects" },
+                if objects == 1 { "it" } else { "them" }
+            ));
+        }
+    }
+    Ok(told)
 }
 
 async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
@@ -440,6 +488,7 @@ async fn bring_back(
             ))
             .hint("Correct `--table`, or choose an earlier or later moment."));
         }
+        refuse_if_unlogged(&backup, table).await?;
         tell(Event::Note(format!("copying `{table}` to `{name}`")));
         set_beside(&backup, table, name).await?;
         plan.programs
@@ -448,6 +497,10 @@ async fn bring_back(
         let (expected, found) = (content(&backup, name).await?, content(&live, name).await?);
         entry.rows = Some(expected.0);
         entry.verified = expected == found;
+        entry.not_copied = large_objects_of(&backup, table).await?;
+        for told in &entry.not_copied {
+            tell(Event::Note(format!("`{name}`: {told}")));
+        }
         if exists(&live, table).await? {
             entry.live_rows = Some(content(&live, table).await?.0);
         }

@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session};
 use crate::vault::{Draft, Lock, Secrecy, Vault};
 use crate::verify::observation::Carried;
-use crate::verify::schema::Definitions;
+use crate::verify::schema::{self, Definitions};
 use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, wordings};
 use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Recording, judge};
 
@@ -328,6 +328,7 @@ struct Made {
     contents: Option<sqlite::Contents>,
     observation: Option<Recorded>,
     moved_sequences: Option<Vec<String>>,
+    moved_definitions: Vec<String>,
     wordings: Option<Definitions>,
     roles: Vec<String>,
 }
@@ -401,6 +402,7 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
         totals: dumped.totals,
         contents: None,
         moved_sequences: observing.moved_sequences(server, dbname).await?,
+        moved_definitions: observing.moved_definitions(server, dbname).await?,
         wordings: observing.wordings.take(),
         observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
         roles,
@@ -478,6 +480,15 @@ impl Observing {
         Ok(Some(moved.map(|(name, _)| name.clone()).collect()))
     }
 
+    /// Definitions that are not what they were before the dump. pg_dump asks for them one by one, after the moment that it
+    /// dumps, so nobody knows which of the two it was given.
+    async fn moved_definitions(&self, server: &Server, dbname: &str) -> Result<Vec<String>> {
+        let Some(before) = self.recording.seen.definitions.get(dbname) else { return Ok(Vec::new()) };
+        let databases = Databases::connect(server, &[dbname.to_owned()], &self.look).await?;
+        let after = databases.definitions().await?.remove(dbname).unwrap_or_default();
+        Ok(schema::changes(before, &after))
+    }
+
     async fn look(&mut self) -> Result<()> {
         self.recording.observe(&|_| ()).await
     }
@@ -511,7 +522,7 @@ impl Observing {
 /// What definitions read like, in the transaction that holds the moment. Where something was dropped since, PostgreSQL may
 /// not find it: then there are no wordings, and what differs in words alone is told.
 async fn read_wordings(holder: &Session) -> Result<Option<Definitions>> {
-    holder.run("savepoint wordings; set local search_path = pg_catalog").await?;
+    holder.run("savepoint wordings; set local search_path = pg_catalog; set local jit = off").await?;
     let read = wordings(holder).await;
     holder.run("rollback to savepoint wordings").await?;
     Ok(read.ok())
@@ -595,6 +606,7 @@ fn describe(
         roles: made.roles,
         observation: made.observation,
         moved_sequences: made.moved_sequences,
+        moved_definitions: made.moved_definitions,
         wordings: made.wordings,
         wordings_recipe: RECIPE_OF_WORDINGS,
         seal: None,

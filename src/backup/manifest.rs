@@ -261,6 +261,10 @@ pub struct Manifest {
     /// Sequences of the source that moved while it was dumped; all others stand in a copy where they were observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_sequences: Option<Vec<String>>,
+    /// Definitions of the source that changed while it was dumped, by kind and name: a copy may have them as they were before,
+    /// or as they were afterwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_definitions: Vec<String>,
     /// Digests of the definitions that a dump and a restore may put in other words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wordings: Option<crate::verify::schema::Definitions>,

@@ -302,6 +302,7 @@ impl output::Report for tables::Report {
         };
         let rows = self.tables.iter().map(|it| {
             let (word, tone) = match (it.verified, it.rows) {
+                (true, _) if !it.not_copied.is_empty() => ("rows verified", Some(Tone::Doubt)),
                 (true, _) => ("verified", Some(Tone::Good)),
                 (false, Some(_)) => ("DIFFERS", Some(Tone::Bad)),
                 (false, None) => ("", None),
@@ -315,6 +316,11 @@ impl output::Report for tables::Report {
             ]
         });
         page.table(&["table", "comes back as", "rows", "live rows", ""], rows.collect());
+        for it in &self.tables {
+            for told in &it.not_copied {
+                page.line(output::plain(&format!("  {}.{}: {told}", it.schema, it.restored_as)));
+            }
+        }
         if !self.dry_run {
             let fate = if self.throwaway.is_removed { "removed" } else { "LEFT BEHIND" };
             page.line(format!("  throwaway `{}`: {fate}", self.throwaway.id));

@@ -7,7 +7,7 @@
 pub(super) mod dumped;
 mod lesser;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,20 @@ impl From<Digest> for String {
     fn from(digest: Digest) -> String {
         format!("{:032x}", digest.0)
     }
+}
+
+/// The definitions that are not the same in both, as kind and name.
+pub fn changes(before: &Definitions, after: &Definitions) -> Vec<String> {
+    let all = |definitions: &Definitions| -> BTreeMap<(String, String), Digest> {
+        let each = definitions.iter().flat_map(|(kind, named)| {
+            named.iter().map(move |(name, digest)| ((kind.clone(), name.clone()), *digest))
+        });
+        each.collect()
+    };
+    let (before, after) = (all(before), all(after));
+    let names: BTreeSet<&(String, String)> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    changed.map(|(kind, name)| format!("{kind} {name}")).collect()
 }
 
 /// Which kinds of definitions are read. Records of an older recipe have fewer.

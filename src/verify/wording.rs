@@ -56,7 +56,7 @@ pub async fn wordings(session: &Session) -> Result<Definitions> {
 
 /// The same, of a database that is connected to for nothing else.
 pub(super) async fn wordings_apart(session: &Session) -> Result<Definitions> {
-    session.run("begin read only; set local search_path = pg_catalog").await?;
+    session.run("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
     let read = wordings(session).await?;
     session.run("rollback").await?;
     Ok(read)

@@ -142,8 +142,38 @@ async fn a_table_restore_that_cannot_be_done_leaves_nothing_behind() {
         .assert_code(3)
         .assert_says(&["ended as `incompatible-restore`"]);
     gone(&world).await;
+    // What a snapshot does not hold: rows of unlogged tables, and large objects, which are in no table of anybody's.
+    let calls = world.calls("RestoreDBInstanceFromDBSnapshot").await;
+    world
+        .sql(
+            "orders-prod",
+            "app",
+            "create unlogged table cache (id int); create table partly (id int) partition by list (id);
+             create unlogged table partly_1 partition of partly for values in (1)",
+        )
+        .await;
+    for table in ["cache", "partly"] {
+        run(&["--table", table, "--dbname", "app"]).await.assert_code(1).assert_says(&["is unlogged"]);
+    }
+    assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await, calls);
     // From a snapshot, of the only database that is named, as a table of the person's.
     let done = run(&["--table", "jobs", "--dbname", "app"]).await;
     assert!(done.assert_code(0).stdout.contains("verified"), "{}", done.stdout);
     gone(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_names_large_objects_comes_back_and_says_that_they_do_not() {
+    let world = World::new().await;
+    world.create("orders-prod").await;
+    let sql = "create domain picture as oid; create table pages (id int primary key, image picture, other oid, n int);
+               insert into pages values (1, lo_from_bytea(0, 'x'), 1, 1), (2, lo_from_bytea(0, 'y'), 2, 2)";
+    world.sql("orders-prod", "app", sql).await;
+    world.snapshot("orders-prod", "before").await;
+    let arguments =
+        ["restore", "table", "orders-prod", "--from", "before", "--table", "pages", "--dbname", "app"];
+    let run = world.lifeboat(&[&arguments, &QUICK[..]].concat()).await;
+    assert!(run.assert_code(0).stdout.contains("rows verified"), "{}", run.stdout);
+    assert!(run.stdout.contains("column `image` names 2 large objects"), "{}", run.stdout);
+    assert!(!run.stdout.contains("`other`"), "{}", run.stdout);
 }
