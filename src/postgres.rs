@@ -6,6 +6,7 @@
 mod authorities;
 mod certificate;
 mod copy;
+mod curves;
 mod environment;
 mod link;
 mod parameters;
