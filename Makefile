@@ -48,6 +48,8 @@ setup-database:
 	  || { echo "installing sqlite3 and zstd"; $(APT) update && $(APT) install -y sqlite3 zstd >/dev/null; }
 	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v strace >/dev/null && command -v wrk >/dev/null && command -v systemd-analyze >/dev/null \
 	  || { echo "installing cron, faketime, pigz, strace, systemd-analyze and wrk"; $(APT) update && $(APT) install -y --no-install-recommends cron faketime pigz strace systemd wrk >/dev/null; }
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer \
+	  || { echo "installing PgBouncer"; $(APT) update && $(APT) install -y --no-install-recommends pgbouncer >/dev/null; }
 	@command -v chromium >/dev/null || { echo "installing Chromium"; $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 	@command -v curl >/dev/null || { echo "installing curl"; $(APT) update && $(APT) install -y curl >/dev/null; }
 	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }

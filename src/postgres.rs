@@ -6,6 +6,7 @@
 mod authorities;
 mod certificate;
 mod copy;
+mod curves;
 mod environment;
 mod link;
 mod parameters;
@@ -400,8 +401,7 @@ impl Server {
             ),
             // PostgreSQL: "too many connections for role", "for database".
             Refusal::Busy if says.contains("for role") => told.hint(format!(
-                "lifeboat reads through one connection while pg_dump uses another: give the role room with `alter role {} \
-                 connection limit 4`.",
+                                "lifeboat needs more than one connection at once: give the role room with `alter role {} connection limit 4`.",
                 quoted(&self.user)
             )),
             Refusal::Busy if says.contains("for database") => told.hint(format!(

@@ -210,6 +210,11 @@ pub(super) fn failure(said: &str, ended: &str) -> Error {
     let error = Error::outside("pg_dump failed").caused_by(cause.clone());
     if cause.contains("permission denied") {
         error.hint("Grant the user `pg_read_all_data`, or dump as the owner of the database.")
+    } else if cause.contains("row-level security") {
+        error.hint(
+            "A policy would hide rows from this user, so nothing was dumped: dump as the owner of the table, or give the user \
+             BYPASSRLS with `alter role … bypassrls`.",
+        )
     } else if cause.contains("lock timeout") || cause.contains("could not obtain lock") {
         error.hint("Somebody holds a lock on a table, such as a migration: run this again when it is done.")
     } else if cause.contains("server version mismatch") {

@@ -12,7 +12,9 @@ use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::output::{Output, human_bytes, thousands};
-use crate::postgres::{PassFile, Password, Server, Target, Tls, TlsMode, TlsSaidBy, Wire, refuse_quotes};
+use crate::postgres::{
+    Authorities, PassFile, Password, Server, Target, Tls, TlsMode, TlsSaidBy, Wire, refuse_quotes,
+};
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
 
@@ -219,6 +221,10 @@ impl UrlArgs {
             }
             application_name.clone_into(&mut server.application_name);
         });
+        if self.ca.is_some() {
+            // Where certificates are checked only if they can be, a file that was named must not be passed over.
+            Authorities::of(&target.server.tls)?;
+        }
         if !target.is_a_choice() {
             return Ok(target);
         }

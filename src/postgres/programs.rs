@@ -101,6 +101,11 @@ impl Programs {
         for (name, value) in connection_environment(server, Some(database), &mut kept)? {
             command.env(name, value);
         }
+        // PgBouncer lets nobody in who passes options that it does not know.
+        if !server.wire.is_pooled.load(Ordering::Relaxed) {
+            let given = server.wire.options.as_deref().unwrap_or_default();
+            command.env("PGOPTIONS", format!("{given} {SESSION_OPTIONS}"));
+        }
         if let Some(password) = server.password_for(database).map(super::Password::expose) {
             match pass_file(password) {
                 Some((path, file)) => {
@@ -163,12 +168,7 @@ pub(super) fn connection_environment(
     variables.extend(database.map(|database| ("PGDATABASE", database.into())));
     variables.extend(server.wire.address.as_ref().map(|address| ("PGHOSTADDR", address.into())));
     variables.extend(server.wire.channel_binding.map(|word| ("PGCHANNELBINDING", word.into())));
-    // PgBouncer lets nobody in who passes options that it does not know.
-    let own = (!server.wire.is_pooled.load(Ordering::Relaxed)).then_some(SESSION_OPTIONS);
-    let options: Vec<&str> = server.wire.options.as_deref().into_iter().chain(own).collect();
-    if !options.is_empty() {
-        variables.push(("PGOPTIONS", options.join(" ").into()));
-    }
+    variables.extend(server.wire.options.as_ref().map(|options| ("PGOPTIONS", options.into())));
     let tls = &server.tls;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned()).into_os_string();
     let mut in_memory = |content: &[u8]| {

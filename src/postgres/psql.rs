@@ -29,14 +29,8 @@ impl Psql {
     pub fn of(server: &Server, database: Option<&str>, text: &str) -> Result<Self> {
         let mut psql = Psql::of_environment(database, text)?;
         // A service or a list of hosts in the environment would come before what is said here.
-        for name in [
-            "PGSERVICE",
-            "PGHOSTADDR",
-            "PGTARGETSESSIONATTRS",
-            "PGLOADBALANCEHOSTS",
-            "PGREQUIRESSL",
-            "PGOPTIONS",
-        ] {
+        for name in ["PGSERVICE", "PGHOSTADDR", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGREQUIRESSL"]
+        {
             psql.command.env_remove(name);
         }
         for (name, value) in connection_environment(server, database, &mut psql._kept)? {

@@ -117,7 +117,7 @@ impl Settings {
     }
 
     fn wrong(&self, name: &str, why: &str) -> Error {
-        Error::request(format!("{} {why}", self.subject(name)))
+        Error::request(format!("{} {why}", self.subject(name))).hint("Correct the value, or leave it out.")
     }
 
     /// One of several words.
@@ -185,10 +185,15 @@ impl Target {
         let (settings, ignored) = Settings::gather(text, environment)?;
         let mut notes = Vec::new();
         if !ignored.is_empty() {
-            let (names, verb) = (ignored.join("`, `"), if ignored.len() == 1 { "is" } else { "are" });
-            notes.push(format!(
-                "`{names}` in the connection URL {verb} for the application and changes nothing here"
-            ));
+            let (names, verb) = (
+                ignored.join("`, `"),
+                if ignored.len() == 1 {
+                    "is for the application and changes"
+                } else {
+                    "are for the application and change"
+                },
+            );
+            notes.push(format!("`{names}` in the connection URL {verb} nothing here"));
         }
         if settings.get("gssencmode") == Some("require") {
             return Err(unsupported(&format!(

@@ -19,6 +19,7 @@ use rustls::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::certificate::Certificate;
+use super::curves;
 use super::trust::{CertificateFault, Trust};
 use crate::error::{Error, Kind, Result};
 
@@ -294,17 +295,19 @@ impl Verifier {
         sent: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> std::result::Result<(), CertificateFault> {
-        let algorithms = self.provider.signature_verification_algorithms.all;
+        let known = self.provider.signature_verification_algorithms.all;
+        let algorithms: Vec<_> = known.iter().chain(curves::ALL).copied().collect();
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let time = DateTime::<Utc>::from_timestamp(seconds, 0).ok_or(CertificateFault::Unreadable)?;
-        let found = trust.judge(server, sent, algorithms, time)?;
+        let found = trust.judge(server, sent, &algorithms, time)?;
         let parsed = Certificate::parse(server).ok_or(CertificateFault::Unreadable)?;
         if found.constrains_names && !self.satisfies_webpki(trust, server, sent, now) {
             let what = "has a name that an authority above it does not allow";
             return Err(CertificateFault::Unsupported { whose: "the server's certificate".to_owned(), what });
         }
-        if !parsed.has_known_key(algorithms) {
-            let what = "has a key that lifeboat cannot verify: RSA, P-256, P-384 and Ed25519 are supported";
+        if !parsed.has_known_key(&algorithms) {
+            let what =
+                "has a key that lifeboat cannot verify: RSA, P-256, P-384, P-521 and Ed25519 are supported";
             return Err(CertificateFault::Unsupported { whose: "the server's certificate".to_owned(), what });
         }
         match &self.host {
@@ -350,8 +353,10 @@ impl Verifier {
             .iter()
             .find(|(scheme, _)| *scheme == signed.scheme)
             .map_or(signed.scheme, |(_, it)| *it);
-        let algorithms =
-            known.iter().find(|(scheme, _)| *scheme == wanted).map(|(_, algorithms)| *algorithms);
+        let algorithms = match wanted {
+            SignatureScheme::ECDSA_NISTP521_SHA512 => Some(curves::OF_SHA512),
+            wanted => known.iter().find(|(scheme, _)| *scheme == wanted).map(|(_, algorithms)| *algorithms),
+        };
         let is_valid = Certificate::parse(certificate)
             .is_some_and(|it| it.verifies(algorithms.unwrap_or_default(), message, signed.signature()));
         match is_valid {
@@ -404,7 +409,7 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
-        // So that a server with such a key shows it, and the error can name it.
+        // The latter so that a server with such a key shows it, and the error can name it.
         schemes.extend([SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448]);
         schemes.extend(RSA_PSS_KEYS.map(|(scheme, _)| scheme));
         schemes

@@ -190,8 +190,8 @@ where {
                 }),
                 Err(SignatureFault::Unknown) => Err(CertificateFault::Unsupported {
                     whose: whose(&path, path.len() - 1),
-                    what: "is signed with an algorithm that lifeboat cannot verify: RSA, ECDSA on P-256 and P-384 with \
-                           SHA-256 or SHA-384, and Ed25519 are supported",
+                    what: "is signed with an algorithm that lifeboat cannot verify: RSA, ECDSA on P-256, P-384 and P-521, \
+                           and Ed25519 are supported",
                 }),
             };
             match found {

@@ -170,8 +170,11 @@ impl<'a> Reader<'a> {
         table.counted = match failure.sqlstate.as_deref() {
             // Its owner wanted it gone, so nothing is lost with it.
             Some("42P01" | "3F000") => Counted::Skipped(DROPPED_MEANWHILE.to_owned()),
+            Some("42501") if failure.message.contains("row-level security") => {
+                Counted::Unreadable(format!("{} (read it as its owner, or with BYPASSRLS)", failure.message))
+            }
             Some("42501") => {
-                Counted::Unreadable(format!("{} (row-level security or rights)", failure.message))
+                Counted::Unreadable(format!("{} (grant the user `pg_read_all_data`)", failure.message))
             }
             Some("57014") => {
                 Counted::Unreadable(format!("{} (raise `--statement-timeout`)", failure.message))

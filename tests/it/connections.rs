@@ -58,7 +58,7 @@ async fn a_url_without_a_host_means_the_server_that_the_environment_means() {
     }
     assert!(dump(&place, "a").contains("of one") && dump(&place, "b").contains("of two"));
     two.sql("app", "update t set v = 'changed since'").await;
-    let restore = ["backup", "restore", "b", "--url", "postgresql:///app", "--confirm", "app"];
+    let restore = ["backup", "restore", "b", "--url", "postgresql:///app", "--confirm", "b"];
     run(&place, &restore, &two.variables()).await.assert_code(0);
     assert_eq!(two.sql("app", "select v from t").await, [Some("of two".to_owned())]);
     assert_eq!(one.sql("app", "select v from t").await, [Some("of one".to_owned())]);

@@ -502,8 +502,9 @@ async fn each_thing_that_is_wrong_with_a_url_or_a_login_has_its_own_words() {
         assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
     };
     says("mysql://a:hunter2@h/d", 2, &["`mysql://` is neither PostgreSQL's nor SQLite's"]).await;
-    says("postgresql://a:hunter2@h:99999/d", 2, &["invalid port"]).await;
-    says("postgresql://a:hunter2@h/d?sslmode=never", 2, &["`sslmode` is none of"]).await;
+    says("postgresql://a:hunter2@h:99999/d", 2, &["is not a number from 1 to 65535"]).await;
+    says("postgresql://a:hunter2@h/d?sslmode=never", 2, &["`sslmode` of the connection URL is none of"])
+        .await;
     says("env:NO_SUCH_VARIABLE", 2, &["`NO_SUCH_VARIABLE` is not set"]).await;
     let wrong = good.replace("owner@", "owner:hunter2@");
     says(&wrong, 3, &["refused user `owner`", "password"]).await;

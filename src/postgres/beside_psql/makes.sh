@@ -123,6 +123,13 @@ key p384.key P-384
 make p384 ca localhost "$LOCAL"
 key p521.key P-521
 make p521 ca localhost "$LOCAL"
+openssl genpkey -algorithm ED448 -out ed448.key
+make ed448 ca localhost "$LOCAL"
+root big "$CA"
+key big.key P-521
+openssl req -new -key big.key -subj "$(subject big)" -out big.csr
+openssl x509 -req -in big.csr -signkey big.key -days 30 -extfile big.ext -out big.crt 2>/dev/null
+for digest in sha256 sha384 sha512; do make below-p521-$digest big localhost "$LOCAL" -$digest; done
 make sha1 ca localhost "$LOCAL" -sha1
 make sha384 ca localhost "$LOCAL" -sha384
 make sha512 ca localhost "$LOCAL" -sha512

@@ -90,7 +90,7 @@ fn urls_of_frameworks_mean_what_they_mean_there() {
     let target = Target::resolve("postgresql://x/d?schema=public&pool=5", &surroundings(&[])).unwrap();
     assert_eq!(
         target.notes,
-        ["`schema`, `pool` in the connection URL are for the application and changes nothing here"]
+        ["`schema`, `pool` in the connection URL are for the application and change nothing here"]
     );
 }
 
