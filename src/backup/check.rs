@@ -447,10 +447,9 @@ impl Work {
         faults
             .extend(inspection.damage.into_iter().map(|fault| format!("its structure is damaged: {fault}")));
         let contents = inspection.contents;
-        if let Some(recorded) = self.manifest.contents.as_ref().filter(|recorded| recorded.is_inspected()) {
-            if faults.is_empty() {
-                faults.extend(differences(recorded, &contents));
-            }
+        let recorded = self.manifest.contents.as_ref().filter(|recorded| recorded.is_inspected());
+        if let (Some(recorded), true) = (recorded, faults.is_empty()) {
+            faults.extend(differences(recorded, &contents));
         }
         Ok(Finding { faults, contents: Some(contents), ..Finding::default() })
     }

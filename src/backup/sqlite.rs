@@ -94,20 +94,20 @@ impl Source {
         let mut source = match Self::open_shared(path)? {
             Ok(source) => source,
             Err(error) if cannot_be_shared(&error) => Self::open_unshared(path, error, spare)?,
-            Err(error) => return Err(explain(path, "cannot read", error)),
+            Err(error) => return Err(explain_failure(path, "cannot read", error)),
         };
         source.contents.owner = FileOwner::of(path);
-        if source.contents.pages == 0 { Err(empty(path)) } else { Ok(source) }
+        if source.contents.pages == 0 { Err(empty_file_error(path)) } else { Ok(source) }
     }
 
     /// Finds out whether a database can be read, and copies nothing.
     pub(super) fn require_readable(path: &Path) -> Result<()> {
         let path = &restore::absolute(path);
         match Self::open_shared(path)? {
-            Ok(source) if source.contents.pages == 0 => Err(empty(path)),
+            Ok(source) if source.contents.pages == 0 => Err(empty_file_error(path)),
             Ok(_) => Ok(()),
             Err(error) if cannot_be_shared(&error) && std::fs::File::open(path).is_ok() => Ok(()),
-            Err(error) => Err(explain(path, "cannot read", error)),
+            Err(error) => Err(explain_failure(path, "cannot read", error)),
         }
     }
 
@@ -115,10 +115,10 @@ impl Source {
     fn open_shared(path: &Path) -> Result<rusqlite::Result<Self>> {
         let tidying = companions::Tidying::of(path);
         let connection = open_to_read(path)?;
-        let begun = match begin(&connection) {
+        let begun = match begin_reading(&connection) {
             Err(error) if needs_rollback(&error) => roll_back(path)
                 .and_then(|()| connection.execute_batch("rollback"))
-                .and_then(|()| begin(&connection)),
+                .and_then(|()| begin_reading(&connection)),
             begun => begun,
         };
         Ok(begun.map(|contents| Source {
@@ -138,16 +138,16 @@ impl Source {
         match companions::copy_all(path, &copy) {
             Ok(true) => {}
             Ok(false) => {
-                return Err(explain(path, "cannot read", why)
+                return Err(explain_failure(path, "cannot read", why)
                     .hint("It changed while its files were copied: some application is writing to it."));
             }
             // What cannot be read at all is better explained by SQLite.
-            Err(_) => return Err(explain(path, "cannot read", why)),
+            Err(_) => return Err(explain_failure(path, "cannot read", why)),
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let failed = |error| explain(path, "cannot read", error);
+        let failed = |error| explain_failure(path, "cannot read", error);
         let connection = Connection::open_with_flags(&copy, flags).map_err(failed)?;
-        let contents = begin(&connection).map_err(failed)?;
+        let contents = begin_reading(&connection).map_err(failed)?;
         Ok(Source { connection, path: path.to_owned(), contents, _tidying: None, _copy: Some(scratch) })
     }
 
@@ -160,7 +160,7 @@ impl Source {
         go_on: &dyn Fn() -> Result<()>,
         spare: &dyn Fn() -> Result<Scratch>,
     ) -> Result<()> {
-        let failed = |error: rusqlite::Error| explain(&self.path, "cannot read", error);
+        let failed = |error: rusqlite::Error| explain_failure(&self.path, "cannot read", error);
         let mut statement = match self.connection.prepare("select data from sqlite_dbpage('main')") {
             Ok(statement) => statement,
             // SQLite was built without it: `cargo install` does not read the flags in `.cargo/config.toml`.
@@ -216,7 +216,7 @@ impl Source {
             let backup = Backup::new(&self.connection, &mut copy)?;
             backup.step(-1)
         };
-        match copy().map_err(|error| explain(&self.path, "cannot copy", error))? {
+        match copy().map_err(|error| explain_failure(&self.path, "cannot copy", error))? {
             StepResult::Done => {}
             _ => {
                 return Err(Error::outside(format!(
@@ -257,7 +257,7 @@ fn write_first(target: &mut dyn Write, page: &[u8]) -> std::io::Result<()> {
 }
 
 /// Begins to read: what is read from now on is of one moment.
-fn begin(connection: &Connection) -> rusqlite::Result<Contents> {
+fn begin_reading(connection: &Connection) -> rusqlite::Result<Contents> {
     connection.execute_batch("begin")?;
     // The transaction begins with its first read.
     let pages = connection.query_row("pragma page_count", [], |row| row.get(0))?;
@@ -278,13 +278,13 @@ pub(super) fn has_header(path: &Path) -> std::io::Result<bool> {
     Ok(start == b"SQLite format 3\0")
 }
 
-fn no_database(path: &Path) -> Error {
+fn not_a_database_error(path: &Path) -> Error {
     Error::request(format!("`{}` is not a SQLite database", path.display())).hint(
         "Check the path. A file that is encrypted (SQLCipher, SEE) looks like this too, and is not supported.",
     )
 }
 
-fn empty(path: &Path) -> Error {
+fn empty_file_error(path: &Path) -> Error {
     Error::request(format!("`{}` is an empty file, not a SQLite database", path.display()))
 }
 
@@ -301,8 +301,8 @@ fn open_to_read(path: &Path) -> Result<Connection> {
     // SQLite removes the WAL beside an empty file, and plays it into any other: it may be all that is left.
     match has_header(path) {
         Ok(true) => {}
-        Ok(false) if found.len() == 0 => return Err(empty(path)),
-        Ok(false) => return Err(no_database(path)),
+        Ok(false) if found.len() == 0 => return Err(empty_file_error(path)),
+        Ok(false) => return Err(not_a_database_error(path)),
         Err(error) => {
             return Err(Error::outside(format!("cannot read `{}`", path.display()))
                 .caused_by(error)
@@ -310,9 +310,9 @@ fn open_to_read(path: &Path) -> Result<Connection> {
         }
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| explain(path, "cannot open", error))?;
-    connection.busy_timeout(BUSY).map_err(|error| explain(path, "cannot open", error))?;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| explain_failure(path, "cannot open", error))?;
+    connection.busy_timeout(BUSY).map_err(|error| explain_failure(path, "cannot open", error))?;
     Ok(connection)
 }
 
@@ -338,11 +338,11 @@ fn roll_back(path: &Path) -> rusqlite::Result<()> {
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
 }
 
-fn explain(path: &Path, what: &str, error: rusqlite::Error) -> Error {
+fn explain_failure(path: &Path, what: &str, error: rusqlite::Error) -> Error {
     let code = error.sqlite_error_code();
     let text = format!("{what} `{}`", path.display());
     match code {
-        Some(ErrorCode::NotADatabase) => no_database(path).caused_by(error),
+        Some(ErrorCode::NotADatabase) => not_a_database_error(path).caused_by(error),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::outside(text)
             .caused_by(error)
             .hint("Another process holds a lock for longer than a minute: see what it does, and run this again."),

@@ -47,6 +47,8 @@ mod server_hostile;
 mod server_page;
 mod signals;
 mod snapshot;
+mod sqlite_beside;
+mod sqlite_corpus;
 mod status;
 mod stores;
 mod sweep;

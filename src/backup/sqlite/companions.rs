@@ -178,14 +178,14 @@ impl FileOwner {
 
 /// The name of a number in `/etc/passwd` or `/etc/group`.
 fn name_of(list: &str, number: u32) -> Option<String> {
-    entries(list).into_iter().find(|entry| entry.1 == number).map(|entry| entry.0)
+    read_entries(list).into_iter().find(|entry| entry.1 == number).map(|entry| entry.0)
 }
 
 fn number_of(list: &str, name: &str) -> Option<u32> {
-    entries(list).into_iter().find(|entry| entry.0 == name).map(|entry| entry.1)
+    read_entries(list).into_iter().find(|entry| entry.0 == name).map(|entry| entry.1)
 }
 
-fn entries(list: &str) -> Vec<(String, u32)> {
+fn read_entries(list: &str) -> Vec<(String, u32)> {
     let text = fs::read_to_string(list).unwrap_or_default();
     let entry = |line: &str| {
         let mut fields = line.split(':');

@@ -43,9 +43,9 @@ pub(super) struct Compared {
 }
 
 /// Compares a table with its indexes.
-pub(super) fn compare(connection: &Connection, table: &str) -> Compared {
+pub(super) fn compare_with_table(connection: &Connection, table: &str) -> Compared {
     let mut compared = Compared::default();
-    let (table, indexes) = match describe(connection, table) {
+    let (table, indexes) = match describe_table(connection, table) {
         Ok(described) => described,
         Err(error) => {
             compared.unknown.push(format!("its indexes were not compared with it: {error}"));
@@ -79,7 +79,7 @@ pub(super) fn compare(connection: &Connection, table: &str) -> Compared {
     compared
 }
 
-fn describe(connection: &Connection, name: &str) -> rusqlite::Result<(Table, Vec<Index>)> {
+fn describe_table(connection: &Connection, name: &str) -> rusqlite::Result<(Table, Vec<Index>)> {
     let has_rowids = !connection.query_row(
         "select wr from pragma_table_list where schema = 'main' and name = ?1",
         [name],
@@ -92,7 +92,7 @@ fn describe(connection: &Connection, name: &str) -> rusqlite::Result<(Table, Vec
         .collect::<rusqlite::Result<_>>()?;
     let primary_key = columns.iter().filter(|column| column.1 > 0 && !has_rowids);
     let table = Table {
-        quoted: quote(name),
+        quoted: quote_name(name),
         primary_key: primary_key.map(|column| column.0.clone()).collect(),
         has_rowids,
         rowid: ["rowid", "_rowid_", "oid"]
@@ -130,7 +130,7 @@ fn describe(connection: &Connection, name: &str) -> rusqlite::Result<(Table, Vec
         let predicate = if is_partial { Some(predicate_of(connection, &index)?) } else { None };
         let is_selective = predicate
             .as_ref()
-            .is_some_and(|text| computes(text) || sql.to_ascii_lowercase().contains("collate"));
+            .is_some_and(|text| calls_functions(text) || sql.to_ascii_lowercase().contains("collate"));
         indexes.push(Index {
             is_plain: keys.iter().all(|key| is_stored(key) && is_binary(key)),
             is_selective,
@@ -173,7 +173,7 @@ fn predicate_of(connection: &Connection, index: &str) -> rusqlite::Result<String
 }
 
 /// Whether a condition calls a function, or compares in a way that an application can define.
-fn computes(condition: &str) -> bool {
+fn calls_functions(condition: &str) -> bool {
     const HARMLESS: [&str; 8] = ["and", "or", "not", "in", "is", "between", "case", "then"];
     const OPERATORS: [&str; 5] = ["like", "glob", "regexp", "match", "collate"];
     let lower = condition.to_ascii_lowercase();
@@ -188,14 +188,14 @@ fn computes(condition: &str) -> bool {
     false
 }
 
-fn quote(name: &str) -> String {
+fn quote_name(name: &str) -> String {
     crate::postgres::quoted(name)
 }
 
 /// What sets an index apart from its table: rows that it lacks, or that are other ones.
 fn compare_index(connection: &Connection, table: &Table, index: &Index) -> rusqlite::Result<Option<String>> {
     let condition = index.predicate.as_ref().map_or(String::new(), |predicate| format!(" where {predicate}"));
-    let (name, quoted, rowid) = (&table.quoted, quote(&index.name), table.rowid);
+    let (name, quoted, rowid) = (&table.quoted, quote_name(&index.name), table.rowid);
     // `sum` rather than `count`, which SQLite answers from the smallest index.
     let count = |access: &str| {
         let sql = format!("select ifnull(sum(1), 0) from {name} {access}{condition}");
@@ -213,7 +213,7 @@ fn compare_index(connection: &Connection, table: &Table, index: &Index) -> rusql
     if !table.has_rowids {
         return Ok(None);
     }
-    let columns: String = index.columns.iter().map(|column| format!(", {}", quote(column))).collect();
+    let columns: String = index.columns.iter().map(|column| format!(", {}", quote_name(column))).collect();
     let mut entries =
         connection.prepare(&format!("select {rowid}{columns} from {name} indexed by {quoted}{condition}"))?;
     let mut row =
@@ -223,7 +223,7 @@ fn compare_index(connection: &Connection, table: &Table, index: &Index) -> rusql
     let mut found = entries.query([])?;
     while let Some(entry) = found.next()? {
         let rowid: i64 = entry.get(0)?;
-        sum = sum.wrapping_add(scatter(rowid));
+        sum = sum.wrapping_add(scatter_rowid(rowid));
         let is_same = |row: &Row<'_>| {
             let mut is_same = true;
             for column in 1..=width {
@@ -243,7 +243,7 @@ fn compare_index(connection: &Connection, table: &Table, index: &Index) -> rusql
     let mut expected = 0_u64;
     let mut all = rows.query([])?;
     while let Some(row) = all.next()? {
-        expected = expected.wrapping_add(scatter(row.get(0)?));
+        expected = expected.wrapping_add(scatter_rowid(row.get(0)?));
     }
     Ok((sum != expected)
         .then(|| "refers to some rows of its table twice, and to others not at all".to_owned()))
@@ -252,7 +252,7 @@ fn compare_index(connection: &Connection, table: &Table, index: &Index) -> rusql
 /// Rows to which the order of an index does not lead.
 fn count_not_found(connection: &Connection, table: &Table, index: &Index) -> rusqlite::Result<Option<i64>> {
     let equal = |column: &String| {
-        let column = quote(column);
+        let column = quote_name(column);
         format!("b.{column} collate binary is a.{column}")
     };
     let mut conditions: Vec<String> = index.columns.iter().map(equal).collect();
@@ -261,7 +261,7 @@ fn count_not_found(connection: &Connection, table: &Table, index: &Index) -> rus
         conditions.push(format!("b.{0} = a.{0}", table.rowid));
     }
     let predicate = index.predicate.as_ref().map_or(String::new(), |text| format!("({text}) and "));
-    let (name, quoted) = (&table.quoted, quote(&index.name));
+    let (name, quoted) = (&table.quoted, quote_name(&index.name));
     let sql = format!(
         "select count(*) from {name} as a not indexed where {predicate}not exists \
          (select 1 from {name} as b indexed by {quoted} where {predicate}{})",
@@ -277,13 +277,13 @@ fn count_out_of_order(connection: &Connection, table: &Table) -> rusqlite::Resul
     let collations: i64 = connection.query_row(
         "select count(*) from pragma_index_list(?1) l, pragma_index_xinfo(l.name) x
          where l.origin = 'pk' and x.key and x.coll <> 'BINARY' collate nocase",
-        [unquote(name)],
+        [unquote_name(name)],
         |row| row.get(0),
     )?;
     if collations > 0 {
         return Ok(0);
     }
-    let equal = |column: &String| format!("b.{0} = a.{0}", quote(column));
+    let equal = |column: &String| format!("b.{0} = a.{0}", quote_name(column));
     let equal: Vec<String> = table.primary_key.iter().map(equal).collect();
     let sql = format!(
         "select count(*) from {name} as a not indexed where not exists \
@@ -293,7 +293,7 @@ fn count_out_of_order(connection: &Connection, table: &Table) -> rusqlite::Resul
     connection.query_row(&sql, [], |row| row.get(0))
 }
 
-fn unquote(quoted: &str) -> String {
+fn unquote_name(quoted: &str) -> String {
     quoted[1..quoted.len() - 1].replace("\"\"", "\"")
 }
 
@@ -307,9 +307,43 @@ fn is_equal(left: ValueRef<'_>, right: ValueRef<'_>) -> bool {
 }
 
 /// Spreads rowids, so that the sum of many says which they were.
-fn scatter(rowid: i64) -> u64 {
+fn scatter_rowid(rowid: i64) -> u64 {
     let mut mixed = rowid.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_an_application_can_define_is_told_from_a_plain_one() {
+        for own in
+            ["own(a)", "lower (a) = 'x'", "a like 'x%'", "a = 'x' collate u", "not own(a)", "a in (f(1))"]
+        {
+            assert!(calls_functions(own), "{own}");
+        }
+        for plain in ["a > 3", "a in (1, 2) and not (b is null)", "a between (1) and (2)", "likely = 1"] {
+            assert!(!calls_functions(plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn entries_are_compared_in_no_order_and_what_is_lost_is_found() {
+        let connection = Connection::open_in_memory().unwrap();
+        let content =
+            "create table t (a, b text collate nocase); create index \"where x\" on t (a) where a > 1;
+                       create unique index i on t (b); insert into t values (1, 'a'), (2, 'B'), (3.0, 'c')";
+        connection.execute_batch(content).unwrap();
+        assert_eq!(predicate_of(&connection, "where x").unwrap().trim(), "a > 1");
+        assert_eq!(compare_with_table(&connection, "t").faults, Vec::<String>::new());
+        let lose = "pragma writable_schema = on; create table u (b); create index j on u (b); insert into u values ('a'), ('b'), ('z');
+                    update sqlite_schema set rootpage = (select rootpage from sqlite_schema where name = 'j') where name = 'i';
+                    delete from sqlite_schema where name in ('u', 'j'); pragma writable_schema = reset";
+        connection.execute_batch(lose).unwrap();
+        let faults = compare_with_table(&connection, "t").faults;
+        assert_eq!(faults, ["index `i` holds other values than row 2 of its table"]);
+    }
 }

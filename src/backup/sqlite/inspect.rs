@@ -16,7 +16,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Contents, TableRows, explain, indexes, is_damage, structure};
+use super::{Contents, TableRows, explain_failure, indexes, is_damage, structure};
 use crate::error::Result;
 
 /// What is no damage, and what one should know of.
@@ -63,12 +63,12 @@ pub(in crate::backup) fn inspect(copy: &Path) -> Result<Inspection> {
         Err(error) if is_damage(&error) => {
             Ok(Inspection { damage: vec![error.to_string()], ..Inspection::default() })
         }
-        Err(error) => Err(explain(copy, "cannot look into", error)),
+        Err(error) => Err(explain_failure(copy, "cannot look into", error)),
     }
 }
 
 /// Opens a copy that nobody else has: no locks, and no files beside it.
-fn open(copy: &Path) -> rusqlite::Result<Connection> {
+fn open_copy(copy: &Path) -> rusqlite::Result<Connection> {
     let common = OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let path = escaped(copy);
     // Of a database that it may not write to SQLite does not even read the CHECK constraints.
@@ -143,12 +143,12 @@ enum Lacking {
 
 impl<'a> Inspector<'a> {
     fn new(copy: &'a Path) -> rusqlite::Result<Self> {
-        let connection = open(copy)?;
+        let connection = open_copy(copy)?;
         let tables = {
             let mut statement = connection
                 .prepare("select name, sql from sqlite_schema where type = 'table' order by name")?;
             let entries = statement.query_map([], |row| {
-                let (name, sql) = (text(row.get_ref(0)?), text(row.get_ref(1)?));
+                let (name, sql) = (text_of(row.get_ref(0)?), text_of(row.get_ref(1)?));
                 Ok(Entry { module: module_of(&sql), name, sql })
             })?;
             entries.collect::<rusqlite::Result<_>>()?
@@ -195,19 +195,19 @@ impl<'a> Inspector<'a> {
 
     /// Rows that refer to rows which do not exist.
     fn check_foreign_keys(&mut self) -> rusqlite::Result<Vec<String>> {
-        match dangling(&self.connection, "pragma foreign_key_check") {
+        match read_dangling(&self.connection, "pragma foreign_key_check") {
             Ok(dangling) => return Ok(dangling),
             Err(error) if is_damage(&error) => return Err(error),
             Err(_) => {}
         }
         let mut found = Vec::new();
         for table in self.tables.iter().filter(|table| table.module.is_none()) {
-            match dangling(&self.connection, &format!("pragma foreign_key_check({})", table.quoted())) {
+            match read_dangling(&self.connection, &format!("pragma foreign_key_check({})", table.quoted())) {
                 Ok(dangling) => found.extend(dangling),
                 Err(error) if is_damage(&error) => return Err(error),
                 Err(error) => self.warnings.push(Warning::new(
                     table.object(),
-                    format!("its foreign keys were not checked: {}", reason(&error)),
+                    format!("its foreign keys were not checked: {}", reason_of(&error)),
                 )),
             }
         }
@@ -219,7 +219,7 @@ impl<'a> Inspector<'a> {
     fn lines_of(&mut self, pragma: &str) -> rusqlite::Result<Vec<String>> {
         loop {
             let asked = self.connection.prepare(pragma).and_then(|mut statement| {
-                let lines = statement.query_map([], |row| Ok(text(row.get_ref(0)?)))?;
+                let lines = statement.query_map([], |row| Ok(text_of(row.get_ref(0)?)))?;
                 lines.filter(|line| !matches!(line, Ok(line) if line == "ok")).collect()
             });
             match asked {
@@ -236,7 +236,7 @@ impl<'a> Inspector<'a> {
             return Ok(false);
         }
         // Anew: SQLite uses no index any more of which it has once found that it lacks the collation.
-        self.connection = open(self.copy)?;
+        self.connection = open_copy(self.copy)?;
         for (lacking, name) in &self.stand_ins {
             match lacking {
                 Lacking::Collation => self.connection.create_collation(name.as_str(), str::cmp)?,
@@ -289,7 +289,7 @@ impl<'a> Inspector<'a> {
                 self.damage.extend(lines.into_iter().map(|line| format!("{}: {line}", entry.object())));
             }
             Err(error) if is_damage(&error) && holds_content => {
-                self.damage.push(format!("{}: {}", entry.object(), reason(&error)));
+                self.damage.push(format!("{}: {}", entry.object(), reason_of(&error)));
             }
             Ok(lines) => {
                 let remedy = entry.is_text_index().then(|| rebuild(entry));
@@ -300,13 +300,13 @@ impl<'a> Inspector<'a> {
                 );
             }
             Err(error) if is_damage(&error) && entry.is_text_index() => {
-                let message = reason(&error);
+                let message = reason_of(&error);
                 self.warnings
                     .push(Warning { remedy: Some(rebuild(entry)), ..Warning::new(entry.object(), message) });
             }
             Err(error) => self.warnings.push(Warning::new(
                 entry.object(),
-                format!("it was not checked, but for the pages of its content: {}", reason(&error)),
+                format!("it was not checked, but for the pages of its content: {}", reason_of(&error)),
             )),
         }
     }
@@ -322,13 +322,13 @@ impl<'a> Inspector<'a> {
         let (rows, all) = match asked {
             Ok(said) => said,
             Err(error) if is_damage(&error) => {
-                self.damage.push(format!("{object}: {}", reason(&error)));
+                self.damage.push(format!("{object}: {}", reason_of(&error)));
                 return Ok(());
             }
             Err(error) => {
                 let message = format!(
                     "its rows were not checked against its constraints and indexes: {}",
-                    reason(&error)
+                    reason_of(&error)
                 );
                 self.warnings.push(Warning::new(object, message));
                 return Ok(());
@@ -340,7 +340,7 @@ impl<'a> Inspector<'a> {
         let mut told = rows;
         // At a hundred lines SQLite stops.
         if !of_indexes.is_empty() || all.len() >= 100 {
-            let compared = indexes::compare(&self.connection, &name);
+            let compared = indexes::compare_with_table(&self.connection, &name);
             if !compared.faults.is_empty() {
                 self.damage.extend(compared.faults.into_iter().map(|fault| format!("{object}: {fault}")));
                 return Ok(());
@@ -368,8 +368,9 @@ impl<'a> Inspector<'a> {
         let mut statement = self.connection.prepare(
             "select type, name, lower(sql) from sqlite_schema where type in ('table', 'index') order by 2",
         )?;
-        let objects = statement
-            .query_map([], |row| Ok((text(row.get_ref(0)?), text(row.get_ref(1)?), text(row.get_ref(2)?))))?;
+        let objects = statement.query_map([], |row| {
+            Ok((text_of(row.get_ref(0)?), text_of(row.get_ref(1)?), text_of(row.get_ref(2)?)))
+        })?;
         for object in objects {
             let (kind, name, sql) = object?;
             for (lacking, own) in &self.stand_ins {
@@ -449,11 +450,11 @@ fn lines_once(lines: Vec<String>) -> Vec<String> {
     said
 }
 
-fn dangling(connection: &Connection, pragma: &str) -> rusqlite::Result<Vec<String>> {
+fn read_dangling(connection: &Connection, pragma: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(pragma)?;
     let dangling = statement.query_map([], |row| {
         let (table, row_id, parent) =
-            (text(row.get_ref(0)?), row.get::<_, Option<i64>>(1)?, text(row.get_ref(2)?));
+            (text_of(row.get_ref(0)?), row.get::<_, Option<i64>>(1)?, text_of(row.get_ref(2)?));
         let row_id = row_id.map_or(String::new(), |id| format!(" row {id}"));
         Ok(format!("`{table}`{row_id} refers to a row of `{parent}` that does not exist"))
     })?;
@@ -496,7 +497,7 @@ fn what_is_lacking(said: &str) -> Option<(Lacking, String)> {
 }
 
 /// What SQLite says, without the code.
-fn reason(error: &rusqlite::Error) -> String {
+fn reason_of(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(_, Some(said)) => said.clone(),
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -506,10 +507,36 @@ fn reason(error: &rusqlite::Error) -> String {
 }
 
 /// Text as it is; what is no text in the encoding that it claims is shown as far as it can be.
-fn text(value: ValueRef<'_>) -> String {
+fn text_of(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         ValueRef::Integer(number) => number.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_found_whatever_the_table_is_called() {
+        let module = |sql: &str| module_of(sql);
+        assert_eq!(module("CREATE VIRTUAL TABLE f USING fts5(a)").as_deref(), Some("fts5"));
+        assert_eq!(
+            module("create virtual table \"using x\" using FTS4(a, content='d')").as_deref(),
+            Some("fts4")
+        );
+        assert_eq!(module("CREATE VIRTUAL TABLE IF NOT EXISTS [a b] using rtree").as_deref(), Some("rtree"));
+        assert_eq!(module("CREATE TABLE f (a) -- using fts5"), None);
+    }
+
+    #[test]
+    fn what_sqlite_lacks_is_taken_from_what_it_says() {
+        let lacking = |said: &str| what_is_lacking(said).map(|(_, name)| name);
+        assert_eq!(lacking("no such collation sequence: u in pragma x at offset 3").as_deref(), Some("u"));
+        assert_eq!(lacking("unknown function: own()").as_deref(), Some("own"));
+        assert_eq!(lacking("no such function: own").as_deref(), Some("own"));
+        assert_eq!(lacking("database disk image is malformed"), None);
     }
 }

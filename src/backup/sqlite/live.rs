@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{BUSY, explain, open_to_read};
+use super::{BUSY, explain_failure, open_to_read};
 use crate::error::{Error, Kind, Result};
 
 const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -45,7 +45,7 @@ impl Form {
 /// Refuses what SQLite could not bring into a live file, or what those who have it open could not read, before anything is
 /// done for it.
 pub(in crate::backup) fn require_fit(copy: &Path, target: &Path) -> Result<()> {
-    let failed = |error: rusqlite::Error| explain(copy, "cannot look into", error);
+    let failed = |error: rusqlite::Error| explain_failure(copy, "cannot look into", error);
     let content = Form::of(&open_to_read(copy)?).map_err(failed)?;
     // What cannot be read is told when it is backed up.
     let Some(now) = open_to_read(target).ok().and_then(|live| Form::of(&live).ok()) else { return Ok(()) };
@@ -74,7 +74,7 @@ pub(in crate::backup) fn require_fit(copy: &Path, target: &Path) -> Result<()> {
 /// Brings the pages of `copy` into the live database at `target`, through SQLite, so that connections of applications
 /// see the new content with their next transaction and can go on.
 pub(in crate::backup) fn restore_into_live(copy: &Path, target: &Path) -> Result<()> {
-    let failed = |error: rusqlite::Error| explain(target, "cannot restore into", error);
+    let failed = |error: rusqlite::Error| explain_failure(target, "cannot restore into", error);
     let source = open_to_read(copy)?;
     let mut live = Connection::open_with_flags(target, WRITE).map_err(failed)?;
     live.busy_timeout(BUSY).map_err(failed)?;
@@ -83,7 +83,7 @@ pub(in crate::backup) fn restore_into_live(copy: &Path, target: &Path) -> Result
     if leaves_wal {
         let mode = live.query_row("pragma journal_mode = delete", [], |row| row.get::<_, String>(0));
         if mode.map_err(failed)? != "delete" {
-            return Err(locked(target));
+            return Err(locked_error(target));
         }
     }
     let step = Backup::new(&source, &mut live).and_then(|backup| {
@@ -96,11 +96,11 @@ pub(in crate::backup) fn restore_into_live(copy: &Path, target: &Path) -> Result
     }
     match step.map_err(failed)? {
         StepResult::Done => Ok(()),
-        _ => Err(locked(target)),
+        _ => Err(locked_error(target)),
     }
 }
 
-fn locked(target: &Path) -> Error {
+fn locked_error(target: &Path) -> Error {
     Error::outside(format!("`{}` is locked by another process", target.display()))
         .hint("An application holds a transaction open: end it, and run this again.")
 }
@@ -121,7 +121,7 @@ pub(in crate::backup) fn is_free(path: &Path) -> Result<bool> {
         {
             Ok(false)
         }
-        Err(error) => Err(explain(path, "cannot lock", error)),
+        Err(error) => Err(explain_failure(path, "cannot lock", error)),
     }
 }
 
@@ -134,5 +134,5 @@ pub(in crate::backup) fn set_journal_mode(path: &Path, mode: &str) -> Result<()>
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.query_row("pragma journal_mode = wal", [], |row| row.get(0))
     };
-    set().map(|_| ()).map_err(|error| explain(path, "cannot set the journal mode of", error))
+    set().map(|_| ()).map_err(|error| explain_failure(path, "cannot set the journal mode of", error))
 }
