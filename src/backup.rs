@@ -153,37 +153,3 @@ async fn follow<T: Send + 'static>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_means_the_path_that_it_was_made_of() {
-        for path in ["/a b/c.db", "/a#b?c%41.db", "/\u{fc}/x", "/srv/app.db"] {
-            let url = sqlite_url(Path::new(path));
-            assert_eq!(sqlite_path(&url), Some(PathBuf::from(path)), "{url}");
-        }
-        for (url, first) in [
-            ("sqlite:////srv/app.db", "/srv/app.db"),
-            ("sqlite:///srv/app.db?mode=ro&cache=shared", "/srv/app.db"),
-            ("sqlite:///srv/what?.db", "/srv/what?.db"),
-            ("sqlite:///srv/a#b.db", "/srv/a#b.db"),
-            ("sqlite:app.db", "app.db"),
-            ("sqlite://app.db", "app.db"),
-        ] {
-            assert_eq!(sqlite_path(url), Some(PathBuf::from(first)), "{url}");
-        }
-        assert_eq!(sqlite_path("postgresql://h/d"), None);
-    }
-
-    #[test]
-    fn of_a_lost_file_the_recorded_path_decides() {
-        let here = std::env::current_dir().unwrap().join("nowhere.db");
-        let decided = |recorded| sqlite_destination("sqlite:///nowhere.db", recorded).unwrap();
-        assert_eq!(decided(here.to_str()).unwrap(), PathBuf::from("nowhere.db"));
-        assert_eq!(decided(Some("/nowhere.db")).unwrap(), PathBuf::from("/nowhere.db"));
-        assert!(decided(Some("/elsewhere.db")).unwrap_err().chain().contains("may mean"));
-        assert!(decided(None).is_err());
-    }
-}

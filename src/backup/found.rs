@@ -117,6 +117,7 @@ impl FoundFile {
             roles: Vec::new(),
             observation: None,
             moved_sequences: None,
+            moved_definitions: Default::default(),
             wordings: None,
             wordings_recipe: Default::default(),
             seal: None,
