@@ -31,6 +31,7 @@ mod isolation;
 mod lint;
 mod moto;
 mod notify;
+mod omissions;
 mod places;
 mod policy;
 mod proof;

@@ -88,8 +88,12 @@ impl Directory {
         for folder in folders.iter().filter(|folder| folder.starts_with('.') && folder.ends_with(".partial"))
         {
             let path = self.root.join(folder);
-            if scratch::is_abandoned(&path, true).map_err(failed)? {
-                fs::remove_dir_all(&path).map_err(failed)?;
+            // Whoever lives takes his own folder away whenever he is done, and needs no lock for that.
+            let removed = scratch::is_abandoned(&path, true)
+                .and_then(|is_abandoned| if is_abandoned { fs::remove_dir_all(&path) } else { Ok(()) });
+            match removed {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
             }
         }
         for name in files.iter().map(|file| &file.name) {
@@ -97,7 +101,7 @@ impl Directory {
             let path = self.root.join(name);
             if let Some(stem) = hidden.strip_suffix(".partial") {
                 if is_abandoned(&path).map_err(failed)? {
-                    fs::remove_file(&path).map_err(failed)?;
+                    remove_if_there(&path).map_err(failed)?;
                     recovered.removed.push(stem.to_owned());
                 }
             } else if let Some(stem) = hidden.strip_suffix(".json.next") {
@@ -109,7 +113,7 @@ impl Directory {
                 recovered.deleted.push(stem.to_owned());
             } else if hidden.ends_with(".tmp") {
                 // Of a manifest that was being rewritten, which happens under this lock.
-                fs::remove_file(&path).map_err(failed)?;
+                remove_if_there(&path).map_err(failed)?;
             }
         }
         sync_directory(&self.root).map_err(failed)?;
