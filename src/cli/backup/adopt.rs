@@ -70,10 +70,9 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
         let tell = |event: Event<'_>| live.tell(event);
         let outcome = match args.dry_run {
             true => {
-                survey_alone(file, args.verify, &means, &interrupt, &tell).await.and_then(|(found, proof)| {
-                    let manifest = Manifest { verification: Some(proof), ..found.manifest().clone() };
-                    Ok(manifest)
-                })
+                let surveyed = survey_alone(file, args.verify, &means, &interrupt, &tell).await;
+                surveyed
+                    .map(|(found, proof)| Manifest { verification: Some(proof), ..found.manifest().clone() })
             }
             false => {
                 let adoption = Adoption {
