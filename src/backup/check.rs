@@ -8,6 +8,7 @@
 //!
 //! A proof is made on one open file: what was checked is what is used afterwards, whatever happens to its name.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -20,7 +21,7 @@ use chrono::{DateTime, Utc};
 use super::authenticity::SealKeys;
 use super::manifest::Verification;
 use super::parallel::Unpacker;
-use super::script::{Held, Reader, Trust};
+use super::script::{Held, Reader, TableName, Trust};
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use super::{
@@ -91,6 +92,8 @@ pub(super) struct Finding {
     pub(super) refusals: Vec<String>,
     /// What one may want to know, and what is no fault.
     pub(super) notes: Vec<String>,
+    /// Rows of a dump, by table.
+    pub(super) dumped_rows: BTreeMap<TableName, u64>,
     /// Roles that a dump names.
     pub(super) roles: Vec<String>,
     /// Tables and rows that were compared with what was recorded.
@@ -354,12 +357,12 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        let Held { is_whole, create_database, refusals, roles, .. } = reader.finish();
+        let Held { is_whole, create_database, refusals, roles, rows: dumped_rows } = reader.finish();
         if !is_whole && refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
         let roles = roles.into_iter().collect();
-        Ok(Finding { faults, create_database, refusals, roles, ..Finding::default() })
+        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -392,9 +395,9 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
-        let Held { create_database, refusals, roles, .. } = held;
+        let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
         let roles = roles.into_iter().collect();
-        Ok(Finding { faults, create_database, refusals, roles, ..Finding::default() })
+        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.
@@ -420,8 +423,9 @@ impl Work {
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
         let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
-        let Held { create_database, refusals, .. } = held;
-        Ok(Finding { faults: said.into_iter().collect(), create_database, refusals, ..Finding::default() })
+        let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
+        let (faults, roles) = (said.into_iter().collect(), roles.into_iter().collect());
+        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
     }
 
     fn sqlite(&self, file: Content) -> Result<Finding> {

@@ -3,6 +3,8 @@
 //! What a manifest would say of such a file is read from the file itself, so that it is proven, taken over and restored like
 //! any other. What its source held was not recorded: only that what is in the file can be brought back is proven.
 
+mod prepared;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::coding::{Compression, fill};
-use super::manifest::{Maker, Origin, SCHEMA, Verification, file_name};
+use super::manifest::{ADOPTED, Maker, Origin, SCHEMA, Verification, file_name};
 use super::stream::{Outflow, Unpacking};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Surroundings, catalogue, check, follow,
@@ -19,12 +21,15 @@ use super::{
 use crate::error::{Error, Kind, Result};
 use crate::vault::Content;
 use crate::verify::Verdict;
+use prepared::Prepared;
 
 /// A file, and what could be read of it.
 #[derive(Debug)]
 pub struct FoundFile {
     content: Content,
     manifest: Manifest,
+    /// What it was laid out as, which lies there as long as this does.
+    _prepared: Option<Prepared>,
 }
 
 /// What it begins with is looked at this far.
@@ -38,14 +43,19 @@ impl FoundFile {
             Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
         };
         let found = std::fs::metadata(path).map_err(failed)?;
-        if !found.is_file() {
-            return Err(Error::request(format!("`{}` is not a file", path.display())).hint(
-                "Name a dump of pg_dump or a SQLite file. A dump in directory format becomes a file with `pg_restore -f`, or is \
-                 made anew with `pg_dump -Fc`.",
-            ));
+        let is_archive = found.is_dir() && path.join("toc.dat").is_file();
+        if !found.is_file() && !is_archive {
+            return Err(Error::request(format!(
+                "`{}` is neither a file nor a dump in directory format",
+                path.display()
+            ))
+            .hint("Name a dump of pg_dump or a SQLite file."));
         }
-        let modified: DateTime<Utc> = found.modified().map_err(failed)?.into();
-        let content = Content::of(File::open(path).map_err(failed)?);
+        let dated = if is_archive { std::fs::metadata(path.join("toc.dat")).map_err(failed)? } else { found };
+        let modified: DateTime<Utc> = dated.modified().map_err(failed)?.into();
+        let prepared = prepare(path, is_archive)?;
+        let read = prepared.as_ref().map_or(path.to_owned(), Prepared::path);
+        let content = Content::of(File::open(&read).map_err(failed)?);
         let mut start = vec![0; 8];
         let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
         let compression = compression_of(&start[..filled], path)?;
@@ -57,8 +67,14 @@ impl FoundFile {
             let failed = Error::new(Kind::No, format!("`{}` is damaged", path.display()));
             failed.caused_by(error)
         })?);
-        let kind = Kinds::of(&head, path)?;
-        let described = Described::of(kind, &head);
+        let kind = if is_archive { Kinds::Folder } else { Kinds::of(&head, path)? };
+        let described = match kind {
+            Kinds::Folder => {
+                let toc = std::fs::read(path.join("toc.dat")).map_err(failed)?;
+                Described::of(Kinds::Archive, &toc[..toc.len().min(HEAD)])
+            }
+            kind => Described::of(kind, &head),
+        };
         let reader = content.reader();
         let bytes = std::sync::Arc::default();
         let totals = follow(&bytes, surroundings.tell, move || {
@@ -104,7 +120,7 @@ impl FoundFile {
                 lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
                 tool: described.tool,
                 host: surroundings.host.clone(),
-                trigger: "adopt".to_owned(),
+                trigger: ADOPTED.to_owned(),
             },
             backup_name: name,
             verification: None,
@@ -122,7 +138,7 @@ impl FoundFile {
             wordings_recipe: Default::default(),
             seal: None,
         };
-        Ok(FoundFile { content, manifest })
+        Ok(FoundFile { content, manifest, _prepared: prepared })
     }
 
     /// What could be read of it.
@@ -141,6 +157,31 @@ impl FoundFile {
         check::verify_found(&mut self.manifest, file, level, means, surroundings).await
     }
 }
+
+/// Lays out what cannot be read as it is.
+fn prepare(path: &Path, is_archive: bool) -> Result<Option<Prepared>> {
+    if is_archive {
+        return Prepared::of_directory(path).map(Some);
+    }
+    let failed = |error: std::io::Error| {
+        Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
+    };
+    let content = Content::of(File::open(path).map_err(failed)?);
+    let mut start = vec![0; 8];
+    let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
+    let compression = compression_of(&start[..filled], path)?;
+    let unpacking = Unpacking { compression, threads: 1, identities: None };
+    let mut head = vec![0; SQLITE_SCRIPT.len()];
+    let read = Outflow::open(content.reader(), unpacking).and_then(|mut flow| fill(&mut flow, &mut head));
+    // What is damaged is told by whoever reads it to its end.
+    match read {
+        Ok(_) if head == SQLITE_SCRIPT => Prepared::of_sqlite_script(path, compression).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// What `sqlite3 .dump` begins with.
+const SQLITE_SCRIPT: &[u8] = b"PRAGMA foreign_keys=OFF;";
 
 /// A SQLite file that is in use is more than the file: its latest transactions lie beside it.
 fn refuse_living(path: &Path) -> Result<()> {
@@ -187,6 +228,7 @@ enum Kinds {
     Script,
     Archive,
     Tar,
+    Folder,
 }
 
 impl Kinds {
@@ -218,12 +260,6 @@ impl Kinds {
         if says("MySQL dump") || says("MariaDB dump") {
             return refused("a dump of MySQL or MariaDB", "lifeboat knows PostgreSQL and SQLite.");
         }
-        if text.starts_with("PRAGMA foreign_keys") {
-            return refused(
-                "SQL that `sqlite3 .dump` wrote",
-                "Make a database of it, `sqlite3 NEW.db < FILE`, and name that.",
-            );
-        }
         refused(
             "neither a dump of PostgreSQL nor a SQLite file",
             "It begins with nothing that pg_dump or SQLite writes: a dump begins with `-- PostgreSQL database dump` or `PGDMP`.",
@@ -235,6 +271,7 @@ impl Kinds {
             Kinds::Sqlite => Format::Sqlite,
             Kinds::Script => Format::Sql,
             Kinds::Archive | Kinds::Tar => Format::Custom,
+            Kinds::Folder => Format::Directory,
         }
     }
 }
@@ -253,7 +290,7 @@ impl Described {
         match kind {
             Kinds::Sqlite => Described { tool: "SQLite".to_owned(), ..Described::default() },
             Kinds::Script => Self::of_script(&String::from_utf8_lossy(head)),
-            Kinds::Archive => Self::of_archive(head).unwrap_or_default(),
+            Kinds::Archive | Kinds::Folder => Self::of_archive(head).unwrap_or_default(),
             Kinds::Tar => head.get(512..).and_then(Self::of_archive).unwrap_or_default(),
         }
     }

@@ -276,6 +276,8 @@ pub struct Manifest {
     pub seal: Option<super::authenticity::Seal>,
 }
 
+/// What "starts" a backup that was taken over.
+pub const ADOPTED: &str = "adopt";
 /// The schema of manifests.
 pub const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
@@ -300,6 +302,11 @@ impl Manifest {
     pub fn files(&self) -> Vec<String> {
         let globals = self.globals.as_ref().map(|_| globals_name(&self.backup_name, self.encrypted));
         std::iter::once(self.file_name()).chain(globals).collect()
+    }
+
+    /// Whether it was made by something else, and taken over.
+    pub fn is_adopted(&self) -> bool {
+        self.made_by.trigger == ADOPTED
     }
 
     /// Major version of the pg_dump that made it; 0 for what pg_dump did not make.

@@ -241,6 +241,18 @@ impl Closed {
     }
 }
 
+/// Packs a dump in directory format, as pg_dump leaves it.
+pub(super) fn pack(directory: &Path, target: File) -> io::Result<()> {
+    let mut names: Vec<_> = fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
+    names.sort_by_key(fs::DirEntry::file_name);
+    let mut builder = tar::Builder::new(io::BufWriter::new(target));
+    for entry in names {
+        let name = entry.file_name();
+        builder.append_path_with_name(entry.path(), Path::new(FOLDER).join(name))?;
+    }
+    builder.into_inner()?.flush()
+}
+
 /// Unpacks such a tar while it streams by.
 pub(super) struct Unpacker {
     pipe: Option<PipeWriter>,

@@ -6,6 +6,7 @@
 
 mod load;
 mod postgres;
+mod recount;
 mod sqlite;
 mod swap;
 mod tolerance;

@@ -90,7 +90,7 @@ pub(super) fn is_in_recipe(kind: &str, recipe: u32) -> bool {
 
 /// Whether physical copies are not judged by definitions of a kind: no query tells when the source last wrote to them.
 pub(super) fn is_of_dumps(kind: &str) -> bool {
-    kind == "user mapping"
+    ["user mapping", "subscription"].contains(&kind)
 }
 
 /// Whether only physical copies have definitions of a kind in common: what belongs to the server, or to its system
@@ -473,7 +473,6 @@ const TOUCHED: &str = r#"
         union all select 'pg_ts_dict'::regclass, oid, age(xmin) from pg_ts_dict
         union all select 'pg_ts_parser'::regclass, oid, age(xmin) from pg_ts_parser
         union all select 'pg_ts_template'::regclass, oid, age(xmin) from pg_ts_template
-        union all select 'pg_subscription'::regclass, oid, age(xmin) from pg_subscription
         union all select 'pg_description'::regclass, objoid, age(xmin) from pg_description
         union all select 'pg_shdescription'::regclass, objoid, age(xmin) from pg_shdescription
         union all select 'pg_seclabel'::regclass, objoid, age(xmin) from pg_seclabel

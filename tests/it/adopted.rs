@@ -57,14 +57,18 @@ async fn any_dump_is_proven_adopted_and_restored() {
     ] {
         files.push(dump(&world, "pg_dump", &url, &arguments, name));
     }
+    files.push(dump(&world, "pg_dump", &url, &["--format=directory", "--jobs=2"], "folder"));
     files.push(pack("gzip", &files[0], ".gz"));
     files.push(pack("zstd", &files[0], ".zst"));
     files.push(pack("gzip", &files[8], ".gz"));
     let paths: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let named: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let run = world.lifeboat(&[&["backup", "verify", "--json"], &named[..]].concat()).await;
-    let proofs = run.assert_code(0).json();
-    assert_eq!(proofs["backups"].as_array().unwrap().len(), files.len());
+    for level in ["stream", "restore"] {
+        let run =
+            world.lifeboat(&[&["backup", "verify", "--level", level, "--json"], &named[..]].concat()).await;
+        let proofs = run.assert_code(0).json();
+        assert_eq!(proofs["backups"].as_array().unwrap().len(), files.len());
+    }
     assert!(!world.path("vault").join("plain.json").exists(), "a proof has written to the vault");
     let run = world.lifeboat(&[&["backup", "adopt", "--json", "--url", &url], &named[..]].concat()).await;
     let adopted = run.assert_code(0).json();
@@ -192,6 +196,24 @@ async fn a_sqlite_file_that_was_kept_by_a_script_counts_as_a_backup() {
     assert_eq!(place.query("app.db", "select count(*) from filler"), "Integer(50)");
     place.backup(&["create", "--url", &url, "--name", "own"]).await.assert_code(0);
     place.backup(&delete).await.assert_code(0);
+    // SQL that `sqlite3 .dump` wrote is the database that it makes.
+    let script = Command::new("sqlite3").arg(place.path("app.db")).arg(".dump").output().unwrap().stdout;
+    fs::write(place.path("kept.sql"), &script).unwrap();
+    let kept = pack("gzip", &place.path("kept.sql"), ".gz").display().to_string();
+    place.backup(&["verify", &kept, "--level", "restore"]).await.assert_code(0);
+    place.backup(&["adopt", &kept, "--url", &url, "--name", "script"]).await.assert_code(0);
+    let into = place.path("script.db").display().to_string();
+    place.backup(&["restore", "script", "--into", &into]).await.assert_code(0);
+    assert_eq!(place.query("script.db", "select count(*) from filler"), "Integer(50)");
+    place.backup(&["delete", "script", "--confirm", "script"]).await.assert_code(0);
+    fs::write(place.path("cut.sql"), &script[..script.len() - 9]).unwrap();
+    let cut = place.path("cut.sql").display().to_string();
+    place.backup(&["verify", &cut]).await.assert_code(1);
+    fs::write(place.path("hostile.sql"), "PRAGMA foreign_keys=OFF;\nATTACH 'other.db' AS o;\nCOMMIT;\n")
+        .unwrap();
+    let hostile = place.path("hostile.sql").display().to_string();
+    place.backup(&["verify", &hostile]).await.assert_code(1);
+    assert!(!place.path("other.db").exists());
     // What is tried is not copied.
     place.backup(&["adopt", &packed, "--dry-run"]).await.assert_code(0);
     assert_eq!(place.files(), ["own.json", "own.sqlite.gz"]);

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::load::{LOADER, Loader, Rights, role_of};
+use super::recount::recount;
 use super::swap::{drop_expired, swap_in};
 use super::tolerance::{Difference, Omissions};
 use super::{Destination, Manner, Part, Plan, Proven, Report, prove, report};
@@ -188,12 +189,16 @@ pub(in crate::backup) async fn rehearse(
     require_writable(server, &session).await?;
     sweep(server, &session, surroundings).await;
     let scratch = format!("{SCRATCH}{:08x}", rand::random::<u32>());
+    let dumped = finding.dumped_rows.clone();
     let loaded =
         load(&plan, (server, ground), &session, &scratch, Proven { file, finding }, surroundings).await;
     let judged = match loaded {
         Ok(omissions) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
-            let judged = judge::judge_restored(manifest, server, &scratch, parts(&plan, &omissions)).await;
+            let judged = match manifest.is_adopted() && manifest.observation.is_none() {
+                true => recount(server, &scratch, &dumped).await,
+                false => judge::judge_restored(manifest, server, &scratch, parts(&plan, &omissions)).await,
+            };
             judged.map(|finding| with_omissions(finding, &omissions, &plan))
         }
         Err(error) => Err(error),
