@@ -289,7 +289,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             let text = error.render().to_string();
             let output = Output::new(Format::Text, Color::Never, false).logging(now);
             match crate::output::redacted(&text) {
-                shown if shown == text && !output.is_log() => drop(error.print()),
+                shown if error.use_stderr() && output.is_log() => output.refuse(&shown),
+                shown if shown == text => drop(error.print()),
                 shown if error.use_stderr() => output.refuse(&shown),
                 shown => output.say(shown),
             }

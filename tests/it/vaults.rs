@@ -208,6 +208,23 @@ async fn a_backup_that_is_reported_as_failed_is_not_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn failures_at_the_same_moment_are_all_recorded() {
+    let place = Place::new();
+    let mut running = Vec::new();
+    for number in 0..24 {
+        let url = format!("postgresql://nobody@127.0.0.1:1/app{number}");
+        running.push(place.command(&["backup", "create", "--url", &url]).spawn().unwrap());
+    }
+    for child in running {
+        let run = finish(child).await;
+        assert!(!run.assert_code(3).stderr.contains("could not be recorded"), "{}", run.stderr);
+    }
+    let list = place.backup(&["list", "--json"]).await.assert_code(0).json();
+    assert_eq!(list["failures"].as_array().unwrap().len(), 24);
+    assert_eq!(place.unfinished(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_schedule_displaces_another() {
     let place = Place::new();
     let url = place.database("app.db", "delete", 1);
@@ -300,7 +317,16 @@ async fn a_quiet_night_says_nothing_and_a_bad_one_can_be_found_in_the_log() {
     assert!(errors.iter().any(|line| line.contains("--no-such-flag")), "{said}");
     let time = |line: &str| chrono::DateTime::parse_from_rfc3339(line.split(' ').next().unwrap()).is_ok();
     assert!(said.lines().all(time), "{said}");
-    // Data stays data, wherever it goes.
+    // Data stays data, wherever it goes, and help is what was asked for.
+    for words in [&["--help"][..], &["--version"], &["backup", "create", "-h"]] {
+        fs::remove_file(place.path("backup.log")).unwrap();
+        let errors = fs::File::create(place.path("errors")).unwrap();
+        let asked = place.command(words).stderr(errors).output().await.unwrap();
+        assert!(asked.status.success() && fs::read(place.path("errors")).unwrap().is_empty(), "{words:?}");
+        assert_eq!(logged(words).await, 0);
+        assert_eq!(log().as_bytes(), asked.stdout);
+        assert!(!asked.stdout.is_empty());
+    }
     fs::remove_file(place.path("backup.log")).unwrap();
     assert_eq!(logged(&["--quiet", "--json", "backup", "list"]).await, 0);
     assert_eq!(names(&serde_json::from_str(&log()).unwrap()), ["b", "a"]);
