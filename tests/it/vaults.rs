@@ -208,6 +208,52 @@ async fn a_backup_that_is_reported_as_failed_is_not_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proof_belongs_to_the_backup_that_was_read_whatever_it_is_called_by_now() {
+    let place = Place::new();
+    let url = place.database("app.db", "delete", 5);
+    for name in ["weekly", "newer"] {
+        rusqlite::Connection::open(place.path("app.db"))
+            .unwrap()
+            .execute("delete from filler where a = 5", [])
+            .unwrap();
+        let run = place.backup(&["create", "--url", &url, "--name", name, "--verify", "checksum"]).await;
+        run.assert_code(0);
+    }
+    let text = |name: &str| fs::read_to_string(place.path(&format!("vault/{name}.json"))).unwrap();
+    // Names change under this lock, and so are proofs recorded.
+    let lock = fs::File::create(place.path("vault/.lock")).unwrap();
+    lock.lock().unwrap();
+    let ours = place.command(&["backup", "verify", "weekly"]);
+    let (ours, trace) = (ours.as_std(), place.path("trace"));
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=flock", "-o"]).arg(&trace);
+    command.arg(ours.get_program()).args(ours.get_args());
+    let mut verifying = like(command, ours).spawn().unwrap();
+    let is_waiting = || fs::read_to_string(&trace).is_ok_and(|calls| calls.contains("EAGAIN"));
+    while !is_waiting() && verifying.try_wait().unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (read, newer) = (text("weekly"), text("newer"));
+    for (from, to, content) in [("weekly", "weekly_old", read), ("newer", "weekly", newer)] {
+        let file = |name: &str| place.path(&format!("vault/{name}.sqlite.gz"));
+        fs::rename(file(from), file(to)).unwrap();
+        fs::remove_file(place.path(&format!("vault/{from}.json"))).unwrap();
+        let renamed = content.replace(from, to);
+        fs::write(place.path(&format!("vault/{to}.json")), renamed).unwrap();
+    }
+    drop(lock);
+    let run = finish(verifying).await;
+    assert!(run.assert_code(0).stdout.contains("weekly_old: good (stream)"), "{}", run.stdout);
+    let level = |name: &str| {
+        serde_json::from_str::<Value>(&text(name)).unwrap()["verification"]["level"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!([level("weekly_old"), level("weekly")], ["stream", "checksum"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_at_the_same_moment_are_all_recorded() {
     let place = Place::new();
     let mut running = Vec::new();
@@ -285,6 +331,19 @@ async fn no_schedule_displaces_another() {
     schedule(&["a", "--with", "cron"], &[]).await.assert_code(4);
     assert!(fs::symlink_metadata(&cron).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    // Where cron runs a command a relative path is another file, or none.
+    let settings =
+        format!("[databases.a.backup]\nurl = \"{url}\"\n[databases.r.backup]\nurl = \"sqlite:app.db\"\n");
+    fs::write(
+        place.path("lifeboat.toml"),
+        settings.clone() + &format!("[databases.b.backup]\nurl = \"{url}\"\n"),
+    )
+    .unwrap();
+    let run = place.backup(&["schedule", "r", "--with", "cron"]).await;
+    run.assert_code(2).assert_says(&["`r` in lifeboat.toml is relative", "Write it as `sqlite:///"]);
+    // Nothing is run if the log cannot be opened.
+    let run = place.backup(&["schedule", "b", "--with", "cron", "--user", "ats"]).await;
+    run.assert_code(0).assert_says(&["will not start unless `ats` can write to the log"]);
     // The user is the unit's, too.
     let run = place.backup(&["schedule", "b", "--with", "systemd", "--user", "ats"]).await;
     assert!(run.assert_code(0).stdout.contains("\nUser=ats\n"));
