@@ -230,6 +230,17 @@ fn vault_place(text: &str, subject: &str) -> Result<String> {
         return Err(refused("begins with `~`, which only a shell replaces by a home directory")
             .hint("Write the whole path; a directory whose name begins so is `./~…`."));
     }
+    if text.starts_with('$') || (text.contains("${") && !text.starts_with("./")) {
+        return Err(refused("holds a variable, which only a shell replaces by its value")
+            .hint("Write the whole path; a directory that has such a name is `./$…`."));
+    }
+    if let Some((scheme, _)) = text.split_once(":/").filter(|(scheme, rest)| {
+        ["s3", "gs", "az"].iter().any(|store| scheme.eq_ignore_ascii_case(store)) && !rest.starts_with('/')
+    }) {
+        return Err(refused(&format!("begins with `{scheme}:/`, which is no URL of a bucket")).hint(
+            format!("Write `{scheme}://BUCKET/PREFIX`; a directory that has such a name is `./{scheme}:/…`."),
+        ));
+    }
     Ok(text.to_owned())
 }
 
@@ -289,7 +300,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             let text = error.render().to_string();
             let output = Output::new(Format::Text, Color::Never, false).logging(now);
             match crate::output::redacted(&text) {
-                shown if shown == text && !output.is_log() => drop(error.print()),
+                shown if error.use_stderr() && output.is_log() => output.refuse(&shown),
+                shown if shown == text => drop(error.print()),
                 shown if error.use_stderr() => output.refuse(&shown),
                 shown => output.say(shown),
             }

@@ -7,6 +7,7 @@ use super::manifest::{self, Manifest, Verification};
 use super::name::BackupName;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Listing, Recovered, Vault};
+use crate::verify::Verdict;
 
 /// What is known of a backup without reading its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +137,8 @@ pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Resul
         .hint("Pass the key that it was sealed with (`--seal-key`), or choose another `--name`."));
     }
     let quiet = vault.quiet()?;
+    // What was recorded of it until now goes with it.
+    let backup = &find(vault, old.as_str())?.manifest;
     let name = free_name(vault, old.dated(backup.timestamp))?;
     let mut renamed = Manifest { backup_name: name.clone(), ..backup.clone() };
     renamed.file_path = vault.shown(&renamed.file_name());
@@ -170,9 +173,29 @@ pub fn amend(vault: &Vault, name: &BackupName, change: impl FnOnce(&mut Manifest
     Ok(manifest)
 }
 
-/// Records a look at a backup.
-pub fn record(vault: &Vault, name: &BackupName, proof: Verification) -> Result<Manifest> {
-    amend(vault, name, |manifest| manifest.looked_at(proof))
+/// Records a look at a backup, under the name that it has by now: a newer backup may have been given its own meanwhile.
+pub fn record(vault: &Vault, examined: &Manifest, proof: Verification) -> Result<Manifest> {
+    let is_it = |found: &Manifest| found.sha256 == examined.sha256 && found.timestamp == examined.timestamp;
+    let (name, quiet) = (&examined.backup_name, vault.quiet()?);
+    let here = match find(vault, name.as_str()) {
+        Ok(entry) => Some(entry.manifest).filter(is_it),
+        Err(error) if error.kind() == Kind::Request => None,
+        Err(error) => return Err(error),
+    };
+    let found = match here {
+        Some(manifest) => Some(manifest),
+        // What was read under that name may have been the newer one.
+        None if proof.result != Verdict::Pass => None,
+        None => read(vault)?.entries.into_iter().map(|entry| entry.manifest).find(is_it),
+    };
+    let Some(mut manifest) = found else {
+        return Err(Error::request(format!("backup `{name}` was removed or renamed while it was verified"))
+            .hint("Verify it again: `lifeboat backup list` shows what the vault holds now."));
+    };
+    manifest.looked_at(proof);
+    quiet.check()?;
+    vault.write(&manifest::manifest_name(&manifest.backup_name), &written(&manifest)?)?;
+    Ok(manifest)
 }
 
 /// A manifest as it stands in its file.

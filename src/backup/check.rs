@@ -90,6 +90,8 @@ pub(super) struct Finding {
     pub(super) create_database: Option<String>,
     /// What a dump holds that none of one database does: it is loaded only if somebody vouches for it.
     pub(super) refusals: Vec<String>,
+    /// Which half of a database a dump lacks.
+    pub(super) missing_half: Option<String>,
     /// What one may want to know, and what is no fault.
     pub(super) notes: Vec<String>,
     /// Rows of a dump, by table.
@@ -173,7 +175,7 @@ pub async fn verify(
     for warning in &proof.warnings {
         (surroundings.tell)(Event::Warning(warning));
     }
-    let manifest = catalogue::record(surroundings.vault, &manifest.backup_name, proof.clone())?;
+    let manifest = catalogue::record(surroundings.vault, &manifest, proof.clone())?;
     Ok((proof, manifest))
 }
 
@@ -194,6 +196,9 @@ pub(super) async fn verify_found(
     manifest.contents.clone_from(&finding.contents);
     for refusal in std::mem::take(&mut finding.refusals).into_iter().filter(|_| trust == Trust::Nobody) {
         finding.doubts.push(format!("{refusal}; `--trust-content` takes it all the same"));
+    }
+    if finding.faults.is_empty() && finding.doubts.is_empty() {
+        finding.faults.extend(finding.missing_half.take());
     }
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
@@ -357,12 +362,22 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let mut faults = all_faults(&self.manifest, &totals);
-        let Held { is_whole, create_database, refusals, roles, rows: dumped_rows } = reader.finish();
+        let held = reader.finish();
+        let missing_half = held.missing_half();
+        let Held { is_whole, create_database, refusals, roles, rows: dumped_rows, .. } = held;
         if !is_whole && refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
         let roles = roles.into_iter().collect();
-        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
+        Ok(Finding {
+            faults,
+            create_database,
+            refusals,
+            roles,
+            dumped_rows,
+            missing_half,
+            ..Finding::default()
+        })
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -395,9 +410,18 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
+        let missing_half = held.missing_half();
         let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
         let roles = roles.into_iter().collect();
-        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
+        Ok(Finding {
+            faults,
+            create_database,
+            refusals,
+            roles,
+            dumped_rows,
+            missing_half,
+            ..Finding::default()
+        })
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.
@@ -423,9 +447,18 @@ impl Work {
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
         let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
+        let missing_half = held.missing_half();
         let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
         let (faults, roles) = (said.into_iter().collect(), roles.into_iter().collect());
-        Ok(Finding { faults, create_database, refusals, roles, dumped_rows, ..Finding::default() })
+        Ok(Finding {
+            faults,
+            create_database,
+            refusals,
+            roles,
+            dumped_rows,
+            missing_half,
+            ..Finding::default()
+        })
     }
 
     fn sqlite(&self, file: Content) -> Result<Finding> {

@@ -105,7 +105,10 @@ pub fn record(
         &text,
     )?;
     let oldest = (wanted.timestamp - KEPT).format("%Y%m%dt%H%M%Sz").to_string();
-    let names: Vec<String> = vault.list(FOLDER)?.files.into_iter().map(|file| file.name).collect();
+    // A hidden file is one that another process is writing at this moment.
+    let is_record = |name: &String| name.ends_with(".json") && !name.starts_with('.');
+    let names: Vec<String> =
+        vault.list(FOLDER)?.files.into_iter().map(|file| file.name).filter(is_record).collect();
     let surplus = names.len().saturating_sub(MOST);
     for (position, name) in names.iter().enumerate() {
         if position < surplus || name.as_str() < oldest.as_str() {

@@ -303,9 +303,9 @@ impl Described {
                 .map(|rest| rest.trim().to_owned())
         };
         let connected = text.lines().find_map(|line| line.strip_prefix("\\connect "));
-        let dbname = connected.map(|name| name.trim().trim_matches('"').replace("\"\"", "\""));
+        let dbname = connected.map(connected_database);
         Described {
-            dbname: dbname.filter(|name| !name.is_empty() && !name.starts_with('-')),
+            dbname: dbname.filter(|name| !name.is_empty()),
             server_version: after("-- Dumped from database version ").unwrap_or_default(),
             tool: format!("pg_dump {}", after("-- Dumped by pg_dump version ").unwrap_or_default()),
             taken_at: None,
@@ -337,6 +337,26 @@ impl Described {
             tool,
             taken_at: None,
         })
+    }
+}
+
+/// The database that a `\\connect` of pg_dump names: an identifier, or a connection string where the name holds more than
+/// letters and digits (`appendPsqlMetaConnect` of PostgreSQL's string_utils.c).
+fn connected_database(arguments: &str) -> String {
+    let string = arguments.trim().strip_prefix("-reuse-previous=on \"dbname='");
+    match string.and_then(|rest| rest.strip_suffix("'\"")) {
+        None => arguments.trim().trim_matches('"').replace("\"\"", "\""),
+        Some(escaped) => {
+            let mut name = String::new();
+            let mut is_escaped = false;
+            for letter in escaped.replace("\"\"", "\"").chars() {
+                is_escaped = letter == '\\' && !is_escaped;
+                if !is_escaped {
+                    name.push(letter);
+                }
+            }
+            name
+        }
     }
 }
 
@@ -489,4 +509,23 @@ async fn copy(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_says_which_database_it_is_of() {
+        for (line, name) in [
+            ("app", "app"),
+            (r#""Odd""#, "Odd"),
+            (r#"-reuse-previous=on "dbname='my-app'""#, "my-app"),
+            (r#"-reuse-previous=on "dbname='a""b'""#, "a\"b"),
+            (r#"-reuse-previous=on "dbname='q\'x'""#, "q'x"),
+            (r#"-reuse-previous=on "dbname='back\\slash\\'""#, r"back\slash\"),
+        ] {
+            assert_eq!(connected_database(line), name);
+        }
+    }
 }

@@ -508,6 +508,45 @@ pub(super) struct Held {
     pub(super) create_database: Option<String>,
     /// Why it is not loaded: what no dump of one database holds.
     pub(super) refusals: Vec<String>,
+    /// Whether it creates anything, a table that has rows of its own among it, and whether it has rows for one.
+    definitions: Definitions,
+    has_rows: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Definitions {
+    #[default]
+    Absent,
+    Other,
+    Tables,
+}
+
+impl Held {
+    /// Which half of a database is missing, if one is. pg_dump has a section for the rows of every table, an empty one too.
+    pub(super) fn missing_half(&self) -> Option<String> {
+        match (self.definitions, self.has_rows) {
+            (Definitions::Tables, false) => {
+                Some("it holds definitions and no rows, like a dump made with `--schema-only`".to_owned())
+            }
+            (Definitions::Absent, true) => {
+                Some("it holds rows and no definitions, like a dump made with `--data-only`".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn note_definition(&mut self, statement: &Statement<'_>) {
+        let Some(what) = statement.text.strip_prefix(b"CREATE ") else { return };
+        if what.starts_with(b"DATABASE ") {
+            return;
+        }
+        let is_partitioned = || memchr::memmem::find(what, b"PARTITION BY").is_some();
+        let found = match what.starts_with(b"TABLE ") && !is_partitioned() {
+            true => Definitions::Tables,
+            false => Definitions::Other,
+        };
+        self.definitions = self.definitions.max(found);
+    }
 }
 
 /// Reads a dump through: counts its rows, and looks whether it holds only what a dump of one database holds.
@@ -566,6 +605,7 @@ impl Tally {
                 if text == b" PostgreSQL database dump complete" {
                     self.held.is_whole = true;
                 }
+                self.held.has_rows |= text.starts_with(b" Data for Name: ");
             }
             Piece::Data(rows) => self.rows += memchr::memchr_iter(b'\n', rows).count() as u64,
             Piece::EndOfData => {
@@ -580,11 +620,18 @@ impl Tally {
                 }
                 if let Piece::Statement(statement) = &piece {
                     note_roles(statement, &mut self.held.roles);
+                    self.held.note_definition(statement);
                 }
                 match self.gate.admit(piece) {
                     Err(why) => self.refuse(why),
-                    Ok(Some(Step::Copy(table))) => self.current = Some(table),
-                    Ok(Some(Step::Rows(table, rows))) => *self.held.rows.entry(table).or_default() += rows,
+                    Ok(Some(Step::Copy(table))) => {
+                        self.held.has_rows = true;
+                        self.current = Some(table);
+                    }
+                    Ok(Some(Step::Rows(table, rows))) => {
+                        self.held.has_rows = true;
+                        *self.held.rows.entry(table).or_default() += rows;
+                    }
                     Ok(Some(Step::CreateDatabase(statement))) => {
                         self.held.create_database = Some(statement);
                     }
@@ -653,7 +700,7 @@ impl Gate {
 pub(super) fn excerpt(text: &[u8]) -> String {
     let whole = String::from_utf8_lossy(text);
     let line: String = whole.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut cut: String = line.chars().take(60).flat_map(char::escape_debug).collect();
+    let mut cut: String = line.chars().take(60).collect();
     if line.chars().count() > 60 {
         cut.push('…');
     }
@@ -785,6 +832,19 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_database_may_hold_anything() {
+        let simple = "\\connect app\n";
+        assert!(DUMP.contains(simple));
+        for name in ["my-app", "A b", "a=b", "x\\'y"] {
+            let complex = format!("\\encoding SQL_ASCII\n\\connect -reuse-previous=on \"dbname='{name}'\"\n");
+            let held = read(DUMP.replace(simple, &complex).as_bytes(), 7);
+            assert_eq!(held.refusals, Vec::<String>::new(), "{name}");
+            let other = complex.replace("SQL_ASCII", "SJIS");
+            assert!(!read(DUMP.replace(simple, &other).as_bytes(), 7).refusals.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
     fn commands_for_psql_are_refused_wherever_they_stand() {
         let at = DUMP.find("\n--\n-- Data").unwrap() + 1;
         for command in [
@@ -793,6 +853,8 @@ mod tests {
             "\\restrict a\\! touch x",
             "\\restrict :x",
             "\\connect other",
+            "\\encoding SQL_ASCII",
+            "\\encoding SJIS",
             "\\c other",
             "\\o |sh",
             "\\copy t to program 'sh'",

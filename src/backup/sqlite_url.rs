@@ -1,7 +1,8 @@
 //! Which file a URL of SQLite means: frameworks disagree on what three slashes are, on what is percent-encoded, and on which
 //! directory a path begins at.
 //!
-//! A URL that can be read in several ways means the file that is there; where several are, none is taken.
+//! A URL that can be read in several ways means the file that is there: decoded as URLs are first, as it was written second. Where an
+//! absolute path and a relative one are both there, none is taken.
 
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ use crate::error::{Error, Result};
 /// relative; `file:path` is relative, to Prisma below `prisma/`.
 pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
     let Some(readings) = readings(url.trim())? else { return Ok(None) };
-    match existing(&readings).as_slice() {
-        [] => Ok(readings.into_iter().next()),
+    match readings.existing().as_slice() {
+        [] => Ok(readings.all().next().cloned()),
         [one] => Ok(Some(one.clone())),
         [one, other, ..] => Err(ambiguous(one, other, "both exist")),
     }
@@ -27,23 +28,23 @@ pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
 pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
     let Some(readings) = readings(url.trim())? else { return Ok(None) };
     let is_recorded = |path: &&PathBuf| absolute(path).to_str().is_some_and(|path| recorded == Some(path));
-    if let Some(known) = readings.iter().find(is_recorded) {
+    if let Some(known) = readings.all().find(is_recorded) {
         return Ok(Some(known.clone()));
     }
-    match existing(&readings).as_slice() {
+    match readings.existing().as_slice() {
         [] => {}
         [one] => return Ok(Some(one.clone())),
         [one, other, ..] => return Err(ambiguous(one, other, "both exist")),
     }
     let mut possible: Vec<PathBuf> = Vec::new();
-    for path in readings.iter().map(|path| absolute(path)) {
+    for path in readings.all().map(|path| absolute(path)) {
         if path.parent().is_some_and(Path::is_dir) && !possible.contains(&path) {
             possible.push(path);
         }
     }
     match possible.as_slice() {
         [one, other, ..] => Err(ambiguous(one, other, "there is neither")),
-        _ => Ok(readings.into_iter().next()),
+        _ => Ok(readings.all().next().cloned()),
     }
 }
 
@@ -90,8 +91,30 @@ pub fn sqlite_url(path: &Path) -> String {
     format!("sqlite://{}", percent_encoding::percent_encode(path.as_os_str().as_bytes(), PLAIN))
 }
 
-/// The paths that it can mean, the usual one first.
-fn readings(url: &str) -> Result<Option<Vec<PathBuf>>> {
+/// The paths that a URL can mean, the usual one first.
+struct Readings {
+    /// With what is percent-encoded decoded, as URLs are meant.
+    decoded: Vec<PathBuf>,
+    /// As it was written: some frameworks decode nothing. These count only where there is nothing at the others.
+    as_written: Vec<PathBuf>,
+}
+
+impl Readings {
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.decoded.iter().chain(&self.as_written)
+    }
+
+    /// Those at which something lies, each file once.
+    fn existing(&self) -> Vec<PathBuf> {
+        match existing(&self.decoded) {
+            none if none.is_empty() => existing(&self.as_written),
+            found => found,
+        }
+    }
+}
+
+/// The paths that it can mean.
+fn readings(url: &str) -> Result<Option<Readings>> {
     let url = match url.get(..5) {
         Some(start) if start.eq_ignore_ascii_case("jdbc:") => &url[5..],
         _ => url,
@@ -138,21 +161,24 @@ fn readings(url: &str) -> Result<Option<Vec<PathBuf>>> {
         )
         .hint("Name the file, as in `sqlite:///absolute/path/of.db`."));
     }
-    let mut readings = Vec::new();
-    for text in &texts {
-        let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
-        for bytes in [decoded, text.as_bytes().to_vec()] {
-            let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
-            if !path.as_os_str().is_empty() && !readings.contains(&path) {
-                readings.push(path);
+    let is_of_prisma = kind == "file" && driver.is_none();
+    let paths = |bytes_of: &dyn Fn(&str) -> Vec<u8>| -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for text in &texts {
+            let path = PathBuf::from(std::ffi::OsString::from_vec(bytes_of(text)));
+            if !path.as_os_str().is_empty() && !paths.contains(&path) {
+                paths.push(path);
             }
         }
-    }
-    if kind == "file" && driver.is_none() && readings.first().is_some_and(|path| path.is_relative()) {
-        let below: Vec<PathBuf> = readings.iter().map(|path| Path::new("prisma").join(path)).collect();
-        readings.extend(below);
-    }
-    Ok(Some(readings))
+        if is_of_prisma && paths.first().is_some_and(|path| path.is_relative()) {
+            let below: Vec<PathBuf> = paths.iter().map(|path| Path::new("prisma").join(path)).collect();
+            paths.extend(below);
+        }
+        paths
+    };
+    let decoded = paths(&|text| percent_encoding::percent_decode_str(text).collect());
+    let as_written = paths(&|text| text.as_bytes().to_vec());
+    Ok(Some(Readings { decoded, as_written }))
 }
 
 #[cfg(test)]
@@ -161,7 +187,7 @@ mod tests {
 
     fn first(url: &str) -> String {
         match readings(url) {
-            Ok(Some(paths)) => paths[0].display().to_string(),
+            Ok(Some(readings)) => readings.decoded[0].display().to_string(),
             Ok(None) => "none".to_owned(),
             Err(error) => error.chain(),
         }
@@ -204,17 +230,23 @@ mod tests {
     }
 
     #[test]
-    fn of_several_readings_the_file_that_is_there_is_meant_and_two_are_refused() {
+    fn of_several_readings_the_file_that_is_there_is_meant() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let url = |name: &str| format!("sqlite://{}", at(name).display());
         std::fs::write(at("a%20b.db"), "").unwrap();
         assert_eq!(sqlite_path(&url("a%20b.db")).unwrap(), Some(at("a%20b.db")));
         std::fs::write(at("a b.db"), "").unwrap();
-        let error = sqlite_path(&url("a%20b.db")).unwrap_err();
-        assert!(error.chain().contains("both exist"), "{}", error.chain());
-        // With the percent sign encoded, only the one is meant.
+        // Where both are there, the URL is read as one.
+        assert_eq!(sqlite_path(&url("a%20b.db")).unwrap(), Some(at("a b.db")));
         assert_eq!(sqlite_path(&url("a%2520b.db")).unwrap(), Some(at("a%20b.db")));
+        let here = tempfile::tempdir_in(".").unwrap();
+        let name = here.path().file_name().unwrap().to_str().unwrap();
+        std::fs::write(here.path().join("d.db"), "").unwrap();
+        assert_eq!(
+            sqlite_path(&format!("sqlite:///{name}/d.db")).unwrap(),
+            Some(Path::new(name).join("d.db"))
+        );
         std::fs::write(at("c#1.db"), "").unwrap();
         assert_eq!(sqlite_path(&url("c#1.db")).unwrap(), Some(at("c#1.db")));
         assert_eq!(sqlite_path(&url("new.db")).unwrap(), Some(at("new.db")));

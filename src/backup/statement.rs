@@ -496,7 +496,8 @@ pub(super) fn is_of_pg_dump(line: &[u8], is_past_head: bool) -> bool {
     let is_key = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     match text.split_once(' ') {
         Some(("\\restrict" | "\\unrestrict", key)) => is_key(key),
-        Some(("\\connect", _)) => !is_past_head,
+        // The name of a database with more in it than letters and digits, such as `my-app`, may be in any encoding.
+        Some(("\\connect", _) | ("\\encoding", "SQL_ASCII")) => !is_past_head,
         _ => false,
     }
 }

@@ -666,6 +666,11 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
                 worst = worse(worst, render::kind_of(&proof));
                 proven.push((manifest.backup_name.to_string(), proof));
             }
+            Err(_) if args.all && has_gone(vault, name) => {
+                session
+                    .output
+                    .warn(format!("backup `{name}` was removed or renamed before it could be verified"));
+            }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
                 worst = worse(worst, Some(error.kind()));
@@ -673,8 +678,16 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
             }
         }
     }
+    if proven.is_empty() {
+        worst = worst.or(Some(Kind::Outside));
+    }
     session.output.conclude(&Proofs::new(proven), worst)?;
     Ok(worst)
+}
+
+/// Whether a backup that was there is there no longer: another process may prune, or give its name to a newer one.
+fn has_gone(vault: &Vault, name: &str) -> bool {
+    catalogue::find(vault, name).is_err_and(|error| error.kind() == Kind::Request)
 }
 
 /// A backup that is bad outranks one that could not be proven.

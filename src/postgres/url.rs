@@ -100,6 +100,12 @@ pub fn refuse_quotes(text: &str, subject: &str) -> Result<()> {
     ))
 }
 
+/// Whether a text is plainly the path of a file. One with a password in it is not shown.
+fn is_path(text: &str) -> bool {
+    let is_file = [".db", ".sqlite", ".sqlite3"].iter().any(|ending| text.ends_with(ending));
+    (is_file || text.starts_with(['/', '.'])) && !text.contains(['@', '='])
+}
+
 /// Reads a connection string.
 pub(super) fn parse(text: &str) -> Result<Written> {
     let text = text.trim();
@@ -122,6 +128,8 @@ pub(super) fn parse(text: &str) -> Result<Written> {
                     "Write `postgresql://user@host:5432/database` or `sqlite:///absolute/path.db`.",
                 ))
             }
+            _ if is_path(text) => Err(Error::request(format!("`{text}` is a path, and not a connection URL"))
+                .hint("Write a SQLite file as `sqlite:///absolute/path.db`.")),
             _ => Err(wrong("it does not begin with `postgresql://`")),
         },
     }

@@ -70,6 +70,27 @@ async fn any_dump_is_proven_adopted_and_restored() {
         assert_eq!(proofs["backups"].as_array().unwrap().len(), files.len());
     }
     assert!(!world.path("vault").join("plain.json").exists(), "a proof has written to the vault");
+    // Half a database is no backup of it, and must not come to be the newest good one.
+    for (kind, words) in
+        [("--schema-only", "definitions and no rows"), ("--data-only", "rows and no definitions")]
+    {
+        for format in ["--format=plain", "--format=custom", "--inserts"] {
+            let half = dump(&world, "pg_dump", &url, &[kind, format], "half");
+            let half = half.display().to_string();
+            let run = world.lifeboat(&["backup", "verify", &half]).await;
+            let said = &run.assert_code(1).stdout;
+            assert!(said.contains(words) && said.contains(kind), "{said}");
+            world
+                .lifeboat(&["backup", "adopt", "--url", &url, &half])
+                .await
+                .assert_code(1)
+                .assert_says(&[words]);
+        }
+    }
+    world.sql("orders-prod", "app", "create database nothing").await;
+    let nothing = world.url("orders-prod", "nothing").await;
+    let nothing = dump(&world, "pg_dump", &nothing, &[], "nothing.sql").display().to_string();
+    world.lifeboat(&["backup", "verify", &nothing]).await.assert_code(0);
     let run = world.lifeboat(&[&["backup", "adopt", "--json", "--url", &url], &named[..]].concat()).await;
     let adopted = run.assert_code(0).json();
     let adopted = adopted["backups"].as_array().unwrap();

@@ -91,6 +91,21 @@ async fn both_formats_come_back_whole_into_a_new_database_and_are_proven_by_a_re
         assert_eq!(proven["verification"]["result"], "pass");
     }
     backup(&world, &["verify", "as-sql", "--level", "restore", "--url", &app]).await.assert_code(0);
+    // pg_dump writes other lines for psql where a name holds more than letters and digits.
+    for (name, encoded) in [("my-app", "my-app"), ("An \u{e4}/b'c", "An%20%C3%A4%2Fb%27c")] {
+        world.sql("orders-prod", "app", &format!("create database \"{name}\" template app")).await;
+        let here = url(&world, encoded).await;
+        let run = backup(&world, &["create", "--url", &here, "--name", "odd", "--verify", "restore"]).await;
+        run.assert_code(0);
+        world.sql("orders-prod", name, "truncate users cascade").await;
+        backup(&world, &["restore", "odd", "--url", &here, "--confirm", "\u{e4}"])
+            .await
+            .assert_code(4)
+            .assert_says(&["`\u{e4}` is not `odd`"]);
+        backup(&world, &["restore", "odd", "--url", &here, "--confirm", "odd"]).await.assert_code(0);
+        assert_eq!(world.sql("orders-prod", name, "select count(*) from users").await, "500");
+        backup(&world, &["delete", "odd", "--confirm", "odd", "--allow-last-copy"]).await.assert_code(0);
+    }
     let left =
         world.sql("orders-prod", "app", "select datname from pg_database where datname ~ 'scratch'").await;
     assert_eq!(left, "");

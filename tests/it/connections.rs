@@ -151,6 +151,10 @@ async fn files_of_sqlite_are_found_as_their_frameworks_find_them() {
         .await
         .assert_code(2)
         .assert_says(&["in memory"]);
+    for path in ["app.db", "./app.db", "/srv/app"] {
+        let refused = run(&place, &["backup", "create", "--url", path], &[]).await;
+        refused.assert_code(2).assert_says(&["is a path, and not a connection URL", "`sqlite:///"]);
+    }
 }
 
 #[tokio::test]
@@ -162,6 +166,9 @@ async fn a_vault_that_a_shell_would_have_named_otherwise_is_refused() {
         ("~/backups", "begins with `~`"),
         ("/back\rups", "has a control character"),
         ("/backups'", "ends with a quote"),
+        ("$HOME/backups", "holds a variable"),
+        ("/data/${STAGE}/backups", "holds a variable"),
+        ("s3:/backups", "begins with `s3:/`"),
     ] {
         let mut command = place.command(&["backup", "create", "--url", &url]);
         command.env("BACKUP_DIR", value);

@@ -208,6 +208,69 @@ async fn a_backup_that_is_reported_as_failed_is_not_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proof_belongs_to_the_backup_that_was_read_whatever_it_is_called_by_now() {
+    let place = Place::new();
+    let url = place.database("app.db", "delete", 5);
+    for name in ["weekly", "newer"] {
+        rusqlite::Connection::open(place.path("app.db"))
+            .unwrap()
+            .execute("delete from filler where a = 5", [])
+            .unwrap();
+        let run = place.backup(&["create", "--url", &url, "--name", name, "--verify", "checksum"]).await;
+        run.assert_code(0);
+    }
+    let text = |name: &str| fs::read_to_string(place.path(&format!("vault/{name}.json"))).unwrap();
+    // Names change under this lock, and so are proofs recorded.
+    let lock = fs::File::create(place.path("vault/.lock")).unwrap();
+    lock.lock().unwrap();
+    let ours = place.command(&["backup", "verify", "weekly"]);
+    let (ours, trace) = (ours.as_std(), place.path("trace"));
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=flock", "-o"]).arg(&trace);
+    command.arg(ours.get_program()).args(ours.get_args());
+    let mut verifying = like(command, ours).spawn().unwrap();
+    let is_waiting = || fs::read_to_string(&trace).is_ok_and(|calls| calls.contains("EAGAIN"));
+    while !is_waiting() && verifying.try_wait().unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (read, newer) = (text("weekly"), text("newer"));
+    for (from, to, content) in [("weekly", "weekly_old", read), ("newer", "weekly", newer)] {
+        let file = |name: &str| place.path(&format!("vault/{name}.sqlite.gz"));
+        fs::rename(file(from), file(to)).unwrap();
+        fs::remove_file(place.path(&format!("vault/{from}.json"))).unwrap();
+        let renamed = content.replace(from, to);
+        fs::write(place.path(&format!("vault/{to}.json")), renamed).unwrap();
+    }
+    drop(lock);
+    let run = finish(verifying).await;
+    assert!(run.assert_code(0).stdout.contains("weekly_old: good (stream)"), "{}", run.stdout);
+    let level = |name: &str| {
+        serde_json::from_str::<Value>(&text(name)).unwrap()["verification"]["level"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!([level("weekly_old"), level("weekly")], ["stream", "checksum"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_at_the_same_moment_are_all_recorded() {
+    let place = Place::new();
+    let mut running = Vec::new();
+    for number in 0..24 {
+        let url = format!("postgresql://nobody@127.0.0.1:1/app{number}");
+        running.push(place.command(&["backup", "create", "--url", &url]).spawn().unwrap());
+    }
+    for child in running {
+        let run = finish(child).await;
+        assert!(!run.assert_code(3).stderr.contains("could not be recorded"), "{}", run.stderr);
+    }
+    let list = place.backup(&["list", "--json"]).await.assert_code(0).json();
+    assert_eq!(list["failures"].as_array().unwrap().len(), 24);
+    assert_eq!(place.unfinished(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_schedule_displaces_another() {
     let place = Place::new();
     let url = place.database("app.db", "delete", 1);
@@ -268,6 +331,19 @@ async fn no_schedule_displaces_another() {
     schedule(&["a", "--with", "cron"], &[]).await.assert_code(4);
     assert!(fs::symlink_metadata(&cron).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    // Where cron runs a command a relative path is another file, or none.
+    let settings =
+        format!("[databases.a.backup]\nurl = \"{url}\"\n[databases.r.backup]\nurl = \"sqlite:app.db\"\n");
+    fs::write(
+        place.path("lifeboat.toml"),
+        settings.clone() + &format!("[databases.b.backup]\nurl = \"{url}\"\n"),
+    )
+    .unwrap();
+    let run = place.backup(&["schedule", "r", "--with", "cron"]).await;
+    run.assert_code(2).assert_says(&["`r` in lifeboat.toml is relative", "Write it as `sqlite:///"]);
+    // Nothing is run if the log cannot be opened.
+    let run = place.backup(&["schedule", "b", "--with", "cron", "--user", "ats"]).await;
+    run.assert_code(0).assert_says(&["will not start unless `ats` can write to the log"]);
     // The user is the unit's, too.
     let run = place.backup(&["schedule", "b", "--with", "systemd", "--user", "ats"]).await;
     assert!(run.assert_code(0).stdout.contains("\nUser=ats\n"));
@@ -300,7 +376,16 @@ async fn a_quiet_night_says_nothing_and_a_bad_one_can_be_found_in_the_log() {
     assert!(errors.iter().any(|line| line.contains("--no-such-flag")), "{said}");
     let time = |line: &str| chrono::DateTime::parse_from_rfc3339(line.split(' ').next().unwrap()).is_ok();
     assert!(said.lines().all(time), "{said}");
-    // Data stays data, wherever it goes.
+    // Data stays data, wherever it goes, and help is what was asked for.
+    for words in [&["--help"][..], &["--version"], &["backup", "create", "-h"]] {
+        fs::remove_file(place.path("backup.log")).unwrap();
+        let errors = fs::File::create(place.path("errors")).unwrap();
+        let asked = place.command(words).stderr(errors).output().await.unwrap();
+        assert!(asked.status.success() && fs::read(place.path("errors")).unwrap().is_empty(), "{words:?}");
+        assert_eq!(logged(words).await, 0);
+        assert_eq!(log().as_bytes(), asked.stdout);
+        assert!(!asked.stdout.is_empty());
+    }
     fs::remove_file(place.path("backup.log")).unwrap();
     assert_eq!(logged(&["--quiet", "--json", "backup", "list"]).await, 0);
     assert_eq!(names(&serde_json::from_str(&log()).unwrap()), ["b", "a"]);

@@ -69,11 +69,9 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
         let live = Live::new(&session.output, file.display().to_string());
         let tell = |event: Event<'_>| live.tell(event);
         let outcome = match args.dry_run {
-            true => {
-                let surveyed = survey_alone(file, args.verify, &means, &interrupt, &tell).await;
-                surveyed
-                    .map(|(found, proof)| Manifest { verification: Some(proof), ..found.manifest().clone() })
-            }
+            true => survey_alone(file, args.verify, &means, &interrupt, &tell)
+                .await
+                .map(|(found, proof)| Manifest { verification: Some(proof), ..found.manifest().clone() }),
             false => {
                 let adoption = Adoption {
                     name: args.name.clone(),

@@ -291,7 +291,7 @@ fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
     if given == name {
         return Ok(());
     }
-    Err(Error::new(Kind::Guard, format!("`{}` is not `{name}`: nothing was done", given.escape_default()))
+    Err(Error::new(Kind::Guard, format!("`{given}` is not `{name}`: nothing was done"))
         .hint(format!("Pass `--confirm {}`.", shell_word(name))))
 }
 

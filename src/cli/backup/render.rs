@@ -18,17 +18,15 @@ impl output::Report for Manifest {
     fn render(&self, page: &mut Page) {
         let title = self.database_type.title();
         page.line(format!(
-            "backup {} of {} ({title} {})",
+            "backup {} of {} ({})",
             page.toned(Tone::Strong, self.backup_name.as_str()),
             output::plain(&self.source.database),
-            output::plain(&self.source.server_version),
+            format!("{title} {}", output::plain(&self.source.server_version)).trim_end(),
         ));
-        page.line(format!(
-            "  taken      {} in {:.1} s, with {}",
-            utc(self.timestamp),
-            self.duration,
-            output::plain(&self.made_by.tool)
-        ));
+        // Of a file that was made elsewhere nobody knows how long that took.
+        let span = if self.duration > 0.0 { format!(" in {:.1} s", self.duration) } else { String::new() };
+        let tool = output::plain(&self.made_by.tool);
+        page.line(format!("  taken      {}{span}, with {tool}", utc(self.timestamp)));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
         page.line(format!("  size       {}", sizes(self)));
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
@@ -39,7 +37,7 @@ impl output::Report for Manifest {
         if let Some(contents) = &self.contents {
             let rows: u64 = contents.tables.iter().filter_map(|table| table.rows).sum();
             page.line(match contents.is_inspected() {
-                true => format!("  contents   {} tables, {} rows", contents.tables.len(), thousands(rows)),
+                true => format!("  contents   {}", tables_and_rows(contents.tables.len(), rows)),
                 false => "  contents   not looked into".to_owned(),
             });
             for warning in &contents.warnings {
@@ -55,6 +53,11 @@ impl output::Report for Manifest {
             reasons(proof, page);
         }
     }
+}
+
+fn tables_and_rows(tables: usize, rows: u64) -> String {
+    let plural = |number: u64| if number == 1 { "" } else { "s" };
+    format!("{tables} table{}, {} row{}", plural(tables as u64), thousands(rows), plural(rows))
 }
 
 fn reasons(proof: &Verification, page: &mut Page) {
@@ -395,11 +398,7 @@ impl output::Report for crate::backup::restore::Report {
         page.line(format!("restored {name} from {}, in {:.1} s", self.backup_name, self.seconds));
         page.line(format!("  content of  {}", utc(self.content_of)));
         if self.tables_checked > 0 {
-            page.line(format!(
-                "  checked     {} tables, {} rows",
-                self.tables_checked,
-                thousands(self.rows_checked)
-            ));
+            page.line(format!("  checked     {}", tables_and_rows(self.tables_checked, self.rows_checked)));
         }
         for left_out in &self.left_out {
             page.line(format!(

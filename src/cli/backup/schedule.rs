@@ -79,7 +79,16 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         directory: args.directory.unwrap_or_else(|| PathBuf::from(usual)),
         user: args.user,
     };
+    refuse_relative_files(&args.databases, session)?;
     let files = schedule.files()?;
+    if runner == Runner::Cron && schedule.user != "root" && !belongs_to_somebody_else_than_root(&schedule.log)
+    {
+        let (user, log) = (&schedule.user, schedule::shell_word(&schedule.log.to_string_lossy()));
+        session.output.warn(format!(
+            "the job will not start unless `{user}` can write to the log: run `install -m 640 -o {user} /dev/null {log}`, or pass \
+             another `--log`"
+        ));
+    }
     if args.install {
         if !args.replace {
             refuse_to_displace(&files)?;
@@ -96,6 +105,28 @@ pub(super) fn run(args: ScheduleArgs, session: &Session) -> Result<Option<Kind>>
         files,
     })?;
     Ok(None)
+}
+
+/// Refuses a SQLite file whose path is relative: a schedule runs in another directory, where that is another file or none.
+fn refuse_relative_files(databases: &[String], session: &Session) -> Result<()> {
+    for database in databases {
+        let url = session.config.backup_of(database).and_then(|settings| settings.url.as_deref());
+        let path = url.map(crate::backup::sqlite_path).transpose()?.flatten();
+        if let Some(path) = path.filter(|path| path.is_relative()) {
+            let absolute = std::path::absolute(&path).unwrap_or(path);
+            return Err(Error::request(format!(
+                "the `url` of `{database}` in lifeboat.toml is relative, and a schedule runs in another directory"
+            ))
+            .hint(format!("Write it as `{}`.", crate::backup::sqlite_url(&absolute))));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a log already that root has given to another user.
+fn belongs_to_somebody_else_than_root(log: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(log).is_ok_and(|found| found.uid() != 0)
 }
 
 /// What is relative here is absolute there.
