@@ -218,17 +218,20 @@ async fn restore_elsewhere(
                 return Ok(Finding { doubts: vec![doubt.to_owned()], ..Finding::default() });
             }
             private = PrivateServer::start(&programs).await?;
-            restore::make_roles(private.server(), &manifest.roles).await?;
             (private.server(), restore::Ground::Ours)
         }
     };
     match restore::rehearse(manifest, file, finding, server, means, surroundings).await {
         Ok(finding) => Ok(finding),
         // What a server lacks says nothing about the backup.
-        Err(error) if error.kind() == Kind::Outside => Ok(Finding {
-            doubts: vec![format!("it could not be restored there: {}", error.chain())],
-            ..Finding::default()
-        }),
+        Err(error) if error.kind() == Kind::Outside => {
+            let hints: String =
+                error.hints().iter().map(|hint| format!(". {}", hint.trim_end_matches('.'))).collect();
+            Ok(Finding {
+                doubts: vec![format!("it could not be restored there: {}{hints}", error.chain())],
+                ..Finding::default()
+            })
+        }
         Err(error) => Err(error),
     }
 }

@@ -29,7 +29,8 @@ async fn roles_that_the_target_lacks_are_left_out_as_asked_in_every_format() {
             "app",
             "create role clerk; create role reader; grant create on schema public to clerk; create table t (a int); insert into t select generate_series(1, 9);
              grant clerk to owner; alter table t owner to clerk; create table g (a int); grant select on g to reader;
-             create policy p on g to reader using (true); alter default privileges for role clerk grant select on tables to reader",
+             create policy p on g to reader using (true); alter default privileges for role clerk grant select on tables to reader;
+             alter role reader in database app set work_mem = '8MB'; alter role owner in database app set search_path = public",
         )
         .await;
     let target = world.url("target", "app").await;
@@ -44,7 +45,10 @@ async fn roles_that_the_target_lacks_are_left_out_as_asked_in_every_format() {
             report["left_out"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
         assert!(left.iter().any(|what| what.contains("OWNER TO clerk")), "{left:?}");
         assert!(left.iter().any(|what| what.contains("TO reader")), "{left:?}");
+        assert!(left.iter().any(|what| what.contains("ALTER ROLE reader IN DATABASE")), "{left:?}");
         assert_eq!(world.sql("target", name, "select count(*) from t").await, "9");
+        let settings = "select setconfig[1] from pg_db_role_setting join pg_database d on d.oid = setdatabase where datname = current_database()";
+        assert_eq!(world.sql("target", name, settings).await, "search_path=public");
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::load::{LOADER, Loader, Rights, role_of};
+use super::load::{KEEP_GOING_HINT, LOADER, Loader, Rights, role_of};
 use super::swap::{drop_expired, swap_in};
 use super::tolerance::{Difference, Omissions};
 use super::{Destination, Manner, Part, Plan, Proven, Report, prove, report};
@@ -229,9 +229,13 @@ fn with_omissions(mut finding: Finding, omissions: &Omissions, plan: &Plan) -> F
     finding
 }
 
+const MAKE_ALL_SUPERUSERS: &str = "do $$ declare name text; begin
+    for name in select rolname from pg_catalog.pg_roles where rolname !~ '^pg_' and not rolsuper loop
+        execute format('alter role %I superuser', name);
+    end loop; end $$";
+
 /// Makes the roles that a source has, on a server of our own.
-pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> Result<()> {
-    let session = maintenance(server).await?;
+async fn make_roles(session: &Session, roles: &[String]) -> Result<()> {
     for role in roles {
         let there: bool =
             session.row("select exists (select from pg_roles where rolname = $1)", &[role]).await?.get(0);
@@ -345,6 +349,19 @@ struct Load<'a> {
 impl Load<'_> {
     /// Creates the scratch database. `rest`: how the database of the source is created, after its name.
     async fn create(&self, session: &Session, rest: Option<&str>) -> Result<Omissions> {
+        let omissions = self.create_empty(session, rest).await?;
+        if self.ground == Ground::Ours {
+            // From here, since the names of roles are stored in the encoding of the database that they are created from.
+            make_roles(&self.server.connect(self.scratch).await?, &self.plan.manifest.roles).await?;
+            if self.terms(session).await?.0 == Rights::Own {
+                // Some things only a superuser can own, and what roles of the source may do is not in a dump.
+                session.run(MAKE_ALL_SUPERUSERS).await?;
+            }
+        }
+        Ok(omissions)
+    }
+
+    async fn create_empty(&self, session: &Session, rest: Option<&str>) -> Result<Omissions> {
         let mut omissions = Omissions::default();
         let mut wish = Wish::of(rest.unwrap_or(" TEMPLATE template0"));
         if let Some(tablespace) = &wish.tablespace {
@@ -640,6 +657,7 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
     let error =
         Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
+    let error = if cause.contains("could not execute query") { error.hint(KEEP_GOING_HINT) } else { error };
     if cause.contains("role") && cause.contains("does not exist") { error.hint(ROLES_HINT) } else { error }
 }
 
