@@ -99,12 +99,19 @@ pub struct Wire {
     passfile: Vec<(String, Password)>,
     /// Whether a pooler was found in between.
     is_pooled: Arc<AtomicBool>,
+    /// The database that the connection string names.
+    named_database: Option<String>,
 }
 
 impl Wire {
     /// The lines of a password file that fit a login.
     pub fn with_passfile(lines: Vec<(String, Password)>) -> Self {
         Wire { passfile: lines, ..Wire::default() }
+    }
+
+    /// The database that the connection string names: one that the user is let into, where any is.
+    pub fn named_database(&self) -> Option<&str> {
+        self.named_database.as_deref()
     }
 }
 

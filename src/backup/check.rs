@@ -253,7 +253,10 @@ pub(super) async fn verify_draft(
     }
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
-        finding = restore_elsewhere(manifest, file, finding, means, surroundings).await?;
+        // It is sealed once it is proven; until then it is ours as much.
+        let mut sealed = manifest.clone();
+        means.seal_keys.seal(&mut sealed)?;
+        finding = restore_elsewhere(&sealed, file, finding, means, surroundings).await?;
     }
     if let (Some(recorded), Some(found)) = (&mut manifest.contents, &finding.contents) {
         recorded.tables.clone_from(&found.tables);

@@ -559,6 +559,8 @@ fn told(failure: &QueryFailure, text: &[u8]) -> Error {
         .caused_by(format!("{message}{at}"));
     if message.contains("role") && message.contains("does not exist") {
         error.hint(super::postgres::ROLES_HINT)
+    } else if message.contains("must be member of role") || message.contains("must be able to SET ROLE") {
+        error.hint("Only a superuser gives objects to others: restore as one, or pass `--no-owner` to own everything yourself.")
     } else {
         error
     }
