@@ -15,6 +15,7 @@ mod pooler;
 mod private;
 mod programs;
 mod psql;
+mod raw_text;
 mod redaction;
 mod resolution;
 mod tls;
@@ -28,6 +29,7 @@ pub use password::{PassFile, Password, generate};
 pub use private::{PrivateServer, can_start};
 pub use programs::{Connecting, Programs};
 pub use psql::Psql;
+pub use raw_text::{AS_IT_IS, RawText};
 pub use redaction::redacted;
 pub use resolution::{Target, TlsSaidBy};
 pub use tls::{Tls, TlsMode};
@@ -97,12 +99,19 @@ pub struct Wire {
     passfile: Vec<(String, Password)>,
     /// Whether a pooler was found in between.
     is_pooled: Arc<AtomicBool>,
+    /// The database that the connection string names.
+    named_database: Option<String>,
 }
 
 impl Wire {
     /// The lines of a password file that fit a login.
     pub fn with_passfile(lines: Vec<(String, Password)>) -> Self {
         Wire { passfile: lines, ..Wire::default() }
+    }
+
+    /// The database that the connection string names: one that the user is let into, where any is.
+    pub fn named_database(&self) -> Option<&str> {
+        self.named_database.as_deref()
     }
 }
 
@@ -444,6 +453,11 @@ pub struct QueryFailure {
 }
 
 impl QueryFailure {
+    /// Whether the server has a text that it cannot send as UTF-8 (`character_not_in_repertoire`, `untranslatable_character`).
+    fn is_untranslatable(&self) -> bool {
+        matches!(self.sqlstate.as_deref(), Some("22021" | "22P05"))
+    }
+
     /// Where it happened, in the server's words: the line of a `COPY`, the function that was running.
     pub fn place(&self) -> Option<&str> {
         self.source.as_db_error().and_then(|answer| answer.where_())
@@ -451,7 +465,10 @@ impl QueryFailure {
 
     /// Whether the session can be used after this: an answer of the server leaves it usable, a broken connection not.
     pub fn session_survives(&self) -> bool {
-        !self.source.is_closed() && self.sqlstate.as_deref().is_some_and(|state| !state.starts_with("57P"))
+        let is_only_unreadable = std::error::Error::source(&self.source)
+            .is_some_and(|source| source.downcast_ref::<std::str::Utf8Error>().is_some());
+        !self.source.is_closed()
+            && (is_only_unreadable || self.sqlstate.as_deref().is_some_and(|state| !state.starts_with("57P")))
     }
 }
 
@@ -531,13 +548,13 @@ impl Session {
 
     /// Rows of several statements, every value as text.
     pub async fn texts(&self, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
-        let row = |message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+        let mut rows = Vec::new();
+        for message in self.client.simple_query(sql).await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                rows.push(texts_of(&row)?);
             }
-            _ => None,
-        };
-        Ok(self.client.simple_query(sql).await?.into_iter().filter_map(row).collect())
+        }
+        Ok(rows)
     }
 
     /// Rows of a statement, every value as text, as long as they have at most `bytes` bytes together.
@@ -551,8 +568,7 @@ impl Session {
         let (mut rows, mut length) = (Vec::new(), 0);
         while let Some(message) = messages.next().await {
             let SimpleQueryMessage::Row(row) = message? else { continue };
-            let row: Vec<Option<String>> =
-                (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect();
+            let row = texts_of(&row)?;
             length += row.iter().flatten().map(String::len).sum::<usize>();
             if length <= bytes {
                 rows.push(row);
@@ -622,17 +638,29 @@ impl CopyIn {
 
 /// The databases of an instance that hold users' data, and whether we may connect to each.
 pub async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
-    let rows = session
-        .rows(
-            // `rdsadmin` is Amazon's own: the master user may not connect to it.
-            "select datname::text, datallowconn and has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
-             where datname not in ('template0', 'template1', 'rdsadmin')
-               and datconnlimit <> -2 -- half dropped: PostgreSQL lets nobody in any more
-             order by datname",
-            &[],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    // `rdsadmin` is Amazon's own: the master user may not connect to it.
+    let sql = "select datname::text, datallowconn and has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
+               where datname not in ('template0', 'template1', 'rdsadmin')
+                 and datconnlimit <> -2 -- half dropped: PostgreSQL lets nobody in any more
+               order by datname";
+    let rows = match session.rows(sql, &[]).await {
+        // A name that was given in a database of another encoding.
+        Err(failure) if failure.is_untranslatable() => {
+            session.run("set client_encoding = 'SQL_ASCII'").await?;
+            let rows = session.rows(sql, &[]).await?;
+            session.run("set client_encoding = 'UTF8'").await?;
+            rows
+        }
+        rows => rows?,
+    };
+    Ok(rows.iter().map(|row| (row.get::<_, RawText>(0).into_string(), row.get(1))).collect())
+}
+
+/// The values of a row; text that is not UTF-8 is an error.
+fn texts_of(
+    row: &tokio_postgres::SimpleQueryRow,
+) -> std::result::Result<Vec<Option<String>>, tokio_postgres::Error> {
+    (0..row.len()).map(|column| Ok(row.try_get(column)?.map(str::to_owned))).collect()
 }
 
 /// An identifier, quoted so that any name means itself.

@@ -77,7 +77,15 @@ impl TableName {
 
     /// What its copy is called: `orders_restored_20261121`, within PostgreSQL's 63 bytes.
     fn restored(&self, moment: DateTime<Utc>) -> TableName {
-        let tail = format!("_restored_{}", moment.format("%Y%m%d"));
+        self.ending_in(&format!("_restored_{}", moment.format("%Y%m%d")))
+    }
+
+    /// What its copy is called where that name is taken: `orders_restored_20261121_2`.
+    fn restored_again(&self, moment: DateTime<Utc>, attempt: u32) -> TableName {
+        self.ending_in(&format!("_restored_{}_{attempt}", moment.format("%Y%m%d")))
+    }
+
+    fn ending_in(&self, tail: &str) -> TableName {
         let mut end = self.name.len().min(63 - tail.len());
         while !self.name.is_char_boundary(end) {
             end -= 1;
@@ -489,6 +497,14 @@ async fn bring_back(
             .hint("Correct `--table`, or choose an earlier or later moment."));
         }
         refuse_if_unlogged(&backup, table).await?;
+        let name = &find_free_name((&backup, &live), (table, name), plan.moment).await?;
+        if name.name != entry.restored_as {
+            tell(Event::Note(format!(
+                "the backup holds a table `{}` of its own, so the copy is called `{}`",
+                entry.restored_as, name.name
+            )));
+            entry.restored_as.clone_from(&name.name);
+        }
         tell(Event::Note(format!("copying `{table}` to `{name}`")));
         set_beside(&backup, table, name).await?;
         plan.programs
@@ -513,6 +529,26 @@ async fn bring_back(
         }
     }
     Ok(())
+}
+
+/// The name of a copy, or the next one that neither the backup nor the live database has: a backup may hold what an earlier
+/// restore brought back.
+async fn find_free_name(
+    (backup, live): (&Session, &Session),
+    (table, name): (&TableName, &TableName),
+    moment: DateTime<Utc>,
+) -> Result<TableName> {
+    if !exists(backup, name).await? {
+        return Ok(name.clone());
+    }
+    for attempt in 2..100 {
+        let name = table.restored_again(moment, attempt);
+        if !exists(backup, &name).await? && !exists(live, &name).await? {
+            return Ok(name);
+        }
+    }
+    Err(Error::request(format!("the backup holds `{name}` and many tables like it"))
+        .hint("Choose an earlier moment, before they were brought back."))
 }
 
 /// In the throwaway: the table under its new name, with its columns, checks and indexes, and nothing that ties it to others.
@@ -632,5 +668,7 @@ mod tests {
         assert_eq!(name("s", "orders").restored(moment).to_string(), "s.orders_restored_20261121");
         let long = name("s", &"ä".repeat(31)).restored(moment);
         assert!(long.name.len() <= 63 && long.name.ends_with("_restored_20261121"), "{long}");
+        let again = name("s", &"ä".repeat(31)).restored_again(moment, 12);
+        assert!(again.name.len() <= 63 && again.name.ends_with("_restored_20261121_12"), "{again}");
     }
 }

@@ -226,17 +226,20 @@ async fn restore_elsewhere(
                 return Ok(Finding { doubts: vec![doubt.to_owned()], ..Finding::default() });
             }
             private = PrivateServer::start(&programs).await?;
-            restore::make_roles(private.server(), &manifest.roles).await?;
             (private.server(), restore::Ground::Ours)
         }
     };
     match restore::rehearse(manifest, file, finding, server, means, surroundings).await {
         Ok(finding) => Ok(finding),
         // What a server lacks says nothing about the backup.
-        Err(error) if error.kind() == Kind::Outside => Ok(Finding {
-            doubts: vec![format!("it could not be restored there: {}", error.chain())],
-            ..Finding::default()
-        }),
+        Err(error) if error.kind() == Kind::Outside => {
+            let hints: String =
+                error.hints().iter().map(|hint| format!(". {}", hint.trim_end_matches('.'))).collect();
+            Ok(Finding {
+                doubts: vec![format!("it could not be restored there: {}{hints}", error.chain())],
+                ..Finding::default()
+            })
+        }
         Err(error) => Err(error),
     }
 }
@@ -258,7 +261,10 @@ pub(super) async fn verify_draft(
     }
     let is_sound = finding.faults.is_empty() && finding.doubts.is_empty();
     if level == Level::Restore && is_sound && manifest.database_type == DatabaseType::Postgresql {
-        finding = restore_elsewhere(manifest, file, finding, means, surroundings).await?;
+        // It is sealed once it is proven; until then it is ours as much.
+        let mut sealed = manifest.clone();
+        means.seal_keys.seal(&mut sealed)?;
+        finding = restore_elsewhere(&sealed, file, finding, means, surroundings).await?;
     }
     if let (Some(recorded), Some(found)) = (&mut manifest.contents, &finding.contents) {
         recorded.tables.clone_from(&found.tables);

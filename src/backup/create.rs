@@ -1,5 +1,6 @@
 //! Making a backup.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use sha2::Digest as _;
 
 use super::identity::Identity;
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
-use super::script::Held;
+use super::script::{Held, TableName};
 use super::stream::{Inflow, Target, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::postgres::{Programs, Server, Session};
+use crate::postgres::{AS_IT_IS, Programs, RawText, Server, Session};
 use crate::vault::{Draft, Lock, Secrecy, Vault};
 use crate::verify::observation::Carried;
 use crate::verify::schema::{self, Definitions};
@@ -458,10 +459,15 @@ impl Observing {
         let look = Look { depths: Depths::new([rule.parse()?]), copies: Copies::Dumped, ..Look::default() };
         let recording = Recording::begin(server, &[dbname.to_owned()], &look).await?;
         let exported = recording.snapshot(dbname).ok_or_else(|| {
-            Error::outside(format!("database `{dbname}` cannot be looked into"))
-                .hint("Grant the user CONNECT and `pg_read_all_data`, or pass `--observe none`.")
+            let error = Error::outside(format!("database `{dbname}` cannot be looked into"));
+            let error = match recording.why_unreadable(dbname) {
+                Some(why) => error.caused_by(why.to_owned()),
+                None => error,
+            };
+            error.hint("Grant the user CONNECT and `pg_read_all_data`, or pass `--observe none`.")
         })?;
         let holder = server.connect(dbname).await?;
+        holder.run(AS_IT_IS).await?;
         let import =
             format!("begin isolation level repeatable read read only; set transaction snapshot '{exported}'");
         holder.run(&import).await?;
@@ -499,7 +505,7 @@ impl Observing {
             .holder
             .rows("select rolname::text from pg_roles where rolname !~ '^pg_' order by 1", &[])
             .await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        Ok(rows.iter().map(|row| row.get::<_, RawText>(0).into_string()).collect())
     }
 
     fn into_baseline(self, server: &Server, dbname: &str, now: DateTime<Utc>) -> Recorded {
@@ -532,6 +538,11 @@ async fn read_wordings(holder: &Session) -> Result<Option<Definitions>> {
 fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
     let tables =
         seen.databases.values().flatten().filter(|table| !table.is_view && table.depth != Depth::Schema);
+    let mut in_other_encodings: BTreeMap<TableName, Vec<u64>> = BTreeMap::new();
+    for ((schema, name), rows) in &held.rows {
+        let blurred = (blurred(schema), blurred(name));
+        in_other_encodings.entry(blurred).or_default().push(*rows);
+    }
     tables
         .filter_map(|table| {
             let rows = match &table.carried {
@@ -539,13 +550,41 @@ fn missing_rows(seen: &verify::Observation, held: &Held) -> Vec<String> {
                 Some(Carried::Condition { seen, .. }) => seen.as_ref()?.rows,
                 Some(Carried::Columns { .. }) | None => table.rows()?,
             };
-            let dumped = held.rows.get(&(table.schema.clone(), table.name.clone())).copied();
+            let mut dumped = held.rows.get(&(table.schema.clone(), table.name.clone())).copied();
+            if dumped.is_none()
+                && let Some(counts) =
+                    in_other_encodings.get_mut(&(blurred(&table.schema), blurred(&table.name)))
+                && let Some(at) = counts.iter().position(|count| *count == rows)
+            {
+                dumped = Some(counts.remove(at));
+            }
             (dumped.unwrap_or_default() != rows).then(|| {
                 let dumped = dumped.map_or("none".to_owned(), |rows| rows.to_string());
                 format!("table {} has {rows} rows, and the dump holds {dumped}", table.quoted())
             })
         })
         .collect()
+}
+
+/// A name by which a table is found in a dump of any encoding: letters that are not ASCII become one `?`. In no encoding
+/// of a server does ASCII stand for anything else.
+fn blurred(name: &str) -> String {
+    let mut blurred = String::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let is_escape = rest.len() >= 4 && rest.starts_with("\\x") && rest.is_char_boundary(4);
+        let length = match is_escape && u8::from_str_radix(&rest[2..4], 16).is_ok_and(|byte| byte >= 0x80) {
+            true => 4,
+            false => first.len_utf8(),
+        };
+        if length == 1 {
+            blurred.push(first);
+        } else if !blurred.ends_with('?') {
+            blurred.push('?');
+        }
+        rest = &rest[length..];
+    }
+    blurred
 }
 
 /// What of the source no dump carries, for whoever counts on the backup.

@@ -11,7 +11,7 @@ use super::Manifest;
 use super::check::{Deviation, Finding};
 use super::restore::Part;
 use crate::error::Result;
-use crate::postgres::{Server, Session, Target, quoted};
+use crate::postgres::{AS_IT_IS, RawText, Server, Session, Target, quoted};
 use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
 use crate::verify::schema::Definitions;
 use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, says_the_same, wordings};
@@ -86,7 +86,7 @@ fn by_source(text: &str) -> String {
 
 async fn names_of_roles(session: &Session) -> Result<BTreeSet<String>> {
     let rows = session.rows("select quote_ident(rolname) from pg_catalog.pg_roles", &[]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| row.get::<_, RawText>(0).into_string()).collect())
 }
 
 /// How the definitions of a copy read, if it is known how those of the source did.
@@ -94,6 +94,7 @@ async fn reread(manifest: &Manifest, session: &Session) -> Result<Option<Definit
     if wordings_of(manifest).is_none() {
         return Ok(None);
     }
+    session.run(AS_IT_IS).await?;
     session.run("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
     let read = wordings(session).await?;
     session.run("rollback").await?;
@@ -153,6 +154,9 @@ impl Jury<'_> {
             ("setting", _) if self.settings == Part::LeftOut => {
                 finding.notes.push(format!("{object} is not that of the source: it was left out"));
             }
+            ("setting", Word::Missing) if self.owners == Part::LeftOut && self.is_of_missing_role(name) => {
+                finding.notes.push(format!("{object} is not here: the server has no such role"));
+            }
             ("policy" | "user mapping" | "default rights" | "rights", Word::Missing) if self.owners == Part::LeftOut => {
                 finding.notes.push(format!("{object} is not here; owners and rights were left out as asked"));
             }
@@ -170,6 +174,11 @@ impl Jury<'_> {
             }
             _ => finding.deviations.push(deviation("was not in the source")),
         }
+    }
+
+    /// Settings are called `search_path`, and those of a role in the database `search_path for clerk`.
+    fn is_of_missing_role(&self, setting: &str) -> bool {
+        setting.split_once(" for ").is_some_and(|(_, role)| !self.roles.contains(role))
     }
 
     /// Sequences are not part of the moment that was dumped: only one that did not move has to stand where it stood.

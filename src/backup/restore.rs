@@ -22,7 +22,7 @@ use super::{DatabaseType, Event, Level, Manifest, Means, Recipients, Source, Sur
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
-pub(super) use postgres::{Ground, make_roles, rehearse};
+pub(super) use postgres::{Ground, rehearse};
 pub use swap::undo;
 pub use tolerance::{Difference, LeftOut, Tolerance};
 

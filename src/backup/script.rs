@@ -700,11 +700,17 @@ impl Gate {
 pub(super) fn excerpt(text: &[u8]) -> String {
     let whole = String::from_utf8_lossy(text);
     let line: String = whole.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut cut: String = line.chars().take(60).collect();
+    let mut cut: String = line.chars().take(60).flat_map(escaped).collect();
     if line.chars().count() > 60 {
         cut.push('…');
     }
     cut
+}
+
+/// A character as it is shown; quotes stand for themselves.
+fn escaped(c: char) -> impl Iterator<Item = char> {
+    let is_quote = ['"', '\''].contains(&c);
+    is_quote.then_some(c).into_iter().chain(c.escape_debug().filter(move |_| !is_quote))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(super) use options::{is_removal, makes_setting, names_tablespace};
 use std::ops::Range;
 
 use super::script::{Statement, TableName, Token, TokenKind, excerpt};
-use crate::postgres::quoted;
+use crate::postgres::{RawText, quoted};
 
 /// What a statement does, as far as it matters to whoever runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,15 +202,15 @@ impl<'a> Cursor<'a> {
     /// An identifier, and where it stands.
     fn identifier(&mut self) -> Option<(String, Range<usize>)> {
         let token = self.token()?;
-        let text = std::str::from_utf8(self.statement.text.get(token.span.clone())?).ok();
+        // A name that is not UTF-8 is one all the same.
+        let text = RawText::from(self.statement.text.get(token.span.clone())?).into_string();
         let name = match token.kind {
-            TokenKind::Word => text.map(str::to_owned),
-            TokenKind::Quoted => text.map(|text| text[1..text.len() - 1].replace("\"\"", "\"")),
+            TokenKind::Word => text,
+            TokenKind::Quoted => text[1..text.len() - 1].replace("\"\"", "\""),
             _ => return None,
         };
         self.at += 1;
-        // A name that is not UTF-8 is one all the same.
-        Some((name.unwrap_or_default(), token.span.clone()))
+        Some((name, token.span.clone()))
     }
 
     fn is_at_end(&self) -> bool {

@@ -228,7 +228,12 @@ impl Target {
                 password: password.clone(),
                 tls: tls.clone(),
                 application_name: "lifeboat".to_owned(),
-                wire: Wire { address: place.address, passfile, ..wire.clone() },
+                wire: Wire {
+                    address: place.address,
+                    passfile,
+                    named_database: database.clone(),
+                    ..wire.clone()
+                },
             }
         });
         let mut servers: Vec<Server> = servers.collect();

@@ -7,7 +7,7 @@ use super::fingerprint::Column;
 use super::observation::{Carried, Counted, Table, Vessel, WriteCounters, Written};
 use super::read::reference;
 use crate::error::Result;
-use crate::postgres::Session;
+use crate::postgres::{RawText, Session};
 
 /// Every table of a database that holds rows of its own, and those that are deliberately not counted.
 ///
@@ -99,14 +99,19 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
     let table = |row: &tokio_postgres::Row| {
         let (kind, persistence): (String, String) = (row.get(3), row.get(4));
         // Rights are NULL for a table that was dropped since; reading it will tell.
+        let (schema, name): (RawText, RawText) = (row.get(1), row.get(2));
+        let has_raw_names =
+            row.get::<_, Option<Vec<RawText>>>(12).unwrap_or_default().iter().any(|name| !name.is_utf8());
         let counted = if kind == "f" {
             Counted::Skipped("a foreign table: its rows are not in this database".to_owned())
         } else if row.get(11) {
             Counted::Skipped("a materialised view that has never been filled".to_owned())
         } else if row.get::<_, Option<bool>>(6) == Some(false) {
-            let large_objects = row.get::<_, String>(2) == "pg_largeobject";
+            let large_objects = row.get::<_, u32>(0) == LARGE_OBJECT_PAGES;
             let way_out = if large_objects { LARGE_OBJECTS } else { "" };
             Counted::Unreadable(format!("permission denied{way_out}"))
+        } else if has_raw_names || !schema.is_utf8() || !name.is_utf8() {
+            Counted::Unreadable("its name, or that of a column, is not UTF-8".to_owned())
         } else {
             Counted::Rows(0)
         };
@@ -117,8 +122,8 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
         let counters = WriteCounters { inserted: row.get(7), updated: row.get(8), deleted: row.get(9) };
         Table {
             oid: row.get(0),
-            schema: row.get(1),
-            name: row.get(2),
+            schema: schema.into_string(),
+            name: name.into_string(),
             is_view: kind == "m",
             bytes: row.get::<_, i64>(16).unsigned_abs(),
             depth: Depth::Content,
@@ -165,7 +170,8 @@ pub(super) async fn tables(session: &Session) -> Result<Vec<Table>> {
 
 /// What a dump carries of a table.
 fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
-    let (computed, extension): (Option<Vec<String>>, Option<String>) = (row.get(21), row.get(22));
+    let computed: Option<Vec<String>> = texts(row, 21);
+    let extension: Option<String> = row.get(22);
     match (extension, row.get::<_, Option<String>>(23), computed) {
         (Some(extension), Some(condition), _) => {
             Some(Carried::Condition { extension, condition, seen: None })
@@ -182,8 +188,13 @@ fn carried(row: &tokio_postgres::Row) -> Option<Carried> {
 /// `pg_largeobject`, in every version.
 const LARGE_OBJECT_PAGES: u32 = 2613;
 
+fn texts(row: &tokio_postgres::Row, column: usize) -> Option<Vec<String>> {
+    let texts: Option<Vec<RawText>> = row.get(column);
+    texts.map(|texts| texts.into_iter().map(RawText::into_string).collect())
+}
+
 fn columns(row: &tokio_postgres::Row) -> Vec<Column> {
-    let names: Vec<String> = row.get::<_, Option<_>>(12).unwrap_or_default();
+    let names = texts(row, 12).unwrap_or_default();
     let types: Vec<Option<String>> = row.get::<_, Option<_>>(13).unwrap_or_default();
     names.into_iter().zip(types).map(|(name, built_in_type)| Column { name, built_in_type }).collect()
 }

@@ -17,7 +17,7 @@ use super::lineage::Boundary;
 use super::observation::WrittenTables;
 use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};
-use crate::postgres::{ConnectFailure, Refusal, Server, Session, user_databases};
+use crate::postgres::{AS_IT_IS, ConnectFailure, Refusal, Server, Session, user_databases};
 
 /// What is said to every session. The empty search path makes names mean one thing; with `row_security = off` a policy
 /// that would hide rows is an error instead of a low count; `lock_timeout` keeps a migration's lock from stopping us, and
@@ -142,7 +142,7 @@ impl Databases {
     async fn session_to(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
         let session = self.server.connect(database).await?;
         let timeout = self.look.statement_timeout.as_millis();
-        let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}");
+        let settings = format!("{SESSION}; set statement_timeout = {timeout}; {SETTINGS}; {AS_IT_IS}");
         let failed = ConnectFailure::of_query;
         session.run(&settings).await.map_err(failed)?;
         match session.run(STOP_WHEN_ABANDONED).await {

@@ -118,6 +118,11 @@ impl Recording {
         self.databases.as_ref().and_then(|databases| databases.snapshot(database))
     }
 
+    /// Why a database could not be looked into.
+    pub fn why_unreadable(&self, database: &str) -> Option<&str> {
+        self.databases.as_ref()?.unreadable().get(database).map(String::as_str)
+    }
+
     /// When the instant was, by our own clock.
     pub fn begun(&self) -> Instant {
         self.begun

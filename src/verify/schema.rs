@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
-use crate::postgres::{QueryFailure, Session};
+use crate::postgres::{QueryFailure, RawText, Session};
 
 /// Digests of the definitions of a database, by kind (`index`, `function`, …) and qualified name.
 pub type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
@@ -588,7 +588,7 @@ pub(super) async fn touched(session: &Session, since: u64) -> Result<Touched> {
         let id =
             |column: usize| row.get::<_, Option<i64>>(column).map(|later| since.saturating_add_signed(later));
         let touch = Touch { oid: row.get(2), newest: id(3).unwrap_or(since), own: id(4), made: id(5) };
-        all.entry(row.get(0)).or_default().insert(row.get(1), touch);
+        all.entry(row.get(0)).or_default().insert(row.get::<_, RawText>(1).into_string(), touch);
     }
     Ok(all)
 }
@@ -631,7 +631,7 @@ fn digests(rows: &[tokio_postgres::Row]) -> Result<Definitions> {
     for row in rows {
         let digest = Digest::try_from(row.get::<_, String>(2))
             .map_err(|error| Error::outside("a digest is not hexadecimal").caused_by(error))?;
-        all.entry(row.get(0)).or_default().insert(row.get(1), digest);
+        all.entry(row.get(0)).or_default().insert(row.get::<_, RawText>(1).into_string(), digest);
     }
     Ok(all)
 }
@@ -682,13 +682,15 @@ pub(super) async fn sequences(session: &Session) -> Result<Sequences> {
         .iter()
         .map(|row| {
             let state = SequenceState { last_value: None, increment: row.get(1), cache: Some(row.get(2)) };
-            (row.get::<_, String>(0), state)
+            (row.get::<_, RawText>(0).into_string(), state)
         })
         .collect();
     let readable: Vec<String> = listed
         .iter()
         .filter(|row| row.get::<_, Option<bool>>(3) == Some(true))
-        .map(|row| row.get(0))
+        .map(|row| row.get::<_, RawText>(0))
+        .filter(RawText::is_utf8)
+        .map(RawText::into_string)
         .collect();
     for group in readable.chunks(TOGETHER) {
         let stands = |position: usize, name: &String| {

@@ -18,7 +18,7 @@ use super::judge::{DefinitionVerdict, Word};
 use super::schema::dumped::DUMPED;
 use super::schema::{Definitions, Digest, texts_sql};
 use crate::error::Result;
-use crate::postgres::Session;
+use crate::postgres::{AS_IT_IS, RawText, Session};
 
 /// Version of the rule; digests of different versions cannot be compared.
 pub const RECIPE: u32 = 2;
@@ -45,9 +45,12 @@ pub async fn wordings(session: &Session) -> Result<Definitions> {
     let mut all = Definitions::new();
     session
         .for_each(&texts_sql(session, &WORDED).await?, |row| {
-            let (kind, text): (String, String) = (row.get(0), row.get(2));
+            let (kind, text): (String, RawText) = (row.get(0), row.get(2));
             let kind = kind.strip_prefix(DUMPED).unwrap_or(&kind).to_owned();
-            all.entry(kind).or_default().insert(row.get(1), Digest::of(&normal_form(&text)));
+            all.entry(kind).or_default().insert(
+                row.get::<_, RawText>(1).into_string(),
+                Digest::of(&normal_form(&text.into_string())),
+            );
             Ok(())
         })
         .await?;
@@ -56,6 +59,7 @@ pub async fn wordings(session: &Session) -> Result<Definitions> {
 
 /// The same, of a database that is connected to for nothing else.
 pub(super) async fn wordings_apart(session: &Session) -> Result<Definitions> {
+    session.run(AS_IT_IS).await?;
     session.run("begin read only; set local search_path = pg_catalog; set local jit = off").await?;
     let read = wordings(session).await?;
     session.run("rollback").await?;

@@ -20,6 +20,7 @@ mod connections;
 mod definitions;
 mod deploy;
 mod doctor;
+mod encodings;
 mod drill;
 mod evidence;
 mod faults;

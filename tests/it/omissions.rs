@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use crate::support::World;
+use crate::twins::programs;
+use crate::verify::OtherMajor;
 
 /// Two servers: one with a database that names what the other does not have.
 async fn world() -> World {
@@ -29,7 +31,8 @@ async fn roles_that_the_target_lacks_are_left_out_as_asked_in_every_format() {
             "app",
             "create role clerk; create role reader; grant create on schema public to clerk; create table t (a int); insert into t select generate_series(1, 9);
              grant clerk to owner; alter table t owner to clerk; create table g (a int); grant select on g to reader;
-             create policy p on g to reader using (true); alter default privileges for role clerk grant select on tables to reader",
+             create policy p on g to reader using (true); alter default privileges for role clerk grant select on tables to reader;
+             alter role reader in database app set work_mem = '8MB'; alter role owner in database app set search_path = public",
         )
         .await;
     let target = world.url("target", "app").await;
@@ -44,7 +47,10 @@ async fn roles_that_the_target_lacks_are_left_out_as_asked_in_every_format() {
             report["left_out"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
         assert!(left.iter().any(|what| what.contains("OWNER TO clerk")), "{left:?}");
         assert!(left.iter().any(|what| what.contains("TO reader")), "{left:?}");
+        assert!(left.iter().any(|what| what.contains("ALTER ROLE reader IN DATABASE")), "{left:?}");
         assert_eq!(world.sql("target", name, "select count(*) from t").await, "9");
+        let settings = "select setconfig[1] from pg_db_role_setting join pg_database d on d.oid = setdatabase where datname = current_database()";
+        assert_eq!(world.sql("target", name, settings).await, "search_path=public");
     }
 }
 
@@ -126,4 +132,67 @@ async fn templates_settings_and_locales_of_the_source_stand_in_nobodys_way() {
     world.lifeboat(&[&restore[..], &["C"]].concat()).await.assert_code(0);
     let collate = "select datcollate from pg_database where datname = 'other'";
     assert_eq!(world.sql("target", "app", collate).await, "C");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_let_into_one_database_alone_can_restore_it_and_others_own_nothing_of_his() {
+    let world = World::new().await;
+    let server = OtherMajor::of(programs(), "postgres");
+    server.sql(
+        "postgres",
+        "create role app login createdb; create database shop owner app; create database side owner app;
+         create database of_other; revoke connect on database postgres, template1, of_other from public",
+    );
+    server.sql("of_other", "create table t (a int); insert into t values (1)");
+    let as_app = |database: &str| server.url(database).replace("postgres@", "app@");
+    let shop = as_app("shop");
+    server.sql("shop", "create table t (a int); insert into t values (1); alter table t owner to app");
+    world.lifeboat(&["backup", "create", "--url", &shop, "--name", "shop"]).await.assert_code(0);
+    let verify = ["backup", "verify", "shop", "--level", "restore", "--url", &shop];
+    world.lifeboat(&verify).await.assert_code(0);
+    world.lifeboat(&["backup", "restore", "shop", "--url", &shop, "--into", "twin"]).await.assert_code(0);
+    // In the place of the database itself, and back.
+    world.lifeboat(&["backup", "restore", "shop", "--url", &shop, "--confirm", "shop"]).await.assert_code(0);
+    world.lifeboat(&["backup", "undo", "--url", &shop, "--confirm", "shop"]).await.assert_code(0);
+    // What belongs to somebody else is his who restores it, if he says so.
+    let create = ["backup", "create", "--url", &server.url("of_other"), "--name", "other"];
+    world.lifeboat(&create).await.assert_code(0);
+    let restore = ["backup", "restore", "other", "--url", &shop, "--into", "mine"];
+    world.lifeboat(&restore).await.assert_code(3).assert_says(&["must be member of role", "--no-owner"]);
+    world.lifeboat(&[&restore[..], &["--no-owner"]].concat()).await.assert_code(0);
+    // A role that may make none is told so.
+    server.sql("postgres", "alter role app nocreatedb");
+    let run = world.lifeboat(&verify).await;
+    assert!(run.assert_code(3).stdout.contains("may not create databases"), "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_with_a_subscription_warns_and_a_seal_vouches_before_the_backup_has_a_name() {
+    let world = World::new().await;
+    let server = OtherMajor::of(programs(), "postgres");
+    server.sql("postgres", "create database app");
+    server.sql(
+        "app",
+        "create table t (a int); insert into t values (1);
+         create function e() returns event_trigger language plpgsql as 'begin end'; create event trigger e on sql_drop execute function e();
+         create subscription s connection 'host=127.0.0.1 port=1' publication p with (connect = false, slot_name = 'x')",
+    );
+    let app = server.url("app");
+    let key = world.path("seal.key");
+    std::fs::write(&key, "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n").unwrap();
+    let key = key.display().to_string();
+    let sealed = ["--seal-key", &key];
+    for (name, format) in [("plain", "sql"), ("packed", "custom")] {
+        let create =
+            ["backup", "create", "--url", &app, "--name", name, "--format", format, "--verify", "restore"];
+        let run = world.lifeboat(&[&create[..], &sealed, &["--json"]].concat()).await;
+        assert_eq!(run.assert_code(0).json()["verification"]["level"], "restore");
+    }
+    let restore =
+        ["backup", "restore", "plain", "--url", &app, "--confirm", "plain", "--keep-old", "0s", "--json"];
+    for _ in 0..2 {
+        let run = world.lifeboat(&[&restore[..], &sealed].concat()).await;
+        let old = run.assert_code(0).json()["kept_old"].as_str().unwrap().to_owned();
+        run.assert_says(&["Drop its subscriptions first", &old]);
+    }
 }

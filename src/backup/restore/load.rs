@@ -288,14 +288,12 @@ impl Act<'_> {
     }
 
     fn run_here(&mut self, sql: &str, text: &[u8]) -> Result<()> {
-        match wait_for(self.session.run(sql)) {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                let is_denied = failure.sqlstate.as_deref() == Some("42501") && self.confinement.is_some();
-                let gone_on = self.go_on_past(&failure, Refused::Statement(text));
-                gone_on.map_err(|error| if is_denied { error.hint(SUPERUSER_HINT) } else { error })
-            }
+        let Err(failure) = wait_for(self.session.run(sql)) else { return Ok(()) };
+        let is_denied = failure.sqlstate.as_deref() == Some("42501") && self.confinement.is_some();
+        if is_denied && !self.tolerance.keep_going {
+            return Err(told(&failure, text).hint(SUPERUSER_HINT));
         }
+        self.go_on_past(&failure, Refused::Statement(text))
     }
 
     /// Goes on past what the server refused, if whoever restores puts up with that; otherwise it is the end.
@@ -307,17 +305,7 @@ impl Act<'_> {
         if !failure.session_survives() {
             return Err(told(failure, &text));
         }
-        let names_missing_role =
-            failure.sqlstate.as_deref() == Some("42704") && failure.message.starts_with("role ");
-        if self.tolerance.no_owner && names_missing_role {
-            self.flow.omissions.leave_out(excerpt(&text), failure.message.clone());
-            return Ok(());
-        }
-        if !self.tolerance.keep_going {
-            return Err(told(failure, &text).hint(KEEP_GOING_HINT));
-        }
-        self.flow.omissions.complaints.push(LeftOut { what: excerpt(&text), why: failure.message.clone() });
-        Ok(())
+        put_up_with(failure, &text, self.tolerance, &mut self.flow.omissions)
     }
 
     /// A tablespace belongs to the server: where there is none of the name, what was in it goes where everything else does.
@@ -355,6 +343,7 @@ impl Act<'_> {
             return Ok(());
         }
         let Err(failure) = wait_for(self.session.run(&sql)) else { return Ok(()) };
+        let text = of_database.map_or(text, |statement| statement.text);
         // Whoever may not make a setting here could not have made it in the source, either: a superuser did.
         let is_denied = failure.sqlstate.as_deref() == Some("42501");
         if is_denied && failure.session_survives() && of_database.is_some_and(statement::makes_setting) {
@@ -367,6 +356,11 @@ impl Act<'_> {
 
     fn begin_copy(&mut self, text: &[u8]) -> Result<()> {
         let mut sql = self.decoded(text)?;
+        if self.flow.encoding == "SQL_ASCII" && std::str::from_utf8(text).is_err() {
+            return Err(refused(&format!("a name in it is not UTF-8: {}", excerpt(text))).hint(
+                "pg_restore can load it: back the database up with `--format custom`, and restore it with `--trust-content`.",
+            ));
+        }
         if !self.is_utf8() {
             sql.push_str(&format!(" with (encoding '{}')", self.flow.encoding));
         }
@@ -442,11 +436,7 @@ impl Confinement {
         };
         for sql in &self.deferred {
             let Err(failure) = self.superuser.run_alone(sql).await else { continue };
-            if !tolerance.keep_going || !failure.session_survives() {
-                return Err(told(&failure, sql.as_bytes()).hint(KEEP_GOING_HINT));
-            }
-            let what = excerpt(sql.as_bytes());
-            omissions.complaints.push(LeftOut { what, why: failure.message.clone() });
+            put_up_with(&failure, sql.as_bytes(), tolerance, omissions)?;
         }
         let role = quoted(&self.role);
         run("reset session authorization").await?;
@@ -505,8 +495,34 @@ enum Refused<'a> {
     Rows,
 }
 
-/// Whether a statement says whose something is, or who may do what with it.
+/// Notes what the server refused, if whoever restores puts up with that; otherwise it is the end.
+fn put_up_with(
+    failure: &QueryFailure,
+    text: &[u8],
+    tolerance: &Tolerance,
+    omissions: &mut Omissions,
+) -> Result<()> {
+    if !failure.session_survives() {
+        return Err(told(failure, text));
+    }
+    let names_missing_role =
+        failure.sqlstate.as_deref() == Some("42704") && failure.message.starts_with("role ");
+    if tolerance.no_owner && names_missing_role {
+        omissions.leave_out(excerpt(text), failure.message.clone());
+        return Ok(());
+    }
+    if !tolerance.keep_going {
+        return Err(told(failure, text).hint(KEEP_GOING_HINT));
+    }
+    omissions.complaints.push(LeftOut { what: excerpt(text), why: failure.message.clone() });
+    Ok(())
+}
+
+/// Whether a statement says whose something is, or who may do what with it. Settings of a role in the database are neither.
 fn says_whose(statement: &Statement<'_>) -> bool {
+    if statement::makes_setting(statement) {
+        return false;
+    }
     let first = statement.tokens.first().map(|token| &statement.text[token.span.clone()]);
     let is_of_rights = first.is_some_and(|word| [&b"GRANT"[..], b"REVOKE"].contains(&word));
     let is_other = |word: &[u8]| [&b"ALTER"[..], b"SET", b"RESET"].contains(&word);
@@ -515,7 +531,7 @@ fn says_whose(statement: &Statement<'_>) -> bool {
     is_of_rights || (first.is_some_and(is_other) && !roles.is_empty())
 }
 
-const KEEP_GOING_HINT: &str =
+pub(super) const KEEP_GOING_HINT: &str =
     "`--keep-going` goes on past what the server refuses, as psql does, and lists it.";
 
 const SUPERUSER_HINT: &str = "The backup carries no seal, so its SQL is run by a role without a superuser's rights. If you trust \
@@ -543,6 +559,8 @@ fn told(failure: &QueryFailure, text: &[u8]) -> Error {
         .caused_by(format!("{message}{at}"));
     if message.contains("role") && message.contains("does not exist") {
         error.hint(super::postgres::ROLES_HINT)
+    } else if message.contains("must be member of role") || message.contains("must be able to SET ROLE") {
+        error.hint("Only a superuser gives objects to others: restore as one, or pass `--no-owner` to own everything yourself.")
     } else {
         error
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::load::{LOADER, Loader, Rights, role_of};
+use super::load::{KEEP_GOING_HINT, LOADER, Loader, Rights, role_of};
 use super::recount::recount;
 use super::swap::{drop_expired, swap_in};
 use super::tolerance::{Difference, Omissions};
@@ -24,7 +24,7 @@ use crate::backup::{
     Event, Format, Manifest, Means, Recipients, Source, Surroundings, follow, interrupted, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Connecting, Programs, Server, Session, quoted, quoted_literal};
+use crate::postgres::{Connecting, Programs, Server, Session, quoted, quoted_literal, user_databases};
 use crate::vault::Content;
 
 /// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
@@ -39,7 +39,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
         return Err(Error::request(format!("`{}` cannot be the name of a database", dbname.escape_debug()))
             .hint("PostgreSQL's names have 1 to 63 bytes."));
     }
-    let session = maintenance(server).await?;
+    let session = apart_from(server, &[dbname]).await?;
     require_writable(server, &session).await?;
     let row = session
         .row(
@@ -56,12 +56,7 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
             .hint("It cannot be renamed before they have ended: `commit prepared` or `rollback prepared` each of them."));
     }
     if !can_create {
-        return Err(Error::outside(format!("user `{}` may not create databases", server.user)).hint(
-            format!(
-                "A restore goes into a new database first: `alter role {} createdb`.",
-                quoted(&server.user)
-            ),
-        ));
+        return Err(may_not_create(&server.user));
     }
     if owns == Some(false) {
         return Err(Error::outside(format!("user `{}` does not own database `{dbname}`", server.user))
@@ -75,6 +70,11 @@ pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest
         .hint("Restore it on a server of that version or later."));
     }
     Ok(owns.is_some())
+}
+
+fn may_not_create(user: &str) -> Error {
+    Error::outside(format!("user `{user}` may not create databases"))
+        .hint(format!("A restore goes into a new database first: `alter role {} createdb`.", quoted(user)))
 }
 
 /// Refuses a server on which nothing can be made, before anything is tried that could leave something behind.
@@ -99,18 +99,38 @@ const MAINTENANCE: &str = "postgres";
 
 /// A session from which these databases can be renamed: it is on none of them.
 pub(super) async fn apart_from(server: &Server, databases: &[&str]) -> Result<Session> {
-    if databases.contains(&MAINTENANCE) {
-        return Ok(server.connect("template1").await?);
+    let named = server.wire.named_database();
+    let mut refused = None;
+    for database in [MAINTENANCE, "template1"].into_iter().chain(named) {
+        if databases.contains(&database) {
+            continue;
+        }
+        match server.connect(database).await {
+            Ok(session) => return Ok(session),
+            Err(failure) => refused = Some(refused.unwrap_or(Error::from(failure))),
+        }
     }
-    maintenance(server).await
+    let Some(refused) = refused else { return Ok(server.connect("template1").await?) };
+    // Whoever is let into neither may be let into another one.
+    let Some(inside) = named.filter(|named| databases.contains(named)) else { return Err(refused) };
+    let Ok(inside) = server.connect(inside).await else { return Err(refused) };
+    for (other, may_connect) in user_databases(&inside).await? {
+        if may_connect && !databases.contains(&other.as_str()) && !other.starts_with(SCRATCH) {
+            match server.connect(&other).await {
+                Ok(session) => return Ok(session),
+                Err(_) => continue,
+            }
+        }
+    }
+    Err(refused.hint(format!(
+        "A database is replaced from a session on another one: `grant connect on database {MAINTENANCE} to {}`.",
+        quoted(&server.user)
+    )))
 }
 
-/// A session from which databases are made, renamed and dropped.
+/// A session from which databases are made and dropped.
 pub(super) async fn maintenance(server: &Server) -> Result<Session> {
-    match server.connect(MAINTENANCE).await {
-        Ok(session) => Ok(session),
-        Err(first) => server.connect("template1").await.map_err(|_| first.into()),
-    }
+    apart_from(server, &[]).await
 }
 
 pub(super) async fn restore(
@@ -119,7 +139,7 @@ pub(super) async fn restore(
     dbname: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
-    let session = maintenance(server).await?;
+    let session = apart_from(server, &[dbname]).await?;
     sweep(server, &session, surroundings).await;
     drop_expired(&session, server, surroundings).await?;
     let proven = prove(plan, surroundings).await?;
@@ -234,9 +254,13 @@ fn with_omissions(mut finding: Finding, omissions: &Omissions, plan: &Plan) -> F
     finding
 }
 
+const MAKE_ALL_SUPERUSERS: &str = "do $$ declare name text; begin
+    for name in select rolname from pg_catalog.pg_roles where rolname !~ '^pg_' and not rolsuper loop
+        execute format('alter role %I superuser', name);
+    end loop; end $$";
+
 /// Makes the roles that a source has, on a server of our own.
-pub(in crate::backup) async fn make_roles(server: &Server, roles: &[String]) -> Result<()> {
-    let session = maintenance(server).await?;
+async fn make_roles(session: &Session, roles: &[String]) -> Result<()> {
     for role in roles {
         let there: bool =
             session.row("select exists (select from pg_roles where rolname = $1)", &[role]).await?.get(0);
@@ -350,6 +374,19 @@ struct Load<'a> {
 impl Load<'_> {
     /// Creates the scratch database. `rest`: how the database of the source is created, after its name.
     async fn create(&self, session: &Session, rest: Option<&str>) -> Result<Omissions> {
+        let omissions = self.create_empty(session, rest).await?;
+        if self.ground == Ground::Ours {
+            // From here, since the names of roles are stored in the encoding of the database that they are created from.
+            make_roles(&self.server.connect(self.scratch).await?, &self.plan.manifest.roles).await?;
+            if self.terms(session).await?.0 == Rights::Own {
+                // Some things only a superuser can own, and what roles of the source may do is not in a dump.
+                session.run(MAKE_ALL_SUPERUSERS).await?;
+            }
+        }
+        Ok(omissions)
+    }
+
+    async fn create_empty(&self, session: &Session, rest: Option<&str>) -> Result<Omissions> {
         let mut omissions = Omissions::default();
         let mut wish = Wish::of(rest.unwrap_or(" TEMPLATE template0"));
         if let Some(tablespace) = &wish.tablespace {
@@ -374,6 +411,9 @@ impl Load<'_> {
             session.run(&wish.statement(self.scratch)).await?;
             omissions.leave_out("the locale of the database", failure.message);
             return Ok(omissions);
+        }
+        if failure.sqlstate.as_deref() == Some("42501") {
+            return Err(may_not_create(&self.server.user).caused_by(failure));
         }
         let is_of_locale = failure.message.contains("locale") || failure.message.contains("collation");
         let error = Error::outside("the database to restore into cannot be created").caused_by(failure);
@@ -645,6 +685,7 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
     let cause = if lines.is_empty() { format!("it ended with {ended}") } else { lines.join("; ") };
     let error =
         Error::outside(format!("{program} failed, and the database is as it was")).caused_by(cause.clone());
+    let error = if cause.contains("could not execute query") { error.hint(KEEP_GOING_HINT) } else { error };
     if cause.contains("role") && cause.contains("does not exist") { error.hint(ROLES_HINT) } else { error }
 }
 
@@ -655,9 +696,13 @@ pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {
 
 pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
     let left_behind = |failure: crate::postgres::QueryFailure| {
+        let way = match failure.message.contains("subscription") {
+            true => "Drop its subscriptions first, in that database, and then drop it",
+            false => "Drop it by hand",
+        };
         Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
             .caused_by(failure)
-            .hint(format!("Drop it by hand: `drop database {}`.", quoted(dbname)))
+            .hint(format!("{way}: `drop database {}`.", quoted(dbname)))
     };
     let found = session
         .row(

@@ -47,7 +47,7 @@ pub(super) async fn swap_in(
         return Ok(None);
     }
     (surroundings.tell)(Event::Phase("swapping"));
-    let old = beside(dbname, "old", now);
+    let old = free_name_beside(session, dbname, "old", now).await?;
     let kept = Kept {
         schema: KEPT_SCHEMA.to_owned(),
         server: format!("{}:{}", server.host, server.port),
@@ -69,8 +69,12 @@ pub(super) async fn swap_in(
     warn_of_slots(session, &old, surroundings).await;
     warn_of_subscriptions(session, &old, surroundings).await;
     if plan.manner.keep_old.is_zero() {
-        drop_database(session, &old).await?;
-        return Ok(None);
+        let Err(error) = drop_database(session, &old).await else { return Ok(None) };
+        // The database is restored, and the record of what it replaced lets a later restore try again.
+        (surroundings.tell)(Event::Warning(&error.chain()));
+        for hint in error.hints() {
+            (surroundings.tell)(Event::Warning(hint));
+        }
     }
     Ok(Some(kept))
 }
@@ -101,6 +105,18 @@ async fn warn_of_subscriptions(session: &Session, old: &str, surroundings: &Surr
             "the subscriptions of the database stay with `{old}`, and go on there: `{names}`; disable them before those of the \
              restored database are enabled"
         )));
+    }
+}
+
+/// The name of this second, or of the next one that is free.
+async fn free_name_beside(session: &Session, dbname: &str, word: &str, now: DateTime<Utc>) -> Result<String> {
+    let mut at = now;
+    loop {
+        let name = beside(dbname, word, at);
+        if !exists(session, &name).await? {
+            return Ok(name);
+        }
+        at += chrono::TimeDelta::seconds(1);
     }
 }
 
@@ -224,8 +240,10 @@ pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>
         return Err(Error::request(format!("nothing is kept of what a restore of `{dbname}` replaced"))
             .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
     };
+    // What is kept may be the one other database that the user is let into.
+    let session = apart_from(server, &[dbname, &kept.kept]).await?;
     let now = (surroundings.clock)();
-    let undone = beside(dbname, "undone", now);
+    let undone = free_name_beside(&session, dbname, "undone", now).await?;
     let (is_there, from, to) = (exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
     let swap = match is_there {
         true => format!(

@@ -360,8 +360,12 @@ pub(super) fn unreadable_sequences(database: &str, left: &Sequences, right: &Seq
     let is_unknown = |(name, state): &(&String, &SequenceState)| {
         right.get(*name).is_some_and(|other| state.last_value.is_none() || other.last_value.is_none())
     };
-    let told = |(name, _)| {
-        format!("sequence `{database}.{name}` could not be read: the user may not select from it")
+    let told = |(name, _): (&String, &SequenceState)| {
+        let why = match name.contains("\\x") {
+            true => "its name is not UTF-8",
+            false => "the user may not select from it",
+        };
+        format!("sequence `{database}.{name}` could not be read: {why}")
     };
     left.iter().filter(is_unknown).map(told).collect()
 }

@@ -391,6 +391,25 @@ fn a_table_that_the_user_calls_churning_leaves_no_drill_unknown() {
 }
 
 #[test]
+fn a_churning_table_that_had_rows_and_has_none_is_no_pass() {
+    let judge = |estimate, held| {
+        let source = Table { name: "staging".into(), oid: table("staging", 0).oid, ..grown(1000, 0) };
+        let vessel = Vessel { estimate, bytes: 8192, index_bytes: 0, altered_by: None };
+        let copied = Table { vessel: Some(vessel), ..table("staging", held) };
+        let mut evidence = Evidence::new();
+        evidence.insert((DB.to_owned(), table("kept", 0).oid), proven(1, 0));
+        evidence.insert((DB.to_owned(), table("staging", 0).oid), with_absent(1000, proven(0, held)));
+        let copy = seen(vec![table("kept", 1), copied]);
+        let judgement = judge_seen(&seen(vec![table("kept", 1), source]), &copy, &evidence, &HORIZON);
+        (judgement.tables[1].verdict, judgement.verdict)
+    };
+    assert_eq!(judge(Some(1000), 0), (Word::Unknown, Verdict::Unknown));
+    assert_eq!(judge(Some(0), 0), (Word::Skipped, Verdict::Pass));
+    assert_eq!(judge(None, 0), (Word::Skipped, Verdict::Pass));
+    assert_eq!(judge(Some(1000), 900).1, Verdict::Pass);
+}
+
+#[test]
 fn a_table_older_than_the_backup_is_missing_a_newer_one_is_not() {
     let kept = || table("kept", 1);
     let newer = Table { created_by: Some(101), ..table("flags", 3) };
