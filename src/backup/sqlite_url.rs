@@ -148,12 +148,11 @@ fn readings(url: &str) -> Result<Option<Readings>> {
         Some(path) => texts.push(path.to_owned()),
         None => texts.push(path.clone()),
     }
-    // SQLAlchemy: `sqlite+pysqlite:///file:app.db?uri=true`.
-    for text in &mut texts {
-        if let Some(inner) = text.strip_prefix("file:").or(text.strip_prefix("/file:")) {
-            *text = inner.to_owned();
-        }
-    }
+    // SQLAlchemy: `sqlite+pysqlite:///file:app.db?uri=true`. Without that, a name may begin so.
+    let is_uri = query.split('&').any(|pair| pair.eq_ignore_ascii_case("uri=true"));
+    let inner = |text: &String| text.strip_prefix("file:").or(text.strip_prefix("/file:")).map(str::to_owned);
+    let inner: Vec<String> = texts.iter().filter_map(inner).collect();
+    texts = if is_uri { [inner, texts].concat() } else { [texts, inner].concat() };
     let in_memory = |text: &String| text.trim_matches('/').is_empty() || text.contains(":memory:");
     if texts.iter().all(in_memory) || query.split('&').any(|pair| pair == "mode=memory") {
         return Err(Error::request(

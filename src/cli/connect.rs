@@ -206,9 +206,8 @@ impl UrlArgs {
     /// variable, which no list of processes shows.
     pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {
         let mut target = Target::parse(&url_text(text)?)?;
-        for note in &target.notes {
-            output.warn(note);
-        }
+        target.note.iter().for_each(|note| output.say(note));
+        target.warnings.iter().for_each(|warning| output.warn(warning));
         let is_open = target.tls_said_by != TlsSaidBy::Written;
         target.for_each_server(|server| {
             match self.tls.filter(|_| is_open) {

@@ -23,8 +23,10 @@ pub struct Target {
     pub database: Option<String>,
     /// Whether something says how the connection is protected, and what does.
     pub tls_said_by: TlsSaidBy,
-    /// Things that one may want to know.
-    pub notes: Vec<String>,
+    /// What one may want to know.
+    pub note: Option<String>,
+    /// What is not as it should be, such as a password file that others can read.
+    pub warnings: Vec<String>,
     /// The other servers that may be meant, in their order; the first is `server`.
     others: Vec<Server>,
     session_attributes: SessionAttributes,
@@ -140,7 +142,8 @@ impl Target {
             server,
             database: Some(database.to_owned()),
             tls_said_by: TlsSaidBy::Written,
-            notes: Vec::new(),
+            note: None,
+            warnings: Vec::new(),
             others: Vec::new(),
             session_attributes: SessionAttributes::Any,
         }
@@ -183,7 +186,7 @@ impl Target {
     /// What a connection string means in an environment.
     pub fn resolve(text: &str, environment: &Environment) -> Result<Self> {
         let (settings, ignored) = Settings::gather(text, environment)?;
-        let mut notes = Vec::new();
+        let (mut note, mut warnings) = (None, Vec::new());
         if !ignored.is_empty() {
             let (names, verb) = (
                 ignored.join("`, `"),
@@ -193,7 +196,7 @@ impl Target {
                     "are for the application and change"
                 },
             );
-            notes.push(format!("`{names}` in the connection URL {verb} nothing here"));
+            note = Some(format!("`{names}` in the connection URL {verb} nothing here"));
         }
         if settings.get("gssencmode") == Some("require") {
             return Err(unsupported(&format!(
@@ -213,7 +216,7 @@ impl Target {
         let database = settings.get("dbname").map(str::to_owned);
         let places = places(&settings)?;
         let (tls, tls_said_by) = protection(&settings, environment, &places)?;
-        let passwords = PassFiles::of(&settings, environment, &mut notes);
+        let passwords = PassFiles::of(&settings, environment, &mut warnings);
         let wire = wire(&settings)?;
         let password = settings.get("password").map(Password::new);
         let servers = places.into_iter().map(|place| {
@@ -255,7 +258,7 @@ impl Target {
             .unwrap_or_default();
         let others = servers.split_off(1);
         let server = servers.remove(0);
-        Ok(Target { server, database, tls_said_by, notes, others, session_attributes })
+        Ok(Target { server, database, tls_said_by, note, warnings, others, session_attributes })
     }
 
     /// Whether several servers may be meant, or one only if it is what is asked for.
@@ -525,7 +528,7 @@ fn wire(settings: &Settings) -> Result<Wire> {
 struct PassFiles(Option<PassFile>);
 
 impl PassFiles {
-    fn of(settings: &Settings, environment: &Environment, notes: &mut Vec<String>) -> Self {
+    fn of(settings: &Settings, environment: &Environment, warnings: &mut Vec<String>) -> Self {
         if settings.get("password").is_some() {
             return PassFiles(None);
         }
@@ -534,7 +537,7 @@ impl PassFiles {
         match PassFile::read(&file) {
             Ok(file) => PassFiles(file),
             Err(warning) => {
-                notes.push(warning);
+                warnings.push(warning);
                 PassFiles(None)
             }
         }

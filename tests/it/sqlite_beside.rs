@@ -153,7 +153,7 @@ async fn a_path_is_a_path_whatever_it_holds_and_what_was_recorded_is_restored_to
     }
     // Nothing says which of two files is meant, and neither is there.
     let run = place.backup(&["restore", "b00", "--url", "sqlite:///nowhere.db"]).await;
-    run.assert_code(2).assert_says(&["may mean `/nowhere.db` or `", "sqlite:////nowhere.db"]);
+    run.assert_code(2).assert_says(&["can mean `/nowhere.db` and `", "sqlite:////nowhere.db"]);
     std::os::unix::fs::symlink("gone.db", place.path("link.db")).unwrap();
     let run = place.backup(&["restore", "b00", "--url", "sqlite:link.db"]).await;
     run.assert_code(2).assert_says(&["is a symbolic link to `", "gone.db`, which does not exist"]);

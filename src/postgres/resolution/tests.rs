@@ -89,8 +89,8 @@ fn urls_of_frameworks_mean_what_they_mean_there() {
     }
     let target = Target::resolve("postgresql://x/d?schema=public&pool=5", &surroundings(&[])).unwrap();
     assert_eq!(
-        target.notes,
-        ["`schema`, `pool` in the connection URL are for the application and change nothing here"]
+        target.note.as_deref(),
+        Some("`schema`, `pool` in the connection URL are for the application and change nothing here")
     );
 }
 
