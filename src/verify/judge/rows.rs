@@ -170,9 +170,11 @@ impl Pair<'_> {
         around > FEW.max((self.rows as f64 * tolerance).floor() as u64)
     }
 
-    /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since.
+    /// Nothing in the source's table is from before the moment, and nothing was ever taken out of it since. Rows that were
+    /// written within a few transactions of the moment may be from before it.
     fn has_only_grown_from_nothing(&self) -> bool {
-        self.older == 0 && self.writes.taken_at_most() == Some(0) && self.lost_at_most() == 0
+        let around = self.evidence.newer.map_or(0, |rows| rows.around_the_moment);
+        self.older == 0 && around == 0 && self.writes.taken_at_most() == Some(0) && self.lost_at_most() == 0
     }
 
     fn weigh(&self, tolerance: f64) -> Found {

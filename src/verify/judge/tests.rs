@@ -293,6 +293,18 @@ fn a_whole_table_written_around_the_moment_may_be_of_an_older_time() {
 }
 
 #[test]
+fn an_empty_copy_of_rows_that_were_written_around_the_moment_is_no_pass() {
+    let judge = |around_the_moment| {
+        let newer = NewerRows { absent: 200, around_the_moment, ..NewerRows::default() };
+        let evidence = RowEvidence { newer: Some(newer), ..proven(0, 0) };
+        judge_live(vec![rewritten(200, 0, 0, 0)], vec![table("jobs", 0)], evidence).tables[0].verdict
+    };
+    assert_eq!(judge(0), Word::Within);
+    assert_eq!(judge(1), Word::Unknown);
+    assert_eq!(judge(195), Word::Unknown);
+}
+
+#[test]
 fn a_column_that_only_one_side_has_and_that_was_not_added_since_fails() {
     let evidence = RowEvidence { columns_lost: vec!["iban".into()], ..proven(5, 0) };
     let judgement = judge_live(vec![table("jobs", 5)], vec![table("jobs", 5)], evidence);
