@@ -107,6 +107,14 @@ impl Finding {
         Finding { faults: vec![text.into()], ..Finding::default() }
     }
 
+    /// What a dump was seen to hold.
+    fn of_dump(held: Held, faults: Vec<String>) -> Self {
+        let missing_half = held.missing_half();
+        let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
+        let roles = roles.into_iter().collect();
+        Finding { faults, create_database, refusals, roles, dumped_rows, missing_half, ..Finding::default() }
+    }
+
     /// What a dump does not hold is a fault, unless somebody vouches for it.
     pub(super) fn refuse_unless(&mut self, trust: Trust) {
         let refusals = std::mem::take(&mut self.refusals);
@@ -369,21 +377,10 @@ impl Work {
         };
         let mut faults = all_faults(&self.manifest, &totals);
         let held = reader.finish();
-        let missing_half = held.missing_half();
-        let Held { is_whole, create_database, refusals, roles, rows: dumped_rows, .. } = held;
-        if !is_whole && refusals.is_empty() {
+        if !held.is_whole && held.refusals.is_empty() {
             faults.push("the dump has no end".to_owned());
         }
-        let roles = roles.into_iter().collect();
-        Ok(Finding {
-            faults,
-            create_database,
-            refusals,
-            roles,
-            dumped_rows,
-            missing_half,
-            ..Finding::default()
-        })
+        Ok(Finding::of_dump(held, faults))
     }
 
     /// Has pg_restore read everything. It checks the structure of the archive, our hashes check the content.
@@ -416,18 +413,7 @@ impl Work {
             Err(finding) => return Ok(finding),
         };
         let faults = all_faults(&self.manifest, &totals).into_iter().chain(said).collect();
-        let missing_half = held.missing_half();
-        let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
-        let roles = roles.into_iter().collect();
-        Ok(Finding {
-            faults,
-            create_database,
-            refusals,
-            roles,
-            dumped_rows,
-            missing_half,
-            ..Finding::default()
-        })
+        Ok(Finding::of_dump(held, faults))
     }
 
     /// Unpacks an archive in parts, and has pg_restore read all of them.
@@ -453,18 +439,7 @@ impl Work {
             return Ok(Finding { doubts: vec![doubt], ..Finding::default() });
         };
         let (said, held) = Reading::start(&programs, Some(&folder))?.finish()?;
-        let missing_half = held.missing_half();
-        let Held { create_database, refusals, roles, rows: dumped_rows, .. } = held;
-        let (faults, roles) = (said.into_iter().collect(), roles.into_iter().collect());
-        Ok(Finding {
-            faults,
-            create_database,
-            refusals,
-            roles,
-            dumped_rows,
-            missing_half,
-            ..Finding::default()
-        })
+        Ok(Finding::of_dump(held, said.into_iter().collect()))
     }
 
     fn sqlite(&self, file: Content) -> Result<Finding> {

@@ -100,7 +100,7 @@ impl FoundFile {
             encrypted: false,
             database_type,
             format,
-            timestamp: described.taken_at.unwrap_or(modified),
+            timestamp: modified,
             duration: 0.0,
             sha256: totals.file_sha256,
             plain_size: totals.plain_bytes,
@@ -282,7 +282,6 @@ struct Described {
     dbname: Option<String>,
     server_version: String,
     tool: String,
-    taken_at: Option<DateTime<Utc>>,
 }
 
 impl Described {
@@ -308,7 +307,6 @@ impl Described {
             dbname: dbname.filter(|name| !name.is_empty()),
             server_version: after("-- Dumped from database version ").unwrap_or_default(),
             tool: format!("pg_dump {}", after("-- Dumped by pg_dump version ").unwrap_or_default()),
-            taken_at: None,
         }
     }
 
@@ -331,12 +329,7 @@ impl Described {
         let dbname = take_text(&mut bytes, width)?;
         let server_version = take_text(&mut bytes, width)?;
         let tool = format!("pg_dump {}", take_text(&mut bytes, width)?);
-        Some(Described {
-            dbname: Some(dbname).filter(|name| !name.is_empty()),
-            server_version,
-            tool,
-            taken_at: None,
-        })
+        Some(Described { dbname: Some(dbname).filter(|name| !name.is_empty()), server_version, tool })
     }
 }
 

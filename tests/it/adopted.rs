@@ -182,6 +182,55 @@ async fn what_is_damaged_or_no_dump_is_not_adopted_and_the_reason_is_said() {
         .assert_says(&["is not a whole database", "app.db-wal"]);
 }
 
+/// Nothing was recorded of its source, so what was gone on past is all that tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refuses_of_a_found_dump_is_no_pass_until_it_is_accepted() {
+    let place = Place::new();
+    let dump = |table: &str, view: &str| {
+        format!(
+            "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.1\n-- Dumped by pg_dump version 15.1\n\n\
+             CREATE TABLE public.t ({table});\nCREATE VIEW public.w AS\n SELECT 1 FROM public.{view};\n\
+             COPY public.t (a) FROM stdin;\n1\n2\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+        )
+    };
+    for (name, table, view, words) in [
+        ("view.sql", "a integer", "nothing", "nothing"),
+        ("table.sql", "a no_such_type", "t", "table `\"public\".\"t\"` is missing"),
+        ("rows.sql", "a integer CHECK (a < 2)", "t", "has 0 rows, and the dump holds 2"),
+    ] {
+        fs::write(place.path(name), dump(table, view)).unwrap();
+        let verify = ["verify", &format!("./{name}"), "--level", "restore"].map(str::to_owned);
+        let verify: Vec<&str> = verify.iter().map(String::as_str).collect();
+        place.backup(&verify).await.assert_code(3);
+        let run = place.backup(&[&verify[..], &["--keep-going"]].concat()).await;
+        assert!(run.assert_code(1).stdout.contains(words), "{name}: {}", run.stdout);
+    }
+    fs::write(place.path("good.sql"), dump("a integer", "t")).unwrap();
+    place.backup(&["verify", "./good.sql", "--level", "restore", "--keep-going"]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_file_and_a_copy_before_a_restore_are_of_the_database_that_they_are_of() {
+    let place = Place::new();
+    let (url, other) = (place.database("app.db", "delete", 5), place.database("staging.db", "delete", 9));
+    fs::copy(place.path("app.db"), place.path("old.db")).unwrap();
+    let run = async |words: &[&str]| {
+        let mut command = place.command(&[&["backup"], words].concat());
+        finish(command.env("BACKUP_DATABASE_ID", "orders-eu").spawn().unwrap()).await
+    };
+    run(&["create", "--url", &url, "--name", "own"]).await.assert_code(0);
+    run(&["adopt", &place.path("old.db").display().to_string(), "--url", &url]).await.assert_code(0);
+    place.backup(&["restore", "own", "--url", &other, "--confirm", "own"]).await.assert_code(0);
+    let list = place.backup(&["list", "--json"]).await.assert_code(0).json();
+    let of = |start: &str| {
+        let backups = list["backups"].as_array().unwrap();
+        let found = backups.iter().find(|it| it["backup_name"].as_str().unwrap().starts_with(start)).unwrap();
+        found["identity"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((of("own").as_str(), of("old").as_str()), ("id orders-eu", "id orders-eu"));
+    assert!(of("app-before-restore").contains("staging.db"), "{list}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sqlite_file_that_was_kept_by_a_script_counts_as_a_backup() {
     let place = Place::new();

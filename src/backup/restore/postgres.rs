@@ -3,6 +3,7 @@
 //! A scratch database carries its purpose in its name and is held by an advisory lock: one whose lock is free belongs to a
 //! process that died, and is removed by the next restore.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -15,10 +16,10 @@ use super::recount::recount;
 use super::swap::{drop_expired, swap_in};
 use super::tolerance::{Difference, Omissions};
 use super::{Destination, Manner, Part, Plan, Proven, Report, prove, report};
-use crate::backup::check::{self, Finding};
+use crate::backup::check::{self, Deviation, Finding};
 use crate::backup::judge;
 use crate::backup::schedule::shell_word;
-use crate::backup::script::Trust;
+use crate::backup::script::{TableName, Trust};
 use crate::backup::statement::create_statement;
 use crate::backup::{
     Event, Format, Manifest, Means, Recipients, Source, Surroundings, follow, interrupted, usual_threads,
@@ -215,10 +216,7 @@ pub(in crate::backup) async fn rehearse(
     let judged = match loaded {
         Ok(omissions) => {
             (surroundings.tell)(Event::Phase("checking the restored copy"));
-            let judged = match manifest.is_adopted() && manifest.observation.is_none() {
-                true => recount(server, &scratch, &dumped).await,
-                false => judge::judge_restored(manifest, server, &scratch, parts(&plan, &omissions)).await,
-            };
+            let judged = judge_copy(&plan, server, &scratch, &dumped, &omissions).await;
             judged.map(|finding| with_omissions(finding, &omissions, &plan))
         }
         Err(error) => Err(error),
@@ -240,6 +238,29 @@ pub(in crate::backup) async fn rehearse(
 /// Which parts of the source the copy has.
 fn parts(plan: &Plan, omissions: &Omissions) -> (Part, Part) {
     (Part::left_out_if(plan.manner.means.tolerance.no_owner), Part::left_out_if(omissions.settings))
+}
+
+/// Holds a restored copy against what was recorded of its source. Where nothing was, because something else had made the
+/// dump, it is held against the dump; then whatever the server refused is missing, and nothing else would say so.
+async fn judge_copy(
+    plan: &Plan,
+    server: &Server,
+    scratch: &str,
+    dumped: &BTreeMap<TableName, u64>,
+    omissions: &Omissions,
+) -> Result<Finding> {
+    let manifest = &plan.manifest;
+    let mut finding = match manifest.is_adopted() && manifest.observation.is_none() {
+        true => recount(server, scratch, dumped).await?,
+        false => judge::judge_restored(manifest, server, scratch, parts(plan, omissions)).await?,
+    };
+    if manifest.observation.is_none() {
+        finding.deviations.extend(omissions.complaints.iter().map(|refused| Deviation {
+            name: refused.what.clone(),
+            text: format!("{}: {}", refused.what, refused.why),
+        }));
+    }
+    Ok(finding)
 }
 
 /// A proof is told what the restore went on past, and counts no difference that was accepted.
@@ -302,9 +323,10 @@ async fn into_scratch(
     proven: Proven,
     surroundings: &Surroundings<'_>,
 ) -> Result<Report> {
+    let dumped = proven.finding.dumped_rows.clone();
     let omissions = load(plan, (server, Ground::Named), session, scratch, proven, surroundings).await?;
     (surroundings.tell)(Event::Phase("checking the restored copy"));
-    let finding = judge::judge_restored(&plan.manifest, server, scratch, parts(plan, &omissions)).await?;
+    let finding = judge_copy(plan, server, scratch, &dumped, &omissions).await?;
     for note in &finding.notes {
         (surroundings.tell)(Event::Note(note));
     }
@@ -728,7 +750,8 @@ pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()>
 
 /// Removes a scratch database, and the role that was made to load it.
 async fn drop_scratch(server: &Server, session: &Session, scratch: &str) -> Result<()> {
-    drop_subscriptions(server, session, scratch).await?;
+    // Where that fails, the database cannot be dropped either, and that says so.
+    let _ = drop_subscriptions(server, session, scratch).await;
     drop_database(session, scratch).await?;
     drop_loader(session, &role_of(scratch)).await
 }

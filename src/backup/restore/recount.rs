@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::backup::check::Finding;
+use crate::backup::check::{Deviation, Finding};
 use crate::backup::script::TableName;
 use crate::error::Result;
 use crate::postgres::{Server, quoted};
@@ -15,31 +15,37 @@ pub(super) async fn recount(
 ) -> Result<Finding> {
     let session = server.connect(database).await?;
     let mut finding = Finding::default();
-    // Rows of an extension's tables are partly those that the extension itself makes.
     let found = session
         .rows(
-            "select n.nspname::text, c.relname::text, c.relkind = 'p' from pg_catalog.pg_class c
-             join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-             where c.relkind in ('r', 'p') and not exists (select from pg_catalog.pg_depend d
-                 where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')",
+            "select n.nspname::text, c.relname::text, c.relkind = 'p',
+                    exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass
+                            and d.objid = c.oid and d.deptype = 'e')
+             from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+             where c.relkind in ('r', 'p')",
             &[],
         )
         .await?;
-    let kinds: BTreeMap<TableName, bool> =
-        found.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
+    let restored: BTreeMap<TableName, (bool, bool)> =
+        found.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
     session.run("set row_security = off").await?;
     for (table, rows) in dumped {
         let name = format!("{}.{}", quoted(&table.0), quoted(&table.1));
-        let Some(is_partitioned) = kinds.get(table) else {
+        let Some((is_partitioned, is_of_extension)) = restored.get(table).copied() else {
+            finding.deviations.push(deviation(&name, "is missing"));
             continue;
         };
-        let only = if *is_partitioned { "" } else { "only " };
+        // Rows of an extension's tables are partly those that the extension itself makes.
+        if is_of_extension {
+            continue;
+        }
+        let only = if is_partitioned { "" } else { "only " };
         let sql = format!("select count(*) from {only}{name}");
-        let restored: i64 = session.row(&sql, &[]).await?.get(0);
+        let counted: i64 = session.row(&sql, &[]).await?.get(0);
         finding.checked.0 += 1;
-        finding.checked.1 += u64::try_from(restored).unwrap_or_default();
-        if u64::try_from(restored) != Ok(*rows) {
-            finding.faults.push(format!("table `{name}` has {restored} rows, and the dump holds {rows}"));
+        finding.checked.1 += u64::try_from(counted).unwrap_or_default();
+        if u64::try_from(counted) != Ok(*rows) {
+            let what = format!("has {counted} rows, and the dump holds {rows}");
+            finding.deviations.push(deviation(&name, &what));
         }
     }
     finding.notes.push(
@@ -47,4 +53,8 @@ pub(super) async fn recount(
             .to_owned(),
     );
     Ok(finding)
+}
+
+fn deviation(table: &str, what: &str) -> Deviation {
+    Deviation { name: format!("table {table}"), text: format!("table `{table}` {what}") }
 }

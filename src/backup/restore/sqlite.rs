@@ -142,8 +142,13 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
         keep_forever: false,
         class: None,
         keep_days: None,
-        // Otherwise it would be a database of its own, whose last copy is never removed.
-        database_id: plan.manifest.source.database_id.clone(),
+        // Otherwise it would be a database of its own, whose last copy is never removed. Another file is one.
+        database_id: plan
+            .manifest
+            .source
+            .database_id
+            .clone()
+            .filter(|_| plan.manifest.source.path.as_deref() == path.to_str()),
         if_taken: create::IfTaken::Refuse,
         trigger: "restore".to_owned(),
         observe: None,

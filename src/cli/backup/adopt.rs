@@ -28,6 +28,9 @@ pub(in crate::cli) struct AdoptArgs {
     /// says]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// What makes it the same database on whatever host, as in `backup create`
+    #[arg(long, value_name = "ID", env = "BACKUP_DATABASE_ID", hide_env_values = true)]
+    database_id: Option<String>,
     /// Name of the backup [default: that of the file]
     #[arg(long, value_name = "NAME")]
     name: Option<BackupName>,
@@ -147,7 +150,8 @@ async fn origin(args: &AdoptArgs, session: &Session) -> Result<Option<crate::bac
     let Some(url) = url else { return Ok(None) };
     let source = source(url.trim(), &args.connect, session)?;
     let name = args.database.clone().unwrap_or_else(|| source.usual_name());
-    Ok(Some(create::origin_of(&source, name, settings.and_then(|it| it.database_id)).await))
+    let id = args.database_id.clone().or_else(|| settings.and_then(|it| it.database_id));
+    Ok(Some(create::origin_of(&source, name, id.filter(|id| !id.is_empty())).await))
 }
 
 /// Names of backups of the vault, and files. A name that the vault knows is that of a backup.
