@@ -14,6 +14,7 @@ mod check;
 mod coding;
 pub mod create;
 mod dump;
+mod dump_reader;
 pub mod failures;
 pub mod found;
 pub mod identity;

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{DateTime, Utc};
 
 use super::authenticity::SealKeys;
+use super::dump_reader::{Held, Reader, Trust};
 use super::manifest::Verification;
 use super::parallel::Unpacker;
-use super::script::{Held, Reader, TableName, Trust};
+use super::script::TableName;
 use super::sqlite::{self, Contents};
 use super::stream::{Outflow, Totals, Unpacking, hash_file};
 use super::{

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
+use super::dump_reader::Held;
 use super::identity::Identity;
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
-use super::script::{Held, TableName};
+use super::script::TableName;
 use super::stream::{Inflow, Target, hexadecimal};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,

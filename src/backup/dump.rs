@@ -8,8 +8,8 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::dump_reader::{Held, Reader};
 use super::manifest::Format;
-use super::script::{Held, Reader};
 use super::stream::{Inflow, Packing, Target, Totals};
 use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};

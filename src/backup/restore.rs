@@ -7,9 +7,11 @@
 mod load;
 mod postgres;
 mod recount;
+mod remains;
 mod sqlite;
 mod swap;
 mod tolerance;
+mod wish;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -10,8 +10,9 @@
 use std::io;
 
 use super::tolerance::{LeftOut, Omissions, Tolerance};
+use crate::backup::dump_reader::{Gate, Trust};
 use crate::backup::roles::note_roles;
-use crate::backup::script::{Gate, Lexer, Piece, Statement, Token, Trust, excerpt};
+use crate::backup::script::{Lexer, Piece, Statement, Token, excerpt};
 use crate::backup::statement::{self, Step};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{CopyIn, QueryFailure, Server, Session, generate, quoted};

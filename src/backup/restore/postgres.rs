@@ -11,25 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::load::{KEEP_GOING_HINT, LOADER, Loader, Rights, role_of};
+use super::load::{KEEP_GOING_HINT, Loader, Rights};
 use super::recount::recount;
+use super::remains::{SCRATCH, drop_scratch, sweep, with_remains};
 use super::swap::{drop_expired, swap_in};
 use super::tolerance::{Difference, Omissions};
+use super::wish::Wish;
 use super::{Destination, Manner, Part, Plan, Proven, Report, prove, report};
 use crate::backup::check::{self, Deviation, Finding};
+use crate::backup::dump_reader::Trust;
 use crate::backup::judge;
 use crate::backup::schedule::shell_word;
-use crate::backup::script::{TableName, Trust};
-use crate::backup::statement::create_statement;
+use crate::backup::script::TableName;
 use crate::backup::{
     Event, Format, Manifest, Means, Recipients, Source, Surroundings, follow, interrupted, usual_threads,
 };
 use crate::error::{Error, Kind, Result};
-use crate::postgres::{Connecting, Programs, Server, Session, quoted, quoted_literal, user_databases};
+use crate::postgres::{Connecting, Programs, Server, Session, quoted, user_databases};
 use crate::vault::Content;
-
-/// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
-const SCRATCH: &str = "lifeboat_scratch_";
 
 /// Whether the database is there; and whether we could restore at all.
 pub(super) async fn preflight(server: &Server, dbname: &str, manifest: &Manifest) -> Result<bool> {
@@ -167,21 +166,6 @@ pub(super) async fn restore(
                 Err(lost) => Err(lost),
             };
             Err(with_remains(error, cleared))
-        }
-    }
-}
-
-/// The first error is the one that matters; what could not be cleared away is said with it.
-fn with_remains(first: Error, cleared: Result<()>) -> Error {
-    match cleared {
-        Ok(()) => first,
-        Err(left) if left.kind() == Kind::LeftBehind => {
-            let hints = left.hints().to_vec();
-            let error = first.of_kind(Kind::LeftBehind).hint(format!("Besides, {}.", left.chain()));
-            hints.into_iter().fold(error, Error::hint)
-        }
-        Err(left) => {
-            first.hint(format!("Besides, what was begun could not be cleared away: {}.", left.chain()))
         }
     }
 }
@@ -562,72 +546,6 @@ fn is_read_by_several(archive: &Path) -> bool {
             && start == *b"PGDMP"
 }
 
-/// How a database is to be created.
-struct Wish {
-    /// The clauses, but for those below.
-    rest: String,
-    tablespace: Option<String>,
-    locale: Option<String>,
-}
-
-impl Wish {
-    fn of(rest: &str) -> Self {
-        let (rest, tablespace) = take_clause(rest, "TABLESPACE");
-        Wish { rest, tablespace, locale: None }
-    }
-
-    fn statement(&self, name: &str) -> String {
-        let mut rest = self.rest.clone();
-        if let Some(locale) = &self.locale {
-            for clause in [
-                "LC_COLLATE",
-                "LC_CTYPE",
-                "LOCALE_PROVIDER",
-                "ICU_LOCALE",
-                "ICU_RULES",
-                "BUILTIN_LOCALE",
-                "LOCALE",
-            ] {
-                rest = take_clause(&rest, clause).0;
-            }
-            rest.push_str(&format!(" LOCALE = {}", quoted_literal(locale)));
-        }
-        if let Some(tablespace) = &self.tablespace {
-            rest.push_str(&format!(" TABLESPACE = {}", quoted(tablespace)));
-        }
-        create_statement(&rest, name)
-    }
-}
-
-/// Takes ` NAME = value` out of the clauses of a `CREATE DATABASE`: what is left, and the value. Values hold no more than
-/// pg_dump writes: words, names in double quotes and strings.
-fn take_clause(rest: &str, name: &str) -> (String, Option<String>) {
-    let start = format!(" {name} = ");
-    let Some(at) = rest.find(&start) else { return (rest.to_owned(), None) };
-    let after = &rest[at + start.len()..];
-    let quote = after.chars().next().filter(|c| ['"', '\''].contains(c));
-    let length = match quote {
-        None => after.find(' ').unwrap_or(after.len()),
-        Some(quote) => {
-            let mut end = 1;
-            loop {
-                let Some(next) = after[end..].find(quote) else { break after.len() };
-                end += next + 1;
-                if !after[end..].starts_with(quote) {
-                    break end;
-                }
-                end += 1;
-            }
-        }
-    };
-    let text = &after[..length];
-    let value = match quote {
-        None => text.to_owned(),
-        Some(quote) => text.trim_matches(quote).replace(&format!("{quote}{quote}"), &quote.to_string()),
-    };
-    (format!("{}{}", &rest[..at], &after[length..]), Some(value))
-}
-
 /// Gives everything that a program writes to a loader.
 fn feed_from(
     stdout: &mut impl Read,
@@ -714,133 +632,4 @@ fn failed(program: &str, said: &str, ended: &str) -> Error {
 pub(super) async fn exists(session: &Session, dbname: &str) -> Result<bool> {
     let row = session.row("select exists (select from pg_database where datname = $1)", &[&dbname]).await?;
     Ok(row.get(0))
-}
-
-pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
-    let left_behind = |failure: crate::postgres::QueryFailure| {
-        let way = match failure.message.contains("subscription") {
-            true => "Drop its subscriptions first, in that database, and then drop it",
-            false => "Drop it by hand",
-        };
-        Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
-            .caused_by(failure)
-            .hint(format!("{way}: `drop database {}`.", quoted(dbname)))
-    };
-    let found = session
-        .row(
-            "select count(*), coalesce(bool_or(datistemplate), false) from pg_database where datname = $1",
-            &[&dbname],
-        )
-        .await
-        .map_err(left_behind)?;
-    if found.get::<_, i64>(0) == 0 {
-        return Ok(());
-    }
-    // As its source was; a template cannot be dropped.
-    if found.get(1) {
-        session
-            .run(&format!("alter database {} is_template false", quoted(dbname)))
-            .await
-            .map_err(left_behind)?;
-    }
-    // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
-    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
-    session.run(&statement).await.map_err(left_behind)
-}
-
-/// Removes a scratch database, and the role that was made to load it.
-async fn drop_scratch(server: &Server, session: &Session, scratch: &str) -> Result<()> {
-    // Where that fails, the database cannot be dropped either, and that says so.
-    let _ = drop_subscriptions(server, session, scratch).await;
-    drop_database(session, scratch).await?;
-    drop_loader(session, &role_of(scratch)).await
-}
-
-/// A database with a subscription cannot be dropped. Those of a scratch database were restored, are off, and have no slot at
-/// their publisher.
-async fn drop_subscriptions(server: &Server, session: &Session, scratch: &str) -> Result<()> {
-    let rows = session
-        .rows(
-            "select s.subname::text from pg_catalog.pg_subscription s
-             join pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = $1",
-            &[&scratch],
-        )
-        .await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let inside = server.connect(scratch).await?;
-    for row in rows {
-        let name = quoted(row.get(0));
-        inside.run(&format!("alter subscription {name} disable")).await?;
-        inside.run(&format!("alter subscription {name} set (slot_name = none)")).await?;
-        inside.run(&format!("drop subscription {name}")).await?;
-    }
-    Ok(())
-}
-
-async fn drop_loader(session: &Session, role: &str) -> Result<()> {
-    let is_there =
-        session.row("select exists (select from pg_catalog.pg_roles where rolname = $1)", &[&role]).await?;
-    if !is_there.get::<_, bool>(0) {
-        return Ok(());
-    }
-    // What it was granted on tablespaces goes with this; whoever may not do that, has granted nothing.
-    let _ = session.run(&format!("drop owned by {}", quoted(role))).await;
-    session.run(&format!("drop role if exists {}", quoted(role))).await.or_else(|failure| {
-        // Whoever may drop no roles has made none.
-        if failure.sqlstate.as_deref() == Some("42501") {
-            return Ok(());
-        }
-        Err(Error::new(Kind::LeftBehind, format!("role `{role}` could not be removed"))
-            .caused_by(failure)
-            .hint(format!("Drop it by hand: `drop role {}`.", quoted(role))))
-    })
-}
-
-/// Removes scratch databases of processes that died, and the roles that were to load them. What cannot be removed is said,
-/// and keeps nobody from restoring.
-async fn sweep(server: &Server, session: &Session, surroundings: &Surroundings<'_>) {
-    let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
-    let databases = session
-        .rows(
-            "select d.datname::text from pg_database d join pg_roles r on r.rolname = current_user
-             where d.datname ~ $1 and (r.rolsuper or pg_has_role(d.datdba, 'USAGE'))",
-            &[&pattern],
-        )
-        .await;
-    let roles = session
-        .rows(
-            "select r.rolname::text from pg_roles r join pg_roles us on us.rolname = current_user and us.rolsuper
-             where r.rolname ~ $1",
-            &[&format!("^{LOADER}[0-9a-f]{{8}}$")],
-        )
-        .await;
-    let names = |rows: std::result::Result<Vec<tokio_postgres::Row>, _>| -> Vec<String> {
-        rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
-    };
-    let (databases, roles) = (names(databases), names(roles));
-    for name in databases.iter().chain(&roles) {
-        let digits = name.trim_start_matches(SCRATCH).trim_start_matches(LOADER);
-        let key = i64::from(u32::from_str_radix(digits, 16).unwrap_or_default());
-        let is_free = session.row("select pg_try_advisory_lock($1)", &[&key]).await;
-        if !is_free.is_ok_and(|row| row.get(0)) {
-            continue;
-        }
-        let removed = match databases.contains(name) {
-            true => drop_scratch(server, session, name).await,
-            false => drop_loader(session, name).await,
-        };
-        let _ = session.rows("select pg_advisory_unlock($1)", &[&key]).await;
-        match removed {
-            Ok(()) if databases.contains(name) => (surroundings.tell)(Event::Note(&format!(
-                "removed `{name}`, which a restore that died had left"
-            ))),
-            Ok(()) => {}
-            Err(error) => (surroundings.tell)(Event::Warning(&format!(
-                "`{name}`, which a restore that died had left, could not be removed: {}",
-                error.chain()
-            ))),
-        }
-    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Manner, Plan, Proven, Report, absolute, prove, report};
 use crate::backup::check::{self, EXPANDED};
 use crate::backup::create;
-use crate::backup::script::Trust;
+use crate::backup::dump_reader::Trust;
 use crate::backup::sqlite::path_beside;
 use crate::backup::stream::Packing;
 use crate::backup::{

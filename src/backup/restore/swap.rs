@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::postgres::{apart_from, drop_database, exists};
+use super::postgres::{apart_from, exists};
+use super::remains::drop_database;
 use super::{Destination, Plan, Report};
 use crate::backup::{Event, Source, Surroundings};
 use crate::error::{Error, Kind, Result};

@@ -1,0 +1,154 @@
+//! What a restore makes on a server for the time that it takes, and how it goes: scratch databases, the subscriptions in them, and
+//! the roles that load them. What cannot be removed is named, and keeps nobody from restoring.
+
+use super::load::{LOADER, role_of};
+use crate::backup::{Event, Surroundings};
+use crate::error::{Error, Kind, Result};
+use crate::postgres::{Server, Session, quoted};
+
+/// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
+pub(super) const SCRATCH: &str = "lifeboat_scratch_";
+
+/// The first error is the one that matters; what could not be cleared away is said with it.
+pub(super) fn with_remains(first: Error, cleared: Result<()>) -> Error {
+    match cleared {
+        Ok(()) => first,
+        Err(left) if left.kind() == Kind::LeftBehind => {
+            let hints = left.hints().to_vec();
+            let error = first.of_kind(Kind::LeftBehind).hint(format!("Besides, {}.", left.chain()));
+            hints.into_iter().fold(error, Error::hint)
+        }
+        Err(left) => {
+            first.hint(format!("Besides, what was begun could not be cleared away: {}.", left.chain()))
+        }
+    }
+}
+
+pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()> {
+    let left_behind = |failure: crate::postgres::QueryFailure| {
+        let way = match failure.message.contains("subscription") {
+            true => "Drop its subscriptions first, in that database, and then drop it",
+            false => "Drop it by hand",
+        };
+        Error::new(Kind::LeftBehind, format!("database `{dbname}` could not be removed"))
+            .caused_by(failure)
+            .hint(format!("{way}: `drop database {}`.", quoted(dbname)))
+    };
+    let found = session
+        .row(
+            "select count(*), coalesce(bool_or(datistemplate), false) from pg_database where datname = $1",
+            &[&dbname],
+        )
+        .await
+        .map_err(left_behind)?;
+    if found.get::<_, i64>(0) == 0 {
+        return Ok(());
+    }
+    // As its source was; a template cannot be dropped.
+    if found.get(1) {
+        session
+            .run(&format!("alter database {} is_template false", quoted(dbname)))
+            .await
+            .map_err(left_behind)?;
+    }
+    // Another way to end sessions on it came with PostgreSQL 13, and none older is supported.
+    let statement = format!("drop database if exists {} with (force)", quoted(dbname));
+    session.run(&statement).await.map_err(left_behind)
+}
+
+/// Removes a scratch database, and the role that was made to load it.
+pub(super) async fn drop_scratch(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+    // Where that fails, the database cannot be dropped either, and that says so.
+    let _ = drop_subscriptions(server, session, scratch).await;
+    drop_database(session, scratch).await?;
+    drop_loader(session, &role_of(scratch)).await
+}
+
+/// A database with a subscription cannot be dropped. Those of a scratch database were restored, are off, and have no slot at
+/// their publisher.
+async fn drop_subscriptions(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+    let rows = session
+        .rows(
+            "select s.subname::text from pg_catalog.pg_subscription s
+             join pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = $1",
+            &[&scratch],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let inside = server.connect(scratch).await?;
+    for row in rows {
+        let name = quoted(row.get(0));
+        inside.run(&format!("alter subscription {name} disable")).await?;
+        inside.run(&format!("alter subscription {name} set (slot_name = none)")).await?;
+        inside.run(&format!("drop subscription {name}")).await?;
+    }
+    Ok(())
+}
+
+async fn drop_loader(session: &Session, role: &str) -> Result<()> {
+    let is_there =
+        session.row("select exists (select from pg_catalog.pg_roles where rolname = $1)", &[&role]).await?;
+    if !is_there.get::<_, bool>(0) {
+        return Ok(());
+    }
+    // What it was granted on tablespaces goes with this; whoever may not do that, has granted nothing.
+    let _ = session.run(&format!("drop owned by {}", quoted(role))).await;
+    session.run(&format!("drop role if exists {}", quoted(role))).await.or_else(|failure| {
+        // Whoever may drop no roles has made none.
+        if failure.sqlstate.as_deref() == Some("42501") {
+            return Ok(());
+        }
+        Err(Error::new(Kind::LeftBehind, format!("role `{role}` could not be removed"))
+            .caused_by(failure)
+            .hint(format!("Drop it by hand: `drop role {}`.", quoted(role))))
+    })
+}
+
+/// Removes scratch databases of processes that died, and the roles that were to load them. What cannot be removed is said,
+/// and keeps nobody from restoring.
+pub(super) async fn sweep(server: &Server, session: &Session, surroundings: &Surroundings<'_>) {
+    let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
+    let databases = session
+        .rows(
+            "select d.datname::text from pg_database d join pg_roles r on r.rolname = current_user
+             where d.datname ~ $1 and (r.rolsuper or pg_has_role(d.datdba, 'USAGE'))",
+            &[&pattern],
+        )
+        .await;
+    let roles = session
+        .rows(
+            "select r.rolname::text from pg_roles r join pg_roles us on us.rolname = current_user and us.rolsuper
+             where r.rolname ~ $1",
+            &[&format!("^{LOADER}[0-9a-f]{{8}}$")],
+        )
+        .await;
+    let names = |rows: std::result::Result<Vec<tokio_postgres::Row>, _>| -> Vec<String> {
+        rows.unwrap_or_default().iter().map(|row| row.get(0)).collect()
+    };
+    let (databases, roles) = (names(databases), names(roles));
+    for name in databases.iter().chain(&roles) {
+        let digits = name.trim_start_matches(SCRATCH).trim_start_matches(LOADER);
+        let key = i64::from(u32::from_str_radix(digits, 16).unwrap_or_default());
+        let is_free = session.row("select pg_try_advisory_lock($1)", &[&key]).await;
+        if !is_free.is_ok_and(|row| row.get(0)) {
+            continue;
+        }
+        let removed = match databases.contains(name) {
+            true => drop_scratch(server, session, name).await,
+            false => drop_loader(session, name).await,
+        };
+        let _ = session.rows("select pg_advisory_unlock($1)", &[&key]).await;
+        match removed {
+            Ok(()) if databases.contains(name) => (surroundings.tell)(Event::Note(&format!(
+                "removed `{name}`, which a restore that died had left"
+            ))),
+            Ok(()) => {}
+            Err(error) => (surroundings.tell)(Event::Warning(&format!(
+                "`{name}`, which a restore that died had left, could not be removed: {}",
+                error.chain()
+            ))),
+        }
+    }
+}
