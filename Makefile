@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test bench setup setup-database setup-clients
+.PHONY: demo test bench setup setup-database setup-build setup-testers setup-clients
 
 # The AWS CLI, boto3, moto (a second, independent RDS), schemathesis and Playwright of the tests live in a virtual environment under target/, so that nothing is installed system-wide.
 CLIENTS := target/clients
@@ -14,7 +14,7 @@ export CARGO_TERM_PROGRESS_WHEN ?= never
 # Tests wait for servers more than they compute.
 export RUST_TEST_THREADS ?= 4
 
-demo: setup
+demo: setup-database setup-build $(CLIENTS)/cli
 	cargo build --quiet --workspace --bins
 	localstack/demo/run
 
@@ -32,7 +32,7 @@ bench: setup
 	benches/backup
 	benches/serve
 
-setup: setup-database setup-clients
+setup: setup-database setup-build setup-testers setup-clients
 
 APT := $(if $(filter 0,$(shell id -u)),,sudo) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 
@@ -44,6 +44,14 @@ setup-database:
 	  echo "create_main_cluster = false" | $(if $(filter 0,$(shell id -u)),,sudo) tee /etc/postgresql-common/createcluster.conf >/dev/null; \
 	  $(APT) update && $(APT) install -y postgresql postgresql-client >/dev/null; \
 	fi
+
+# What it takes to build.
+setup-build:
+	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
+
+# What only the tests and the benchmarks need.
+setup-testers:
 	@command -v sqlite3 >/dev/null && command -v zstd >/dev/null \
 	  || { echo "installing sqlite3 and zstd"; $(APT) update && $(APT) install -y sqlite3 zstd >/dev/null; }
 	@command -v cron >/dev/null && command -v faketime >/dev/null && command -v pigz >/dev/null && command -v strace >/dev/null && command -v wrk >/dev/null && command -v systemd-analyze >/dev/null \
@@ -52,16 +60,19 @@ setup-database:
 	  || { echo "installing PgBouncer"; $(APT) update && $(APT) install -y --no-install-recommends pgbouncer >/dev/null; }
 	@command -v chromium >/dev/null || { echo "installing Chromium"; $(APT) update && $(APT) install -y --no-install-recommends chromium >/dev/null; }
 	@command -v curl >/dev/null || { echo "installing curl"; $(APT) update && $(APT) install -y curl >/dev/null; }
-	@command -v cc >/dev/null || { echo "installing a C compiler"; $(APT) update && $(APT) install -y build-essential >/dev/null; }
-	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, then run make again"; exit 2; }
 
 setup-clients: $(CLIENTS)/installed $(CLIENTS)/bin/promtool
 
-$(CLIENTS)/installed: localstack/clients.txt localstack/moto.txt tests/testers.txt deploy/linters.txt
+$(CLIENTS)/cli: localstack/clients.txt
 	@command -v python3 >/dev/null && python3 -c "import venv, ensurepip" 2>/dev/null \
 	  || { echo "installing Python"; $(APT) update && $(APT) install -y python3 python3-venv >/dev/null; }
-	@echo "installing the AWS CLI, boto3, moto, schemathesis, Playwright and the linters of deploy/ into $(CLIENTS)"
-	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt -r tests/testers.txt -r deploy/linters.txt
+	@echo "installing the AWS CLI and boto3 into $(CLIENTS)"
+	@python3 -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt
+	@touch $@
+
+$(CLIENTS)/installed: $(CLIENTS)/cli localstack/moto.txt tests/testers.txt deploy/linters.txt
+	@echo "installing moto, schemathesis, Playwright, a mail server and the linters of deploy/ into $(CLIENTS)"
+	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r localstack/clients.txt -r localstack/moto.txt -r tests/testers.txt -r deploy/linters.txt
 	@touch $@
 
 # The rules of Prometheus are checked by its own promtool; taken out of Debian's package, so that no server is installed with it.

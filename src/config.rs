@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 pub use accounts::{AccountSettings, Narrow};
 pub use alarms::{AlarmKindSettings, AlarmSettings};
-pub use notify::{ChannelKind, ChannelSettings, NotifySettings, Secret};
+pub use notify::{ChannelKind, ChannelSettings, Encryption, Mail, NotifySettings, Secret};
 
 /// The file, or the defaults where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]

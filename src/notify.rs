@@ -11,6 +11,7 @@
 //! ```
 
 mod channel;
+mod mail;
 pub mod message;
 pub mod state;
 

@@ -44,6 +44,38 @@ pub enum ChannelKind {
     Webhook(Secret, Option<Secret>),
     /// A dead man's switch.
     Ping(Secret),
+    /// Mail over SMTP.
+    Smtp(Mail),
+}
+
+/// How mail is sent, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Host of the server.
+    pub host: String,
+    /// Its port: 587, or 465 with `tls = "implicit"`, or 25 with `tls = "none"`, unless named.
+    pub port: u16,
+    /// How the connection is protected.
+    pub encryption: Encryption,
+    /// Who logs in, if anybody does.
+    pub user: Option<String>,
+    /// The password of that user.
+    pub password: Option<Secret>,
+    /// From whom.
+    pub from: String,
+    /// To whom.
+    pub to: Vec<String>,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// STARTTLS, which the server must offer.
+    StartTls,
+    /// TLS from the first byte.
+    Implicit,
+    /// Not at all: for a relay on this machine or in a trusted network.
+    None,
 }
 
 /// A channel.
@@ -58,7 +90,7 @@ pub struct ChannelSettings {
     pub severity: Option<String>,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 17] = [
     "kind",
     "topic",
     "url",
@@ -69,6 +101,13 @@ const KEYS: [&str; 10] = [
     "commands",
     "severity",
     "secret",
+    "server",
+    "tls",
+    "user",
+    "password_env",
+    "password_file",
+    "from",
+    "to",
 ];
 
 /// Commands that have something to say.
@@ -92,7 +131,9 @@ impl TryFrom<toml::Value> for ChannelSettings {
         let toml::Value::Table(table) = value else {
             return Err("a channel is a table, such as [notify.channels.oncall]".to_owned());
         };
-        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        if let Some(key) =
+            table.keys().filter(|key| *key != "password").find(|key| !KEYS.contains(&key.as_str()))
+        {
             return Err(format!("unknown key `{}` of a channel", key.escape_default()));
         }
         let text = |key: &str| match table.get(key) {
@@ -100,6 +141,11 @@ impl TryFrom<toml::Value> for ChannelSettings {
             Some(toml::Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
             Some(_) => Err(format!("`{key}` of a channel is a text")),
         };
+        if table.contains_key("password") {
+            return Err("a password does not belong into the configuration: name the environment variable \
+                        (`password_env`) or the file (`password_file`) that holds it"
+                .to_owned());
+        }
         if table.contains_key("secret") {
             return Err("a secret does not belong into the configuration: name the environment variable \
                         (`secret_env`) or the file (`secret_file`) that holds it"
@@ -112,7 +158,7 @@ impl TryFrom<toml::Value> for ChannelSettings {
             (None, None) => Ok(None),
         };
         let (url, hidden) = (text("url")?, one("url_env", "url_file")?);
-        let kind = text("kind")?.ok_or("a channel needs a `kind`: sns, slack, webhook or ping")?;
+        let kind = text("kind")?.ok_or("a channel needs a `kind`: sns, slack, webhook, smtp or ping")?;
         let secret_url = || match (&url, hidden.clone()) {
             (Some(_), _) => Err(format!(
                 "the URL of a {kind} channel is a secret: name the environment variable (`url_env`) or the file (`url_file`) \
@@ -144,13 +190,66 @@ impl TryFrom<toml::Value> for ChannelSettings {
                 };
                 ChannelKind::Webhook(url, one("secret_env", "secret_file")?)
             }
-            _ => return Err("the `kind` of a channel is sns, slack, webhook or ping".to_owned()),
+            "smtp" => ChannelKind::Smtp(mail(&table, &text, one("password_env", "password_file")?)?),
+            _ => return Err("the `kind` of a channel is sns, slack, webhook, smtp or ping".to_owned()),
         };
         let severity = text("severity")?;
         if severity.as_deref().is_some_and(|word| !["info", "warning", "critical"].contains(&word)) {
             return Err("`severity` is info, warning or critical".to_owned());
         }
         Ok(ChannelSettings { kind, commands: commands(table.get("commands"))?, severity })
+    }
+}
+
+fn mail(
+    table: &toml::Table,
+    text: &impl Fn(&str) -> Result<Option<String>, String>,
+    password: Option<Secret>,
+) -> Result<Mail, String> {
+    let encryption = match text("tls")?.as_deref() {
+        None | Some("starttls") => Encryption::StartTls,
+        Some("implicit") => Encryption::Implicit,
+        Some("none") => Encryption::None,
+        Some(_) => return Err("`tls` of an smtp channel is starttls, implicit or none".to_owned()),
+    };
+    let server =
+        text("server")?.ok_or("an smtp channel needs a `server`, such as \"smtp.example.com:587\"")?;
+    let usual = match encryption {
+        Encryption::StartTls => 587,
+        Encryption::Implicit => 465,
+        Encryption::None => 25,
+    };
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (
+            host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port.parse().map_err(|_| "the port of `server` is a number from 1 to 65535".to_owned())?,
+        ),
+        _ => (server, usual),
+    };
+    let to = match table.get("to") {
+        Some(toml::Value::String(one)) => vec![one.clone()],
+        Some(toml::Value::Array(list)) => {
+            let texts = list.iter().map(|one| one.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>().ok_or("`to` is a list of addresses")?
+        }
+        _ => Vec::new(),
+    };
+    let from =
+        text("from")?.ok_or("an smtp channel needs `from`, such as \"lifeboat <lifeboat@example.com>\"")?;
+    for address in to.iter().chain([&from]) {
+        address.parse::<lettre::message::Mailbox>().map_err(|_| {
+            "an address in `from` or `to` is not one, such as oncall@example.com or \"On call <oncall@example.com>\""
+        })?;
+    }
+    let user = text("user")?;
+    match (&user, &password) {
+        _ if to.is_empty() => Err("an smtp channel needs `to`, a list of addresses".to_owned()),
+        (Some(_), None) => Err("`user` of an smtp channel needs `password_env` or `password_file`".to_owned()),
+        (None, Some(_)) => Err("the password of an smtp channel needs a `user`".to_owned()),
+        (Some(_), _) if encryption == Encryption::None => {
+            Err("a password is not sent over a connection that is not encrypted: use `tls` = starttls or implicit".to_owned())
+        }
+        _ => Ok(Mail { host, port, encryption, user, password, from, to }),
     }
 }
 
@@ -189,6 +288,9 @@ mod tests {
             "kind = \"ping\"\nurl = \"https://hc-ping.com/canary\"",
             "kind = \"webhook\"\nurl = \"https://x/y\"\nsecret = \"canary\"",
             "kind = \"canary\"",
+            "kind = \"smtp\"\nserver = \"mail\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]\nuser = \"u\"\npassword = \"canary\"",
+            "kind = \"smtp\"\nserver = \"mail\"\nfrom = \"canary\"\nto = [\"a@b.c\"]",
+            "kind = \"smtp\"\nserver = \"mail:canary\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]",
             "kind = \"webhook\"\nurl = \"https://x/y\"\nsecret_env = [\"canary\"]",
             "kind = \"webhook\"\nurl = \"https://x/y\"\ncommands = [\"canary\"]",
             "kind = \"sns\"\ntopic = \"canary\"",
@@ -200,6 +302,35 @@ mod tests {
             let error =
                 crate::config::Config::parse(&whole, std::path::Path::new("lifeboat.toml")).unwrap_err();
             assert!(!error.chain().contains("canary"), "{}", error.chain());
+        }
+    }
+
+    #[test]
+    fn mail_has_a_server_an_address_and_no_password_in_the_clear() {
+        let rest =
+            "from = \"lifeboat <lifeboat@example.com>\"\nto = [\"a@example.com\", \"B <b@example.com>\"]";
+        for (server, host, port) in [
+            ("server = \"smtp.example.com\"", "smtp.example.com", 587),
+            ("server = \"smtp.example.com\"\ntls = \"implicit\"", "smtp.example.com", 465),
+            ("server = \"localhost\"\ntls = \"none\"", "localhost", 25),
+            ("server = \"[::1]:2525\"\ntls = \"none\"", "::1", 2525),
+        ] {
+            let found = channel(&format!("kind = \"smtp\"\n{server}\n{rest}")).unwrap();
+            let ChannelKind::Smtp(mail) = found.kind else { panic!("no mail") };
+            assert_eq!((mail.host.as_str(), mail.port, mail.to.len()), (host, port, 2));
+        }
+        for (text, words) in [
+            ("from = \"a@b.c\"\nto = [\"a@b.c\"]", "needs a `server`"),
+            ("server = \"x\"\nto = [\"a@b.c\"]", "needs `from`"),
+            ("server = \"x\"\nfrom = \"a@b.c\"", "needs `to`"),
+            ("server = \"x\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]\nuser = \"u\"", "needs `password_env`"),
+            (
+                "server = \"x\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]\nuser = \"u\"\npassword_env = \"P\"\ntls = \"none\"",
+                "not encrypted",
+            ),
+        ] {
+            let refused = channel(&format!("kind = \"smtp\"\n{text}")).unwrap_err();
+            assert!(refused.contains(words), "{refused}");
         }
     }
 

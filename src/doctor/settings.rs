@@ -106,6 +106,7 @@ pub fn channels(config: &Config) -> Vec<Check> {
         let needed: Vec<&Secret> = match &channel.kind {
             ChannelKind::Sns(_) => Vec::new(),
             ChannelKind::Slack(url) | ChannelKind::Ping(url) => vec![url],
+            ChannelKind::Smtp(mail) => mail.password.iter().collect(),
             ChannelKind::Webhook(url, key) => std::iter::once(url).chain(key).collect(),
         };
         match needed.into_iter().find_map(lacking) {

@@ -6,6 +6,7 @@ use ring::hmac;
 use serde_json::json;
 
 use super::Delivery;
+use super::mail;
 use super::message::Message;
 use super::state::{Change, State};
 use crate::aws::{Access, Aws};
@@ -43,13 +44,14 @@ impl Channel {
         Channel::new("--ping", ChannelSettings { kind, commands: Vec::new(), severity: None })
     }
 
-    /// `sns`, `slack`, `webhook`, `ping`.
+    /// `sns`, `slack`, `webhook`, `smtp`, `ping`.
     pub fn kind(&self) -> &'static str {
         match self.settings.kind {
             ChannelKind::Sns(_) => "sns",
             ChannelKind::Slack(_) => "slack",
             ChannelKind::Webhook(..) => "webhook",
             ChannelKind::Ping(_) => "ping",
+            ChannelKind::Smtp(_) => "smtp",
         }
     }
 
@@ -74,6 +76,7 @@ impl Channel {
         };
         match &self.settings.kind {
             ChannelKind::Sns(topic) => topic.clone(),
+            ChannelKind::Smtp(mail) => format!("{} by {}:{}", mail.to.join(", "), mail.host, mail.port),
             ChannelKind::Slack(url) | ChannelKind::Webhook(url, _) | ChannelKind::Ping(url) => place(url),
         }
     }
@@ -142,6 +145,10 @@ impl Channel {
                     post(&url, &headers, &body).await?;
                 }
                 Ok(())
+            }
+            ChannelKind::Smtp(to) => {
+                let password = to.password.as_ref().map(|secret| self.reveal(secret)).transpose()?;
+                mail::send(to, password, messages).await
             }
             ChannelKind::Ping(_) => Ok(()),
         }

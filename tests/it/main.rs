@@ -30,6 +30,7 @@ mod house;
 mod iam;
 mod isolation;
 mod lint;
+mod mail;
 mod moto;
 mod notify;
 mod omissions;
