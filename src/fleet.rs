@@ -6,6 +6,7 @@ mod alarm;
 mod place;
 mod run;
 mod settings;
+mod source;
 pub mod tag;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use alarm::{
 pub use place::{Place, Unreached, regions};
 pub use run::RunId;
 pub use settings::{SETTINGS_TAG, Settings};
+pub use source::{NoSource, THROWAWAY_PREFIX};
 
 use crate::error::{Error, Result};
 
@@ -213,6 +215,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The type of those that AWS Backup takes. They can be restored like any other; RDS lists them only if they are asked for, and
+    /// only AWS Backup deletes them.
+    pub const OF_AWS_BACKUP: &str = "awsbackup";
+
     /// The moment that a restore of it goes back to.
     pub fn moment(&self) -> Option<DateTime<Utc>> {
         self.database_time.or(self.original_created_at)

@@ -396,8 +396,7 @@ impl Aws {
         let alike: Vec<String> =
             self.names_like(id).await.into_iter().map(|name| format!("`{name}`")).collect();
         let hint = if alike.is_empty() {
-            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
-                .to_owned()
+            "`lifeboat status` lists those of the Region; choose another with `--region`.".to_owned()
         } else {
             format!("Did you mean {}?", alike.join(" or "))
         };

@@ -9,7 +9,7 @@ use super::waiting::WaitArgs;
 use super::{Session, confirm};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::{Instance, InstanceId, tag};
+use crate::fleet::{Instance, InstanceId};
 use crate::output::{self, Page, Tone};
 use crate::policy::check::{Finding, Severity, check};
 use crate::policy::{self, Database, Report, Request, State};
@@ -99,7 +99,7 @@ fn parse_window(text: &str) -> Result<String> {
 /// All but the throwaways of drills.
 async fn all_instances(aws: &Aws) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
-    all.retain(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"));
+    all.retain(|it| !it.is_throwaway());
     Ok(all)
 }
 

@@ -382,8 +382,8 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         biased;
         kind = interrupt.wait(1) => {
             return Err(Error::new(kind, "interrupted before AWS had answered").hint(format!(
-                "Look whether `{}` was begun: `aws rds describe-db-instances --db-instance-identifier {}`.",
-                args.to, args.to
+                "`lifeboat status {}` shows whether it was begun.",
+                args.to
             )));
         }
         begun = apply::begin(&aws, &plan, &mut report, &tell) => if let Err(error) = begun {

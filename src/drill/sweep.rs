@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use super::journal::{self, Process};
 use super::removal::{self, Remains, delete_command};
-use super::throwaway::{self, OWN_SOURCE, Origin, PREFIX, Proof, prove_by_resource_id, read_origin};
+use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin};
 use super::{Event, State, proof};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
-use crate::fleet::{Instance, InstanceId, Place, ResourceId, RunId, Tags, Unreached, regions};
+use crate::fleet::{
+    Instance, InstanceId, Place, ResourceId, RunId, THROWAWAY_PREFIX, Tags, Unreached, regions,
+};
 use crate::restore::isolation;
 use crate::vault::Vault;
 
@@ -197,7 +199,9 @@ async fn plan_where(
 /// Parameter groups with the names of throwaways, and their tags.
 async fn made_groups(aws: &Aws) -> std::result::Result<Vec<(String, Tags)>, Failure> {
     let mut made = Vec::new();
-    for group in aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(PREFIX)) {
+    for group in
+        aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(THROWAWAY_PREFIX))
+    {
         let tags = aws.tags_of(&group.arn).await?;
         made.push((group.name, tags));
     }
@@ -237,13 +241,13 @@ fn decide_group(
 
 /// Whether an instance has anything of a throwaway. Somebody may have renamed it, or taken some of its tags away.
 fn looks_like_one(instance: &Instance) -> bool {
-    instance.id.as_str().starts_with(PREFIX)
+    instance.id.as_str().starts_with(THROWAWAY_PREFIX)
         || [PURPOSE, EXPIRES].iter().any(|key| instance.tags.contains_key(*key))
 }
 
 /// Whether a name is such as runs give to their throwaways.
 fn is_generated(name: &str) -> bool {
-    let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().rsplitn(3, '-');
+    let mut parts = name.strip_prefix(THROWAWAY_PREFIX).unwrap_or_default().rsplitn(3, '-');
     let (random, day, source) = (parts.next(), parts.next(), parts.next());
     let is_day = day.is_some_and(|day| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()));
     is_day && random.is_some_and(|random| random.len() == 6) && source.is_some()

@@ -14,7 +14,6 @@ use crate::drill::calendar::{Existing, Period, Which};
 use crate::drill::dossier::{self, Author, History};
 use crate::drill::integrity::{self, Expected, Verdict};
 use crate::drill::notes::{self, Wanted};
-use crate::drill::throwaway;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::account_of;
 use crate::output::Format;
@@ -190,17 +189,14 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
         reason: (!unreached.is_empty()).then(|| unreached.join("; ")),
         ..Existing::default()
     };
-    let is_source = |id: &str| {
-        !id.starts_with(throwaway::PREFIX) && (only.is_empty() || only.iter().any(|one| one == id))
-    };
+    let is_meant = |id: &str| only.is_empty() || only.iter().any(|one| one == id);
     for (region, instances) in looked.done {
         let account = instances.iter().find_map(|instance| account_of(&instance.arn)).map(str::to_owned);
         existing.regions.insert(region.clone());
         existing.places.insert((account.clone(), region.clone()));
         let sources = instances
             .iter()
-            .filter(|instance| instance.engine.contains("postgres") && is_source(instance.id.as_str()))
-            .filter(|instance| !instance.tags.contains_key("lifeboat:purpose"));
+            .filter(|instance| instance.why_no_source().is_none() && is_meant(instance.id.as_str()));
         existing.databases.extend(sources.map(|instance| {
             let (account, region) = (account.clone(), region.clone());
             (Which { id: instance.id.to_string(), account, region }, instance.created_at)
