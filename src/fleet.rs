@@ -129,6 +129,8 @@ pub struct Instance {
     pub endpoint: Option<(String, u16)>,
     /// The user that AWS made with it.
     pub master_user: String,
+    /// The database that AWS made with it.
+    pub db_name: Option<String>,
     /// The secret that RDS keeps for the master user, if it manages one.
     pub master_secret_arn: Option<String>,
     /// Days that automated backups are kept; zero means that there are none.
@@ -169,6 +171,8 @@ pub struct Instance {
     pub pending: BTreeMap<String, String>,
     /// All that a restore would have to be told again.
     pub settings: Settings,
+    /// What else it has, in words, that a restore of ours does not give to the new instance.
+    pub beyond_restore: Vec<String>,
     /// Tags.
     pub tags: Tags,
 }

@@ -344,7 +344,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     };
     let mut plan = plan::plan(&aws, request, now()).await?;
     let isolation = keep_from_acting(&aws, &mut plan, args, session).await?;
-    let mut report = Report::of(&plan);
+    let mut report = Report::of(&plan, args.connect.psql());
     if args.dry_run {
         session.output.report(&report)?;
         return Ok(None);

@@ -84,7 +84,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Still going on, or its process died.
+    /// Still going on, or its process ended and no sweep has found that yet.
     Running,
     /// Over.
     Finished,
@@ -92,6 +92,8 @@ pub enum State {
     Interrupted,
     /// Stopped by SIGTERM.
     Terminated,
+    /// Its process ended before the drill did; a sweep has found that.
+    Died,
 }
 
 /// Who ran a drill, with what.
@@ -162,6 +164,9 @@ pub struct Throwaway {
     pub expires_at: DateTime<Utc>,
     /// When AWS no longer knew it.
     pub removed_at: Option<DateTime<Utc>>,
+    /// When a sweep found that AWS does not know it, of a drill that died without recording what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_gone_at: Option<DateTime<Utc>>,
     /// Kept because the user asked for that.
     pub kept: bool,
     /// Why it could not be removed.
@@ -384,6 +389,7 @@ impl Report {
                 requested_at: None,
                 expires_at: plan.expires,
                 removed_at: None,
+                found_gone_at: None,
                 kept: false,
                 left_behind: None,
                 known_as: None,

@@ -3,6 +3,7 @@
 
 mod render;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -82,7 +83,7 @@ pub(in crate::cli) struct ReportArgs {
     databases: Vec<String>,
     #[command(flatten)]
     period: PeriodArgs,
-    /// Write the page to this file, and a summary to stdout [default: the page goes to stdout]
+    /// Write the page to this file, and a summary to stdout [default: the page goes to stdout, unless that is a terminal]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Do not ask AWS which databases exist
@@ -157,7 +158,7 @@ pub(super) async fn list(
         history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
     let evidence =
         render::Evidence { altered, is_altered: history.is_altered, unreadable: history.unreadable };
-    let report = YearReport::new(calendar, evidence, (vault_only, judge), now());
+    let report = YearReport::new(calendar, evidence, judge, now());
     let kind = report.kind();
     session.output.report(&report)?;
     Ok(kind)
@@ -167,7 +168,7 @@ pub(super) async fn list(
 async fn existing(only: &[String], vault_only: bool, session: &Session) -> Existing {
     let not_asked = |reason: String| Existing { asked: false, reason: Some(reason), ..Existing::default() };
     if vault_only {
-        return not_asked("`--vault-only`".to_owned());
+        return Existing { is_left_out: true, ..not_asked("`--vault-only`".to_owned()) };
     }
     let asked = async {
         let targets = session.targets(&[], Seek::ToRead).await?;
@@ -230,6 +231,11 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
             session.output.report(&dossier)?;
         }
         (None, Format::Json) => session.output.report(&dossier)?,
+        // A person cannot read HTML; a pipe or a file takes it.
+        (None, Format::Text) if std::io::stdout().is_terminal() => {
+            session.output.report(&dossier)?;
+            session.output.say("the page itself is written with `--output FILE`, or to a pipe");
+        }
         (None, Format::Text) => session.output.report(&render::Html(page))?,
     }
     Ok(kind)
