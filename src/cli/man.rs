@@ -55,7 +55,9 @@ pub(super) fn run(args: &ManArgs, output: &Output) -> Result<Option<Kind>> {
         None => output.report(&Shown { schema: "lifeboat.man/1", page: page(root)? })?,
         Some(directory) => {
             std::fs::create_dir_all(directory).map_err(|error| {
-                Error::request(format!("cannot make directory `{}`", directory.display())).caused_by(error)
+                Error::request(format!("cannot make directory `{}`", directory.display()))
+                    .caused_by(error)
+                    .hint("Name a directory that you may write to.")
             })?;
             let mut files = Vec::new();
             write(&root, "lifeboat", directory, &mut files)?;

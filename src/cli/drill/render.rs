@@ -60,9 +60,10 @@ impl output::Report for Report {
 
 /// A drill as `drill show` prints it: what became of it may be more than its record says.
 #[derive(Serialize)]
+#[serde(transparent)]
 pub(super) struct Shown<'a> {
-    #[serde(flatten)]
     report: &'a Report,
+    #[serde(skip)]
     outcome: Outcome,
 }
 

@@ -59,7 +59,7 @@ fn of_period(period: Period) -> String {
 
 fn head(dossier: &Dossier) -> Markup {
     let headline = dossier.headline();
-    let (tone, word) = (headline.standing.tone(), headline.words.to_uppercase());
+    let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
         header {
             p.over { span { "lifeboat" } span { "Evidence of restore drills" } span.run { (time(dossier.at)) } }

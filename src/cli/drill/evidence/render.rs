@@ -20,6 +20,8 @@ pub(super) struct YearReport {
     #[serde(flatten)]
     calendar: Calendar,
     verdict: Standing,
+    #[serde(skip)]
+    tone: Tone,
     headline: String,
     reasons: Vec<String>,
     unreadable: Vec<String>,
@@ -69,8 +71,8 @@ impl YearReport {
             reasons.push(format!("AWS could not be asked which databases exist: {why}"));
         }
         let schema = "lifeboat.drill-year/1";
-        let (verdict, headline) = (headline.standing, headline.words);
-        YearReport { schema, at, calendar, verdict, headline, reasons, unreadable, altered, is_judged }
+        let (verdict, tone, headline) = (headline.standing, headline.tone.into(), headline.words);
+        YearReport { schema, at, calendar, verdict, tone, headline, reasons, unreadable, altered, is_judged }
     }
 
     /// Only whoever asks for a judgement gets one as exit code.
@@ -163,7 +165,7 @@ impl output::Report for YearReport {
             _ => {}
         }
         let colon = if self.reasons.is_empty() { "" } else { ":" };
-        page.line(page.toned(self.verdict.tone().into(), format!("{}{colon}", self.headline)));
+        page.line(page.toned(self.tone, format!("{}{colon}", self.headline)));
         for reason in self.reasons.iter().take(20) {
             page.line(format!("  - {}", plain(reason)));
         }
@@ -196,7 +198,7 @@ impl output::Report for Dossier {
             format!("drills from {} to {}", self.calendar.period.from, self.calendar.period.to),
         ));
         let headline = self.headline();
-        page.line(page.toned(headline.standing.tone().into(), headline.words));
+        page.line(page.toned(headline.tone.into(), headline.words));
         months(&self.calendar, page);
         page.line(format!(
             "  {} drills: {} passed, {} failed, {} without an answer; {} signed off",
