@@ -169,7 +169,7 @@ impl Shown {
 impl Printed for Shown {
     fn render(&self, page: &mut Page) {
         for line in self.text.lines() {
-            page.line(plain(&line.replace('\t', "    ")));
+            page.verbatim(plain(&line.replace('\t', "    ")));
         }
     }
 }
