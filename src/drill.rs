@@ -30,6 +30,7 @@ pub mod calendar;
 pub mod chain;
 pub mod checks;
 mod compare;
+mod decimal;
 pub mod dossier;
 pub mod fleet;
 pub mod headline;

@@ -419,7 +419,10 @@ impl Report {
                 reason: lost.err(),
                 verdict: Met::Unknown,
             },
-            not_tested: not_tested(plan.request.look.depths.usual(), baseline),
+            not_tested: not_tested(plan.request.look.depths.usual(), baseline)
+                .into_iter()
+                .chain(class_not_tested(&source.class, &plan.request.class))
+                .collect(),
             evidence,
             chain: None,
             broke_off: None,
@@ -477,6 +480,16 @@ impl Report {
             },
         }
     }
+}
+
+/// That a time measured on another class says little of the class that a real recovery would take.
+fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
+    (source != throwaway).then(|| {
+        format!(
+            "recovery time on the class of the source: the copy ran as {throwaway}, and the source is {source}; `--class {source}` \
+             measures that"
+        )
+    })
 }
 
 /// What a drill of this kind says nothing about, whatever it finds.
