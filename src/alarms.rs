@@ -126,7 +126,10 @@ impl Change {
     ) -> Self {
         let is_new = action == Action::Create;
         let sources = if wanted.sources.is_empty() { "all".to_owned() } else { wanted.sources.join(", ") };
-        let categories = wanted.categories.join(", ");
+        let categories = match wanted.categories.as_slice() {
+            [] => "all categories".to_owned(),
+            some => some.join(", "),
+        };
         Change {
             alarm: wanted.name.clone(),
             noun: "event-subscription",
@@ -207,7 +210,7 @@ pub async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
     match scope {
         Scope::All => {
             let mut all = aws.instances().await?;
-            all.retain(|instance| instance.tags.get(PURPOSE).is_none_or(|purpose| purpose != "drill"));
+            all.retain(|instance| !instance.is_throwaway());
             Ok(all)
         }
         Scope::Some(ids) => {
@@ -215,7 +218,7 @@ pub async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
             for id in ids.iter().collect::<BTreeSet<_>>() {
                 found.push(aws.instance(id).await?.ok_or_else(|| {
                     Error::request(format!("there is no DB instance `{id}` in {}", aws.region()))
-                        .hint("`aws rds describe-db-instances` lists them; look at `--region` too.")
+                        .hint("`lifeboat status` lists those that there are; look at `--region` too.")
                 })?);
             }
             Ok(found)

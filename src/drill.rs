@@ -15,8 +15,10 @@
 //! chain      what names each file of the record by its hash
 //! integrity  whether the record is as it was written
 //! proof      which records prove something, for whoever draws conclusions from them
+//! outcome    what became of a drill, its throwaway and its objectives, in a word and a tone
 //! notes      what was done about a drill, and who signed it off
 //! calendar   databases by months, with the gaps
+//! headline   what a calendar comes to, in one sentence
 //! dossier    every drill of a period, for an auditor
 //! sweep      removes what a drill that died has left
 //! lease      one drill of one source at a time, on whichever machine
@@ -28,12 +30,15 @@ pub mod calendar;
 pub mod chain;
 pub mod checks;
 mod compare;
+mod decimal;
 pub mod dossier;
 pub mod fleet;
+pub mod headline;
 pub mod integrity;
 pub mod journal;
 pub mod lease;
 pub mod notes;
+pub mod outcome;
 pub(crate) mod page;
 mod preflight;
 pub mod proof;

@@ -6,6 +6,7 @@ mod alarm;
 mod place;
 mod run;
 mod settings;
+mod source;
 pub mod tag;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use alarm::{
 pub use place::{Place, Unreached, regions};
 pub use run::RunId;
 pub use settings::{SETTINGS_TAG, Settings};
+pub use source::{NoSource, THROWAWAY_PREFIX};
 
 use crate::error::{Error, Result};
 
@@ -127,6 +129,8 @@ pub struct Instance {
     pub endpoint: Option<(String, u16)>,
     /// The user that AWS made with it.
     pub master_user: String,
+    /// The database that AWS made with it.
+    pub db_name: Option<String>,
     /// The secret that RDS keeps for the master user, if it manages one.
     pub master_secret_arn: Option<String>,
     /// Days that automated backups are kept; zero means that there are none.
@@ -167,6 +171,8 @@ pub struct Instance {
     pub pending: BTreeMap<String, String>,
     /// All that a restore would have to be told again.
     pub settings: Settings,
+    /// What else it has, in words, that a restore of ours does not give to the new instance.
+    pub beyond_restore: Vec<String>,
     /// Tags.
     pub tags: Tags,
 }
@@ -213,6 +219,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The type of those that AWS Backup takes. They can be restored like any other; RDS lists them only if they are asked for, and
+    /// only AWS Backup deletes them.
+    pub const OF_AWS_BACKUP: &str = "awsbackup";
+
     /// The moment that a restore of it goes back to.
     pub fn moment(&self) -> Option<DateTime<Utc>> {
         self.database_time.or(self.original_created_at)

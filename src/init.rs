@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::aws::Aws;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Instance, tag};
+use crate::fleet::Instance;
 
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +55,7 @@ pub struct Found {
 /// Looks at one Region. Reads only.
 pub async fn look(aws: &Aws) -> Result<Seen> {
     let (instances, topics) = tokio::try_join!(aws.instances(), aws.topics())?;
-    let instances: Vec<Instance> = instances
-        .into_iter()
-        .filter(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"))
-        .collect();
+    let instances: Vec<Instance> = instances.into_iter().filter(|it| !it.is_throwaway()).collect();
     let caller = aws.caller().await.unwrap_or_default();
     let mut topics: Vec<String> = topics
         .iter()

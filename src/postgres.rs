@@ -330,6 +330,10 @@ impl Server {
                 "Nothing listens at this socket. If the server is elsewhere, name its host in the URL, as in \
                  `postgresql://user@localhost/database`, or set PGHOST.",
             )
+        } else if self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        {
+            error.hint("Nothing answers at this port of this machine: check that the server runs, and the port in the URL or PGPORT.")
         } else {
             error.hint(
                 "A timeout usually means that the security group or the route does not let this machine in; a refusal, \

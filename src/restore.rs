@@ -25,7 +25,7 @@ use crate::when;
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The newest snapshot, automated or manual.
+    /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
     LatestAutomated,
@@ -117,12 +117,8 @@ pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Cho
 
 async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result<Chosen> {
     let Some(snapshot) = aws.snapshot(id).await? else {
-        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region())).hint(
-            format!(
-                "`aws rds describe-db-snapshots --db-instance-identifier {}` lists those that do.",
-                source.id
-            ),
-        ));
+        return Err(Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
+            .hint(format!("`lifeboat snapshot list {}` lists those that do.", source.id)));
     };
     if snapshot.reported_status != "available" {
         return Err(Error::outside(format!("snapshot `{id}` is `{}`", snapshot.reported_status))
@@ -141,12 +137,12 @@ async fn named_snapshot(aws: &Aws, source: &Instance, id: &SnapshotId) -> Result
 async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Result<Chosen> {
     let of_kind = |snapshot: &Snapshot| match kind {
         Some(kind) => snapshot.snapshot_type == kind,
-        None => matches!(snapshot.snapshot_type.as_str(), "automated" | "manual"),
+        None => true,
     };
     // An earlier instance may have had this name: its snapshots are not backups of the one that is there now.
     let of_source =
         |snapshot: &Snapshot| snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id);
-    let snapshots = aws.snapshots_of(&source.id).await?;
+    let snapshots = aws.backups_of(&source.id).await?;
     let newest = snapshots
         .into_iter()
         .filter(|snapshot| {
@@ -157,11 +153,14 @@ async fn newest_snapshot(aws: &Aws, source: &Instance, kind: Option<&str>) -> Re
         Some(snapshot) => Ok(Chosen::Snapshot(Box::new(snapshot))),
         None => {
             let kind = kind.map(|kind| format!("{kind} ")).unwrap_or_default();
+            let id = &source.id;
             let hint = if source.retention_days == 0 {
-                "Automated backups are off: set a retention of at least 7 days with `aws rds modify-db-instance \
-                 --backup-retention-period 7`, or take a snapshot."
+                format!(
+                    "Automated backups are off: turn them on with `lifeboat policy set {id} --retention-days 7`, or take a \
+                     snapshot with `lifeboat snapshot create {id}`."
+                )
             } else {
-                "Take one with `aws rds create-db-snapshot`, or wait for the next backup window."
+                format!("Take one with `lifeboat snapshot create {id}`, or wait for the next backup window.")
             };
             Err(Error::request(format!("`{}` has no {kind}snapshot that is available", source.id)).hint(hint))
         }

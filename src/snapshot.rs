@@ -108,6 +108,8 @@ pub struct Report {
     pub kms_key: Option<String>,
     /// The snapshot that it is a copy of.
     pub copied_from: Option<String>,
+    /// SHA-256 of the baseline that was recorded with it, if one was.
+    pub baseline_sha256: Option<String>,
     /// Whether an existing snapshot was used in place of a new one: an earlier attempt had made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reused: Option<bool>,
@@ -159,6 +161,7 @@ impl Report {
             encrypted: snapshot.encrypted,
             kms_key: snapshot.kms_key.clone(),
             copied_from: snapshot.copied_from.clone(),
+            baseline_sha256: snapshot.tags.get(tag::BASELINE).cloned(),
             reused: None,
             seconds: None,
             settings: Settings::from_tags(&snapshot.tags),

@@ -14,7 +14,7 @@ use crate::config::PolicySettings;
 use crate::error::Result;
 use crate::fleet::{
     AutomatedBackup, Health, Instance, InstanceId, Place, ResourceId, RestoreWindow, Snapshot, Unreached,
-    regions, tag,
+    regions,
 };
 use crate::policy::check::{self, Finding};
 
@@ -43,11 +43,11 @@ pub async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
                 fleet.windows.insert(instance.resource_id.clone(), window);
             }
             fleet.instances.push(instance);
-            aws.snapshots_of(one).await?
+            aws.backups_of(one).await?
         }
         _ => {
             let (instances, snapshots, backups) =
-                tokio::try_join!(aws.instances(), aws.snapshots(None), aws.automated_backups())?;
+                tokio::try_join!(aws.instances(), aws.backups(), aws.automated_backups())?;
             fleet.instances = instances;
             let window = |backup: AutomatedBackup| (backup.resource_id, backup.window);
             fleet.windows = backups.into_iter().map(window).collect();
@@ -61,11 +61,7 @@ pub async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
     }
     // Throwaways of drills are no databases of anyone's.
     let is_wanted = |instance: &Instance| {
-        if only.is_empty() {
-            instance.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill")
-        } else {
-            only.contains(&instance.id)
-        }
+        if only.is_empty() { !instance.is_throwaway() } else { only.contains(&instance.id) }
     };
     fleet.instances.retain(is_wanted);
     for snapshot in snapshots {
@@ -114,6 +110,14 @@ pub struct Report {
     pub databases: Vec<Database>,
 }
 
+impl Database {
+    /// When the newest of its snapshots was taken, whoever took it.
+    pub fn newest_snapshot(&self) -> Option<DateTime<Utc>> {
+        let newest = [&self.newest_automated, &self.newest_manual, &self.newest_aws_backup];
+        newest.into_iter().flatten().map(|it| it.created_at).max()
+    }
+}
+
 impl Report {
     /// One report over several places, looked at about the same time; there is at least one.
     pub fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
@@ -160,6 +164,8 @@ pub struct Database {
     pub newest_automated: Option<Newest>,
     /// The newest manual snapshot.
     pub newest_manual: Option<Newest>,
+    /// The newest snapshot that AWS Backup has taken.
+    pub newest_aws_backup: Option<Newest>,
     /// From when to when it can be restored.
     pub restorable: Option<Restorable>,
     /// How much would be lost now.
@@ -248,6 +254,7 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
             })
     };
     let (newest_automated, newest_manual) = (newest("automated"), newest("manual"));
+    let newest_aws_backup = newest(Snapshot::OF_AWS_BACKUP);
     let window = fleet.windows.get(&instance.resource_id).filter(|_| instance.retention_days > 0);
     let latest = window
         .and_then(|window| window.latest)
@@ -261,6 +268,7 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
         latest,
         newest_automated.as_ref().map(|it| it.created_at),
         newest_manual.as_ref().map(|it| it.created_at),
+        newest_aws_backup.as_ref().map(|it| it.created_at),
     ];
     let measured = newest_moment.into_iter().flatten().max().map(|at| seconds_since(at, now));
     let is_elsewhere = instance.cluster.is_some() || instance.replica_of.is_some();
@@ -274,7 +282,10 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
             _ => "fail",
         },
     };
-    let (mut findings, notes) = check::check(instance, &wanted.policy);
+    let (mut findings, mut notes) = check::check(instance, &wanted.policy);
+    if let Some(newest) = &newest_aws_backup {
+        notes.push(format!("AWS Backup takes snapshots of it: the newest is `{}`", newest.snapshot_id));
+    }
     if !is_elsewhere {
         findings.extend(backups(instance, &rpo, newest_automated.as_ref(), latest, now));
         findings.extend(drills(instance, wanted.last_drill.as_ref(), now));
@@ -296,6 +307,7 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
         backup_window: instance.settings.backup_window.clone(),
         newest_automated,
         newest_manual,
+        newest_aws_backup,
         restorable,
         rpo,
         last_drill: wanted.last_drill,
@@ -355,7 +367,7 @@ fn backups(
 
 fn drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
     let run = format!("lifeboat drill run {}", instance.id);
-    if instance.engine != "postgres" {
+    if instance.why_no_source().is_some() {
         return None;
     }
     match last {

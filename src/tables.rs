@@ -469,7 +469,7 @@ async fn bring_back(
     report: &mut Report,
     resource: &mut Option<ResourceId>,
 ) -> Result<()> {
-    let mut restored = apply::Report::of(&plan.restore);
+    let mut restored = apply::Report::of(&plan.restore, apply::Psql::default());
     apply::begin(aws, &plan.restore, &mut restored, tell).await?;
     *resource = restored.resource_id.clone().map(ResourceId);
     if !apply::wait(aws, &plan.throwaway, poll, &mut restored, tell).await? {

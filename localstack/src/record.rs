@@ -208,6 +208,8 @@ pub(crate) struct ManagedSecret {
 pub(crate) enum SnapshotKind {
     Manual,
     Automated,
+    /// Taken by AWS Backup: RDS lists it only if that type is asked for, and does not delete it.
+    Awsbackup,
 }
 
 impl SnapshotKind {
@@ -215,6 +217,7 @@ impl SnapshotKind {
         match self {
             Self::Manual => "manual",
             Self::Automated => "automated",
+            Self::Awsbackup => "awsbackup",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Every alarm and event subscription of a Region, whoever made it: which of them can never fire, or never arrive, and which
 //! databases nobody watches. Nothing is changed.
 
+mod composite;
 mod metrics;
 mod rules;
 
@@ -123,8 +124,11 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let alarms = aws.alarms(None).await?;
     let subscriptions = aws.event_subscriptions().await?;
     let watched: BTreeSet<Metric> = alarms.iter().flat_map(metrics_of).collect();
-    let ours: BTreeSet<Metric> =
+    let mut ours: BTreeSet<Metric> =
         watched.into_iter().filter(|metric| [RDS, OWN].contains(&metric.namespace.as_str())).collect();
+    let heartbeats: Vec<Metric> =
+        ours.iter().filter(|metric| metric.namespace == OWN).map(rules::heartbeat).collect();
+    ours.extend(heartbeats);
     let alive = aws.metrics_with_data(&ours, aws.now(here)).await?;
     let world = World {
         instances: instances.iter().map(|instance| (instance.id.to_string(), instance.clone())).collect(),
@@ -173,10 +177,7 @@ pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     for one in audited.iter_mut().filter(|one| one.noun == "event-subscription") {
         one.faults.extend(misses.get(one.name.as_str()).cloned());
     }
-    let databases: Vec<&Instance> = instances
-        .iter()
-        .filter(|one| one.tags.get("lifeboat:purpose").is_none_or(|of| of != "drill"))
-        .collect();
+    let databases: Vec<&Instance> = instances.iter().filter(|one| !one.is_throwaway()).collect();
     let (unwatched, gaps) = coverage(&databases, &working, &heard);
     let place = aws.place();
     Ok(Audit {
@@ -206,34 +207,29 @@ fn metrics_of(alarm: &Alarm) -> Vec<Metric> {
     }
 }
 
-/// The names in the rule of a composite alarm.
-fn children(rule: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for part in rule.split(['(', ')']) {
-        let name = part.trim().trim_matches(['"', '\'']);
-        let name = name.split_once(":alarm:").map_or(name, |(_, name)| name);
-        names.push(name.to_owned());
-    }
-    names
-}
-
-/// Alarms that need no actions of their own: a composite alarm with actions stands on them.
+/// Alarms that need no actions of their own: a composite alarm with actions stands on them, by itself or by way of others.
 fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
-    let names: BTreeSet<&str> = alarms.iter().map(|alarm| alarm.spec.name.as_str()).collect();
-    let acting =
-        alarms.iter().filter(|alarm| alarm.spec.actions_enabled && !alarm.spec.alarm_actions.is_empty());
-    acting
-        .filter_map(|alarm| match &alarm.spec.watch {
-            Watch::Alarms(rule) => Some(children(rule)),
-            _ => None,
-        })
-        .flatten()
-        .filter_map(|child| names.get(child.as_str()).copied())
-        .collect()
+    let by_name: BTreeMap<&str, &Alarm> =
+        alarms.iter().map(|alarm| (alarm.spec.name.as_str(), alarm)).collect();
+    let is_acting = |alarm: &&Alarm| alarm.spec.actions_enabled && !alarm.spec.alarm_actions.is_empty();
+    let mut to_read: Vec<&Alarm> = alarms.iter().filter(is_acting).collect();
+    let mut paged = BTreeSet::new();
+    while let Some(alarm) = to_read.pop() {
+        let Watch::Alarms(rule) = &alarm.spec.watch else { continue };
+        for child in composite::names(rule).unwrap_or_default() {
+            if let Some((name, child)) = by_name.get_key_value(child.as_str())
+                && paged.insert(*name)
+            {
+                to_read.push(child);
+            }
+        }
+    }
+    paged
 }
 
 fn rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
-    let named = children(rule);
+    // CloudWatch took it: a rule that only we cannot read is not the alarm's fault.
+    let Some(named) = composite::names(rule) else { return Vec::new() };
     let stands_on_any = alarms.iter().any(|alarm| named.contains(&alarm.spec.name));
     if stands_on_any {
         return Vec::new();

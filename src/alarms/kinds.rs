@@ -9,6 +9,10 @@ use crate::fleet::{Comparison, Treatment};
 
 /// The namespace of the metrics that `status --publish` measures.
 pub(super) const OWN: &str = "Lifeboat";
+/// What is published in it of each database, whatever else there is to tell.
+pub(super) const HEARTBEAT: &str = "MonitorRun";
+/// The age of the newest copy elsewhere, published where somebody has said where copies are kept.
+pub(super) const COPY_AGE: &str = "CopyAgeSeconds";
 /// RDS's own.
 pub(super) const RDS: &str = "AWS/RDS";
 
@@ -137,13 +141,13 @@ pub(super) const KINDS: &[Kind] = &[
         unit: Unit::Count,
         meaning: "`lifeboat status --publish` has not run for an hour: nobody watches the backups",
         remedy: "Look at the scheduler that runs it, and at its credentials.",
-        ..own("monitor", "MonitorRun", "1")
+        ..own("monitor", HEARTBEAT, "1")
     },
     Kind {
         is_optional: true,
         meaning: "the newest copy in the other Region or account is too old",
         remedy: "Look at the copy job: `lifeboat snapshot list` there, and the key's policy.",
-        ..own("copy-age", "CopyAgeSeconds", "26h")
+        ..own("copy-age", COPY_AGE, "26h")
     },
     Kind {
         is_optional: true,

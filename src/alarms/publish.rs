@@ -9,7 +9,7 @@ use std::path::Path;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::kinds::OWN;
+use super::kinds::{COPY_AGE, HEARTBEAT, OWN};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{InstanceId, Measurement};
@@ -48,11 +48,11 @@ pub fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
     let values = [
         ("SnapshotAgeSeconds", "Seconds", health.newest_backup.map(age)),
         ("RestorePointLagSeconds", "Seconds", health.latest_restorable.map(age)),
-        ("CopyAgeSeconds", "Seconds", health.newest_copy.map(age)),
+        (COPY_AGE, "Seconds", health.newest_copy.map(age)),
         ("LastDrillAgeSeconds", "Seconds", drill.map(|drill| age(drill.at))),
         ("LastDrillPassed", "None", drill.map(|drill| f64::from(u8::from(drill.passed)))),
         ("LastDrillRtoSeconds", "Seconds", drill.and_then(|drill| drill.rto_seconds)),
-        ("MonitorRun", "Count", Some(1.0)),
+        (HEARTBEAT, "Count", Some(1.0)),
     ];
     let known = values.into_iter().filter_map(|(metric, unit, value)| Some((metric, unit, value?)));
     known

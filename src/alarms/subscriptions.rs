@@ -12,18 +12,10 @@ use crate::fleet::{EventSubscription, Tags};
 /// What the names of ours begin with; hyphens, since RDS allows nothing else.
 const PREFIX: &str = "lifeboat-";
 
-/// Categories that tell of backups that cannot run, and of what makes them impossible. A stopped instance
-/// (RDS-EVENT-0087) is a `notification`, switched-off backups (0028) are a `configuration change`.
-const OF_INSTANCES: [&str; 8] = [
-    "availability",
-    "backup",
-    "configuration change",
-    "deletion",
-    "failure",
-    "low storage",
-    "notification",
-    "recovery",
-];
+/// None, which means all. What makes backups impossible is spread over many: a stopped instance (RDS-EVENT-0087) is a
+/// `notification`, switched-off backups (0028) are a `configuration change`. Security Hub's RDS.20 and Prowler want `maintenance`,
+/// `configuration change` and `failure`; Prowler takes these three alone or all categories, and no other choice.
+const OF_INSTANCES: [&str; 0] = [];
 
 /// Deleted snapshots, and copies that were cancelled.
 const OF_SNAPSHOTS: [&str; 2] = ["deletion", "notification"];
@@ -54,11 +46,11 @@ pub(super) async fn changes(
         for (source_type, categories) in
             [("db-instance", OF_INSTANCES.as_slice()), ("db-snapshot", &OF_SNAPSHOTS)]
         {
-            if !known.contains_key(source_type) {
+            if !categories.is_empty() && !known.contains_key(source_type) {
                 known.insert(source_type, aws.event_categories(source_type).await?);
             }
-            let offered = &known[source_type];
             // A category that RDS does not know here would be refused.
+            let offered = known.get(source_type).map(Vec::as_slice).unwrap_or_default();
             let categories = categories.iter().filter(|one| offered.iter().any(|known| known == *one));
             let mut tags = tags.clone();
             tags.insert(PURPOSE.to_owned(), "alarm".to_owned());
@@ -100,7 +92,11 @@ fn change(wanted: EventSubscription, found: Option<&EventSubscription>) -> Chang
         differ("topic", found.topic.clone(), wanted.topic.clone());
         differ("enabled", found.enabled.to_string(), wanted.enabled.to_string());
         let joined = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
-        differ("categories", joined(words(&found.categories)), joined(words(&wanted.categories)));
+        let categories = |list: &[String]| match list {
+            [] => "all".to_owned(),
+            some => joined(words(some)),
+        };
+        differ("categories", categories(&found.categories), categories(&wanted.categories));
         // No source at all means every source; others may stay, they are databases of another run.
         if !found.sources.is_empty() && !wanted.sources.is_empty() {
             new_sources = wanted.sources.iter().filter(|one| !found.sources.contains(one)).cloned().collect();

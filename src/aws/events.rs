@@ -66,7 +66,7 @@ impl Aws {
                 .sns_topic_arn(&wanted.topic)
                 .set_source_type(wanted.source_type.clone())
                 .set_source_ids((!wanted.sources.is_empty()).then(|| wanted.sources.clone()))
-                .set_event_categories(Some(wanted.categories.clone()))
+                .set_event_categories((!wanted.categories.is_empty()).then(|| wanted.categories.clone()))
                 .enabled(wanted.enabled)
                 .set_tags(Some(tags.clone()))
                 .send()

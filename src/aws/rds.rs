@@ -396,8 +396,7 @@ impl Aws {
         let alike: Vec<String> =
             self.names_like(id).await.into_iter().map(|name| format!("`{name}`")).collect();
         let hint = if alike.is_empty() {
-            "`aws rds describe-db-instances` lists those of the Region; choose another with `--region`."
-                .to_owned()
+            "`lifeboat status` lists those of the Region; choose another with `--region`.".to_owned()
         } else {
             format!("Did you mean {}?", alike.join(" or "))
         };
@@ -448,6 +447,7 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         class: row.db_instance_class().unwrap_or_default().to_owned(),
         endpoint,
         master_user: row.master_username().unwrap_or_default().to_owned(),
+        db_name: row.db_name().filter(|name| !name.is_empty()).map(str::to_owned),
         master_secret_arn: row.master_user_secret().and_then(|secret| secret.secret_arn()).map(str::to_owned),
         retention_days: row.backup_retention_period().unwrap_or(0),
         latest_restorable: row.latest_restorable_time().and_then(time),
@@ -483,6 +483,7 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         aws_backup: row.aws_backup_recovery_point_arn().map(str::to_owned),
         pending: row.pending_modified_values().map(pending).unwrap_or_default(),
         settings: settings(row),
+        beyond_restore: beyond_restore(row),
         tags: tags(row.tag_list()),
     })
 }
@@ -534,6 +535,36 @@ fn settings(row: &DbInstance) -> Settings {
         lifecycle_support: text(row.engine_lifecycle_support()),
         network_type: text(row.network_type()),
     }
+}
+
+/// What a restore does not bring along by itself, and ours does not ask for (Amazon RDS API, `RestoreDBInstanceFromDBSnapshot`).
+fn beyond_restore(row: &DbInstance) -> Vec<String> {
+    let named =
+        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let domains: Vec<&str> =
+        row.domain_memberships().iter().filter_map(|it| it.domain().or(it.fqdn())).collect();
+    let processor: Vec<String> = row
+        .processor_features()
+        .iter()
+        .filter_map(|it| Some(format!("{}={}", it.name()?, it.value()?)))
+        .collect();
+    let volumes: Vec<&str> =
+        row.additional_storage_volumes().iter().filter_map(|it| it.volume_name()).collect();
+    let has_log_volume = row.dedicated_log_volume() == Some(true);
+    let insights = row.performance_insights_retention_period().filter(|days| *days > 7);
+    [
+        has_log_volume.then(|| "its dedicated log volume".to_owned()),
+        row.master_user_secret().map(|_| {
+            "the password of the master user is not managed in Secrets Manager: the source's secret does not follow".to_owned()
+        }),
+        (!domains.is_empty()).then(|| format!("its membership in the directory domain {}", named(domains))),
+        (!processor.is_empty()).then(|| format!("its processor features ({})", processor.join(", "))),
+        (!volumes.is_empty()).then(|| format!("the settings of its additional storage volumes {}", named(volumes))),
+        insights.map(|days| format!("that Performance Insights keeps {days} days: RDS's default is 7")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Queued changes, by the names of the API.
@@ -592,4 +623,40 @@ pub(super) fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
         encrypted: row.encrypted().unwrap_or(false),
         tags: tags(row.tag_list()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restore_does_not_bring_along_is_named() {
+        use aws_sdk_rds::types::{DomainMembership, MasterUserSecret, ProcessorFeature};
+
+        assert!(beyond_restore(&DbInstance::builder().build()).is_empty());
+        let row = DbInstance::builder()
+            .dedicated_log_volume(true)
+            .master_user_secret(MasterUserSecret::builder().secret_arn("arn").build())
+            .domain_memberships(DomainMembership::builder().domain("d-9067").build())
+            .processor_features(ProcessorFeature::builder().name("coreCount").value("4").build())
+            .additional_storage_volumes(
+                aws_sdk_rds::types::AdditionalStorageVolumeOutput::builder()
+                    .volume_name("rdsdbdata2")
+                    .build(),
+            )
+            .performance_insights_retention_period(731)
+            .build();
+        let said = beyond_restore(&row).join("\n");
+        for words in [
+            "dedicated log volume",
+            "Secrets Manager",
+            "`d-9067`",
+            "coreCount=4",
+            "`rdsdbdata2`",
+            "keeps 731 days",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(beyond_restore(&row).len(), 6);
+    }
 }

@@ -41,6 +41,26 @@ impl Aws {
         self.list_snapshots(None, kind).await
     }
 
+    /// The snapshots that an instance can be restored from: automated and manual ones, and those of AWS Backup, which RDS lists only
+    /// if they are asked for.
+    pub async fn backups_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
+        self.with_those_of_aws_backup(Some(id)).await
+    }
+
+    /// The same of the Region.
+    pub async fn backups(&self) -> Result<Vec<Snapshot>, Failure> {
+        self.with_those_of_aws_backup(None).await
+    }
+
+    async fn with_those_of_aws_backup(&self, of: Option<&InstanceId>) -> Result<Vec<Snapshot>, Failure> {
+        let (mut all, others) = tokio::try_join!(
+            self.list_snapshots(of, None),
+            self.list_snapshots(of, Some(Snapshot::OF_AWS_BACKUP))
+        )?;
+        all.extend(others.into_iter().filter(|it| it.snapshot_type == Snapshot::OF_AWS_BACKUP));
+        Ok(all)
+    }
+
     /// Tags come with each snapshot: a call for the tags of each would use up the account's request rate.
     async fn list_snapshots(
         &self,

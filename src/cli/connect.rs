@@ -15,6 +15,7 @@ use crate::output::{Output, human_bytes, thousands};
 use crate::postgres::{
     Authorities, PassFile, Password, Server, Target, Tls, TlsMode, TlsSaidBy, Wire, refuse_quotes,
 };
+use crate::restore::apply::Psql;
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
 
@@ -102,6 +103,26 @@ impl ConnectArgs {
 }
 
 impl ConnectArgs {
+    /// What psql on this machine is told to connect as we do. RDS's authorities are built into us and not into psql: where it is given
+    /// no file of authorities, it encrypts and does not check the certificate.
+    pub(super) fn psql(&self) -> Psql {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let has_own = home.is_some_and(|home| home.join(".postgresql/root.crt").exists());
+        let is_in_environment = std::env::var_os("PGSSLROOTCERT").is_some_and(|file| !file.is_empty());
+        let mode = |mode: &str| ("sslmode", mode.to_owned());
+        let tls = match (self.tls, &self.ca) {
+            (TlsArg::Disable, _) => vec![mode("disable")],
+            (TlsArg::Require, _) => vec![mode("require")],
+            (TlsArg::VerifyFull, Some(ca)) => {
+                let ca = std::path::absolute(ca).unwrap_or_else(|_| ca.clone());
+                vec![mode("verify-full"), ("sslrootcert", ca.display().to_string())]
+            }
+            (TlsArg::VerifyFull, None) if is_in_environment || has_own => vec![mode("verify-full")],
+            (TlsArg::VerifyFull, None) => vec![mode("require")],
+        };
+        Psql { user: self.user.clone(), database: self.dbnames.first().cloned(), tls }
+    }
+
     /// How connections are protected, and whom they trust.
     pub(super) fn tls(&self) -> Tls {
         // The flag says that the certificate is not checked, where libpq would check it with a file of authorities at hand.

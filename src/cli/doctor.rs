@@ -136,7 +136,7 @@ async fn place(
     let of_postgres: Vec<&Instance> = instances
         .iter()
         .filter(|it| it.engine == "postgres" && it.reported_status.health() == Health::Usable)
-        .filter(|it| it.tags.get(crate::fleet::tag::PURPOSE).is_none_or(|purpose| purpose != "drill"))
+        .filter(|it| !it.is_throwaway())
         .collect();
     let needs_login = wanted.iter().any(|task| [Task::Drill, Task::Snapshot, Task::Restore].contains(task));
     if needs_login && !args.no_databases {

@@ -12,12 +12,14 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::places::{Seek, Target};
+use super::snapshot::render::utc;
 use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
 use crate::drill::integrity;
 use crate::drill::journal;
+use crate::drill::outcome::Outcome;
 use crate::drill::proof;
 use crate::drill::removal;
 use crate::drill::report::span;
@@ -33,7 +35,7 @@ use crate::vault::Lease;
 use crate::verify::depth::Tables;
 use crate::when;
 
-use render::{Drills, History, PlanReport, Plans};
+use render::{Drills, History, PlanReport, Plans, Shown};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DrillCommand {
@@ -180,8 +182,8 @@ pub(super) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Id of the run, as `drill list` shows it, or of a fleet run
-    #[arg(value_name = "RUN")]
+    /// Id of the run, as `drill list` shows it, or of a fleet run; a database, for its newest drill; `latest` for the newest of all
+    #[arg(value_name = "RUN|DB|latest")]
     run: String,
 }
 
@@ -231,16 +233,7 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
                 session.output.report(&fleet)?;
                 return Ok(None);
             }
-            let vault = session.vault_to_read()?;
-            let report = journal::find(&vault, &args.run)?;
-            if !integrity::is_sound(&vault, &report.source.id, &report.run)? {
-                session.output.warn(format!(
-                    "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
-                    report.source.id
-                ));
-            }
-            session.output.report(&report)?;
-            Ok(None)
+            show(&args.run, session)
         }
         DrillCommand::Sweep(args) => sweep_all(&args, session).await,
     }
@@ -419,6 +412,23 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
     })
 }
 
+/// A drill by its run, the newest of a database, or the newest of all.
+fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
+    let vault = session.vault_to_read()?;
+    let report = journal::find(&vault, which)?;
+    let outcome = if integrity::is_sound(&vault, &report.source.id, &report.run)? {
+        journal::outcome(&vault, &report)?
+    } else {
+        session.output.warn(format!(
+            "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
+            report.source.id
+        ));
+        Outcome::Altered
+    };
+    session.output.report(&Shown::new(&report, outcome))?;
+    Ok(None)
+}
+
 fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let records = proof::list(&vault, &args.databases)?;
@@ -460,9 +470,11 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     }
     let live = LiveDrill::new(&session.output, Duration::ZERO);
     let poll = Poll { every: args.poll, give_up_after: args.wait };
-    let tell = |event: Event<'_>| live.tell(&event);
-    let sweeps =
-        plans.done.into_iter().map(|(aws, plan)| async move { sweep::apply(plan, &aws, poll, &tell).await });
+    let (tell, vault) = (|event: Event<'_>| live.tell(&event), &vault);
+    let sweeps = plans
+        .done
+        .into_iter()
+        .map(|(aws, plan)| async move { sweep::apply(plan, &aws, vault, poll, &tell).await });
     let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
     say_left_behind(&session.output, &report);
     let kind = report.kind().or(kind);
@@ -511,7 +523,9 @@ fn tell_left_behind(output: &Output, report: &Report) {
     } else if report.throwaway.kept {
         output.warn(format!(
             "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",
-            report.throwaway.id, report.throwaway.class, report.throwaway.expires_at
+            report.throwaway.id,
+            report.throwaway.class,
+            utc(report.throwaway.expires_at)
         ));
     }
 }

@@ -43,7 +43,8 @@ struct Written {
 
 impl output::Report for Written {
     fn render(&self, page: &mut Page) {
-        page.line(format!("{} pages written", self.files.len()));
+        let folder = self.files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
+        page.line(format!("{} pages written to `{}`", self.files.len(), folder.display()));
     }
 }
 
@@ -53,6 +54,11 @@ pub(super) fn run(args: &ManArgs, output: &Output) -> Result<Option<Kind>> {
     match &args.out {
         None => output.report(&Shown { schema: "lifeboat.man/1", page: page(root)? })?,
         Some(directory) => {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                Error::request(format!("cannot make directory `{}`", directory.display()))
+                    .caused_by(error)
+                    .hint("Name a directory that you may write to.")
+            })?;
             let mut files = Vec::new();
             write(&root, "lifeboat", directory, &mut files)?;
             output.report(&Written { schema: "lifeboat.man-pages/1", files })?;

@@ -11,7 +11,7 @@ use super::waiting::WaitArgs;
 use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::{Instance, InstanceId, Place, account_of, tag};
+use crate::fleet::{Instance, InstanceId, Place, account_of};
 use crate::output::{self, Page, Tone, plain};
 use crate::policy::check::{Severity, Shared, check, share};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
@@ -102,7 +102,7 @@ fn parse_window(text: &str) -> Result<String> {
 /// All but the throwaways of drills.
 async fn all_instances(aws: &Aws) -> Result<Vec<Instance>> {
     let mut all = aws.instances().await?;
-    all.retain(|it| it.tags.get(tag::PURPOSE).is_none_or(|purpose| purpose != "drill"));
+    all.retain(|it| !it.is_throwaway());
     Ok(all)
 }
 

@@ -331,7 +331,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     };
     let mut plan = plan::plan(&aws, request, now()).await?;
     let isolation = keep_from_acting(&aws, &mut plan, args, session).await?;
-    let mut report = Report::of(&plan);
+    let mut report = Report::of(&plan, args.connect.psql());
     if args.dry_run {
         session.output.report(&report)?;
         return Ok(None);
@@ -369,8 +369,8 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         biased;
         kind = interrupt.wait(1) => {
             return Err(Error::new(kind, "interrupted before AWS had answered").hint(format!(
-                "Look whether `{}` was begun: `aws rds describe-db-instances --db-instance-identifier {}`.",
-                args.to, args.to
+                "`lifeboat status {}` shows whether it was begun.",
+                args.to
             )));
         }
         begun = apply::begin(&aws, &plan, &mut report, &tell) => if let Err(error) = begun {

@@ -15,6 +15,7 @@ use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
 use super::{Session, notify, now};
 use crate::aws::{Aws, Poll};
+use crate::config::parse_duration;
 use crate::drill::proof;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, Place, SnapshotId, Tags, account_of, tag};
@@ -91,9 +92,12 @@ pub(super) struct CreateArgs {
     /// Commit that is about to be deployed [env: GITHUB_SHA, CI_COMMIT_SHA]
     #[arg(long, value_name = "SHA")]
     git_sha: Option<String>,
-    /// A repeated job that passes the same key gets the snapshot of its first attempt
+    /// A repeated job that passes the same key gets the snapshot of its first attempt, if that is recent enough to roll back to
     #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     idempotency_key: Option<String>,
+    /// How old the snapshot of the first attempt may be; if it is older, a new one is taken, with a warning
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h", requires = "idempotency_key")]
+    idempotency_max_age: Duration,
     /// Write snapshot_id, snapshot_arn, snapshot_time, database_time and rollback_command to the file that GITHUB_OUTPUT names
     #[arg(long)]
     github_output: bool,
@@ -279,8 +283,11 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
     for note in &plan.notes {
         session.output.say(format!("note: {note}"));
     }
+    if let Some(stale) = &plan.stale {
+        session.output.warn(stale);
+    }
     if args.dry_run {
-        session.output.report(&plan.report(&aws.place()))?;
+        session.output.report(&plan.report(&aws.place(), args.baseline))?;
         return Ok(None);
     }
     let teller = Teller::new(&session.output);
@@ -447,8 +454,10 @@ fn announce(session: &Session, taken: &Taken) {
     let snapshot = &taken.snapshot;
     if taken.reused {
         session.output.say(format!(
-            "an earlier attempt has taken `{}` of `{}`: it is used",
-            snapshot.id, snapshot.instance
+            "snapshot `{}` of `{}` is used: an earlier attempt with the same key began it at {}",
+            snapshot.id,
+            snapshot.instance,
+            create::began(snapshot).map_or("an unknown time".to_owned(), render::utc)
         ));
     } else {
         session.output.say(format!("AWS has begun snapshot `{}` of `{}`", snapshot.id, snapshot.instance));
@@ -474,6 +483,7 @@ fn request(args: &CreateArgs) -> Request {
         tags: args.tags.iter().cloned().collect(),
         provenance,
         idempotency_key: args.idempotency_key.clone(),
+        idempotency_max_age: args.idempotency_max_age,
     }
 }
 
@@ -527,8 +537,10 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let looked = targets
         .each(session, async |Target { aws, .. }| {
             let mut found = match (&args.database, kind) {
-                (Some(id), None | Some("automated" | "manual")) => aws.snapshots_of(id).await?,
-                _ => aws.snapshots(kind).await?,
+                (Some(id), None) => aws.backups_of(id).await?,
+                (None, None) => aws.backups().await?,
+                (Some(id), Some("automated" | "manual")) => aws.snapshots_of(id).await?,
+                (_, kind) => aws.snapshots(kind).await?,
             };
             found.retain(|it| {
                 args.database.as_ref().is_none_or(|id| it.instance == id.as_str())

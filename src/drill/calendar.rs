@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use serde::Serialize;
 
+use super::outcome::Outcome;
 use crate::error::{Error, Result};
 
 /// A stretch of whole days, in UTC.
@@ -117,8 +118,8 @@ pub struct Drilled {
     pub run: String,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// `pass`, `fail`, `running`; anything else is no answer.
-    pub outcome: String,
+    /// What became of it; what is neither a pass, a failure nor going on is no answer.
+    pub outcome: Outcome,
 }
 
 /// What AWS says of the databases that exist.
@@ -126,6 +127,9 @@ pub struct Drilled {
 pub struct Existing {
     /// Whether it could be asked.
     pub asked: bool,
+    /// Whether nobody wanted it to be asked.
+    #[serde(skip)]
+    pub is_left_out: bool,
     /// Why not.
     pub reason: Option<String>,
     /// In which Regions.
@@ -202,6 +206,8 @@ pub struct Row {
     pub first_drill: Option<DateTime<Utc>>,
     /// When it last passed, up to the end of the period.
     pub last_pass: Option<DateTime<Utc>>,
+    /// Drills that failed after that, with none that passed since.
+    pub failed_since_pass: usize,
     /// Whether it exists, not only since this month, and has never been drilled.
     pub never_drilled: bool,
     /// Month by month.
@@ -220,32 +226,6 @@ pub struct Calendar {
     pub aws: Existing,
     /// Each of them.
     pub databases: Vec<Row>,
-}
-
-impl Calendar {
-    /// Whether every month has its proof, as far as that is known.
-    pub fn is_complete(&self) -> bool {
-        self.databases
-            .iter()
-            .all(|row| !row.never_drilled && row.months.iter().all(|cell| !cell.outcome.is_short()))
-    }
-
-    /// Whether anything was proven at all: where nothing was, that no proof is missing says nothing.
-    pub fn has_proof(&self) -> bool {
-        self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == Month::Pass)
-    }
-
-    /// Which months are meant where it is complete: those before the first drill and those that may yet get one are not.
-    pub fn scope(&self) -> &'static str {
-        let has =
-            |outcome| self.databases.iter().flat_map(|row| &row.months).any(|cell| cell.outcome == outcome);
-        match (has(Month::Before), has(Month::Due)) {
-            (false, false) => "every month",
-            (false, true) => "every month that is over",
-            (true, false) => "every month since the first drill",
-            (true, true) => "every month since the first drill that is over",
-        }
-    }
 }
 
 /// Draws up the calendar. `drills` are all that are known, from before the period too.
@@ -310,8 +290,9 @@ fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, 
                 .iter()
                 .filter(|drill| first_of(drill.at.date_naive()) == month && period.contains(drill.at))
                 .collect();
-            let count = |outcome: &str| within.iter().filter(|drill| drill.outcome == outcome).count();
-            let (passed, failed, running) = (count("pass"), count("fail"), count("running"));
+            let count = |outcome: Outcome| within.iter().filter(|drill| drill.outcome == outcome).count();
+            let (passed, failed, running) =
+                (count(Outcome::Pass), count(Outcome::Fail), count(Outcome::Running));
             let unknown = within.len() - passed - failed - running;
             let is_before = first_drill.is_none_or(|first| month < first_of(first.date_naive()));
             let is_gone =
@@ -335,12 +316,34 @@ fn row(which: &Which, period: Period, drills: &[&Drilled], existing: &Existing, 
         .collect();
     let gaps =
         months.iter().filter(|cell| cell.outcome == Month::Gap).map(|cell| cell.month.clone()).collect();
-    let last_pass =
-        drills.iter().filter(until).filter(|drill| drill.outcome == "pass").map(|drill| drill.at).max();
+    let last_pass = drills
+        .iter()
+        .filter(until)
+        .filter(|drill| drill.outcome == Outcome::Pass)
+        .map(|drill| drill.at)
+        .max();
+    let failed = drills.iter().filter(until).filter(|drill| drill.outcome == Outcome::Fail);
+    // A database that is gone has nothing left to be mended.
+    let failed_since_pass = match exists {
+        Some(false) => 0,
+        _ => failed.filter(|drill| last_pass.is_none_or(|pass| drill.at > pass)).count(),
+    };
     let never_drilled = exists == Some(true) && drills.is_empty() && !is_new;
     let Which { id, account, region } = which.clone();
     let label = id.clone();
-    Row { id, account, region, label, exists, first_drill, last_pass, never_drilled, months, gaps }
+    Row {
+        id,
+        account,
+        region,
+        label,
+        exists,
+        first_drill,
+        last_pass,
+        failed_since_pass,
+        never_drilled,
+        months,
+        gaps,
+    }
 }
 
 #[cfg(test)]
@@ -352,7 +355,9 @@ mod tests {
     }
 
     fn drill(source: &str, day: &str, outcome: &str) -> Drilled {
-        Drilled { source: which(source), run: format!("{day}-run"), at: at(day), outcome: outcome.into() }
+        let all = [Outcome::Pass, Outcome::Fail, Outcome::Unknown, Outcome::Died, Outcome::Interrupted];
+        let outcome = all.into_iter().find(|it| it.word() == outcome).unwrap();
+        Drilled { source: which(source), run: format!("{day}-run"), at: at(day), outcome }
     }
 
     fn which(id: &str) -> Which {
@@ -363,12 +368,11 @@ mod tests {
         let databases = ids.iter().map(|id| (which(id), None)).collect();
         let region = "eu-central-1".to_owned();
         let places = [(Some("111122223333".to_owned()), region.clone())].into();
-        Existing { asked: true, reason: None, regions: [region].into(), places, databases }
+        Existing { asked: true, regions: [region].into(), places, databases, ..Existing::default() }
     }
 
     fn not_asked() -> Existing {
-        let (regions, places, databases) = Default::default();
-        Existing { asked: false, reason: Some("no Region".into()), regions, places, databases }
+        Existing { reason: Some("no Region".into()), ..Existing::default() }
     }
 
     /// One letter a month.
@@ -403,10 +407,8 @@ mod tests {
         ];
         let calendar = year(&drills, existing(&["orders"]), "2026-11-22");
         assert_eq!(letters(&calendar.databases[0]), "..PPFG???Gd ");
-        assert_eq!(calendar.scope(), "every month since the first drill that is over");
         assert_eq!(calendar.databases[0].gaps, ["2026-06", "2026-10"]);
         assert_eq!(calendar.databases[0].months[3].failed, 1);
-        assert!(!calendar.is_complete());
     }
 
     #[test]
@@ -420,7 +422,7 @@ mod tests {
     fn a_database_that_was_never_drilled_is_no_gap_of_the_past_and_yet_not_complete() {
         let calendar = year(&[], existing(&["billing"]), "2026-11-22");
         assert_eq!(letters(&calendar.databases[0]), "........... ");
-        assert!(calendar.databases[0].never_drilled && !calendar.is_complete());
+        assert!(calendar.databases[0].never_drilled);
     }
 
     #[test]
@@ -451,7 +453,6 @@ mod tests {
                 label("orders (999922223333, eu-west-1)", "..........P ", false),
             ]
         );
-        assert!(!calendar.is_complete());
     }
 
     #[test]
@@ -464,7 +465,7 @@ mod tests {
             (letters(&calendar.databases[0]).as_str(), calendar.databases[0].never_drilled),
             ("..........d ", false)
         );
-        assert!(calendar.databases[1].never_drilled && !calendar.is_complete());
+        assert!(calendar.databases[1].never_drilled);
         let october = Period::last_months(1, "2026-11-22".parse().unwrap()).unwrap();
         let ids: Vec<_> =
             draw(october, &[], all, at("2026-11-22")).databases.into_iter().map(|row| row.id).collect();

@@ -1,5 +1,6 @@
 //! The user's own questions to a restored copy, in SQL, and the answers that it must give.
 
+use super::decimal::Decimal;
 use crate::config::Check;
 use crate::error::{Error, Result};
 use crate::postgres::Server;
@@ -11,7 +12,7 @@ use super::report::CheckResult;
 #[derive(Clone, Debug, PartialEq)]
 enum Expectation {
     Compared(Comparison, String),
-    Between(f64, f64),
+    Between(Decimal, Decimal),
     NoRow,
 }
 
@@ -117,8 +118,7 @@ fn parse(expect: &str) -> std::result::Result<Expectation, String> {
     if text.eq_ignore_ascii_case("no row") || text.eq_ignore_ascii_case("no rows") {
         return Ok(Expectation::NoRow);
     }
-    let number =
-        |text: &str| text.trim().parse::<f64>().map_err(|_| format!("`{}` is not a number", text.trim()));
+    let number = |text: &str| text.parse::<Decimal>();
     if let Some(range) = text.strip_prefix("between ") {
         let (low, high) = range.split_once(" and ").ok_or("a range is written `between 1 and 5`")?;
         return Ok(Expectation::Between(number(low)?, number(high)?));
@@ -147,7 +147,8 @@ fn parse(expect: &str) -> std::result::Result<Expectation, String> {
 fn judge(expect: &str, observed: Option<&str>) -> std::result::Result<bool, String> {
     let expectation = parse(expect)?;
     let Some(observed) = observed else { return Ok(expectation == Expectation::NoRow) };
-    let number = || observed.parse::<f64>().map_err(|_| format!("the answer `{observed}` is not a number"));
+    let number =
+        || observed.parse::<Decimal>().map_err(|_| format!("the answer `{observed}` is not a number"));
     match expectation {
         Expectation::NoRow => Ok(false),
         Expectation::Between(low, high) => Ok((low..=high).contains(&number()?)),
@@ -157,7 +158,7 @@ fn judge(expect: &str, observed: Option<&str>) -> std::result::Result<bool, Stri
             Ok(observed != NULL && !is_same(&value, observed))
         }
         Expectation::Compared(comparison, value) => {
-            let (observed, value) = (number()?, value.parse::<f64>().map_err(|error| error.to_string())?);
+            let (observed, value) = (number()?, value.parse::<Decimal>()?);
             Ok(match comparison {
                 Comparison::Less => observed < value,
                 Comparison::AtMost => observed <= value,
@@ -175,9 +176,8 @@ fn is_same(expected: &str, observed: &str) -> bool {
         "f" | "false" => "false".to_owned(),
         _ => text.to_owned(),
     };
-    match (expected.parse::<f64>(), observed.parse::<f64>()) {
-        // Beyond 2^53 different integers are the same float, so equal text is asked for there.
-        (Ok(left), Ok(right)) if left.abs() < 9e15 && right.abs() < 9e15 => left == right,
+    match (expected.parse::<Decimal>(), observed.parse::<Decimal>()) {
+        (Ok(left), Ok(right)) => left == right,
         _ => folded(expected) == folded(observed),
     }
 }
@@ -208,6 +208,13 @@ mod tests {
             ("no row", Some("1"), false),
             ("> 0", None, false),
             ("9007199254740993", Some("9007199254740992"), false),
+            (">= 9007199254740993", Some("9007199254740992"), false),
+            ("> 9007199254740992", Some("9007199254740993"), true),
+            ("= 9007199254740993", Some("9007199254740993.00"), true),
+            ("between 9007199254740993 and 9007199254740995", Some("9007199254740992"), false),
+            ("< 0.3", Some("0.2999999999999999999"), true),
+            ("> 5", Some("NaN"), false),
+            ("NaN", Some("NaN"), true),
         ] {
             assert_eq!(judge(expect, observed), Ok(holds), "{expect} against {observed:?}");
         }

@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::postgres::Server;
 use crate::verify::depth::{Depth, Tables};
 use crate::verify::indexes::Indexes;
-use crate::verify::judge::{Kinship, Movement};
-use crate::verify::narrow::{self, Extent, Told};
+use crate::verify::judge::{Kinship, Movement, reason_with_rows};
+use crate::verify::narrow::{self, Extent, HowRowsDiffer, Told};
 use crate::verify::observe::{Progress, WrittenTables};
 use crate::verify::physical::{self, Held, PhysicalCopy};
 use crate::verify::schema::Touched;
@@ -288,14 +288,17 @@ async fn try_to_name_rows(
         }
         // What only the copy has, the source may have deleted since.
         let told = if has_rested { Told::All } else { Told::OfTheLeft };
-        let found = narrow::differences(
+        let mut found = narrow::differences(
             narrow::Side { session: &at_source, table: &ours, only: in_source.as_deref() },
             narrow::Side { session: &at_copy, table: &theirs, only: in_copy.as_deref() },
             Extent { rows: NAMED_ROWS, show_rows: false, told },
         )
         .await?;
+        // What the source has written or deleted since could not be compared.
+        found.more |= !has_rested;
         if let Some(told) = found.told() {
-            table.reason = format!("{told}; {}", table.reason);
+            let missing = found.rows.iter().filter(|row| row.how == HowRowsDiffer::Missing).count() as u64;
+            table.reason = reason_with_rows(&told, missing, table);
             table.differences = found.rows;
         }
     }

@@ -9,8 +9,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::calendar::{self, Calendar, Drilled, Existing, Period};
+use super::headline::{self, Evidence, Headline};
 use super::integrity::{self, Verdict as Integrity};
 use super::notes::{self, Note};
+use super::outcome::Outcome;
 use super::report::Report;
 use super::{chain, proof};
 use crate::error::Result;
@@ -75,8 +77,8 @@ pub struct Hashes {
 /// A drill.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
-    /// What became of it: `pass`, `fail`, `unknown`, `interrupted`, `died`, `running`.
-    pub outcome: String,
+    /// What became of it.
+    pub outcome: Outcome,
     /// What its database is called here: with account and Region, if another one has its name.
     #[serde(skip)]
     pub(super) label: String,
@@ -93,7 +95,7 @@ pub struct Entry {
 impl Entry {
     /// Whether it proved the backup.
     pub fn passed(&self) -> bool {
-        self.outcome == "pass"
+        self.outcome == Outcome::Pass
     }
 
     /// What was done about it.
@@ -134,7 +136,7 @@ pub struct Dossier {
 /// What is known of all drills: the records, what became of them, and records that cannot be read.
 pub struct History {
     /// Newest first.
-    pub reports: Vec<(Report, &'static str)>,
+    pub reports: Vec<(Report, Outcome)>,
     /// Why others cannot be read.
     pub unreadable: Vec<String>,
     /// What is not as it was recorded.
@@ -162,7 +164,7 @@ impl History {
             source: report.which(),
             run: report.run.clone(),
             at: report.started_at,
-            outcome: (*outcome).to_owned(),
+            outcome: *outcome,
         });
         calendar::draw(period, &drilled.collect::<Vec<_>>(), existing, now)
     }
@@ -194,16 +196,18 @@ pub fn draw_up(
         let (notes, damaged) = notes::of(vault, &report.source.id, &report.run)?;
         unreadable.extend(damaged);
         let later = history.reports.iter().rev().find(|(other, word)| {
-            other.which().may_be(&report.which()) && other.started_at > report.started_at && *word == "pass"
+            other.which().may_be(&report.which())
+                && other.started_at > report.started_at
+                && *word == Outcome::Pass
         });
         drills.push(Entry {
-            outcome: (*outcome).to_owned(),
+            outcome: *outcome,
             label: labels[&report.which()].clone(),
             integrity: hashes(vault, report, &integrity)?,
             drill: report.clone(),
             notes,
             passed_again: later
-                .filter(|_| *outcome != "pass")
+                .filter(|_| *outcome != Outcome::Pass)
                 .map(|(other, _)| Later { run: other.run.clone(), at: other.started_at }),
         });
     }
@@ -223,13 +227,12 @@ pub fn draw_up(
 
 fn count(drills: &[Entry]) -> Totals {
     let having = |wanted: &dyn Fn(&Entry) -> bool| drills.iter().filter(|entry| wanted(entry)).count();
-    let is_short = |entry: &Entry| !entry.passed() && entry.outcome != "running";
     Totals {
         drills: drills.len(),
         passed: having(&Entry::passed),
-        failed: having(&|entry| entry.outcome == "fail"),
-        unknown: having(&|entry| is_short(entry) && entry.outcome != "fail"),
-        unanswered: having(&|entry| is_short(entry) && entry.answers().next().is_none()),
+        failed: having(&|entry| entry.outcome == Outcome::Fail),
+        unknown: having(&|entry| entry.outcome.is_short() && entry.outcome != Outcome::Fail),
+        unanswered: having(&|entry| entry.outcome.is_short() && entry.answers().next().is_none()),
         signed_off: having(&|entry| entry.sign_offs().next().is_some()),
     }
 }
@@ -282,6 +285,13 @@ pub(super) struct Against {
 }
 
 impl Dossier {
+    /// What it comes to.
+    pub fn headline(&self) -> Headline {
+        let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
+        let is_altered = self.integrity.verdict == Integrity::Altered;
+        headline::headline(&self.calendar, Evidence { is_altered, is_unreadable })
+    }
+
     /// Per database, those drills that came to measure anything.
     pub(super) fn measured(&self) -> Vec<Measured> {
         let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();

@@ -28,9 +28,8 @@ pub use plan::{Ask, Plan, Todo, plan};
 pub use record::{Fleet, Outcome, Row};
 pub use run::{Crew, run};
 
-use super::throwaway;
 use crate::error::Error;
-use crate::fleet::{Instance, InstanceId, ResourceId, tag};
+use crate::fleet::{Instance, InstanceId, ResourceId};
 
 /// Which databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,23 +55,8 @@ impl Selection {
 
     /// Why one that a selection without names meets is not drilled.
     fn passes_over(&self, instance: &Instance) -> Option<String> {
-        if !self.databases.is_empty() {
-            return None;
-        }
-        if let Some(source) = &instance.replica_of {
-            return Some(format!("a read replica of `{source}`"));
-        }
-        if let Some(cluster) = &instance.cluster {
-            return Some(format!("a member of cluster `{cluster}`"));
-        }
-        (instance.engine != "postgres").then(|| format!("it runs {}, not PostgreSQL", instance.engine))
+        instance.why_no_source().filter(|_| self.databases.is_empty()).map(|why| format!("it is {why}"))
     }
-}
-
-/// Whether an instance is a throwaway, or claims to be one: none is ever drilled.
-fn is_throwaway(instance: &Instance) -> bool {
-    instance.id.as_str().starts_with(throwaway::PREFIX)
-        || instance.tags.get(tag::PURPOSE).is_some_and(|purpose| purpose == "drill")
 }
 
 /// One of several parts of a fleet, by a hash of what does not change of a database: its resource id. Databases that come
@@ -160,9 +144,6 @@ mod tests {
         assert_eq!(all.passes_over(&instance(|_| {})), None);
         assert!(all.passes_over(&instance(|it| it.replica_of = Some("a".to_owned()))).is_some());
         assert!(all.passes_over(&instance(|it| it.engine = "mysql".to_owned())).is_some());
-        assert!(is_throwaway(&instance(|it| drop(
-            it.tags.insert(tag::PURPOSE.to_owned(), "drill".to_owned())
-        ))));
         let tagged = Selection { tags: vec![("env".to_owned(), "prod".to_owned())], ..Selection::default() };
         assert!(!tagged.admits(&instance(|_| {})));
         assert!(tagged.admits(&instance(|it| drop(it.tags.insert("env".to_owned(), "prod".to_owned())))));

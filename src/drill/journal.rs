@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, What};
-use super::page;
+use super::outcome::Outcome;
 use super::report::{Evidence, Report, State};
+use super::{integrity, page};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::vault::{Lock, Vault};
@@ -60,6 +61,10 @@ impl<'a> Journal<'a> {
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
     pub fn close(self, report: &mut Report) -> Result<()> {
         let at = report.finished_at.unwrap_or(report.started_at);
+        self.seal(report, at, true)
+    }
+
+    fn seal(self, report: &mut Report, at: DateTime<Utc>, is_last: bool) -> Result<()> {
         self.record(What::Ended, at, |place| {
             report.chain = Some(place.clone());
             let json = to_json(report)?;
@@ -69,8 +74,10 @@ impl<'a> Journal<'a> {
             let mut files = vec![
                 (format!("{}/evidence.html", self.run), page),
                 (format!("{}/evidence.json", self.run), json),
-                ("last-run.json".to_owned(), stamp.clone()),
             ];
+            if is_last {
+                files.push(("last-run.json".to_owned(), stamp.clone()));
+            }
             if report.verdict == Verdict::Pass {
                 files.push(("last-pass.json".to_owned(), stamp));
             }
@@ -144,8 +151,21 @@ fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
     })
 }
 
-/// Finds a run by its id, whatever its source.
+/// Finds a run by its id, whatever its source; the newest of a database by the database's name; `latest` is the newest of all.
 pub fn find(vault: &Vault, run: &str) -> Result<Report> {
+    let newest_of = match run {
+        "latest" => Some(Vec::new()),
+        run if RunId::parse(run).is_some() => None,
+        run => vault.list("drills")?.folders.contains(&run.to_owned()).then(|| vec![run.to_owned()]),
+    };
+    if let Some(only) = newest_of {
+        let (reports, damaged) = list(vault, &only)?;
+        return reports.into_iter().next().ok_or_else(|| match damaged.into_iter().next() {
+            Some(why) => Error::outside(why),
+            None => Error::request("no drill is recorded in this vault")
+                .hint("`lifeboat drill run DB` makes one."),
+        });
+    }
     let source = source_of(vault, run)?;
     read(vault, &source, run)?.ok_or_else(|| unknown(run))
 }
@@ -163,8 +183,11 @@ pub fn source_of(vault: &Vault, run: &str) -> Result<String> {
 }
 
 fn unknown(run: &str) -> Error {
-    Error::request(format!("there is no drill `{}` in this vault", run.escape_default()))
-        .hint("`lifeboat drill list` shows those that are there.")
+    Error::request(format!(
+        "there is neither a drill `{0}` in this vault nor one of a database `{0}`",
+        run.escape_default()
+    ))
+    .hint("`lifeboat drill list` shows those that are there; `latest` is the newest.")
 }
 
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
@@ -200,20 +223,52 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
 
 /// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
 /// the lock is that of a copy of the vault, `unfinished`.
-pub fn outcome(vault: &Vault, report: &Report) -> Result<&'static str> {
-    Ok(match (report.state, report.verdict) {
-        (State::Running, _) => match process_of_report(vault, &report.source.id, report)? {
-            Process::Alive => "running",
-            // Only records from before locks had marks have none.
-            Process::Unknown if report.ran_by.lock.is_some() => "unfinished",
-            _ => "died",
-        },
-        // A signal that came while the throwaway was being removed does not unsay what was found before.
-        (_, Verdict::Pass) => "pass",
-        (_, Verdict::Fail) => "fail",
-        (State::Interrupted | State::Terminated, Verdict::Unknown) => "interrupted",
-        (State::Finished, Verdict::Unknown) => "unknown",
+pub fn outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
+    if report.state != State::Running {
+        return Ok(Outcome::of(report));
+    }
+    Ok(match process_of_report(vault, &report.source.id, report)? {
+        Process::Alive => Outcome::Running,
+        // Only records from before locks had marks have none.
+        Process::Unknown if report.ran_by.lock.is_some() => Outcome::Unfinished,
+        _ => Outcome::Died,
     })
+}
+
+/// What a sweep has found out about the throwaway of a drill that died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The sweep has removed it.
+    Removed,
+    /// AWS does not know it.
+    NotThere,
+}
+
+/// Closes the record of a drill whose process has ended before the drill did: what became of its throwaway is known now. Does
+/// nothing if the record is closed, or its process alive.
+pub fn close_dead(vault: &Vault, source: &str, run: &str, found: Found, at: DateTime<Utc>) -> Result<()> {
+    let Some(mut report) = read(vault, source, run)? else { return Ok(()) };
+    let is_over = report.state != State::Running;
+    // A record that was altered must not be sealed as it is.
+    if is_over || report.run != run || report.source.id != source || !integrity::is_sound(vault, source, run)?
+    {
+        return Ok(());
+    }
+    let Some(lock) = vault.try_lock(&lock_name(source, run))? else { return Ok(()) };
+    report.state = State::Died;
+    report.verdict = Verdict::Unknown;
+    report.reasons.push(
+        "the process of the drill ended before the drill did: it was killed, or its machine stopped"
+            .to_owned(),
+    );
+    match found {
+        Found::Removed => report.throwaway.removed_at = Some(at),
+        Found::NotThere => report.throwaway.found_gone_at = Some(at),
+    }
+    // What has ended since says more of the last drill than this one.
+    let is_last = last(vault, source)?.is_none_or(|(_, last, _)| last < report.started_at);
+    let journal = Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock };
+    journal.seal(&mut report, at, is_last)
 }
 
 /// Where the record of a run lies in the vault.

@@ -79,7 +79,7 @@ pub async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll
         dead.told()
     )));
     let plan = sweep::plan_of(to.aws, to.vault, &source.resource_id, to.aws.now((to.clock)())).await?;
-    let swept = sweep::apply(plan, to.aws, poll, to.tell).await;
+    let swept = sweep::apply(plan, to.aws, to.vault, poll, to.tell).await;
     for one in &swept.instances {
         let word = match one.action {
             Action::Removed | Action::WouldRemove => "is removed",

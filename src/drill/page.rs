@@ -10,8 +10,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use words::{
     Tone, badge, baseline, capitalised, explained, fact, lines, mark, meaning, name, prose, rank, share,
-    spelled, tally, thousands, time, verdict_word, words,
+    spelled, tally, thousands, time, word_of, words,
 };
+
+use super::outcome::{Fate, Outcome};
 
 use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway, span};
 use crate::restore::Way;
@@ -46,7 +48,7 @@ const ROWS_UNFOLDED: usize = 30;
 
 /// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render(report: &Report, json: &[u8]) -> String {
-    let verdict = verdict_word(report.verdict);
+    let verdict = Outcome::of(report).headline();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -62,7 +64,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
                     (tables(report))
                     (definitions(&report.definitions))
                     (checks(&report.checks))
-                    (throwaway(&report.throwaway))
+                    (throwaway(report))
                     (not_tested(&report.not_tested))
                     (evidence(report, json))
                     (sign_off())
@@ -84,14 +86,14 @@ pub(crate) fn symbols() -> Markup {
 }
 
 fn head(report: &Report) -> Markup {
-    let source = &report.source;
+    let (source, outcome) = (&report.source, Outcome::of(report));
     html! {
         header {
             p.over { span { "lifeboat" } span { "Restore drill" } span.run { (name(&report.run)) } }
             h1 { (name(&source.id)) }
             p.moment { (moment(&report.moment)) }
-            div class={ "verdict " (Tone::from(report.verdict).class()) } {
-                p.word { (mark(Tone::from(report.verdict))) (verdict_word(report.verdict)) }
+            div class={ "verdict " (outcome.tone().class()) } {
+                p.word { (mark(outcome.tone())) (outcome.headline()) }
                 p.meaning { (meaning(report)) }
             }
             (alarm(&report.throwaway))
@@ -158,14 +160,15 @@ fn record(report: &Report) -> Markup {
                     @match report.state {
                         State::Interrupted => small { "interrupted by SIGINT" },
                         State::Terminated => small { "terminated by SIGTERM" },
+                        State::Died => small { "its process ended before the drill did" },
                         State::Running | State::Finished => {},
                     }
                 }))
                 (fact("Run by", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) }))
                 (fact("On host", html! { (name(&by.host)) }))
                 (fact("With", html! { "lifeboat " (name(&by.version)) }))
-                (fact("Source", html! { (name(&source.id)) small { (name(&source.resource_id)) } }))
-                (fact("Engine", html! { (name(&source.engine)) " " (name(&source.engine_version)) small { "in " (name(&source.region)) } }))
+                (fact("Source", html! { (name(&source.id)) " " small { (name(&source.resource_id)) } }))
+                (fact("Engine", html! { (name(&source.engine)) " " (name(&source.engine_version)) " " small { "in " (name(&source.region)) } }))
                 (fact("Size", html! {
                     (name(&source.class)) ", " (source.storage_gib) " GiB"
                     small { @if source.encrypted { "encrypted" } @else { "not encrypted" } }
@@ -218,13 +221,7 @@ fn objective(
     met: Met,
     notes: Markup,
 ) -> Markup {
-    let (tone, word) = match met {
-        Met::Pass => (Tone::Good, "met"),
-        Met::Fail => (Tone::Bad, "missed"),
-        Met::Unknown if measured.is_some() => (Tone::Doubt, "not judged"),
-        Met::Unknown => (Tone::Doubt, "not measured"),
-        Met::NotJudged => (Tone::Quiet, "not judged"),
-    };
+    let (tone, word) = (met.tone(), met.word(measured));
     let scale = measured.unwrap_or_default().max(objective).max(f64::MIN_POSITIVE);
     let percent = |seconds: f64| (seconds / scale * 100.0).clamp(0.0, 100.0);
     let lengths =
@@ -352,7 +349,7 @@ fn definitions(found: &[DefinitionVerdict]) -> Markup {
                         th scope="col" { "Name" } th scope="col" { "Verdict" } th scope="col" { "Reason" }
                     } }
                     tbody { @for one in found { tr {
-                        th scope="row" { (name(&one.name)) small { (one.kind) " in database " (name(&one.database)) } }
+                        th scope="row" { (name(&one.name)) " " small { (one.kind) " in database " (name(&one.database)) } }
                         td { (badge(Tone::from(Verdict::Fail), one.verdict.as_str())) }
                         td.reason { (prose(&one.reason)) }
                     } } }
@@ -389,7 +386,7 @@ fn check_row(check: &CheckResult) -> Markup {
                 pre { code { (spelled(&check.query)) } }
                 small { "in database " (name(&check.database)) }
             }
-            td { (badge(Tone::from(check.verdict), &verdict_word(check.verdict).to_lowercase())) }
+            td { (badge(Tone::from(check.verdict), word_of(check.verdict))) }
             td data-label="expected" { code { (name(&check.expect)) } }
             td data-label="found" { @if let Some(found) = &check.observed { code { (name(found)) } } @else { (none) } }
             td.reason { (prose(&check.reason)) }
@@ -397,38 +394,23 @@ fn check_row(check: &CheckResult) -> Markup {
     }
 }
 
-fn throwaway(throwaway: &Throwaway) -> Markup {
-    let (tone, word, fate) = match throwaway {
-        Throwaway { left_behind: Some(why), .. } => {
-            (Tone::Bad, "left behind", html! { strong { "It could not be removed: " } (prose(why)) })
-        }
-        Throwaway { kept: true, .. } => (
-            Tone::Doubt,
-            "kept",
-            html! { "Kept because that was asked for; it costs money until it is removed." },
-        ),
-        Throwaway { removed_at: Some(at), .. } => (
-            Tone::Good,
-            "removed",
-            html! { (time(*at)) small { "by then AWS no longer knew an instance of this id" } },
-        ),
-        Throwaway { requested_at: None, .. } => {
-            (Tone::Quiet, "never made", html! { "AWS was never asked for it." })
-        }
-        _ => {
-            (Tone::Doubt, "not known", html! { "Its removal is not on record: look for it in the account." })
-        }
-    };
+fn throwaway(report: &Report) -> Markup {
+    let throwaway = &report.throwaway;
+    let fate = Fate::of(throwaway, Outcome::of(report));
+    let at = fate.at().filter(|_| !matches!(fate, Fate::Kept(_)));
     html! {
         section {
-            h2 { "Throwaway instance" (badge(tone, word)) }
+            h2 { "Throwaway instance " (badge(fate.tone(), fate.word())) }
             dl.facts {
                 (fact("Instance", html! { (name(&throwaway.id)) }))
                 (fact("Resource id", html! { (name(throwaway.resource_id.as_deref().unwrap_or("not known"))) }))
                 (fact("Class", html! { (name(&throwaway.class)) }))
-                (fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (time(at)) } @else { "never" } }))
-                (fact(if word == "removed" { "Removed" } else { "What became of it" }, fate))
-                @if word != "removed" { (fact("May be removed by anyone from", time(throwaway.expires_at))) }
+                (fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (time(at)) } @else { "not on record" } }))
+                (fact(if at.is_some() { "Removed" } else { "What became of it" }, html! {
+                    @if let Some(at) = at { (time(at)) " " small { (prose(&fate.explained())) } }
+                    @else { (prose(&capitalised(&fate.explained()))) "." }
+                }))
+                @if at.is_none() { (fact("May be removed by anyone from", time(throwaway.expires_at))) }
             }
         }
     }

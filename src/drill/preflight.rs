@@ -9,7 +9,7 @@ use super::throwaway;
 use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
-use crate::fleet::{Health, Instance, InstanceId, RunId, Tags, tag};
+use crate::fleet::{Health, Instance, InstanceId, NoSource, RunId, Tags, tag};
 use crate::postgres::Server;
 use crate::restore::isolation::{self, Isolation};
 use crate::restore::{self, Chosen};
@@ -181,21 +181,13 @@ fn recorded_baseline(
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
     const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
-    if source.engine.starts_with("aurora") {
-        return Err(
-            Error::request(format!("`{id}` is an Aurora instance ({})", source.engine)).hint(SUPPORTED)
-        );
-    }
-    if let Some(cluster) = &source.cluster {
-        return Err(Error::request(format!("`{id}` is a member of DB cluster `{cluster}`")).hint(SUPPORTED));
-    }
-    if source.engine != "postgres" {
-        return Err(Error::request(format!("`{id}` runs {}, not PostgreSQL", source.engine)).hint(SUPPORTED));
-    }
-    if id.as_str().starts_with(throwaway::PREFIX) {
-        return Err(
-            Error::request(format!("`{id}` is itself a throwaway of a drill")).hint("Drill its source.")
-        );
+    match source.why_no_source() {
+        // A replica that is named is meant.
+        None | Some(NoSource::Replica(_)) => {}
+        Some(why @ NoSource::Throwaway) => {
+            return Err(Error::request(format!("`{id}` is {why}")).hint("Drill its source."));
+        }
+        Some(why) => return Err(Error::request(format!("`{id}` is {why}")).hint(SUPPORTED)),
     }
     match source.reported_status.health() {
         Health::Usable => Ok(source),

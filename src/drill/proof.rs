@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::integrity::{self, Checked, Finding, Verdict as Integrity};
 use super::journal;
+use super::outcome::Outcome;
 use super::report::{Report, State};
 use crate::error::Result;
 use crate::retention::{Drilled, Proofs};
@@ -41,9 +42,9 @@ impl Records {
         self.integrity == Some(Integrity::Altered)
     }
 
-    /// What became of a run, in a word.
-    pub fn outcome(&self, vault: &Vault, report: &Report) -> Result<&'static str> {
-        if self.is_sound(report) { journal::outcome(vault, report) } else { Ok("altered") }
+    /// What became of a run.
+    pub fn outcome(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
+        if self.is_sound(report) { journal::outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
     /// What drills have found out about snapshots.

@@ -84,7 +84,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Still going on, or its process died.
+    /// Still going on, or its process ended and no sweep has found that yet.
     Running,
     /// Over.
     Finished,
@@ -92,6 +92,8 @@ pub enum State {
     Interrupted,
     /// Stopped by SIGTERM.
     Terminated,
+    /// Its process ended before the drill did; a sweep has found that.
+    Died,
 }
 
 /// Who ran a drill, with what.
@@ -162,6 +164,9 @@ pub struct Throwaway {
     pub expires_at: DateTime<Utc>,
     /// When AWS no longer knew it.
     pub removed_at: Option<DateTime<Utc>>,
+    /// When a sweep found that AWS does not know it, of a drill that died without recording what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_gone_at: Option<DateTime<Utc>>,
     /// Kept because the user asked for that.
     pub kept: bool,
     /// Why it could not be removed.
@@ -384,6 +389,7 @@ impl Report {
                 requested_at: None,
                 expires_at: plan.expires,
                 removed_at: None,
+                found_gone_at: None,
                 kept: false,
                 left_behind: None,
                 known_as: None,
@@ -413,7 +419,10 @@ impl Report {
                 reason: lost.err(),
                 verdict: Met::Unknown,
             },
-            not_tested: not_tested(plan.request.look.depths.usual(), baseline),
+            not_tested: not_tested(plan.request.look.depths.usual(), baseline)
+                .into_iter()
+                .chain(class_not_tested(&source.class, &plan.request.class))
+                .collect(),
             evidence,
             chain: None,
             broke_off: None,
@@ -471,6 +480,16 @@ impl Report {
             },
         }
     }
+}
+
+/// That a time measured on another class says little of the class that a real recovery would take.
+fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
+    (source != throwaway).then(|| {
+        format!(
+            "recovery time on the class of the source: the copy ran as {throwaway}, and the source is {source}; `--class {source}` \
+             measures that"
+        )
+    })
 }
 
 /// What a drill of this kind says nothing about, whatever it finds.

@@ -4,19 +4,21 @@
 //! the process that held it is gone. Everything else is left alone, with the reason. What looks like a throwaway that should be
 //! gone, and cannot be proven to be one, is left behind: it is for a person to look at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::journal::{self, Process};
+use super::journal::{self, Found, Process};
 use super::removal::{self, Remains, delete_command};
-use super::throwaway::{self, OWN_SOURCE, Origin, PREFIX, Proof, prove_by_resource_id, read_origin};
-use super::{Event, State, proof};
+use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin};
+use super::{Event, Report, State, proof};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};
-use crate::fleet::{Instance, InstanceId, Place, ResourceId, RunId, Tags, Unreached, regions};
+use crate::fleet::{
+    Instance, InstanceId, Place, ResourceId, RunId, THROWAWAY_PREFIX, Tags, Unreached, account_of, regions,
+};
 use crate::restore::isolation;
 use crate::vault::Vault;
 
@@ -138,7 +140,13 @@ pub struct SweepPlan {
     /// Parameter groups, those that are to be removed among them.
     groups: Vec<SweptGroup>,
     notes: Vec<String>,
+    /// Drills that died and whose throwaway AWS does not know: source and run.
+    gone: Vec<(String, String)>,
+    at: DateTime<Utc>,
 }
+
+/// For how long after its beginning AWS may not yet show the throwaway of a drill that died.
+const UNTIL_SHOWN: TimeDelta = TimeDelta::minutes(15);
 
 /// Decides what to remove. Reads only.
 pub async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
@@ -161,11 +169,12 @@ async fn plan_where(
     now: DateTime<Utc>,
     is_meant: impl Fn(&Tags) -> bool,
 ) -> Result<SweepPlan> {
-    let (notes, groups) = (Vec::new(), Vec::new());
-    let mut plan = SweepPlan { remove: Vec::new(), left: Vec::new(), groups, notes };
     let instances = aws.instances().await?;
     // AWS has told the time by now: a clock of ours that is ahead must not end the drills of others.
     let now = aws.now(now);
+    let gone = gone(aws, vault, &instances, now);
+    let (remove, left, groups, notes) = Default::default();
+    let mut plan = SweepPlan { remove, left, groups, notes, gone, at: now };
     for instance in instances.iter().filter(|instance| looks_like_one(instance) && is_meant(&instance.tags)) {
         match decide(instance, &instances, vault, now) {
             Decision::Remove(proof, reason) => plan.remove.push((proof, instance.clone(), reason)),
@@ -194,10 +203,37 @@ async fn plan_where(
     Ok(plan)
 }
 
+/// The drills of this place that died, and whose throwaway is not among its instances.
+fn gone(aws: &Aws, vault: &Vault, instances: &[Instance], now: DateTime<Utc>) -> Vec<(String, String)> {
+    // A list without any instance may be that of a role that may not see them.
+    let Some(account) = instances.iter().find_map(|it| account_of(&it.arn)) else { return Vec::new() };
+    let is_there = |report: &Report| {
+        let throwaway = &report.throwaway;
+        instances.iter().any(|it| {
+            it.id.as_str() == throwaway.current_name()
+                || throwaway.resource_id.as_ref() == Some(&it.resource_id.0)
+                || it.tags.get(RUN) == Some(&report.run)
+        })
+    };
+    let is_dead = |report: &Report| {
+        let which = report.which();
+        report.state == State::Running
+            && which.region == aws.region()
+            && which.account.as_deref().is_none_or(|of| of == account)
+            && report.started_at + UNTIL_SHOWN <= now
+            && matches!(journal::process_of(vault, &report.source.id, &report.run), Ok(Process::Ended))
+    };
+    let (reports, _) = journal::list(vault, &[]).unwrap_or_default();
+    let gone = reports.into_iter().filter(|it| is_dead(it) && !is_there(it));
+    gone.map(|report| (report.source.id, report.run)).collect()
+}
+
 /// Parameter groups with the names of throwaways, and their tags.
 async fn made_groups(aws: &Aws) -> std::result::Result<Vec<(String, Tags)>, Failure> {
     let mut made = Vec::new();
-    for group in aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(PREFIX)) {
+    for group in
+        aws.parameter_groups().await?.into_iter().filter(|group| group.name.starts_with(THROWAWAY_PREFIX))
+    {
         let tags = aws.tags_of(&group.arn).await?;
         made.push((group.name, tags));
     }
@@ -237,13 +273,13 @@ fn decide_group(
 
 /// Whether an instance has anything of a throwaway. Somebody may have renamed it, or taken some of its tags away.
 fn looks_like_one(instance: &Instance) -> bool {
-    instance.id.as_str().starts_with(PREFIX)
+    instance.id.as_str().starts_with(THROWAWAY_PREFIX)
         || [PURPOSE, EXPIRES].iter().any(|key| instance.tags.contains_key(*key))
 }
 
 /// Whether a name is such as runs give to their throwaways.
 fn is_generated(name: &str) -> bool {
-    let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().rsplitn(3, '-');
+    let mut parts = name.strip_prefix(THROWAWAY_PREFIX).unwrap_or_default().rsplitn(3, '-');
     let (random, day, source) = (parts.next(), parts.next(), parts.next());
     let is_day = day.is_some_and(|day| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit()));
     is_day && random.is_some_and(|random| random.len() == 6) && source.is_some()
@@ -377,8 +413,22 @@ impl SweepPlan {
 
 const SCHEMA: &str = "lifeboat.sweep/1";
 
-/// Removes what was decided to be removable; one that cannot be removed does not keep the others.
-pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<'_>) + Sync)) -> SweepReport {
+/// Removes what was decided to be removable; one that cannot be removed does not keep the others. What became of the throwaways of
+/// drills that died is written into their records.
+pub async fn apply(
+    plan: SweepPlan,
+    aws: &Aws,
+    vault: &Vault,
+    poll: Poll,
+    tell: &(dyn Fn(Event<'_>) + Sync),
+) -> SweepReport {
+    let mut closed: Vec<(String, String, Found)> =
+        plan.gone.into_iter().map(|(source, run)| (source, run, Found::NotThere)).collect();
+    let sources: BTreeMap<String, String> = plan
+        .remove
+        .iter()
+        .map(|(proof, ..)| (proof.origin.run.clone(), proof.origin.source.clone()))
+        .collect();
     let removals = plan.remove.into_iter().map(|(proof, instance, reason)| async move {
         let run = Some(proof.origin.run.clone());
         match removal::remove(aws, proof, poll, tell).await {
@@ -393,6 +443,17 @@ pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<
     });
     let mut instances: Vec<Swept> = futures::future::join_all(removals).await;
     instances.extend(plan.left);
+    let removed = instances.iter().filter(|it| it.action == Action::Removed).filter_map(|it| it.run.clone());
+    closed.extend(removed.filter_map(|run| Some((sources.get(&run)?.clone(), run, Found::Removed))));
+    let mut notes = plan.notes;
+    for (source, run, found) in closed {
+        if let Err(error) = journal::close_dead(vault, &source, &run, found, plan.at) {
+            notes.push(format!(
+                "the record of drill {run} of `{source}` could not be closed: {}",
+                error.chain()
+            ));
+        }
+    }
     // Only when their instances are gone.
     let stuck: Vec<&Swept> = instances.iter().filter(|swept| swept.action == Action::Failed).collect();
     let stuck: BTreeSet<String> = stuck.iter().filter_map(|swept| swept.run.clone()).collect();
@@ -421,7 +482,7 @@ pub async fn apply(plan: SweepPlan, aws: &Aws, poll: Poll, tell: &(dyn Fn(Event<
         dry_run: false,
         instances,
         parameter_groups,
-        notes: plan.notes,
+        notes,
     }
 }
 

@@ -4,10 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::error::Result;
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE, SOURCE_RESOURCE};
-use crate::fleet::{Instance, InstanceId, ResourceId, RunId, Tags};
-
-/// Prefix of every throwaway, first in the name so that IAM can bound a role by ARN.
-pub const PREFIX: &str = "lifeboat-drill-";
+use crate::fleet::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Tags};
 
 /// How far the clocks of this machine and of AWS may differ before a throwaway is not believed to be one.
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
@@ -15,9 +12,9 @@ const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// The name of a run's throwaway: at most 63 characters, whatever the source is called.
 pub fn name(source: &str, run: &RunId) -> Result<InstanceId> {
     let tail = format!("-{}-{}", run.day(), run.random());
-    let room = 63 - PREFIX.len() - tail.len();
+    let room = 63 - THROWAWAY_PREFIX.len() - tail.len();
     let middle: String = source.chars().take(room).collect();
-    InstanceId::parse(&format!("{PREFIX}{}{tail}", middle.trim_end_matches('-')))
+    InstanceId::parse(&format!("{THROWAWAY_PREFIX}{}{tail}", middle.trim_end_matches('-')))
 }
 
 /// The tags of a run's throwaway. RDS would copy the source's if none were passed, and the copy would then look
@@ -59,8 +56,8 @@ pub struct Proof {
 /// an instance that someone renamed and tagged was not.
 pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
     let (run, origin) = read_tags(instance)?;
-    if !instance.id.as_str().starts_with(PREFIX) {
-        return Err(format!("its name does not begin with `{PREFIX}`"));
+    if !instance.id.as_str().starts_with(THROWAWAY_PREFIX) {
+        return Err(format!("its name does not begin with `{THROWAWAY_PREFIX}`"));
     }
     if name(&origin.source, &run).ok().as_ref() != Some(&instance.id) {
         return Err("its name is not the one that its run would have given it".to_owned());
@@ -200,7 +197,7 @@ mod tests {
         let run = RunId::new("2026-11-21T14:05:00Z".parse().unwrap());
         for source in ["a", &"a".repeat(63), &"ab-".repeat(20)[..59], &format!("{}-x", "a".repeat(31))] {
             let id = name(source, &run).unwrap();
-            assert!(id.as_str().len() <= 63 && id.as_str().starts_with(PREFIX), "{id}");
+            assert!(id.as_str().len() <= 63 && id.as_str().starts_with(THROWAWAY_PREFIX), "{id}");
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::plan::{Change, Plan, SettingsFrom};
 use crate::aws::{Aws, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
+use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
@@ -46,6 +47,48 @@ pub struct Report {
     pub isolated_by: Option<String>,
     /// From the request to available.
     pub seconds: Option<f64>,
+    /// How whoever restores connects.
+    #[serde(skip)]
+    psql: Psql,
+}
+
+/// What psql has to be told besides where: what this machine has for it.
+#[derive(Clone, Debug, Default)]
+pub struct Psql {
+    /// The user, if not the master user.
+    pub user: Option<String>,
+    /// The database, if not the one that AWS made with the instance.
+    pub database: Option<String>,
+    /// Parameters of the encryption, such as `sslmode`.
+    pub tls: Vec<(&'static str, String)>,
+}
+
+impl Psql {
+    /// The command that connects to an instance.
+    fn command(&self, instance: &Instance) -> Option<String> {
+        let (host, port) = instance.endpoint.clone()?;
+        let user = self.user.as_ref().unwrap_or(&instance.master_user);
+        let database =
+            self.database.as_ref().or(instance.db_name.as_ref()).map_or("postgres", String::as_str);
+        let mut words = vec![
+            ("host", host),
+            ("port", port.to_string()),
+            ("user", user.clone()),
+            ("dbname", database.to_owned()),
+        ];
+        words.extend(self.tls.iter().cloned());
+        let words: Vec<String> =
+            words.iter().map(|(key, value)| format!("{key}={}", in_conninfo(value))).collect();
+        Some(format!("psql {}", shell_word(&words.join(" "))))
+    }
+}
+
+/// A value as libpq takes it for one (PostgreSQL manual, "Connection Strings").
+fn in_conninfo(value: &str) -> String {
+    if !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "'\\".contains(c)) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// Where an instance can be reached.
@@ -59,8 +102,9 @@ pub struct Endpoint {
 
 impl Report {
     /// What would be done.
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, psql: Psql) -> Self {
         Report {
+            psql,
             schema: "lifeboat.restore/1",
             dry_run: true,
             instance_id: plan.restore.id.to_string(),
@@ -84,11 +128,8 @@ impl Report {
         self.resource_id = Some(instance.resource_id.to_string());
         self.status.clone_from(&instance.reported_status.0);
         self.endpoint = instance.endpoint.clone().map(|(host, port)| Endpoint { host, port });
-        if let Some((host, port)) = instance.endpoint.as_ref().filter(|_| instance.engine == "postgres") {
-            self.connect = Some(format!(
-                "psql \"host={host} port={port} user={} dbname=postgres sslmode=verify-full sslrootcert=global-bundle.pem\"",
-                instance.master_user
-            ));
+        if instance.engine == "postgres" {
+            self.connect = self.psql.command(instance);
         }
     }
 }

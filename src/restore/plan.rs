@@ -107,6 +107,8 @@ pub struct Change {
 
 /// The source of a restore.
 struct Origin {
+    /// What the living source has and a restore does not bring along; `None` if it is gone.
+    beyond_restore: Option<Vec<String>>,
     name: String,
     from: RestoreFrom,
     moment: Option<DateTime<Utc>>,
@@ -127,7 +129,7 @@ pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Pla
         ))
         .hint("A restore always makes a new instance and never goes over one: choose another `--to`."));
     }
-    let origin = match &request.from {
+    let mut origin = match &request.from {
         From::Snapshot(id) => of_snapshot(aws, id).await?,
         From::Time(source, moment) => of_time(aws, source, *moment).await?,
     };
@@ -156,6 +158,14 @@ pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Pla
     ]
     .map(str::to_owned)
     .into();
+    match origin.beyond_restore.take() {
+        Some(beyond) => not_carried.extend(beyond),
+        None => not_carried.push(
+            "a dedicated log volume, processor features, additional storage volumes, a directory domain and a managed master password: \
+             whether the source had any is not known"
+                .to_owned(),
+        ),
+    }
     if origin.settings_from == SettingsFrom::Namesake {
         not_carried.insert(
             0,
@@ -197,6 +207,8 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
     let is_same = |instance: &Instance| Some(&instance.resource_id) == snapshot.resource_id.as_ref();
     let saved = Settings::from_tags(&snapshot.tags);
     let mut tags = tag::foreign(&snapshot.tags);
+    let source = namesake.as_ref().filter(|it| is_same(it));
+    let beyond_restore = source.map(|it| it.beyond_restore.clone());
     let (settings, settings_from) = match (namesake, saved) {
         (Some(instance), _) if is_same(&instance) => {
             tags = tag::foreign(&instance.tags);
@@ -223,6 +235,7 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
         }
     };
     Ok(Origin {
+        beyond_restore,
         name: snapshot.instance.clone(),
         from: RestoreFrom::Snapshot(snapshot.id.clone()),
         moment: snapshot.moment(),
@@ -333,6 +346,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
         },
     };
     Ok(Origin {
+        beyond_restore: living.map(|it| it.beyond_restore),
         name: backup.instance,
         from: RestoreFrom::Time { source: backup.resource_id, at: at.max(earliest) },
         moment: Some(at),
@@ -352,7 +366,7 @@ async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<(
         // A role without this permission can still restore; AWS itself then says.
         if let Ok(false) = aws.class_is_orderable(&origin.engine, &origin.engine_version, class).await {
             return Err(Error::request(format!(
-                "class `{class}` cannot be had for {} {} here",
+                "class `{class}` is not offered for {} {} in this Region",
                 origin.engine, origin.engine_version
             ))
             .hint("Choose another `--class`, for instance db.t4g.medium."));

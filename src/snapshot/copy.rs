@@ -72,6 +72,10 @@ pub struct PlanReport {
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether it is there already.
     pub reused: bool,
+    /// The key that it would be encrypted with, if one is named; otherwise that of its source.
+    pub kms_key: Option<String>,
+    /// Whether it would be encrypted.
+    pub encrypted: bool,
 }
 
 impl Plan {
@@ -85,6 +89,8 @@ impl Plan {
             class: self.class.clone(),
             expires_at: self.expires,
             reused: self.existing.is_some(),
+            kms_key: self.request.kms_key.clone(),
+            encrypted: self.source.encrypted || self.request.kms_key.is_some(),
         }
     }
 }

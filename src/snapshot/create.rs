@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub struct Request {
     pub provenance: Tags,
     /// A key under which a repeated job finds the snapshot of its first attempt.
     pub idempotency_key: Option<String>,
+    /// How old that snapshot may be: an older one is no point to roll this deployment back to.
+    pub idempotency_max_age: Duration,
 }
 
 /// A snapshot that can be taken. By value: it cannot be taken twice.
@@ -55,7 +57,11 @@ pub struct Plan {
     pub existing: Option<Snapshot>,
     /// Worth knowing before it is taken.
     pub notes: Vec<String>,
+    /// That an earlier attempt under the same key is too old to be used.
+    pub stale: Option<String>,
     key: Option<String>,
+    /// Snapshots of the same key that were begun before this are not used.
+    not_before: DateTime<Utc>,
 }
 
 /// What would be done (`lifeboat.snapshot-plan/1`).
@@ -74,13 +80,15 @@ pub struct PlanReport {
     pub reused: bool,
     /// Its tags.
     pub tags: Tags,
+    /// Whether what the database contains is recorded with it.
+    pub baseline: bool,
     /// Worth knowing before it is taken.
     pub notes: Vec<String>,
 }
 
 impl Plan {
     /// For people and programs.
-    pub fn report(&self, place: &Place) -> PlanReport {
+    pub fn report(&self, place: &Place, baseline: bool) -> PlanReport {
         PlanReport {
             schema: "lifeboat.snapshot-plan/1",
             snapshot_id: self.existing.as_ref().map_or(&self.id, |found| &found.id).to_string(),
@@ -93,7 +101,8 @@ impl Plan {
             },
             reused: self.existing.is_some(),
             tags: self.tags.clone(),
-            notes: self.notes.clone(),
+            baseline,
+            notes: self.notes.iter().chain(&self.stale).cloned().collect(),
         }
     }
 
@@ -103,9 +112,17 @@ impl Plan {
             value.is_some() && found.tags.get(key).map(String::as_str) == value
         };
         let same_source = found.resource_id.as_ref().is_none_or(|id| *id == self.source.resource_id);
+        let is_recent = began(found).is_some_and(|at| at >= self.not_before);
         same_source
-            && (has(tag::RUN, Some(self.run.as_str())) || has(tag::IDEMPOTENCY_KEY, self.key.as_deref()))
+            && (has(tag::RUN, Some(self.run.as_str()))
+                || (is_recent && has(tag::IDEMPOTENCY_KEY, self.key.as_deref())))
     }
+}
+
+/// When a snapshot was begun: by AWS's word, or, while it is being made, by the run that asked for it.
+pub fn began(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+    let run = || RunId::parse(snapshot.tags.get(tag::RUN)?)?.began();
+    snapshot.original_created_at.or_else(run)
 }
 
 /// A snapshot that AWS has begun, or that was there already.
@@ -151,8 +168,20 @@ pub async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>
                 && snapshot.resource_id.as_ref().is_none_or(|id| *id == source.resource_id)
         })
         .collect();
+    let max_age = TimeDelta::from_std(request.idempotency_max_age).unwrap_or(TimeDelta::MAX);
+    let not_before = now.checked_sub_signed(max_age).unwrap_or(DateTime::<Utc>::MIN_UTC);
     let usable = |it: &&&Snapshot| is_good(it) || it.reported_status == "creating";
-    let existing = of_key.iter().find(usable).map(|found| (*found).clone());
+    let newest = of_key.iter().filter(usable).max_by_key(|it| began(it)).copied();
+    let existing = newest.filter(|it| began(it).is_some_and(|at| at >= not_before)).cloned();
+    let stale = newest.filter(|_| existing.is_none()).map(|found| told_stale(found, max_age, now));
+    if let (Some(found), Some(stale)) = (newest, &stale)
+        && request.id.as_ref() == Some(&found.id)
+    {
+        return Err(Error::request(format!("snapshot `{}` exists already: {stale}", found.id)).hint(
+            "Choose another `--id` and a key of this attempt, such as one that ends in the number of the attempt; or raise \
+             `--idempotency-max-age` if you would roll back to it.",
+        ));
+    }
     let id = match (&request.id, &key) {
         (Some(id), _) => id.clone(),
         (None, key) => default_id(&request.class, &source.id, now, key.as_deref(), of_key.len())?,
@@ -178,7 +207,23 @@ pub async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>
         None => rule.keep_for.end(now),
     };
     let tags = tags(&request, &source, &run, expires, key.as_deref(), &mut notes)?;
-    Ok(Plan { run, id, source, class: request.class, expires, tags, existing, notes, key })
+    let stale = stale.map(|stale| format!("a new snapshot is taken: {stale}"));
+    Ok(Plan { run, id, source, class: request.class, expires, tags, existing, notes, stale, key, not_before })
+}
+
+fn told_stale(found: &Snapshot, max_age: TimeDelta, now: DateTime<Utc>) -> String {
+    let age = began(found).map_or("some time".to_owned(), |at| human(now - at));
+    format!(
+        "`{}`, which an earlier attempt took under the same key, is {age} old, more than the {} of `--idempotency-max-age`",
+        found.id,
+        human(max_age)
+    )
+}
+
+/// A span in whole minutes.
+fn human(span: TimeDelta) -> String {
+    let whole = Duration::from_secs(u64::try_from(span.num_minutes()).unwrap_or(0) * 60);
+    humantime::format_duration(whole).to_string()
 }
 
 fn check_source(source: &Instance) -> Result<()> {

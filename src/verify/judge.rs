@@ -15,7 +15,7 @@ pub use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
 pub use definitions::{DefinitionVerdict, compares_kind};
 pub use dumped::{Note, notes_on_dumps};
 pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
-pub use moment::{Movement, Traces, at_the_moment};
+pub use moment::{Movement, Traces, at_the_moment, reason_with_rows};
 
 pub use rows::{NewerRows, RowEvidence};
 

@@ -280,6 +280,8 @@ impl<'a> Against<'a> {
             };
         }
         let newer = table.rows().unwrap_or_default().saturating_sub(older_rows);
+        // What the source has written since could not be compared: among it may be rows that were there.
+        evidence.differences.more |= newer > 0;
         if newer > 0 {
             let without_keys = newer.saturating_sub(evidence.extra);
             evidence.newer =

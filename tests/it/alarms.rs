@@ -495,6 +495,62 @@ async fn prepare_topics(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_audit_reads_the_rules_of_composite_alarms_as_cloudwatch_does() {
+    let world = World::new().await;
+    world.create("orders").await;
+    let ops = topic(&world, "ops").await;
+    let names = ["High CPU (prod)", r#"say "hi", \ (now)"#, "plain", "of the inner one"];
+    for name in names {
+        let put = world.cloudwatch.put_metric_alarm().alarm_name(name).namespace("AWS/RDS");
+        let of = aws_sdk_cloudwatch::types::Dimension::builder().name("DBInstanceIdentifier").value("orders");
+        let put = put.metric_name("CPUUtilization").dimensions(of.build()).period(60).evaluation_periods(3);
+        let put = put.statistic(aws_sdk_cloudwatch::types::Statistic::Average).threshold(90.0);
+        let above = aws_sdk_cloudwatch::types::ComparisonOperator::GreaterThanThreshold;
+        put.comparison_operator(above).send().await.unwrap();
+    }
+    let composite = async |name: &str, rule: &str, acts: bool| {
+        let put = world.cloudwatch.put_composite_alarm().alarm_name(name).alarm_rule(rule);
+        let put = if acts { put.alarm_actions(&ops) } else { put };
+        put.send().await.unwrap();
+    };
+    composite("quoted", r#"ALARM("High CPU (prod)") OR NOT OK("say \"hi\", \\ (now)")"#, true).await;
+    composite("inner", r#"ALARM("of the inner one")"#, false).await;
+    composite("quorum", r#"AT_LEAST(50%, NOT OK, (plain, "inner"))"#, true).await;
+    let report = alarms(&world, &["audit", "--json"]).await.json();
+    for name in names.into_iter().chain(["quoted", "inner", "quorum"]) {
+        let found = codes(&report, name);
+        let of_rule = ["impossible-comparison", "no-actions"];
+        assert!(!found.iter().any(|code| of_rule.contains(&code.as_str())), "{name}: {found:?}");
+    }
+    // One that stands on nothing that pages has no actions all the same.
+    composite("silent", "ALARM(plain)", false).await;
+    assert_eq!(codes(&alarms(&world, &["audit", "--json"]).await.json(), "silent"), ["no-actions"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_subscription_of_apply_names_no_category_and_an_older_one_is_widened() {
+    let world = World::new().await;
+    world.create("orders").await;
+    let ops = topic(&world, "ops").await;
+    let call = world.rds.create_event_subscription().subscription_name("lifeboat-ops-db-instance");
+    let call = call.sns_topic_arn(&ops).source_type("db-instance").event_categories("backup");
+    call.send().await.unwrap();
+    let plan = alarms(&world, &["plan", "--all", "--topic", "ops", "--json"]).await;
+    let categories = field(&change(&plan, "lifeboat-ops-db-instance"), "categories");
+    assert_eq!(categories, ("backup".to_owned(), "all".to_owned()));
+    alarms(&world, &["apply", "--all", "--topic", "ops"]).await.assert_code(0);
+    let all = world.rds.describe_event_subscriptions().send().await.unwrap();
+    let found = all
+        .event_subscriptions_list()
+        .iter()
+        .find(|one| one.cust_subscription_id() == Some("lifeboat-ops-db-instance"))
+        .unwrap();
+    // Security Hub RDS.20 and Prowler's rds_instance_critical_event_subscription pass one that names none.
+    assert!(found.event_categories_list().is_empty() && found.enabled() == Some(true), "{found:?}");
+    alarms(&world, &["plan", "--all", "--topic", "ops"]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_audit_judges_event_subscriptions_and_names_databases_that_nobody_watches() {
     let world = World::new().await;
     world.create("orders").await;
@@ -524,4 +580,32 @@ async fn the_audit_judges_event_subscriptions_and_names_databases_that_nobody_wa
     let report = alarms(&world, &["audit", "--json"]).await.json();
     assert!(codes(&report, "module").contains(&"topic-not-found".to_owned()));
     assert_eq!(report["unwatched"], json!(["orders"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_any_backup_is_watched_by_the_alarm_that_says_so() {
+    let world = world().await;
+    let off = world.rds.modify_db_instance().db_instance_identifier("orders").backup_retention_period(0);
+    off.apply_immediately(true).send().await.unwrap();
+    wait("automated backups to be off and gone", async || {
+        let report = world.lifeboat(&["status", "orders", "--json"]).await.json();
+        report["databases"][0]["rpo"]["measured_seconds"].is_null()
+    })
+    .await;
+    alarms(&world, &["apply", "orders", "--topic", "ops"]).await.assert_code(0);
+    publish(&world, 1, &[]).await.assert_code(1);
+    wait("the alarm on what is not published", async || {
+        state(&world, "lifeboat/orders/backup-age").await == "ALARM"
+    })
+    .await;
+    let report = alarms(&world, &["audit", "--json"]).await.json();
+    for name in ["backup-age", "backup-failure", "monitor"] {
+        assert_eq!(
+            codes(&report, &format!("lifeboat/orders/{name}")),
+            Vec::<String>::new(),
+            "{name}: {report:#}"
+        );
+    }
+    assert_eq!(report["unwatched"], json!([]), "{report:#}");
+    assert_eq!(report["gaps"], json!([]), "{report:#}");
 }

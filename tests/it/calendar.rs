@@ -177,3 +177,51 @@ async fn a_year_shows_the_month_without_a_drill_and_calls_nothing_else_a_gap() {
     report.assert_code(0);
     assert!(report.stdout.contains("Records that could not be read"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restore_brought_back_is_asked_for_its_drills_and_what_cannot_be_drilled_is_not() {
+    let world = World::with_orders().await;
+    world
+        .lifeboat(&["restore", "snapshot", "before", "--to", "orders-back", "--poll", "200ms"])
+        .await
+        .assert_code(0);
+    world.create_record("legacy-mysql").await;
+    world
+        .rds
+        .delete_db_instance()
+        .db_instance_identifier("orders-prod")
+        .skip_final_snapshot(true)
+        .send()
+        .await
+        .unwrap();
+    crate::support::wait("orders-prod to be gone", async || !world.instances().await.contains("orders-prod"))
+        .await;
+    let world = world
+        .rewritten(lifeboat_localstack::Limits::default(), |state| {
+            let instances = &mut state["regions"][crate::support::REGION]["instances"];
+            instances["orders-back"]["created_at"] = "2020-01-01T00:00:00Z".into();
+            let mut aurora = instances["legacy-mysql"].clone();
+            aurora["id"] = "aurora-1".into();
+            aurora["resource_id"] = "db-AURORA0000000000000000".into();
+            aurora["settings"]["engine"] = "aurora-postgresql".into();
+            instances["aurora-1"] = aurora;
+        })
+        .await;
+    let year = (today().year() - 1).to_string();
+    let check = world.lifeboat(&["drill", "list", "--year", &year, "--check", "--json"]).await;
+    let report = check.assert_code(1).json();
+    let rows = report["databases"].as_array().unwrap();
+    let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["orders-back"], "{report:#}");
+    assert_eq!(rows[0]["never_drilled"], true);
+    // The same are drilled when all are.
+    let plan = world.lifeboat(&["drill", "run", "--all", "--dry-run", "--json"]).await;
+    let plan = plan.json();
+    let passed_over = |id: &str| {
+        let row =
+            plan["databases"].as_array().unwrap().iter().find(|row| row["database"] == id || row["id"] == id);
+        row.unwrap_or_else(|| panic!("no {id} in {plan:#}")).to_string()
+    };
+    assert!(passed_over("aurora-1").contains("it is an Aurora instance (aurora-postgresql)"), "{plan:#}");
+    assert!(passed_over("legacy-mysql").contains("it is an instance of mysql"), "{plan:#}");
+}

@@ -230,7 +230,25 @@ async fn rows_that_a_copy_lacks_are_named_in_the_evidence_and_their_contents_are
             "3 rows differ (id 42, 443, 450): 1 changed, 2 missing"
         };
         assert!(reason.contains(expected), "{flags:?}: {reason}");
+        assert_eq!(reason.matches("missing").count(), 1, "it is said once: {reason}");
         assert!(!report.to_string().contains("user 443"), "contents stand in the evidence");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_source_has_changed_since_are_not_counted_as_if_they_had_been_compared() {
+    let world = World::with_orders().await;
+    world.snapshot_with_baseline("base").await;
+    world.sql("orders-prod", "app", "update users set name = 'newer' where id = 42").await;
+    let damage = "update users set name = 'changed' where id in (42, 44); delete from users where id = 450";
+    for (flags, tail) in [
+        (&["--from", "base"][..], "nobody wrote to it meanwhile"),
+        (&["--from", "base", "--baseline", "live"], "the source still has 499 rows from before the backup"),
+    ] {
+        world.control("POST", "restored-sql", json!({"database": "app", "sql": damage})).await;
+        let report = world.drill(flags).await.assert_code(1).json();
+        let reason = table(&report, "users")["reason"].as_str().unwrap().to_owned();
+        assert_eq!(reason, format!("at least 2 rows differ (id 44, 450, …): 1 changed, 1 missing; {tail}"));
     }
 }
 

@@ -31,9 +31,12 @@ async fn there_is_a_manual_page_for_every_command() {
     assert!(page.contains(".TH lifeboat-drill-run 1") && page.contains("rto"), "{page}");
     let shown = finish(binary(directory.path(), &["man"]).spawn().unwrap()).await;
     assert!(shown.assert_code(0).stdout.contains(".SH NAME\nlifeboat"), "{}", shown.stdout);
+    let made = finish(binary(directory.path(), &["man", "--out", "made/for/it"]).spawn().unwrap()).await;
+    assert!(made.assert_code(0).stdout.contains("pages written to `made/for/it`"), "{}", made.stdout);
+    assert!(directory.path().join("made/for/it/lifeboat.1").exists());
     let nowhere =
-        finish(binary(directory.path(), &["man", "--out", "nowhere/at/all"]).spawn().unwrap()).await;
-    nowhere.assert_code(2).assert_says(&["cannot write `nowhere/at/all/lifeboat.1`", "hint"]);
+        finish(binary(directory.path(), &["man", "--out", "lifeboat-drill.1/x"]).spawn().unwrap()).await;
+    nowhere.assert_code(2).assert_says(&["cannot make directory `lifeboat-drill.1/x`", "hint"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,3 +225,62 @@ async fn wrong_restores_are_refused_before_anything_is_created() {
     assert!(run.assert_code(0).stdout.starts_with("`x`: creating"), "{}", run.stdout);
     assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_psql_line_of_a_restore_runs_as_it_is_printed_and_finds_the_tables() {
+    let world = World::with_orders().await;
+    for (to, flags, rootcert) in [
+        ("orders-a", &[][..], true),
+        ("orders-b", &[], false),
+        ("orders-c", &["--ca", "ca with space.pem"], false),
+        ("orders-d", &["--dbname", "billing"], true),
+    ] {
+        std::fs::copy(world.stack.ca_path(), world.path("ca with space.pem")).unwrap();
+        let command =
+            [&["restore", "snapshot", "before", "--to", to, "--json", "--poll", "200ms"][..], flags].concat();
+        let mut command = world.command(&command);
+        if !rootcert {
+            command.env_remove("PGSSLROOTCERT");
+        }
+        let run = crate::support::finish(command.spawn().unwrap()).await;
+        let report = run.assert_code(0).json();
+        let line = report["connect"].as_str().unwrap();
+        // In another directory, with nothing but what the person had.
+        let mut shell = tokio::process::Command::new("bash");
+        let question = "select string_agg(relname, ',') from pg_class where relname in ('users', 'invoices')";
+        shell.arg("-c").arg(format!("{line} -XAtc \"{question}\"")).current_dir("/");
+        shell
+            .env("PGPASSWORD", crate::support::PASSWORD)
+            .env_remove("PGSSLROOTCERT")
+            .env("HOME", world.path("vault"));
+        if rootcert {
+            shell.env("PGSSLROOTCERT", world.stack.ca_path());
+        }
+        let done = shell.output().await.unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+        let expected = if to == "orders-d" { "invoices" } else { "users" };
+        assert_eq!(said, expected, "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(line.contains("verify-full"), to != "orders-b", "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restore_cannot_know_of_its_source_is_said() {
+    let world = World::with_orders().await;
+    let words = "a dedicated log volume, processor features, additional storage volumes";
+    let dry = ["restore", "snapshot", "before", "--to", "back", "--dry-run"];
+    let known = world.lifeboat(&dry).await;
+    assert!(!known.assert_code(0).stdout.contains(words), "{}", known.stdout);
+    world
+        .rds
+        .delete_db_instance()
+        .db_instance_identifier("orders-prod")
+        .skip_final_snapshot(true)
+        .send()
+        .await
+        .unwrap();
+    crate::support::wait("orders-prod to be gone", async || !world.instances().await.contains("orders-prod"))
+        .await;
+    let gone = world.lifeboat(&[&dry[..], &["--accept-defaults"]].concat()).await;
+    assert!(gone.assert_code(0).stdout.contains(words), "{}", gone.stdout);
+}

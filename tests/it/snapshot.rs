@@ -251,3 +251,109 @@ async fn wrong_requests_for_snapshots_are_refused_before_anything_is_taken() {
     assert_eq!((&plan["class"], &plan["reused"]), (&json!("weekly"), &json!(false)));
     assert_eq!(world.manual_snapshots().await, ["before"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_repeated_days_later_gets_no_stale_point_to_roll_back_to() {
+    let world = World::with_orders().await;
+    let job =
+        ["snapshot", "create", "orders-prod", "--idempotency-key", "run-77", "--json", "--poll", "200ms"];
+    let first = world.lifeboat(&job).await.assert_code(0).json();
+    world.advance_clock(30 * 60).await;
+    let soon = world.lifeboat(&job).await.assert_code(0).json();
+    assert_eq!((&soon["snapshot_id"], &soon["reused"]), (&first["snapshot_id"], &json!(true)));
+    world.advance_clock(2 * 86_400).await;
+    let dry = world.lifeboat(&[&job[..], &["--dry-run"]].concat()).await.assert_code(0).json();
+    assert_eq!(dry["reused"], false);
+    // As old as one is willing to roll back to is a matter of choice.
+    let patient = world.lifeboat(&[&job[..], &["--idempotency-max-age", "7d"]].concat()).await;
+    assert_eq!(patient.assert_code(0).json()["snapshot_id"], first["snapshot_id"]);
+    let late = world.lifeboat(&job).await;
+    late.assert_code(0).assert_says(&[
+        "warning: a new snapshot is taken",
+        first["snapshot_id"].as_str().unwrap(),
+        "2days",
+        "`--idempotency-max-age`",
+    ]);
+    let second = late.json();
+    assert_ne!(second["snapshot_id"], first["snapshot_id"]);
+    assert_eq!(second["reused"], false);
+    let again = world.lifeboat(&job).await.assert_code(0).json();
+    assert_eq!((&again["snapshot_id"], &again["reused"]), (&second["snapshot_id"], &json!(true)));
+    // A name of one's own cannot be taken twice: then it is refused, whoever made it.
+    let named = [&job[..], &["--id", "named"]].concat();
+    let named: Vec<&str> = named.into_iter().map(|it| if it == "run-77" { "run-78" } else { it }).collect();
+    world.lifeboat(&named).await.assert_code(0);
+    world.advance_clock(2 * 3600).await;
+    world.lifeboat(&named).await.assert_code(2).assert_says(&[
+        "`named` exists already",
+        "took under the same key, is ",
+        "Choose another `--id`",
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_which_key_encrypts_and_whether_a_baseline_was_recorded() {
+    let world = World::with_orders().await;
+    let create = ["snapshot", "create", "orders-prod", "--id", "with", "--poll", "200ms", "--baseline"];
+    let made = world.lifeboat(&create).await;
+    assert!(
+        made.assert_code(0)
+            .stdout
+            .contains("baseline  recorded: a drill compares the copy with it (SHA-256 ")
+    );
+    let shown = world.lifeboat(&["snapshot", "show", "with", "--json"]).await.assert_code(0).json();
+    assert_eq!(shown["baseline_sha256"].as_str().unwrap().len(), 64);
+    let copy =
+        ["snapshot", "copy", "with", "--id", "copied", "--kms-key", "alias/backups", "--poll", "200ms"];
+    let dry = world.lifeboat(&[&copy[..], &["--dry-run", "--json"]].concat()).await.assert_code(0).json();
+    assert_eq!((&dry["kms_key"], &dry["encrypted"]), (&json!("alias/backups"), &json!(true)));
+    let made = world.lifeboat(&copy).await;
+    assert!(made.assert_code(0).stdout.contains("encrypted with "), "{}", made.stdout);
+    let plain = world.lifeboat(&["snapshot", "show", "before"]).await;
+    assert!(
+        plain.assert_code(0).stdout.contains("encrypted no\n  baseline  none recorded"),
+        "{}",
+        plain.stdout
+    );
+}
+
+/// A world in which AWS Backup alone backs `orders-prod` up.
+async fn with_aws_backup() -> World {
+    let world = World::with_orders().await;
+    let off = world.rds.modify_db_instance().db_instance_identifier("orders-prod").backup_retention_period(0);
+    off.apply_immediately(true).send().await.unwrap();
+    world.until_status("orders-prod", "available").await;
+    world
+        .rewritten(lifeboat_localstack::Limits::default(), |state| {
+            let snapshots = &mut state["regions"][crate::support::REGION]["snapshots"];
+            let mut snapshot = snapshots["before"].take();
+            snapshot["id"] = "awsbackup:job-1f0c".into();
+            snapshot["kind"] = "awsbackup".into();
+            *snapshots = json!({"awsbackup:job-1f0c": snapshot});
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_of_aws_backup_are_listed_counted_and_drilled() {
+    let world = with_aws_backup().await;
+    let plain = world.rds.describe_db_snapshots().send().await.unwrap();
+    assert!(plain.db_snapshots().is_empty(), "RDS lists them only if they are asked for");
+    for arguments in [&["snapshot", "list", "--json"][..], &["snapshot", "list", "orders-prod", "--json"]] {
+        let listed = world.lifeboat(arguments).await.assert_code(0).json();
+        assert_eq!(listed["snapshots"][0]["snapshot_type"], "awsbackup", "{listed:#}");
+    }
+    for arguments in [&["status", "--json"][..], &["status", "orders-prod", "--json"]] {
+        let report = world.lifeboat(arguments).await.json();
+        let database = &report["databases"][0];
+        assert_eq!(database["newest_aws_backup"]["snapshot_id"], "awsbackup:job-1f0c", "{database:#}");
+        assert_eq!(database["rpo"]["verdict"], "pass");
+        let codes: Vec<&str> =
+            database["findings"].as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap()).collect();
+        assert!(!codes.contains(&"no_backup") && !codes.contains(&"rpo_missed"), "{codes:?}");
+    }
+    let drill = world.drill(&[]).await;
+    assert_eq!(drill.assert_code(0).json()["moment"]["snapshot_type"], "awsbackup");
+    world.lifeboat(&["snapshot", "prune"]).await.assert_code(0);
+    world.lifeboat(&["snapshot", "show", "awsbackup:job-1f0c"]).await.assert_code(0);
+}

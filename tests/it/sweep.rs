@@ -185,3 +185,91 @@ async fn teardown_does_not_remove_an_instance_whose_tags_were_taken_away() {
     run.assert_code(6).assert_says(&[&id, "lifeboat:purpose"]);
     assert!(world.instances().await.contains(&id));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_was_killed_is_said_to_have_died_and_what_a_sweep_finds_is_recorded() {
+    let world = World::with_orders().await;
+    world.drill(&[]).await.assert_code(0);
+    let drill = world.drill_until(&[], "log in").await;
+    drill.kill().await;
+    let died = |listed: &Run| {
+        let report = listed.assert_code(0).json();
+        let found = report["drills"].as_array().unwrap().iter().find(|it| it["outcome"] == "died").cloned();
+        found.unwrap_or_else(|| panic!("none died in {report:#}"))
+    };
+    let before = died(&world.lifeboat(&["drill", "list", "--json"]).await);
+    assert_eq!(before["left_behind"], true);
+    let shown = world.lifeboat(&["drill", "show", "latest"]).await;
+    assert!(shown.assert_code(0).stdout.contains("UNKNOWN (died)"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("not known: the drill ended without recording it: `lifeboat drill sweep`"),
+        "{}",
+        shown.stdout
+    );
+    let evidence = |shown: &Run| {
+        let line = shown.stdout.lines().find(|line| line.trim_start().starts_with("evidence: ")).unwrap();
+        line.trim_start().trim_start_matches("evidence: ").to_owned()
+    };
+    assert!(std::path::Path::new(&evidence(&shown)).exists(), "{}", shown.stdout);
+
+    world.lifeboat(&["drill", "sweep", "--poll", "200ms"]).await.assert_code(0);
+    world.assert_only(&["orders-prod"]).await;
+    let after = died(&world.lifeboat(&["drill", "list", "--json"]).await);
+    assert_eq!((&after["run"], &after["left_behind"]), (&before["run"], &serde_json::json!(false)));
+    let shown = world.lifeboat(&["drill", "show", "orders-prod"]).await;
+    assert!(
+        shown.assert_code(0).stdout.contains("removed at ") && shown.stdout.contains("UNKNOWN (died)"),
+        "{}",
+        shown.stdout
+    );
+    let page = std::fs::read_to_string(evidence(&shown)).unwrap();
+    assert!(
+        page.contains("UNKNOWN (died)")
+            && page.contains("The process of the drill ended before the drill could tell.")
+    );
+    world.lifeboat(&["drill", "verify-evidence"]).await.assert_code(0);
+    // A second sweep has nothing to add.
+    let record = world.lifeboat(&["drill", "show", "latest", "--json"]).await.assert_code(0).json();
+    assert_eq!(record["state"], "died");
+    assert!(record["throwaway"]["removed_at"].is_string());
+    world.lifeboat(&["drill", "sweep"]).await.assert_code(0);
+    assert_eq!(world.lifeboat(&["drill", "show", "latest", "--json"]).await.json(), record);
+    let year = record["started_at"].as_str().unwrap()[..4].to_owned();
+    let report = world.lifeboat(&["drill", "report", "--year", &year]).await;
+    report.assert_code(0);
+    assert!(report.stdout.contains("died") && !report.stdout.contains("never made"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throwaway_that_somebody_else_removed_is_said_to_be_gone_after_a_sweep() {
+    let world = World::with_orders().await;
+    let drill = world.drill_until(&[], "log in").await;
+    drill.kill().await;
+    let copy = world.instances().await.into_iter().find(|id| id.starts_with("lifeboat-drill-")).unwrap();
+    world
+        .rds
+        .delete_db_instance()
+        .db_instance_identifier(&copy)
+        .skip_final_snapshot(true)
+        .send()
+        .await
+        .unwrap();
+    crate::support::wait("the copy to be gone", async || !world.instances().await.contains(&copy)).await;
+    // AWS may be slow to show what was asked for a moment ago.
+    world.lifeboat(&["drill", "sweep"]).await.assert_code(0);
+    let show = async || world.lifeboat(&["drill", "show", "latest", "--json"]).await.assert_code(0).json();
+    assert_eq!(show().await["state"], "running");
+    world.advance_clock(16 * 60).await;
+    world.lifeboat(&["drill", "sweep", "--dry-run"]).await.assert_code(0);
+    assert_eq!(show().await["state"], "running", "a dry run writes nothing");
+    world.lifeboat(&["drill", "sweep"]).await.assert_code(0);
+    let record = show().await;
+    assert!(record["throwaway"]["found_gone_at"].is_string() && record["throwaway"]["removed_at"].is_null());
+    let listed = world.lifeboat(&["drill", "list"]).await;
+    assert!(
+        listed.assert_code(0).stdout.contains("died") && !listed.stdout.contains("may be left"),
+        "{}",
+        listed.stdout
+    );
+    world.lifeboat(&["drill", "verify-evidence"]).await.assert_code(0);
+}

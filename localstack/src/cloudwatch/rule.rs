@@ -9,6 +9,14 @@ pub(super) enum Rule {
     Not(Box<Rule>),
     All(Vec<Rule>),
     Any(Vec<Rule>),
+    AtLeast(Quorum, Vec<Rule>),
+}
+
+/// How many of several must hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Quorum {
+    Number(usize),
+    Percent(usize),
 }
 
 impl Rule {
@@ -27,6 +35,13 @@ impl Rule {
             Self::Not(rule) => !rule.holds(state),
             Self::All(rules) => rules.iter().all(|rule| rule.holds(state)),
             Self::Any(rules) => rules.iter().any(|rule| rule.holds(state)),
+            Self::AtLeast(quorum, rules) => {
+                let holding = rules.iter().filter(|rule| rule.holds(state)).count();
+                match quorum {
+                    Quorum::Number(number) => holding >= *number,
+                    Quorum::Percent(percent) => holding * 100 >= percent * rules.len(),
+                }
+            }
         }
     }
 
@@ -36,7 +51,9 @@ impl Rule {
             Self::Always(_) => Vec::new(),
             Self::In(_, alarm) => vec![alarm],
             Self::Not(rule) => rule.children(),
-            Self::All(rules) | Self::Any(rules) => rules.iter().flat_map(Rule::children).collect(),
+            Self::All(rules) | Self::Any(rules) | Self::AtLeast(_, rules) => {
+                rules.iter().flat_map(Rule::children).collect()
+            }
         }
     }
 }
@@ -45,6 +62,7 @@ impl Rule {
 enum Word {
     Open,
     Close,
+    Comma,
     Name(String),
     Quoted(String),
 }
@@ -62,13 +80,17 @@ fn words(text: &str) -> Option<Vec<Word>> {
                 words.push(Word::Close);
                 1
             }
+            ',' => {
+                words.push(Word::Comma);
+                1
+            }
             '"' => {
-                let end = rest[1..].find('"')?;
-                words.push(Word::Quoted(rest[1..=end].to_owned()));
-                end + 2
+                let (name, length) = quoted(rest)?;
+                words.push(Word::Quoted(name));
+                length
             }
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || "()\"".contains(c)).unwrap_or(rest.len());
+                let end = rest.find(|c: char| c.is_whitespace() || "(),\"".contains(c)).unwrap_or(rest.len());
                 words.push(Word::Name(rest[..end].to_owned()));
                 end
             }
@@ -76,6 +98,19 @@ fn words(text: &str) -> Option<Vec<Word>> {
         rest = rest[length..].trim_start();
     }
     Some(words)
+}
+
+/// A name in double quotes, in which a backslash takes the next character as it is; and how long it is as written.
+fn quoted(text: &str) -> Option<(String, usize)> {
+    let mut name = String::new();
+    let mut letters = text.char_indices().skip(1);
+    loop {
+        match letters.next()? {
+            (at, '"') => return Some((name, at + 1)),
+            (_, '\\') => name.push(letters.next()?.1),
+            (_, other) => name.push(other),
+        }
+    }
 }
 
 fn take(words: &mut Vec<Word>, keyword: &str) -> bool {
@@ -113,16 +148,52 @@ fn one(words: &mut Vec<Word>) -> Option<Rule> {
         }
         Word::Name(name) if name.eq_ignore_ascii_case("TRUE") => Some(Rule::Always(true)),
         Word::Name(name) if name.eq_ignore_ascii_case("FALSE") => Some(Rule::Always(false)),
+        Word::Name(name) if name.eq_ignore_ascii_case("AT_LEAST") => at_least(words),
         Word::Name(name) => {
             let state = AlarmState::named(&name.to_ascii_uppercase())?;
             let opened = words.pop()? == Word::Open;
-            let (Word::Name(alarm) | Word::Quoted(alarm)) = words.pop()? else { return None };
+            let alarm = alarm(words)?;
             let closed = words.pop()? == Word::Close;
-            let alarm = alarm.split_once(":alarm:").map_or(alarm.as_str(), |(_, name)| name).to_owned();
             (opened && closed).then_some(Rule::In(state, alarm))
         }
         _ => None,
     }
+}
+
+fn alarm(words: &mut Vec<Word>) -> Option<String> {
+    let (Word::Name(alarm) | Word::Quoted(alarm)) = words.pop()? else { return None };
+    let is_arn = alarm.starts_with("arn:");
+    let last = alarm.split_once(":alarm:").filter(|_| is_arn).map(|(_, name)| name.to_owned());
+    Some(last.unwrap_or(alarm))
+}
+
+/// `(2, NOT OK, (a, b))`, `(50%, ALARM, (a, b))`.
+fn at_least(words: &mut Vec<Word>) -> Option<Rule> {
+    let next = |words: &mut Vec<Word>, word: Word| (words.pop()? == word).then_some(());
+    next(words, Word::Open)?;
+    let Word::Name(count) = words.pop()? else { return None };
+    let quorum = match count.strip_suffix('%') {
+        Some(percent) => Quorum::Percent(percent.parse().ok()?),
+        None => Quorum::Number(count.parse().ok()?),
+    };
+    next(words, Word::Comma)?;
+    let is_negated = take(words, "NOT");
+    let Word::Name(state) = words.pop()? else { return None };
+    let state = AlarmState::named(&state.to_ascii_uppercase())?;
+    next(words, Word::Comma)?;
+    next(words, Word::Open)?;
+    let mut rules = Vec::new();
+    loop {
+        let rule = Rule::In(state, alarm(words)?);
+        rules.push(if is_negated { Rule::Not(Box::new(rule)) } else { rule });
+        match words.pop()? {
+            Word::Comma => {}
+            Word::Close => break,
+            _ => return None,
+        }
+    }
+    next(words, Word::Close)?;
+    Some(Rule::AtLeast(quorum, rules))
 }
 
 #[cfg(test)]
@@ -136,6 +207,10 @@ mod tests {
         let states = |b: AlarmState| move |name: &str| Some(if name == "b" { b } else { AlarmState::Alarm });
         assert!(rule.holds(&states(AlarmState::Alarm)));
         assert!(!rule.holds(&states(AlarmState::Ok)));
+        let rule = Rule::parse(r#"AT_LEAST(50%, NOT OK, ("a (\"x\")", b, c))"#).unwrap();
+        assert_eq!(rule.children(), [r#"a ("x")"#, "b", "c"]);
+        assert!(rule.holds(&states(AlarmState::Ok)));
+        assert!(!Rule::parse("AT_LEAST(3, ALARM, (a, b, c))").unwrap().holds(&states(AlarmState::Ok)));
         for wrong in ["", "ALARM", "ALARM(a", "BROKEN(a)", "ALARM(a) OR", "(ALARM(a)", "ALARM(a) ALARM(b)"] {
             assert_eq!(Rule::parse(wrong), None, "{wrong}");
         }

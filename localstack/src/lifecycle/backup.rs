@@ -66,7 +66,7 @@ impl Job {
             .read(|state| Some(state.regions.get(&instance.region)?.snapshots.get(id)?.kind))
             .ok_or(Superseded)?;
         let cancel = match kind {
-            SnapshotKind::Manual => self.shared.stopping.listener(),
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => self.shared.stopping.listener(),
             SnapshotKind::Automated => self.cancel.clone(),
         };
         let patient = Job { cancel: cancel.clone(), ..self.clone() };
@@ -152,7 +152,7 @@ impl Job {
             }
         });
         let (source, message) = match kind {
-            SnapshotKind::Manual => (id, "Manual snapshot created"),
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => (id, "Manual snapshot created"),
             SnapshotKind::Automated => (id, "Automated snapshot created"),
         };
         self.shared.add_event(&instance.region, EventSource::Snapshot, source, "creation", message);

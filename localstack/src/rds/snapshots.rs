@@ -118,7 +118,7 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
             .into_iter()
             .filter(|snapshot| {
                 let source_arn = arn(&snapshot.region, "db", &snapshot.instance_id);
-                kind.is_none_or(|kind| kind == snapshot.kind.name())
+                kind.map_or(snapshot.kind != SnapshotKind::Awsbackup, |kind| kind == snapshot.kind.name())
                     && instance.as_ref().is_none_or(|id| *id == snapshot.instance_id)
                     && resource.is_none_or(|id| id == snapshot.resource_id)
                     && filters.admit("db-instance-id", &[&snapshot.instance_id, &source_arn])

@@ -228,7 +228,8 @@ pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
     if let Some(kind) = &kind {
         check_type(kind)?;
     }
-    let categories = query.list("EventCategories", "EventCategory");
+    let is_cleared = query.clears("EventCategories");
+    let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
     let enabled = query.flag("Enabled")?;
     edit(request, |subscription| {
         if let Some(kind) = kind {

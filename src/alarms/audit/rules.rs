@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fault;
 use super::metrics::{Counts, Has, Known, is_billing, is_dimension, metric, nearest};
-use crate::alarms::kinds::{OWN, RDS};
+use crate::alarms::kinds::{COPY_AGE, HEARTBEAT, OWN, RDS};
 use crate::alarms::threshold::{estimated_connections, memory};
 use crate::fleet::{Instance, Metric, MetricWatch, Treatment};
 
@@ -25,9 +25,20 @@ impl World {
         self.instances.get(&metric.dimensions.get("DBInstanceIdentifier")?.to_lowercase())
     }
 
+    /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it then does not publish, there
+    /// is not. Copies are looked for only if it is told where.
+    fn is_measured(&self, metric: &Metric) -> bool {
+        metric.name != COPY_AGE && self.alive.contains(&heartbeat(metric))
+    }
+
     fn has_cluster(&self, name: &str) -> bool {
         self.instances.values().any(|instance| instance.cluster.as_deref() == Some(name))
     }
+}
+
+/// The metric that `status --publish` sends of a database whenever it runs, whatever else there is to tell.
+pub(super) fn heartbeat(of: &Metric) -> Metric {
+    Metric { name: HEARTBEAT.to_owned(), ..of.clone() }
 }
 
 /// The faults of an alarm on one metric.
@@ -360,10 +371,15 @@ fn data(watch: &MetricWatch, world: &World, earlier: &[Fault]) -> Vec<Fault> {
         let is_explained = is_sparse && treatment == Treatment::NotBreaching && earlier.is_empty();
         match treatment {
             _ if is_explained => {}
+            // There is no backup, or no drill, to tell the age of: the alarm is on, and rightly so.
+            Treatment::Breaching if !of_rds && world.is_measured(&watch.metric) => {}
             Treatment::Breaching if earlier.is_empty() && !of_rds => faults.push(fault(
                 "no-data",
                 format!("nobody publishes `{name}`: the alarm is on all the time"),
-                "Run `lifeboat status --publish` every 15 minutes.",
+                match watch.metric.name.as_str() {
+                    COPY_AGE => "Run `lifeboat status --publish --copies-in REGION` every 15 minutes.",
+                    _ => "Run `lifeboat status --publish` every 15 minutes.",
+                },
             )),
             Treatment::Breaching => {}
             other => faults.push(fault(

@@ -3,6 +3,7 @@
 
 mod render;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
@@ -14,7 +15,6 @@ use crate::drill::calendar::{Existing, Period, Which};
 use crate::drill::dossier::{self, Author, History};
 use crate::drill::integrity::{self, Expected, Verdict};
 use crate::drill::notes::{self, Wanted};
-use crate::drill::throwaway;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::account_of;
 use crate::output::Format;
@@ -83,7 +83,7 @@ pub(in crate::cli) struct ReportArgs {
     databases: Vec<String>,
     #[command(flatten)]
     period: PeriodArgs,
-    /// Write the page to this file, and a summary to stdout [default: the page goes to stdout]
+    /// Write the page to this file, and a summary to stdout [default: the page goes to stdout, unless that is a terminal]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Do not ask AWS which databases exist
@@ -158,7 +158,7 @@ pub(super) async fn list(
         history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
     let evidence =
         render::Evidence { altered, is_altered: history.is_altered, unreadable: history.unreadable };
-    let report = YearReport::new(calendar, evidence, (vault_only, judge), now());
+    let report = YearReport::new(calendar, evidence, judge, now());
     let kind = report.kind();
     session.output.report(&report)?;
     Ok(kind)
@@ -168,7 +168,7 @@ pub(super) async fn list(
 async fn existing(only: &[String], vault_only: bool, session: &Session) -> Existing {
     let not_asked = |reason: String| Existing { asked: false, reason: Some(reason), ..Existing::default() };
     if vault_only {
-        return not_asked("`--vault-only`".to_owned());
+        return Existing { is_left_out: true, ..not_asked("`--vault-only`".to_owned()) };
     }
     let asked = async {
         let targets = session.targets(&[], Seek::ToRead).await?;
@@ -190,17 +190,14 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
         reason: (!unreached.is_empty()).then(|| unreached.join("; ")),
         ..Existing::default()
     };
-    let is_source = |id: &str| {
-        !id.starts_with(throwaway::PREFIX) && (only.is_empty() || only.iter().any(|one| one == id))
-    };
+    let is_meant = |id: &str| only.is_empty() || only.iter().any(|one| one == id);
     for (region, instances) in looked.done {
         let account = instances.iter().find_map(|instance| account_of(&instance.arn)).map(str::to_owned);
         existing.regions.insert(region.clone());
         existing.places.insert((account.clone(), region.clone()));
         let sources = instances
             .iter()
-            .filter(|instance| instance.engine.contains("postgres") && is_source(instance.id.as_str()))
-            .filter(|instance| !instance.tags.contains_key("lifeboat:purpose"));
+            .filter(|instance| instance.why_no_source().is_none() && is_meant(instance.id.as_str()));
         existing.databases.extend(sources.map(|instance| {
             let (account, region) = (account.clone(), region.clone());
             (Which { id: instance.id.to_string(), account, region }, instance.created_at)
@@ -234,6 +231,11 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
             session.output.report(&dossier)?;
         }
         (None, Format::Json) => session.output.report(&dossier)?,
+        // A person cannot read HTML; a pipe or a file takes it.
+        (None, Format::Text) if std::io::stdout().is_terminal() => {
+            session.output.report(&dossier)?;
+            session.output.say("the page itself is written with `--output FILE`, or to a pipe");
+        }
         (None, Format::Text) => session.output.report(&render::Html(page))?,
     }
     Ok(kind)

@@ -1,9 +1,12 @@
 //! How the reports of drills look.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::drill::report::{CheckResult, Met, span};
+use crate::cli::snapshot::render::utc;
+use crate::drill::outcome::{Fate, Outcome};
+use crate::drill::page::words;
+use crate::drill::report::{CheckResult, Met, State, span};
 use crate::drill::sweep::{Action, SweepReport};
 use crate::drill::{Plan, Report};
 use crate::output::{self, Page, Tone, thousands};
@@ -13,6 +16,17 @@ use crate::verify::{Baseline, TableVerdict, Verdict, Word};
 
 /// Tables that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
+
+impl From<words::Tone> for Tone {
+    fn from(tone: words::Tone) -> Self {
+        match tone {
+            words::Tone::Good => Tone::Good,
+            words::Tone::Bad => Tone::Bad,
+            words::Tone::Doubt => Tone::Doubt,
+            words::Tone::Quiet => Tone::Faint,
+        }
+    }
+}
 
 /// Several drills of one command.
 #[derive(Serialize)]
@@ -40,33 +54,60 @@ impl output::Report for Drills {
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
-        let (word, tone) = verdict(self.verdict);
-        let head = format!("drill {} of {}", self.run, self.source.id);
-        page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, word.to_uppercase())));
-        for reason in &self.reasons {
-            page.line(format!("  {} {}", page.toned(tone, "-"), output::plain(reason)));
-        }
-        for hint in &self.hints {
-            page.line(format!("  {} {hint}", page.toned(Tone::Strong, "hint:")));
-        }
-        page.line("");
-        facts(self, page);
-        page.line("");
-        tables(&self.tables, page);
-        definitions(&self.definitions, page);
-        checks(&self.checks, page);
-        if !self.phases.is_empty() {
-            let phases = self.phases.iter().map(|phase| format!("{} {}", phase.name, span(phase.seconds)));
-            page.line(page.toned(Tone::Faint, format!("  {}", phases.collect::<Vec<_>>().join(" · "))));
-        }
-        for untested in &self.not_tested {
-            page.line(page.toned(Tone::Faint, format!("  not tested: {}", output::plain(untested))));
-        }
-        page.line(format!("  evidence: {}", self.evidence.html));
+        drill(self, Outcome::of(self), page);
     }
 }
 
-fn facts(report: &Report, page: &mut Page) {
+/// A drill as `drill show` prints it: what became of it may be more than its record says.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Shown<'a> {
+    report: &'a Report,
+    #[serde(skip)]
+    outcome: Outcome,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(report: &'a Report, outcome: Outcome) -> Self {
+        Shown { report, outcome }
+    }
+}
+
+impl output::Report for Shown<'_> {
+    fn render(&self, page: &mut Page) {
+        drill(self.report, self.outcome, page);
+    }
+}
+
+fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
+    let tone = outcome.tone().into();
+    let head = format!("drill {} of {}", it.run, it.source.id);
+    page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, outcome.headline())));
+    for reason in &it.reasons {
+        page.line(format!("  {} {}", page.toned(tone, "-"), output::plain(reason)));
+    }
+    for hint in &it.hints {
+        page.line(format!("  {} {hint}", page.toned(Tone::Strong, "hint:")));
+    }
+    page.line("");
+    facts(it, outcome, page);
+    page.line("");
+    tables(&it.tables, it.baseline, page);
+    definitions(&it.definitions, page);
+    checks(&it.checks, page);
+    if !it.phases.is_empty() {
+        let phases = it.phases.iter().map(|phase| format!("{} {}", phase.name, span(phase.seconds)));
+        page.line(page.toned(Tone::Faint, format!("  {}", phases.collect::<Vec<_>>().join(" · "))));
+    }
+    for untested in &it.not_tested {
+        page.line(page.toned(Tone::Faint, format!("  not tested: {}", output::plain(untested))));
+    }
+    // The page is written when the drill is over.
+    let is_over = it.state != State::Running;
+    page.line(format!("  evidence: {}", if is_over { &it.evidence.html } else { &it.evidence.json }));
+}
+
+fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     let moment = &report.moment;
     let at = moment.time.map_or("a time not yet known".to_owned(), utc);
     let restored = match (&moment.snapshot_id, &moment.snapshot_type) {
@@ -100,13 +141,18 @@ fn facts(report: &Report, page: &mut Page) {
         &newest,
     ));
     let throwaway = &report.throwaway;
-    let fate = match (&throwaway.removed_at, throwaway.kept, &throwaway.left_behind, &throwaway.requested_at)
-    {
-        (Some(at), ..) => format!("removed at {}", utc(*at)),
-        (None, _, Some(reason), _) => page.toned(Tone::Bad, format!("LEFT BEHIND: {reason}")),
-        (None, true, ..) => page.toned(Tone::Doubt, format!("kept until {}", utc(throwaway.expires_at))),
-        (None, _, _, Some(_)) => "not removed yet".to_owned(),
-        (None, ..) => "never made".to_owned(),
+    let fate = Fate::of(throwaway, outcome);
+    let told = match (fate, fate.at()) {
+        (Fate::LeftBehind(why), _) => format!("LEFT BEHIND: {}", output::plain(why)),
+        (Fate::Kept(until), _) => format!("kept until {}", utc(until)),
+        (Fate::Removed(_), Some(at)) => format!("removed at {}", utc(at)),
+        (_, Some(at)) => format!("{} at {}: {}", fate.word(), utc(at), fate.explained()),
+        (Fate::NeverMade | Fate::InUse, _) => fate.word().to_owned(),
+        (_, None) => format!("{}: {}", fate.word(), fate.explained()),
+    };
+    let fate = match fate {
+        Fate::Removed(_) | Fate::NeverMade => told,
+        _ => page.toned(fate.tone().into(), told),
     };
     page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
     if let Some(isolation) = report.isolation.as_ref().filter(|it| !it.would_have_acted.is_empty()) {
@@ -123,20 +169,20 @@ fn objective(
     met: Met,
     remark: &str,
 ) -> String {
-    let (word, tone) = match met {
-        Met::Pass => ("met", Tone::Good),
-        Met::Fail => ("MISSED", Tone::Bad),
-        Met::Unknown => ("not measured", Tone::Doubt),
-        Met::NotJudged => ("not judged: the backup was chosen by hand", Tone::Faint),
+    let (word, tone) = (met.word(measured), met.tone().into());
+    let word = match met {
+        Met::Fail => word.to_uppercase(),
+        Met::NotJudged => format!("{word}: the backup was chosen by hand"),
+        Met::Pass | Met::Unknown => word.to_owned(),
     };
     let measured = measured.map_or("-".to_owned(), span);
     format!("  {name}        {measured} of {}, {}{remark}", span(objective), page.toned(tone, word))
 }
 
-fn tables(verdicts: &[TableVerdict], page: &mut Page) {
+fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
     let is_fine = |word: Word| matches!(word, Word::Identical | Word::Equal);
     let mut listed: Vec<&TableVerdict> = verdicts.iter().collect();
-    listed.sort_by_key(|table| (rank(table.verdict), &table.database, &table.schema, &table.table));
+    listed.sort_by_key(|table| (words::rank(table.verdict), &table.database, &table.schema, &table.table));
     let fine = listed.iter().filter(|table| is_fine(table.verdict)).count();
     let is_long = listed.len() > LISTED;
     if is_long {
@@ -145,7 +191,7 @@ fn tables(verdicts: &[TableVerdict], page: &mut Page) {
     let rows = |rows: Option<u64>| (rows.map_or("-".to_owned(), thousands), None);
     let cells = listed.iter().map(|table| {
         vec![
-            (table.verdict.as_str().to_owned(), Some(tone_of(table.verdict))),
+            (table.verdict.as_str().to_owned(), Some(words::Tone::of_table(table.verdict, baseline).into())),
             (table.database.clone(), None),
             (format!("{}.{}", table.schema, table.table), None),
             rows(table.expected_rows),
@@ -165,7 +211,7 @@ fn tables(verdicts: &[TableVerdict], page: &mut Page) {
 fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
     let rows = verdicts.iter().map(|found| {
         vec![
-            (found.verdict.as_str().to_owned(), Some(tone_of(found.verdict))),
+            (found.verdict.as_str().to_owned(), Some(Tone::Bad)),
             (found.database.clone(), None),
             (found.kind.clone(), None),
             (found.name.clone(), None),
@@ -178,30 +224,9 @@ fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
     }
 }
 
-fn rank(word: Word) -> u8 {
-    match word {
-        Word::Differs => 0,
-        Word::Missing => 1,
-        Word::Unknown => 2,
-        Word::Unexpected => 3,
-        Word::Within => 4,
-        Word::Skipped => 6,
-        Word::Equal | Word::Identical => 5,
-    }
-}
-
-fn tone_of(word: Word) -> Tone {
-    match word {
-        Word::Identical | Word::Equal | Word::Within => Tone::Good,
-        Word::Differs | Word::Missing => Tone::Bad,
-        Word::Unexpected | Word::Unknown => Tone::Doubt,
-        Word::Skipped => Tone::Faint,
-    }
-}
-
 fn checks(results: &[CheckResult], page: &mut Page) {
     let rows = results.iter().map(|check| {
-        let (word, tone) = verdict(check.verdict);
+        let (word, tone) = (words::word_of(check.verdict), words::Tone::from(check.verdict).into());
         vec![
             (word.to_owned(), Some(tone)),
             (check.name.clone(), None),
@@ -212,14 +237,6 @@ fn checks(results: &[CheckResult], page: &mut Page) {
     page.table(&["check", "", "expected", "found"], rows.collect());
     if !results.is_empty() {
         page.line("");
-    }
-}
-
-fn verdict(verdict: Verdict) -> (&'static str, Tone) {
-    match verdict {
-        Verdict::Pass => ("pass", Tone::Good),
-        Verdict::Fail => ("fail", Tone::Bad),
-        Verdict::Unknown => ("unknown", Tone::Doubt),
     }
 }
 
@@ -234,7 +251,7 @@ pub(super) struct History {
 struct Past {
     run: String,
     source: String,
-    outcome: &'static str,
+    outcome: Outcome,
     verdict: Verdict,
     started_at: DateTime<Utc>,
     asked_for: String,
@@ -245,18 +262,18 @@ struct Past {
 }
 
 impl History {
-    pub(super) fn new(drills: &[(&Report, &'static str)]) -> Self {
+    pub(super) fn new(drills: &[(&Report, Outcome)]) -> Self {
         let drills = drills.iter().map(|(report, outcome)| Past {
             run: report.run.clone(),
             source: report.source.id.clone(),
-            outcome,
+            outcome: *outcome,
             verdict: report.verdict,
             started_at: report.started_at,
             asked_for: report.moment.asked_for.clone(),
             rto_seconds: report.rto.measured_seconds,
             rpo_seconds: report.rpo.measured_seconds,
             throwaway: report.throwaway.id.clone(),
-            left_behind: report.throwaway.left_behind.is_some() || *outcome == "died",
+            left_behind: Fate::of(&report.throwaway, *outcome).may_be_left(),
         });
         History { schema: "lifeboat.drill-list/1", drills: drills.collect() }
     }
@@ -269,15 +286,10 @@ impl output::Report for History {
             return;
         }
         let rows = self.drills.iter().map(|past| {
-            let tone = match past.outcome {
-                "pass" => Tone::Good,
-                "fail" => Tone::Bad,
-                _ => Tone::Doubt,
-            };
             let seconds = |seconds: Option<f64>| (seconds.map_or("-".to_owned(), span), None);
             let remark = if past.left_behind { "throwaway may be left: `lifeboat drill sweep`" } else { "" };
             vec![
-                (past.outcome.to_owned(), Some(tone)),
+                (past.outcome.word().to_owned(), Some(past.outcome.tone().into())),
                 (past.run.clone(), None),
                 (past.source.clone(), None),
                 (utc(past.started_at), None),
@@ -432,8 +444,4 @@ pub(super) fn moment_of(plan: &Plan) -> String {
         Chosen::Time(at) => format!("the state of {}", utc(*at)),
         Chosen::Now { .. } => "the state of now".to_owned(),
     }
-}
-
-fn utc(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', " UTC")
 }

@@ -76,19 +76,30 @@ impl output::Report for Report {
         let took = self.seconds.map(|it| format!(" after {}", span(it))).unwrap_or_default();
         page.line(format!("{}: {status}{took}", page.toned(Tone::Strong, head)));
         if self.reused == Some(true) {
-            page.line("  an earlier attempt had taken it");
+            page.line("  reused    an earlier attempt with the same key had begun it");
         }
         if let Some(at) = self.created_at {
             page.line(format!("  taken     {}", utc(at)));
         }
         let class = match (&self.class, self.expires_at) {
             (Some(class), Some(at)) => format!("{class}, kept until {}", utc(at)),
-            (Some(class), None) => format!("{class}, kept for ever"),
+            (Some(class), None) => format!("{class}, kept forever"),
             (None, _) => format!("none ({})", self.snapshot_type),
         };
         page.line(format!("  class     {class}"));
         page.line(format!("  engine    {} {}, {} GiB", self.engine, self.engine_version, self.storage_gib));
         page.line(format!("  arn       {}", self.arn));
+        let key = match (&self.kms_key, self.encrypted) {
+            (Some(key), _) => format!("with {key}"),
+            (None, true) => "yes".to_owned(),
+            (None, false) => "no".to_owned(),
+        };
+        page.line(format!("  encrypted {key}"));
+        let baseline = match &self.baseline_sha256 {
+            Some(sha256) => format!("recorded: a drill compares the copy with it (SHA-256 {sha256})"),
+            None => "none recorded".to_owned(),
+        };
+        page.line(format!("  baseline  {baseline}"));
         let settings = match &self.settings {
             Some(_) => "saved with it: it can be restored as it was, even when its instance is gone",
             None => "not saved with it: a restore needs its instance, or flags",
@@ -102,10 +113,15 @@ impl output::Report for PlanReport {
     fn render(&self, page: &mut Page) {
         let what = if self.reused { "would use" } else { "would take" };
         page.line(format!("{what} snapshot `{}` of `{}`", self.snapshot_id, self.source.id));
-        let until = self.expires_at.map_or("for ever".to_owned(), |at| format!("until {}", utc(at)));
-        page.line(format!("  class   {}, kept {until}", self.class));
+        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", utc(at)));
+        page.line(format!("  class     {}, kept {until}", self.class));
+        let baseline = if self.baseline { "would be recorded with it" } else { "none" };
+        page.line(format!("  baseline  {baseline}"));
+        for note in &self.notes {
+            page.line(format!("  note      {note}"));
+        }
         for (key, value) in &self.tags {
-            page.line(page.toned(Tone::Faint, format!("  tag     {key} = {value}")));
+            page.line(page.toned(Tone::Faint, format!("  tag       {key} = {value}")));
         }
     }
 }
@@ -114,9 +130,14 @@ impl output::Report for copy::PlanReport {
     fn render(&self, page: &mut Page) {
         let what = if self.reused { "is there already: " } else { "would make " };
         page.line(format!("{what}snapshot `{}` in {}", self.snapshot_id, self.region));
-        page.line(format!("  copy of {}", self.copied_from));
-        let until = self.expires_at.map_or("for ever".to_owned(), |at| format!("until {}", utc(at)));
-        page.line(format!("  class   {}, kept {until}", self.class));
+        page.line(format!("  copy of   {}", self.copied_from));
+        let key = self.kms_key.as_deref().unwrap_or(match self.encrypted {
+            true => "the key of its source",
+            false => "no key: its source is not encrypted",
+        });
+        page.line(format!("  encrypted with {key}"));
+        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", utc(at)));
+        page.line(format!("  class     {}, kept {until}", self.class));
     }
 }
 

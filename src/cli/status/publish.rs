@@ -70,7 +70,6 @@ impl PublishArgs {
 }
 
 async fn health(session: &Session, elsewhere: Option<&Aws>, database: &Database) -> Result<Health> {
-    let newest = [&database.newest_automated, &database.newest_manual];
     let newest_copy = match elsewhere {
         Some(aws) => publish::newest_copy(aws, &InstanceId::parse(&database.id)?).await?,
         None => None,
@@ -82,7 +81,7 @@ async fn health(session: &Session, elsewhere: Option<&Aws>, database: &Database)
     });
     Ok(Health {
         database: database.id.clone(),
-        newest_backup: newest.into_iter().flatten().map(|one| one.created_at).max(),
+        newest_backup: database.newest_snapshot(),
         latest_restorable: database.restorable.as_ref().and_then(|window| window.latest),
         newest_copy,
         last_drill,

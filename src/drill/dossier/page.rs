@@ -8,9 +8,10 @@ use super::{Against, Dossier, Entry};
 use crate::drill::calendar::{Cell, Month, Period, Row};
 use crate::drill::integrity::{Checked, Verdict as Integrity};
 use crate::drill::notes::Note;
+use crate::drill::outcome::Fate;
 use crate::drill::page::words::{Tone, badge, counted, fact, lines, mark, name, prose, spelled, time};
 use crate::drill::page::{page_head, sign_off, symbols};
-use crate::drill::report::{Met, Report, Throwaway, span};
+use crate::drill::report::{Met, Report, span};
 use crate::restore::Way;
 use crate::verify::Verdict;
 
@@ -57,7 +58,8 @@ fn of_period(period: Period) -> String {
 }
 
 fn head(dossier: &Dossier) -> Markup {
-    let (tone, word) = conclusion(dossier);
+    let headline = dossier.headline();
+    let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
         header {
             p.over { span { "lifeboat" } span { "Evidence of restore drills" } span.run { (time(dossier.at)) } }
@@ -81,31 +83,12 @@ fn head(dossier: &Dossier) -> Markup {
     }
 }
 
-fn conclusion(dossier: &Dossier) -> (Tone, String) {
-    if dossier.integrity.verdict == Integrity::Altered {
-        return (Tone::Bad, "EVIDENCE WAS ALTERED".to_owned());
-    }
-    if dossier.calendar.databases.is_empty() {
-        return (Tone::Doubt, "NO DRILLS".to_owned());
-    }
-    if !dossier.calendar.is_complete() {
-        return (Tone::Bad, "NOT EVERY MONTH IS PROVEN".to_owned());
-    }
-    if dossier.integrity.verdict == Integrity::Unknown || !dossier.unreadable.is_empty() {
-        return (Tone::Doubt, "NOT ALL EVIDENCE COULD BE READ".to_owned());
-    }
-    if !dossier.calendar.has_proof() {
-        return (Tone::Doubt, "NOTHING IS PROVEN YET".to_owned());
-    }
-    let known = if dossier.calendar.aws.asked { "" } else { ", as far as this vault knows" };
-    (Tone::Good, format!("{} is proven{known}", dossier.calendar.scope()).to_uppercase())
-}
-
 fn meaning(dossier: &Dossier) -> String {
     let (totals, rows) = (&dossier.totals, &dossier.calendar.databases);
     let cells = || rows.iter().flat_map(|row| &row.months);
     let gaps = cells().filter(|cell| cell.outcome == Month::Gap).count();
     let unproven = cells().filter(|cell| cell.outcome.is_short()).count() - gaps;
+    let failing = rows.iter().filter(|row| row.failed_since_pass > 0).count();
     let never = rows.iter().filter(|row| row.never_drilled).count();
     let mut said = vec![format!(
         "{}: {} passed, {} failed, {} gave no answer.",
@@ -123,6 +106,10 @@ fn meaning(dossier: &Dossier) -> String {
     if unproven > 0 {
         let months = counted(unproven, "month of a database", "months of databases");
         said.push(format!("{months} with drills of which none passed."));
+    }
+    if failing > 0 {
+        let databases = counted(failing, "database", "databases");
+        said.push(format!("{databases} whose last drill failed, with none that passed since."));
     }
     if never > 0 {
         said.push(format!(
@@ -237,8 +224,7 @@ fn against(of: Against, which: &str) -> Markup {
 }
 
 fn shortfalls(dossier: &Dossier) -> Markup {
-    let short: Vec<&Entry> =
-        dossier.drills.iter().filter(|entry| !entry.passed() && entry.outcome != "running").collect();
+    let short: Vec<&Entry> = dossier.drills.iter().filter(|entry| entry.outcome.is_short()).collect();
     html! {
         section {
             h2 { "Drills that did not pass, and what was done" }
@@ -249,20 +235,12 @@ fn shortfalls(dossier: &Dossier) -> Markup {
     }
 }
 
-fn tone_of(entry: &Entry) -> Tone {
-    match entry.outcome.as_str() {
-        "pass" => Tone::Good,
-        "fail" => Tone::Bad,
-        _ => Tone::Doubt,
-    }
-}
-
 fn shortfall(entry: &Entry) -> Markup {
-    let (drill, tone) = (&entry.drill, tone_of(entry));
+    let (drill, tone) = (&entry.drill, entry.outcome.tone());
     let answers: Vec<&Note> = entry.answers().collect();
     html! {
         article class={ "short " (tone.class()) } {
-            h3 { (name(&entry.label)) small { (time(drill.started_at)) } small { (name(&drill.run)) } (badge(tone, &entry.outcome)) }
+            h3 { (name(&entry.label)) " " small { (time(drill.started_at)) } " " small { (name(&drill.run)) } (badge(tone, entry.outcome.word())) }
             @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (lines(&drill.reasons)) }
             h4 { "What was done" }
             @if answers.is_empty() { p { "Nothing is on record." } }
@@ -301,12 +279,12 @@ fn drills(dossier: &Dossier) -> Markup {
                     } }
                     tbody { @for entry in &dossier.drills { @let drill = &entry.drill; tr {
                         th scope="row" { (name(&entry.label)) }
-                        td { (badge(tone_of(entry), &entry.outcome)) }
+                        td { (badge(entry.outcome.tone(), entry.outcome.word())) }
                         td data-label="began" { (time(drill.started_at)) }
                         td data-label="restored" { (restored(drill)) }
                         td.number data-label="RTO" { (drill.rto.measured_seconds.map_or("–".to_owned(), span)) }
                         td.number data-label="RPO" { (drill.rpo.measured_seconds.map_or("–".to_owned(), span)) }
-                        td data-label="copy removed" { (removed(&drill.throwaway)) }
+                        td data-label="copy removed" { (removed(entry)) }
                     } } }
                 }
             }
@@ -324,14 +302,13 @@ fn restored(drill: &Report) -> Markup {
     }
 }
 
-fn removed(throwaway: &Throwaway) -> Markup {
+/// What became of the copy: when it was removed, or a word.
+fn removed(entry: &Entry) -> Markup {
+    let fate = Fate::of(&entry.drill.throwaway, entry.outcome);
     html! {
-        @match throwaway {
-            Throwaway { removed_at: Some(at), .. } => (time(*at)),
-            Throwaway { left_behind: Some(_), .. } => (badge(Tone::Bad, "left behind")),
-            Throwaway { kept: true, .. } => (badge(Tone::Doubt, "kept as asked")),
-            Throwaway { requested_at: None, .. } => "never made",
-            _ => (badge(Tone::Doubt, "not on record")),
+        @match fate {
+            Fate::Removed(at) => (time(at)),
+            _ => { (badge(fate.tone(), fate.word())) @if let Some(at) = fate.at() { " " small { (time(at)) } } },
         }
     }
 }
@@ -345,8 +322,8 @@ fn facts(dossier: &Dossier) -> Markup {
                 @for entry in &dossier.drills {
                     details.drill-facts {
                         summary {
-                            (badge(tone_of(entry), &entry.outcome)) (name(&entry.label))
-                            small { (time(entry.drill.started_at)) } small { (name(&entry.drill.run)) }
+                            (badge(entry.outcome.tone(), entry.outcome.word())) (name(&entry.label))
+                            small { (time(entry.drill.started_at)) } " " small { (name(&entry.drill.run)) }
                         }
                         (facts_of(entry))
                     }
@@ -362,18 +339,18 @@ fn facts_of(entry: &Entry) -> Markup {
     let passed = drill.checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
     html! {
         dl.facts {
-            (fact("Who", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) small { "on " (name(&by.host)) " with lifeboat " (name(&by.version)) } }))
+            (fact("Who", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) " " small { "on " (name(&by.host)) " with lifeboat " (name(&by.version)) } }))
             (fact("When", html! { (time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (time(at)) } @else { "an end that is not on record" } }))
             (fact("Source", html! {
                 (name(&source.id)) " (" (name(&source.resource_id)) ") in " (name(&source.region))
                 small { (name(&source.engine)) " " (name(&source.engine_version)) ", " (name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
             }))
-            (fact("Backup", html! { (restored(drill)) small { "chosen by " code { (name(&drill.moment.asked_for)) } } }))
+            (fact("Backup", html! { (restored(drill)) " " small { "chosen by " code { (name(&drill.moment.asked_for)) } } }))
             (fact("Compared", html! { (counted(drill.tables.len(), "table", "tables")) ", baseline " (baseline(drill)) ", " (passed) " of " (counted(drill.checks.len(), "check", "checks")) " passed" }))
             (fact("Recovery time", objective(drill.rto.objective_seconds, drill.rto.measured_seconds, drill.rto.verdict)))
             (fact("Recovery point", objective(drill.rpo.objective_seconds, drill.rpo.measured_seconds, drill.rpo.verdict)))
             (fact("Copy", html! { (name(&copy.id)) " (" (name(copy.resource_id.as_deref().unwrap_or("resource id not known"))) ")" }))
-            (fact("Proof of deletion", html! { (removed(copy)) @if copy.removed_at.is_some() { small { "by then AWS no longer knew an instance of this id" } } }))
+            (fact("Proof of deletion", html! { (removed(entry)) " " small { (prose(&Fate::of(copy, entry.outcome).explained())) } }))
             (fact("Not tested", html! { @if drill.not_tested.is_empty() { "nothing is listed" } @else { (lines(&drill.not_tested)) } }))
             @for note in entry.answers() { (fact("Note", note_of(note))) }
             @for note in entry.sign_offs() { (fact("Signed off", signed_off(note))) }
@@ -396,12 +373,7 @@ fn baseline(drill: &Report) -> &'static str {
 }
 
 fn objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
-    let (tone, word) = match met {
-        Met::Pass => (Tone::Good, "met"),
-        Met::Fail => (Tone::Bad, "missed"),
-        Met::Unknown => (Tone::Doubt, "not measured"),
-        Met::NotJudged => (Tone::Quiet, "not judged: chosen by hand"),
-    };
+    let (tone, word) = (met.tone(), met.word(measured));
     html! {
         (measured.map_or("–".to_owned(), span)) " against an objective of " (span(objective)) " " (badge(tone, word))
     }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::is_throwaway;
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::vault::{Holder, Lease, Leased, Vault};
@@ -88,7 +87,7 @@ pub(super) async fn no_room(aws: &Aws, most: Option<usize>) -> Result<Option<Str
         return Ok(Some(format!("the quota of DB instances is used up: {} of {}", quota.used, quota.max)));
     }
     let Some(most) = most else { return Ok(None) };
-    let there = aws.instances().await?.iter().filter(|instance| is_throwaway(instance)).count();
+    let there = aws.instances().await?.iter().filter(|instance| instance.is_throwaway()).count();
     Ok((there >= most).then(|| format!("{there} throwaways are there, and no more than {most} may be")))
 }
 

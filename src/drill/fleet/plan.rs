@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary};
-use super::{Ceilings, Selection, Shard, ceiling, due, is_throwaway};
+use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
 use crate::error::{Error, Kind, Result};
@@ -144,7 +144,7 @@ async fn those_met(aws: &Aws, only: &[InstanceId], ask: &Ask) -> Result<Vec<Inst
         }
     }
     all.retain(|instance| match only {
-        [] => !is_throwaway(instance) && ask.selection.admits(instance),
+        [] => !instance.is_throwaway() && ask.selection.admits(instance),
         only => only.contains(&instance.id) && ask.selection.admits(instance),
     });
     Ok(all)
@@ -201,11 +201,11 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     }
     let mut with_snapshot = BTreeSet::new();
     for (aws, _) in places {
-        for snapshot in aws.snapshots(None).await? {
+        for snapshot in aws.backups().await? {
             let is_whole = snapshot.reported_status == "available";
-            let kind = if snapshot.snapshot_type == "automated" { "automated" } else { "manual" };
+            let kind = snapshot.snapshot_type;
             if let (true, Some(resource)) = (is_whole, snapshot.resource_id) {
-                with_snapshot.extend([(resource.clone(), kind), (resource, "any")]);
+                with_snapshot.extend([(resource.clone(), kind), (resource, "any".to_owned())]);
             }
         }
     }
@@ -216,7 +216,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
             Wanted::LatestManual => "manual",
             Wanted::Snapshot(_) | Wanted::Latest | Wanted::Time(_) => return true,
         };
-        with_snapshot.contains(&(todo.source.resource_id.clone(), kind))
+        with_snapshot.contains(&(todo.source.resource_id.clone(), kind.to_owned()))
     });
     plan.todo = todo;
     let without: Vec<Todo> = without;

@@ -163,6 +163,7 @@ pub(super) fn pass() -> Report {
             removed_at: Some(at("2026-11-21T14:31:41Z")),
             kept: false,
             left_behind: None,
+            found_gone_at: None,
             known_as: None,
         },
         phases: phases_of(

@@ -59,7 +59,7 @@ fn the_verdict_is_a_word_a_symbol_and_a_sentence() {
         (
             unknown(),
             "doubt",
-            "UNKNOWN",
+            "UNKNOWN (interrupted)",
             "The drill was interrupted (SIGINT) before it could tell. It proves nothing, neither for the backup nor against it.",
         ),
     ] {
@@ -164,7 +164,7 @@ fn an_instance_that_still_costs_money_is_said_at_the_top() {
     assert!(head(&kept).contains("An instance was kept, as asked"));
     let removed = page(&pass());
     assert!(
-        removed.contains("2026-11-21 14:31:41 UTC</time><small>by then AWS no longer knew"),
+        removed.contains("2026-11-21 14:31:41 UTC</time> <small>by then AWS no longer knew"),
         "the proof of deletion"
     );
 }

@@ -43,7 +43,7 @@ impl Tone {
         }
     }
 
-    pub(super) fn of_table(word: Word, baseline: Baseline) -> Self {
+    pub(crate) fn of_table(word: Word, baseline: Baseline) -> Self {
         match word {
             Word::Identical | Word::Equal | Word::Within => Tone::Good,
             Word::Differs | Word::Missing => Tone::Bad,
@@ -74,16 +74,17 @@ pub(crate) fn badge(tone: Tone, word: &str) -> Markup {
     html! { span class={ "badge " (tone.class()) } { (mark(tone)) (word) } }
 }
 
-pub(super) const fn verdict_word(verdict: Verdict) -> &'static str {
+/// A verdict in a word.
+pub(crate) const fn word_of(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Fail => "FAIL",
-        Verdict::Unknown => "UNKNOWN",
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
     }
 }
 
 /// Place of a word in the order worst first.
-pub(super) const fn rank(word: Word) -> u8 {
+pub(crate) const fn rank(word: Word) -> u8 {
     match word {
         Word::Missing => 0,
         Word::Differs => 1,
@@ -158,6 +159,7 @@ pub(super) fn meaning(report: &Report) -> String {
         (State::Terminated, _) => {
             format!("The drill was terminated (SIGTERM) before it could tell. {nothing}")
         }
+        (State::Died, _) => format!("The process of the drill ended before the drill could tell. {nothing}"),
         (State::Finished, _) => format!("The drill could not find out whether the backup is good. {nothing}"),
     }
 }

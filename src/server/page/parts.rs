@@ -275,8 +275,7 @@ fn instances(seen: &Seen) -> Markup {
 
 fn instance(it: &crate::status::Database, now: DateTime<Utc>) -> Markup {
     let health = overview::health(&it.findings);
-    let newest =
-        [&it.newest_automated, &it.newest_manual].into_iter().flatten().map(|copy| copy.created_at).max();
+    let newest = it.newest_snapshot();
     html! {
         article.card {
             header {

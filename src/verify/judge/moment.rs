@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::definitions::{self, Window};
-use super::{Bench, Judgement, Word, by_name, counted_rows, name_of, same_content, uncounted};
+use super::{Bench, Judgement, TableVerdict, Word, by_name, counted_rows, name_of, same_content, uncounted};
 use crate::verify::depth::Depth;
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{
@@ -255,8 +255,8 @@ fn rows(pair: &Pair<'_>, (first, second): (Option<Written>, Option<Written>)) ->
     };
     if writes.are_none() {
         let reason = match rows.abs_diff(copied) {
-            0 => "as many rows, but with other content".to_owned(),
-            apart => format!("{} {}", counted_rows(apart), direction(rows, copied)),
+            0 => OTHER_CONTENT.to_owned(),
+            _ => apart(rows, copied),
         };
         return (Word::Differs, format!("{reason}; nobody wrote to it meanwhile"));
     }
@@ -342,12 +342,28 @@ fn bounds(rows: u64, copied: u64, writes: Writes) -> (Word, String) {
         );
         return (Word::Within, reason);
     }
-    let apart = counted_rows(rows.abs_diff(copied));
-    let reason =
-        format!("{apart} {}; the writes meanwhile allow {lowest} to {highest}", direction(rows, copied));
+    let reason = format!("{}; the writes meanwhile allow {lowest} to {highest}", apart(rows, copied));
     (Word::Differs, reason)
 }
 
-fn direction(rows: u64, copied: u64) -> &'static str {
-    if copied < rows { "missing" } else { "too many" }
+/// How a reason begins where the number of rows is right and they are not.
+const OTHER_CONTENT: &str = "as many rows, but with other content";
+
+/// How a reason begins where the number of rows is wrong: `2 rows missing`.
+fn apart(rows: u64, copied: u64) -> String {
+    let direction = if copied < rows { "missing" } else { "too many" };
+    format!("{} {direction}", counted_rows(rows.abs_diff(copied)))
+}
+
+/// The reason of a table whose rows were found out one by one: `told` says which they are, so that their number is not said twice.
+/// Where more are missing than could be found, that is said too.
+pub fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
+    let (rows, copied) = (table.expected_rows.unwrap_or(0), table.observed_rows.unwrap_or(0));
+    let apart = apart(rows, copied);
+    let rest = [apart.as_str(), OTHER_CONTENT].iter().find_map(|count| table.reason.strip_prefix(count));
+    let rest = rest.map_or(format!("; {}", table.reason), str::to_owned);
+    match rows.saturating_sub(copied) > missing_among_them {
+        true => format!("{told}; {apart} in all{rest}"),
+        false => format!("{told}{rest}"),
+    }
 }

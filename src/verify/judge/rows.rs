@@ -194,10 +194,11 @@ impl Pair<'_> {
                 .filter(|(rows, _)| *rows > 0)
                 .map(|(rows, how)| format!("{} {how}", counted_rows(*rows)))
                 .collect();
-            return Found::new(
-                Word::Differs,
-                format!("{}: the source still has {older} from before the backup", parts.join(", ")),
-            );
+            let still = format!("the source still has {older} from before the backup");
+            // Where each of them is named, their number stands there.
+            let is_named = evidence.differences.found as u64 == bad;
+            let reason = if is_named { still } else { format!("{}: {still}", parts.join(", ")) };
+            return Found::new(Word::Differs, reason);
         }
         let is_whole = self.rows == self.older && evidence.extra == 0 && evidence.unread == 0;
         if self.written_in_copy > 0 && !(is_whole && self.compares_values) {

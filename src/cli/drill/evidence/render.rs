@@ -1,18 +1,16 @@
 //! How a year of drills looks.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::drill::calendar::{Calendar, Cell, Month, Row};
+use crate::cli::snapshot::render::utc;
+use crate::drill::calendar::{Calendar, Cell, Month};
 use crate::drill::dossier::Dossier;
+use crate::drill::headline::{self, Standing};
 use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
 use crate::drill::notes::Note;
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, plain};
-
-fn utc(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', " UTC")
-}
 
 /// `drill list --year`.
 #[derive(Serialize)]
@@ -21,8 +19,10 @@ pub(super) struct YearReport {
     at: DateTime<Utc>,
     #[serde(flatten)]
     calendar: Calendar,
-    /// `complete`, `incomplete`, or `unknown` if that could not be found out.
-    verdict: &'static str,
+    verdict: Standing,
+    #[serde(skip)]
+    tone: Tone,
+    headline: String,
     reasons: Vec<String>,
     unreadable: Vec<String>,
     /// What is not as it was recorded, as `drill verify-evidence` says it.
@@ -43,25 +43,17 @@ pub(super) struct Evidence {
 }
 
 impl YearReport {
-    pub(super) fn new(
-        calendar: Calendar,
-        evidence: Evidence,
-        (vault_only, is_judged): (bool, bool),
-        at: DateTime<Utc>,
-    ) -> Self {
+    pub(super) fn new(calendar: Calendar, evidence: Evidence, is_judged: bool, at: DateTime<Utc>) -> Self {
         let Evidence { altered, is_altered, unreadable } = evidence;
-        let mut reasons: Vec<String> = calendar.databases.iter().flat_map(reasons).collect();
+        let mut reasons = headline::reasons(&calendar);
+        let is_unreadable = !unreadable.is_empty() || !altered.is_empty();
+        let headline = headline::headline(&calendar, headline::Evidence { is_altered, is_unreadable });
         if is_altered {
             reasons.push(format!(
                 "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
                 some_of(&altered)
             ));
-        }
-        let is_short = !reasons.is_empty();
-        let is_unproven = !is_short && !calendar.databases.is_empty() && !calendar.has_proof();
-        let is_unknown =
-            !unreadable.is_empty() || !altered.is_empty() || (!calendar.aws.asked && !vault_only);
-        if !altered.is_empty() && !is_altered {
+        } else if !altered.is_empty() {
             reasons.push(format!("the evidence could not be held against its chain: {}", some_of(&altered)));
         }
         if !unreadable.is_empty() {
@@ -70,29 +62,26 @@ impl YearReport {
         if calendar.databases.is_empty() {
             reasons.push("there are no databases and no drills".to_owned());
         }
-        if is_unproven {
-            reasons.push("nothing was proven in this period: no month is missing yet, and none has a drill that passed".to_owned());
+        if headline.standing == Standing::Unknown && reasons.is_empty() && calendar.aws.asked {
+            reasons
+                .push("no month is missing yet, and not every database has a drill that passed".to_owned());
         }
-        if !calendar.aws.asked && !vault_only {
+        if !calendar.aws.asked && !calendar.aws.is_left_out {
             let why = calendar.aws.reason.clone().unwrap_or_default();
             reasons.push(format!("AWS could not be asked which databases exist: {why}"));
         }
-        let verdict = match (is_short, is_unknown || is_unproven || calendar.databases.is_empty()) {
-            (true, _) => "incomplete",
-            (false, true) => "unknown",
-            (false, false) => "complete",
-        };
         let schema = "lifeboat.drill-year/1";
-        YearReport { schema, at, calendar, verdict, reasons, unreadable, altered, is_judged }
+        let (verdict, tone, headline) = (headline.standing, headline.tone.into(), headline.words);
+        YearReport { schema, at, calendar, verdict, tone, headline, reasons, unreadable, altered, is_judged }
     }
 
     /// Only whoever asks for a judgement gets one as exit code.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             _ if !self.is_judged => None,
-            "complete" => None,
-            "incomplete" => Some(Kind::No),
-            _ => Some(Kind::Outside),
+            Standing::Complete => None,
+            Standing::Incomplete => Some(Kind::No),
+            Standing::Unknown => Some(Kind::Outside),
         }
     }
 }
@@ -104,26 +93,6 @@ fn some_of(findings: &[String]) -> String {
         0 => shown.join("; "),
         more => format!("{}; and {more} more", shown.join("; ")),
     }
-}
-
-fn reasons(row: &Row) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if row.never_drilled {
-        reasons.push(format!("`{}` exists and was never drilled", row.label));
-    }
-    if !row.gaps.is_empty() {
-        reasons.push(format!("`{}`: no drill in {}", row.label, row.gaps.join(", ")));
-    }
-    for cell in &row.months {
-        match cell.outcome {
-            Month::Fail => reasons
-                .push(format!("`{}`: no drill passed in {}, {} failed", row.label, cell.month, cell.failed)),
-            Month::Unknown => reasons
-                .push(format!("`{}`: no drill passed in {}, none gave an answer", row.label, cell.month)),
-            _ => {}
-        }
-    }
-    reasons
 }
 
 /// A month in a few letters.
@@ -195,15 +164,8 @@ impl output::Report for YearReport {
             )),
             _ => {}
         }
-        let (word, tone) = match self.verdict {
-            "complete" => (format!("{} has a drill that passed", calendar.scope()), Tone::Good),
-            "incomplete" => ("not every month has a drill that passed:".to_owned(), Tone::Bad),
-            _ => (
-                "it could not be found out whether every month has a drill that passed:".to_owned(),
-                Tone::Doubt,
-            ),
-        };
-        page.line(page.toned(tone, word));
+        let colon = if self.reasons.is_empty() { "" } else { ":" };
+        page.line(page.toned(self.tone, format!("{}{colon}", self.headline)));
         for reason in self.reasons.iter().take(20) {
             page.line(format!("  - {}", plain(reason)));
         }
@@ -235,19 +197,21 @@ impl output::Report for Dossier {
             Tone::Strong,
             format!("drills from {} to {}", self.calendar.period.from, self.calendar.period.to),
         ));
+        let headline = self.headline();
+        page.line(page.toned(headline.tone.into(), headline.words));
         months(&self.calendar, page);
         page.line(format!(
             "  {} drills: {} passed, {} failed, {} without an answer; {} signed off",
             totals.drills, totals.passed, totals.failed, totals.unknown, totals.signed_off
         ));
-        for entry in self.drills.iter().filter(|entry| !entry.passed() && entry.outcome != "running") {
+        for entry in self.drills.iter().filter(|entry| entry.outcome.is_short()) {
             let (answers, tone) = match entry.answers().last() {
                 Some(note) => (note.note.clone(), Tone::Faint),
                 None => ("nothing is on record about what was done".to_owned(), Tone::Doubt),
             };
             page.line(format!(
                 "  {} {} of `{}`: {}",
-                page.toned(if entry.outcome == "fail" { Tone::Bad } else { Tone::Doubt }, &entry.outcome),
+                page.toned(entry.outcome.tone().into(), entry.outcome.word()),
                 entry.drill.run,
                 plain(&entry.drill.source.id),
                 page.toned(tone, plain(&answers))

@@ -1,0 +1,230 @@
+//! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
+//! pages and reports ask here, so that no two of them say different things of one drill.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::page::words::Tone;
+use super::report::{Met, Report, State, Throwaway};
+use crate::verify::Verdict;
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The backup is good.
+    Pass,
+    /// It is not.
+    Fail,
+    /// The drill could not find out.
+    Unknown,
+    /// A signal ended it before it could find out.
+    Interrupted,
+    /// Its process ended before the drill did.
+    Died,
+    /// It was not over when this record of it was copied: the process is on another machine, if there is one.
+    Unfinished,
+    /// It goes on.
+    Running,
+    /// Its record is not as it was written, and proves nothing.
+    Altered,
+}
+
+impl Outcome {
+    /// By the record alone, whose process is not asked.
+    pub fn of(report: &Report) -> Self {
+        match (report.state, report.verdict) {
+            (State::Running, _) => Outcome::Unfinished,
+            (State::Died, _) => Outcome::Died,
+            // A signal that came while the throwaway was being removed does not unsay what was found before.
+            (_, Verdict::Pass) => Outcome::Pass,
+            (_, Verdict::Fail) => Outcome::Fail,
+            (State::Interrupted | State::Terminated, Verdict::Unknown) => Outcome::Interrupted,
+            (State::Finished, Verdict::Unknown) => Outcome::Unknown,
+        }
+    }
+
+    /// In a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "fail",
+            Outcome::Unknown => "unknown",
+            Outcome::Interrupted => "interrupted",
+            Outcome::Died => "died",
+            Outcome::Unfinished => "unfinished",
+            Outcome::Running => "running",
+            Outcome::Altered => "altered",
+        }
+    }
+
+    /// At the head of a page: the verdict, and what kept it from being one.
+    pub const fn headline(self) -> &'static str {
+        match self {
+            Outcome::Pass => "PASS",
+            Outcome::Fail => "FAIL",
+            Outcome::Unknown => "UNKNOWN",
+            Outcome::Interrupted => "UNKNOWN (interrupted)",
+            Outcome::Died => "UNKNOWN (died)",
+            Outcome::Unfinished => "UNKNOWN (unfinished)",
+            Outcome::Running => "RUNNING",
+            Outcome::Altered => "UNKNOWN (altered)",
+        }
+    }
+
+    /// How it is drawn.
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Outcome::Pass => Tone::Good,
+            Outcome::Fail | Outcome::Altered => Tone::Bad,
+            Outcome::Running => Tone::Quiet,
+            Outcome::Unknown | Outcome::Interrupted | Outcome::Died | Outcome::Unfinished => Tone::Doubt,
+        }
+    }
+
+    /// Whether it is over and did not pass.
+    pub fn is_short(self) -> bool {
+        !matches!(self, Outcome::Pass | Outcome::Running)
+    }
+}
+
+/// What became of a throwaway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate<'a> {
+    /// It could not be removed, for this reason.
+    LeftBehind(&'a str),
+    /// It was kept, as asked, until then.
+    Kept(DateTime<Utc>),
+    /// It was removed, and AWS no longer knew it then.
+    Removed(DateTime<Utc>),
+    /// A sweep found then that AWS does not know it; nobody has recorded a removal.
+    NotThere(DateTime<Utc>),
+    /// The drill goes on.
+    InUse,
+    /// AWS was not asked for it before the drill ended.
+    NeverMade,
+    /// The drill ended without a word of it.
+    NotKnown,
+}
+
+impl<'a> Fate<'a> {
+    /// Reads it from the record.
+    pub(crate) fn of(throwaway: &'a Throwaway, outcome: Outcome) -> Self {
+        match throwaway {
+            Throwaway { left_behind: Some(why), .. } => Fate::LeftBehind(why),
+            Throwaway { kept: true, expires_at, .. } => Fate::Kept(*expires_at),
+            Throwaway { removed_at: Some(at), .. } => Fate::Removed(*at),
+            Throwaway { found_gone_at: Some(at), .. } => Fate::NotThere(*at),
+            _ if outcome == Outcome::Running => Fate::InUse,
+            // A process that ended early may have asked for it and not written that down.
+            _ if matches!(outcome, Outcome::Died | Outcome::Unfinished) => Fate::NotKnown,
+            Throwaway { requested_at: None, .. } => Fate::NeverMade,
+            _ => Fate::NotKnown,
+        }
+    }
+
+    /// In a word or two.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Fate::LeftBehind(_) => "left behind",
+            Fate::Kept(_) => "kept",
+            Fate::Removed(_) => "removed",
+            Fate::NotThere(_) => "not there",
+            Fate::InUse => "in use",
+            Fate::NeverMade => "never made",
+            Fate::NotKnown => "not known",
+        }
+    }
+
+    /// How it is drawn.
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Fate::LeftBehind(_) => Tone::Bad,
+            Fate::Removed(_) | Fate::NotThere(_) => Tone::Good,
+            Fate::Kept(_) | Fate::NotKnown => Tone::Doubt,
+            Fate::InUse | Fate::NeverMade => Tone::Quiet,
+        }
+    }
+
+    /// When that was.
+    pub(crate) const fn at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Fate::Removed(at) | Fate::NotThere(at) | Fate::Kept(at) => Some(at),
+            Fate::LeftBehind(_) | Fate::InUse | Fate::NeverMade | Fate::NotKnown => None,
+        }
+    }
+
+    /// What that means, in a sentence without its full stop.
+    pub(crate) fn explained(self) -> String {
+        match self {
+            Fate::LeftBehind(why) => format!("it could not be removed: {why}"),
+            Fate::Kept(_) => "it was kept because that was asked for, and costs money until it is removed".to_owned(),
+            Fate::Removed(_) => "by then AWS no longer knew an instance of this id".to_owned(),
+            Fate::NotThere(_) => {
+                "a sweep found no such instance; who removed it, or whether it was ever made, is not on record".to_owned()
+            }
+            Fate::InUse => "the drill is going on".to_owned(),
+            Fate::NeverMade => "AWS was never asked for it".to_owned(),
+            Fate::NotKnown => "the drill ended without recording it: `lifeboat drill sweep` looks for it".to_owned(),
+        }
+    }
+
+    /// Whether it may still be there without anybody's wish, as far as the record says.
+    pub(crate) const fn may_be_left(self) -> bool {
+        matches!(self, Fate::LeftBehind(_) | Fate::NotKnown)
+    }
+}
+
+impl Met {
+    /// In a word or two.
+    pub(crate) const fn word(self, measured: Option<f64>) -> &'static str {
+        match (self, measured) {
+            (Met::Pass, _) => "met",
+            (Met::Fail, _) => "missed",
+            // The drill broke off before it could judge what it had measured.
+            (Met::Unknown, Some(_)) => "not judged",
+            (Met::Unknown, None) => "not measured",
+            // The backup was chosen by hand, so its age says nothing of the routine.
+            (Met::NotJudged, _) => "not judged",
+        }
+    }
+
+    /// How it is drawn.
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Met::Pass => Tone::Good,
+            Met::Fail => Tone::Bad,
+            Met::Unknown => Tone::Doubt,
+            Met::NotJudged => Tone::Quiet,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page::samples;
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_not_over_says_nothing_of_its_throwaway() {
+        let mut report = samples::unknown();
+        (report.throwaway.removed_at, report.throwaway.left_behind, report.throwaway.kept) =
+            (None, None, false);
+        report.throwaway.requested_at = None;
+        for (state, fate) in [
+            (State::Died, Fate::NotKnown),
+            (State::Running, Fate::NotKnown),
+            (State::Finished, Fate::NeverMade),
+            (State::Interrupted, Fate::NeverMade),
+        ] {
+            report.state = state;
+            assert_eq!(Fate::of(&report.throwaway, Outcome::of(&report)), fate, "{state:?}");
+        }
+        assert_eq!(Fate::of(&report.throwaway, Outcome::Running), Fate::InUse);
+        let at = report.started_at;
+        report.throwaway.found_gone_at = Some(at);
+        assert!(!Fate::of(&report.throwaway, Outcome::Died).may_be_left());
+        report.throwaway.removed_at = Some(at);
+        assert_eq!(Fate::of(&report.throwaway, Outcome::Died), Fate::Removed(at));
+    }
+}
