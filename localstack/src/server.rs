@@ -2,13 +2,14 @@
 //!
 //! A connection that is to be cut ends with an error instead of an answer, which makes hyper close it.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -57,6 +58,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Answer> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = match unpacked(&head.headers, body) {
+        Ok(body) => body,
+        Err(why) => return Ok(control::refuse(400, why)),
+    };
     let path = head.uri.path();
     let mut answer = if let Some(rest) = path.strip_prefix("/_control/") {
         // A web page in a browser on this machine has no business here.
@@ -79,6 +84,30 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<A
         answer.headers_mut().insert(DATE, date);
     }
     Ok(answer)
+}
+
+/// The body as it was before the client compressed it: SDKs gzip `PutMetricData` from 10 KiB on, in every protocol.
+fn unpacked(headers: &HeaderMap, mut body: Bytes) -> Result<Bytes, &'static str> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
+    // Several are undone in the opposite order (RFC 9110, section 8.4).
+    for encoding in encodings.iter().flat_map(|value| value.split(',')).map(str::trim).rev() {
+        body = match encoding.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => {
+                let most = LONGEST_BODY as u64 + 1;
+                let mut plain = Vec::new();
+                let read = MultiGzDecoder::new(&body[..]).take(most).read_to_end(&mut plain);
+                read.map_err(|_| "the body is not gzip, though its Content-Encoding says so")?;
+                if plain.len() > LONGEST_BODY {
+                    return Err("the body is too long");
+                }
+                plain.into()
+            }
+            "" | "identity" => body,
+            _ => return Err("the Content-Encoding is not supported: use gzip or none"),
+        };
+    }
+    Ok(body)
 }
 
 /// The links in the messages of SNS need no signature.
@@ -466,6 +495,32 @@ mod tests {
         {
             assert_eq!(region(other), "us-east-1", "{other}");
         }
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn bodies_are_unpacked_as_their_encoding_says() {
+        let unpacked = |encoding: Option<&'static str>, body: Vec<u8>| {
+            let encoding = encoding.map(|text| (CONTENT_ENCODING, HeaderValue::from_static(text)));
+            unpacked(&HeaderMap::from_iter(encoding), body.into())
+        };
+        let plain = b"Action=PutMetricData".to_vec();
+        assert_eq!(unpacked(None, plain.clone()).unwrap(), plain);
+        assert_eq!(unpacked(Some("identity"), plain.clone()).unwrap(), plain);
+        assert_eq!(unpacked(Some("GZIP"), gzip(&plain)).unwrap(), plain);
+        assert_eq!(unpacked(Some("gzip, gzip"), gzip(&gzip(&plain))).unwrap(), plain);
+        let two_members = [gzip(&plain[..5]), gzip(&plain[5..])].concat();
+        assert_eq!(unpacked(Some("gzip"), two_members).unwrap(), plain);
+        assert!(unpacked(Some("gzip"), plain.clone()).is_err());
+        assert!(unpacked(Some("gzip"), gzip(&plain)[..12].to_vec()).is_err());
+        assert!(unpacked(Some("br"), plain).is_err());
+        assert_eq!(unpacked(Some("gzip"), gzip(&vec![0; LONGEST_BODY + 1])), Err("the body is too long"));
+        assert_eq!(unpacked(Some("gzip"), gzip(&vec![0; LONGEST_BODY])).unwrap().len(), LONGEST_BODY);
     }
 
     #[test]
