@@ -22,7 +22,7 @@ use crate::document::{Document, Fields};
 use crate::error::ApiError;
 use crate::faults::{Fault, Met};
 use crate::stack::Shared;
-use crate::wire::{Query, Xml, error_response, timestamp};
+use crate::wire::{Query, Xml, ec2_error_response, error_response, timestamp};
 use crate::{cloudwatch, control, iam, place, rds, secrets, sns, sts};
 
 /// More than any request has.
@@ -163,6 +163,9 @@ enum Service {
     SecretsManager,
     CloudWatch,
     Sns,
+    Ec2,
+    /// Another one that is not here.
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +185,8 @@ impl Service {
             Self::SecretsManager => "secretsmanager",
             Self::CloudWatch => "cloudwatch",
             Self::Sns => "sns",
+            Self::Ec2 => "ec2",
+            Self::Other => "other",
         }
     }
 
@@ -191,7 +196,8 @@ impl Service {
             Self::Iam => iam::NAMESPACE,
             Self::CloudWatch => cloudwatch::NAMESPACE,
             Self::Sns => sns::NAMESPACE,
-            Self::Rds | Self::SecretsManager => rds::NAMESPACE,
+            Self::Rds | Self::SecretsManager | Self::Other => rds::NAMESPACE,
+            Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
         }
     }
 
@@ -202,6 +208,8 @@ impl Service {
             Some(iam::VERSION) => Self::Iam,
             Some(cloudwatch::VERSION) => Self::CloudWatch,
             Some(sns::VERSION) => Self::Sns,
+            Some("2016-11-15") => Self::Ec2,
+            Some(version) if version.starts_with("20") && version != rds::VERSION => Self::Other,
             _ => Self::Rds,
         }
     }
@@ -232,7 +240,7 @@ async fn aws(shared: &Arc<Shared>, path: &str, headers: &HeaderMap, body: &[u8])
     }
     let outcome = match &fault {
         Some(Fault::Refuse(error)) => Err(error.clone()),
-        _ if !headers.contains_key(AUTHORIZATION) => {
+        _ if !headers.contains_key(AUTHORIZATION) && !call.is_unsigned() => {
             Err(ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))
         }
         _ => perform(shared, &call, &request_id).await,
@@ -277,6 +285,17 @@ async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outc
             Ok(Body::Text(xml.response(iam::NAMESPACE, action, true, request_id)))
         }
         Service::Sns => perform_sns(shared, call, request_id),
+        Service::Ec2 | Service::Other if call.protocol == Protocol::Query => Err(ApiError::new(
+            "InvalidAction",
+            format!(
+                "The action {action} is not valid for this web service: the local stack has no service of version {}",
+                call.parameters.get("Version").unwrap_or_default()
+            ),
+        )),
+        Service::Ec2 | Service::Other => Err(ApiError {
+            status: 400,
+            ..ApiError::new("UnknownOperationException", "The local stack has no such service.")
+        }),
         Service::CloudWatch => {
             let request = cloudwatch::Request { shared, region: &call.region, input: &call.input, now };
             cloudwatch::answer(&request, action).map(Body::Document)
@@ -313,7 +332,7 @@ impl ApiCall {
                 return Self::monitoring(Protocol::Json("1.0"), action, region, Document::from_json(json));
             }
             return Self {
-                service: Service::SecretsManager,
+                service: if target == "secretsmanager" { Service::SecretsManager } else { Service::Other },
                 protocol: Protocol::Json("1.1"),
                 action: action.to_owned(),
                 region,
@@ -336,6 +355,10 @@ impl ApiCall {
             json: Value::Null,
             signer,
         }
+    }
+
+    fn is_unsigned(&self) -> bool {
+        self.service == Service::Sts && sts::is_unsigned(&self.action)
     }
 
     /// A call of CloudWatch in one of its newer protocols.
@@ -403,6 +426,7 @@ impl ApiCall {
                 document.write_xml(&mut xml);
                 xml.response(namespace, &self.action, !cloudwatch::has_no_result(&self.action), request_id)
             }
+            Err(error) if self.service == Service::Ec2 => ec2_error_response(&error, request_id),
             Err(error) => error_response(namespace, &error, request_id),
         }
     }

@@ -14,6 +14,7 @@ use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
 use crate::doors::Doors;
 use crate::faults::Injected;
+use crate::formula::{Variables, evaluate, is_formula};
 use crate::home::Home;
 use crate::lifecycle::Actors;
 use crate::monitoring::Monitoring;
@@ -211,8 +212,20 @@ impl Shared {
     }
 }
 
-/// The values of the instance's parameter group.
+/// The values of parameters that the instance's server runs with.
 fn parameters_of(state: &State, instance: &Instance) -> BTreeMap<String, String> {
+    let mut values = instance.parameters.clone().unwrap_or_else(|| group_values(state, instance));
+    let variables = Variables::of(instance);
+    for value in values.values_mut().filter(|value| is_formula(value)) {
+        if let Some(number) = evaluate(value, &variables) {
+            *value = number.to_string();
+        }
+    }
+    values
+}
+
+/// The values of the instance's parameter group.
+pub(crate) fn group_values(state: &State, instance: &Instance) -> BTreeMap<String, String> {
     state
         .regions
         .get(&instance.region)

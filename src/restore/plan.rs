@@ -334,7 +334,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     };
     Ok(Origin {
         name: backup.instance,
-        from: RestoreFrom::Time { source: backup.resource_id, at: at.max(earliest) },
+        from: RestoreFrom::Time { source: backup.resource_id, replica: backup.replica, at: at.max(earliest) },
         moment: Some(at),
         engine: backup.engine,
         engine_version: backup.engine_version,
