@@ -31,9 +31,17 @@ pub(crate) fn window(state: &State, clock: &Clock, pace: Pace, instance: &Instan
 
 /// Up to when the retention reaches back. The time for which an instance was stopped does not count.
 pub(crate) fn horizon(instance: &Instance, now: DateTime<Utc>) -> DateTime<Utc> {
-    let mut left = TimeDelta::days(instance.settings.retention_days);
-    let mut end = instance.stopped_at.unwrap_or(now).min(now);
-    for (stop, start) in instance.stops.iter().rev() {
+    let end = instance.stopped_at.unwrap_or(now).min(now);
+    back_from(end, TimeDelta::days(instance.settings.retention_days), &instance.stops)
+}
+
+/// The moment from which on an instance has run for `left` by `end`.
+fn back_from(
+    mut end: DateTime<Utc>,
+    mut left: TimeDelta,
+    stops: &[(DateTime<Utc>, DateTime<Utc>)],
+) -> DateTime<Utc> {
+    for (stop, start) in stops.iter().rev() {
         let ran = end - *start;
         if ran >= left {
             break;
@@ -76,4 +84,22 @@ fn down_to_a_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
 fn up_to_a_millisecond(time: DateTime<Utc>) -> DateTime<Utc> {
     let down = down_to_a_millisecond(time);
     if down == time { down } else { down + TimeDelta::milliseconds(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_in_which_an_instance_was_stopped_does_not_count() {
+        let at = |day: i64| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(day);
+        let days = TimeDelta::days;
+        assert_eq!(back_from(at(100), days(7), &[]), at(93));
+        // Stopped from day 95 to day 98.
+        assert_eq!(back_from(at(100), days(7), &[(at(95), at(98))]), at(90));
+        assert_eq!(back_from(at(100), days(2), &[(at(95), at(98))]), at(98));
+        assert_eq!(back_from(at(100), days(1), &[(at(95), at(98))]), at(99));
+        assert_eq!(back_from(at(100), days(4), &[(at(90), at(94)), (at(95), at(98))]), at(89));
+        assert_eq!(back_from(at(100), days(5), &[(at(90), at(94)), (at(95), at(98))]), at(88));
+    }
 }

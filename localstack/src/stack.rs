@@ -129,6 +129,7 @@ impl Shared {
             config::write_credentials(&self.home, &paths, &self.authority.issue()?)?;
         }
         let parameters = self.store.read(|state| parameters_of(state, instance));
+        let equipment = &self.templates.get(&self.home, engine).await?.equipment;
         let mut wanted = instance.port.or_else(|| asked_port(instance)).filter(|port| is_free(*port));
         for attempt in 1.. {
             let port = match wanted.take() {
@@ -141,9 +142,10 @@ impl Shared {
                 parameters: &parameters,
                 archive: &archive,
                 recovery,
+                equipment: Some(equipment),
             };
             config::write(&self.home, &paths, &config)?;
-            match Server::start(&self.home, engine, &paths, port, cancel).await {
+            match Server::start(&self.home, &equipment.program, &paths, port, cancel).await {
                 Ok(server) => {
                     let server = Arc::new(server);
                     self.servers().insert(instance.resource_id.clone(), Arc::clone(&server));
@@ -159,6 +161,9 @@ impl Shared {
 
     /// Writes the configuration of a running server anew and has it read again.
     pub(crate) fn reload_server(&self, instance: &Instance) -> anyhow::Result<()> {
+        // It runs, so its template was made.
+        let equipment =
+            self.templates.made(self.engine_of(instance)?).map(|template| template.equipment.clone());
         let Some(server) = self.server(&instance.resource_id) else { return Ok(()) };
         let parameters = self.store.read(|state| parameters_of(state, instance));
         let archive = self.home.archive(&instance.resource_id);
@@ -168,6 +173,7 @@ impl Shared {
             parameters: &parameters,
             archive: &archive,
             recovery: None,
+            equipment: equipment.as_ref(),
         };
         config::write(&self.home, &self.home.cluster(&instance.resource_id), &config)?;
         server.reload();

@@ -218,3 +218,74 @@ pub(crate) fn changed(instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -
     }
     Ok(Some(will_have))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(kind: &str, size: i64, iops: Option<i64>, throughput: Option<i64>) -> Settings {
+        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+            "engine": "postgres", "engine_version": "15.18", "class": "db.m6g.large",
+            "license_model": "postgresql-license", "master_username": null, "db_name": null, "asked_port": 5432,
+            "allocated_storage": size, "max_allocated_storage": null, "storage_type": kind, "iops": iops,
+            "storage_throughput": throughput, "kms_key": null, "backup_window": "", "maintenance_window": "",
+            "retention_days": 1, "security_groups": [], "parameter_group": "", "option_group": "", "subnet_group": "",
+            "availability_zone": "", "multi_az": false, "public": false, "auto_minor_upgrade": true,
+            "deletion_protection": false, "copy_tags_to_snapshot": false, "iam_authentication": false,
+            "performance_insights": false, "monitoring_interval": 0, "log_exports": [], "ca": "",
+            "lifecycle_support": "", "cluster": null,
+        }))
+        .unwrap();
+        if throughput.is_none() && iops.is_none() && kind == "gp3" {
+            settle(&mut settings);
+        }
+        settings
+    }
+
+    #[test]
+    fn each_type_has_its_bounds() {
+        for (kind, size, iops, throughput, is_fine) in [
+            ("gp3", 20, None, None, true),
+            ("gp3", 19, None, None, false),
+            ("gp3", 399, Some(3_000), Some(125), true),
+            ("gp3", 399, Some(3_001), None, false),
+            ("gp3", 399, None, Some(126), false),
+            ("gp3", 400, Some(12_000), Some(500), true),
+            ("gp3", 400, Some(11_999), None, false),
+            ("gp3", 400, Some(64_000), Some(4_000), true),
+            ("gp3", 400, Some(64_001), None, false),
+            ("gp3", 400, Some(12_000), Some(3_001), false),
+            ("gp2", 20, Some(3_000), None, false),
+            ("io1", 100, Some(1_000), None, true),
+            ("io1", 100, Some(5_000), None, true),
+            ("io1", 100, Some(5_001), None, false),
+            ("io1", 100, Some(999), None, false),
+            ("io1", 4_000, Some(1_999), None, false),
+            ("io1", 100, Some(1_000), Some(125), false),
+            ("io2", 100, Some(100_000), None, true),
+            ("io2", 100, Some(100_001), None, false),
+            ("io1", 100, None, None, false),
+            ("tape", 100, None, None, false),
+        ] {
+            let asked = settings(kind, size, iops, throughput);
+            assert_eq!(check(&asked).is_ok(), is_fine, "{kind} {size} {iops:?} {throughput:?}");
+        }
+    }
+
+    #[test]
+    fn other_engines_stripe_elsewhere() {
+        let of = |engine: &str, size: i64, iops: i64| {
+            let asked = Settings { engine: engine.to_owned(), ..settings("gp3", size, Some(iops), None) };
+            check(&asked).is_ok()
+        };
+        assert!(of("oracle-ee", 200, 12_000) && !of("oracle-ee", 199, 12_000));
+        assert!(of("sqlserver-se", 20, 4_000) && !of("sqlserver-se", 100, 16_001));
+    }
+
+    #[test]
+    fn gp3_grows_into_its_larger_baseline() {
+        let mut grown = Settings { allocated_storage: 400, ..settings("gp3", 100, None, None) };
+        settle(&mut grown);
+        assert_eq!((grown.iops, grown.storage_throughput), (Some(12_000), Some(500)));
+    }
+}

@@ -135,9 +135,11 @@ pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Pla
         && request.unknown == Unknown::Refused
         && !is_placed(&request)
     {
+        let is_replica = matches!(origin.from, RestoreFrom::Time { replica: Some(_), .. });
         return Err(Error::request(format!(
-            "the settings of `{}` are not known: it is gone, and none were saved with its backups",
-            origin.name
+            "the settings of `{}` are not known: {}, and none were saved with its backups",
+            origin.name,
+            if is_replica { "it is in another Region" } else { "it is gone" }
         ))
         .hint(
             "Name at least `--class`, `--subnet-group` and `--security-group`, or pass `--accept-defaults`: RDS then takes \
