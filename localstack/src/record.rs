@@ -130,6 +130,8 @@ pub(crate) struct Settings {
     /// `standard` or `advanced`; absent is `standard`.
     #[serde(default)]
     pub(crate) insights_mode: Option<String>,
+    #[serde(default)]
+    pub(crate) dedicated_log_volume: bool,
     /// `IPV4` or `DUAL`; absent is `IPV4`.
     #[serde(default)]
     pub(crate) network_type: Option<String>,
@@ -210,6 +212,8 @@ pub(crate) struct Pending {
     pub(crate) iops: Option<i64>,
     #[serde(default)]
     pub(crate) storage_throughput: Option<i64>,
+    #[serde(default)]
+    pub(crate) dedicated_log_volume: Option<bool>,
     pub(crate) multi_az: Option<bool>,
     pub(crate) retention_days: Option<i64>,
     pub(crate) new_id: Option<String>,

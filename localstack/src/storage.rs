@@ -49,6 +49,11 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
             settings.engine
         )));
     }
+    if settings.dedicated_log_volume && !kind.starts_with("io") {
+        return Err(ApiError::combination(
+            "A dedicated log volume is supported for Provisioned IOPS storage only: io1 or io2.",
+        ));
+    }
     check_performance(settings)?;
     if let Some(most) = settings.max_allocated_storage {
         check_most(settings, most)?;

@@ -320,13 +320,15 @@ def storage():
     assert instance("large")["MaxAllocatedStorage"] == 440
     rds.modify_db_instance(DBInstanceIdentifier="large", MaxAllocatedStorage=400)
     assert "MaxAllocatedStorage" not in instance("large")
-    create("fast", engine="mysql", AllocatedStorage=100, StorageType="io1", Iops=1000)
+    no(AllocatedStorage=100, DedicatedLogVolume=True)
+    fast = create("fast", engine="mysql", AllocatedStorage=100, StorageType="io1", Iops=1000, DedicatedLogVolume=True)
+    assert fast["DedicatedLogVolume"] is True
     for source, wanted in (("fast", ("io1", 100, 1000, None)), ("large", ("gp3", 400, 16000, 1000)), ("small", ("gp3", 400, 12000, 500))):
         snapshot(f"{source}-1", source)
         rds.restore_db_instance_from_db_snapshot(DBSnapshotIdentifier=f"{source}-1", DBInstanceIdentifier=f"{source}-back")
         available(f"{source}-back")
         assert shown(f"{source}-back")[:3] == wanted[:3], (source, shown(f"{source}-back"))
-    rds.restore_db_instance_from_db_snapshot(DBSnapshotIdentifier="fast-1", DBInstanceIdentifier="cheap", StorageType="gp2", Iops=0)
+    rds.restore_db_instance_from_db_snapshot(DBSnapshotIdentifier="fast-1", DBInstanceIdentifier="cheap", StorageType="gp2", Iops=0, DedicatedLogVolume=False)
     available("cheap")
     assert shown("cheap") == ("gp2", 100, None, None), shown("cheap")
     assert [m for c, m in events("small") if "storage" in m][:2] == [

@@ -263,7 +263,7 @@ async fn a_replicated_backup_is_restored_in_its_own_region() {
         ];
         world.lifeboat(&[&run[..], &QUICK].concat()).await.assert_code(0);
         let answer = elsewhere.describe_db_instances().db_instance_identifier(&to).send().await.unwrap();
-        assert_eq!(answer.db_instances()[0].db_instance_status(), Some("available"));
+        assert!(answer.db_instances()[0].endpoint().is_some(), "{answer:?}");
     }
     // RDS finds it by the ARN of the backups alone.
     let calls = world.control("GET", "calls", Value::Null).await;

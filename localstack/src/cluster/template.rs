@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -71,11 +72,12 @@ impl Templates {
 }
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
-    let place = home.templates().join(format!("{}-{RECIPE}", engine.version));
+    let name = name(engine);
+    let place = home.templates().join(&name);
     let settings = place.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
-        let _lock = lock(home.templates().join(format!("{}-{RECIPE}.lock", engine.version))).await?;
+        let _lock = lock(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
             end_all(&place)?;
             make(home, engine, &place).await.with_context(|| {
@@ -90,6 +92,13 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
         settings: serde_json::from_slice(&settings)?,
         equipment: serde_json::from_slice(&equipment)?,
     })
+}
+
+/// Of a version, and of the installation that its tree has links to: two of one version share no template.
+fn name(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.program("postgres").hash(&mut hasher);
+    format!("{}-{RECIPE}-{:08x}", engine.version, hasher.finish() as u32)
 }
 
 /// Waits until no other stack makes this template.

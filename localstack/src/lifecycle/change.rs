@@ -268,6 +268,11 @@ fn settle(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
     move_over(&due.storage_type, &mut pending.storage_type, &mut settings.storage_type);
     move_over(&due.multi_az, &mut pending.multi_az, &mut settings.multi_az);
     move_over(&due.retention_days, &mut pending.retention_days, &mut settings.retention_days);
+    move_over(
+        &due.dedicated_log_volume,
+        &mut pending.dedicated_log_volume,
+        &mut settings.dedicated_log_volume,
+    );
     move_over(&due.port, &mut pending.port, &mut settings.asked_port);
     move_over(&due.engine_version, &mut pending.engine_version, &mut settings.engine_version);
     move_over(&due.subnet_group, &mut pending.subnet_group, &mut settings.subnet_group);

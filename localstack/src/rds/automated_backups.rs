@@ -189,5 +189,5 @@ fn write(xml: &mut Xml, request: &Request<'_>, state: &State, backup: &Backup<'_
         )
         .text("BackupTarget", "region");
     write_tags(xml, &instance.tags);
-    xml.text("DedicatedLogVolume", false);
+    xml.text("DedicatedLogVolume", settings.dedicated_log_volume);
 }

@@ -90,6 +90,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         insights_key: None,
         insights_days: None,
         insights_mode: None,
+        dedicated_log_volume: query.flag("DedicatedLogVolume")?.unwrap_or(false),
         monitoring_interval: 0,
         monitoring_role: None,
         network_type: query

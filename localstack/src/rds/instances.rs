@@ -302,7 +302,7 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
                 .maybe("KmsKeyId", secret.kms_key.as_ref());
         });
     }
-    xml.text("DedicatedLogVolume", false)
+    xml.text("DedicatedLogVolume", settings.dedicated_log_volume)
         .text("IsStorageConfigUpgradeAvailable", false)
         .text("EngineLifecycleSupport", &settings.lifecycle_support);
 }
@@ -330,7 +330,8 @@ fn write_pending(xml: &mut Xml, instance: &Instance) {
         .maybe("StorageType", pending.storage_type.as_ref())
         .maybe("CACertificateIdentifier", pending.ca.as_ref())
         .maybe("DBSubnetGroupName", pending.subnet_group.as_ref())
-        .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication);
+        .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication)
+        .maybe("DedicatedLogVolume", pending.dedicated_log_volume);
 }
 
 pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {

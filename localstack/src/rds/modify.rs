@@ -229,6 +229,11 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
     if let Some(multi_az) = query.flag("MultiAZ")? {
         pending.multi_az = (multi_az != settings.multi_az).then_some(multi_az);
     }
+    if let Some(volume) = query.flag("DedicatedLogVolume")? {
+        let kind = pending.storage_type.clone().unwrap_or_else(|| settings.storage_type.clone());
+        storage::check(&Settings { storage_type: kind, dedicated_log_volume: volume, ..settings.clone() })?;
+        pending.dedicated_log_volume = (volume != settings.dedicated_log_volume).then_some(volume);
+    }
     if let Some(iam) = query.flag("EnableIAMDatabaseAuthentication")? {
         pending.iam_authentication = (iam != settings.iam_authentication).then_some(iam);
     }

@@ -256,6 +256,7 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
         insights_key: None,
         insights_days: None,
         insights_mode: None,
+        dedicated_log_volume: query.flag("DedicatedLogVolume")?.unwrap_or(source.dedicated_log_volume),
         monitoring_interval: 0,
         monitoring_role: None,
         network_type: query

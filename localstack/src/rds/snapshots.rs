@@ -410,5 +410,5 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
     xml.text("SnapshotTarget", "region")
         .time("OriginalSnapshotCreateTime", snapshot.original_created_at)
         .time("SnapshotDatabaseTime", snapshot.database_time)
-        .text("DedicatedLogVolume", false);
+        .text("DedicatedLogVolume", settings.dedicated_log_volume);
 }
