@@ -279,7 +279,7 @@ impl Plan {
     /// The restore that will be asked for; `at` is the aligned moment, where there is one.
     pub fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
-        let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), at };
+        let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at };
         let from = match (&self.chosen, at) {
             (Chosen::Snapshot(snapshot), _) => RestoreFrom::Snapshot(snapshot.id.clone()),
             (Chosen::Time(at), _) => by_time(*at),

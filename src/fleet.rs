@@ -253,6 +253,8 @@ pub struct AutomatedBackup {
     pub engine_version: String,
     /// Allocated storage in gibibytes.
     pub storage_gib: i32,
+    /// Their ARN when they are replicated from another Region.
+    pub replica: Option<String>,
     /// What they can bring back.
     pub window: RestoreWindow,
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::{Aws, Fault, Poll};
+use crate::aws::{Aws, Fault, Poll, RestoreFrom};
 use crate::drill::removal::{self, Claim};
 use crate::drill::throwaway;
 use crate::drill::{self};
@@ -240,10 +240,11 @@ pub async fn plan(
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
     let (from, moment) = match &chosen {
         Chosen::Snapshot(snapshot) => {
-            (crate::aws::RestoreFrom::Snapshot(snapshot.id.clone()), snapshot.moment().unwrap_or(now))
+            (RestoreFrom::Snapshot(snapshot.id.clone()), snapshot.moment().unwrap_or(now))
         }
         Chosen::Time(at) | Chosen::Now { latest: at } => {
-            (crate::aws::RestoreFrom::Time { source: source.resource_id.clone(), at: *at }, *at)
+            let from = RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at: *at };
+            (from, *at)
         }
     };
     if let Ok(false) = aws.class_is_orderable(&source.engine, &source.engine_version, &request.class).await {

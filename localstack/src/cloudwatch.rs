@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Document, Fields};
 use crate::error::{ApiError, Result};
 use crate::stack::Shared;
+use crate::wire::{key_token, token_key};
 
 pub(crate) use alarms::Alarm;
 pub(crate) use history::HistoryItem;
@@ -132,29 +133,47 @@ fn invalid(message: impl Into<String>) -> ApiError {
     refusal("ValidationError", message)
 }
 
-/// A page of `items`, whose places are counted in the token.
-fn page<T>(input: &Document, most: i64, size: &str, items: Vec<T>) -> Result<(Vec<T>, Option<String>)> {
-    let size = match input.integer(size)? {
+/// The order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Rising,
+    Falling,
+}
+
+/// The parameter that says how many items a page shall have.
+const PAGE_SIZE: &str = "MaxRecords";
+
+/// A page of `items` in the order of their keys, which are unique. The token is the last key of a page, so that items which
+/// come or go between two calls neither repeat nor hide others.
+fn page<T>(
+    input: &Document,
+    most: i64,
+    order: Order,
+    items: Vec<T>,
+    key: impl Fn(&T) -> String,
+) -> Result<(Vec<T>, Option<String>)> {
+    let size = match input.integer(PAGE_SIZE)? {
         None => most,
         Some(wanted) if (1..=most).contains(&wanted) => wanted,
         Some(wanted) => {
             return Err(invalid(format!(
-                "1 validation error detected: Value '{wanted}' at '{size}' failed to satisfy constraint: Member must \
+                "1 validation error detected: Value '{wanted}' at '{PAGE_SIZE}' failed to satisfy constraint: Member must \
                  have value between 1 and {most}"
             )));
         }
     };
+    let wrong = || refusal("InvalidNextToken", "The next token specified is invalid.");
+    let after = input.text("NextToken").map(|token| token_key(token).ok_or_else(wrong)).transpose()?;
+    let mut keyed: Vec<(String, T)> = items.into_iter().map(|item| (key(&item), item)).collect();
+    keyed.sort_by(|(a, _), (b, _)| if order == Order::Rising { a.cmp(b) } else { b.cmp(a) });
+    if let Some(after) = after {
+        keyed.retain(|(key, _)| if order == Order::Rising { *key > after } else { *key < after });
+    }
     let size = usize::try_from(size).unwrap_or(100);
-    let start = match input.text("NextToken") {
-        None => 0,
-        Some(token) => token
-            .strip_prefix("after-")
-            .and_then(|start| start.parse::<usize>().ok())
-            .ok_or_else(|| refusal("InvalidNextToken", "The next token specified is invalid."))?,
-    };
-    let has_more = items.len() > start + size;
-    let items = items.into_iter().skip(start).take(size).collect();
-    Ok((items, has_more.then(|| format!("after-{}", start + size))))
+    let has_more = keyed.len() > size;
+    keyed.truncate(size);
+    let token = keyed.last().filter(|_| has_more).map(|(key, _)| key_token(key));
+    Ok((keyed.into_iter().map(|(_, item)| item).collect(), token))
 }
 
 /// An answer of nothing.

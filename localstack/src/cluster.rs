@@ -5,6 +5,7 @@
 pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod engine;
+pub(crate) mod extensions;
 pub(crate) mod files;
 pub(crate) mod orphans;
 pub(crate) mod server;

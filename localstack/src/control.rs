@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::faults::{FaultRequest, RestoredSql};
+use crate::happening;
 use crate::rds::subscriptions;
-use crate::record::{EventSource, Fate, Shown};
+use crate::record::{Event, EventSource, Fate, Shown};
 use crate::server::{Answer, respond};
 use crate::sns;
 use crate::stack::Shared;
@@ -218,7 +219,15 @@ fn add_event(shared: &Arc<Shared>, request: &EventRequest) -> Result<(), String>
     subscriptions::check_event(EventSource::Instance.name(), &request.category)?;
     let (region, _) = resource_of(shared, &request.instance)?;
     let id = request.instance.to_lowercase();
-    shared.add_event(&region, EventSource::Instance, &id, &request.category, &request.message);
+    let event = Event {
+        at: shared.clock.now(),
+        source: id,
+        source_type: EventSource::Instance,
+        category: request.category.clone(),
+        message: request.message.clone(),
+        id: happening::id_of(&request.message).to_owned(),
+    };
+    shared.tell(&region, event);
     Ok(())
 }
 

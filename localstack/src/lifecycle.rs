@@ -18,6 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::cluster::server::Server;
+use crate::happening::Happening;
 use crate::pace::Stage;
 use crate::rds::subscriptions;
 use crate::record::{Event, EventSource, Instance};
@@ -44,7 +45,9 @@ pub(crate) enum Work {
     },
     /// Have the server read its configuration again.
     Reload,
-    Reboot,
+    Reboot {
+        failover: bool,
+    },
     Stop {
         snapshot: Option<String>,
     },
@@ -132,16 +135,21 @@ impl Shared {
         region: &str,
         source_type: EventSource,
         source: &str,
-        category: &str,
-        message: &str,
+        happening: &Happening,
     ) {
         let event = Event {
             at: self.clock.now(),
             source: source.to_owned(),
             source_type,
-            category: category.to_owned(),
-            message: message.to_owned(),
+            category: happening.category.to_owned(),
+            message: happening.message.clone().into_owned(),
+            id: happening.id.to_owned(),
         };
+        self.tell(region, event);
+    }
+
+    /// Writes an event down and delivers it to those who subscribed to it.
+    pub(crate) fn tell(self: &Arc<Self>, region: &str, event: Event) {
         self.store.change(|state| state.region_mut(region).events.push(event.clone()));
         subscriptions::deliver(self, region, &event);
     }
@@ -159,7 +167,7 @@ async fn act(job: Job, mut queue: UnboundedReceiver<Work>) {
             Work::BackUp => job.back_up().await,
             Work::Change { all } => job.change(all).await,
             Work::Reload => job.reload(),
-            Work::Reboot => job.reboot().await,
+            Work::Reboot { failover } => job.reboot(failover).await,
             Work::Stop { snapshot } => job.stop(snapshot).await,
             Work::Start => job.start().await,
             Work::PruneArchive => job.prune_archive(),
@@ -279,9 +287,9 @@ impl Job {
         })
     }
 
-    fn event(&self, category: &str, message: &str) {
+    fn event(&self, happening: &Happening) {
         if let Ok(instance) = self.instance() {
-            self.shared.add_event(&instance.region, EventSource::Instance, &instance.id, category, message);
+            self.shared.add_event(&instance.region, EventSource::Instance, &instance.id, happening);
         }
     }
 

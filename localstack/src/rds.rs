@@ -9,10 +9,15 @@ mod clusters;
 mod create;
 mod events;
 mod instances;
+mod keys;
+mod logs;
 mod modify;
 mod paging;
 mod parameter_groups;
+mod regions;
+mod replication;
 mod restore;
+mod sharing;
 mod snapshots;
 mod subnet_groups;
 pub(crate) mod subscriptions;
@@ -33,6 +38,8 @@ pub(crate) use instances::secret_arn;
 pub(crate) use snapshots::finish_copy_later;
 
 pub(crate) const NAMESPACE: &str = "http://rds.amazonaws.com/doc/2014-10-31/";
+
+pub(crate) const VERSION: &str = "2014-10-31";
 
 /// PostgreSQL's port on RDS unless another is asked for.
 pub(crate) const DEFAULT_PORT: u16 = 5432;
@@ -59,6 +66,9 @@ pub(crate) async fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
         "DescribeDBSnapshots" => snapshots::describe_db_snapshots(request),
         "CopyDBSnapshot" => snapshots::copy_db_snapshot(request),
         "DeleteDBSnapshot" => snapshots::delete_db_snapshot(request),
+        "ModifyDBSnapshot" => snapshots::modify_db_snapshot(request),
+        "DescribeDBSnapshotAttributes" => sharing::describe(request),
+        "ModifyDBSnapshotAttribute" => sharing::modify(request),
         "RestoreDBInstanceFromDBSnapshot" => restore::restore_from_snapshot(request),
         "RestoreDBInstanceToPointInTime" => restore::restore_to_point_in_time(request),
         "DescribeDBInstanceAutomatedBackups" => automated_backups::describe(request),
@@ -82,9 +92,21 @@ pub(crate) async fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
         "DescribeDBParameterGroups" => parameter_groups::describe(request),
         "DescribeDBParameters" => parameter_groups::describe_parameters(request).await,
         "ModifyDBParameterGroup" => parameter_groups::modify(request).await,
+        "CopyDBParameterGroup" => parameter_groups::copy(request),
+        "ResetDBParameterGroup" => parameter_groups::reset(request).await,
         "DeleteDBParameterGroup" => parameter_groups::delete(request),
         "DescribeDBEngineVersions" => catalogue::describe_engine_versions(request),
         "DescribeOrderableDBInstanceOptions" => catalogue::describe_orderable_options(request),
+        "DescribeCertificates" => regions::describe_certificates(request),
+        "DescribeOptionGroups" => regions::describe_option_groups(request),
+        "DescribeSourceRegions" => regions::describe_source_regions(request),
+        "DescribeDBLogFiles" => logs::describe(request),
+        "DownloadDBLogFilePortion" => logs::download(request),
+        "ModifyDBSubnetGroup" => subnet_groups::modify(request),
+        "DescribeDBClusterSnapshots" => clusters::describe_db_cluster_snapshots(request),
+        "CreateDBInstanceReadReplica" => instances::refuse_read_replica(request),
+        "StartDBInstanceAutomatedBackupsReplication" => replication::start(request),
+        "StopDBInstanceAutomatedBackupsReplication" => replication::stop(request),
         "DescribePendingMaintenanceActions" => {
             let mut xml = Xml::new();
             xml.within("PendingMaintenanceActions", |_| {});
@@ -93,7 +115,7 @@ pub(crate) async fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
         "DescribeDBClusters" => clusters::describe_db_clusters(request),
         _ => Err(ApiError::new(
             "InvalidAction",
-            format!("Could not find operation {action} for version 2014-10-31"),
+            format!("Could not find operation {action} for version {VERSION}"),
         )),
     }
 }

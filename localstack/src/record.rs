@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Jump;
@@ -27,6 +27,9 @@ pub(crate) struct Region {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     /// Automated backups of deleted instances, by the instance's resource id.
     pub(crate) retained: BTreeMap<String, Retained>,
+    /// Automated backups that are replicated from other Regions, by the instance's resource id.
+    #[serde(default)]
+    pub(crate) replicated: BTreeMap<String, Replicated>,
     pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
     pub(crate) parameter_groups: BTreeMap<String, ParameterGroup>,
     pub(crate) events: Vec<Event>,
@@ -70,6 +73,19 @@ pub(crate) struct Instance {
     pub(crate) maintenance_considered_at: DateTime<Utc>,
     /// For a stopped instance: up to when (machine's time) its write-ahead log was archived.
     pub(crate) archived_until: Option<DateTime<Utc>>,
+    /// Since when it is stopped.
+    #[serde(default)]
+    pub(crate) stopped_at: Option<DateTime<Utc>>,
+    /// When it was stopped before, and started again.
+    #[serde(default)]
+    pub(crate) stops: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    /// When its storage last became another.
+    #[serde(default)]
+    pub(crate) storage_changed_at: Option<DateTime<Utc>>,
+    /// The values of parameters that are in effect: those of its group when its server last started, and what was applied
+    /// at once since then.
+    #[serde(default)]
+    pub(crate) parameters: Option<BTreeMap<String, String>>,
 }
 
 /// What a caller may set, and what a snapshot remembers of its instance.
@@ -105,6 +121,20 @@ pub(crate) struct Settings {
     pub(crate) iam_authentication: bool,
     pub(crate) performance_insights: bool,
     pub(crate) monitoring_interval: i64,
+    #[serde(default)]
+    pub(crate) monitoring_role: Option<String>,
+    #[serde(default)]
+    pub(crate) insights_key: Option<String>,
+    #[serde(default)]
+    pub(crate) insights_days: Option<i64>,
+    /// `standard` or `advanced`; absent is `standard`.
+    #[serde(default)]
+    pub(crate) insights_mode: Option<String>,
+    #[serde(default)]
+    pub(crate) dedicated_log_volume: bool,
+    /// `IPV4` or `DUAL`; absent is `IPV4`.
+    #[serde(default)]
+    pub(crate) network_type: Option<String>,
     pub(crate) log_exports: Vec<String>,
     pub(crate) ca: String,
     pub(crate) lifecycle_support: String,
@@ -180,6 +210,10 @@ pub(crate) struct Pending {
     pub(crate) allocated_storage: Option<i64>,
     pub(crate) storage_type: Option<String>,
     pub(crate) iops: Option<i64>,
+    #[serde(default)]
+    pub(crate) storage_throughput: Option<i64>,
+    #[serde(default)]
+    pub(crate) dedicated_log_volume: Option<bool>,
     pub(crate) multi_az: Option<bool>,
     pub(crate) retention_days: Option<i64>,
     pub(crate) new_id: Option<String>,
@@ -201,6 +235,9 @@ pub(crate) struct ManagedSecret {
     pub(crate) since: DateTime<Utc>,
     pub(crate) kms_key: Option<String>,
     pub(crate) active: bool,
+    /// A new version of it is on its way.
+    #[serde(default)]
+    pub(crate) rotating: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,6 +262,8 @@ impl SnapshotKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SnapshotStatus {
+    /// A copy from another Region that waits for its turn.
+    Pending,
     Creating,
     Available,
     Failed,
@@ -233,6 +272,7 @@ pub(crate) enum SnapshotStatus {
 impl SnapshotStatus {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Creating => "creating",
             Self::Available => "available",
             Self::Failed => "failed",
@@ -261,6 +301,9 @@ pub(crate) struct Snapshot {
     pub(crate) tags: Vec<Tag>,
     /// The instance's tags when it was taken: what a restore without tags gets.
     pub(crate) source_tags: Vec<Tag>,
+    /// The accounts that may copy and restore it; `all` is everybody.
+    #[serde(default)]
+    pub(crate) shared_with: Vec<String>,
 }
 
 /// A base backup's place in time, all in the machine's time and in WAL file names.
@@ -279,6 +322,19 @@ pub(crate) struct BaseBackup {
 pub(crate) struct Retained {
     pub(crate) instance: Instance,
     pub(crate) deleted_at: DateTime<Utc>,
+}
+
+/// The automated backups of an instance of another Region, for a restore in this one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Replicated {
+    pub(crate) source_region: String,
+    pub(crate) resource_id: String,
+    /// The last part of its ARN.
+    pub(crate) name: String,
+    pub(crate) retention_days: i64,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) since: DateTime<Utc>,
+    pub(crate) tags: Vec<Tag>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -307,6 +363,9 @@ pub(crate) struct Event {
     pub(crate) source_type: EventSource,
     pub(crate) category: String,
     pub(crate) message: String,
+    /// Its number in the User Guide.
+    #[serde(default)]
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -358,6 +417,11 @@ impl Instance {
 
     pub(crate) fn backup_arn(&self) -> String {
         arn(&self.region, "auto-backup", &self.backup_name)
+    }
+
+    /// When RDS starts it by itself: an instance is stopped for seven days at most.
+    pub(crate) fn automatic_restart(&self) -> Option<DateTime<Utc>> {
+        self.stopped_at.map(|at| at + TimeDelta::days(7))
     }
 
     /// What callers see, and what decides about their wishes.

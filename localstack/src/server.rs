@@ -2,13 +2,14 @@
 //!
 //! A connection that is to be cut ends with an error instead of an answer, which makes hyper close it.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -21,7 +22,7 @@ use crate::document::{Document, Fields};
 use crate::error::ApiError;
 use crate::faults::{Fault, Met};
 use crate::stack::Shared;
-use crate::wire::{Query, Xml, error_response, timestamp};
+use crate::wire::{Query, Xml, ec2_error_response, error_response, timestamp};
 use crate::{cloudwatch, control, iam, place, rds, secrets, sns, sts};
 
 /// More than any request has.
@@ -57,6 +58,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Answer> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = match unpacked(&head.headers, body) {
+        Ok(body) => body,
+        Err(why) => return Ok(control::refuse(400, why)),
+    };
     let path = head.uri.path();
     let mut answer = if let Some(rest) = path.strip_prefix("/_control/") {
         // A web page in a browser on this machine has no business here.
@@ -79,6 +84,30 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<A
         answer.headers_mut().insert(DATE, date);
     }
     Ok(answer)
+}
+
+/// The body as it was before the client compressed it: SDKs gzip `PutMetricData` from 10 KiB on, in every protocol.
+fn unpacked(headers: &HeaderMap, mut body: Bytes) -> Result<Bytes, &'static str> {
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encodings: Vec<&str> = encodings.filter_map(|value| value.to_str().ok()).collect();
+    // Several are undone in the opposite order (RFC 9110, section 8.4).
+    for encoding in encodings.iter().flat_map(|value| value.split(',')).map(str::trim).rev() {
+        body = match encoding.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => {
+                let most = LONGEST_BODY as u64 + 1;
+                let mut plain = Vec::new();
+                let read = MultiGzDecoder::new(&body[..]).take(most).read_to_end(&mut plain);
+                read.map_err(|_| "the body is not gzip, though its Content-Encoding says so")?;
+                if plain.len() > LONGEST_BODY {
+                    return Err("the body is too long");
+                }
+                plain.into()
+            }
+            "" | "identity" => body,
+            _ => return Err("the Content-Encoding is not supported: use gzip or none"),
+        };
+    }
+    Ok(body)
 }
 
 /// The links in the messages of SNS need no signature.
@@ -134,6 +163,9 @@ enum Service {
     SecretsManager,
     CloudWatch,
     Sns,
+    Ec2,
+    /// Another one that is not here.
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +185,8 @@ impl Service {
             Self::SecretsManager => "secretsmanager",
             Self::CloudWatch => "cloudwatch",
             Self::Sns => "sns",
+            Self::Ec2 => "ec2",
+            Self::Other => "other",
         }
     }
 
@@ -162,7 +196,8 @@ impl Service {
             Self::Iam => iam::NAMESPACE,
             Self::CloudWatch => cloudwatch::NAMESPACE,
             Self::Sns => sns::NAMESPACE,
-            Self::Rds | Self::SecretsManager => rds::NAMESPACE,
+            Self::Rds | Self::SecretsManager | Self::Other => rds::NAMESPACE,
+            Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
         }
     }
 
@@ -173,6 +208,8 @@ impl Service {
             Some(iam::VERSION) => Self::Iam,
             Some(cloudwatch::VERSION) => Self::CloudWatch,
             Some(sns::VERSION) => Self::Sns,
+            Some("2016-11-15") => Self::Ec2,
+            Some(version) if version.starts_with("20") && version != rds::VERSION => Self::Other,
             _ => Self::Rds,
         }
     }
@@ -203,7 +240,7 @@ async fn aws(shared: &Arc<Shared>, path: &str, headers: &HeaderMap, body: &[u8])
     }
     let outcome = match &fault {
         Some(Fault::Refuse(error)) => Err(error.clone()),
-        _ if !headers.contains_key(AUTHORIZATION) => {
+        _ if !headers.contains_key(AUTHORIZATION) && !call.is_unsigned() => {
             Err(ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))
         }
         _ => perform(shared, &call, &request_id).await,
@@ -248,6 +285,17 @@ async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outc
             Ok(Body::Text(xml.response(iam::NAMESPACE, action, true, request_id)))
         }
         Service::Sns => perform_sns(shared, call, request_id),
+        Service::Ec2 | Service::Other if call.protocol == Protocol::Query => Err(ApiError::new(
+            "InvalidAction",
+            format!(
+                "The action {action} is not valid for this web service: the local stack has no service of version {}",
+                call.parameters.get("Version").unwrap_or_default()
+            ),
+        )),
+        Service::Ec2 | Service::Other => Err(ApiError {
+            status: 400,
+            ..ApiError::new("UnknownOperationException", "The local stack has no such service.")
+        }),
         Service::CloudWatch => {
             let request = cloudwatch::Request { shared, region: &call.region, input: &call.input, now };
             cloudwatch::answer(&request, action).map(Body::Document)
@@ -284,7 +332,7 @@ impl ApiCall {
                 return Self::monitoring(Protocol::Json("1.0"), action, region, Document::from_json(json));
             }
             return Self {
-                service: Service::SecretsManager,
+                service: if target == "secretsmanager" { Service::SecretsManager } else { Service::Other },
                 protocol: Protocol::Json("1.1"),
                 action: action.to_owned(),
                 region,
@@ -307,6 +355,10 @@ impl ApiCall {
             json: Value::Null,
             signer,
         }
+    }
+
+    fn is_unsigned(&self) -> bool {
+        self.service == Service::Sts && sts::is_unsigned(&self.action)
     }
 
     /// A call of CloudWatch in one of its newer protocols.
@@ -374,6 +426,7 @@ impl ApiCall {
                 document.write_xml(&mut xml);
                 xml.response(namespace, &self.action, !cloudwatch::has_no_result(&self.action), request_id)
             }
+            Err(error) if self.service == Service::Ec2 => ec2_error_response(&error, request_id),
             Err(error) => error_response(namespace, &error, request_id),
         }
     }
@@ -466,6 +519,32 @@ mod tests {
         {
             assert_eq!(region(other), "us-east-1", "{other}");
         }
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn bodies_are_unpacked_as_their_encoding_says() {
+        let unpacked = |encoding: Option<&'static str>, body: Vec<u8>| {
+            let encoding = encoding.map(|text| (CONTENT_ENCODING, HeaderValue::from_static(text)));
+            unpacked(&HeaderMap::from_iter(encoding), body.into())
+        };
+        let plain = b"Action=PutMetricData".to_vec();
+        assert_eq!(unpacked(None, plain.clone()).unwrap(), plain);
+        assert_eq!(unpacked(Some("identity"), plain.clone()).unwrap(), plain);
+        assert_eq!(unpacked(Some("GZIP"), gzip(&plain)).unwrap(), plain);
+        assert_eq!(unpacked(Some("gzip, gzip"), gzip(&gzip(&plain))).unwrap(), plain);
+        let two_members = [gzip(&plain[..5]), gzip(&plain[5..])].concat();
+        assert_eq!(unpacked(Some("gzip"), two_members).unwrap(), plain);
+        assert!(unpacked(Some("gzip"), plain.clone()).is_err());
+        assert!(unpacked(Some("gzip"), gzip(&plain)[..12].to_vec()).is_err());
+        assert!(unpacked(Some("br"), plain).is_err());
+        assert_eq!(unpacked(Some("gzip"), gzip(&vec![0; LONGEST_BODY + 1])), Err("the body is too long"));
+        assert_eq!(unpacked(Some("gzip"), gzip(&vec![0; LONGEST_BODY])).unwrap().len(), LONGEST_BODY);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod api;
 mod deliver;
+mod filter;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -113,6 +114,15 @@ impl Topic {
     }
 }
 
+impl Subscription {
+    /// Whether its filter policy, if it has one, lets a message pass.
+    fn wants(&self, message: &str, attributes: &Value) -> bool {
+        let scope = self.attributes.get("FilterPolicyScope").map(String::as_str);
+        let policy = self.attributes.get("FilterPolicy").filter(|policy| !policy.is_empty());
+        policy.is_none_or(|policy| filter::admits(policy, scope, message, attributes))
+    }
+}
+
 /// Publishes to a topic, and hands the message to each subscriber. Returns the message's id.
 ///
 /// # Errors
@@ -161,9 +171,11 @@ pub(crate) fn publish_with(
             protocol: subscription.protocol.clone(),
             endpoint: subscription.endpoint.clone(),
             outcome: match subscription.token {
-                Some(_) => "pending confirmation".to_owned(),
-                None => "under way".to_owned(),
-            },
+                Some(_) => "pending confirmation",
+                None if !subscription.wants(message, &attributes) => "filtered out",
+                None => "under way",
+            }
+            .to_owned(),
         });
         let sent = Sent {
             time: now,
@@ -180,14 +192,13 @@ pub(crate) fn publish_with(
         Ok::<_, ApiError>(subscribers)
     })?;
     for (subscription_arn, subscription) in subscribers {
-        if subscription.token.is_some() {
+        if subscription.token.is_some() || !subscription.wants(message, &attributes) {
             continue;
         }
         let mut envelope = json!({
             "Type": "Notification",
             "MessageId": id,
             "TopicArn": arn,
-            "Subject": subject,
             "Message": message,
             "Timestamp": timestamp(now),
             "SignatureVersion": "1",
@@ -195,6 +206,9 @@ pub(crate) fn publish_with(
             "SigningCertURL": "https://sns.amazonaws.com/none.pem",
             "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", shared.endpoint()),
         });
+        if let Some(subject) = subject {
+            envelope["Subject"] = subject.into();
+        }
         if attributes.as_object().is_some_and(|all| !all.is_empty()) {
             envelope["MessageAttributes"] = attributes.clone();
         }

@@ -14,6 +14,7 @@ use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
 use crate::doors::Doors;
 use crate::faults::Injected;
+use crate::formula::{Variables, evaluate, is_formula};
 use crate::home::Home;
 use crate::lifecycle::Actors;
 use crate::monitoring::Monitoring;
@@ -128,6 +129,7 @@ impl Shared {
             config::write_credentials(&self.home, &paths, &self.authority.issue()?)?;
         }
         let parameters = self.store.read(|state| parameters_of(state, instance));
+        let equipment = &self.templates.get(&self.home, engine).await?.equipment;
         let mut wanted = instance.port.or_else(|| asked_port(instance)).filter(|port| is_free(*port));
         for attempt in 1.. {
             let port = match wanted.take() {
@@ -140,9 +142,10 @@ impl Shared {
                 parameters: &parameters,
                 archive: &archive,
                 recovery,
+                equipment: Some(equipment),
             };
             config::write(&self.home, &paths, &config)?;
-            match Server::start(&self.home, engine, &paths, port, cancel).await {
+            match Server::start(&self.home, &equipment.program, &paths, port, cancel).await {
                 Ok(server) => {
                     let server = Arc::new(server);
                     self.servers().insert(instance.resource_id.clone(), Arc::clone(&server));
@@ -158,6 +161,9 @@ impl Shared {
 
     /// Writes the configuration of a running server anew and has it read again.
     pub(crate) fn reload_server(&self, instance: &Instance) -> anyhow::Result<()> {
+        // It runs, so its template was made.
+        let equipment =
+            self.templates.made(self.engine_of(instance)?).map(|template| template.equipment.clone());
         let Some(server) = self.server(&instance.resource_id) else { return Ok(()) };
         let parameters = self.store.read(|state| parameters_of(state, instance));
         let archive = self.home.archive(&instance.resource_id);
@@ -167,6 +173,7 @@ impl Shared {
             parameters: &parameters,
             archive: &archive,
             recovery: None,
+            equipment: equipment.as_ref(),
         };
         config::write(&self.home, &self.home.cluster(&instance.resource_id), &config)?;
         server.reload();
@@ -211,8 +218,20 @@ impl Shared {
     }
 }
 
-/// The values of the instance's parameter group.
+/// The values of parameters that the instance's server runs with.
 fn parameters_of(state: &State, instance: &Instance) -> BTreeMap<String, String> {
+    let mut values = instance.parameters.clone().unwrap_or_else(|| group_values(state, instance));
+    let variables = Variables::of(instance);
+    for value in values.values_mut().filter(|value| is_formula(value)) {
+        if let Some(number) = evaluate(value, &variables) {
+            *value = number.to_string();
+        }
+    }
+    values
+}
+
+/// The values of the instance's parameter group.
+pub(crate) fn group_values(state: &State, instance: &Instance) -> BTreeMap<String, String> {
     state
         .regions
         .get(&instance.region)

@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use crate::error::{ApiError, Result};
 use crate::place;
@@ -30,7 +33,8 @@ pub(crate) struct Request<'a> {
 pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
         "GetCallerIdentity" => Ok(caller(request.signer)),
-        "AssumeRole" => assume(request),
+        "AssumeRole" => assume(request, |_| ()),
+        "AssumeRoleWithWebIdentity" => assume_with_token(request),
         _ => {
             let message = format!("Could not find operation {action} for version {VERSION}");
             Err(ApiError::new("InvalidAction", message))
@@ -59,7 +63,58 @@ fn caller(signer: &Signer) -> Xml {
 const TOKEN: &str = "localstack-role/";
 const ROLE_ID: &str = "AROALIFEBOATLOCALSTACK";
 
-fn assume(request: &Request<'_>) -> Result<Xml> {
+/// Whether a call is made without a signature, by whoever has no credentials yet.
+pub(crate) fn is_unsigned(action: &str) -> bool {
+    action == "AssumeRoleWithWebIdentity"
+}
+
+/// A role for whoever has a token of an identity provider: GitHub, a Kubernetes cluster. Its signature is not looked at.
+fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
+    let refused = |code: &str, message: &str| ApiError { status: 400, ..ApiError::new(code, message) };
+    let token = request.query.required("WebIdentityToken")?;
+    let claims = claims(token).ok_or_else(|| {
+        refused(
+            "InvalidIdentityToken",
+            "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
+        )
+    })?;
+    let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
+    let (subject, issuer) = (text("sub"), text("iss"));
+    // One, or a list of which the first is meant.
+    let audience = match &claims["aud"] {
+        Value::Array(all) => all.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
+        _ => text("aud"),
+    };
+    if subject.is_empty() || issuer.is_empty() || audience.is_empty() {
+        return Err(refused("InvalidIdentityToken", "Missing a required claim: iss, sub or aud"));
+    }
+    match claims["exp"].as_f64() {
+        None => return Err(refused("InvalidIdentityToken", "Missing a required claim: exp")),
+        Some(until) if until < request.now.timestamp() as f64 => {
+            return Err(refused(
+                "ExpiredTokenException",
+                "Token expired: current date/time must be before the expiration date/time",
+            ));
+        }
+        Some(_) => {}
+    }
+    assume(request, |xml| {
+        xml.text("SubjectFromWebIdentityToken", subject)
+            .text("Audience", audience)
+            .text("Provider", issuer.trim_start_matches("https://"));
+    })
+}
+
+/// What a JSON Web Token says.
+fn claims(token: &str) -> Option<Value> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [header, claims, _] = parts[..] else { return None };
+    let read = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+    read(header)?["alg"].as_str()?;
+    read(claims).filter(Value::is_object)
+}
+
+fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     let arn = request.query.required("RoleArn")?;
     let session = request.query.required("RoleSessionName")?;
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -71,6 +126,14 @@ fn assume(request: &Request<'_>) -> Result<Xml> {
     let seconds = request.query.number("DurationSeconds")?.unwrap_or(3600);
     if !(900..=43_200).contains(&seconds) {
         return Err(refused("DurationSeconds is from 900 to 43200.".to_owned()));
+    }
+    let is_session = (2..=64).contains(&session.len())
+        && session.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
+    if !is_session {
+        return Err(refused(format!(
+            "1 validation error detected: Value '{session}' at 'roleSessionName' failed to satisfy constraint: Member must \
+             satisfy regular expression pattern: [\\w+=,.@-]{{2,64}}"
+        )));
     }
     let name = role.rsplit('/').next().unwrap_or(role);
     let mut tail = String::new();
@@ -88,6 +151,7 @@ fn assume(request: &Request<'_>) -> Result<Xml> {
         xml.text("AssumedRoleId", format!("{ROLE_ID}:{session}"))
             .text("Arn", format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"));
     });
+    more(&mut xml);
     Ok(xml)
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 
 use crate::error::{ApiError, Result};
 
@@ -75,7 +75,7 @@ impl Query {
     pub(crate) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>> {
         self.get(name)
             .map(|text| {
-                DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| {
+                moment(text).ok_or_else(|| {
                     ApiError::value(format!("{name} must be a time such as 2026-09-07T23:45:00Z, not {text}"))
                 })
             })
@@ -227,6 +227,45 @@ pub(crate) fn error_response(namespace: &str, error: &ApiError, request_id: &str
     format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", xml.0)
 }
 
+/// EC2 writes its errors in a way of its own.
+pub(crate) fn ec2_error_response(error: &ApiError, request_id: &str) -> String {
+    let mut xml = Xml::new();
+    xml.list("Errors", "Error", [error], |xml, error| {
+        xml.text("Code", &error.code).text("Message", &error.message);
+    });
+    xml.text("RequestID", request_id);
+    format!("<Response>{}</Response>", xml.0)
+}
+
+/// A time of ISO 8601: to the minute, to the second or finer; in UTC unless it names an offset; a date is its midnight.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.to_utc());
+    }
+    let with_offset = ["%Y-%m-%dT%H:%M%:z", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%.f%z"];
+    if let Some(time) = with_offset.iter().find_map(|form| DateTime::parse_from_str(text, form).ok()) {
+        return Some(time.to_utc());
+    }
+    let bare = text.strip_suffix('Z').unwrap_or(text);
+    let without = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f"];
+    if let Some(time) = without.iter().find_map(|form| NaiveDateTime::parse_from_str(bare, form).ok()) {
+        return Some(time.and_utc());
+    }
+    Some(NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// The token of a page, made of the last key on it. Hexadecimal: nobody is tempted to make one up.
+pub(crate) fn key_token(key: &str) -> String {
+    key.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The key in a token.
+pub(crate) fn token_key(marker: &str) -> Option<String> {
+    let bytes: Option<Vec<u8>> =
+        (0..marker.len()).step_by(2).map(|at| u8::from_str_radix(marker.get(at..at + 2)?, 16).ok()).collect();
+    String::from_utf8(bytes?).ok()
+}
+
 /// Times as RDS writes them: UTC, milliseconds, `Z`.
 pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -294,5 +333,18 @@ mod tests {
         assert_eq!(timestamp(query.time("A").unwrap().unwrap()), "2026-11-21T10:00:00.000Z");
         assert_eq!(timestamp(query.time("B").unwrap().unwrap()), "2026-11-21T10:00:00.250Z");
         assert_eq!(query.time("C").unwrap_err().code, "InvalidParameterValue");
+        for text in [
+            "2026-11-29T18:00Z",
+            "2026-11-29T18:00",
+            "2026-11-29T18:00:00",
+            "2026-11-29T20:00+02:00",
+            "2026-11-29T18:00:00.0Z",
+        ] {
+            assert_eq!(moment(text).map(timestamp).as_deref(), Some("2026-11-29T18:00:00.000Z"), "{text}");
+        }
+        assert_eq!(moment("2026-11-29").map(timestamp).as_deref(), Some("2026-11-29T00:00:00.000Z"));
+        for text in ["", "18:00", "2026-11-29 18", "2026-13-01", "2026-11-29T25:00Z"] {
+            assert_eq!(moment(text), None, "{text}");
+        }
     }
 }

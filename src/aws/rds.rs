@@ -28,6 +28,8 @@ pub enum RestoreFrom {
     Time {
         /// Whose automated backups.
         source: ResourceId,
+        /// The ARN of the backups when they are replicated from another Region: RDS does not find those by the id.
+        replica: Option<String>,
         /// The moment.
         at: DateTime<Utc>,
     },
@@ -310,12 +312,13 @@ impl Aws {
                     .map_err(|error| Failure::of("RestoreDBInstanceFromDBSnapshot", &resource, error))?
                     .db_instance
             }
-            RestoreFrom::Time { source, at } => {
+            RestoreFrom::Time { source, replica, at } => {
                 let request = self
                     .rds
                     .restore_db_instance_to_point_in_time()
                     .target_db_instance_identifier(restore.id.as_str())
-                    .source_dbi_resource_id(&source.0)
+                    .set_source_dbi_resource_id(replica.is_none().then(|| source.0.clone()))
+                    .set_source_db_instance_automated_backups_arn(replica.clone())
                     .restore_time(AwsTime::from_secs(at.timestamp()));
                 with_settings!(request)
                     .map_err(|error| Failure::of("RestoreDBInstanceToPointInTime", &resource, error))?
@@ -490,7 +493,12 @@ fn instance(row: &DbInstance) -> Option<Instance> {
 
 fn automated_backup(row: &DbInstanceAutomatedBackup) -> Option<AutomatedBackup> {
     let window = row.restore_window();
+    let region = |arn: &str| arn.split(':').nth(3).map(str::to_owned);
+    let arn = row.db_instance_automated_backups_arn();
+    let is_replica =
+        arn.zip(row.db_instance_arn()).is_some_and(|(own, source)| region(own) != region(source));
     Some(AutomatedBackup {
+        replica: arn.filter(|_| is_replica).map(str::to_owned),
         instance: row.db_instance_identifier()?.to_owned(),
         resource_id: ResourceId(row.dbi_resource_id()?.to_owned()),
         engine: row.engine().unwrap_or_default().to_owned(),

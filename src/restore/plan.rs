@@ -137,9 +137,11 @@ pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Pla
         && request.unknown == Unknown::Refused
         && !is_placed(&request)
     {
+        let is_replica = matches!(origin.from, RestoreFrom::Time { replica: Some(_), .. });
         return Err(Error::request(format!(
-            "the settings of `{}` are not known: it is gone, and none were saved with its backups",
-            origin.name
+            "the settings of `{}` are not known: {}, and none were saved with its backups",
+            origin.name,
+            if is_replica { "it is in another Region" } else { "it is gone" }
         ))
         .hint(
             "Name at least `--class`, `--subnet-group` and `--security-group`, or pass `--accept-defaults`: RDS then takes \
@@ -348,7 +350,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     Ok(Origin {
         beyond_restore: living.map(|it| it.beyond_restore),
         name: backup.instance,
-        from: RestoreFrom::Time { source: backup.resource_id, at: at.max(earliest) },
+        from: RestoreFrom::Time { source: backup.resource_id, replica: backup.replica, at: at.max(earliest) },
         moment: Some(at),
         engine: backup.engine,
         engine_version: backup.engine_version,

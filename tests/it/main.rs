@@ -8,6 +8,7 @@ mod support;
 
 mod adopted;
 mod alarms;
+mod as_aws;
 mod authorization;
 mod calendar;
 mod campaign;

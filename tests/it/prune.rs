@@ -273,7 +273,7 @@ async fn an_encrypted_snapshot_leaves_its_region_only_with_a_key_and_a_signed_re
         .await
         .assert_code(2)
         .assert_says(&["its key is not valid in eu-west-1", "--kms-key"]);
-    let key = "arn:aws:kms:eu-west-1:123456789012:key/there";
+    let key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
     let copy = world.json(&[&away[..], &["--kms-key", key]].concat()).await;
     assert_eq!((&copy["kms_key"], &copy["class"]), (&json!(key), &json!("pre-migration")));
     let calls = world.control("GET", "calls", Value::Null).await;
@@ -284,7 +284,7 @@ async fn an_encrypted_snapshot_leaves_its_region_only_with_a_key_and_a_signed_re
         "DestinationRegion=eu-west-1",
         "X-Amz-Signature=",
         "eu-central-1%2Frds",
-        "key%2Fthere",
+        "key%2F1234abcd-12ab-34cd-56ef-1234567890ab",
     ] {
         assert!(url.contains(part), "{part} is not in {url}");
     }

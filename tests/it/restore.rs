@@ -284,3 +284,53 @@ async fn what_a_restore_cannot_know_of_its_source_is_said() {
     let gone = world.lifeboat(&[&dry[..], &["--accept-defaults"]].concat()).await;
     assert!(gone.assert_code(0).stdout.contains(words), "{}", gone.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replicated_backup_is_restored_in_its_own_region() {
+    let world = World::new().await;
+    world.create("orders-prod").await;
+    world.sql("orders-prod", "app", "create table jobs as select generate_series(1, 300) as id").await;
+    let source = world.shown("orders-prod").await;
+    let elsewhere = aws_sdk_rds::Client::from_conf(
+        world.rds.config().to_builder().region(aws_sdk_rds::config::Region::new("eu-west-1")).build(),
+    );
+    let request = elsewhere.start_db_instance_automated_backups_replication();
+    request.source_db_instance_arn(source.db_instance_arn().unwrap()).send().await.unwrap();
+    world.advance_clock(600).await;
+    wait("what is written to be restorable", async || {
+        let answer = elsewhere.describe_db_instance_automated_backups().send().await.unwrap();
+        answer.db_instance_automated_backups()[0]
+            .restore_window()
+            .is_some_and(|it| it.latest_time().is_some())
+    })
+    .await;
+    let run =
+        ["restore", "point-in-time", "orders-prod", "--latest", "--to", "there", "--region", "eu-west-1"];
+    world.lifeboat(&run).await.assert_code(2).assert_says(&["it is in another Region"]);
+    for name in ["orders-prod", source.dbi_resource_id().unwrap()] {
+        let to = format!("there-{}", name.to_lowercase());
+        let run = [
+            "restore",
+            "point-in-time",
+            name,
+            "--latest",
+            "--to",
+            &to,
+            "--region",
+            "eu-west-1",
+            "--accept-defaults",
+        ];
+        world.lifeboat(&[&run[..], &QUICK].concat()).await.assert_code(0);
+        let answer = elsewhere.describe_db_instances().db_instance_identifier(&to).send().await.unwrap();
+        assert!(answer.db_instances()[0].endpoint().is_some(), "{answer:?}");
+    }
+    // RDS finds it by the ARN of the backups alone.
+    let calls = world.control("GET", "calls", Value::Null).await;
+    let asked =
+        calls.as_array().unwrap().iter().filter(|it| it["action"] == "RestoreDBInstanceToPointInTime");
+    for call in asked {
+        let parameters = &call["parameters"];
+        assert!(parameters["SourceDBInstanceAutomatedBackupsArn"].is_string(), "{call}");
+        assert_eq!(parameters["SourceDbiResourceId"], Value::Null, "{call}");
+    }
+}

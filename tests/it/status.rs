@@ -3,7 +3,7 @@
 use lifeboat_localstack::Limits;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{World, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_says_what_there_is_how_old_and_where_it_falls_short() {
@@ -130,4 +130,31 @@ async fn a_fleet_costs_pages_not_calls_per_instance() {
     let calls = world.control("GET", "calls", Value::Null).await.as_array().unwrap().len();
     let bound = instances.div_ceil(100) + (instances * each).div_ceil(100) + instances.div_ceil(100) + 5;
     assert!(calls <= bound, "{calls} calls, at most {bound} are allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_fleet_is_published_though_the_client_compresses_it() {
+    let databases = 40;
+    let limits = Limits { instances: 100, manual_snapshots: 100 };
+    let world = World::of(lifeboat_localstack::Pace::Instant, limits).await;
+    for number in 0..databases {
+        world.create_record(&format!("database-{number}")).await;
+    }
+    wait("the databases", async || {
+        let answer = world.rds.describe_db_instances().send().await.unwrap();
+        answer.db_instances().iter().all(|it| it.db_instance_status() == Some("available"))
+    })
+    .await;
+    let run = world.lifeboat(&["status", "--publish", "--format", "prometheus"]).await;
+    run.assert_says(&["values published in namespace Lifeboat"]);
+    let mut published = std::collections::BTreeSet::new();
+    let mut pages = world.cloudwatch.list_metrics().namespace("Lifeboat").into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for metric in page.unwrap().metrics() {
+            published.extend(metric.dimensions().iter().filter_map(|it| it.value()).map(str::to_owned));
+        }
+    }
+    for number in 0..databases {
+        assert!(published.contains(&format!("database-{number}")), "{number}: {published:?}");
+    }
 }

@@ -139,9 +139,9 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
         name: name.to_owned(),
         description,
         actions_enabled: input.flag("ActionsEnabled")?.unwrap_or(true),
-        ok_actions: actions(input, "OKActions")?,
-        alarm_actions: actions(input, "AlarmActions")?,
-        insufficient_actions: actions(input, "InsufficientDataActions")?,
+        ok_actions: actions(request, "OKActions")?,
+        alarm_actions: actions(request, "AlarmActions")?,
+        insufficient_actions: actions(request, "InsufficientDataActions")?,
         watches,
         state: AlarmState::InsufficientData,
         reason: "Unchecked: Initial alarm creation".to_owned(),
@@ -187,8 +187,8 @@ fn too_long(member: &str, most: usize) -> crate::error::ApiError {
     ))
 }
 
-fn actions(input: &Document, name: &str) -> Result<Vec<String>> {
-    let actions = input.texts(name);
+fn actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
+    let actions = request.input.texts(name);
     if actions.len() > MOST_ACTIONS {
         let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
         return Err(invalid(format!(
@@ -198,6 +198,11 @@ fn actions(input: &Document, name: &str) -> Result<Vec<String>> {
     }
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
         return Err(invalid(format!("Invalid arn syntax: {wrong}")));
+    }
+    let here = place::region(request.region);
+    let elsewhere = actions.iter().filter_map(|arn| arn.split(':').nth(3)).find(|region| *region != here);
+    if let Some(region) = elsewhere.filter(|region| !region.is_empty()) {
+        return Err(invalid(format!("Invalid region {region} specified. Only {here} is supported.")));
     }
     Ok(actions)
 }

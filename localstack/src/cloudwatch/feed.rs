@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::metrics::Metric;
+use crate::happening;
 use crate::record::{EventSource, Instance};
 use crate::stack::Shared;
 
@@ -181,7 +182,12 @@ fn warn_of_full_disk(
              Storage: {} GiB].",
             instance.id, instance.settings.allocated_storage
         );
-        shared.add_event(&instance.region, EventSource::Instance, &instance.id, "low storage", &message);
+        shared.add_event(
+            &instance.region,
+            EventSource::Instance,
+            &instance.id,
+            &happening::low_storage(message),
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Alarm, Request, page};
+use super::{Alarm, Order, Request, page};
 use crate::document::{Document, Fields};
 use crate::error::Result;
 
@@ -32,8 +32,14 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
     let (name, kind) = (input.text("AlarmName"), input.text("HistoryItemType"));
     let (start, end) = (input.time("StartDate")?, input.time("EndDate")?);
     let types = input.texts("AlarmTypes");
-    let mut found: Vec<HistoryItem> = request.look(|monitor| {
-        let items = monitor.history.iter().filter(|item| {
+    let found: Vec<(usize, HistoryItem)> = request.look(|monitor| {
+        let mut times = (None, 0);
+        let numbered = monitor.history.iter().map(|item| {
+            // Counted within a moment: what is forgotten at the beginning changes no other number.
+            times = if times.0 == Some(item.at) { (times.0, times.1 + 1) } else { (Some(item.at), 0) };
+            (times.1, item)
+        });
+        let items = numbered.filter(|(_, item)| {
             name.is_none_or(|name| item.alarm == name)
                 && kind.is_none_or(|kind| item.kind == kind)
                 && start.is_none_or(|start| item.at >= start)
@@ -44,15 +50,17 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
                     types.contains(&item.alarm_type)
                 }
         });
-        items.cloned().collect()
+        items.map(|(number, item)| (number, item.clone())).collect()
     });
-    if input.text("ScanBy") != Some("TimestampAscending") {
-        found.reverse();
-    }
-    let (items, token) = page(input, 100, "MaxRecords", found)?;
+    let is_rising = input.text("ScanBy") == Some("TimestampAscending");
+    let order = if is_rising { Order::Rising } else { Order::Falling };
+    // In the order in which they came, which their times alone do not tell.
+    let (items, token) = page(input, 100, order, found, |(number, item)| {
+        format!("{:020} {number:08}", item.at.timestamp_micros())
+    })?;
     let shown: Vec<Document> = items
         .into_iter()
-        .map(|item| {
+        .map(|(_, item)| {
             Fields::new()
                 .with("AlarmName", item.alarm)
                 .with("AlarmType", item.alarm_type)

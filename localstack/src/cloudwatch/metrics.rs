@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Dimensions, Request, dimensions, invalid, nothing, page, refusal, show_dimensions};
+use super::{Dimensions, Order, Request, dimensions, invalid, nothing, page, refusal, show_dimensions};
 use crate::document::{Document, Fields};
 use crate::error::Result;
 
@@ -164,8 +164,8 @@ pub(super) fn put_metric_data(request: &Request<'_>) -> Result<Document> {
         return Err(refusal("LimitExceeded", "No more than 1000 metrics may be given."));
     }
     let mut points = Vec::new();
-    for datum in data {
-        points.push(read_datum(request, namespace, datum)?);
+    for (number, datum) in (1..).zip(data) {
+        points.push(read_datum(request, namespace, datum, number)?);
     }
     request.change(|monitor| {
         monitor.stirred = true;
@@ -180,6 +180,7 @@ fn read_datum(
     request: &Request<'_>,
     namespace: &str,
     datum: &Document,
+    number: usize,
 ) -> Result<(Metric, String, DateTime<Utc>, Bucket)> {
     let metric = Metric {
         namespace: namespace.to_owned(),
@@ -204,6 +205,22 @@ fn read_datum(
         })
     };
     let mut bucket = Bucket::default();
+    let has = |name: &str| !datum.items(name).is_empty();
+    let forms = [
+        ("Value", datum.number("Value")?.is_some()),
+        ("Values", has("Values")),
+        ("StatisticValues", datum.structure("StatisticValues").is_some()),
+    ];
+    let given: Vec<&str> = forms.into_iter().filter_map(|(name, given)| given.then_some(name)).collect();
+    if let [first, second, ..] = given[..] {
+        return Err(refusal(
+            if second == "Values" { "InvalidParameterValue" } else { "InvalidParameterCombination" },
+            format!(
+                "The parameters MetricData.member.{number}.{first} and MetricData.member.{number}.{second} are mutually \
+                 exclusive and you have specified both."
+            ),
+        ));
+    }
     if let Some(value) = datum.number("Value")? {
         bucket.add(&Bucket::of(finite(value)?, 1.0));
     } else if let Some(set) = datum.structure("StatisticValues") {
@@ -256,11 +273,7 @@ fn span_of(input: &Document) -> Result<(i64, i64)> {
             .time(name)?
             .ok_or_else(|| refusal("MissingParameter", format!("The parameter {name} is required.")))
     };
-    let (start, end) = (time("StartTime")?.timestamp(), time("EndTime")?.timestamp());
-    if start >= end {
-        return Err(invalid("The parameter StartTime must be less than the parameter EndTime."));
-    }
-    Ok((start, end))
+    Ok((time("StartTime")?.timestamp(), time("EndTime")?.timestamp()))
 }
 
 /// The starts of the periods that lie in a span, oldest first.
@@ -279,6 +292,12 @@ fn at(seconds: i64) -> DateTime<Utc> {
 
 pub(super) fn get_metric_data(request: &Request<'_>) -> Result<Document> {
     let (start, end) = span_of(request.input)?;
+    if start > end {
+        return Err(invalid("The parameter EndTime must be greater than StartTime."));
+    }
+    if start == end {
+        return Err(invalid("The parameter StartTime must not equal parameter EndTime."));
+    }
     let newest_first = request.input.text("ScanBy") != Some("TimestampAscending");
     let mut results = Vec::new();
     for query in request.input.items("MetricDataQueries") {
@@ -321,6 +340,12 @@ pub(super) fn get_metric_data(request: &Request<'_>) -> Result<Document> {
 pub(super) fn get_metric_statistics(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (start, end) = span_of(input)?;
+    if start >= end {
+        return Err(refusal(
+            "InvalidParameterValue",
+            "The parameter StartTime must be less than the parameter EndTime.",
+        ));
+    }
     let metric = Metric {
         namespace: input.required("Namespace")?.to_owned(),
         name: input.required("MetricName")?.to_owned(),
@@ -394,7 +419,9 @@ pub(super) fn list_metrics(request: &Request<'_>) -> Result<Document> {
         });
         metrics.cloned().collect()
     });
-    let (metrics, token) = page(input, 500, "MaxRecords", found)?;
+    let (metrics, token) = page(input, 500, Order::Rising, found, |metric| {
+        format!("{}\0{}\0{:?}", metric.namespace, metric.name, metric.dimensions)
+    })?;
     let shown: Vec<Document> = metrics
         .iter()
         .map(|metric| {

@@ -3,7 +3,7 @@
 use super::alarms::{MetricWatch, Watches};
 use super::evaluate::Treatment;
 use super::rule::Rule;
-use super::{Alarm, Request, dimensions, invalid, page, show_dimensions};
+use super::{Alarm, Order, Request, dimensions, invalid, page, show_dimensions};
 use crate::document::{Document, Fields};
 use crate::error::Result;
 
@@ -35,7 +35,7 @@ pub(super) fn describe_alarms(request: &Request<'_>) -> Result<Document> {
     };
     let found: Vec<Alarm> =
         request.look(|monitor| monitor.alarms.values().filter(|alarm| is_wanted(alarm)).cloned().collect());
-    let (alarms, token) = page(input, 100, "MaxRecords", found)?;
+    let (alarms, token) = page(input, 100, Order::Rising, found, |alarm| alarm.name.clone())?;
     let show = |composite: bool| {
         let alarms = alarms.iter().filter(|alarm| alarm.is_composite() == composite);
         alarms.map(|alarm| show(request, alarm)).collect::<Vec<_>>()

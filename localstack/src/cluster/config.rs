@@ -9,6 +9,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
+use crate::cluster::extensions::Equipment;
 use crate::cluster::tls::Credentials;
 use crate::home::{ClusterPaths, Home};
 
@@ -63,6 +64,8 @@ pub(crate) struct Config<'a> {
     pub(crate) parameters: &'a BTreeMap<String, String>,
     pub(crate) archive: &'a Path,
     pub(crate) recovery: Option<Recovery<'a>>,
+    /// What the installation has; unknown while that is being found out.
+    pub(crate) equipment: Option<&'a Equipment>,
 }
 
 /// Where to replay from, and up to when (inclusive).
@@ -114,14 +117,20 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
     set("log_line_prefix", "%m [%p] %q%u@%d ");
     set("max_connections", "60");
     set("max_wal_size", "128MB");
-    set("max_wal_senders", "2");
-    set("max_replication_slots", "2");
+    set("max_wal_senders", "20");
+    set("max_replication_slots", "20");
     for (name, value) in config.parameters {
         if applies(name) {
             set(name, value);
         }
     }
     let logical = config.parameters.get("rds.logical_replication").is_some_and(|value| value == "1");
+    if let Some(equipment) = config.equipment {
+        set("rds.extensions", &equipment.extensions.join(", "));
+        if let Some(library) = &equipment.preloaded {
+            set("shared_preload_libraries", library);
+        }
+    }
     set("wal_level", if logical { "logical" } else { "replica" });
     set("listen_addresses", "127.0.0.1");
     set("port", &config.port.to_string());
@@ -185,6 +194,7 @@ mod tests {
             parameters: &parameters,
             archive: Path::new("/archive"),
             recovery: None,
+            equipment: None,
         };
         let text = settings(Path::new("/conf"), &config);
         assert!(text.contains("work_mem = '8MB'"));

@@ -17,7 +17,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
-use crate::cluster::engine::Engine;
 use crate::home::{ClusterPaths, Home};
 use crate::stop::Cancel;
 
@@ -75,7 +74,7 @@ impl Server {
     /// that is over.
     pub(crate) async fn start(
         home: &Home,
-        engine: &Engine,
+        program: &Path,
         paths: &ClusterPaths,
         port: u16,
         cancel: &Cancel,
@@ -86,12 +85,14 @@ impl Server {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", WATCHED, "lifeboat-localstack"])
-            .arg(engine.program("postgres"))
+            .arg(program)
             .arg("-D")
             .arg(&paths.data)
             .arg("-c")
             .arg(format!("config_file={}", paths.conf.join("postgresql.conf").display()))
             .current_dir(&paths.root)
+            // Ours is not the servers' user's: `dblink` would look for certificates where it may not.
+            .env("HOME", &paths.root)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)

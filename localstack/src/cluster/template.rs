@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::cluster::config::{self, Config};
 use crate::cluster::engine::{Engine, Engines};
+use crate::cluster::extensions::{Equipment, Installation, equip};
 use crate::cluster::files::make_room;
 use crate::cluster::orphans::end_all;
 use crate::cluster::server::{SUPERUSER, Server, free_port};
@@ -24,13 +26,14 @@ use crate::state::replace;
 use crate::stop::Cancel;
 
 /// Goes up when what a template contains changes: older ones are then not used.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// What each version's server can be set to, and a cluster to copy.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) data: PathBuf,
     pub(crate) settings: BTreeMap<String, Setting>,
+    pub(crate) equipment: Equipment,
 }
 
 /// A row of `pg_settings`.
@@ -45,6 +48,9 @@ pub(crate) struct Setting {
     pub(crate) choices: Vec<String>,
 }
 
+/// The file beside a template that says what its servers run and have.
+const EQUIPMENT: &str = "equipment.json";
+
 /// The templates, each made when it is first needed.
 #[derive(Debug)]
 pub(crate) struct Templates(BTreeMap<u32, OnceCell<Template>>);
@@ -54,6 +60,11 @@ impl Templates {
         Self(engines.all().map(|engine| (engine.major, OnceCell::new())).collect())
     }
 
+    /// The template of a version, if it was needed before.
+    pub(crate) fn made(&self, engine: &Engine) -> Option<&Template> {
+        self.0.get(&engine.major)?.get()
+    }
+
     pub(crate) async fn get(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
         let cell = self.0.get(&engine.major).context("no template for that version")?;
         cell.get_or_try_init(|| open_or_make(home, engine)).await
@@ -61,11 +72,12 @@ impl Templates {
 }
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
-    let place = home.templates().join(format!("{}-{RECIPE}", engine.version));
+    let name = name(engine);
+    let place = home.templates().join(&name);
     let settings = place.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
-        let _lock = lock(home.templates().join(format!("{}-{RECIPE}.lock", engine.version))).await?;
+        let _lock = lock(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
             end_all(&place)?;
             make(home, engine, &place).await.with_context(|| {
@@ -74,7 +86,19 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
         }
     }
     let settings = std::fs::read(&settings).context("cannot read a template's settings")?;
-    Ok(Template { data: place.join("cluster/data"), settings: serde_json::from_slice(&settings)? })
+    let equipment = std::fs::read(place.join(EQUIPMENT)).context("cannot read a template's equipment")?;
+    Ok(Template {
+        data: place.join("cluster/data"),
+        settings: serde_json::from_slice(&settings)?,
+        equipment: serde_json::from_slice(&equipment)?,
+    })
+}
+
+/// Of a version, and of the installation that its tree has links to: two of one version share no template.
+fn name(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.program("postgres").hash(&mut hasher);
+    format!("{}-{RECIPE}-{:08x}", engine.version, hasher.finish() as u32)
 }
 
 /// Waits until no other stack makes this template.
@@ -101,16 +125,55 @@ async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> 
     home.make_private(&archive)?;
     let port = free_port()?;
     let none = BTreeMap::new();
-    let config = Config { port, force_tls: false, parameters: &none, archive: &archive, recovery: None };
+    let config = Config {
+        port,
+        force_tls: false,
+        parameters: &none,
+        archive: &archive,
+        recovery: None,
+        equipment: None,
+    };
     config::write(home, &paths, &config)?;
-    let server = Server::start(home, engine, &paths, port, &Cancel::never()).await?;
-    let outcome = furnish(&server, engine.major).await;
+    let program = engine.program("postgres");
+    let server = Server::start(home, &program, &paths, port, &Cancel::never()).await?;
+    let outcome = async {
+        let settings = furnish(&server, engine.major).await?;
+        anyhow::Ok((settings, installation(&server, program.clone()).await?))
+    };
+    let outcome = outcome.await;
     server.stop().await;
-    let settings = serde_json::to_vec(&outcome?)?;
+    let (settings, installation) = outcome?;
+    let mut equipment = equip(&installation, &place.join("tree"))?;
+    match Server::start(home, &equipment.program, &paths, port, &Cancel::never()).await {
+        Ok(server) => server.stop().await,
+        // An installation of another shape: it is used as it is.
+        Err(_) => equipment.program = installation.program,
+    }
+    replace(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
+    let settings = serde_json::to_vec(&settings)?;
     std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(absent_is_fine)?;
     std::fs::remove_dir_all(&archive)?;
     replace(&place.join("settings.json"), &settings)?;
     Ok(())
+}
+
+/// Where the server that runs has its files.
+async fn installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
+    let client = server.connect("postgres").await?;
+    let rows = client.query("select name, setting from pg_catalog.pg_config", &[]).await?;
+    let mut known = BTreeMap::new();
+    for row in rows {
+        known.insert(row.try_get::<_, String>(0)?, row.try_get::<_, Option<String>>(1)?);
+    }
+    let mut path =
+        |name: &str| known.remove(name).flatten().map(PathBuf::from).context("no directory of that name");
+    Ok(Installation {
+        // Often a link to the place from where PostgreSQL finds its files.
+        program: program.canonicalize()?,
+        share: path("SHAREDIR")?,
+        libraries: path("LIBDIR")?,
+        modules: path("PKGLIBDIR")?,
+    })
 }
 
 async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
@@ -141,6 +204,32 @@ async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::R
     Ok(())
 }
 
+/// Has members of `rds_replication` use replication slots: RDS's own check asks for that role, PostgreSQL's for an attribute.
+///
+/// PostgreSQL runs its built-in functions with the rights of the caller whatever their definition says, so each is defined
+/// once more under its name. The rights are written down as those that the functions came with: no dump carries them.
+const SLOTS: &str = "set allow_system_table_mods = on;
+do $slots$
+declare f record;
+begin
+  for f in select oid, oid::regprocedure::text as signature, proname, pg_get_functiondef(oid) as definition
+    from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname in (
+    'pg_create_physical_replication_slot', 'pg_create_logical_replication_slot', 'pg_drop_replication_slot',
+    'pg_copy_physical_replication_slot', 'pg_copy_logical_replication_slot', 'pg_replication_slot_advance',
+    'pg_logical_slot_get_changes', 'pg_logical_slot_peek_changes',
+    'pg_logical_slot_get_binary_changes', 'pg_logical_slot_peek_binary_changes')
+  loop
+    execute format('alter function %s rename to %I', f.signature, 'builtin_' || f.proname);
+    execute f.definition;
+    execute format('alter function %s security definer', f.signature);
+    execute format('revoke execute on function %s from public', f.signature);
+    execute format('grant execute on function %s to rds_replication', f.signature);
+    insert into pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
+      select oid, 'pg_proc'::regclass, 0, 'i', proacl from pg_proc where oid = f.signature::regprocedure;
+  end loop;
+end
+$slots$";
+
 /// The roles and the database that every RDS instance has, and what the server can be set to.
 async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
     let client = server.connect("postgres").await?;
@@ -155,6 +244,14 @@ async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String,
             "grant pg_create_subscription, pg_use_reserved_connections to rds_superuser with admin option";
         client.batch_execute(grant).await?;
     }
+    if major >= 15 {
+        client.batch_execute("grant set on parameter session_replication_role to rds_superuser").await?;
+    }
+    client.batch_execute("alter database template0 allow_connections true").await?;
+    for database in ["template0", "template1", "postgres"] {
+        server.connect(database).await?.batch_execute(SLOTS).await?;
+    }
+    client.batch_execute("alter database template0 allow_connections false").await?;
     client.batch_execute("create database rdsadmin").await?;
     client.batch_execute("revoke all on database rdsadmin from public").await?;
     let rows = client

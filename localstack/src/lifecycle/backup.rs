@@ -6,9 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::cluster::backup::take;
 use crate::cluster::files::remove_tree;
+use crate::happening;
 use crate::lifecycle::{Job, Superseded, sweep};
 use crate::pace::Stage;
 use crate::record::{BaseBackup, EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus};
+use crate::restorable::horizon;
 use crate::stack::Shared;
 use crate::status::Status;
 use crate::stop::Cancel;
@@ -30,7 +32,7 @@ impl Job {
             return Ok(self.enter(Status::Available)?);
         }
         self.enter(Status::BackingUp)?;
-        self.event("backup", "Backing up DB instance");
+        self.event(&happening::BACKING_UP);
         let now = self.shared.clock.now();
         let id = self.shared.store.change(|state| {
             let region = state.region_mut(&instance.region);
@@ -48,7 +50,7 @@ impl Job {
         let after = self.enter(Status::Available);
         outcome?;
         after?;
-        self.event("backup", "Finished DB Instance backup");
+        self.event(&happening::BACKED_UP);
         expire(&self.shared);
         sweep(&self.shared)
     }
@@ -65,6 +67,11 @@ impl Job {
             .store
             .read(|state| Some(state.regions.get(&instance.region)?.snapshots.get(id)?.kind))
             .ok_or(Superseded)?;
+        let begun = match kind {
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => &happening::MANUAL_SNAPSHOT_BEGUN,
+            SnapshotKind::Automated => &happening::AUTOMATED_SNAPSHOT_BEGUN,
+        };
+        self.shared.add_event(&instance.region, EventSource::Snapshot, id, begun);
         let cancel = match kind {
             SnapshotKind::Manual | SnapshotKind::Awsbackup => self.shared.stopping.listener(),
             SnapshotKind::Automated => self.cancel.clone(),
@@ -151,11 +158,11 @@ impl Job {
                 state.backups.insert(id, backup);
             }
         });
-        let (source, message) = match kind {
-            SnapshotKind::Manual | SnapshotKind::Awsbackup => (id, "Manual snapshot created"),
-            SnapshotKind::Automated => (id, "Automated snapshot created"),
+        let created = match kind {
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => &happening::MANUAL_SNAPSHOT_CREATED,
+            SnapshotKind::Automated => &happening::AUTOMATED_SNAPSHOT_CREATED,
         };
-        self.shared.add_event(&instance.region, EventSource::Snapshot, source, "creation", message);
+        self.shared.add_event(&instance.region, EventSource::Snapshot, id, created);
     }
 }
 
@@ -178,6 +185,7 @@ pub(crate) fn new_snapshot(instance: &Instance, id: &str, kind: SnapshotKind) ->
         copied_from: None,
         tags: Vec::new(),
         source_tags: instance.tags.clone(),
+        shared_with: Vec::new(),
     }
 }
 
@@ -193,7 +201,7 @@ fn automated_id(region: &Region, instance: &str, now: DateTime<Utc>) -> String {
 
 /// Drops automated snapshots that are past their instance's retention, and retained backups whose time is over.
 ///
-/// The newest of an instance stays however old it is: a stopped instance keeps what it has.
+/// The newest of those that are past it stays: a recovery to the first moments of the retention begins there.
 pub(super) fn expire(shared: &Arc<Shared>) {
     let now = shared.clock.now();
     shared.store.change(|state| {
@@ -210,13 +218,13 @@ pub(super) fn expire(shared: &Arc<Shared>) {
                 region.retained.remove(&resource_id);
                 drop_automated(region, &resource_id);
             }
-            for (resource_id, days) in region
+            for (resource_id, horizon) in region
                 .instances
                 .values()
-                .map(|instance| (instance.resource_id.clone(), instance.settings.retention_days))
+                .map(|instance| (instance.resource_id.clone(), horizon(instance, now)))
                 .collect::<Vec<_>>()
             {
-                for id in past_retention(region, &resource_id, now - TimeDelta::days(days)) {
+                for id in past_retention(region, &resource_id, horizon) {
                     region.snapshots.remove(&id);
                 }
             }
@@ -224,7 +232,7 @@ pub(super) fn expire(shared: &Arc<Shared>) {
     });
 }
 
-/// The ids of the automated snapshots taken before `horizon`, without the newest of all.
+/// The ids of the automated snapshots taken before `horizon`, without the newest of them.
 fn past_retention(region: &Region, resource_id: &str, horizon: DateTime<Utc>) -> Vec<String> {
     let mut taken: Vec<(DateTime<Utc>, &str)> = region
         .snapshots
@@ -232,9 +240,10 @@ fn past_retention(region: &Region, resource_id: &str, horizon: DateTime<Utc>) ->
         .filter(|snapshot| snapshot.kind == SnapshotKind::Automated && snapshot.resource_id == resource_id)
         .filter_map(|snapshot| Some((snapshot.created_at?, snapshot.id.as_str())))
         .collect();
+    taken.retain(|(at, _)| *at <= horizon);
     taken.sort_unstable();
     taken.pop();
-    taken.into_iter().filter(|(at, _)| *at < horizon).map(|(_, id)| id.to_owned()).collect()
+    taken.into_iter().map(|(_, id)| id.to_owned()).collect()
 }
 
 /// Removes all automated snapshots of an instance.

@@ -4,12 +4,15 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::cluster::backup::archive_all;
+use crate::happening::{self, Happening};
 use crate::lifecycle::backup::drop_automated;
 use crate::lifecycle::create::set_password;
 use crate::lifecycle::{Job, Superseded, sweep};
 use crate::pace::Stage;
 use crate::record::{Instance, ParameterStatus, Pending};
+use crate::stack::group_values;
 use crate::status::Status;
+use crate::storage;
 
 impl Job {
     /// Makes pending changes happen. The password, and a retention that is neither switched on nor off, never wait; the
@@ -26,6 +29,13 @@ impl Job {
         }
         let since = self.shared.clock.now();
         self.enter(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
+        for begun in told_of(
+            &due,
+            [&happening::CHANGING_CLASS, &happening::CHANGING_STORAGE],
+            [&happening::BECOMING_MULTI_AZ, &happening::BECOMING_SINGLE_AZ],
+        ) {
+            self.event(begun);
+        }
         if needs_restart(&due) && self.shared.server(&self.resource_id).is_some() {
             self.restart_server(&due).await?;
         }
@@ -34,19 +44,25 @@ impl Job {
         let becomes = due.retention_days.unwrap_or(was);
         self.apply(&due, since)?;
         if was > 0 && becomes == 0 {
-            self.event("configuration change", "Automated backups for this DB instance have been disabled");
+            self.event(&happening::BACKUPS_DISABLED);
             self.shared.store.change(|state| {
                 drop_automated(state.region_mut(&instance.region), &self.resource_id);
             });
             sweep(&self.shared)?;
             self.prune_archive()?;
         }
-        self.event("configuration change", "Finished applying modification to the DB instance");
+        for done in told_of(
+            &due,
+            [&happening::CHANGED_CLASS, &happening::CHANGED_STORAGE],
+            [&happening::BECAME_MULTI_AZ, &happening::BECAME_SINGLE_AZ],
+        ) {
+            self.event(done);
+        }
         if was == 0 && becomes > 0 {
-            self.event("configuration change", "Automated backups for this DB instance have been enabled");
+            self.event(&happening::BACKUPS_ENABLED);
             return self.back_up().await;
         }
-        if due.allocated_storage.is_some() {
+        if changes_storage(&due) {
             let since = self.shared.clock.now();
             self.enter(Status::StorageOptimization)?;
             self.hold(since, Stage::Modify).await?;
@@ -70,10 +86,10 @@ impl Job {
                 instance.pending.verifier = None;
             }
             if let Some(secret) = &mut instance.secret {
-                secret.active = true;
+                (secret.active, secret.rotating) = (true, false);
             }
         })?;
-        self.event("configuration change", "Reset master credentials");
+        self.event(&happening::RESET_CREDENTIALS);
         Ok(())
     }
 
@@ -81,7 +97,7 @@ impl Job {
     fn apply(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
         self.shared.store.change(|state| {
             let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
-            settle(instance, due);
+            settle(instance, due, now);
             if due.retention_days.is_some() {
                 instance.backup_considered_at = now;
             }
@@ -104,16 +120,19 @@ impl Job {
         self.shared.reload_server(&self.instance()?)
     }
 
-    pub(super) async fn reboot(&self) -> anyhow::Result<()> {
+    pub(super) async fn reboot(&self, failover: bool) -> anyhow::Result<()> {
         let since = self.shared.clock.now();
         self.enter(Status::Rebooting)?;
-        self.event("availability", "DB instance shutdown");
+        self.event(if failover { &happening::FAILOVER_BEGUN } else { &happening::SHUT_DOWN });
         if self.instance()?.settings.is_postgres() {
             self.restart_server(&Pending::default()).await?;
         }
         self.hold(since, Stage::Reboot).await?;
-        self.enter_with(Status::Available, |instance| instance.parameter_status = ParameterStatus::InSync)?;
-        self.event("availability", "DB instance restarted");
+        self.enter(Status::Available)?;
+        self.event(&happening::RESTARTED);
+        if failover {
+            self.event(&happening::FAILOVER_DONE);
+        }
         Ok(())
     }
 
@@ -121,6 +140,14 @@ impl Job {
     /// `incompatible-parameters`, as on AWS.
     async fn restart_server(&self, due: &Pending) -> anyhow::Result<()> {
         self.shared.stop_server(&self.resource_id).await;
+        self.shared.store.change(|state| {
+            let Some(mut instance) = state.instance(&self.resource_id).cloned() else { return };
+            instance.parameters = Some(group_values(state, &instance));
+            instance.parameter_status = ParameterStatus::InSync;
+            if let Some(place) = state.instance_mut(&self.resource_id) {
+                *place = instance;
+            }
+        });
         let mut instance = self.instance()?;
         if let Some(port) = due.port {
             instance.port = None;
@@ -140,6 +167,7 @@ impl Job {
             Err(_) if self.cancel.is_set() => Err(Superseded.into()),
             Err(error) => {
                 self.enter(Status::IncompatibleParameters)?;
+                self.event(&happening::INVALID_PARAMETERS);
                 Err(error)
             }
         }
@@ -159,8 +187,14 @@ impl Job {
             self.shared.stop_server(&self.resource_id).await;
         }
         self.hold(since, Stage::Stop).await?;
-        self.enter_with(Status::Stopped, |instance| instance.archived_until = Some(until))?;
-        self.event("notification", "DB instance stopped");
+        let now = self.shared.clock.now();
+        self.enter_with(Status::Stopped, |instance| {
+            instance.archived_until = Some(until);
+            instance.stopped_at = Some(now);
+            // What waited for the maintenance window is dropped.
+            instance.pending = Pending::default();
+        })?;
+        self.event(&happening::STOPPED);
         Ok(())
     }
 
@@ -171,11 +205,14 @@ impl Job {
             self.restart_server(&Pending::default()).await?;
         }
         self.hold(since, Stage::Start).await?;
+        let now = self.shared.clock.now();
         self.enter_with(Status::Available, |instance| {
             instance.archived_until = None;
-            instance.parameter_status = ParameterStatus::InSync;
+            if let Some(stop) = instance.stopped_at.take() {
+                instance.stops.push((stop, now));
+            }
         })?;
-        self.event("notification", "DB instance started");
+        self.event(&happening::STARTED);
         Ok(())
     }
 }
@@ -187,9 +224,28 @@ fn due(instance: &Instance, all: bool) -> Pending {
         // From one number of days to another: at once, whatever the caller said about applying.
         let is_switch = |days: i64| days == 0 || instance.settings.retention_days == 0;
         let retention_days = due.retention_days.filter(|days| !is_switch(*days));
-        due = Pending { retention_days, ..Pending::default() };
+        // A new port restarts the database whatever the caller said about applying.
+        due = Pending { retention_days, port: due.port, ..Pending::default() };
     }
     due
+}
+
+fn changes_storage(due: &Pending) -> bool {
+    due.allocated_storage.is_some()
+        || due.storage_type.is_some()
+        || due.iops.is_some()
+        || due.storage_throughput.is_some()
+}
+
+/// The events of a change: of the class and of the storage, and of becoming Multi-AZ or Single-AZ.
+fn told_of<'h>(
+    due: &Pending,
+    [class, storage]: [&'h Happening; 2],
+    [multi_az, single_az]: [&'h Happening; 2],
+) -> Vec<&'h Happening> {
+    let zones = due.multi_az.map(|is_multi| if is_multi { multi_az } else { single_az });
+    let class = due.class.is_some().then_some(class);
+    class.into_iter().chain(changes_storage(due).then_some(storage)).chain(zones).collect()
 }
 
 fn needs_restart(due: &Pending) -> bool {
@@ -197,7 +253,7 @@ fn needs_restart(due: &Pending) -> bool {
 }
 
 /// Moves `due` from the pending changes into the settings. A change that was replaced meanwhile stays pending.
-fn settle(instance: &mut Instance, due: &Pending) {
+fn settle(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
     fn move_over<T: Clone + PartialEq>(due: &Option<T>, pending: &mut Option<T>, setting: &mut T) {
         if let Some(value) = due {
             setting.clone_from(value);
@@ -212,6 +268,11 @@ fn settle(instance: &mut Instance, due: &Pending) {
     move_over(&due.storage_type, &mut pending.storage_type, &mut settings.storage_type);
     move_over(&due.multi_az, &mut pending.multi_az, &mut settings.multi_az);
     move_over(&due.retention_days, &mut pending.retention_days, &mut settings.retention_days);
+    move_over(
+        &due.dedicated_log_volume,
+        &mut pending.dedicated_log_volume,
+        &mut settings.dedicated_log_volume,
+    );
     move_over(&due.port, &mut pending.port, &mut settings.asked_port);
     move_over(&due.engine_version, &mut pending.engine_version, &mut settings.engine_version);
     move_over(&due.subnet_group, &mut pending.subnet_group, &mut settings.subnet_group);
@@ -220,6 +281,14 @@ fn settle(instance: &mut Instance, due: &Pending) {
     if due.iops.is_some() {
         settings.iops = due.iops;
         pending.iops = None;
+    }
+    if due.storage_throughput.is_some() {
+        settings.storage_throughput = due.storage_throughput;
+        pending.storage_throughput = None;
+    }
+    storage::settle(settings);
+    if changes_storage(due) {
+        instance.storage_changed_at = Some(now);
     }
     if due.new_id == pending.new_id {
         pending.new_id = None;

@@ -10,9 +10,10 @@ use crate::cluster::backup::{archive_all, ask_for_recovery, copy, put_back};
 use crate::cluster::config::Recovery;
 use crate::cluster::files::{Content, make_room};
 use crate::cluster::server::Server;
+use crate::happening;
 use crate::lifecycle::{Job, Superseded, sweep};
 use crate::pace::Stage;
-use crate::record::{Fate, Instance, Origin};
+use crate::record::{EventSource, Fate, Instance, Origin};
 use crate::stack::report;
 use crate::status::Status;
 use crate::stop::Cancel;
@@ -36,13 +37,10 @@ impl Job {
                 return Err(Superseded.into());
             }
             self.shared.stop_server(&self.resource_id).await;
-            let (status, event) = if is_new {
-                (Status::Failed, "The DB instance could not be created.")
-            } else {
-                (Status::IncompatibleRestore, "The DB instance could not be restored from this backup.")
-            };
+            let status = if is_new { Status::Failed } else { Status::IncompatibleRestore };
+            let event = happening::failed(status.name());
             self.enter_with(status, |instance| instance.origin = Origin::Done)?;
-            self.event("failure", event);
+            self.event(&event);
             return Err(error);
         }
         self.hold(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
@@ -64,7 +62,7 @@ impl Job {
                 secret.active = true;
             }
         })?;
-        self.event("creation", if is_new { "DB instance created" } else { "DB instance restored" });
+        self.tell_origin(&instance);
         // What it was made from may have been deleted meanwhile, and is then needed no longer.
         sweep(&self.shared)?;
         if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
@@ -84,8 +82,34 @@ impl Job {
             }
             instance.created_at = is_running.then_some(now);
         })?;
-        self.event("failure", &format!("DB instance put into {} state.", fate.status));
+        self.event(&happening::failed(fate.status.name()));
         Ok(())
+    }
+
+    /// Where the instance came from. A restore from a snapshot is told of both.
+    fn tell_origin(&self, was: &Instance) {
+        match &was.origin {
+            Origin::New { .. } | Origin::Done => self.event(&happening::CREATED),
+            Origin::Snapshot { snapshot, .. } => {
+                let restored = happening::restored_from_snapshot(snapshot);
+                self.event(&restored);
+                let is_here = self.shared.store.read(|state| {
+                    let region = state.regions.get(&was.region);
+                    region.is_some_and(|region| region.snapshots.contains_key(snapshot))
+                });
+                if is_here {
+                    self.shared.add_event(&was.region, EventSource::Snapshot, snapshot, &restored);
+                }
+            }
+            Origin::Time { source, .. } => {
+                let named = self
+                    .shared
+                    .store
+                    .read(|state| state.instance(source).map(|instance| instance.id.clone()));
+                let source = named.unwrap_or_else(|| source.clone());
+                self.event(&happening::restored_to_time(&source, &was.id));
+            }
+        }
     }
 
     async fn build(&self, instance: &Instance) -> anyhow::Result<()> {

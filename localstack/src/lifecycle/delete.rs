@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::cluster::backup::archive_all;
 use crate::cluster::files::remove_tree;
+use crate::happening;
 use crate::lifecycle::backup::drop_automated;
 use crate::lifecycle::{Job, Superseded, sweep};
 use crate::pace::Stage;
@@ -65,7 +66,7 @@ impl Job {
         self.wait_while_undying(&self.cancel).await?;
         remove_tree(&self.shared.home.cluster(&self.resource_id).root)?;
         let now = self.shared.clock.now();
-        self.event("deletion", "DB instance deleted");
+        self.event(&happening::DELETED);
         self.shared.store.change(|state| {
             let region = state.region_mut(&instance.region);
             let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };

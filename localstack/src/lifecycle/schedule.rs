@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::happening;
 use crate::lifecycle::backup::expire;
 use crate::lifecycle::sweep::sweep_all;
 use crate::lifecycle::{Work, sweep};
 use crate::rds::finish_copy_later;
-use crate::record::{Instance, Pending, SnapshotKind, SnapshotStatus};
+use crate::record::{EventSource, Instance, Pending, SnapshotKind, SnapshotStatus};
 use crate::stack::{Shared, report};
 use crate::status::Status;
 use crate::stop::Cancel;
@@ -57,6 +58,7 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -
     });
     let is_waited_for = work.iter().any(|(_, due)| *due == Due::Wait);
     for (resource_id, due) in work {
+        let mut too_long = None;
         shared.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
             match due {
@@ -69,10 +71,18 @@ fn look(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -
                     instance.maintenance_considered_at = now;
                     shared.queue(&resource_id, Work::Change { all: true });
                 }
-                Due::Revive => shared.queue(&resource_id, Work::Reboot),
+                Due::Revive => shared.queue(&resource_id, Work::Reboot { failover: false }),
+                Due::Start => {
+                    instance.status = Status::Starting;
+                    too_long = Some((instance.region.clone(), instance.id.clone()));
+                    shared.queue(&resource_id, Work::Start);
+                }
                 Due::Wait => {}
             }
         });
+        if let Some((region, id)) = too_long {
+            shared.add_event(&region, EventSource::Instance, &id, &happening::STOPPED_TOO_LONG);
+        }
     }
     let is_time_to_expire = shared.store.read(|state| {
         state.regions.values().any(|region| {
@@ -105,6 +115,8 @@ enum Due {
     Change,
     /// Its server ended by itself.
     Revive,
+    /// It was stopped for as long as it may be.
+    Start,
     /// A backup, as soon as it is no longer busy.
     Wait,
 }
@@ -121,7 +133,10 @@ fn due(
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
     };
     let is_free = instance.status == Status::Available && instance.shown.is_none();
-    let due = if is_free && !has_server && instance.settings.is_postgres() {
+    let may_stay_stopped = instance.automatic_restart().is_none_or(|at| now < at);
+    let due = if instance.status == Status::Stopped && instance.shown.is_none() && !may_stay_stopped {
+        Due::Start
+    } else if is_free && !has_server && instance.settings.is_postgres() {
         Due::Revive
     } else if instance.settings.retention_days > 0
         && instance.settings.is_postgres()
@@ -207,7 +222,10 @@ fn finish_copies(shared: &Arc<Shared>) {
     let copies = shared.store.read(|state| {
         let snapshots = state.regions.values().flat_map(|region| region.snapshots.values());
         snapshots
-            .filter(|snapshot| snapshot.status == SnapshotStatus::Creating && snapshot.copied_from.is_some())
+            .filter(|snapshot| {
+                matches!(snapshot.status, SnapshotStatus::Pending | SnapshotStatus::Creating)
+                    && snapshot.copied_from.is_some()
+            })
             .map(|snapshot| (snapshot.region.clone(), snapshot.id.clone()))
             .collect::<Vec<_>>()
     });

@@ -6,8 +6,8 @@ use crate::error::{ApiError, Result};
 use crate::lifecycle::{drop_automated, sweep};
 use crate::rds::instances::write_tags;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, subnet_groups};
-use crate::record::{Instance, State};
+use crate::rds::{Request, replication, subnet_groups};
+use crate::record::{Instance, Replicated, State};
 use crate::restorable::{RestoreWindow, window};
 use crate::stack::report;
 use crate::wire::Xml;
@@ -17,6 +17,14 @@ struct Backup<'a> {
     instance: &'a Instance,
     window: Option<RestoreWindow>,
     status: &'static str,
+    /// Of another Region's instance.
+    replica: Option<&'a Replicated>,
+}
+
+impl Backup<'_> {
+    fn arn(&self, region: &str) -> String {
+        self.replica.map_or_else(|| self.instance.backup_arn(), |replica| replica.arn(region))
+    }
 }
 
 pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
@@ -37,7 +45,7 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
                 let instance = backup.instance;
                 id.as_ref().is_none_or(|id| *id == instance.id)
                     && resource.is_none_or(|id| id == instance.resource_id)
-                    && arn.is_none_or(|arn| arn == instance.backup_arn())
+                    && arn.is_none_or(|arn| arn == backup.arn(request.region))
                     && filters.admit("db-instance-id", &[&instance.id, &instance.arn()])
                     && filters.admit("dbi-resource-id", &[&instance.resource_id])
                     && filters.admit("status", &[backup.status])
@@ -53,7 +61,7 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
         let mut xml = Xml::new();
         page.marker(&mut xml);
         xml.list("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", &page.items, |xml, backup| {
-            write(xml, state, backup);
+            write(xml, request, state, backup);
         });
         Ok(xml)
     })
@@ -71,7 +79,7 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
             .into_iter()
             .find(|backup| {
                 resource.is_none_or(|id| id == backup.instance.resource_id)
-                    && arn.is_none_or(|arn| arn == backup.instance.backup_arn())
+                    && arn.is_none_or(|arn| arn == backup.arn(request.region))
             })
             .ok_or_else(|| not_found(named))?;
         if backup.status != "retained" {
@@ -84,7 +92,7 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
             ));
         }
         let mut xml = Xml::new();
-        xml.within("DBInstanceAutomatedBackup", |xml| write(xml, state, &backup));
+        xml.within("DBInstanceAutomatedBackup", |xml| write(xml, request, state, &backup));
         let resource_id = backup.instance.resource_id.clone();
         let region = state.region_mut(request.region);
         region.retained.remove(&resource_id);
@@ -114,17 +122,28 @@ fn backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> {
         .filter(|instance| instance.settings.retention_days > 0 && instance.settings.is_postgres())
         .map(|instance| {
             let window = window(instance);
-            Backup { instance, window, status: if window.is_some() { "active" } else { "creating" } }
+            let status = if window.is_some() { "active" } else { "creating" };
+            Backup { instance, window, status, replica: None }
         });
     let retained = region.retained.values().map(|kept| Backup {
         instance: &kept.instance,
         window: window(&kept.instance),
         status: "retained",
+        replica: None,
     });
-    living.chain(retained).collect()
+    let replicated = replication::all(state, request.region).map(|(replica, instance)| Backup {
+        instance,
+        window: replica.window(request.shared, state),
+        status: "replicating",
+        replica: Some(replica),
+    });
+    living.chain(retained).chain(replicated).collect()
 }
 
-fn write(xml: &mut Xml, state: &State, backup: &Backup<'_>) {
+fn write(xml: &mut Xml, request: &Request<'_>, state: &State, backup: &Backup<'_>) {
+    if let Some(replica) = backup.replica {
+        return replication::write(xml, request, state, replica);
+    }
     let instance = backup.instance;
     let settings = &instance.settings;
     let vpc = state
@@ -160,8 +179,15 @@ fn write(xml: &mut Xml, state: &State, backup: &Backup<'_>) {
         .text("BackupRetentionPeriod", settings.retention_days)
         .text("PreferredBackupWindow", &settings.backup_window)
         .text("DBInstanceAutomatedBackupsArn", instance.backup_arn())
-        .within("DBInstanceAutomatedBackupsReplications", |_| {})
+        .list(
+            "DBInstanceAutomatedBackupsReplications",
+            "DBInstanceAutomatedBackupsReplication",
+            replication::arns(state, instance),
+            |xml, arn| {
+                xml.text("DBInstanceAutomatedBackupsArn", arn);
+            },
+        )
         .text("BackupTarget", "region");
     write_tags(xml, &instance.tags);
-    xml.text("DedicatedLogVolume", false);
+    xml.text("DedicatedLogVolume", settings.dedicated_log_volume);
 }

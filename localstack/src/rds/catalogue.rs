@@ -5,7 +5,7 @@
 
 use crate::error::{ApiError, Result};
 use crate::rds::Request;
-use crate::rds::paging::{Filters, page};
+use crate::rds::paging::{Filters, page, page_of};
 use crate::stack::Shared;
 use crate::wire::Xml;
 
@@ -97,6 +97,30 @@ pub(super) fn family(engine: &str, version: &str) -> String {
         .iter()
         .find(|(name, ..)| *name == engine)
         .map_or_else(String::new, |(_, _, family, ..)| (*family).to_owned())
+}
+
+/// A default option group.
+pub(super) struct OptionGroup {
+    pub(super) engine: String,
+    pub(super) major: String,
+}
+
+impl OptionGroup {
+    pub(super) fn name(&self) -> String {
+        format!("default:{}-{}", self.engine, self.major.replace('.', "-"))
+    }
+}
+
+/// The default option group of an engine's version.
+pub(super) fn option_group_of(engine: &str, version: &str) -> OptionGroup {
+    let parts = if engine == "postgres" { 1 } else { 2 };
+    let major = version.split('.').take(parts).collect::<Vec<_>>().join(".");
+    OptionGroup { engine: engine.to_owned(), major }
+}
+
+pub(super) fn option_groups(shared: &Shared) -> Vec<OptionGroup> {
+    let all = versions(shared).into_iter().filter(|version| !version.engine.starts_with("aurora"));
+    all.map(|version| option_group_of(version.engine, &version.version)).collect()
 }
 
 /// Whether a parameter group family exists.
@@ -199,7 +223,11 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
             .text("SupportsParallelQuery", false)
             .text("SupportsGlobalDatabases", false)
             .within("TagList", |_| {})
-            .values("SupportedCACertificateIdentifiers", "member", ["rds-ca-rsa2048-g1"]);
+            .values(
+                "SupportedCACertificateIdentifiers",
+                "member",
+                ["rds-ca-rsa2048-g1", "rds-ca-ecc384-g1", "rds-ca-rsa4096-g1"],
+            );
     });
     Ok(xml)
 }
@@ -228,7 +256,8 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
             }
         }
     }
-    let page = page(query, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
+    let page =
+        page_of(query, 1000, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
     let mut xml = Xml::new();
     xml.list("OrderableDBInstanceOptions", "OrderableDBInstanceOption", &page.items, |xml, option| {
         let (version, class, storage) = option;

@@ -8,6 +8,26 @@ use crate::rds::{Request, bare};
 use crate::record::{Instance, arn};
 use crate::wire::Xml;
 
+/// There are none, whatever is asked for.
+pub(super) fn describe_db_cluster_snapshots(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    Filters::parse(
+        query,
+        &["db-cluster-id", "db-cluster-snapshot-id", "db-cluster-resource-id", "engine", "snapshot-type"],
+    )?;
+    if let Some(name) = query.get("DBClusterSnapshotIdentifier") {
+        return Err(ApiError::new(
+            "DBClusterSnapshotNotFoundFault",
+            format!("DBClusterSnapshot not found: {name}"),
+        ));
+    }
+    let page = page(query, Vec::<String>::new(), Clone::clone)?;
+    let mut xml = Xml::new();
+    page.marker(&mut xml);
+    xml.within("DBClusterSnapshots", |_| {});
+    Ok(xml)
+}
+
 pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let filters = Filters::parse(

@@ -5,16 +5,17 @@ use chrono::{DateTime, Utc};
 use crate::error::{ApiError, Result};
 use crate::lifecycle::Work;
 use crate::rds::instances::write_instance;
-use crate::rds::{Request, catalogue, parameter_groups, random_text, resource_id, subnet_groups, validate};
+use crate::rds::{
+    Request, catalogue, keys, parameter_groups, random_text, regions, resource_id, subnet_groups, validate,
+};
 use crate::record::{
     Fate, Instance, ManagedSecret, Origin, ParameterStatus, Pending, Region, Settings, State, Tag,
 };
+use crate::stack::group_values;
 use crate::status::Status;
+use crate::storage;
 use crate::windows::{random_daily, random_weekly};
 use crate::wire::{Query, Xml};
-
-/// What every Region has without anybody making it.
-pub(super) const DEFAULT_CA: &str = "rds-ca-rsa2048-g1";
 
 pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
@@ -65,19 +66,12 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
             None => return Err(missing("AllocatedStorage")),
         },
         max_allocated_storage: query.number("MaxAllocatedStorage")?,
-        storage_type: query.owned("StorageType").unwrap_or_else(|| {
-            if is_aurora {
-                "aurora"
-            } else if iops.is_some() {
-                "io1"
-            } else {
-                "gp2"
-            }
-            .to_owned()
-        }),
+        storage_type: query
+            .owned("StorageType")
+            .unwrap_or_else(|| if is_aurora { "aurora" } else { storage::default_type(iops) }.to_owned()),
         iops,
         storage_throughput: query.number("StorageThroughput")?,
-        kms_key: query.flag("StorageEncrypted")?.unwrap_or(false).then(|| kms_key(request.region, query)),
+        kms_key: storage_key(request)?,
         backup_window,
         maintenance_window,
         retention_days,
@@ -93,16 +87,28 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         copy_tags_to_snapshot: query.flag("CopyTagsToSnapshot")?.unwrap_or(false),
         iam_authentication: query.flag("EnableIAMDatabaseAuthentication")?.unwrap_or(false),
         performance_insights: query.flag("EnablePerformanceInsights")?.unwrap_or(false),
-        monitoring_interval: query.number("MonitoringInterval")?.unwrap_or(0),
+        insights_key: None,
+        insights_days: None,
+        insights_mode: None,
+        dedicated_log_volume: query.flag("DedicatedLogVolume")?.unwrap_or(false),
+        monitoring_interval: 0,
+        monitoring_role: None,
+        network_type: query
+            .get("NetworkType")
+            .map(|text| validate::one_of("NetworkType", text, &["IPV4", "DUAL"]).map(str::to_owned))
+            .transpose()?,
         log_exports: query.list("EnableCloudwatchLogsExports", "member").unwrap_or_default(),
-        ca: query.get("CACertificateIdentifier").unwrap_or(DEFAULT_CA).to_owned(),
+        ca: regions::authority(query.get("CACertificateIdentifier").unwrap_or(regions::DEFAULT_CA))?
+            .to_owned(),
         lifecycle_support: lifecycle_support(query),
         cluster,
         engine: engine_name,
         engine_version: choice.version,
     };
+    observe(request, &mut settings)?;
     if !is_aurora {
-        validate::storage(&settings)?;
+        storage::check(&settings)?;
+        storage::settle(&mut settings);
     }
     let tags = validate::tags(query)?.unwrap_or_default();
     validate::tag_count(&tags)?;
@@ -130,7 +136,7 @@ pub(super) fn place(request: &Request<'_>, state: &mut State, settings: &mut Set
         Some(name) => subnet_groups::existing(region, name)?,
         None => "default".to_owned(),
     };
-    let default_option_group = format!("default:{}", option_family(settings));
+    let default_option_group = catalogue::option_group_of(&settings.engine, &settings.engine_version).name();
     settings.option_group = match query.get("OptionGroupName") {
         Some(name) if name != default_option_group => {
             return Err(ApiError::new(
@@ -162,7 +168,8 @@ pub(super) fn place(request: &Request<'_>, state: &mut State, settings: &mut Set
 }
 
 /// Puts a new instance in its Region and begins to make it.
-pub(super) fn add(request: &Request<'_>, state: &mut State, instance: Instance) -> Result<Xml> {
+pub(super) fn add(request: &Request<'_>, state: &mut State, mut instance: Instance) -> Result<Xml> {
+    instance.parameters = Some(group_values(state, &instance));
     let region = state.region_mut(request.region);
     refuse_duplicate(region, &instance.id)?;
     if region.instances.len() >= request.shared.limits.instances {
@@ -218,6 +225,10 @@ pub(super) fn new_instance(
         backup_considered_at: request.now,
         maintenance_considered_at: request.now,
         archived_until: None,
+        stopped_at: None,
+        stops: Vec::new(),
+        storage_changed_at: None,
+        parameters: None,
     }
 }
 
@@ -247,7 +258,7 @@ fn password(request: &Request<'_>) -> Result<(Option<ManagedSecret>, String)> {
         if given.is_some() {
             return Err(managed_and_given());
         }
-        let secret = managed_secret(request.region, query, request.now);
+        let secret = managed_secret(request)?;
         let password = secret.password.clone();
         return Ok((Some(secret), password));
     }
@@ -261,16 +272,20 @@ pub(super) fn managed_and_given() -> ApiError {
 }
 
 /// A password that the stack keeps, under the name that RDS gives its secrets.
-pub(super) fn managed_secret(region: &str, query: &Query, now: DateTime<Utc>) -> ManagedSecret {
-    let kms_key = query.owned("MasterUserSecretKmsKeyId");
-    ManagedSecret {
+pub(super) fn managed_secret(request: &Request<'_>) -> Result<ManagedSecret> {
+    let kms_key = match request.query.get("MasterUserSecretKmsKeyId") {
+        Some(key) => keys::named(request.region, key)?,
+        None => keys::default_for(request.region, "secretsmanager"),
+    };
+    Ok(ManagedSecret {
         name: format!("rds!db-{:08x}-{:016x}", rand::random::<u32>(), rand::random::<u64>()),
         password: random_text(b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"),
         version: format!("{:032x}", rand::random::<u128>()),
-        since: now,
-        kms_key: Some(kms_key.unwrap_or_else(|| kms_arn(region, "lifeboat-default-secretsmanager"))),
+        since: request.now,
+        kms_key: Some(kms_key),
         active: false,
-    }
+        rotating: false,
+    })
 }
 
 /// What the database keeps of a password.
@@ -279,16 +294,68 @@ pub(super) fn verifier(password: &str) -> String {
 }
 
 /// The key of an encrypted instance: the one named, else RDS's own.
-pub(super) fn kms_key(region: &str, query: &Query) -> String {
-    match query.get("KmsKeyId") {
-        Some(arn) if arn.starts_with("arn:") => arn.to_owned(),
-        Some(id) => kms_arn(region, id),
-        None => kms_arn(region, "lifeboat-default-rds"),
+fn storage_key(request: &Request<'_>) -> Result<Option<String>> {
+    let query = request.query;
+    match (query.flag("StorageEncrypted")?.unwrap_or(false), query.get("KmsKeyId")) {
+        (true, Some(key)) => keys::named(request.region, key).map(Some),
+        (true, None) => Ok(Some(keys::default_for(request.region, "rds"))),
+        (false, Some(_)) => Err(ApiError::combination(
+            "You can't specify KmsKeyId for a DB instance that isn't encrypted: set StorageEncrypted to true.",
+        )),
+        (false, None) => Ok(None),
     }
 }
 
-fn kms_arn(region: &str, id: &str) -> String {
-    format!("arn:aws:kms:{}:key/{id}", crate::place::in_arn(region))
+/// Takes over what a request says about enhanced monitoring and Performance Insights.
+pub(super) fn observe(request: &Request<'_>, settings: &mut Settings) -> Result<()> {
+    let query = request.query;
+    let interval = query.number("MonitoringInterval")?;
+    let role = query.owned("MonitoringRoleArn");
+    if interval.is_some() || role.is_some() {
+        let interval = interval.unwrap_or(settings.monitoring_interval);
+        // Switching it off takes the role along.
+        let kept = || settings.monitoring_role.clone().filter(|_| interval > 0);
+        let role = role.or_else(kept);
+        validate::monitoring(interval, role.as_deref())?;
+        (settings.monitoring_interval, settings.monitoring_role) = (interval, role);
+    }
+    if let Some(on) = query.flag("EnablePerformanceInsights")? {
+        settings.performance_insights = on;
+    }
+    if let Some(mode) = query.get("DatabaseInsightsMode") {
+        settings.insights_mode =
+            Some(validate::one_of("DatabaseInsightsMode", mode, &["standard", "advanced"])?.to_owned());
+    }
+    let key = query.get("PerformanceInsightsKMSKeyId");
+    let key = key.map(|key| keys::named(request.region, key)).transpose()?;
+    let days =
+        query.number("PerformanceInsightsRetentionPeriod")?.map(validate::insights_days).transpose()?;
+    let is_advanced = settings.insights_mode.as_deref() == Some("advanced");
+    if !settings.performance_insights {
+        if key.is_some() || days.is_some() {
+            return Err(ApiError::combination(
+                "You can't specify PerformanceInsightsKMSKeyId or PerformanceInsightsRetentionPeriod when Performance \
+                 Insights isn't enabled.",
+            ));
+        }
+        if is_advanced {
+            return Err(ApiError::combination(
+                "To enable the Advanced mode of Database Insights, Performance Insights must be enabled.",
+            ));
+        }
+        (settings.insights_key, settings.insights_days) = (None, None);
+        return Ok(());
+    }
+    let default_key = || keys::default_for(request.region, "rds");
+    settings.insights_key = key.or(settings.insights_key.take()).or_else(|| Some(default_key()));
+    settings.insights_days = days.or(settings.insights_days).or(Some(if is_advanced { 465 } else { 7 }));
+    if is_advanced && settings.insights_days.is_some_and(|days| days < 465) {
+        return Err(ApiError::combination(
+            "To enable the Advanced mode of Database Insights, the Performance Insights retention period must be at least \
+             465 days.",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn default_security_group(vpc: &str) -> String {
@@ -297,15 +364,6 @@ pub(super) fn default_security_group(vpc: &str) -> String {
 
 pub(super) fn lifecycle_support(query: &Query) -> String {
     query.get("EngineLifecycleSupport").unwrap_or("open-source-rds-extended-support").to_owned()
-}
-
-fn option_family(settings: &Settings) -> String {
-    let major = if settings.is_postgres() {
-        settings.major().to_owned()
-    } else {
-        settings.engine_version.split('.').take(2).collect::<Vec<_>>().join("-")
-    };
-    format!("{}-{major}", settings.engine)
 }
 
 fn blank(parameter: &str) -> ApiError {

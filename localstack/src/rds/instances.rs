@@ -7,8 +7,8 @@ use crate::lifecycle::Work;
 use crate::rds::paging::{Filters, page};
 use crate::rds::snapshots::begin_snapshot;
 use crate::rds::subnet_groups::write_subnet_group;
-use crate::rds::{Request, validate};
-use crate::record::{Deletion, Instance, ParameterStatus, State, Tag, arn};
+use crate::rds::{Request, replication, validate};
+use crate::record::{Deletion, Instance, ManagedSecret, ParameterStatus, State, Tag, arn};
 use crate::restorable::window;
 use crate::stack::Shared;
 use crate::status::{Status, Wish, permits};
@@ -39,7 +39,10 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
                     && filters.admit("db-cluster-id", &[cluster, &arn(request.region, "cluster", cluster)])
                     && filters.admit("domain", &[])
             })
-            .collect();
+            .collect::<Vec<_>>();
+        if let (Some(id), true) = (request.query.get("DBInstanceIdentifier"), found.is_empty()) {
+            return Err(ApiError::no_instance(id));
+        }
         let page = page(request.query, found, |instance| instance.id.clone())?;
         let mut xml = Xml::new();
         page.marker(&mut xml);
@@ -138,7 +141,29 @@ pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
                  Availability",
             ));
         }
-        Ok(Work::Reboot)
+        Ok(Work::Reboot { failover })
+    })
+}
+
+/// There are no read replicas here: a source that cannot have one is refused as on AWS, any other by name.
+pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let source = request.identifier("SourceDBInstanceIdentifier")?;
+    request.shared.store.read(|state| {
+        let instance = request.instance(state, &source)?;
+        if request.instance(state, &id).is_ok() {
+            return Err(ApiError::new("DBInstanceAlreadyExists", "DB instance already exists"));
+        }
+        if instance.settings.retention_days == 0 {
+            return Err(ApiError::instance_state(
+                "Automated backups are not enabled for this database instance. To enable automated backups, use \
+                 ModifyDBInstance to set the backup retention period to a non-zero value.",
+            ));
+        }
+        Err(ApiError::combination(format!(
+            "Cannot create a read replica of {source}: this local stack has no read replicas."
+        )))
     })
 }
 
@@ -239,20 +264,31 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
         .within("DomainMemberships", |_| {})
         .text("CopyTagsToSnapshot", settings.copy_tags_to_snapshot)
         .text("MonitoringInterval", settings.monitoring_interval)
+        .maybe("MonitoringRoleArn", settings.monitoring_role.as_ref())
         .text("DBInstanceArn", instance.arn())
         .text("IAMDatabaseAuthenticationEnabled", settings.iam_authentication)
-        .text("DatabaseInsightsMode", "standard")
+        .text("DatabaseInsightsMode", settings.insights_mode.as_deref().unwrap_or("standard"))
         .text("PerformanceInsightsEnabled", settings.performance_insights)
+        .maybe("PerformanceInsightsKMSKeyId", settings.insights_key.as_ref())
+        .maybe("PerformanceInsightsRetentionPeriod", settings.insights_days)
         .values("EnabledCloudwatchLogsExports", "member", &settings.log_exports)
         .text("DeletionProtection", settings.deletion_protection)
         .within("AssociatedRoles", |_| {})
         .maybe("MaxAllocatedStorage", settings.max_allocated_storage);
     write_tags(xml, &instance.tags);
     xml.text("CustomerOwnedIpEnabled", false)
-        .text("NetworkType", "IPV4")
+        .text("NetworkType", settings.network_type.as_deref().unwrap_or("IPV4"))
         .text("ActivityStreamStatus", "stopped")
-        .within("DBInstanceAutomatedBackupsReplications", |_| {})
-        .text("BackupTarget", "region");
+        .list(
+            "DBInstanceAutomatedBackupsReplications",
+            "DBInstanceAutomatedBackupsReplication",
+            replication::arns(state, instance),
+            |xml, arn| {
+                xml.text("DBInstanceAutomatedBackupsArn", arn);
+            },
+        )
+        .text("BackupTarget", "region")
+        .time("AutomaticRestartTime", instance.automatic_restart());
     if instance.created_at.is_some() {
         xml.within("CertificateDetails", |xml| {
             xml.text("CAIdentifier", &settings.ca)
@@ -262,13 +298,21 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
     if let Some(secret) = &instance.secret {
         xml.within("MasterUserSecret", |xml| {
             xml.text("SecretArn", secret_arn(&instance.region, &secret.name))
-                .text("SecretStatus", if secret.active { "active" } else { "creating" })
+                .text("SecretStatus", secret_status(secret))
                 .maybe("KmsKeyId", secret.kms_key.as_ref());
         });
     }
-    xml.text("DedicatedLogVolume", false)
+    xml.text("DedicatedLogVolume", settings.dedicated_log_volume)
         .text("IsStorageConfigUpgradeAvailable", false)
         .text("EngineLifecycleSupport", &settings.lifecycle_support);
+}
+
+fn secret_status(secret: &ManagedSecret) -> &'static str {
+    match (secret.active, secret.rotating) {
+        (true, _) => "active",
+        (false, true) => "rotating",
+        (false, false) => "creating",
+    }
 }
 
 fn write_pending(xml: &mut Xml, instance: &Instance) {
@@ -281,11 +325,13 @@ fn write_pending(xml: &mut Xml, instance: &Instance) {
         .maybe("MultiAZ", pending.multi_az)
         .maybe("EngineVersion", pending.engine_version.as_ref())
         .maybe("Iops", pending.iops)
+        .maybe("StorageThroughput", pending.storage_throughput)
         .maybe("DBInstanceIdentifier", pending.new_id.as_ref())
         .maybe("StorageType", pending.storage_type.as_ref())
         .maybe("CACertificateIdentifier", pending.ca.as_ref())
         .maybe("DBSubnetGroupName", pending.subnet_group.as_ref())
-        .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication);
+        .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication)
+        .maybe("DedicatedLogVolume", pending.dedicated_log_volume);
 }
 
 pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {

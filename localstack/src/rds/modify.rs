@@ -2,21 +2,24 @@
 //! caller says otherwise.
 
 use crate::error::{ApiError, Result};
+use crate::happening::{self, Happening};
 use crate::lifecycle::Work;
 use crate::rds::create::{
-    default_security_group, managed_and_given, managed_secret, refuse_duplicate, verifier,
+    default_security_group, managed_and_given, managed_secret, observe, refuse_duplicate, verifier,
 };
 use crate::rds::instances::answer;
-use crate::rds::{Request, catalogue, parameter_groups, subnet_groups, validate};
-use crate::record::{Instance, ParameterStatus, Region, Settings, State};
+use crate::rds::{Request, catalogue, parameter_groups, regions, subnet_groups, validate};
+use crate::record::{EventSource, Instance, ParameterStatus, Region, Settings};
 use crate::status::{Status, Wish, permits};
+use crate::storage::{self, Wanted};
 use crate::wire::Xml;
 
 pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let id = request.identifier("DBInstanceIdentifier")?;
     let apply_now = query.flag("ApplyImmediately")?.unwrap_or(false);
-    request.shared.store.change(|state| {
+    let mut happened = Vec::new();
+    let xml = request.shared.store.change(|state| {
         let instance = request.instance(state, &id)?;
         let is_stopped_and_harmless = *instance.shown_status() == Status::Stopped && is_harmless(request);
         if !permits(instance.shown_status(), Wish::Modify) && !is_stopped_and_harmless {
@@ -29,25 +32,29 @@ pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
         change_password(request, &mut changed)?;
         queue_changes(request, region, &mut changed)?;
         let resource_id = changed.resource_id.clone();
-        let was = region.instances.insert(id.clone(), changed);
-        let group_changed =
-            was.is_some_and(|was| was.settings.parameter_group != state_group(state, request.region, &id));
-        if group_changed {
-            request.shared.queue(&resource_id, Work::Reload);
-        }
+        happened = what_happened(&region.instances[&id].settings, &changed.settings);
+        region.instances.insert(id.clone(), changed);
         request.shared.queue(&resource_id, Work::Change { all: apply_now });
         answer(request, state, &id)
-    })
+    })?;
+    for happening in happened {
+        request.shared.add_event(request.region, EventSource::Instance, &id, &happening);
+    }
+    Ok(xml)
 }
 
-fn state_group(state: &State, region: &str, id: &str) -> String {
-    let instance = state.regions.get(region).and_then(|region| region.instances.get(id));
-    instance.map(|instance| instance.settings.parameter_group.clone()).unwrap_or_default()
+/// What of a change is over when the call returns, and is told as an event.
+fn what_happened(was: &Settings, is: &Settings) -> Vec<Happening> {
+    let group = (was.parameter_group != is.parameter_group)
+        .then(|| happening::uses_parameter_group(&is.parameter_group));
+    let monitoring = (was.monitoring_interval != is.monitoring_interval)
+        .then(|| happening::monitoring_changed(is.monitoring_interval));
+    group.into_iter().chain(monitoring).collect()
 }
 
 /// A stopped instance takes changes that need no database.
 fn is_harmless(request: &Request<'_>) -> bool {
-    const NEEDS_DATABASE: [&str; 12] = [
+    const NEEDS_DATABASE: [&str; 13] = [
         "AllocatedStorage",
         "BackupRetentionPeriod",
         "DBInstanceClass",
@@ -59,6 +66,7 @@ fn is_harmless(request: &Request<'_>) -> bool {
         "MultiAZ",
         "NewDBInstanceIdentifier",
         "RotateMasterUserPassword",
+        "StorageThroughput",
         "StorageType",
     ];
     NEEDS_DATABASE.iter().all(|name| request.query.get(name).is_none())
@@ -111,10 +119,18 @@ fn change_at_once(request: &Request<'_>, region: &Region, instance: &mut Instanc
     set(&mut settings.copy_tags_to_snapshot, query.flag("CopyTagsToSnapshot")?);
     set(&mut settings.auto_minor_upgrade, query.flag("AutoMinorVersionUpgrade")?);
     set(&mut settings.public, query.flag("PubliclyAccessible")?);
-    set(&mut settings.performance_insights, query.flag("EnablePerformanceInsights")?);
-    set(&mut settings.monitoring_interval, query.number("MonitoringInterval")?);
+    observe(request, settings)?;
+    if let Some(kind) = query.get("NetworkType") {
+        let kind = validate::one_of("NetworkType", kind, &["IPV4", "DUAL"])?;
+        settings.network_type = Some(kind.to_owned());
+    }
     if let Some(most) = query.number("MaxAllocatedStorage")? {
-        settings.max_allocated_storage = (most > settings.allocated_storage).then_some(most);
+        // As much as there is: no growth by itself.
+        let is_off = most == settings.allocated_storage;
+        if !is_off {
+            storage::check_most(settings, most)?;
+        }
+        settings.max_allocated_storage = (!is_off).then_some(most);
     }
     change_log_exports(request, settings);
     Ok(())
@@ -155,6 +171,11 @@ fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()>
     if is_managed && given.is_some() {
         return Err(managed_and_given());
     }
+    if rotate && !query.flag("ApplyImmediately")?.unwrap_or(false) {
+        return Err(ApiError::combination(
+            "You must apply the change immediately when rotating the master user password: set ApplyImmediately to true.",
+        ));
+    }
     if rotate && !is_managed {
         return Err(ApiError::combination(
             "You can rotate only a master user password that is managed in Secrets Manager.",
@@ -170,11 +191,16 @@ fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()>
         instance.secret = None;
         instance.pending.verifier = Some(verifier(password));
     } else if is_managed && (rotate || instance.secret.is_none()) {
-        let secret = managed_secret(request.region, query, request.now);
+        let secret = managed_secret(request)?;
         instance.pending.verifier = Some(verifier(&secret.password));
         instance.secret = Some(match instance.secret.take() {
             // A rotation keeps the secret and gives it another version.
-            Some(old) => crate::record::ManagedSecret { name: old.name, kms_key: old.kms_key, ..secret },
+            Some(old) => crate::record::ManagedSecret {
+                name: old.name,
+                kms_key: old.kms_key,
+                rotating: true,
+                ..secret
+            },
             None => secret,
         });
     }
@@ -184,6 +210,7 @@ fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()>
 /// Changes that happen in the maintenance window, or soon. Asking for what already is takes a pending change back.
 fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance) -> Result<()> {
     let query = request.query;
+    change_storage(request, instance)?;
     let Instance { settings, pending, .. } = instance;
     if let Some(days) = query.number("BackupRetentionPeriod")? {
         if settings.cluster.is_some() {
@@ -199,32 +226,13 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         catalogue::class(class, &settings.engine, &settings.engine_version, &settings.license_model)?;
         pending.class = (class != settings.class).then(|| class.to_owned());
     }
-    let storage = query.number("AllocatedStorage")?;
-    let (storage_type, iops) = (query.owned("StorageType"), query.number("Iops")?);
-    if storage.is_some() || storage_type.is_some() || iops.is_some() {
-        let size = storage.unwrap_or(settings.allocated_storage);
-        if size < settings.allocated_storage {
-            return Err(ApiError::combination(format!(
-                "Invalid storage size for engine name {} and storage type {}: {size}. Storage can not be decreased.",
-                settings.engine, settings.storage_type
-            )));
-        }
-        if size != settings.allocated_storage && size * 10 < settings.allocated_storage * 11 {
-            return Err(ApiError::combination("New storage size must be at least 10 percent greater."));
-        }
-        let wanted = Settings {
-            allocated_storage: size,
-            storage_type: storage_type.unwrap_or_else(|| settings.storage_type.clone()),
-            iops: iops.or(settings.iops),
-            ..settings.clone()
-        };
-        validate::storage(&wanted)?;
-        pending.allocated_storage = (size != settings.allocated_storage).then_some(size);
-        pending.storage_type = (wanted.storage_type != settings.storage_type).then_some(wanted.storage_type);
-        pending.iops = iops.filter(|iops| Some(*iops) != settings.iops);
-    }
     if let Some(multi_az) = query.flag("MultiAZ")? {
         pending.multi_az = (multi_az != settings.multi_az).then_some(multi_az);
+    }
+    if let Some(volume) = query.flag("DedicatedLogVolume")? {
+        let kind = pending.storage_type.clone().unwrap_or_else(|| settings.storage_type.clone());
+        storage::check(&Settings { storage_type: kind, dedicated_log_volume: volume, ..settings.clone() })?;
+        pending.dedicated_log_volume = (volume != settings.dedicated_log_volume).then_some(volume);
     }
     if let Some(iam) = query.flag("EnableIAMDatabaseAuthentication")? {
         pending.iam_authentication = (iam != settings.iam_authentication).then_some(iam);
@@ -234,12 +242,7 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         pending.port = (port != settings.asked_port).then_some(port);
     }
     if let Some(ca) = query.get("CACertificateIdentifier") {
-        if !["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"].contains(&ca) {
-            return Err(ApiError::new(
-                "CertificateNotFound",
-                format!("CertificateIdentifier not found: {ca}"),
-            ));
-        }
+        let ca = regions::authority(ca)?;
         pending.ca = (ca != settings.ca).then(|| ca.to_owned());
     }
     if let Some(version) = query.get("EngineVersion")
@@ -272,5 +275,24 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
             pending.new_id = Some(new_id);
         }
     }
+    Ok(())
+}
+
+fn change_storage(request: &Request<'_>, instance: &mut Instance) -> Result<()> {
+    let query = request.query;
+    let wanted = Wanted {
+        size: query.number("AllocatedStorage")?,
+        kind: query.owned("StorageType"),
+        iops: query.number("Iops")?,
+        throughput: query.number("StorageThroughput")?,
+    };
+    let Some(will_have) = storage::changed(instance, wanted, request.now)? else { return Ok(()) };
+    let Instance { settings, pending, .. } = instance;
+    pending.allocated_storage =
+        Some(will_have.allocated_storage).filter(|size| *size != settings.allocated_storage);
+    pending.storage_type = Some(will_have.storage_type).filter(|kind| *kind != settings.storage_type);
+    pending.iops = will_have.iops.filter(|iops| Some(*iops) != settings.iops);
+    pending.storage_throughput =
+        will_have.storage_throughput.filter(|it| Some(*it) != settings.storage_throughput);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Long answers in pages, and filters.
 
 use crate::error::{ApiError, Result};
-use crate::wire::{Query, Xml};
+use crate::wire::{Query, Xml, key_token, token_key};
 
 /// Part of a list, and where the next part begins.
 pub(super) struct Page<T> {
@@ -18,36 +18,35 @@ impl<T> Page<T> {
 
 /// The page that a request asks for. `key` is unique; the marker of a page is its last key, so that items that come or
 /// go between two calls neither repeat nor hide others.
-pub(super) fn page<T>(query: &Query, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>> {
+pub(super) fn page<T>(query: &Query, items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>> {
+    page_of(query, 100, items, key)
+}
+
+/// The same for an action whose pages can have up to `longest` items.
+pub(super) fn page_of<T>(
+    query: &Query,
+    longest: i64,
+    mut items: Vec<T>,
+    key: impl Fn(&T) -> String,
+) -> Result<Page<T>> {
     let most = match query.number("MaxRecords")? {
         None => 100,
-        Some(most @ 20..=100) => usize::try_from(most).unwrap_or(100),
+        Some(most) if (20..=longest).contains(&most) => usize::try_from(most).unwrap_or(100),
         Some(other) => {
             return Err(ApiError::value(format!(
-                "Invalid value {other} for MaxRecords. Must be between 20 and 100"
+                "Invalid value {other} for MaxRecords. Must be between 20 and {longest}"
             )));
         }
     };
     items.sort_by_key(&key);
     if let Some(marker) = query.get("Marker") {
-        let after = decode(marker).ok_or_else(|| ApiError::value(format!("Invalid marker: {marker}")))?;
+        let after = token_key(marker).ok_or_else(|| ApiError::value(format!("Invalid marker: {marker}")))?;
         items.retain(|item| key(item) > after);
     }
     let has_more = items.len() > most;
     items.truncate(most);
-    let marker = items.last().filter(|_| has_more).map(|last| encode(&key(last)));
+    let marker = items.last().filter(|_| has_more).map(|last| key_token(&key(last)));
     Ok(Page { items, marker })
-}
-
-/// Hexadecimal: nobody is tempted to make one up.
-fn encode(key: &str) -> String {
-    key.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn decode(marker: &str) -> Option<String> {
-    let bytes: Option<Vec<u8>> =
-        (0..marker.len()).step_by(2).map(|at| u8::from_str_radix(marker.get(at..at + 2)?, 16).ok()).collect();
-    String::from_utf8(bytes?).ok()
 }
 
 /// The filters of a request.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use crate::cluster::config::applies;
 use crate::cluster::template::Setting;
 use crate::error::{ApiError, Result};
+use crate::formula::{Variables, evaluate, is_formula};
 use crate::lifecycle::Work;
 use crate::rds::paging::{Filters, page};
 use crate::rds::{Request, catalogue, validate};
 use crate::record::{ParameterGroup, ParameterStatus, Region, arn};
-use crate::wire::Xml;
+use crate::wire::{Query, Xml};
 
 /// How many a Region holds on AWS.
 pub(super) const MOST: usize = 50;
@@ -36,8 +37,13 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
         )));
     }
     let tags = validate::tags(query)?.unwrap_or_default();
+    insert(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
+}
+
+fn insert(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
     request.shared.store.change(|state| {
         let groups = &mut state.region_mut(request.region).parameter_groups;
+        let name = group.name.clone();
         if groups.contains_key(&name) {
             return Err(ApiError::new(
                 "DBParameterGroupAlreadyExists",
@@ -50,7 +56,6 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
                 "A Region has at most 50 DB parameter groups.",
             ));
         }
-        let group = ParameterGroup { name: name.clone(), family, description, values: BTreeMap::new(), tags };
         let mut xml = Xml::new();
         xml.within("DBParameterGroup", |xml| write(xml, request.region, &group));
         groups.insert(name, group);
@@ -161,38 +166,119 @@ pub(super) async fn modify(request: &Request<'_>) -> Result<Xml> {
         let setting = settings.get(&parameter_name).ok_or_else(|| {
             ApiError::value(format!("Could not find parameter with name: {parameter_name}"))
         })?;
-        let method = parameter.get("ApplyMethod").unwrap_or("pending-reboot");
-        match method {
-            "immediate" if setting.context == "postmaster" => {
-                return Err(ApiError::combination("cannot use immediate apply method for static parameter"));
-            }
-            "immediate" => {}
-            "pending-reboot" => needs_reboot = true,
-            other => return Err(ApiError::value(format!("Invalid apply method: {other}"))),
-        }
+        let immediate = is_immediate(&parameter, setting.context == "postmaster")?;
+        needs_reboot |= !immediate;
         check(&parameter_name, &value, setting)?;
-        values.push((parameter_name, value, method == "immediate"));
+        values.push((parameter_name, value, immediate));
     }
-    let is_immediate = values.iter().any(|(_, _, immediate)| *immediate);
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
         let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
-        group.values.extend(values.into_iter().map(|(name, value, _)| (name, value)));
-        for instance in region.instances.values_mut() {
-            if instance.settings.parameter_group != name || !instance.settings.is_postgres() {
-                continue;
-            }
-            if needs_reboot {
-                instance.parameter_status = ParameterStatus::PendingReboot;
-            }
-            if is_immediate && instance.status.is_running() {
-                request.shared.queue(&instance.resource_id, Work::Reload);
-            }
-        }
+        group.values.extend(values.iter().map(|(name, value, _)| (name.clone(), value.clone())));
+        let at_once: Vec<Change> = values
+            .into_iter()
+            .filter_map(|(name, value, immediate)| immediate.then_some((name, Some(value))))
+            .collect();
+        apply(request, region, &name, &at_once, needs_reboot);
         let mut xml = Xml::new();
         xml.text("DBParameterGroupName", &name);
         Ok(xml)
     })
+}
+
+/// The name of a parameter and its new value; none is its default.
+type Change = (String, Option<String>);
+
+/// Has the instances of a group take up what changed: at once, or at their next start.
+fn apply(request: &Request<'_>, region: &mut Region, group: &str, at_once: &[Change], needs_reboot: bool) {
+    for instance in region.instances.values_mut() {
+        if instance.settings.parameter_group != group || !instance.settings.is_postgres() {
+            continue;
+        }
+        if needs_reboot {
+            instance.parameter_status = ParameterStatus::PendingReboot;
+        }
+        let in_effect = instance.parameters.get_or_insert_default();
+        for (name, value) in at_once {
+            match value {
+                Some(value) => in_effect.insert(name.clone(), value.clone()),
+                None => in_effect.remove(name),
+            };
+        }
+        if !at_once.is_empty() && instance.status.is_running() {
+            request.shared.queue(&instance.resource_id, Work::Reload);
+        }
+    }
+}
+
+pub(super) async fn reset(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = request.identifier("DBParameterGroupName")?;
+    let group = find(request, &name)?;
+    if is_default(&name) {
+        return Err(ApiError::new(
+            "InvalidDBParameterGroupState",
+            format!("The parameter group {name} cannot be modified"),
+        ));
+    }
+    let named = query.structs("Parameters", "Parameter");
+    let all = query.flag("ResetAllParameters")?.unwrap_or(named.is_empty());
+    if all != named.is_empty() || named.len() > 20 {
+        return Err(ApiError::combination(
+            "Specify either ResetAllParameters or between 1 and 20 parameters to reset.",
+        ));
+    }
+    let settings = settings_of(request, &group.family).await?;
+    let mut wanted: Vec<(String, bool)> = Vec::new();
+    let is_static = |name: &str| settings.get(name).is_some_and(|setting| setting.context == "postmaster");
+    for parameter in named {
+        let name = parameter.required("ParameterName")?;
+        if !settings.contains_key(name) {
+            return Err(ApiError::value(format!("Could not find parameter with name: {name}")));
+        }
+        wanted.push((name.to_owned(), is_immediate(&parameter, is_static(name))?));
+    }
+    if all {
+        wanted = group.values.keys().map(|name| (name.clone(), !is_static(name))).collect();
+    }
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        wanted.retain(|(name, _)| group.values.remove(name).is_some());
+        let needs_reboot = wanted.iter().any(|(_, at_once)| !at_once);
+        let at_once: Vec<Change> =
+            wanted.into_iter().filter_map(|(name, at_once)| at_once.then_some((name, None))).collect();
+        apply(request, region, &name, &at_once, needs_reboot);
+        let mut xml = Xml::new();
+        xml.text("DBParameterGroupName", &name);
+        Ok(xml)
+    })
+}
+
+/// How a parameter is to be applied; the default is with the next start.
+fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
+    match parameter.get("ApplyMethod").unwrap_or("pending-reboot") {
+        "immediate" if is_static => {
+            Err(ApiError::combination("cannot use immediate apply method for static parameter"))
+        }
+        "immediate" => Ok(true),
+        "pending-reboot" => Ok(false),
+        other => Err(ApiError::value(format!("Invalid apply method: {other}"))),
+    }
+}
+
+pub(super) fn copy(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let source = request.identifier("SourceDBParameterGroupIdentifier")?;
+    let target = query.required("TargetDBParameterGroupIdentifier")?;
+    let target = validate::identifier("TargetDBParameterGroupIdentifier", target, 255)?;
+    let description = query.required("TargetDBParameterGroupDescription")?.to_owned();
+    let tags = validate::tags(query)?.unwrap_or_default();
+    if is_default(&source) {
+        return Err(ApiError::value(format!("The default parameter group {source} cannot be copied.")));
+    }
+    let source = find(request, &source)?;
+    insert(request, ParameterGroup { name: target, description, tags, ..source })
 }
 
 /// The name of a group that a request refers to, if its family is right.
@@ -277,6 +363,11 @@ fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
             allowed(setting)
         ))
     };
+    if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
+        // What it comes to depends on the instance.
+        let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
+        return evaluate(value, &any).map(|_| ()).ok_or_else(outside);
+    }
     match setting.kind.as_str() {
         "bool" => {
             let known = ["0", "1", "on", "off", "true", "false", "yes", "no"];

@@ -5,14 +5,14 @@
 //! protection fall back to defaults unless the request names them; tags come along only when the request has none.
 
 use crate::error::{ApiError, Result};
-use crate::rds::create::{
-    DEFAULT_CA, add, lifecycle_support, new_instance, place, refuse_duplicate, windows,
-};
-use crate::rds::{Request, catalogue, validate};
+use crate::place as place_of;
+use crate::rds::create::{add, lifecycle_support, new_instance, observe, place, refuse_duplicate, windows};
+use crate::rds::{Request, catalogue, regions, replication, sharing, validate};
 use crate::record::{Instance, Origin, Settings, SnapshotStatus, State, Tag};
-use crate::restorable::{base_for, window};
+use crate::restorable::{RestoreWindow, base_for, window};
 use crate::status::Status;
-use crate::wire::{Xml, timestamp};
+use crate::storage;
+use crate::wire::{Query, Xml, timestamp};
 
 pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
@@ -23,12 +23,24 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
             "DBClusterSnapshot not found: this local stack has no cluster snapshots.",
         ));
     }
-    let name = request.identifier("DBSnapshotIdentifier")?;
+    let named = query.required("DBSnapshotIdentifier")?;
     let given_tags = validate::tags(query)?;
     request.shared.store.change(|state| {
-        let region = state.region_mut(request.region);
-        let snapshot = region.snapshots.get(&name).cloned().ok_or_else(|| ApiError::no_snapshot(&name))?;
-        refuse_duplicate(region, &id)?;
+        let snapshot = sharing::find(state, request.region, named)
+            .ok()
+            .filter(|found| place_of::region(&found.region) == place_of::region(request.region))
+            .cloned()
+            .ok_or_else(|| ApiError::no_snapshot(named))?;
+        let name = snapshot.id.clone();
+        refuse_duplicate(state.region_mut(request.region), &id)?;
+        let is_foreign = sharing::is_foreign(&snapshot, request.region);
+        if is_foreign && snapshot.settings.kms_key.is_some() {
+            return Err(ApiError::new(
+                "InvalidDBSnapshotState",
+                "You can't restore a DB instance from a DB snapshot that is both shared and encrypted: copy the DB snapshot \
+                 and restore the DB instance from the copy.",
+            ));
+        }
         if snapshot.status != SnapshotStatus::Available {
             return Err(ApiError::new(
                 "InvalidDBSnapshotState",
@@ -39,7 +51,8 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
             Some(backup) => Origin::Snapshot { backup, snapshot: name.clone() },
             None => Origin::Done,
         };
-        begin(request, state, id, &snapshot.settings, given_tags, snapshot.source_tags, origin)
+        let tags = if is_foreign { Vec::new() } else { snapshot.source_tags };
+        begin(request, state, id, &snapshot.settings, given_tags, tags, origin)
     })
 }
 
@@ -64,7 +77,7 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         (time, _) => time,
     };
     request.shared.store.change(|state| {
-        let source = source(request, state)?;
+        let (source, replicated) = source(request, state)?;
         refuse_duplicate(state.region_mut(request.region), &id)?;
         if source.settings.cluster.is_some() {
             return Err(ApiError::combination(
@@ -78,7 +91,8 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
             ));
         }
         let clock = &request.shared.clock;
-        let Some(window) = window(state, clock, request.shared.pace, &source) else {
+        let own = || window(state, clock, request.shared.pace, &source);
+        let Some(window) = replicated.unwrap_or_else(own) else {
             return Err(ApiError::instance_state(format!(
                 "DB instance {} has no restorable time yet: its first automated backup is not complete.",
                 source.id
@@ -120,12 +134,22 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
 }
 
 /// The source of a point-in-time restore: an instance, or the automated backup of one that is gone.
-fn source(request: &Request<'_>, state: &State) -> Result<Instance> {
+///
+/// Of a replica also the window that it can be restored to.
+fn source(request: &Request<'_>, state: &State) -> Result<(Instance, Option<Option<RestoreWindow>>)> {
     let query = request.query;
     let region = state.regions.get(request.region);
     let living = || region.into_iter().flat_map(|region| region.instances.values());
     let retained =
         || region.into_iter().flat_map(|region| region.retained.values()).map(|kept| &kept.instance);
+    if let Some(arn) = query.get("SourceDBInstanceAutomatedBackupsArn")
+        && let Some((replica, instance)) =
+            replication::all(state, request.region).find(|(replica, _)| replica.arn(request.region) == arn)
+    {
+        let mut source = instance.clone();
+        source.settings.kms_key.clone_from(&replica.kms_key);
+        return Ok((source, Some(replica.window(request.shared, state))));
+    }
     let none = |what: &str| {
         ApiError::new(
             "DBInstanceAutomatedBackupNotFound",
@@ -157,7 +181,7 @@ fn source(request: &Request<'_>, state: &State) -> Result<Instance> {
     if !is_kept && found.status == Status::Deleting {
         return Err(ApiError::instance_state(format!("Instance {} is being deleted.", found.id)));
     }
-    Ok(found.clone())
+    Ok((found.clone(), None))
 }
 
 fn begin(
@@ -198,11 +222,7 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
         None => source.retention_days,
     };
     let (backup_window, maintenance_window) = windows(query, None, request.now)?;
-    let iops = match query.number("Iops")? {
-        Some(0) => None,
-        Some(iops) => Some(iops),
-        None => source.iops,
-    };
+    let given_iops = query.number("Iops")?;
     let allocated_storage = query.number("AllocatedStorage")?.unwrap_or(source.allocated_storage);
     if allocated_storage < source.allocated_storage {
         return Err(ApiError::combination(format!(
@@ -211,8 +231,8 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
             source.engine, source.storage_type, source.allocated_storage
         )));
     }
-    let default_storage = if iops.is_some() { "io1" } else { "gp3" };
-    let settings = Settings {
+    let (storage_type, iops) = storage_of(query, source, given_iops);
+    let mut settings = Settings {
         class: class.to_owned(),
         license_model: query.get("LicenseModel").unwrap_or(&source.license_model).to_owned(),
         asked_port: match query.number("Port")? {
@@ -221,7 +241,7 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
         },
         allocated_storage,
         max_allocated_storage: query.number("MaxAllocatedStorage")?,
-        storage_type: query.get("StorageType").unwrap_or(default_storage).to_owned(),
+        storage_type,
         iops,
         storage_throughput: query.number("StorageThroughput")?,
         backup_window,
@@ -232,15 +252,42 @@ fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
         deletion_protection: query.flag("DeletionProtection")?.unwrap_or(false),
         copy_tags_to_snapshot: query.flag("CopyTagsToSnapshot")?.unwrap_or(false),
         iam_authentication: query.flag("EnableIAMDatabaseAuthentication")?.unwrap_or(false),
-        performance_insights: false,
+        performance_insights: query.flag("EnablePerformanceInsights")?.unwrap_or(false),
+        insights_key: None,
+        insights_days: None,
+        insights_mode: None,
+        dedicated_log_volume: query.flag("DedicatedLogVolume")?.unwrap_or(source.dedicated_log_volume),
         monitoring_interval: 0,
+        monitoring_role: None,
+        network_type: query
+            .get("NetworkType")
+            .map(|text| validate::one_of("NetworkType", text, &["IPV4", "DUAL"]).map(str::to_owned))
+            .transpose()?,
         log_exports: query.list("EnableCloudwatchLogsExports", "member").unwrap_or_default(),
-        ca: query.get("CACertificateIdentifier").unwrap_or(DEFAULT_CA).to_owned(),
+        ca: regions::authority(query.get("CACertificateIdentifier").unwrap_or(regions::DEFAULT_CA))?
+            .to_owned(),
         lifecycle_support: lifecycle_support(query),
         cluster: None,
         // The engine, the names and, since neither restore takes one, the key.
         ..source.clone()
     };
-    validate::storage(&settings)?;
+    observe(request, &mut settings)?;
+    storage::check(&settings)?;
+    storage::settle(&mut settings);
     Ok(settings)
+}
+
+/// The storage type of a restored instance, and its IOPS: those of the source, as far as the type is the source's too.
+fn storage_of(query: &Query, source: &Settings, given_iops: Option<i64>) -> (String, Option<i64>) {
+    let is_provisioned = |kind: &str| kind.starts_with("io");
+    let kind = match query.get("StorageType") {
+        Some(kind) => kind,
+        None if given_iops.is_some_and(|iops| iops > 0) => storage::default_type(given_iops),
+        None if is_provisioned(&source.storage_type) && given_iops != Some(0) => &source.storage_type,
+        None => storage::default_type(None),
+    };
+    let carries =
+        kind == source.storage_type || (is_provisioned(kind) && is_provisioned(&source.storage_type));
+    let iops = given_iops.or(source.iops.filter(|_| carries)).filter(|iops| *iops > 0);
+    (kind.to_owned(), iops)
 }

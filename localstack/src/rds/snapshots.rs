@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::error::{ApiError, Result};
+use crate::happening::{self, Happening};
 use crate::lifecycle::{Work, new_snapshot, sweep};
 use crate::pace::Stage;
 use crate::place;
-use crate::rds::create::kms_key;
 use crate::rds::instances::{no_snapshot_now, write_tags};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare, subnet_groups, validate};
+use crate::rds::{Request, keys, sharing, subnet_groups, validate};
 use crate::record::{EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus, State, Tag, arn};
 use crate::stack::{Shared, report};
 use crate::status::{Status, Wish, permits};
@@ -104,88 +104,110 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
     }
     let instance = query.get("DBInstanceIdentifier").map(|id| request.local(id));
     let resource = query.get("DbiResourceId");
+    // A type that is asked for decides alone about what others share.
+    let asked =
+        |name: &str, own: &str| Ok(kind == Some(own) || (kind.is_none() && query.flag(name)? == Some(true)));
+    let (shared, public) = (asked("IncludeShared", "shared")?, asked("IncludePublic", "public")?);
     request.shared.store.read(|state| {
-        let all = state.regions.get(request.region);
-        let all = || all.into_iter().flat_map(|region| region.snapshots.values());
-        let found: Vec<&Snapshot> = match query.get("DBSnapshotIdentifier").map(|name| request.local(name)) {
-            Some(name) => {
-                let found = all().find(|snapshot| snapshot.id == name);
-                vec![found.ok_or_else(|| ApiError::no_snapshot(&name))?]
+        let at = request.region;
+        let named = query.get("DBSnapshotIdentifier");
+        let found: Vec<&Snapshot> = match named {
+            Some(text) => vec![
+                sharing::find(state, at, text)
+                    .ok()
+                    .filter(|found| place::region(&found.region) == place::region(at))
+                    .ok_or_else(|| ApiError::no_snapshot(text))?,
+            ],
+            None => {
+                let own = state.regions.get(at).into_iter().flat_map(|region| region.snapshots.values());
+                let others = sharing::seen_from(state, at).filter(|snapshot| {
+                    let kind = sharing::kind_for(snapshot, at);
+                    (shared && kind == Some("shared")) || (public && kind == Some("public"))
+                });
+                own.chain(others).collect()
             }
-            None => all().collect(),
         };
-        let found = found
+        let found: Vec<&Snapshot> = found
             .into_iter()
             .filter(|snapshot| {
                 let source_arn = arn(&snapshot.region, "db", &snapshot.instance_id);
-                kind.map_or(snapshot.kind != SnapshotKind::Awsbackup, |kind| kind == snapshot.kind.name())
+                let seen_as = seen_as(snapshot, at);
+                // One's own public snapshots are among the public ones.
+                let is_kind = |kind: &str| kind == seen_as || (kind == "public" && is_public(snapshot));
+                kind.map_or(snapshot.kind != SnapshotKind::Awsbackup, is_kind)
                     && instance.as_ref().is_none_or(|id| *id == snapshot.instance_id)
                     && resource.is_none_or(|id| id == snapshot.resource_id)
                     && filters.admit("db-instance-id", &[&snapshot.instance_id, &source_arn])
                     && filters.admit("db-snapshot-id", &[&snapshot.id, &snapshot.arn()])
                     && filters.admit("dbi-resource-id", &[&snapshot.resource_id])
                     && filters.admit("engine", &[&snapshot.settings.engine])
-                    && filters.admit("snapshot-type", &[snapshot.kind.name()])
+                    && filters.admit("snapshot-type", &[seen_as])
             })
             .collect();
-        let page = page(query, found, |snapshot| snapshot.id.clone())?;
+        if let (Some(named), true) = (named, found.is_empty()) {
+            return Err(ApiError::no_snapshot(named));
+        }
+        let page = page(query, found, |snapshot| format!("{} {}", snapshot.region, snapshot.id))?;
         let mut xml = Xml::new();
         page.marker(&mut xml);
         xml.list("DBSnapshots", "DBSnapshot", &page.items, |xml, snapshot| {
-            write_snapshot(xml, state, snapshot);
+            write_snapshot(xml, state, snapshot, at);
         });
         Ok(xml)
     })
 }
 
+fn is_public(snapshot: &Snapshot) -> bool {
+    snapshot.shared_with.iter().any(|with| with == "all")
+}
+
+/// The type of a snapshot, to whoever looks at it from `at`.
+fn seen_as(snapshot: &Snapshot, at: &str) -> &'static str {
+    let foreign = sharing::is_foreign(snapshot, at).then(|| sharing::kind_for(snapshot, at)).flatten();
+    foreign.unwrap_or(snapshot.kind.name())
+}
+
 pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source_text = query.required("SourceDBSnapshotIdentifier")?;
-    let source_region = place::of_arn(source_text).unwrap_or_else(|| request.region.to_owned());
-    let source_name = bare(source_text);
     let target = query.required("TargetDBSnapshotIdentifier")?;
     let target = validate::identifier("TargetDBSnapshotIdentifier", target, 255)?;
     let tags = validate::tags(query)?;
     let copy_tags = query.flag("CopyTags")?.unwrap_or(false);
     request.shared.store.change(|state| {
-        let source = state
-            .regions
-            .get(&source_region)
-            .and_then(|region| region.snapshots.get(&source_name))
-            .cloned()
-            .ok_or_else(|| ApiError::no_snapshot(&source_name))?;
+        let source = sharing::find(state, request.region, source_text)?.clone();
         let region = state.region_mut(request.region);
         refuse_duplicate(region, &target)?;
         refuse_too_many(request.shared, region)?;
         if source.status != SnapshotStatus::Available {
             return Err(ApiError::new(
                 "InvalidDBSnapshotState",
-                format!("The snapshot {source_name} is not in the available state."),
+                format!("The snapshot {} is not in the available state.", source.id),
             ));
         }
-        let is_elsewhere = source_region != request.region;
+        let is_foreign = sharing::is_foreign(&source, request.region);
+        let is_elsewhere = place::region(&source.region) != place::region(request.region);
         let mut settings = source.settings.clone();
-        if query.get("KmsKeyId").is_some() {
-            settings.kms_key = Some(kms_key(request.region, query));
-        } else if is_elsewhere && settings.kms_key.is_some() {
-            return Err(ApiError::value("Must specify new KMS key for cross region encrypted snapshot copy"));
-        }
+        settings.kms_key = copy_key(request, &source)?;
         // Tags that are given replace those that would be copied.
         let tags = match tags {
             Some(tags) => tags,
-            None if copy_tags => source.tags.clone(),
+            // Of what others share the tags are not seen.
+            None if copy_tags && !is_foreign => source.tags.clone(),
             None => Vec::new(),
         };
         let copy = Snapshot {
             id: target.clone(),
             region: request.region.to_owned(),
             kind: SnapshotKind::Manual,
-            status: SnapshotStatus::Creating,
+            status: if is_elsewhere { SnapshotStatus::Pending } else { SnapshotStatus::Creating },
             percent: 0,
             settings,
             created_at: None,
             copied_from: Some(source.arn()),
             tags,
+            source_tags: if is_foreign { Vec::new() } else { source.source_tags.clone() },
+            shared_with: Vec::new(),
             ..source
         };
         region.snapshots.insert(target.clone(), copy);
@@ -194,34 +216,73 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     })
 }
 
+/// The key of a copy: the one named; within an account and a Region that of the source.
+fn copy_key(request: &Request<'_>, source: &Snapshot) -> Result<Option<String>> {
+    let named = request.query.get("KmsKeyId").map(|key| keys::named(request.region, key)).transpose()?;
+    let Some(key) = &source.settings.kms_key else { return Ok(named) };
+    if sharing::is_foreign(source, request.region) {
+        if *key == keys::default_for(&source.region, "rds") {
+            return Err(keys::not_accessible("source snapshot", key));
+        }
+        return named.map(Some).ok_or_else(|| keys::not_accessible("target", "None"));
+    }
+    if source.region != request.region && named.is_none() {
+        return Err(ApiError::value("Must specify new KMS key for cross region encrypted snapshot copy"));
+    }
+    Ok(Some(named.unwrap_or_else(|| key.clone())))
+}
+
 /// Makes a copy available when its time has come. The copy shares the base backup, which never changes, with its
 /// source; the files are there for as long as either is.
 pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) {
     let (shared, region, name) = (Arc::clone(shared), region.to_owned(), name.to_owned());
-    let until = shared.clock.now() + shared.pace.length(Stage::Copy);
     tokio::spawn(async move {
+        let begun = shared.clock.now();
+        let Some((is_pending, from)) = copy_under_way(&shared, &region, &name) else { return };
+        let here = place::region(&region).to_owned();
+        let tell = |happening: &Happening| shared.add_event(&region, EventSource::Snapshot, &name, happening);
+        tell(&happening::copy_begun(&name, from.as_deref(), &here));
+        let length = shared.pace.length(Stage::Copy);
         let stopping = shared.stopping.listener();
-        tokio::select! {
-            () = shared.clock.sleep_until(until) => {}
-            () = stopping.given() => return,
+        let steps = if is_pending { [begun + length / 3, begun + length] } else { [begun + length; 2] };
+        for (until, next) in steps.into_iter().zip([SnapshotStatus::Creating, SnapshotStatus::Available]) {
+            tokio::select! {
+                () = shared.clock.sleep_until(until) => {}
+                () = stopping.given() => return,
+            }
+            let now = shared.clock.now();
+            let is_there = shared.store.change(|state| {
+                let snapshot = state.region_mut(&region).snapshots.get_mut(&name);
+                let Some(snapshot) = snapshot.filter(|snapshot| is_under_way(snapshot)) else { return false };
+                snapshot.status = next;
+                if next == SnapshotStatus::Available {
+                    snapshot.percent = 100;
+                    snapshot.created_at = Some(now);
+                }
+                true
+            });
+            if !is_there {
+                return;
+            }
         }
-        let now = shared.clock.now();
-        let is_there = shared.store.change(|state| {
-            let snapshot = state.region_mut(&region).snapshots.get_mut(&name);
-            let Some(snapshot) = snapshot.filter(|snapshot| snapshot.status == SnapshotStatus::Creating)
-            else {
-                return false;
-            };
-            snapshot.status = SnapshotStatus::Available;
-            snapshot.percent = 100;
-            snapshot.created_at = Some(now);
-            true
-        });
-        if is_there {
-            let message = "Finished copying the DB snapshot";
-            shared.add_event(&region, EventSource::Snapshot, &name, "notification", message);
-        }
+        let minutes = (shared.clock.now() - begun).num_minutes();
+        tell(&happening::copy_done(&name, from.as_deref(), &here, minutes));
     });
+}
+
+fn is_under_way(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.status, SnapshotStatus::Pending | SnapshotStatus::Creating)
+}
+
+/// Whether a copy waits for its turn, and from which other Region it comes; nothing when it is gone or done.
+fn copy_under_way(shared: &Shared, region: &str, name: &str) -> Option<(bool, Option<String>)> {
+    shared.store.read(|state| {
+        let snapshot = state.regions.get(region)?.snapshots.get(name).filter(|one| is_under_way(one))?;
+        let from = snapshot.copied_from.as_deref().and_then(place::of_arn);
+        let from = from.map(|from| place::region(&from).to_owned());
+        let from = from.filter(|from| from != place::region(region));
+        Some((snapshot.status == SnapshotStatus::Pending, from))
+    })
 }
 
 pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
@@ -235,7 +296,7 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
                 "Automated snapshots cannot be deleted: only manual snapshots may be deleted.",
             ));
         }
-        if snapshot.status == SnapshotStatus::Creating {
+        if is_under_way(snapshot) {
             return Err(ApiError::new(
                 "InvalidDBSnapshotState",
                 format!("The snapshot {name} is not in the available state."),
@@ -246,13 +307,7 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         xml.replace_text("Status", "deleted");
         Ok(xml)
     })?;
-    request.shared.add_event(
-        request.region,
-        EventSource::Snapshot,
-        &name,
-        "deletion",
-        "Deleted manual snapshot",
-    );
+    request.shared.add_event(request.region, EventSource::Snapshot, &name, &happening::SNAPSHOT_DELETED);
     // Out of the way of the answer: a base backup can be large.
     let shared = Arc::clone(request.shared);
     tokio::task::spawn_blocking(move || {
@@ -263,16 +318,56 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
+/// Nothing of a snapshot can be changed here but for its version, and there are no upgrades.
+pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = request.identifier("DBSnapshotIdentifier")?;
+    request.shared.store.read(|state| {
+        let region = state.regions.get(request.region);
+        let snapshot = region.and_then(|region| region.snapshots.get(&name));
+        let snapshot = snapshot.ok_or_else(|| ApiError::no_snapshot(&name))?;
+        let is_manual = snapshot.kind == SnapshotKind::Manual;
+        if !is_manual || snapshot.status != SnapshotStatus::Available || !snapshot.shared_with.is_empty() {
+            return Err(ApiError::new(
+                "InvalidDBSnapshotState",
+                format!(
+                    "The snapshot {name} can't be modified: it must be manual, available and not shared."
+                ),
+            ));
+        }
+        let settings = &snapshot.settings;
+        if let Some(version) = query.get("EngineVersion")
+            && version != settings.engine_version
+            && version != settings.major()
+        {
+            return Err(ApiError::combination(format!(
+                "Cannot upgrade {} from {} to {version}: this local stack does not upgrade.",
+                settings.engine, settings.engine_version
+            )));
+        }
+        if let Some(group) = query.get("OptionGroupName")
+            && group != settings.option_group
+        {
+            return Err(ApiError::new(
+                "OptionGroupNotFoundFault",
+                format!("Specified OptionGroupName: {group} not found."),
+            ));
+        }
+        answer(request, state, &name)
+    })
+}
+
 fn answer(request: &Request<'_>, state: &State, name: &str) -> Result<Xml> {
     let region = state.regions.get(request.region);
     let snapshot =
         region.and_then(|region| region.snapshots.get(name)).ok_or_else(|| ApiError::no_snapshot(name))?;
     let mut xml = Xml::new();
-    xml.within("DBSnapshot", |xml| write_snapshot(xml, state, snapshot));
+    xml.within("DBSnapshot", |xml| write_snapshot(xml, state, snapshot, request.region));
     Ok(xml)
 }
 
-fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
+/// Writes a snapshot as it is seen from `at`.
+fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
     let settings = &snapshot.settings;
     let vpc = state
         .regions
@@ -280,7 +375,9 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
         .map(|region| subnet_groups::vpc(region, &settings.subnet_group))
         .unwrap_or_default();
     let source_region = snapshot.copied_from.as_deref().and_then(place::of_arn);
-    xml.text("DBSnapshotIdentifier", &snapshot.id)
+    let is_foreign = sharing::is_foreign(snapshot, at);
+    let id = if is_foreign { snapshot.arn() } else { snapshot.id.clone() };
+    xml.text("DBSnapshotIdentifier", id)
         .text("DBInstanceIdentifier", &snapshot.instance_id)
         .time("SnapshotCreateTime", snapshot.created_at)
         .text("Engine", &settings.engine)
@@ -293,7 +390,7 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
         .maybe("MasterUsername", settings.master_username.as_ref())
         .text("EngineVersion", &settings.engine_version)
         .text("LicenseModel", &settings.license_model)
-        .text("SnapshotType", snapshot.kind.name())
+        .text("SnapshotType", seen_as(snapshot, at))
         .maybe("Iops", settings.iops)
         .maybe("StorageThroughput", settings.storage_throughput)
         .text("OptionGroupName", &settings.option_group)
@@ -309,9 +406,9 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot) {
         .text("IAMDatabaseAuthenticationEnabled", settings.iam_authentication)
         .within("ProcessorFeatures", |_| {})
         .text("DbiResourceId", &snapshot.resource_id);
-    write_tags(xml, &snapshot.tags);
+    write_tags(xml, if is_foreign { &[] } else { &snapshot.tags });
     xml.text("SnapshotTarget", "region")
         .time("OriginalSnapshotCreateTime", snapshot.original_created_at)
         .time("SnapshotDatabaseTime", snapshot.database_time)
-        .text("DedicatedLogVolume", false);
+        .text("DedicatedLogVolume", settings.dedicated_log_volume);
 }

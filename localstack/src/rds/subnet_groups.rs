@@ -20,7 +20,56 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = name("DBSubnetGroupName", query.required("DBSubnetGroupName")?)?;
     let description = query.required("DBSubnetGroupDescription")?.to_owned();
-    let subnets = query.list("SubnetIds", "SubnetIdentifier").ok_or_else(|| {
+    let subnets = subnets_of(request)?;
+    let tags = validate::tags(query)?.unwrap_or_default();
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if name == "default" || region.subnet_groups.contains_key(&name) {
+            return Err(ApiError::new(
+                "DBSubnetGroupAlreadyExists",
+                format!("The DB subnet group '{name}' already exists."),
+            ));
+        }
+        if region.subnet_groups.len() + 1 >= MOST {
+            return Err(ApiError::new(
+                "DBSubnetGroupQuotaExceeded",
+                "A Region has at most 50 DB subnet groups.",
+            ));
+        }
+        let group = SubnetGroup { name: name.clone(), description, vpc: VPC.to_owned(), subnets, tags };
+        region.subnet_groups.insert(name.clone(), group);
+        let mut xml = Xml::new();
+        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
+        Ok(xml)
+    })
+}
+
+pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
+    let query = request.query;
+    let name = request.identifier("DBSubnetGroupName")?;
+    let subnets = subnets_of(request)?;
+    request.shared.store.change(|state| {
+        let region = state.region_mut(request.region);
+        if name == "default" {
+            return Err(ApiError::new(
+                "InvalidDBSubnetGroupStateFault",
+                "The group default cannot be modified.",
+            ));
+        }
+        let group = region.subnet_groups.get_mut(&name).ok_or_else(|| not_found(&name))?;
+        group.subnets = subnets;
+        if let Some(description) = query.owned("DBSubnetGroupDescription") {
+            group.description = description;
+        }
+        let mut xml = Xml::new();
+        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
+        Ok(xml)
+    })
+}
+
+/// The subnets of a request, which have to lie in two zones at least.
+fn subnets_of(request: &Request<'_>) -> Result<Vec<String>> {
+    let subnets = request.query.list("SubnetIds", "SubnetIdentifier").ok_or_else(|| {
         ApiError::new("MissingParameter", "The request must contain the parameter SubnetIds.")
     })?;
     for subnet in &subnets {
@@ -44,27 +93,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
     if subnets.len() > MOST_SUBNETS {
         return Err(ApiError::new("DBSubnetQuotaExceededFault", "A DB subnet group has at most 20 subnets."));
     }
-    let tags = validate::tags(query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
-        let region = state.region_mut(request.region);
-        if name == "default" || region.subnet_groups.contains_key(&name) {
-            return Err(ApiError::new(
-                "DBSubnetGroupAlreadyExists",
-                format!("The DB subnet group '{name}' already exists."),
-            ));
-        }
-        if region.subnet_groups.len() + 1 >= MOST {
-            return Err(ApiError::new(
-                "DBSubnetGroupQuotaExceeded",
-                "A Region has at most 50 DB subnet groups.",
-            ));
-        }
-        let group = SubnetGroup { name: name.clone(), description, vpc: VPC.to_owned(), subnets, tags };
-        region.subnet_groups.insert(name.clone(), group);
-        let mut xml = Xml::new();
-        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
-        Ok(xml)
-    })
+    Ok(subnets)
 }
 
 pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {

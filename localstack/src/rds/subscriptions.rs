@@ -348,7 +348,7 @@ pub(crate) fn deliver(shared: &Arc<Shared>, region: &str, event: &Event) {
         "Source ARN": arn(region, event.source_type.arn_word(), &event.source),
         "Event ID": format!(
             "http://docs.amazonwebservices.com/AmazonRDS/latest/UserGuide/USER_Events.html#{}",
-            event_id(&event.message)
+            event.id
         ),
         "Event Message": event.message,
     });
@@ -364,35 +364,6 @@ pub(crate) fn deliver(shared: &Arc<Shared>, region: &str, event: &Event) {
             &publisher,
         );
     }
-}
-
-/// AWS's number for an event, by its text.
-fn event_id(message: &str) -> &'static str {
-    const IDS: [(&str, &str); 22] = [
-        ("Backing up DB instance", "RDS-EVENT-0001"),
-        ("Finished DB Instance backup", "RDS-EVENT-0002"),
-        ("DB instance deleted", "RDS-EVENT-0003"),
-        ("DB instance shutdown", "RDS-EVENT-0004"),
-        ("DB instance created", "RDS-EVENT-0005"),
-        ("DB instance restarted", "RDS-EVENT-0006"),
-        ("Finished applying modification", "RDS-EVENT-0014"),
-        ("Reset master credentials", "RDS-EVENT-0016"),
-        ("Automated backups for this DB instance have been disabled", "RDS-EVENT-0028"),
-        ("Automated backups for this DB instance have been enabled", "RDS-EVENT-0027"),
-        ("DB instance put into", "RDS-EVENT-0031"),
-        ("Deleted user snapshot", "RDS-EVENT-0041"),
-        ("Creating manual snapshot", "RDS-EVENT-0040"),
-        ("Manual snapshot created", "RDS-EVENT-0042"),
-        ("DB instance restored", "RDS-EVENT-0043"),
-        ("DB instance stopped", "RDS-EVENT-0087"),
-        ("DB instance started", "RDS-EVENT-0088"),
-        ("The free storage capacity", "RDS-EVENT-0089"),
-        ("Creating automated snapshot", "RDS-EVENT-0090"),
-        ("Automated snapshot created", "RDS-EVENT-0091"),
-        ("Started copy", "RDS-EVENT-0196"),
-        ("Finished copy", "RDS-EVENT-0197"),
-    ];
-    IDS.iter().find(|(text, _)| message.starts_with(text)).map_or("RDS-EVENT-0000", |(_, id)| id)
 }
 
 /// What the control endpoint says happened: delivered and listed like any other event.

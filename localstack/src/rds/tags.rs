@@ -4,7 +4,7 @@ use crate::error::{ApiError, Result};
 use crate::place;
 use crate::rds::instances::write_tags;
 use crate::rds::paging::Filters;
-use crate::rds::{Request, bare, validate};
+use crate::rds::{Request, bare, catalogue, validate};
 use crate::record::{Region, State, Tag};
 use crate::wire::Xml;
 
@@ -38,11 +38,38 @@ pub(super) fn remove(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn list(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.required("ResourceName")?;
+    if is_built_in(request, name) {
+        let mut xml = Xml::new();
+        write_tags(&mut xml, &[]);
+        return Ok(xml);
+    }
     // A change that changes nothing: looking the tags up is the same either way.
     let tags = request.shared.store.change(|state| tags_of(request, state, name).cloned())?;
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)
+}
+
+/// Whether an ARN is that of something that nobody made and that therefore has no tags: a default group, or a cluster.
+fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
+    if place::of_arn(arn).as_deref() != Some(request.region) {
+        return false;
+    }
+    let name = bare(arn);
+    match arn.split(':').nth(5) {
+        Some("subgrp") => name == "default",
+        Some("pg") => {
+            let family = name.strip_prefix("default.");
+            family.is_some_and(|family| catalogue::is_family(request.shared, family))
+        }
+        Some("og") => catalogue::option_groups(request.shared).iter().any(|group| group.name() == name),
+        Some("cluster") => request.shared.store.read(|state| {
+            let region = state.regions.get(request.region);
+            let mut instances = region.into_iter().flat_map(|region| region.instances.values());
+            instances.any(|instance| instance.settings.cluster.as_deref() == Some(name.as_str()))
+        }),
+        _ => false,
+    }
 }
 
 /// The tags of the resource with that ARN.

@@ -1,7 +1,7 @@
 //! The rules that values must follow, and RDS's words when they do not.
 
 use crate::error::{ApiError, Result};
-use crate::record::{Settings, Tag};
+use crate::record::Tag;
 use crate::windows::{Window, WindowFault};
 use crate::wire::Query;
 
@@ -127,35 +127,6 @@ pub(super) fn apart(backup: Option<Window>, maintenance: Option<Window>) -> Resu
     }
 }
 
-/// Checks how much storage of which kind, with which IOPS.
-pub(super) fn storage(settings: &Settings) -> Result<()> {
-    let least = match settings.storage_type.as_str() {
-        "gp2" | "gp3" => 20,
-        "io1" | "io2" => 100,
-        "standard" => 5,
-        other => return Err(ApiError::value(format!("Invalid storage type: {other}"))),
-    };
-    let most = if settings.storage_type == "standard" { 3072 } else { 65_536 };
-    if !(least..=most).contains(&settings.allocated_storage) {
-        return Err(ApiError::combination(format!(
-            "Invalid storage size for engine name {} and storage type {}: {}",
-            settings.engine, settings.storage_type, settings.allocated_storage
-        )));
-    }
-    if matches!(settings.storage_type.as_str(), "io1" | "io2") && settings.iops.is_none() {
-        return Err(ApiError::combination(format!(
-            "You must specify the Iops parameter when you use the storage type {}.",
-            settings.storage_type
-        )));
-    }
-    if let Some(most) = settings.max_allocated_storage
-        && most <= settings.allocated_storage
-    {
-        return Err(ApiError::combination("Max storage size must be greater than storage size"));
-    }
-    Ok(())
-}
-
 pub(super) fn security_groups(groups: &[String]) -> Result<()> {
     for group in groups {
         let is_id = group.strip_prefix("sg-").is_some_and(|rest| {
@@ -166,6 +137,49 @@ pub(super) fn security_groups(groups: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks how often and as whom enhanced monitoring measures.
+pub(super) fn monitoring(interval: i64, role: Option<&str>) -> Result<()> {
+    if ![0, 1, 5, 10, 15, 30, 60].contains(&interval) {
+        return Err(ApiError::value(format!(
+            "Invalid value for MonitoringInterval: {interval}. Valid values are 0, 1, 5, 10, 15, 30 and 60."
+        )));
+    }
+    match role {
+        None if interval > 0 => Err(ApiError::combination(
+            "A MonitoringRoleARN value is required if you specify a MonitoringInterval value other than 0.",
+        )),
+        Some(_) if interval == 0 => Err(ApiError::combination(
+            "A MonitoringInterval value other than 0 is required if you specify a MonitoringRoleARN value.",
+        )),
+        Some(role) if !(role.starts_with("arn:aws") && role.contains(":role/")) => {
+            Err(ApiError::value(format!("Invalid MonitoringRoleArn: {role}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks for how many days Performance Insights keeps what it measures.
+pub(super) fn insights_days(days: i64) -> Result<i64> {
+    if days == 7 || days == 731 || (days % 31 == 0 && (1..=23).contains(&(days / 31))) {
+        return Ok(days);
+    }
+    Err(ApiError::value(format!(
+        "Invalid Performance Insights retention period: {days}. Valid values are 7, 31 times a number of months from 1 to \
+         23, and 731."
+    )))
+}
+
+/// Checks that a word is one of those that there are.
+pub(super) fn one_of<'t>(parameter: &str, text: &'t str, known: &[&str]) -> Result<&'t str> {
+    if known.contains(&text) {
+        return Ok(text);
+    }
+    Err(ApiError::value(format!(
+        "Invalid value for {parameter}: {text}. Valid values are {}.",
+        known.join(", ")
+    )))
 }
 
 /// The tags of a request, or `None` when it has none.

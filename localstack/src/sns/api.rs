@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::deliver::ask_to_confirm;
-use super::{Publisher, Subscription, Topic, invalid, not_found, publish_with, random_id, refusal};
+use super::{Publisher, Subscription, Topic, filter, invalid, not_found, publish_with, random_id, refusal};
 use crate::error::{ApiError, Result};
 use crate::place;
 use crate::stack::Shared;
-use crate::wire::{Query, Xml};
+use crate::wire::{Query, Xml, key_token, token_key};
 
 /// A call of one action.
 pub(crate) struct Request<'a> {
@@ -93,6 +93,12 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
                 "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
             ));
         }
+        if let Some(old) = topics.get(&arn)
+            && !given.is_empty()
+            && old.tags != given
+        {
+            return Err(invalid("Invalid parameter: Tags Reason: Topic already exists with different tags"));
+        }
         topics.entry(arn.clone()).or_insert(Topic { attributes, tags: given });
         Ok(())
     })?;
@@ -119,14 +125,18 @@ fn delete_topic(request: &Request<'_>) -> Result<Xml> {
     Ok(Xml::new())
 }
 
-/// A page of 100.
-fn page<T>(query: &Query, items: Vec<T>) -> Result<(Vec<T>, Option<usize>)> {
-    let start = match query.get("NextToken") {
-        None => 0,
-        Some(token) => token.parse().map_err(|_| invalid("Invalid parameter: NextToken"))?,
-    };
-    let has_more = items.len() > start + 100;
-    Ok((items.into_iter().skip(start).take(100).collect(), has_more.then_some(start + 100)))
+/// A page of 100, in the order of their ARNs. The token is the last ARN on it, so that what comes or goes between two
+/// calls neither repeats nor hides others.
+fn page<T>(query: &Query, mut items: Vec<T>, arn: impl Fn(&T) -> &str) -> Result<(Vec<T>, Option<String>)> {
+    items.sort_by(|a, b| arn(a).cmp(arn(b)));
+    if let Some(token) = query.get("NextToken") {
+        let after = token_key(token).ok_or_else(|| invalid("Invalid parameter: NextToken"))?;
+        items.retain(|item| *arn(item) > *after);
+    }
+    let has_more = items.len() > 100;
+    items.truncate(100);
+    let token = items.last().filter(|_| has_more).map(|last| key_token(arn(last)));
+    Ok((items, token))
 }
 
 fn list_topics(request: &Request<'_>) -> Result<Xml> {
@@ -135,7 +145,7 @@ fn list_topics(request: &Request<'_>) -> Result<Xml> {
         .shared
         .monitoring
         .read(|all| all.post.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
-    let (arns, token) = page(request.query, arns)?;
+    let (arns, token) = page(request.query, arns, String::as_str)?;
     let mut xml = Xml::new();
     xml.list("Topics", "member", arns, |xml, arn| {
         xml.text("TopicArn", arn);
@@ -212,6 +222,10 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
 
 fn subscribe(request: &Request<'_>) -> Result<Xml> {
     let topic = request.topic_arn()?;
+    // First of all: who asks about a topic that is not there hears that.
+    if !request.shared.monitoring.read(|all| all.post.topics.contains_key(topic)) {
+        return Err(no_topic());
+    }
     let protocol = request.query.required("Protocol")?;
     let endpoint = request.query.required("Endpoint")?;
     let fits = match protocol {
@@ -228,6 +242,14 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
     if !fits {
         return Err(invalid("Invalid parameter: Endpoint"));
     }
+    if protocol == "sqs" && endpoint.ends_with(".fifo") && !Topic::is_fifo(topic) {
+        return Err(invalid(
+            "Invalid parameter: Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS \
+             topics",
+        ));
+    }
+    let given = attributes(request.query);
+    given.iter().try_for_each(|(name, value)| check_attribute(name, value))?;
     // The owner of both sides has nothing to confirm.
     let is_own = ["sqs", "lambda", "firehose", "sms", "application"].contains(&protocol);
     let fresh = Subscription {
@@ -235,7 +257,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
         protocol: protocol.to_owned(),
         endpoint: endpoint.to_owned(),
         token: (!is_own).then(|| format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())),
-        attributes: attributes(request.query),
+        attributes: given,
     };
     let (arn, subscription) = request.shared.monitoring.change(|all| {
         if !all.post.topics.contains_key(topic) {
@@ -294,7 +316,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
         });
         Ok(subscriptions.map(|(arn, subscription)| (arn.clone(), subscription.clone())).collect())
     })?;
-    let (found, token) = page(request.query, found)?;
+    let (found, token) = page(request.query, found, |(arn, _)| arn.as_str())?;
     let mut xml = Xml::new();
     xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
         xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
@@ -322,6 +344,9 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
             ("RawMessageDelivery", "false".to_owned()),
         ]
         .into();
+        if one.attributes.contains_key("FilterPolicy") {
+            shown.insert("FilterPolicyScope", "MessageAttributes".to_owned());
+        }
         shown.extend(one.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
         show_attributes(&mut xml, shown);
         Ok::<_, ApiError>(())
@@ -333,18 +358,48 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
     let name = request.query.required("AttributeName")?.to_owned();
     let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
+    check_attribute(&name, &value)?;
     request.shared.monitoring.change(|all| {
         let one =
             all.post.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
-        one.attributes.insert(name, value);
+        if value.is_empty() {
+            one.attributes.remove(&name);
+        } else {
+            one.attributes.insert(name, value);
+        }
         Ok(Xml::new())
     })
 }
 
+fn check_attribute(name: &str, value: &str) -> Result<()> {
+    let scopes = ["", "MessageAttributes", "MessageBody"];
+    match name {
+        "FilterPolicy" => filter::check(value),
+        "FilterPolicyScope" if !scopes.contains(&value) => {
+            Err(invalid(format!("Invalid parameter: FilterPolicyScope: Invalid value [{value}]")))
+        }
+        "RawMessageDelivery" if !["", "true", "false"].contains(&value) => Err(invalid(format!(
+            "Invalid parameter: RawMessageDelivery Reason: Invalid value [{value}]. Must be true or false."
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes a message may have, its attributes included.
+const LONGEST_MESSAGE: usize = 256 * 1024;
+
 fn publish_message(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.get("TopicArn").or(request.query.get("TargetArn"));
     let arn = request.check_arn(arn.ok_or_else(|| invalid("Invalid parameter: TopicArn or TargetArn"))?)?;
-    let message = default_form(request, request.query.required("Message")?)?;
+    let message = request.query.required("Message")?;
+    let attributes = message_attributes(request);
+    let parts = attributes.as_object().into_iter().flatten();
+    let size = |text: &serde_json::Value| text.as_str().map_or(0, str::len);
+    let more: usize = parts.map(|(name, one)| name.len() + size(&one["Type"]) + size(&one["Value"])).sum();
+    if message.len() + more > LONGEST_MESSAGE {
+        return Err(invalid("Invalid parameter: Message too long"));
+    }
+    let message = default_form(request, message)?;
     let subject = request.query.get("Subject");
     // The API reference of Publish: ASCII, at most 100 characters, no line breaks or control characters.
     if subject.is_some_and(|text| {
@@ -353,7 +408,7 @@ fn publish_message(request: &Request<'_>) -> Result<Xml> {
         return Err(invalid("Invalid parameter: Subject"));
     }
     let publisher = Publisher { service: "", arn: "", region: request.region };
-    let id = publish_with(request.shared, arn, subject, (&message, message_attributes(request)), &publisher)?;
+    let id = publish_with(request.shared, arn, subject, (&message, attributes), &publisher)?;
     let mut xml = Xml::new();
     xml.text("MessageId", id);
     Ok(xml)

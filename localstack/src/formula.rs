@@ -1,0 +1,211 @@
+//! Formulas that stand for a parameter's value: `{DBInstanceClassMemory/9531392}`, `LEAST({…},5000)` (Amazon RDS User
+//! Guide, "Specifying DB parameters").
+
+use crate::record::Instance;
+
+/// What a formula can refer to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Variables {
+    pub(crate) memory_bytes: f64,
+    pub(crate) processors: f64,
+    pub(crate) storage_bytes: f64,
+    pub(crate) port: f64,
+}
+
+impl Variables {
+    pub(crate) fn of(instance: &Instance) -> Self {
+        const GIBIBYTE: f64 = 1_073_741_824.0;
+        let (gibibytes, processors) = size_of(&instance.settings.class);
+        Self {
+            memory_bytes: gibibytes * GIBIBYTE,
+            processors,
+            storage_bytes: instance.settings.allocated_storage as f64 * GIBIBYTE,
+            port: f64::from(instance.settings.asked_port),
+        }
+    }
+}
+
+/// Memory (GiB) and processors of an instance class.
+fn size_of(class: &str) -> (f64, f64) {
+    let mut parts = class.trim_start_matches("db.").split('.');
+    let (family, size) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let per_processor = if family.starts_with('r') { 8.0 } else { 4.0 };
+    match size {
+        "micro" => (1.0, 2.0),
+        "small" => (2.0, 2.0),
+        "medium" => (4.0, 2.0),
+        _ => {
+            let times = match size.strip_suffix("xlarge") {
+                Some("") => 2.0,
+                Some(number) => number.parse::<f64>().unwrap_or(1.0) * 2.0,
+                None => 1.0,
+            };
+            let processors = 2.0 * times;
+            (processors * per_processor, processors)
+        }
+    }
+}
+
+/// Whether a value is a formula, right or wrong, and not a plain value.
+pub(crate) fn is_formula(text: &str) -> bool {
+    text.contains('{') || text.contains('(')
+}
+
+/// The whole number that a formula gives; nothing when it is none.
+pub(crate) fn evaluate(text: &str, variables: &Variables) -> Option<i64> {
+    let mut rest = Rest { text: text.trim(), variables };
+    let value = rest.outside()?;
+    let is_over = rest.text.is_empty() && value.is_finite();
+    is_over.then_some(value.floor() as i64)
+}
+
+/// What is still to be read of a formula.
+struct Rest<'t> {
+    text: &'t str,
+    variables: &'t Variables,
+}
+
+impl<'t> Rest<'t> {
+    fn eat(&mut self, token: char) -> Option<()> {
+        self.text = self.text.trim_start().strip_prefix(token)?.trim_start();
+        Some(())
+    }
+
+    fn word(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
+        let end = self.text.find(|c| !fits(c)).unwrap_or(self.text.len());
+        let (word, rest) = self.text.split_at(end);
+        self.text = rest.trim_start();
+        word
+    }
+
+    /// A function of several values, an expression in braces, or a number.
+    fn outside(&mut self) -> Option<f64> {
+        if self.text.starts_with('{') {
+            self.eat('{')?;
+            let value = self.sum()?;
+            self.eat('}')?;
+            return Some(value);
+        }
+        if self.text.starts_with(|c: char| c.is_ascii_digit()) {
+            return self.word(|c| c.is_ascii_digit()).parse().ok();
+        }
+        let function = self.word(|c| c.is_ascii_alphabetic());
+        self.call(function, Self::outside)
+    }
+
+    fn call(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
+        self.eat('(')?;
+        let mut values = vec![value(self)?];
+        while self.text.starts_with(',') {
+            self.eat(',')?;
+            values.push(value(self)?);
+        }
+        self.eat(')')?;
+        match (function.to_ascii_lowercase().as_str(), &values[..]) {
+            ("least", [_, _, ..]) => values.into_iter().reduce(f64::min),
+            ("greatest", [_, _, ..]) => values.into_iter().reduce(f64::max),
+            ("sum", [_, _, ..]) => Some(values.iter().sum()),
+            ("log", [value]) => Some(value.log2()),
+            _ => None,
+        }
+    }
+
+    fn sum(&mut self) -> Option<f64> {
+        let mut value = self.product()?;
+        loop {
+            if self.text.starts_with('+') {
+                self.eat('+')?;
+                value += self.product()?;
+            } else if self.text.starts_with('-') {
+                self.eat('-')?;
+                value -= self.product()?;
+            } else {
+                return Some(value);
+            }
+        }
+    }
+
+    fn product(&mut self) -> Option<f64> {
+        let mut value = self.atom()?;
+        loop {
+            if self.text.starts_with('*') {
+                self.eat('*')?;
+                value *= self.atom()?;
+            } else if self.text.starts_with('/') {
+                self.eat('/')?;
+                value /= self.atom()?;
+            } else {
+                return Some(value);
+            }
+        }
+    }
+
+    fn atom(&mut self) -> Option<f64> {
+        if self.text.starts_with(|c: char| c.is_ascii_digit()) {
+            return self.word(|c| c.is_ascii_digit()).parse().ok();
+        }
+        let name = self.word(|c| c.is_ascii_alphabetic());
+        Some(match name {
+            "DBInstanceClassMemory" => self.variables.memory_bytes,
+            "DBInstanceVCPU" => self.variables.processors,
+            "AllocatedStorage" => self.variables.storage_bytes,
+            "EndPointPort" => self.variables.port,
+            function => return self.call(function, Self::sum),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIBIBYTE: f64 = 1_073_741_824.0;
+
+    fn value(text: &str) -> Option<i64> {
+        let variables =
+            Variables { memory_bytes: 8.0 * GIBIBYTE, processors: 2.0, storage_bytes: 0.0, port: 5432.0 };
+        evaluate(text, &variables)
+    }
+
+    #[test]
+    fn formulas_of_the_user_guide_have_their_values() {
+        assert_eq!(value("{DBInstanceClassMemory/9531392}"), Some(901));
+        assert_eq!(value("LEAST({DBInstanceClassMemory/9531392},5000)"), Some(901));
+        assert_eq!(value("LEAST({DBInstanceClassMemory/9531392}, 500)"), Some(500));
+        assert_eq!(value("GREATEST({DBInstanceClassMemory*1024/63963136},65536)"), Some(137_518));
+        assert_eq!(value("greatest(1,2,3)"), Some(3));
+        assert_eq!(value("SUM({DBInstanceClassMemory/8589934592},-1)"), None);
+        assert_eq!(value("SUM({DBInstanceClassMemory/8589934592},10)"), Some(11));
+        assert_eq!(value("{log(DBInstanceClassMemory/1073741824)*1000}"), Some(3000));
+        assert_eq!(value("{EndPointPort}"), Some(5432));
+        assert_eq!(value("GREATEST({DBInstanceVCPU/2}, 8)"), Some(8));
+    }
+
+    #[test]
+    fn what_is_no_formula_has_no_value() {
+        for text in [
+            "",
+            "{",
+            "{Memory}",
+            "LEAST(5)",
+            "LEAST(1,2",
+            "LEAST(1,2) x",
+            "{DBInstanceClassMemory/0}",
+            "MAX(1,2)",
+        ] {
+            assert_eq!(value(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn classes_have_their_memory() {
+        for (class, size) in [
+            ("db.t3.micro", (1.0, 2.0)),
+            ("db.m6g.large", (8.0, 2.0)),
+            ("db.m6g.xlarge", (16.0, 4.0)),
+            ("db.r6g.4xlarge", (128.0, 16.0)),
+        ] {
+            assert_eq!(size_of(class), size, "{class}");
+        }
+    }
+}
