@@ -17,6 +17,7 @@ mod runbook;
 mod serve;
 mod snapshot;
 mod status;
+mod terminal;
 mod verify;
 mod waiting;
 

@@ -5,15 +5,13 @@ mod by_hand;
 mod render;
 mod watch;
 
-use std::io::IsTerminal as _;
-
 use super::{Session, notify, now};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
-use crate::runbook::gate::{self, Gate};
+use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{StepState, Story};
@@ -147,12 +145,13 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         variables: &variables,
         by,
         reads_only: &super::only_reads,
+        now: now(),
         tell: &tell,
     };
     let plan = plan::plan(&runbook, mode, values, &to).await?;
     session.output.settle();
     session.output.report(&plan)?;
-    Ok((!plan.findings.is_empty()).then_some(Kind::No))
+    Ok((!plan.findings.is_empty() || !plan.doubts.is_empty()).then_some(Kind::No))
 }
 
 async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
@@ -197,6 +196,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        without_preflight: args.go.without_preflight,
         reads_only: &super::only_reads,
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
@@ -221,12 +221,7 @@ fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
 fn refuse_unknown_steps<'a>(runbook: &Runbook, steps: impl Iterator<Item = &'a String>) -> Result<()> {
     for step in steps {
         if runbook.step(step).is_none() {
-            return Err(Error::request(format!("the runbook has no step `{}`", step.escape_default())).hint(
-                format!(
-                    "It has {}.",
-                    runbook.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>().join(", ")
-                ),
-            ));
+            return Err(runbook::unknown_step(runbook, step));
         }
     }
     Ok(())
@@ -313,6 +308,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         redo: go.redo,
         variables: &variables,
         poll: go.go.poll,
+        without_preflight: go.go.without_preflight,
         reads_only: &super::only_reads,
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
@@ -327,7 +323,7 @@ fn accept(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -
         return Ok(());
     }
     let error =
-        Error::new(Kind::Guard, format!("{place} was changed since run `{run}` began: nothing was run"));
+        Error::new(Kind::Guard, format!("{place} was changed since run `{run}` began: the run was not resumed"));
     let copy = journal::folder(run);
     Err(match accepted {
         Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
@@ -371,18 +367,16 @@ fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> R
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    if args.dry_run {
-        session.output.report(&record::of(&vault, &args.run)?)?;
-        return Ok(None);
-    }
     let (journal, found) = Journal::take_up(&vault, &args.run)?;
     let story = Story::of(journal.lines())?;
     let runbook = record::runbook(&vault, &args.run, &story)?;
+    refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     let values = values_again(&runbook, &story, &args.values.set)?;
     let interrupt = Interrupt::listen()?;
     let (aws, by) = who(session, &runbook).await?;
     let variables = variables(session, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
+    let undoing = runbook::Undoing { keep: args.keep.as_deref(), is_dry: args.dry_run };
     let to = Surroundings {
         vault: &vault,
         aws: aws.as_ref(),
@@ -396,9 +390,10 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        without_preflight: args.go.without_preflight,
         reads_only: &super::only_reads,
     };
-    finish(runbook::undo(&runbook, journal, &found, values, &to).await?, session)
+    finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
 }
 
 fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
@@ -428,15 +423,18 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
     let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {
-        Some(typed) => Some(typed.clone()),
-        None => watch.ask(&Gate { role: "confirm", ..request.gate.clone() }).await?,
-    };
-    let Some(typed) = typed else {
-        return Err(Error::new(
-            Kind::Guard,
-            format!("`{}` was not approved: there is no terminal", request.gate.step),
-        )
-        .hint(format!("Say `--confirm {}`.", request.gate.answer.as_deref().unwrap_or_default())));
+        Some(typed) => typed.clone(),
+        None => {
+            let gate = Gate { role: "confirm", ..request.gate.clone() };
+            match gate.ask_until_right(&async |gate: &Gate| watch.ask(gate).await).await? {
+                Reply::Typed(typed) => typed,
+                _ => {
+                    let what = format!("`{}` was not approved: nobody answered", request.gate.step);
+                    let answer = request.gate.answer.as_deref().unwrap_or_default();
+                    return Err(Error::new(Kind::Guard, what).hint(format!("Pass `--confirm {answer}`.")));
+                }
+            }
+        }
     };
     let proof = match &aws {
         Some(aws) => Some(aws.prove_identity(&request.purpose, now()).await?),
@@ -454,8 +452,4 @@ fn runs(session: &Session) -> Result<Option<Kind>> {
     }
     session.output.report(&Runs::new(reports))?;
     Ok(None)
-}
-
-fn is_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

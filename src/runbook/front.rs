@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::document::{Fault, Front, Needs, NeedsAws, Parameter, Position};
+use super::document::{Fault, Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter, Position};
 use super::values;
 use crate::config::parse_duration;
 
@@ -48,6 +48,30 @@ struct WrittenNeeds {
     #[serde(default)]
     commands: Vec<String>,
     aws: Option<WrittenAws>,
+    #[serde(default)]
+    files: Vec<Spanned<WrittenFile>>,
+    #[serde(default)]
+    databases: Vec<Spanned<WrittenDatabase>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    path: String,
+    has: Option<String>,
+    #[serde(default)]
+    replaced: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDatabase {
+    on: Option<String>,
+    db: Option<String>,
+    tables: Option<String>,
+    without_tables: Option<String>,
+    #[serde(default)]
+    creates_databases: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -146,6 +170,8 @@ pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
         rpo,
         parameters,
         needs: Needs {
+            files: read_files(written.needs.files, faults),
+            databases: written.needs.databases.into_iter().map(|it| read_database(it.value)).collect(),
             commands: written.needs.commands,
             aws: written.needs.aws.map(|aws| NeedsAws { account: aws.account, region: aws.region }),
         },
@@ -161,6 +187,23 @@ fn place<T>(spanned: &Spanned<T>) -> Position {
         usize::try_from(spanned.referenced.line()).unwrap_or(1),
         usize::try_from(spanned.referenced.column()).unwrap_or(1),
     )
+}
+
+fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Vec<Fault>) -> Vec<NeedsFile> {
+    let read = written.into_iter().map(|file| {
+        let at = place(&file);
+        let WrittenFile { path, has, replaced } = file.value;
+        if let Some(Err(why)) = has.as_deref().map(values::compile_line) {
+            faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` cannot be read: {why}")));
+        }
+        NeedsFile { path, has, is_replaced: replaced }
+    });
+    read.collect()
+}
+
+fn read_database(written: WrittenDatabase) -> NeedsDatabase {
+    let WrittenDatabase { on, db, tables, without_tables, creates_databases } = written;
+    NeedsDatabase { on, db, tables, without_tables, creates_databases }
 }
 
 fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {

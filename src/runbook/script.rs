@@ -213,6 +213,19 @@ async fn end(child: &mut Child, group: u32) -> Option<std::process::ExitStatus> 
     child.wait().await.ok()
 }
 
+/// The line that says what went wrong: the first error, else the last line.
+pub(super) fn last_words(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| {
+        let line = line.to_lowercase();
+        line.starts_with("error")
+            || line.starts_with("fatal")
+            || line.contains(": error:")
+            || line.contains("an error occurred")
+    };
+    lines.clone().find(is_error).or_else(|| lines.next_back())
+}
+
 type Lines = tokio::sync::mpsc::UnboundedSender<(bool, Vec<u8>)>;
 
 async fn listen(from: Option<impl AsyncRead + Unpin>, is_err: bool, to: Lines) {

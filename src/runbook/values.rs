@@ -43,7 +43,7 @@ impl Values {
             if !free.contains(name) {
                 judge_plain(text).map_err(|why| {
                     let what = format!("the journal has a value of `{name}` that is not free text: {why}");
-                    Error::new(Kind::Guard, what).hint("Nothing was run. Begin a new run.")
+                    Error::new(Kind::Guard, what).hint("The run was not resumed. Begin a new one.")
                 })?;
             }
             self.set(name, text, self.is_secret(name));
@@ -136,6 +136,11 @@ pub(super) fn placeholders(text: &str) -> Vec<String> {
 /// A pattern that must match the whole of a value.
 pub(super) fn compile(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
     regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
+}
+
+/// A pattern that some line of a text must match.
+pub(super) fn compile_line(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
+    regex_lite::Regex::new(&format!("(?m){pattern}")).map_err(|error| error.to_string())
 }
 
 /// What to do about a value that is refused.
