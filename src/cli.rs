@@ -24,7 +24,7 @@ mod waiting;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 
 use crate::aws::{Access, Aws};
@@ -33,6 +33,7 @@ use crate::error::{Error, Kind, Result};
 use crate::output::{Color, Format, Output};
 use crate::postgres::refuse_quotes;
 use crate::vault::Vault;
+use crate::when;
 
 /// Takes, restores and proves database backups.
 ///
@@ -205,6 +206,15 @@ impl Session {
         }
     }
 
+    /// Reads a time as the person says it, and shows what it means.
+    fn read_time(&self, text: &str) -> Result<DateTime<Utc>> {
+        let at = when::parse_time(text, now(), &chrono::Local)?;
+        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S %:z");
+        let utc = at.format("%Y-%m-%d %H:%M:%S UTC");
+        self.output.say(format!("`{}` is {local} local time, {utc}", text.escape_default()));
+        Ok(at)
+    }
+
     fn vault(&self) -> Result<Vault> {
         Vault::open(&self.vault, &self.access)
     }
@@ -289,6 +299,11 @@ fn unset(variable: &str) -> bool {
 )]
 fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// Reads a day as the person says it. Days of reports are those of UTC.
+fn parse_day(text: &str) -> Result<NaiveDate> {
+    when::parse_day(text, now().date_naive())
 }
 
 /// Runs the command line and returns the exit code.

@@ -26,6 +26,7 @@
 //! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
 //! fleet      the nouns: instances, snapshots, their ids and states
+//! when       times as people say them
 //! interrupt  SIGINT and SIGTERM as something to wait for
 //! error      what went wrong, and the exit code that says so
 //! ```
@@ -53,5 +54,6 @@ pub mod aws;
 pub mod web;
 pub mod postgres;
 pub mod fleet;
+pub mod when;
 pub mod interrupt;
 pub mod error;

@@ -3,12 +3,13 @@
 //!
 //! A closed pipe is not an error: whoever reads has read enough.
 
+mod layout;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -62,14 +63,14 @@ pub trait Report: Serialize {
 pub struct Page {
     text: String,
     colored: bool,
-    width: Option<u16>,
+    /// Of the terminal; none where whoever reads it is no person.
+    width: Option<usize>,
 }
 
 impl Page {
-    /// A line.
+    /// A line, or several; on a terminal it is wrapped between words.
     pub fn line(&mut self, text: impl AsRef<str>) {
-        self.text.push_str(text.as_ref());
-        self.text.push('\n');
+        self.verbatim(wrapped(text.as_ref(), self.width));
     }
 
     /// Words in a tone.
@@ -77,47 +78,29 @@ impl Page {
         paint(self.colored, tone, text.as_ref())
     }
 
-    /// A table; an empty one is left out. The cells of one column may carry a tone.
-    pub fn table(&mut self, header: &[&str], rows: Vec<Vec<(String, Option<Tone>)>>) {
+    /// A line that is copied as it stands, such as one of a script: it is not wrapped.
+    pub fn verbatim(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref());
+        self.text.push('\n');
+    }
+
+    /// What to do about the lines above it: a command stands as it is to be run, prose is wrapped.
+    pub fn remedy(&mut self, indent: usize, text: &str) {
+        let text = plain(text);
+        let is_command = ["lifeboat ", "aws ", "psql "].iter().any(|program| text.starts_with(program));
+        let line = format!("{}{}", " ".repeat(indent), self.toned(Tone::Faint, text));
+        if is_command { self.verbatim(line) } else { self.line(line) }
+    }
+
+    /// A table; an empty one is left out. The cells of one column may carry a tone. Where it is too wide for the terminal, its
+    /// rows become blocks.
+    pub fn table(&mut self, header: &[&str], rows: Vec<layout::Row>) {
         if rows.is_empty() {
             return;
         }
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_header(header.iter().map(|title| cell(title, Some(Tone::Faint))));
-        match self.colored {
-            true => table.enforce_styling(),
-            false => table.force_no_tty(),
-        };
-        match self.width {
-            Some(width) => {
-                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_sub(2))
-            }
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        for row in rows {
-            table.add_row(row.iter().map(|(text, tone)| cell(text, *tone)));
+        for line in layout::lay_out(header, &rows, self.width, self.colored) {
+            self.verbatim(line);
         }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        for line in table.to_string().lines() {
-            let _ = writeln!(self.text, "  {}", line.trim_end());
-        }
-    }
-}
-
-/// Names of tables come from outside: a control character in one must not move the cursor.
-fn cell(text: &str, tone: Option<Tone>) -> Cell {
-    let cell = Cell::new(plain(text));
-    match tone {
-        Some(Tone::Good) => cell.fg(comfy_table::Color::Green),
-        Some(Tone::Bad) => cell.fg(comfy_table::Color::Red).add_attribute(Attribute::Bold),
-        Some(Tone::Doubt) => cell.fg(comfy_table::Color::Yellow),
-        Some(Tone::Faint) => cell.add_attribute(Attribute::Dim),
-        Some(Tone::Strong) => cell.add_attribute(Attribute::Bold),
-        None => cell,
     }
 }
 
@@ -297,7 +280,7 @@ impl Output {
                 text
             }
             Format::Text => {
-                let width = io::stdout().is_terminal().then(|| comfy_table::Table::new().width()).flatten();
+                let width = terminal_width(&io::stdout());
                 let mut page = Page { text: String::new(), colored: self.colored_stdout, width };
                 report.render_text(&mut page);
                 printable(&page.text, self.colored_stdout)
@@ -403,7 +386,10 @@ impl Output {
 
     fn talk(&self, severity: Severity, text: &str) {
         let text = printable(text, self.colored_stderr);
-        let text = self.log.as_ref().map_or(text.clone(), |log| stamped(log, severity, &text));
+        let text = match &self.log {
+            Some(log) => stamped(log, severity, &text),
+            None => wrapped(&text, terminal_width(&io::stderr())),
+        };
         let write = || {
             // Nothing can be done about a stderr that is gone.
             let _ = writeln!(io::stderr().lock(), "{text}");
@@ -413,6 +399,21 @@ impl Output {
             None => write(),
         }
     }
+}
+
+/// How many columns a terminal has, if it is one.
+fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+    if !rustix::termios::isatty(stream) {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(stream).ok()?.ws_col;
+    (columns > 0).then_some(usize::from(columns))
+}
+
+fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let lines: Vec<String> = text.split('\n').flat_map(|line| layout::wrap(line, width)).collect();
+    lines.join("\n")
 }
 
 fn print(text: &str) -> Result<()> {

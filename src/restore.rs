@@ -5,7 +5,6 @@
 //!
 //! ```text
 //! choose     (here) the backup that a drill goes back to
-//! moment     times as people say them
 //! isolation  what keeps a copy from acting by itself
 //! plan       which backup, whose settings, what is changed and what no restore brings back; reads only
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
@@ -13,15 +12,15 @@
 
 pub mod apply;
 pub mod isolation;
-pub mod moment;
 pub mod plan;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Instance, Snapshot, SnapshotId};
+use crate::when;
 
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,30 +39,22 @@ pub enum Wanted {
     Time(DateTime<Utc>),
 }
 
-impl std::str::FromStr for Wanted {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
+impl Wanted {
+    /// Reads what the user asked for; `now` and `zone` are theirs.
+    pub fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Self>
+    where
+        Z::Offset: std::fmt::Display,
+    {
         match text {
             "latest-snapshot" => Ok(Wanted::LatestSnapshot),
             "latest-automated" => Ok(Wanted::LatestAutomated),
             "latest-manual" => Ok(Wanted::LatestManual),
             "latest" => Ok(Wanted::Latest),
-            // Ids begin with a letter, times with a digit.
-            time if time.starts_with(|c: char| c.is_ascii_digit()) => {
-                let parsed = DateTime::parse_from_rfc3339(time).map_err(|error| {
-                    Error::request(format!("`{time}` is not a time"))
-                        .caused_by(error)
-                        .hint("Write it as RFC 3339 with its zone, as in 2026-11-21T14:05:00Z or 2026-11-21T15:05:00+01:00.")
-                })?;
-                Ok(Wanted::Time(parsed.with_timezone(&Utc)))
-            }
+            time if when::is_said_as_a_time(time) => when::parse_time(time, now, zone).map(Wanted::Time),
             id => SnapshotId::parse(id).map(Wanted::Snapshot),
         }
     }
-}
 
-impl Wanted {
     /// Whether the user chose the very backup, so that its age says nothing about the routine.
     pub fn is_by_hand(&self) -> bool {
         matches!(self, Wanted::Snapshot(_) | Wanted::Time(_))
@@ -206,13 +197,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wanted_is_read_as_people_write_it() {
-        assert_eq!("latest".parse::<Wanted>().unwrap(), Wanted::Latest);
-        let Wanted::Time(at) = "2026-11-21T15:05:00+01:00".parse().unwrap() else { panic!("not a time") };
-        assert_eq!(rfc3339(at), "2026-11-21T14:05:00Z");
-        assert!(matches!("rds:orders-2026-11-20-03-07".parse().unwrap(), Wanted::Snapshot(_)));
-        for wrong in ["2026-11-21", "yesterday!", "", "12:00"] {
-            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
+    fn what_is_wanted_is_read_as_people_say_it() {
+        let now: DateTime<Utc> = "2026-11-21T15:05:00Z".parse().unwrap();
+        let read = |text: &str| Wanted::parse(text, now, &Utc);
+        assert_eq!(read("latest").unwrap(), Wanted::Latest);
+        for time in ["2026-11-21T15:45:00+01:00", "20 minutes ago", "14:45", "2026-11-21 14:45 UTC"] {
+            let Wanted::Time(at) = read(time).unwrap() else { panic!("{time} is not a time") };
+            assert_eq!(rfc3339(at), "2026-11-21T14:45:00Z");
+        }
+        assert!(matches!(read("rds:orders-2026-11-20-03-07").unwrap(), Wanted::Snapshot(_)));
+        for wrong in ["2026-11-21", "yesterday", "yesterday!", "", "25:00", "now"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

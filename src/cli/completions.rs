@@ -28,7 +28,7 @@ struct Completions {
 
 impl output::Report for Completions {
     fn render(&self, page: &mut Page) {
-        self.script.lines().for_each(|line| page.line(line));
+        self.script.lines().for_each(|line| page.verbatim(line));
     }
 }
 

@@ -310,7 +310,7 @@ fn line(check: &Check, said: Option<String>, page: &mut Page, is_over_several: b
     let (word, at) = (page.toned(tone, format!("{word:7}")), at(check, is_over_several));
     page.line(format!("  {word}  {at}{}", plain(&check.message)));
     if let Some(remedy) = check.remedy.as_ref().filter(|remedy| said.as_ref() != Some(remedy)) {
-        page.line(page.toned(Tone::Faint, format!("           {}", plain(remedy))));
+        page.remedy(11, remedy);
     }
 }
 

@@ -28,9 +28,10 @@ use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
-use crate::restore::isolation;
+use crate::restore::{Wanted, isolation};
 use crate::vault::Lease;
 use crate::verify::depth::Tables;
+use crate::when;
 
 use render::{Drills, History, PlanReport, Plans};
 
@@ -76,7 +77,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     fleet: fleet::FleetArgs,
     /// What to restore: latest-snapshot, latest-automated, latest-manual, latest (point in time), a snapshot id, or
-    /// a time (RFC 3339) [default: latest-snapshot]
+    /// a time as in `restore point-in-time --at` [default: latest-snapshot]
     #[arg(long, value_name = "WHAT")]
     from: Option<String>,
     /// Class of the throwaway [default: db.t3.micro]
@@ -380,7 +381,10 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
     };
     Ok(Request {
         source: id.clone(),
-        wanted: asked_for.parse()?,
+        wanted: match asked_for {
+            ref time if when::is_said_as_a_time(time) => Wanted::Time(session.read_time(time)?),
+            ref other => Wanted::parse(other, now(), &chrono::Local)?,
+        },
         asked_for,
         class: args.class.clone().or(settings.class).unwrap_or("db.t3.micro".to_owned()),
         subnet_group: args.subnet_group.clone().or(settings.subnet_group),

@@ -147,7 +147,7 @@ impl output::Report for Written {
     fn render(&self, page: &mut Page) {
         let Some(file) = &self.file else {
             for line in self.text.lines() {
-                page.line(line);
+                page.verbatim(line);
             }
             return;
         };

@@ -30,7 +30,7 @@ struct Shown {
 
 impl output::Report for Shown {
     fn render(&self, page: &mut Page) {
-        self.page.lines().for_each(|line| page.line(line));
+        self.page.lines().for_each(|line| page.verbatim(line));
     }
 }
 

@@ -284,7 +284,7 @@ pub(super) fn findings(findings: &[Finding], page: &mut Page) {
             finding.message,
             finding.code
         ));
-        page.line(page.toned(Tone::Faint, format!("            {}", finding.remedy)));
+        page.remedy(12, &finding.remedy);
     }
 }
 

@@ -21,7 +21,6 @@ use crate::output::{self, Page, Tone, plain, thousands};
 use crate::restore::Wanted;
 use crate::restore::apply::{self, Report};
 use crate::restore::isolation::{self, Isolation};
-use crate::restore::moment;
 use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
@@ -204,7 +203,7 @@ pub(super) async fn run(command: RestoreCommand, session: &Session) -> Result<Op
         }
         RestoreCommand::PointInTime(args) => {
             let moment = match &args.at {
-                Some(text) => Moment::At(read_moment(text, session)?),
+                Some(text) => Moment::At(session.read_time(text)?),
                 None => Moment::Latest,
             };
             let request = args.target.request(From::Time(args.database.clone(), moment));
@@ -214,17 +213,10 @@ pub(super) async fn run(command: RestoreCommand, session: &Session) -> Result<Op
     }
 }
 
-/// A moment as people say it; what it means is shown.
-fn read_moment(text: &str, session: &Session) -> Result<DateTime<Utc>> {
-    let at = moment::parse(text, now(), &chrono::Local)?;
-    session.output.say(format!("`{}` is {}", text.escape_default(), both(at)));
-    Ok(at)
-}
-
 async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let wanted = match (&args.at, &args.from) {
-        (Some(text), _) => Wanted::Time(read_moment(text, session)?),
+        (Some(text), _) => Wanted::Time(session.read_time(text)?),
         (None, Some(id)) => Wanted::Snapshot(id.clone()),
         (None, None) => return Err(Error::request("name the backup with `--at` or `--from`")),
     };
@@ -330,11 +322,6 @@ impl output::Report for tables::Report {
 }
 
 /// A moment in local time and in UTC.
-fn both(at: DateTime<Utc>) -> String {
-    let local = at.with_timezone(&chrono::Local);
-    format!("{} local time, {}", local.format("%Y-%m-%d %H:%M:%S %:z"), utc(at))
-}
-
 async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();

@@ -11,11 +11,13 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
+use crate::output::Tone;
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
+use crate::when;
 
 pub(super) use args::RunbookCommand;
 use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};
@@ -131,10 +133,49 @@ async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor
     Ok((Some(aws), Actor { identity: arn, account, region, host, version }))
 }
 
+/// What was said, and on a terminal what is missing, which a person is asked for until it can be used.
+async fn ask_for_missing(
+    runbook: &Runbook,
+    set: &[(String, String)],
+    mode: Mode,
+    session: &Session,
+) -> Result<Vec<(String, String)>> {
+    let mut said = set.to_vec();
+    if !super::terminal::is_terminal() {
+        return Ok(said);
+    }
+    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
+    for parameter in values::list_missing(&runbook.front, set, mode) {
+        if parameter.secret {
+            continue;
+        }
+        let help = parameter.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+        let example = parameter.example.as_ref().map(|example| format!(" (such as {example})"));
+        let name = session.output.toned(Tone::Strong, &parameter.name);
+        session.output.ask(format!("{name}{help}{}", example.unwrap_or_default()));
+        loop {
+            let Some(typed) = super::terminal::read_line("> ").await? else { return Ok(said) };
+            match values::read(parameter, typed.trim().to_owned(), &read_time) {
+                Ok(_) => {
+                    said.push((parameter.name.clone(), typed.trim().to_owned()));
+                    break;
+                }
+                Err(error) => {
+                    let hints: String = error.hints().iter().map(|hint| format!(" {hint}")).collect();
+                    session.output.ask(format!("{}.{hints}", error.chain()));
+                }
+            }
+        }
+    }
+    Ok(said)
+}
+
 async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
     let runbook = runbook::load_sound(name)?;
     let interrupt = Interrupt::listen()?;
-    let values = values::resolve(&runbook.front, &args.set, mode, &RunId::new(now()))?;
+    let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
+    let read_time = |text: &str| session.read_time(text);
+    let values = values::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
     let (aws, by) = who(session, &runbook).await?;
     let began = std::time::Instant::now();
     let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
@@ -174,7 +215,8 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         return take_up(&run, go, session).await;
     }
     let run = RunId::new(now());
-    let values = values::resolve(&runbook.front, &args.values.set, mode, &run)?;
+    let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
+    let values = values::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
     refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     warn_of_shortfalls(&runbook, session);
     let interrupt = Interrupt::listen()?;
@@ -322,8 +364,10 @@ fn accept(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -
     if is_accepted {
         return Ok(());
     }
-    let error =
-        Error::new(Kind::Guard, format!("{place} was changed since run `{run}` began: the run was not resumed"));
+    let error = Error::new(
+        Kind::Guard,
+        format!("{place} was changed since run `{run}` began: the run was not resumed"),
+    );
     let copy = journal::folder(run);
     Err(match accepted {
         Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
@@ -362,7 +406,8 @@ fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> R
         return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
             .hint(format!("Say it again with `--set {name}=…`.")));
     }
-    values::resolve(&runbook.front, &said, story.start.mode, &run)
+    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
+    values::resolve(&runbook.front, &said, story.start.mode, &run, &read_time)
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {

@@ -191,7 +191,7 @@ struct Added {
 
 impl Report for Added {
     fn render(&self, page: &mut Page) {
-        page.line(&self.token);
+        page.verbatim(&self.token);
     }
 }
 

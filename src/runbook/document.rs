@@ -195,6 +195,8 @@ pub struct Parameter {
     pub env: Option<String>,
     /// Whether it must never be written down.
     pub secret: bool,
+    /// Whether it is a time, as people say it; what it means in UTC is its value.
+    pub is_time: bool,
     /// Whether its value may have any characters, those among them that mean something to a shell.
     pub free_text: bool,
     /// A value as an example.

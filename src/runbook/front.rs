@@ -38,6 +38,7 @@ struct WrittenParameter {
     secret: bool,
     #[serde(default)]
     free_text: bool,
+    is: Option<Spanned<String>>,
     example: Option<String>,
     help: Option<String>,
 }
@@ -231,7 +232,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
 
 fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
     let at = place(&written);
-    let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, example, help } =
+    let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, is, example, help } =
         written.value;
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -272,7 +273,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
                 }
             }
         }
-    } else if !secret {
+    } else if !secret && is.is_none() {
         faults.push(Fault::note(at, "pattern", format!("parameter `{name}` has no pattern")));
     }
     if !secret && !free_text {
@@ -289,6 +290,10 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
                 faults.push(Fault::malformed(at, "free-text", what).hint(values::FREE_TEXT));
             }
         }
+    }
+    if let Some(is) = is.as_ref().filter(|is| is.value != "time") {
+        let what = format!("parameter `{name}` is `{}`, which is not known", is.value.escape_default());
+        faults.push(Fault::malformed(place(is), "parameter", what).hint("`is` may be `time`."));
     }
     if required && default.is_some() {
         faults.push(
@@ -316,6 +321,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         rehearse: text(rehearse),
         env,
         secret,
+        is_time: is.is_some(),
         free_text,
         example,
         help,

@@ -95,10 +95,7 @@ impl Gate {
     }
 
     /// Asks until the answer is the one that is wanted, or until nobody answers.
-    pub async fn ask_until_right(
-        mut self,
-        ask: &impl AsyncFn(&Gate) -> Result<Reply>,
-    ) -> Result<Reply> {
+    pub async fn ask_until_right(mut self, ask: &impl AsyncFn(&Gate) -> Result<Reply>) -> Result<Reply> {
         loop {
             match ask(&self).await? {
                 Reply::Typed(typed) => match self.judge(&typed) {
@@ -302,12 +299,10 @@ pub fn approve(
     proof: Option<Proof>,
     now: DateTime<Utc>,
 ) -> Result<Approval> {
-    request.gate.judge(typed).map_err(|why| {
-        Error::new(
-            Kind::Guard,
-            format!("`{}` was not approved: {why}", request.gate.step),
-        )
-    })?;
+    request
+        .gate
+        .judge(typed)
+        .map_err(|why| Error::new(Kind::Guard, format!("`{}` was not approved: {why}", request.gate.step)))?;
     let approval = Approval {
         step: request.gate.step.clone(),
         by,

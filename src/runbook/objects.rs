@@ -78,12 +78,14 @@ pub(super) async fn describe(object: &str, aws: Option<&Aws>) -> Result<Vec<Stri
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     let facts = match (kind, aws) {
         ("db", Some(aws)) => aws.instance(&InstanceId::parse(name)?).await?.map(|found| {
-            let host = found.endpoint.map_or("no endpoint yet".to_owned(), |(host, port)| format!("{host}:{port}"));
+            let host =
+                found.endpoint.map_or("no endpoint yet".to_owned(), |(host, port)| format!("{host}:{port}"));
             format!("{} {}, {}, {host}", found.engine, found.engine_version, found.reported_status)
         }),
         ("snapshot", Some(aws)) => aws.snapshot(&SnapshotId::parse(name)?).await?.map(|found| {
             let taken = found.original_created_at.or(found.created_at);
-            let taken = taken.map_or(String::new(), |at| format!(", taken {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+            let taken =
+                taken.map_or(String::new(), |at| format!(", taken {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
             format!("{} {} of `{}`{taken}", found.engine, found.engine_version, found.instance)
         }),
         ("database" | "table", _) => std::env::var("PGHOST").ok().map(|host| {

@@ -74,7 +74,9 @@ pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepSta
         .steps
         .iter()
         .filter(|step| step.only.is_none_or(|only| only == ground.mode))
-        .filter(|step| !matches!(state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone))
+        .filter(|step| {
+            !matches!(state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone)
+        })
         .collect();
     let used = names_used(&steps);
     let mut findings = look_at_programs(&steps, ground);
@@ -149,8 +151,12 @@ fn look_at_programs(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
     }
     for step in steps {
         let undo = step.undo.as_ref().filter(|_| ground.mode == Mode::Rehearse);
-        for script in [step.kind.act().map(|act| &act.script), step.probe.as_ref(), undo].into_iter().flatten() {
-            if matches!(step.kind, Kind::Sql(..)) && step.kind.act().is_some_and(|act| act.script.at == script.at) {
+        for script in
+            [step.kind.act().map(|act| &act.script), step.probe.as_ref(), undo].into_iter().flatten()
+        {
+            if matches!(step.kind, Kind::Sql(..))
+                && step.kind.act().is_some_and(|act| act.script.at == script.at)
+            {
                 continue;
             }
             for (program, why) in missing_in(&script.text, ground.values) {
@@ -222,7 +228,10 @@ fn look_at_file(file: &NeedsFile, ground: &Ground<'_>) -> Option<Finding> {
     if file.is_replaced {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if access(folder, Access::WRITE_OK).is_err() {
-            return missing(&format!("cannot be replaced: this user may not write to `{}`", folder.display()));
+            return missing(&format!(
+                "cannot be replaced: this user may not write to `{}`",
+                folder.display()
+            ));
         }
     }
     if let Some(pattern) = &file.has {
@@ -237,7 +246,10 @@ fn look_at_file(file: &NeedsFile, ground: &Ground<'_>) -> Option<Finding> {
 
 async fn look_at_url(step: &str, url: &str, wanted: u16) -> Finding {
     let doubt = |why: String| {
-        Finding::new(Looked::Doubtful, format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"))
+        Finding::new(
+            Looked::Doubtful,
+            format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"),
+        )
     };
     match crate::web::status(url).await {
         Ok(code) if code == wanted => Finding::new(Looked::There, format!("{url} answers {code}")),

@@ -323,7 +323,13 @@ pub(super) fn rto(runbook: &Runbook, story: &Story) -> Rto {
     };
     let people = told.iter().filter(|told| told.answer.is_some()).filter_map(seconds_of).sum();
     let recovered_by = steps.last().filter(|_| is_complete).map(|step| step.id.clone());
-    Rto { objective_seconds: objective, measured_seconds: measured, verdict, recovered_by, people_seconds: people }
+    Rto {
+        objective_seconds: objective,
+        measured_seconds: measured,
+        verdict,
+        recovered_by,
+        people_seconds: people,
+    }
 }
 
 /// Writes the record beside the journal: the document and the page.

@@ -136,7 +136,8 @@ pub async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
 ) -> Result<Outcome> {
     refuse_wrong_place(runbook, &to.by)?;
     let redactor = redactor(&values);
-    let doubts = look_ahead(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
+    let doubts =
+        look_ahead(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
     let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
     let mut journal = Journal::begin(to.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
@@ -288,12 +289,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let recovery = report::rto(self.runbook, &self.story);
         let recovered =
             recovery.recovered_by.map(|_| Duration::from_secs_f64(recovery.measured_seconds.max(0.0)));
-        Clock {
-            step: (number, self.runbook.steps.len()),
-            elapsed,
-            rto: self.runbook.front.rto,
-            recovered,
-        }
+        Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto, recovered }
     }
 
     /// Every line that is lost may have been the beginning of one more step.
@@ -367,7 +363,11 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         if !left.is_empty() {
             let run = &self.story.start.run;
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-            let bill = if left.iter().any(|it| it.is_there && it.is_billed) { " It costs money until it is gone." } else { "" };
+            let bill = if left.iter().any(|it| it.is_there && it.is_billed) {
+                " It costs money until it is gone."
+            } else {
+                ""
+            };
             if left.iter().any(|residue| residue.is_there) {
                 let what = format!("the rehearsal left something behind: {}", names.join("; "));
                 return Ok(Some(

@@ -159,7 +159,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             is_there,
             is_billed: creates.iter().any(|object| objects::is_billed(object)),
         };
-        let is_open = told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
+        let is_open =
+            told.state == StepState::Unknown || (told.state == StepState::Failed && told.made.is_empty());
         let (mut probed, mut doubt) = (None, "nothing tells whether it happened".to_owned());
         if let (true, Some(probe)) = (is_open, &step.probe) {
             let found = self.ask_probe(step, &probe.text, probe.timeout).await?;
@@ -176,7 +177,9 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         if creates.is_empty() {
             return Ok(match told.state {
                 StepState::Done => Ok(Some(Item { step, there: Vec::new(), is_gone: false, probed })),
-                StepState::Unknown => Err(residue(format!("it is not known whether it happened: {doubt}"), false)),
+                StepState::Unknown => {
+                    Err(residue(format!("it is not known whether it happened: {doubt}"), false))
+                }
                 _ => Ok(None),
             });
         }
@@ -230,17 +233,25 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let (mut missing, mut named) = (Vec::new(), Vec::new());
         for item in items.iter().filter(|item| !item.is_gone) {
             let gate = self.gate_of(item).await?;
-            let given = self.to.answers.iter().find(|(id, _)| *id == item.step.id).map(|(_, text)| text.as_str());
+            let given =
+                self.to.answers.iter().find(|(id, _)| *id == item.step.id).map(|(_, text)| text.as_str());
             let reply = match given {
                 Some(given) => gate.judge(given).map(|()| Reply::Typed(String::new())).map_err(|why| {
-                    Error::new(Kind::Guard, format!("nothing was taken back: `{}` was not confirmed: {why}", item.step.id))
+                    Error::new(
+                        Kind::Guard,
+                        format!("nothing was taken back: `{}` was not confirmed: {why}", item.step.id),
+                    )
                 })?,
                 None => gate.clone().ask_until_right(&self.to.ask).await?,
             };
             match reply {
                 Reply::Typed(_) => {}
                 Reply::NoTerminal => {
-                    missing.push(format!("--answer {}={}", item.step.id, gate.answer.clone().unwrap_or_default()));
+                    missing.push(format!(
+                        "--answer {}={}",
+                        item.step.id,
+                        gate.answer.clone().unwrap_or_default()
+                    ));
                     named.push([vec![gate.text.clone()], gate.facts.clone()].concat().join(" "));
                 }
                 Reply::Ended => {
@@ -256,7 +267,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             (Some(account), Some(region)) => format!(" in account {account}, Region {region}"),
             _ => String::new(),
         };
-        let what = format!("nothing was taken back{place}, since nobody has confirmed it: {}", named.join(" "));
+        let what =
+            format!("nothing was taken back{place}, since nobody has confirmed it: {}", named.join(" "));
         let run = &self.story.start.run;
         Err(Error::new(Kind::Guard, what)
             .hint(format!("`lifeboat runbook undo {run} {}` takes it back.", missing.join(" ")))
@@ -293,7 +305,9 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             _ if item.is_gone => format!("Step `{}` needs nothing: what it made is gone.", item.step.id),
             Some(does) => format!("Undo of `{}`: {}", item.step.id, self.values.shown(does)),
             None if objects.is_empty() => format!("Undo of `{}` ({}).", item.step.id, item.step.title),
-            None => format!("Undo of `{}`: removes {}, which this run made.", item.step.id, objects.join(", ")),
+            None => {
+                format!("Undo of `{}`: removes {}, which this run made.", item.step.id, objects.join(", "))
+            }
         }
     }
 
@@ -356,7 +370,11 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 self.tell(Tell::Undo(&what, None, ""));
                 match self.run_undo(undo.text.as_str(), undo.timeout.unwrap_or(USUAL), &item.there).await? {
                     Ok(()) => {
-                        self.add(Event::UndoEnd { step: step.id.clone(), is_undone: true, reason: String::new() })?;
+                        self.add(Event::UndoEnd {
+                            step: step.id.clone(),
+                            is_undone: true,
+                            reason: String::new(),
+                        })?;
                         self.tell(Tell::Undo(&what, Some(true), ""));
                         return Ok(None);
                     }

@@ -26,31 +26,51 @@ pub fn headline(report: &Report) -> Headline {
             "PASS",
             format!("{} The rehearsal has removed what it made.", count.sentence(Mode::Rehearse)),
         ),
-        RunState::Passed => (Tone::Good, "PASS", format!("{} Every expectation holds.", count.sentence(Mode::Real))),
-        RunState::Missed if !report.left.is_empty() => {
-            (Tone::Bad, "FAIL", format!("{} Something that the run made is still there.", count.sentence(report.mode)))
+        RunState::Passed => {
+            (Tone::Good, "PASS", format!("{} Every expectation holds.", count.sentence(Mode::Real)))
         }
-        RunState::Missed if count.failed > 0 => {
-            (Tone::Bad, "FAIL", format!("A step failed, and the run is over. {}", count.sentence(report.mode)))
+        RunState::Missed if !report.left.is_empty() => (
+            Tone::Bad,
+            "FAIL",
+            format!("{} Something that the run made is still there.", count.sentence(report.mode)),
+        ),
+        RunState::Missed if count.failed > 0 => (
+            Tone::Bad,
+            "FAIL",
+            format!("A step failed, and the run is over. {}", count.sentence(report.mode)),
+        ),
+        RunState::Missed => (
+            Tone::Bad,
+            "FAIL",
+            format!("The run is over and did not reach its objective. {}", count.sentence(report.mode)),
+        ),
+        RunState::Failed => {
+            (Tone::Bad, "STOPPED", format!("The run stopped at `{next}` and can be resumed."))
         }
-        RunState::Missed => {
-            (Tone::Bad, "FAIL", format!("The run is over and did not reach its objective. {}", count.sentence(report.mode)))
+        RunState::Waiting => {
+            (Tone::Doubt, "WAITING", format!("The run waits for somebody to decide at `{next}`."))
         }
-        RunState::Failed => (Tone::Bad, "STOPPED", format!("The run stopped at `{next}` and can be resumed.")),
-        RunState::Waiting => (Tone::Doubt, "WAITING", format!("The run waits for somebody to decide at `{next}`.")),
         RunState::Interrupted => (
             Tone::Doubt,
             "INTERRUPTED",
             format!("The run was interrupted and can be resumed. The next step is `{next}`."),
         ),
-        RunState::Unknown => {
-            (Tone::Doubt, "UNKNOWN", format!("It is not known whether `{next}` happened. Somebody must say so."))
+        RunState::Unknown => (
+            Tone::Doubt,
+            "UNKNOWN",
+            format!("It is not known whether `{next}` happened. Somebody must say so."),
+        ),
+        RunState::Running => {
+            (Tone::Doubt, "RUNNING", "The run was under way when this was written.".to_owned())
         }
-        RunState::Running => (Tone::Doubt, "RUNNING", "The run was under way when this was written.".to_owned()),
-        RunState::Died => {
-            (Tone::Doubt, "DIED", "The process of the run ended without a word. The run can be resumed.".to_owned())
+        RunState::Died => (
+            Tone::Doubt,
+            "DIED",
+            "The process of the run ended without a word. The run can be resumed.".to_owned(),
+        ),
+        RunState::Undone => {
+            (Tone::Quiet, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
         }
-        RunState::Undone => (Tone::Quiet, "UNDONE", format!("{} Everything it did was taken back.", before(report))),
         RunState::PartlyUndone => (
             Tone::Doubt,
             "PARTLY UNDONE",

@@ -191,7 +191,8 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     assert_eq!(run.json()["next"], "go");
     let id = bench.latest();
     let wrong = bench.run(&["resume", &id, "--answer", "go=ordres"]).await;
-    wrong.assert_code(4).assert_says(&["`ordres` is not `orders`: nothing was run"]);
+    wrong.assert_code(4).assert_says(&["gate `go` was not passed: `ordres` is not `orders`"]);
+    assert!(!wrong.stderr.contains("nothing was run"), "a step was run: {}", wrong.stderr);
     assert_eq!(bench.lines("log"), 1, "a step was run");
     let right = bench.run(&["resume", &id, "--answer", "go=orders", "--json"]).await;
     right.assert_code(4).assert_says(&["gate `note` needs a person"]);
@@ -211,22 +212,27 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     assert!(page.contains("PASS") && page.contains("it is done, ticket 42"));
 }
 
-/// Runs a command on a terminal of its own, types `typed` when it has said `prompt`, and returns its exit code and what was shown.
-async fn on_a_terminal(bench: &Bench, arguments: &[&str], prompt: &str, typed: &str) -> (i32, String) {
-    let script = "import os, pty, sys\n\
-        prompt, typed, command = sys.argv[1], sys.argv[2], sys.argv[3:]\n\
+/// Runs a command on a terminal of its own, types each line when it has said what stands before it, and returns its exit code and what
+/// was shown. A line of `^C` is Ctrl-C.
+async fn on_a_terminal(bench: &Bench, arguments: &[&str], dialogue: &[(&str, &str)]) -> (i32, String) {
+    let script = "import json, os, pty, sys\n\
+        dialogue, command = json.loads(sys.argv[1]), sys.argv[2:]\n\
         pid, fd = pty.fork()\n\
         if pid == 0: os.execvp(command[0], command)\n\
-        shown, sent = b'', False\n\
+        shown, heard = b'', 0\n\
         while True:\n\
         \x20   try: part = os.read(fd, 65536)\n\
         \x20   except OSError: break\n\
         \x20   if not part: break\n\
         \x20   shown += part\n\
-        \x20   if not sent and prompt.encode() in shown: os.write(fd, typed.encode() + b'\\n'); sent = True\n\
+        \x20   if dialogue and (at := shown.find(dialogue[0][0].encode(), heard)) >= 0:\n\
+        \x20       prompt, typed = dialogue.pop(0)\n\
+        \x20       heard = at + len(prompt.encode())\n\
+        \x20       os.write(fd, b'\\x03' if typed == '^C' else typed.encode() + b'\\n')\n\
         sys.stdout.write(shown.decode(errors='replace')); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let dialogue = serde_json::to_string(dialogue).unwrap();
     let mut command = Command::new("python3");
-    command.args(["-c", script, prompt, typed, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
+    command.args(["-c", script, &dialogue, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
     command
         .current_dir(bench.directory.path())
         .env("BACKUP_DIR", bench.path("vault"))
@@ -244,17 +250,53 @@ async fn on_a_terminal_the_object_s_own_name_is_asked_for() {
         "```confirm id=go\nStop the writers first: {{source}}\n```\n```sh id=after\necho after >> log\n```\n",
     );
     let flags = ["run", "try.md", "--set", "source=orders"];
-    let (code, shown) = on_a_terminal(&bench, &flags, "to go on", "production").await;
-    assert!(
-        code == 4 && shown.contains("`production` is not `orders`") && bench.lines("log") == 0,
-        "{code}: {shown}"
-    );
-    let (code, shown) = on_a_terminal(&bench, &flags, "type `orders` to go on", "orders").await;
+    // A typo is asked about again; only Ctrl-C and the right name end it.
+    let prompt = "Type `orders` to go on.";
+    let dialogue = [(prompt, "production"), ("`production` is not `orders`. Type `orders` to go on.", "^C")];
+    let (code, shown) = on_a_terminal(&bench, &flags, &dialogue).await;
+    assert!(code == 130 && bench.lines("log") == 0, "{code}: {shown}");
+    let dialogue = [(prompt, "ordres"), ("`ordres` is not `orders`", ""), ("`` is not `orders`", "orders")];
+    let (code, shown) = on_a_terminal(&bench, &flags, &dialogue).await;
     assert!(
         code == 0 && shown.contains("CONFIRM") && shown.contains("Stop the writers first: orders"),
         "{code}: {shown}"
     );
+    assert!(shown.contains("┃ > ") && !shown.contains("nothing was run"), "{shown}");
     assert_eq!(bench.lines("log"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_asked_for_on_a_terminal_and_named_at_once_elsewhere() {
+    let bench = Bench::new();
+    bench.write(
+        "  source: {required: true, pattern: \"[a-z-]+\", example: orders-prod, help: the database}\n  when: {required: true, is: time, example: \"2026-11-20T14:05:00Z\", help: the moment}\n  name: {default: x, pattern: \"[a-z]\"}",
+        "```sh id=a\necho \"$source $when\" > log\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&[
+        "2 parameters have no value: `source` (the database), `when` (the moment)",
+        "`--set source=orders-prod --set when=2026-11-20T14:05:00Z`",
+    ]);
+    let set = ["--set", "source=orders", "--set", "when=20 minutes ago"];
+    bench.run(&[&["run", "try.md"][..], &set].concat()).await.assert_code(0);
+    let written = std::fs::read_to_string(bench.path("log")).unwrap();
+    let when: chrono::DateTime<chrono::Utc> = written.trim().split(' ').nth(1).unwrap().parse().unwrap();
+    let age = chrono::Utc::now() - when;
+    assert!((19..=21).contains(&age.num_minutes()), "{written}");
+    let set = ["--set", "source=orders", "--set", "when=yesterday"];
+    bench
+        .run(&[&["run", "try.md"][..], &set].concat())
+        .await
+        .assert_code(2)
+        .assert_says(&["is a day, and not a time"]);
+    let dialogue = [
+        ("source: the database (such as orders-prod)", "Orders"),
+        ("`Orders` cannot be `source`", "orders"),
+        ("when: the moment", "yesterday"),
+        ("is a day, and not a time", "2026-11-20 14:05 UTC"),
+    ];
+    let (code, shown) = on_a_terminal(&bench, &["run", "try.md"], &dialogue).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "orders 2026-11-20T14:05:00Z\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,8 +476,10 @@ async fn undo_touches_only_what_the_journal_proves() {
     assert_eq!(run["not_rehearsed"].as_array().unwrap().len(), 1);
     assert!(!bench.path("tried").exists() && !bench.path("real").exists());
     std::fs::write(bench.path("fail"), "").unwrap();
-    bench.run(&["run", "try.md", "--rehearse"]).await.assert_code(3);
+    let failed = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    let failed = failed.assert_code(3).json();
     assert!(!bench.path("tried").exists());
+    assert_eq!(states(&failed), ["make undone", "only-real skipped", "fails failed"]);
     std::fs::remove_file(bench.path("fail")).unwrap();
     // What was there before is neither used nor removed.
     std::fs::write(bench.path("made"), "mine").unwrap();
@@ -444,24 +488,45 @@ async fn undo_touches_only_what_the_journal_proves() {
         .await
         .assert_code(4)
         .assert_says(&["exists already and is not of this run"]);
-    bench.run(&["undo", &bench.latest(), "--answer", "make=made"]).await.assert_code(0);
+    bench.run(&["undo", &bench.latest(), "--answer", "make=make"]).await.assert_code(0);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "mine");
     std::fs::remove_file(bench.path("made")).unwrap();
     // For real somebody types its name; another file of that name is not the one that was made.
     bench.run(&["run", "try.md"]).await.assert_code(0);
     let id = bench.latest();
-    bench.run(&["undo", &id]).await.assert_code(5).assert_says(&["nobody has confirmed it"]);
+    let before = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    bench.run(&["undo", &id]).await.assert_code(4).assert_says(&[
+        "nothing was taken back, since nobody has confirmed it: Undo of `make`: removes `file:made`, which this run made",
+        &format!("`lifeboat runbook undo {id} --answer make=make`"),
+    ]);
+    let wrong = bench.run(&["undo", &id, "--answer", "make=mkae"]).await;
+    wrong
+        .assert_code(4)
+        .assert_says(&["nothing was taken back: `make` was not confirmed: `mkae` is not `make`"]);
+    assert_eq!(
+        std::fs::read_to_string(bench.journal(&id)).unwrap(),
+        before,
+        "the record of the run was touched"
+    );
     std::fs::rename(bench.path("made"), bench.path("kept")).unwrap();
     std::fs::write(bench.path("made"), "another").unwrap();
     bench
-        .run(&["undo", &id, "--answer", "make=made"])
+        .run(&["undo", &id, "--answer", "make=make"])
         .await
-        .assert_code(5)
-        .assert_says(&["is another one than this run made"]);
+        .assert_code(4)
+        .assert_says(&["nothing was taken back", "is another one than this run made"]);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
     std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
-    bench.run(&["undo", &id, "--answer", "make=made"]).await.assert_code(0);
+    let undone = bench.run(&["undo", &id, "--answer", "make=make", "--json"]).await.assert_code(0).json();
     assert!(!bench.path("made").exists());
+    assert_eq!((undone["state"].as_str(), undone["headline"].as_str()), (Some("undone"), Some("UNDONE")));
+    assert_eq!(
+        (undone["verdict"].as_str(), undone["undo"]["reasons"].as_array().unwrap().len()),
+        (Some("pass"), 0)
+    );
+    let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
+    assert!(page.contains("UNDONE") && !page.contains("PASS"), "{page}");
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over (undone)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -251,7 +251,7 @@ impl output::Report for Audit {
 
 fn fault_lines(fault: &Fault, page: &mut Page) {
     page.line(format!("  {}: {}", page.toned(Tone::Doubt, fault.code), plain(&fault.message)));
-    page.line(page.toned(Tone::Faint, format!("    {}", plain(&fault.remedy))));
+    page.remedy(4, &fault.remedy);
 }
 
 impl output::Report for Proof {

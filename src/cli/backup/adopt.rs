@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::{Live, MeansArgs, UrlArgs, audited, catalogue, manage, source};
@@ -34,9 +33,10 @@ pub(in crate::cli) struct AdoptArgs {
     /// Name of the backup [default: that of the file]
     #[arg(long, value_name = "NAME")]
     name: Option<BackupName>,
-    /// When the content was taken, as 2026-11-30T02:15:00Z [default: when the file was last written to]
+    /// When the content was taken: RFC 3339, "yesterday 02:15", or "2026-11-30 02:15" (local time) [default: when the file was
+    /// last written to]
     #[arg(long, value_name = "TIME")]
-    taken_at: Option<DateTime<Utc>>,
+    taken_at: Option<String>,
     /// Retention class
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
@@ -64,6 +64,7 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
     if let Some(class) = &args.class {
         manage::rules(session, None)?.of(class)?;
     }
+    let taken_at = args.taken_at.as_deref().map(|text| session.read_time(text)).transpose()?;
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
     let origin = origin(&args, session).await?;
     let means = args.means.means(session)?;
@@ -79,7 +80,7 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
                 let adoption = Adoption {
                     name: args.name.clone(),
                     origin: origin.clone(),
-                    taken_at: args.taken_at,
+                    taken_at,
                     class: args.class.clone(),
                     keep_days: manage::days_of_environment()?,
                     keep_forever: args.keep_forever,

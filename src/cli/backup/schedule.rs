@@ -220,8 +220,8 @@ impl output::Report for Scheduled {
             if self.installed {
                 page.line(format!("wrote {}", file.path.display()));
             } else {
-                page.line(format!("# {}", file.path.display()));
-                page.line(&file.content);
+                page.verbatim(format!("# {}", file.path.display()));
+                page.verbatim(&file.content);
             }
         }
     }

@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use clap::Args;
 
 use crate::cli::places::{Seek, Target};
-use crate::cli::{Session, now};
+use crate::cli::{Session, now, parse_day};
 use crate::drill::calendar::{Existing, Period, Which};
 use crate::drill::dossier::{self, Author, History};
 use crate::drill::integrity::{self, Expected, Verdict};
@@ -38,11 +38,11 @@ pub(super) struct PeriodArgs {
     /// The whole months before this one, so many
     #[arg(help_heading = PERIOD, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=120), conflicts_with_all = ["from_day", "to_day"])]
     last_months: Option<u32>,
-    /// The first day [default: the first of January of the last day's year]
-    #[arg(help_heading = PERIOD, id = "from_day", long = "from", value_name = "YYYY-MM-DD")]
+    /// The first day, as 2026-01-01 or "30 days ago" [default: the first of January of the last day's year]
+    #[arg(help_heading = PERIOD, id = "from_day", long = "from", value_name = "DAY", value_parser = parse_day)]
     from: Option<NaiveDate>,
-    /// The last day [default: today]
-    #[arg(help_heading = PERIOD, id = "to_day", long = "to", value_name = "YYYY-MM-DD")]
+    /// The last day, as 2026-03-31 or `yesterday` [default: today]
+    #[arg(help_heading = PERIOD, id = "to_day", long = "to", value_name = "DAY", value_parser = parse_day)]
     to: Option<NaiveDate>,
 }
 

@@ -71,18 +71,18 @@ fn with_capture(text: &str, names: &[String]) -> String {
 
 impl Report for ByHand {
     fn render(&self, page: &mut Page) {
-        page.line(format!(
+        page.verbatim(format!(
             "# {}, by hand: paste one block after the other, and look at what each says.",
             self.title
         ));
-        page.line("# First set the parameters:");
+        page.verbatim("# First set the parameters:");
         for parameter in &self.parameters {
-            page.line(format!("export {parameter}="));
+            page.verbatim(format!("export {parameter}="));
         }
         for block in &self.steps {
             let only = block.only.map(|only| format!(", only {only}")).unwrap_or_default();
-            page.line(format!("\n# {}: {} ({}{only})", block.step, block.title, block.role));
-            page.line(&block.shell);
+            page.verbatim(format!("\n# {}: {} ({}{only})", block.step, block.title, block.role));
+            page.verbatim(&block.shell);
         }
     }
 }

@@ -42,23 +42,6 @@ pub(super) fn shown(line: &str) -> String {
     plain(&spaced)
 }
 
-/// Text broken between words; a word that is longer stays whole.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let last = lines.last().map_or(0, |line| line.chars().count());
-        match lines.last_mut() {
-            Some(line) if last == 0 => line.push_str(word),
-            Some(line) if last + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 /// The runbooks that are built in (`lifeboat.runbooks/1`).
 #[derive(Serialize)]
 pub(super) struct Listing {
@@ -217,7 +200,7 @@ impl Shown {
 impl Printed for Shown {
     fn render(&self, page: &mut Page) {
         for line in self.text.lines() {
-            page.line(shown(line));
+            page.verbatim(shown(line));
         }
     }
 }
@@ -328,10 +311,7 @@ impl Printed for Plan {
         for (title, mark, tone, texts) in lists.iter().filter(|(.., texts)| !texts.is_empty()) {
             page.line(*title);
             for text in texts {
-                for (number, line) in wrapped(&plain(text), 76).iter().enumerate() {
-                    let mark = if number == 0 { page.toned(*tone, *mark) } else { " ".to_owned() };
-                    page.line(format!("  {mark} {line}"));
-                }
+                page.line(format!("  {}  {}", page.toned(*tone, *mark), plain(text)));
             }
         }
         if self.findings.is_empty() && self.doubts.is_empty() {
@@ -364,7 +344,7 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
         return;
     }
     for line in step.text.lines() {
-        page.line(format!("       {}", shown(line)));
+        page.verbatim(format!("       {}", shown(line)));
     }
     for line in step.output.iter().flat_map(|output| output.lines()) {
         page.line(page.toned(Tone::Faint, format!("       → {}", shown(line))));
@@ -415,14 +395,15 @@ impl Printed for Report {
         let word = page.toned(tone_of(headline.tone), headline.word);
         let rehearsed = if self.mode == Mode::Rehearse { " (rehearsal)" } else { "" };
         page.line(format!("{}{rehearsed}: {word}", page.toned(Tone::Strong, plain(&self.runbook))));
-        let mut lines = vec![self.title.clone(), headline.meaning, format!("{}.", words::recovery_sentence(&self.rto))];
+        let mut lines =
+            vec![self.title.clone(), headline.meaning, format!("{}.", words::recovery_sentence(&self.rto))];
         if let Some(undo) = &self.undo {
             lines.push(format!("Taken back by {} at {}.", undo.by.identity, utc(undo.at)));
         }
-        lines.iter().flat_map(|line| wrapped(&plain(line), 76)).for_each(|line| page.line(format!("  {line}")));
+        lines.iter().for_each(|line| page.line(format!("  {}", plain(line))));
         page.line(page.toned(Tone::Faint, format!("  run {}", self.run)));
         for reason in self.reasons.iter().chain(self.undo.iter().flat_map(|undo| &undo.reasons)) {
-            bulleted(page, reason);
+            page.line(format!("  •  {}", plain(reason)));
         }
         page.line("");
         let rows =
@@ -445,13 +426,6 @@ impl Printed for Report {
 
 fn ids(steps: &[String]) -> String {
     steps.iter().filter_map(|step| step.split(':').next()).collect::<Vec<_>>().join(", ")
-}
-
-/// A reason, broken between words.
-fn bulleted(page: &mut Page, reason: &str) {
-    for (number, line) in wrapped(&plain(reason), 76).iter().enumerate() {
-        page.line(format!("  {} {line}", if number == 0 { "•" } else { " " }));
-    }
 }
 
 fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Option<Tone>)> {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::super::terminal;
-use super::render::{shown, step_tone, wrapped};
+use super::render::{shown, step_tone};
 use crate::error::Result;
 use crate::output::{Output, Tone, plain};
 use crate::runbook::gate::{Gate, Reply};
@@ -35,12 +35,7 @@ const WIDTH: usize = 80;
 
 impl<'a> Watch<'a> {
     pub(super) fn new(output: &'a Output, runbook: &'a Runbook) -> Self {
-        let now = Now {
-            began: Instant::now(),
-            words: String::new(),
-            deadline: None,
-            next: String::new(),
-        };
+        let now = Now { began: Instant::now(), words: String::new(), deadline: None, next: String::new() };
         Watch { output, runbook, now: Mutex::new(now) }
     }
 
@@ -86,30 +81,15 @@ impl<'a> Watch<'a> {
         self.output.say("");
     }
 
-    /// `text` behind `first`, broken between words on a terminal; the lines below stand under its beginning. Ids and commands stay whole.
-    fn say_behind(&self, first: &str, indent: usize, text: &str) {
-        if !self.output.is_live() {
-            self.output.say(format!("{first}{text}"));
-            return;
-        }
-        for (number, line) in wrapped(text, WIDTH.saturating_sub(indent).max(20)).iter().enumerate() {
-            match number {
-                0 => self.output.say(format!("{first}{line}")),
-                _ => self.output.say(format!("{:indent$}{line}", "")),
-            }
-        }
-    }
-
     fn width(&self) -> usize {
         self.runbook.steps.iter().map(|step| step.id.chars().count()).max().unwrap_or(0)
     }
 
     fn listed(&self, mark: &str, index: usize, step: &Step, words: &str, tone: Tone) {
         let width = self.width();
-        let first =
-            format!("  {} {:>2}  {:width$}  ", self.output.toned(tone, mark), index + 1, step.id);
+        let first = format!("  {} {:>2}  {:width$}  ", self.output.toned(tone, mark), index + 1, step.id);
         let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
-        self.say_behind(&first, 10 + width, &format!("{}{words}", plain(&step.title)));
+        self.output.say(format!("{first}{}{words}", plain(&step.title)));
     }
 
     /// Tells one thing.
@@ -141,7 +121,7 @@ impl<'a> Watch<'a> {
                 self.output.warn(format!("{} was not taken back: {}", plain(what), plain(why)));
             }
             Tell::Doubt(text) => self.output.warn(plain(text)),
-            Tell::Note(text) => self.say_behind("    ", 4, &plain(text)),
+            Tell::Note(text) => self.output.say(format!("    {}", plain(text))),
         }
     }
 
@@ -161,9 +141,8 @@ impl<'a> Watch<'a> {
         }
         let arrow = self.output.toned(Tone::Strong, "▸");
         let place = self.output.toned(Tone::Strong, format!("{number}/{of} {}", step.id));
-        let text = format!("{}   {}", plain(&step.title), left(clock));
-        let indent = 6 + format!("{number}/{of} {}", step.id).chars().count();
-        self.say_behind(&format!("  {arrow} {place}  "), indent, &text);
+        let left = self.output.toned(Tone::Faint, left(clock));
+        self.output.say(format!("  {arrow} {place}  {}  {left}", plain(&step.title)));
         self.live("");
     }
 
@@ -210,7 +189,7 @@ impl<'a> Watch<'a> {
         self.output.settle();
         let width = self.width();
         let first = format!("  {} {:width$}  ", self.output.toned(tone, mark), step.id);
-        self.say_behind(&first, 6 + width, &plain(words));
+        self.output.say(format!("{first}{}", plain(words)));
     }
 
     /// Asks a person on the terminal. For a second person's gate it only shows what is asked.
@@ -220,10 +199,8 @@ impl<'a> Watch<'a> {
             return Ok(Reply::NoTerminal);
         }
         let bar = self.output.toned(Tone::Doubt, "┃");
-        let barred = |text: &str| {
-            let lines = text.lines().flat_map(|line| wrapped(&plain(line), WIDTH - 6));
-            lines.map(|line| format!("  {bar} {line}")).collect::<Vec<_>>()
-        };
+        let barred =
+            |text: &str| text.lines().map(|line| format!("  {bar} {}", plain(line))).collect::<Vec<_>>();
         let mut lines = Vec::new();
         match &gate.refused {
             Some(why) => lines.extend(barred(&format!("{}. {}", upper(why), gate.wanted()))),

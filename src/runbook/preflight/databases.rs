@@ -35,11 +35,15 @@ pub(super) async fn look(needed: &NeedsDatabase, ground: &Ground<'_>) -> Result<
             // What the environment names is needed itself; the instance that lost data may be gone.
             let is_certain = needed.on.is_none() || failure.refusal == Refusal::Login;
             let state = if is_certain { Looked::Missing } else { Looked::Doubtful };
-            return Ok(vec![Finding::new(state, format!("{what} does not let us in: {}", failure.error.chain()))]);
+            return Ok(vec![Finding::new(
+                state,
+                format!("{what} does not let us in: {}", failure.error.chain()),
+            )]);
         }
     };
     let mut findings = vec![Finding::new(Looked::There, format!("{what} lets us in"))];
-    let unread = |why: String| Finding::new(Looked::NotLooked, format!("{what} could not be looked into: {why}"));
+    let unread =
+        |why: String| Finding::new(Looked::NotLooked, format!("{what} could not be looked into: {why}"));
     if needed.creates_databases {
         match session.texts(MAY_CREATE).await {
             Err(failure) => findings.push(unread(failure.message)),
@@ -82,7 +86,8 @@ pub(super) async fn look(needed: &NeedsDatabase, ground: &Ground<'_>) -> Result<
 
 fn not_there(table: &str, what: &str, known: &[String]) -> String {
     let wanted = table.rsplit('.').next().unwrap_or(table);
-    let distance = |known: &&String| strsim::damerau_levenshtein(known.rsplit('.').next().unwrap_or(known), wanted);
+    let distance =
+        |known: &&String| strsim::damerau_levenshtein(known.rsplit('.').next().unwrap_or(known), wanted);
     let near = known.iter().filter(|known| distance(known) <= 2).min_by_key(distance);
     let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
     format!("table `{table}` is not in {what} now: if nobody has dropped it, its name is wrong.{near}")

@@ -105,8 +105,10 @@ fn actions_of(call: &Command, ground: &Ground<'_>) -> Vec<(String, &'static str,
                 word => word[..1].to_uppercase() + &word[1..],
             });
             let action: String = action.collect();
-            let instance = after("--target-db-instance-identifier").or_else(|| after("--db-instance-identifier"));
-            let target = after("--target-db-snapshot-identifier").or_else(|| after("--db-snapshot-identifier"));
+            let instance =
+                after("--target-db-instance-identifier").or_else(|| after("--db-instance-identifier"));
+            let target =
+                after("--target-db-snapshot-identifier").or_else(|| after("--db-snapshot-identifier"));
             match instance {
                 Some(id) => of(&[&action], "db", Some(id)),
                 None => of(&[&action], "snapshot", target),

@@ -224,7 +224,7 @@ impl Serialize for Html {
 
 impl output::Report for Html {
     fn render(&self, page: &mut Page) {
-        page.line(&self.0);
+        page.verbatim(&self.0);
     }
 }
 
@@ -318,7 +318,7 @@ impl output::Report for Integrity {
         }
         for source in heads {
             let hash = source.head.as_ref().map(|head| head.sha256.clone()).unwrap_or_default();
-            page.line(format!("  --expect-head {}={hash}", plain(&source.source)));
+            page.verbatim(format!("  --expect-head {}={hash}", plain(&source.source)));
         }
         page.line(page.toned(Tone::Faint, self.limits));
     }
