@@ -112,6 +112,10 @@ impl Scanner {
                     scan.set.insert(std::mem::take(&mut word).text);
                     self.place += 1;
                 }
+                '(' if self.peek() == Some('(') && command.words.is_empty() && !word.is_begun => {
+                    self.place += 1;
+                    self.arithmetic(scan);
+                }
                 '(' | ')' => {
                     self.end_word(&mut word, &mut command, scan);
                     self.end_command(&mut command, scan);

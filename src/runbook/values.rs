@@ -211,6 +211,9 @@ pub fn resolve(
     read_time: ReadTime<'_>,
 ) -> Result<Values> {
     refuse_unknown(front, said)?;
+    for parameter in &front.parameters {
+        said_of(said, &parameter.name).map(|said| from_said(parameter, said)).transpose()?;
+    }
     let missing = list_missing(front, said, mode);
     if !missing.is_empty() {
         return Err(refuse_missing(&missing));

@@ -261,7 +261,7 @@ async fn on_a_terminal_the_object_s_own_name_is_asked_for() {
         code == 0 && shown.contains("CONFIRM") && shown.contains("Stop the writers first: orders"),
         "{code}: {shown}"
     );
-    assert!(shown.contains("┃ > ") && !shown.contains("nothing was run"), "{shown}");
+    assert!(shown.contains("\u{1b}[0m > ") && !shown.contains("nothing was run"), "{shown}");
     assert_eq!(bench.lines("log"), 1);
 }
 
@@ -289,9 +289,9 @@ async fn what_is_missing_is_asked_for_on_a_terminal_and_named_at_once_elsewhere(
         .assert_code(2)
         .assert_says(&["is a day, and not a time"]);
     let dialogue = [
-        ("source: the database (such as orders-prod)", "Orders"),
+        ("the database (such as orders-prod)", "Orders"),
         ("`Orders` cannot be `source`", "orders"),
-        ("when: the moment", "yesterday"),
+        ("the moment (such as", "yesterday"),
         ("is a day, and not a time", "2026-11-20 14:05 UTC"),
     ];
     let (code, shown) = on_a_terminal(&bench, &["run", "try.md"], &dialogue).await;
