@@ -809,3 +809,189 @@ async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
     let answer = run.json()["steps"][0]["answer"].as_str().unwrap().to_owned();
     assert!(answer.ends_with("(claimed, not proven)"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_later_steps_need_is_looked_at_before_the_first_one_changes_anything() {
+    let bench = Bench::new();
+    bench.write(
+        "  env_file: {default: app.env, pattern: \"[a-z.]+\"}\n  restart: {default: ./restart, pattern: \"[a-z./]+\"}\n  health: {default: \"http://127.0.0.1:9/health\", pattern: \"http:.*\"}\nneeds:\n  files: [{path: \"{{env_file}}\", has: \"^DATABASE_URL=\"}]",
+        "```sh id=a\ntouch harm\n```\n```sh id=b only=real\ncat \"$env_file\" | frobnicate\nX=1 \"$restart\"\n```\n```sh id=c\n(( 1 > 0 ))\nwork() { true; }\nwork\ncase x in *y*) false ;; esac\nfor n in {1..2}; do echo \"$n\"; done\n```\n```wait id=well only=real timeout=1s\nurl {{health}} answers 200\n```\n",
+    );
+    let lacks = [
+        "step `b` needs `frobnicate`",
+        "step `b` needs `./restart`, which does not exist",
+        "`app.env` does not exist",
+    ];
+    let refused = bench.run(&["run", "try.md"]).await;
+    refused.assert_code(4).assert_says(&["the run was not begun"]).assert_says(&lacks);
+    assert!(!bench.path("harm").exists() && !bench.path("vault/runs").exists());
+    let planned = bench.run(&["plan", "try.md"]).await;
+    for words in lacks
+        .iter()
+        .chain(&["This would stop the run:", "step `well` waits for http://127.0.0.1:9/health to answer 200"])
+    {
+        assert!(planned.assert_code(1).stdout.contains(words), "{words}: {}", planned.stdout);
+    }
+    assert!(!planned.stdout.contains("would stop this run"), "{}", planned.stdout);
+    // A rehearsal needs less, and what is only in doubt keeps nobody from beginning.
+    bench.run(&["run", "try.md", "--rehearse"]).await.assert_code(0);
+    std::fs::write(bench.path("app.env"), "X=1\n").unwrap();
+    let other = bench.run(&["run", "try.md"]).await;
+    other.assert_code(4).assert_says(&["`app.env` has no line that matches `^DATABASE_URL=`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gates_have_their_time_and_the_recovery_ends_before_what_comes_after_it() {
+    let bench = Bench::new();
+    bench.write(
+        "  name: {default: x, pattern: \"[a-z]\"}",
+        "```confirm id=go\nGo: {{name}}\n```\n```sh id=mend\nfor n in {1..30}; do printf 'line\\t%s\\n' \"$n\"; done\n```\n```manual id=watch\nWatch for ten minutes\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(4);
+    let id = bench.latest();
+    let run = bench.run(&["resume", &id, "--answer", "go=x"]).await;
+    run.assert_code(4).assert_says(&["│ line    1\n", "│ line    30\n", "recovered after"]);
+    tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        let began = std::time::Instant::now();
+        wait("a second to pass", async || began.elapsed().as_secs_f64() > 1.5).await;
+    })
+    .await
+    .unwrap();
+    let report =
+        bench.run(&["resume", &id, "--answer", "watch=all is well", "--json"]).await.assert_code(0).json();
+    let seconds = |step: usize| report["steps"][step]["seconds"].as_f64().unwrap();
+    assert!(seconds(0) > 0.0 && seconds(2) >= 1.5, "{report:#}");
+    let rto = &report["rto"];
+    assert_eq!((rto["recovered_by"].as_str(), rto["verdict"].as_str()), (Some("mend"), Some("pass")));
+    assert_eq!(rto["people_seconds"].as_f64(), Some(seconds(0)));
+    let ended = |step: usize| {
+        let at: chrono::DateTime<chrono::Utc> =
+            report["steps"][step]["started_at"].as_str().unwrap().parse().unwrap();
+        at
+    };
+    let until_watch = (ended(2)
+        - report["started_at"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap())
+    .as_seconds_f64();
+    assert!(rto["measured_seconds"].as_f64().unwrap() <= until_watch, "{report:#}");
+    assert!(report["steps"][1]["output"].as_str().unwrap().starts_with("line\t1\n"), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
+    let bench = Bench::new();
+    let body = |probe: &str| {
+        format!(
+            "```sh id=make creates=\"database:x\"\necho 'error: cannot connect' >&2; exit 2\n```\n```probe for=make\n{probe}\n```\n```undo for=make\ntouch removed\n```\n"
+        )
+    };
+    // Nothing was made, and its probe knows it.
+    bench.write("", &body("exit 1"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    assert_eq!(states(&run.assert_code(3).json()), ["make failed"]);
+    assert!(!run.stderr.contains("left something behind") && !run.stderr.contains("money"), "{}", run.stderr);
+    assert!(!bench.path("removed").exists());
+    // Nobody knows: that is another night than something that is known to be there.
+    bench.write("", &body("echo 'error: cannot connect' >&2; exit 2"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    run.assert_code(3).assert_says(&["it is not known whether `database:x` was made"]);
+    assert!(!run.stderr.contains("money"), "{}", run.stderr);
+    // It was made before the step failed.
+    bench.write("", &body("exit 0"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    let report = run.assert_code(3).json();
+    assert!(bench.path("removed").exists(), "{report:#}");
+    let page = bench.run(&["show", &bench.latest()]).await.stdout;
+    assert!(
+        page.starts_with("try (rehearsal): FAIL\n") && page.contains("0 of 1 steps were rehearsed"),
+        "{page}"
+    );
+    let html =
+        std::fs::read_to_string(bench.path(&format!("vault/runs/{}/evidence.html", bench.latest()))).unwrap();
+    assert!(!html.contains("not over") && html.contains("0 of 1 steps were rehearsed"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_of_a_real_run_begins_only_if_all_of_it_can_be_done_and_stops_where_it_cannot_go_on() {
+    let bench = Bench::new();
+    bench.write(
+        "",
+        "```sh id=old creates=\"file:old\"\ntouch old\n```\n```undo for=old does=\"removes the old file.\"\nrm old\n```\n\
+         ```sh id=new creates=\"file:new\"\ntouch new\n```\n```undo for=new\ntest -e well; rm new\n```\n```undo-check for=new\nif test ! -e ready; then echo 'error: it is not ready' >&2; exit 1; fi\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(0);
+    let id = bench.latest();
+    let journal = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    let undo = ["undo", &id, "--answer", "old=old", "--answer", "new=new"];
+    bench.run(&undo).await.assert_code(4).assert_says(&["nothing was taken back", "it is not ready"]);
+    assert_eq!(std::fs::read_to_string(bench.journal(&id)).unwrap(), journal);
+    std::fs::write(bench.path("ready"), "").unwrap();
+    let partly = bench.run(&[&undo[..], &["--json"]].concat()).await;
+    let report = partly.assert_code(5).assert_says(&["`old`: was kept"]).json();
+    assert!(bench.path("old").exists() && bench.path("new").exists());
+    assert_eq!(report["headline"], "PARTLY UNDONE");
+    std::fs::write(bench.path("well"), "").unwrap();
+    let kept = bench.run(&["undo", &id, "--answer", "new=new", "--keep", "old"]).await;
+    assert!(kept.assert_code(0).stdout.starts_with("try: PARTLY UNDONE"), "{}", kept.stdout);
+    assert!(bench.path("old").exists() && !bench.path("new").exists());
+    bench.run(&undo[..4]).await.assert_code(0);
+    assert!(!bench.path("old").exists());
+    let shown = bench.run(&["runs", "--json"]).await.json();
+    assert_eq!(
+        (shown["runs"][0]["state"].as_str(), shown["runs"][0]["steps_done"].as_u64()),
+        (Some("undone"), Some(2))
+    );
+}
+
+/// The calls of this tool in prose and in strings: what stands between backticks, and lines of examples.
+fn calls_in(text: &str) -> Vec<String> {
+    let spans = text.split('`').skip(1).step_by(2).map(str::to_owned);
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("$ ").to_owned());
+    let is_call = |call: &String| {
+        call.starts_with("lifeboat ")
+            && !call.contains('\n')
+            && call.split(' ').nth(1).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    spans.chain(lines).filter(is_call).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_that_runbooks_and_their_hints_name_is_understood() {
+    let bench = Bench::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> =
+        ["runbooks", "src/runbook", "src/cli/runbook"].map(|name| root.join(name)).into();
+    let mut calls = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                calls.extend(calls_in(&text));
+            }
+        }
+    }
+    // A place for a value is one word.
+    let calls: Vec<String> = calls
+        .iter()
+        .map(|call| {
+            let call = call.split("{").enumerate().map(|(n, part)| {
+                if n == 0 {
+                    part.to_owned()
+                } else {
+                    format!("x{}", part.split_once('}').map_or("", |(_, rest)| rest))
+                }
+            });
+            call.collect::<String>().trim_end_matches('\\').replace(['…', '<', '>', '|'], "x")
+        })
+        .collect();
+    assert!(
+        calls.len() > 15 && calls.iter().any(|call| call.starts_with("lifeboat runbook undo")),
+        "{calls:#?}"
+    );
+    let steps = calls.iter().enumerate().map(|(n, call)| format!("```sh id=s{n} timeout=1m\n{call}\n```\n"));
+    bench.write("", &steps.collect::<String>());
+    let checked = bench.run(&["check", "try.md"]).await;
+    let wrong: Vec<&str> =
+        checked.stdout.lines().filter(|line| line.contains("does not understand")).collect();
+    assert!(wrong.is_empty() && checked.stdout.contains("how to do it without"), "{wrong:#?}\n{calls:#?}");
+}

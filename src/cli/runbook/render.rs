@@ -431,7 +431,8 @@ fn ids(steps: &[String]) -> String {
 fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Option<Tone>)> {
     let words = words::step_words(step.state, step.taken_back, next == Some(step.id.as_str()));
     let tone = step_tone(&words);
-    let mut said = vec![words.word.to_owned()];
+    let is_said = step.reasons.first().is_some_and(|reason| reason.starts_with(words.word));
+    let mut said: Vec<String> = (!is_said).then(|| words.word.to_owned()).into_iter().collect();
     said.extend(step.answer.as_ref().map(|answer| format!("“{answer}”")));
     said.extend((step.attempts > 1).then(|| format!("{} attempts", step.attempts)));
     said.extend(step.reasons.iter().cloned());

@@ -9,7 +9,7 @@ use crate::runbook::document::{Step, Waiting};
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event};
 use crate::runbook::wait::Look;
-use crate::runbook::{report, sha256};
+use crate::runbook::{objects, report, sha256};
 
 /// How long a wait may take that does not say.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
@@ -81,8 +81,12 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 
     pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
-        let gate = Gate::of(step, &self.values, &self.to.by)?
+        let mut gate = Gate::of(step, &self.values, &self.to.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
+        if let Some(answer) = gate.answer.as_ref().filter(|_| self.to.aws.is_some()) {
+            // What is typed may be the name of something else than a DB instance.
+            gate.facts = objects::describe(&format!("db:{answer}"), self.to.aws).await.unwrap_or_default();
+        }
         let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };
         self.add(Event::Asked { step: step.id.clone() })?;
         if gate.role == "approve" {
