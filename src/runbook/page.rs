@@ -57,6 +57,9 @@ fn head(report: &Report) -> Markup {
             @if !report.reasons.is_empty() {
                 section.reasons { h2 { "Reasons" } (lines(&report.reasons)) }
             }
+            @if !report.doubts.is_empty() {
+                section.reasons { h2 { "In doubt before the first step" } (lines(&report.doubts)) }
+            }
             @if let Some(undo) = &report.undo {
                 section.reasons {
                     h2 { "Taken back" }

@@ -103,6 +103,7 @@ impl Scanner {
                         self.skip_here_document(&tag);
                     }
                 }
+                '&' if self.peek() == Some('>') => self.end_word(&mut word, &mut command, scan),
                 ';' | '|' | '&' => {
                     self.end_word(&mut word, &mut command, scan);
                     self.end_command(&mut command, scan);
@@ -133,6 +134,9 @@ impl Scanner {
                         word = Word::default();
                     }
                     self.end_word(&mut word, &mut command, scan);
+                    if matches!(self.peek(), Some('&' | '|')) {
+                        self.place += 1;
+                    }
                     self.skip_target();
                 }
                 '\\' => match self.next() {

@@ -172,7 +172,10 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 Answer::DidNot => told.state = StepState::Todo,
                 Answer::Unknown => doubt = found.reason.clone(),
             }
-            probed = Some(found.into_event(step));
+            // What failed has failed, whatever it made before that.
+            if self.story.state_of(&step.id) == StepState::Unknown {
+                probed = Some(found.into_event(step));
+            }
         }
         if creates.is_empty() {
             return Ok(match told.state {
@@ -443,8 +446,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
 
     /// What a script that failed has to say.
     fn words_of(&self, done: &Done) -> String {
-        let said = script::last_words(&done.stderr).or_else(|| script::last_words(&done.stdout));
-        let said = said.map_or_else(String::new, |line| format!(": {line}"));
+        let said = script::reason_of(done).map_or_else(String::new, |why| format!(": {why}"));
         let how = match (done.end, done.exit) {
             (Ended::TooLong, _) => "took too long".to_owned(),
             (Ended::Interrupted(_), _) => "was interrupted".to_owned(),

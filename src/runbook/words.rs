@@ -194,3 +194,131 @@ pub fn recovery_sentence(rto: &Rto) -> String {
         None => until,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::document::Origin;
+    use super::super::journal::{Actor, End, Ending, Event, Line, Start};
+    use super::super::state::Story;
+    use super::super::{parse, report};
+    use super::*;
+    use crate::vault::Vault;
+
+    const TEXT: &str = "---\nrunbook: 1\ntitle: t\nowner: o\nreview_by: 2099-01-01\nrto: 1h\n---\n\
+        ```sh id=a\ntrue\n```\n```sh id=b only=real\ntrue\n```\n```sh id=c\ntrue\n```\n```manual id=d\nWrite\n```\n";
+
+    /// The record of a run whose steps came to `endings`, until the first that is not done, and of which the steps of `undone` were
+    /// taken back.
+    fn record(mode: Mode, endings: &[Ending], undone: &[bool]) -> Report {
+        let runbook = parse::parse(Origin::Shipped("t".to_owned()), TEXT.as_bytes());
+        let by = Actor {
+            identity: "ada".into(),
+            account: None,
+            region: None,
+            host: "h".into(),
+            version: "0".into(),
+        };
+        let start = Start {
+            run: "20261122-050000-abc234".into(),
+            runbook: "t".into(),
+            place: "t".into(),
+            sha256: runbook.sha256.clone(),
+            mode,
+            values: Default::default(),
+            by: by.clone(),
+            doubts: Vec::new(),
+        };
+        let mut events = vec![Event::Start(Box::new(start))];
+        let mut is_whole = true;
+        for (step, result) in runbook.steps.iter().zip(endings) {
+            if step.only.is_some_and(|only| only != mode) {
+                events.push(Event::Skipped { step: step.id.clone(), reason: "only real".into() });
+                continue;
+            }
+            events.push(Event::Begin {
+                step: step.id.clone(),
+                attempt: 1,
+                sha256: String::new(),
+                absent: Vec::new(),
+            });
+            events.push(Event::End(Box::new(End {
+                step: step.id.clone(),
+                result: *result,
+                exit: None,
+                seconds: 1.0,
+                output: None,
+                values: Default::default(),
+                made: Vec::new(),
+                reasons: Vec::new(),
+            })));
+            if *result != Ending::Done {
+                is_whole = false;
+                break;
+            }
+        }
+        let verdict = if is_whole { "passed" } else { "failed" };
+        let reasons = if is_whole { Vec::new() } else { vec!["a step failed".to_owned()] };
+        let undo = |events: &mut Vec<Event>| {
+            for (step, _) in runbook.steps.iter().zip(undone).filter(|(_, undone)| **undone) {
+                events.push(Event::UndoEnd { step: step.id.clone(), is_undone: true, reason: String::new() });
+            }
+        };
+        if mode == Mode::Rehearse {
+            undo(&mut events);
+        }
+        events.push(Event::Finished { verdict: verdict.into(), reasons });
+        if mode == Mode::Real && undone.contains(&true) {
+            events.push(Event::Undo { by, kept: None });
+            undo(&mut events);
+            events.push(Event::Undone { is_whole: !undone.contains(&false), reasons: Vec::new() });
+        }
+        let t = "2026-11-22T05:00:00Z".parse().unwrap();
+        let line = |event| Line { v: 1, seq: 1, t, event, prev: String::new() };
+        let lines: Vec<Line> = events.into_iter().map(line).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
+        report::of(&runbook, &Story::of(&lines).unwrap(), &vault, "", lines.len())
+    }
+
+    proptest! {
+        #[test]
+        fn a_headline_says_what_the_rows_below_it_say(
+            is_rehearsal: bool,
+            endings in proptest::collection::vec(0..4_u8, 4),
+            undone in proptest::collection::vec(any::<bool>(), 4),
+        ) {
+            let endings: Vec<Ending> = endings
+                .iter()
+                .map(|number| match number {
+                    0 | 1 => Ending::Done,
+                    2 => Ending::Failed,
+                    _ => Ending::Unmet,
+                })
+                .collect();
+            let mode = if is_rehearsal { Mode::Rehearse } else { Mode::Real };
+            let report = record(mode, &endings, &undone);
+            let rows: Vec<&str> =
+                report.steps.iter().map(|step| step_words(step.state, step.taken_back, false).word).collect();
+            let failed = rows.iter().filter(|word| word.starts_with("failed") || word.starts_with("not as expected")).count();
+            let done = report.steps.iter().filter(|step| was_done(step.state)).count();
+            let was_undone = !is_rehearsal && undone.contains(&true);
+            prop_assert_eq!(report.headline == "PASS", failed == 0 && !was_undone, "{:?}", rows);
+            prop_assert_eq!(report.headline.ends_with("UNDONE"), was_undone);
+            prop_assert_eq!(report.steps_done, done);
+            prop_assert_eq!(Count::of(&report).failed, failed);
+            prop_assert_eq!(report.verdict == "pass", failed == 0);
+            // What failed is never shown as done, and the words never say both.
+            for (step, word) in report.steps.iter().zip(&rows) {
+                prop_assert!(!(matches!(step.state, StepState::Failed | StepState::Unmet) && *word == "taken back"));
+            }
+            if report.headline == "PASS" || report.headline == "FAIL" {
+                let sentence = format!("{done} of 4 steps");
+                prop_assert!(report.meaning.contains(&sentence), "{}", report.meaning);
+            }
+            // Nothing that is over says that it is not.
+            prop_assert!(rto_words(&report.rto, report.state.is_over()).1 != "not over");
+        }
+    }
+}

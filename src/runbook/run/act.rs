@@ -148,7 +148,6 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 
     fn judge(&self, step: &Step, done: &Done, lacking: Option<String>) -> (Ending, Vec<String>, Kind) {
-        let last = |text: &str| script::last_words(text).map(|line| format!(": {line}")).unwrap_or_default();
         match (done.end, done.exit) {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
             (Ended::TooLong, _) => {
@@ -176,8 +175,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             }
             (Ended::ByItself, exit) => {
                 let code = exit.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
-                let said =
-                    if done.stderr.trim().is_empty() { last(&done.stdout) } else { last(&done.stderr) };
+                let said = script::reason_of(done).map(|why| format!(": {why}")).unwrap_or_default();
                 (Ending::Failed, vec![format!("failed with {code}{said}")], Kind::Outside)
             }
         }
