@@ -3,6 +3,7 @@
 mod alarms;
 mod backup;
 mod completions;
+mod confirm;
 mod connect;
 mod doctor;
 mod drill;
@@ -28,9 +29,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand};
 
 use crate::aws::{Access, Aws};
+use crate::backup::schedule::shell_word;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::output::{Color, Format, Output};
+use crate::output::{Color, Format, Output, Repeated};
 use crate::postgres::refuse_quotes;
 use crate::vault::Vault;
 use crate::when;
@@ -138,6 +140,24 @@ struct Global {
     /// Log what is done on stderr; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
+}
+
+impl Global {
+    /// What a command that is printed has to repeat to mean the same place.
+    fn repeated(&self) -> Repeated {
+        let config = self.config.as_ref().map(|file| file.display().to_string());
+        let given = [
+            ("--region", self.region.as_ref()),
+            ("--account", self.account.as_ref()),
+            ("--profile", self.profile.as_ref()),
+            ("--endpoint-url", self.endpoint_url.as_ref()),
+            ("--config", config.as_ref()),
+            ("--vault", self.vault.as_ref()),
+        ];
+        let flags = given.into_iter().filter_map(|(flag, value)| Some((flag, shell_word(value?)))).collect();
+        let root = <Cli as clap::CommandFactory>::command();
+        Repeated::new(flags, root.get_subcommands().map(|it| it.get_name().to_owned()).collect())
+    }
 }
 
 /// What every command works with.
@@ -255,30 +275,6 @@ fn vault_place(text: &str, subject: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Makes sure that the person means it: `given` is the object's own name, or they type it on a terminal.
-fn confirm(name: &str, given: Option<&str>, what: &str, output: &Output) -> Result<()> {
-    let hint = format!("Pass `--confirm {name}` to say that you mean it.");
-    let typed = match given {
-        Some(given) => given.to_owned(),
-        None if std::io::IsTerminal::is_terminal(&std::io::stdin()) && output.is_live() => {
-            output.warn(format!("this destroys {what}. Type its id to go on:"));
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map_err(|error| {
-                Error::new(Kind::Guard, format!("{what} was kept: nothing was confirmed")).caused_by(error)
-            })?;
-            line.trim().to_owned()
-        }
-        None => {
-            return Err(Error::new(Kind::Guard, format!("{what} was kept: nothing was confirmed")).hint(hint));
-        }
-    };
-    if typed == name {
-        return Ok(());
-    }
-    let said = typed.escape_default();
-    Err(Error::new(Kind::Guard, format!("{what} was kept: `{said}` is not its id")).hint(hint))
-}
-
 /// Whoever runs the command.
 fn who() -> String {
     let name = ["SUDO_USER", "LOGNAME", "USER"]
@@ -308,32 +304,27 @@ fn parse_day(text: &str) -> Result<NaiveDate> {
 
 /// Runs the command line and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers (exit code 0), everything else is a wrong request (2).
-            // What was typed is repeated, and may hold a URL with its password.
-            let text = error.render().to_string();
-            let output = Output::new(Format::Text, Color::Never, false).logging(now);
-            match crate::output::redacted(&text) {
-                shown if error.use_stderr() && output.is_log() => output.refuse(&shown),
-                shown if shown == text => drop(error.print()),
-                shown if error.use_stderr() => output.refuse(&shown),
-                shown => output.say(shown),
-            }
-            hint_at_rules(&error);
-            return u8::try_from(error.exit_code()).unwrap_or(2);
-        }
+        Err(error) => return refuse_arguments(&error, &arguments),
+    };
+    let format = match &cli.command {
+        Command::Status(args) if args.is_json() => Format::Json,
+        _ if cli.global.json => Format::Json,
+        _ => Format::Text,
     };
     if let Some(file) = environment_file(&cli.command)
         && let Err(error) = environment::adopt_variables_of(file)
     {
-        Output::new(Format::Text, Color::Never, false).logging(now).error(&error);
+        Output::new(format, Color::Never, false).logging(now).error(&error);
         return error.kind().exit_code();
     }
     log_to_stderr(cli.global.verbose);
-    let format = if cli.global.json { Format::Json } else { Format::Text };
-    let output = Output::new(format, cli.global.color, cli.global.quiet).logging(now);
+    let printer = || {
+        Output::new(format, cli.global.color, cli.global.quiet).logging(now).repeating(cli.global.repeated())
+    };
+    let output = printer();
     // What is about the tool itself works without a configuration, and with a broken one.
     let about_itself = match &cli.command {
         Command::Completions(args) => Some(completions::run(args, &output)),
@@ -362,8 +353,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return error.kind().exit_code();
         }
     };
-    let own_output = Output::new(format, cli.global.color, cli.global.quiet).logging(now);
-    let session = match Session::new(&cli.global, config, own_output) {
+    let session = match Session::new(&cli.global, config, printer()) {
         Ok(session) => std::sync::Arc::new(session),
         Err(error) => {
             output.error(&error);
@@ -398,6 +388,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     // A vault that does not answer must not keep the process from ending.
     runtime.shutdown_background();
     exit_code(ended, &session.output)
+}
+
+/// Help and version are answers (exit code 0), everything else is a wrong request (2). What was typed is repeated, and may hold
+/// a URL with its password.
+fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    let is_json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let format = if is_json { Format::Json } else { Format::Text };
+    let text = error.render().to_string();
+    let output = Output::new(format, Color::Never, false).logging(now);
+    match crate::output::redacted(&text) {
+        shown if error.use_stderr() && (output.is_log() || is_json) => output.refuse(&shown),
+        shown if shown == text => drop(error.print()),
+        shown if error.use_stderr() => output.refuse(&shown),
+        shown => output.say(shown),
+    }
+    hint_at_rules(error);
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// The file that a scheduled command takes its variables from.

@@ -50,6 +50,22 @@ impl Kind {
             Kind::Terminated => 143,
         }
     }
+
+    /// The word for programs (`lifeboat.error/1`).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::No => "no",
+            Kind::Request => "request",
+            Kind::Outside => "outside",
+            Kind::Guard => "guard",
+            Kind::Partial => "partial",
+            Kind::LeftBehind => "left_behind",
+            Kind::StillGoing => "still_going",
+            Kind::Bug => "bug",
+            Kind::Interrupted => "interrupted",
+            Kind::Terminated => "terminated",
+        }
+    }
 }
 
 /// A failure, told to the person who has to act on it.
@@ -106,6 +122,18 @@ impl Error {
     /// The remedies, most useful first.
     pub fn hints(&self) -> &[String] {
         &self.hints
+    }
+
+    /// The remedies of this error and of those that caused it.
+    pub fn all_hints(&self) -> Vec<String> {
+        let mut hints = self.hints.clone();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            hints.extend(cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default().iter().cloned());
+            next = cause.source();
+        }
+        hints.dedup();
+        hints
     }
 
     /// The message and every cause below it, on one line.

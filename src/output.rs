@@ -3,10 +3,12 @@
 //!
 //! A closed pipe is not an error: whoever reads has read enough.
 
+mod commands;
 mod layout;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -15,6 +17,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
 pub use crate::postgres::redacted;
+
+pub use commands::Repeated;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -65,12 +69,13 @@ pub struct Page {
     colored: bool,
     /// Of the terminal; none where whoever reads it is no person.
     width: Option<usize>,
+    repeated: Repeated,
 }
 
 impl Page {
     /// A line, or several; on a terminal it is wrapped between words.
     pub fn line(&mut self, text: impl AsRef<str>) {
-        self.verbatim(wrapped(text.as_ref(), self.width));
+        self.verbatim(wrapped(&self.repeated.complete(text.as_ref()), self.width));
     }
 
     /// Words in a tone.
@@ -84,12 +89,29 @@ impl Page {
         self.text.push('\n');
     }
 
-    /// What to do about the lines above it: a command stands as it is to be run, prose is wrapped.
+    /// What to do about the lines above it: a command, or prose.
     pub fn remedy(&mut self, indent: usize, text: &str) {
         let text = plain(text);
-        let is_command = ["lifeboat ", "aws ", "psql "].iter().any(|program| text.starts_with(program));
-        let line = format!("{}{}", " ".repeat(indent), self.toned(Tone::Faint, text));
-        if is_command { self.verbatim(line) } else { self.line(line) }
+        let is_command = ["lifeboat ", "aws ", "psql ", "for "].iter().any(|start| text.starts_with(start));
+        match is_command {
+            true => self.command(&" ".repeat(indent), &text),
+            false => self.line(format!("{}{}", " ".repeat(indent), self.toned(Tone::Faint, text))),
+        }
+    }
+
+    /// A command behind a label: where it is longer than a line of the terminal, each but the last ends with a backslash, so that
+    /// a shell takes it as it is shown.
+    pub fn command(&mut self, label: &str, command: &str) {
+        let command = self.repeated.complete(&plain(command));
+        let lines = match self.width {
+            Some(width) => layout::continue_command(label, &command, width),
+            None => vec![format!("{label}{command}")],
+        };
+        for line in lines {
+            let (label, command) = line.split_at(line.len().min(label.len()));
+            let command = self.toned(Tone::Faint, command);
+            self.verbatim(format!("{label}{command}"));
+        }
     }
 
     /// A table; an empty one is left out. The cells of one column may carry a tone. Where it is too wide for the terminal, its
@@ -98,6 +120,9 @@ impl Page {
         if rows.is_empty() {
             return;
         }
+        let completed = |(text, tone): (String, _)| (self.repeated.complete(&text), tone);
+        let rows: Vec<layout::Row> =
+            rows.into_iter().map(|row| row.into_iter().map(completed).collect()).collect();
         for line in layout::lay_out(header, &rows, self.width, self.colored) {
             self.verbatim(line);
         }
@@ -188,6 +213,9 @@ pub struct Output {
     quiet: bool,
     live: Option<ProgressBar>,
     log: Option<Log>,
+    repeated: Repeated,
+    /// Whether the one document that a program expects was printed.
+    is_reported: AtomicBool,
 }
 
 /// What goes to a file is read days later, by people and by `grep`: each line carries its time and its level there.
@@ -195,6 +223,17 @@ struct Log {
     clock: fn() -> DateTime<Utc>,
     /// Whether stdout goes to the same file.
     with_stdout: bool,
+}
+
+/// An error for programs (`lifeboat.error/1`).
+#[derive(Serialize)]
+struct ErrorDocument {
+    schema: &'static str,
+    kind: &'static str,
+    message: String,
+    caused_by: Vec<String>,
+    hints: Vec<String>,
+    exit_code: u8,
 }
 
 /// How much a line of talk matters.
@@ -227,7 +266,16 @@ impl Output {
             quiet,
             live,
             log: None,
+            repeated: Repeated::default(),
+            is_reported: AtomicBool::new(false),
         }
+    }
+
+    /// The same printer, which repeats these flags in the commands that it prints.
+    #[must_use]
+    pub fn repeating(mut self, repeated: Repeated) -> Self {
+        self.repeated = repeated;
+        self
     }
 
     /// The same printer, which puts a time and a level before each line if stderr is a file.
@@ -256,7 +304,12 @@ impl Output {
             (Format::Text, _) if self.quiet && kind.is_none() => Ok(()),
             // In a log it stands among lines that have a time.
             (Format::Text, Some(log)) if log.with_stdout => {
-                let mut page = Page { text: String::new(), colored: false, width: None };
+                let mut page = Page {
+                    text: String::new(),
+                    colored: false,
+                    width: None,
+                    repeated: self.repeated.clone(),
+                };
                 report.render_text(&mut page);
                 let severity = if kind.is_some() { Severity::Error } else { Severity::Info };
                 print(&(stamped(log, severity, &printable(&page.text, false)) + "\n"))
@@ -273,6 +326,7 @@ impl Output {
     /// Prints a report on stdout in a form that the command itself has chosen.
     pub fn report_as(&self, format: Format, report: &dyn ErasedReport) -> Result<()> {
         self.settle();
+        self.is_reported.store(true, Ordering::Relaxed);
         let text = match format {
             Format::Json => {
                 let mut text = report.to_json()?;
@@ -281,7 +335,12 @@ impl Output {
             }
             Format::Text => {
                 let width = terminal_width(&io::stdout());
-                let mut page = Page { text: String::new(), colored: self.colored_stdout, width };
+                let mut page = Page {
+                    text: String::new(),
+                    colored: self.colored_stdout,
+                    width,
+                    repeated: self.repeated.clone(),
+                };
                 report.render_text(&mut page);
                 printable(&page.text, self.colored_stdout)
             }
@@ -305,6 +364,14 @@ impl Output {
     pub fn ask(&self, text: impl AsRef<str>) {
         self.settle();
         self.talk(Severity::Info, text.as_ref());
+    }
+
+    /// The sign that an answer is waited for.
+    pub fn prompt(&self) {
+        self.settle();
+        let mut stderr = io::stderr().lock();
+        // Nothing can be done about a stderr that is gone.
+        let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
     }
 
     /// A line that stays, and is said even when quiet.
@@ -350,12 +417,17 @@ impl Output {
 
     /// Says that a command line was refused, in the words of whoever read it.
     pub fn refuse(&self, words: &str) {
-        let words = if self.is_log() { words.trim_start_matches("error: ") } else { words };
-        self.talk(Severity::Error, words.trim_end());
+        let words = words.trim_end();
+        let inner = words.trim_start_matches("error: ");
+        self.talk(Severity::Error, if self.is_log() { inner } else { words });
+        let (message, hint) = inner.split_once("\n\n").unwrap_or((inner, ""));
+        let hint = hint.split_whitespace().collect::<Vec<_>>().join(" ");
+        let error = Error::request(message.split_whitespace().collect::<Vec<_>>().join(" "));
+        self.document(&if hint.is_empty() { error } else { error.hint(hint) });
     }
 
-    /// Tells an error: what, why, and what to do. An argument that it repeats may be a URL in the wrong place, with a
-    /// password in it.
+    /// Tells an error: what, why, and what to do. A program that was promised a document gets one. An argument that the error
+    /// repeats may be a URL in the wrong place, with a password in it.
     pub fn error(&self, error: &Error) {
         self.settle();
         let word = paint(self.colored_stderr, Tone::Bad, "error");
@@ -363,20 +435,34 @@ impl Output {
         for cause in error.causes() {
             let _ = write!(text, "\n  caused by: {cause}");
         }
-        let mut hints: Vec<String> = error.hints().to_vec();
-        let mut next = std::error::Error::source(error);
-        while let Some(cause) = next {
-            hints.extend(cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default().iter().cloned());
-            next = cause.source();
-        }
-        hints.dedup();
-        for hint in hints {
+        for hint in error.all_hints() {
             let _ = write!(text, "\n{}: {hint}", paint(self.colored_stderr, Tone::Strong, "hint"));
         }
         if error.kind() == Kind::Bug {
             text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
         }
         self.talk(Severity::Error, &redacted(&text));
+        self.document(error);
+    }
+
+    /// An error as JSON, unless a report was printed before.
+    fn document(&self, error: &Error) {
+        if self.format != Format::Json || self.is_reported.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let said = |text: &str| self.repeated.complete(&redacted(text));
+        let document = ErrorDocument {
+            schema: "lifeboat.error/1",
+            kind: error.kind().word(),
+            message: said(&error.to_string()),
+            caused_by: error.causes().iter().map(|cause| said(cause)).collect(),
+            hints: error.all_hints().iter().map(|hint| said(hint)).collect(),
+            exit_code: error.kind().exit_code(),
+        };
+        if let Ok(text) = serde_json::to_string_pretty(&document) {
+            // The exit code says that something is wrong, also where nobody reads stdout any more.
+            let _ = print(&(escaped_json(&text) + "\n"));
+        }
     }
 
     /// What a message begins with, where its level does not stand before it anyway.
@@ -385,7 +471,7 @@ impl Output {
     }
 
     fn talk(&self, severity: Severity, text: &str) {
-        let text = printable(text, self.colored_stderr);
+        let text = printable(&self.repeated.complete(text), self.colored_stderr);
         let text = match &self.log {
             Some(log) => stamped(log, severity, &text),
             None => wrapped(&text, terminal_width(&io::stderr())),

@@ -1,7 +1,7 @@
 //! How instances are backed up: read, checked against `lifeboat.toml`, changed.
 //!
 //! Owns retention, backup window, copying of tags and deletion protection. Every value that AWS would refuse is refused
-//! here first. It never turns backups off without being told the instance's name twice, since AWS deletes all automated
+//! here first. It never lowers the retention without being told the instance's name twice, since AWS deletes automated
 //! backups with that, and it never fires other changes that are queued unless that is said outright.
 
 pub mod check;
@@ -9,12 +9,14 @@ pub mod window;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
+use crate::when::utc;
 
 use check::Finding;
 use window::Window;
@@ -88,8 +90,46 @@ pub struct Database {
     pub after: State,
     /// What the change does besides, and what is special about the instance.
     pub notes: Vec<String>,
+    /// What AWS deletes when the retention is lowered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
     /// Where it falls short.
     pub findings: Vec<Finding>,
+}
+
+/// What goes when automated backups are kept for fewer days, or for none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The earliest moment that can be restored now.
+    pub earliest: Option<DateTime<Utc>>,
+    /// The earliest moment that can be restored afterwards; absent if none can.
+    pub earliest_afterwards: Option<DateTime<Utc>>,
+    /// The automated snapshots that AWS deletes, the oldest first.
+    pub snapshots: Vec<String>,
+}
+
+impl Lost {
+    /// What goes, as a person is told.
+    pub fn sentence(&self) -> String {
+        let snapshots = match self.snapshots.as_slice() {
+            [] => String::new(),
+            [one] => format!(", and snapshot `{one}`"),
+            [first, .., last] => {
+                format!(", and {} automated snapshots, `{first}` to `{last}`", self.snapshots.len())
+            }
+        };
+        match (self.earliest, self.earliest_afterwards) {
+            (None, _) if self.snapshots.is_empty() => "there are no automated backups yet".to_owned(),
+            (None, _) => snapshots.trim_start_matches(", and ").to_owned(),
+            (Some(earliest), None) => format!("every moment from {} on{snapshots}", utc(earliest)),
+            (Some(earliest), Some(after)) if earliest >= after && self.snapshots.is_empty() => {
+                format!("nothing yet: the earliest restorable time is {}", utc(earliest))
+            }
+            (Some(earliest), Some(after)) => {
+                format!("every moment from {} to {}{snapshots}", utc(earliest), utc(after.max(earliest)))
+            }
+        }
+    }
 }
 
 /// What is to be changed.
@@ -97,6 +137,8 @@ pub struct Database {
 pub struct Request {
     /// Days that automated backups are kept, 0 to 35.
     pub retention_days: Option<i32>,
+    /// Days that automated backups are kept at least: this raises the retention, and never lowers it.
+    pub least_retention_days: Option<i32>,
     /// Backup window.
     pub backup_window: Option<String>,
     /// Whether tags are copied to snapshots.
@@ -118,8 +160,8 @@ pub struct Plan {
     pub after: State,
     /// What the change does besides.
     pub notes: Vec<String>,
-    /// Whether it deletes all automated backups.
-    pub destroys_backups: bool,
+    /// What it deletes, if it lowers the retention.
+    pub lost: Option<Lost>,
     change: BackupChange,
 }
 
@@ -137,6 +179,7 @@ impl Plan {
             before: State::of(&self.instance),
             after: self.after.clone(),
             notes: self.notes.clone(),
+            lost: self.lost.clone(),
             findings: Vec::new(),
         }
     }
@@ -150,8 +193,8 @@ pub fn retention(text: &str) -> Result<i32> {
     })
 }
 
-/// Holds a change against AWS's rules and ours. Reads only.
-pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request) -> Result<Plan> {
+/// Holds a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
+pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request, now: DateTime<Utc>) -> Result<Plan> {
     let instance = aws.existing_instance(id).await?;
     let before = State::of(&instance);
     refuse_members(&instance, request)?;
@@ -159,6 +202,8 @@ pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request) -> Result<Plan>
     let mut notes = Vec::new();
     if let Some(days) = request.retention_days {
         after.retention_days = days;
+    } else if let Some(least) = request.least_retention_days {
+        after.retention_days = after.retention_days.max(least);
     }
     if let Some(text) = &request.backup_window {
         let backup = Window::daily(text)?;
@@ -192,8 +237,32 @@ pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request) -> Result<Plan>
         deletion_protection: differs(&before.deletion_protection, &after.deletion_protection),
         apply_immediately: turns,
     };
-    let destroys_backups = before.retention_days > 0 && after.retention_days == 0;
-    Ok(Plan { instance, place: aws.place(), after, notes, destroys_backups, change })
+    let lost = match after.retention_days < before.retention_days {
+        true => Some(lost(aws, &instance, after.retention_days, aws.now(now)).await?),
+        false => None,
+    };
+    Ok(Plan { instance, place: aws.place(), after, notes, lost, change })
+}
+
+/// What AWS deletes when automated backups are kept for `days`. Reads only.
+async fn lost(aws: &Aws, instance: &Instance, days: i32, now: DateTime<Utc>) -> Result<Lost> {
+    let window = aws.restore_window(&instance.resource_id).await?;
+    let kept_from = (days > 0).then(|| now - TimeDelta::days(days.into()));
+    let mut snapshots: Vec<_> = aws
+        .snapshots_of(&instance.id)
+        .await?
+        .into_iter()
+        .filter(|it| {
+            it.snapshot_type == "automated" && it.resource_id.as_ref() == Some(&instance.resource_id)
+        })
+        .filter(|it| kept_from.is_none_or(|from| it.original_created_at.is_some_and(|at| at < from)))
+        .collect();
+    snapshots.sort_by_key(|it| it.original_created_at);
+    Ok(Lost {
+        earliest: window.and_then(|window| window.earliest),
+        earliest_afterwards: kept_from,
+        snapshots: snapshots.into_iter().map(|it| it.id.to_string()).collect(),
+    })
 }
 
 fn differs<T: PartialEq + Clone>(before: &T, after: &T) -> Option<T> {

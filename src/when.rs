@@ -8,7 +8,8 @@ use std::fmt::Display;
 
 use chrono::offset::LocalResult;
 use chrono::{
-    DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc, Weekday,
+    DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc,
+    Weekday,
 };
 
 use crate::error::{Error, Result};
@@ -31,6 +32,11 @@ const STAMPS: [&str; 11] = [
     "%b %d, %Y %H:%M:%S",
     "%b %d, %Y %H:%M",
 ];
+
+/// A time as reports show it: RFC 3339 in UTC, to the second.
+pub fn utc(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
 
 /// Reads a time; `now` and `zone` are the person's.
 pub fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>

@@ -103,6 +103,9 @@ pub struct Report {
     /// Where what was there before is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_old: Option<String>,
+    /// The command that puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
     /// Until when at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<DateTime<Utc>>,
@@ -229,6 +232,7 @@ fn report(plan: &Plan, restored_to: &Source) -> Report {
         restored_to: restored_to.shown(),
         content_of: plan.manifest.timestamp,
         kept_old: None,
+        undo: None,
         kept_until: None,
         moved_aside: Vec::new(),
         tables_checked: 0,

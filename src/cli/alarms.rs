@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
+use super::confirm::Act;
 use super::places::{Looked, Seek, Target};
 use super::{Session, now};
 use crate::alarms::{self, Audit, Plan, Report, Scope};
@@ -254,7 +255,20 @@ async fn remove(args: RemoveArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.report(&removal)?;
         return Ok(None);
     }
-    super::confirm(&name, args.confirm.as_deref(), &format!("every alarm of `{name}`"), &session.output)?;
+    let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let act = Act {
+        name: name.clone(),
+        sentence: format!("this removes every alarm that lifeboat made for `{name}`"),
+        facts: vec![
+            ("Region", aws.region().to_owned()),
+            ("alarms", removal.alarms.join(", ")),
+            (
+                "events",
+                count(removal.event_subscriptions.len() + removal.event_sources.len(), "event subscription"),
+            ),
+        ],
+    };
+    act.confirm(args.confirm.as_deref(), session)?;
     let removal = alarms::remove(&aws, removal).await?;
     session.output.report(&removal)?;
     Ok(None)

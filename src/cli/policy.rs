@@ -1,18 +1,20 @@
 //! `lifeboat policy`: its flags, and how its reports look.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use super::confirm::Act;
 use super::places::{Looked, Seek, Target};
 use super::waiting::WaitArgs;
-use super::{Session, confirm};
+use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::{Instance, InstanceId, tag};
-use crate::output::{self, Page, Tone};
-use crate::policy::check::{Finding, Severity, check};
-use crate::policy::{self, Database, Report, Request, State};
+use crate::fleet::{Instance, InstanceId, Place, account_of, tag};
+use crate::output::{self, Page, Tone, plain};
+use crate::policy::check::{Severity, Shared, check, share};
+use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::snapshot::Wait;
 
 #[derive(Debug, Subcommand)]
@@ -21,8 +23,9 @@ pub(super) enum PolicyCommand {
     Show(LookArgs),
     /// Change retention, backup window and protection; what is not given comes from `[policy]` of lifeboat.toml.
     ///
-    /// Turning backups off deletes all automated backups: it needs --confirm with the instance's id. Turning them on or
-    /// off is an outage and applies whatever else is queued, which needs --apply-pending.
+    /// Lowering the retention deletes automated backups: it is shown what goes, and --confirm with the instance's id is needed.
+    /// Only --retention-days lowers it; what comes from lifeboat.toml is the least that is wanted. Turning backups on or off is
+    /// an outage and applies whatever else is queued, which needs --apply-pending.
     Set(SetArgs),
     /// Hold DB instances against lifeboat.toml and good practice; exit code 1 if one falls short.
     Check(LookArgs),
@@ -51,9 +54,9 @@ pub(super) struct SetArgs {
     /// Let AWS apply what else is queued, where the change does that
     #[arg(long)]
     apply_pending: bool,
-    /// The instance's id once more, where all its automated backups will be deleted
+    /// The instance's id once more, where the retention is lowered and automated backups are deleted; may be repeated
     #[arg(long, value_name = "DB")]
-    confirm: Option<String>,
+    confirm: Vec<String>,
     /// Show before and after, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -124,7 +127,7 @@ async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
                     finding.remedy = aws.place().in_commands(&finding.remedy);
                 }
                 let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
-                Database { id, place, before: state.clone(), after: state, notes, findings }
+                Database { id, place, before: state.clone(), after: state, notes, lost: None, findings }
             };
             Ok(instances.iter().map(database).collect::<Vec<_>>())
         })
@@ -165,9 +168,9 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
     let mut plans = Vec::new();
     for (aws, id) in &wanted {
         let configured = session.config.policy_of(id.as_str());
-        let from_file = |value: Option<i32>| if is_named { args.retention_days } else { value };
         let request = Request {
-            retention_days: from_file(configured.retention_days.or(Some(7))),
+            retention_days: args.retention_days,
+            least_retention_days: configured.retention_days.or(Some(7)).filter(|_| !is_named),
             backup_window: args.backup_window.clone().or(configured.backup_window.filter(|_| !is_named)),
             copy_tags_to_snapshot: args.copy_tags.or(configured.copy_tags.filter(|_| !is_named)),
             deletion_protection: args
@@ -175,17 +178,17 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
                 .or(configured.deletion_protection.filter(|_| !is_named)),
             apply_pending: args.apply_pending,
         };
-        plans.push((aws, policy::plan(aws, id, &request).await?));
+        plans.push((aws, policy::plan(aws, id, &request, now()).await?));
     }
     // Nothing is changed before everything may be.
-    for (_, plan) in plans.iter().filter(|(_, plan)| plan.destroys_backups && !args.dry_run) {
-        let what = format!("all automated backups of `{}`", plan.instance.id);
-        confirm(
-            plan.instance.id.as_str(),
-            args.confirm.as_deref().filter(|_| is_single),
-            &what,
-            &session.output,
-        )?;
+    for (_, plan) in &plans {
+        let Some(lost) = plan.lost.as_ref().filter(|_| !args.dry_run) else { continue };
+        let id = plan.instance.id.as_str();
+        let given = match args.confirm.as_slice() {
+            [one] if is_single => Some(one.as_str()),
+            several => several.iter().map(String::as_str).find(|name| *name == id),
+        };
+        lowering(plan, lost).confirm(given, session)?;
     }
     let (mut databases, mut worst) = (Vec::new(), None);
     for (aws, plan) in plans {
@@ -218,6 +221,36 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(kind)
 }
 
+/// What lowering the retention of an instance means.
+fn lowering(plan: &Plan, lost: &Lost) -> Act {
+    let (instance, place) = (&plan.instance, &plan.place);
+    let days = |count: i32| format!("{count} day{}", if count == 1 { "" } else { "s" });
+    let host =
+        instance.endpoint.as_ref().map_or("none yet".to_owned(), |(host, port)| format!("{host}:{port}"));
+    let sentence = match plan.after.retention_days {
+        0 => {
+            format!("this turns the automated backups of `{}` off, and AWS deletes all of them", instance.id)
+        }
+        after => format!(
+            "this lowers the retention of `{}` from {} to {}, and AWS deletes the automated backups that are older",
+            instance.id,
+            days(instance.retention_days),
+            days(after)
+        ),
+    };
+    let account = account_of(&instance.arn).unwrap_or("unknown");
+    Act {
+        name: instance.id.to_string(),
+        sentence,
+        facts: vec![
+            ("host", host),
+            ("engine", format!("{} {}", instance.engine, instance.engine_version)),
+            ("account", format!("{account}, Region {}", place.region)),
+            ("gone", lost.sentence()),
+        ],
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
     Show,
@@ -241,14 +274,28 @@ impl output::Report for Policies<'_> {
     fn render(&self, page: &mut Page) {
         for database in &self.report.databases {
             match self.aim {
-                Aim::Check => check_lines(database, page),
+                Aim::Check => check_line(database, page),
                 Aim::Show | Aim::Set => state_lines(database, self.aim, self.report.dry_run, page),
             }
         }
         if self.aim == Aim::Check {
             let short = self.report.databases.iter().filter(|it| !it.findings.is_empty()).count();
             let all = self.report.databases.len();
-            page.line(format!("{all} instances checked, {short} with findings"));
+            let instances = if all == 1 { "instance" } else { "instances" };
+            page.line(format!("{all} {instances} checked, {short} with findings"));
+            let places: BTreeSet<&Place> = self.report.databases.iter().map(|it| &it.place).collect();
+            for place in &places {
+                let here: Vec<&Database> =
+                    self.report.databases.iter().filter(|it| it.place == **place).collect();
+                if places.len() > 1 {
+                    page.line(page.toned(Tone::Strong, place.to_string()));
+                }
+                findings(
+                    &share(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice()))),
+                    here.len(),
+                    page,
+                );
+            }
         }
     }
 }
@@ -261,19 +308,18 @@ fn named(database: &Database) -> String {
     }
 }
 
-fn check_lines(database: &Database, page: &mut Page) {
+fn check_line(database: &Database, page: &mut Page) {
     let (word, tone) =
         if database.findings.is_empty() { ("ok", Tone::Good) } else { ("FALLS SHORT", Tone::Bad) };
     page.line(format!("{}: {}", page.toned(Tone::Strong, named(database)), page.toned(tone, word)));
     for note in &database.notes {
         page.line(page.toned(Tone::Faint, format!("  {note}")));
     }
-    findings(&database.findings, page);
 }
 
-/// Findings, each with what mends it.
-pub(super) fn findings(findings: &[Finding], page: &mut Page) {
-    for finding in findings {
+/// Findings of a place with `all` databases, each with the databases of which it is true and with what mends it.
+pub(super) fn findings(shared: &[Shared], all: usize, page: &mut Page) {
+    for Shared { finding, databases } in shared {
         let (word, tone) = match finding.severity {
             Severity::Critical => ("critical", Tone::Bad),
             Severity::Warning => ("warning", Tone::Doubt),
@@ -284,6 +330,11 @@ pub(super) fn findings(findings: &[Finding], page: &mut Page) {
             finding.message,
             finding.code
         ));
+        match databases.len() {
+            _ if all == 1 => {}
+            count if count == all && count > 3 => page.line(format!("            all {count} databases")),
+            _ => page.line(format!("            {}", databases.join(", "))),
+        }
         page.remedy(12, &finding.remedy);
     }
 }
@@ -299,6 +350,7 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
     page.line(format!("{} {what}", page.toned(Tone::Strong, named(database))));
     let days = |state: &State| match state.retention_days {
         0 => "off".to_owned(),
+        1 => "1 day".to_owned(),
         days => format!("{days} days"),
     };
     let text = |text: &Option<String>| text.clone().unwrap_or("-".to_owned());
@@ -324,10 +376,14 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
     for (name, value) in &after.pending {
         page.line(page.toned(Tone::Doubt, format!("  queued for the maintenance window: {name} = {value}")));
     }
+    if let Some(lost) = &database.lost {
+        let word = if dry_run { "AWS would delete:" } else { "AWS deletes:" };
+        page.line(format!("  {} {}", page.toned(Tone::Bad, word), plain(&lost.sentence())));
+    }
     if aim == Aim::Show {
         for note in &database.notes {
             page.line(page.toned(Tone::Faint, format!("  {note}")));
         }
-        findings(&database.findings, page);
+        findings(&share([(database.id.as_str(), database.findings.as_slice())]), 1, page);
     }
 }

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 
+use super::confirm::Act;
 use super::connect::{ConnectArgs, LookArgs, Reading};
 use super::places::{Seek, Target};
 use super::waiting::{Teller, WaitArgs};
-use super::{Session, confirm, notify, now};
+use super::{Session, notify, now};
 use crate::aws::{Aws, Poll};
 use crate::drill::proof;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{InstanceId, Place, SnapshotId, Tags, tag};
+use crate::fleet::{InstanceId, Place, SnapshotId, Tags, account_of, tag};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::retention::{Lifetime, Rules};
@@ -25,6 +26,7 @@ use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
 use crate::snapshot::{self, Report, Tell, Wait, adopt, delete, prune};
 use crate::verify::observe::Progress;
+use crate::when::utc;
 
 use render::List;
 
@@ -560,8 +562,22 @@ async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.report(&plan.report(&aws.place()))?;
         return Ok(None);
     }
-    let what = format!("snapshot `{}` of `{}`", plan.snapshot.id, plan.snapshot.instance);
-    confirm(plan.snapshot.id.as_str(), args.confirm.as_deref(), &what, &session.output)?;
+    let snapshot = &plan.snapshot;
+    let taken =
+        snapshot.original_created_at.or(snapshot.created_at).map_or("at an unknown time".to_owned(), utc);
+    let act = Act {
+        name: snapshot.id.to_string(),
+        sentence: format!("this deletes snapshot `{}` for good", snapshot.id),
+        facts: vec![
+            ("database", format!("{}, {} {}", snapshot.instance, snapshot.engine, snapshot.engine_version)),
+            (
+                "account",
+                format!("{}, Region {}", account_of(&snapshot.arn).unwrap_or("unknown"), aws.region()),
+            ),
+            ("content", format!("taken {taken}, {} GiB of storage", snapshot.storage_gib)),
+        ],
+    };
+    act.confirm(args.confirm.as_deref(), session)?;
     let report = delete::apply(plan, &aws).await?;
     session.output.report(&report)?;
     Ok(None)

@@ -2,6 +2,7 @@
 
 mod publish;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
 use crate::output::{self, Format, Page, Tone, plain};
-use crate::policy::check::Severity;
+use crate::policy::check::{Severity, share};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
 use crate::verify::Verdict;
@@ -55,6 +56,13 @@ enum StatusFormat {
     Prometheus,
     /// One line, and Nagios's exit codes
     Nagios,
+}
+
+impl StatusArgs {
+    /// Whether a program reads the report.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.format, Some(StatusFormat::Json))
+    }
 }
 
 pub(super) async fn run(args: &StatusArgs, session: &Session) -> Result<Option<Kind>> {
@@ -264,15 +272,7 @@ impl output::Report for Report {
         } else {
             page.table(&columns, rows.collect());
         }
-        // A few are told in full; of a fleet, `--json` and `policy check` tell the rest.
-        if self.databases.len() <= 5 {
-            for it in self.databases.iter().filter(|it| !it.findings.is_empty()) {
-                page.line("");
-                let of = it.place.account.as_ref().map_or(String::new(), |_| format!(" in {}", it.place));
-                page.line(page.toned(Tone::Strong, format!("`{}`{of}", it.id)));
-                findings(&it.findings, page);
-            }
-        } else {
+        if self.databases.len() > 1 {
             let count = |severity| {
                 self.databases
                     .iter()
@@ -286,6 +286,18 @@ impl output::Report for Report {
                 self.databases.len(),
                 self.region
             ));
+        }
+        for place in self.places.iter().collect::<BTreeSet<_>>() {
+            let here: Vec<&Database> = self.databases.iter().filter(|it| it.place == *place).collect();
+            let shared = share(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice())));
+            if shared.is_empty() {
+                continue;
+            }
+            page.line("");
+            if self.is_over_several() {
+                page.line(page.toned(Tone::Strong, place.to_string()));
+            }
+            findings(&shared, here.len(), page);
         }
     }
 }

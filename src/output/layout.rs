@@ -190,6 +190,47 @@ fn wrap_at(line: &str, width: usize, hang: &str) -> Vec<String> {
     lines
 }
 
+/// A command on as many lines as it takes, broken between arguments in the way of shells. The lines that continue it are
+/// indented like the first.
+pub(super) fn continue_command(label: &str, command: &str, width: usize) -> Vec<String> {
+    let indent = " ".repeat(label.width());
+    let (mut lines, mut current, mut is_empty) = (Vec::new(), label.to_owned(), true);
+    let words = arguments(command);
+    for (at, word) in words.iter().enumerate() {
+        let ending = if at + 1 == words.len() { 0 } else { 2 };
+        if !is_empty && current.width() + 1 + word.width() + ending > width {
+            lines.push(format!("{current} \\"));
+            current = format!("{indent}  ");
+        } else if !is_empty {
+            current.push(' ');
+        }
+        current.push_str(word);
+        is_empty = false;
+    }
+    lines.push(current);
+    lines
+}
+
+/// What stands between the spaces of a command that no quotes and no backslash hold together.
+fn arguments(command: &str) -> Vec<&str> {
+    let (mut words, mut start, mut quote, mut escaped) = (Vec::new(), 0, None, false);
+    for (at, c) in command.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote != Some('\'') => escaped = true,
+            '\'' | '"' if quote.is_none() => quote = Some(c),
+            c if quote == Some(c) => quote = None,
+            ' ' if quote.is_none() => {
+                words.push(&command[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(&command[start..]);
+    words
+}
+
 /// What the lines that continue a line begin with: below the text behind a label, or two further in.
 fn hanging(line: &str, width: usize) -> String {
     let bar: String = line.chars().take_while(|c| BARS.contains(c)).collect();
@@ -269,6 +310,30 @@ mod tests {
     }
 
     #[test]
+    fn a_long_command_is_continued_as_a_shell_reads_it() {
+        let command = r#"lifeboat backup undo --url 'postgresql://app@db.example/my app' --confirm "my app""#;
+        assert_eq!(
+            continue_command("  to undo  ", command, 60),
+            [
+                r"  to undo  lifeboat backup undo --url \",
+                r"             'postgresql://app@db.example/my app' \",
+                r#"             --confirm "my app""#,
+            ]
+        );
+        assert_eq!(continue_command("", command, 90), [command]);
+        for width in 20..100 {
+            let script =
+                format!("set -- {}; printf '%s|' \"$@\"", continue_command("", command, width).join("\n"));
+            let ran = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+            let said = String::from_utf8(ran.stdout).unwrap();
+            assert_eq!(
+                said,
+                "lifeboat|backup|undo|--url|postgresql://app@db.example/my app|--confirm|my app|"
+            );
+        }
+    }
+
+    #[test]
     fn lines_are_wrapped_between_words_below_where_their_text_begins() {
         assert_eq!(
             wrap(
@@ -286,7 +351,7 @@ mod tests {
             ["  ┃ Stop the application, its workers", "  ┃ and its cron jobs now."]
         );
         let painted = paint(true, Tone::Bad, "FAIL") + " one two three";
-        assert_eq!(wrap(&painted, 18), [painted.clone()]);
+        assert_eq!(wrap(&painted, 18), std::slice::from_ref(&painted));
         assert_eq!(wrap("a lone ` does not hold the words behind it together", 30).len(), 2);
         assert_eq!(
             wrap(&format!("use {ID}, please"), 30),

@@ -48,6 +48,18 @@ impl Window {
         })
     }
 
+    /// A backup window of half an hour that meets none of `others`: the first from 03:00 on.
+    pub fn clear_of(others: &[Window]) -> Option<String> {
+        let text = |start: u32| format!("{:02}:{:02}", start / 60 % 24, start % 60);
+        (0..DAY / SHORTEST)
+            .map(|turn| (3 * 60 + turn * SHORTEST) % DAY)
+            .find(|start| {
+                let window = Window { start: *start, length: SHORTEST, every: DAY };
+                others.iter().all(|other| !window.meets(*other))
+            })
+            .map(|start| format!("{}-{}", text(start), text(start + SHORTEST)))
+    }
+
     fn between(start: u32, end: u32, every: u32) -> Option<Self> {
         let length = (end + every - start) % every;
         (length >= SHORTEST).then_some(Window { start, length, every })

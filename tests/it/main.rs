@@ -56,6 +56,7 @@ mod stores;
 mod sweep;
 mod tables;
 mod teardown;
+mod terminal;
 mod twins;
 mod upkeep;
 mod vaults;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, World};
+use crate::support::{PASSWORD, World, wait};
 
 const QUICK: [&str; 2] = ["--poll", "200ms"];
 
@@ -70,9 +70,14 @@ async fn turning_backups_off_is_refused_unless_it_is_confirmed_by_name() {
     let world = World::with_orders().await;
     let off = [&["policy", "set", "orders-prod", "--retention-days", "0"], &QUICK[..]].concat();
     let refused = world.lifeboat(&off).await;
-    refused.assert_code(4).assert_says(&["all automated backups of `orders-prod`", "--confirm orders-prod"]);
+    refused.assert_code(4).assert_says(&[
+        "turns the automated backups of `orders-prod` off, and AWS deletes all of them",
+        "account 123456789012, Region eu-central-1",
+        "every moment from 20",
+        "--confirm orders-prod",
+    ]);
     let wrong = world.lifeboat(&[&off[..], &["--confirm", "orders"]].concat()).await;
-    wrong.assert_code(4).assert_says(&["`orders` is not its id"]);
+    wrong.assert_code(4).assert_says(&["`orders` is not `orders-prod`"]);
     // Something else is queued: doing it at once would apply that too.
     let queue = world.rds.modify_db_instance().db_instance_identifier("orders-prod");
     queue.db_instance_class("db.t3.micro").apply_immediately(false).send().await.unwrap();
@@ -91,6 +96,49 @@ async fn turning_backups_off_is_refused_unless_it_is_confirmed_by_name() {
         .lifeboat(&[&["policy", "set", "orders-prod", "--retention-days", "7"], &QUICK[..]].concat())
         .await;
     on.assert_code(0).assert_says(&["outage"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lowering_the_retention_shows_what_goes_and_is_confirmed_by_name() {
+    let world = World::with_orders().await;
+    let set = async |flags: &[&str]| world.lifeboat(&[&["policy", "set"], flags, &QUICK[..]].concat()).await;
+    set(&["orders-prod", "--retention-days", "14"]).await.assert_code(0);
+    let automated = async || {
+        let answer = world.rds.describe_db_snapshots().snapshot_type("automated").send().await.unwrap();
+        answer.db_snapshots().iter().filter(|it| it.status() == Some("available")).count()
+    };
+    for _day in 0..5 {
+        let before = automated().await;
+        world.advance_clock(86_400).await;
+        wait("the daily backup", async || automated().await > before).await;
+    }
+    let before = automated().await;
+    // What the file or a default wants is the least: it raises, and lowers nothing.
+    world.write("lifeboat.toml", "[policy]\nretention_days = 7\n");
+    for databases in ["--all", "orders-prod"] {
+        let run = set(&[databases]).await;
+        assert!(run.assert_code(0).stdout.contains("is as it should be"), "{}", run.stdout);
+    }
+    let lower = ["orders-prod", "--retention-days", "2"];
+    let shown = set(&[&lower[..], &["--dry-run", "--json"]].concat()).await.assert_code(0).json();
+    let lost = &shown["databases"][0]["lost"];
+    let going = lost["snapshots"].as_array().unwrap().len();
+    assert!(going >= 2 && going < before, "{lost}");
+    assert!(lost["earliest"].as_str().unwrap() < lost["earliest_afterwards"].as_str().unwrap(), "{lost}");
+    for wrong in [&[][..], &["--confirm", "orders"]] {
+        let refused = set(&[&lower[..], wrong].concat()).await;
+        refused.assert_code(4).assert_says(&[
+            "lowers the retention of `orders-prod` from 14 days to 2 days",
+            "every moment from 20",
+            &format!("{going} automated snapshots, `rds:orders-prod-"),
+            "Pass `--confirm orders-prod`",
+        ]);
+    }
+    assert_eq!(automated().await, before, "nothing was changed");
+    // Of all, each is confirmed by its own name.
+    set(&["--all", "--retention-days", "2"]).await.assert_code(4).assert_says(&["--confirm orders-prod"]);
+    let done = set(&["--all", "--retention-days", "2", "--confirm", "orders-prod"]).await;
+    assert!(done.assert_code(0).stdout.contains("14 days → 2 days"), "{}", done.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

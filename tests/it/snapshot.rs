@@ -183,8 +183,8 @@ async fn delete_removes_only_what_it_may_and_only_when_it_is_confirmed() {
     let automated = world.rds.describe_db_snapshots().snapshot_type("automated").send().await.unwrap();
     let automated = automated.db_snapshots()[0].db_snapshot_identifier().unwrap();
     let cases: [(&[&str], i32, &[&str]); 7] = [
-        (&["first"], 4, &["nothing was confirmed", "--confirm first"]),
-        (&["first", "--confirm", "frist"], 4, &["`frist` is not its id"]),
+        (&["first"], 4, &["`first` was not confirmed", "deletes snapshot `first`", "--confirm first"]),
+        (&["first", "--confirm", "frist"], 4, &["`frist` is not `first`"]),
         (
             &["second", "--confirm", "second"],
             4,

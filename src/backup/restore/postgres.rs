@@ -150,8 +150,11 @@ pub(super) async fn restore(
     let finished = match restored {
         Ok(mut report) => match swap_in(plan, server, dbname, &scratch, surroundings).await {
             Ok(kept) => {
-                (report.kept_old, report.kept_until) =
-                    kept.map_or((None, None), |kept| (Some(kept.kept), Some(kept.until)));
+                if let Some(kept) = kept {
+                    let (url, name) = (shell_word(&server.url(dbname)), shell_word(dbname));
+                    report.undo = Some(format!("lifeboat backup undo --url {url} --confirm {name}"));
+                    (report.kept_old, report.kept_until) = (Some(kept.kept), Some(kept.until));
+                }
                 Ok(report)
             }
             Err(error) => Err(error),

@@ -14,7 +14,9 @@ use super::{Manner, Plan, Proven, Report, absolute, prove, report};
 use crate::backup::check::{self, EXPANDED};
 use crate::backup::create;
 use crate::backup::dump_reader::Trust;
+use crate::backup::schedule::shell_word;
 use crate::backup::sqlite::path_beside;
+use crate::backup::sqlite_url;
 use crate::backup::stream::Packing;
 use crate::backup::{
     BackupName, Compression, Event, Format, Level, Source, Surroundings, catalogue, interrupted, sqlite,
@@ -87,7 +89,10 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
         // An application that has lost its file makes an empty one: of that there is nothing to keep.
         if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
             sqlite::require_fit(&scratch.file(EXPANDED), &path)?;
-            report.kept_old = Some(safety_copy(plan, &path, surroundings).await?);
+            let copy = safety_copy(plan, &path, surroundings).await?;
+            let url = shell_word(&sqlite_url(&path));
+            report.undo = Some(format!("lifeboat backup restore {copy} --url {url} --confirm {copy}"));
+            report.kept_old = Some(copy);
         } else {
             report.moved_aside = placing.clear_beside_empty()?;
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::postgres::{apart_from, exists};
@@ -23,6 +23,19 @@ pub(super) struct Kept {
     database: String,
     pub(super) kept: String,
     pub(super) until: DateTime<Utc>,
+    /// When it was replaced: what it holds is of that moment. Records of earlier versions do not say it.
+    #[serde(default)]
+    replaced_at: Option<DateTime<Utc>>,
+}
+
+impl Kept {
+    fn is_of(&self) -> Option<DateTime<Utc>> {
+        let stamp = || {
+            let (_, stamp) = self.kept.rsplit_once("_old_")?;
+            Some(NaiveDateTime::parse_from_str(stamp.get(..16)?, "%Y%m%dt%H%M%Sz").ok()?.and_utc())
+        };
+        self.replaced_at.or_else(stamp)
+    }
 }
 
 const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
@@ -56,6 +69,7 @@ pub(super) async fn swap_in(
         kept: old.clone(),
         until: now
             + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
+        replaced_at: Some(now),
     };
     let text = serde_json::to_vec_pretty(&kept)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
@@ -258,9 +272,10 @@ pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>
     let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
     Ok(Report {
         schema: "lifeboat.backup-restore/1".to_owned(),
+        content_of: kept.is_of().unwrap_or(now),
         backup_name: kept.kept,
         restored_to: source.shown(),
-        content_of: now,
+        undo: None,
         kept_old: is_there.then_some(undone),
         kept_until: None,
         moved_aside: Vec::new(),

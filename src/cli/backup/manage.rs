@@ -1,6 +1,5 @@
 //! `backup restore`, `undo`, `prune`, `delete`, `keep` and `stats`.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,19 +8,20 @@ use clap::Args;
 
 use super::{Live, MeansArgs, ToleranceArgs, UrlArgs, audited, failures_of, source, url_of_environment};
 use crate::backup::restore::{self, Destination, Manner};
-use crate::backup::schedule::shell_word;
 use crate::backup::{
     DatabaseType, Event, Manifest, Means, Recipients, Source, Surroundings, catalogue, prune as pruning,
     stats as counting,
 };
+use crate::cli::confirm::Act;
 use crate::cli::connect::url_text;
 use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, plain};
+use crate::output::{Output, human_bytes, plain};
 use crate::retention::{Lifetime, Rule, Rules};
 use crate::vault::Vault;
+use crate::when::utc;
 
 use super::render::{Deleted, Pruned, RestorePlan};
 
@@ -145,12 +145,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
         return Ok(None);
     }
     if plan.replaces {
-        let what = format!(
-            "`{}` will be replaced by its content of {}",
-            plan.destination.source().shown(),
-            plan.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-        );
-        confirm(args.confirm.as_deref(), &args.name, &what)?;
+        replacement(&plan, &args).confirm(args.confirm.as_deref(), session)?;
     }
     let live = Live::new(&session.output, format!("restoring `{}`", args.name));
     let tell = |event: Event<'_>| live.tell(event);
@@ -267,32 +262,46 @@ fn same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
     .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
 }
 
-/// What destroys is confirmed with the object's own name; on a terminal it is asked for.
-fn confirm(given: Option<&str>, name: &str, what: &str) -> Result<()> {
-    let asked;
-    let given = match given {
-        Some(given) => given,
-        None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
-            let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "{what}.\nType `{name}` to confirm: ");
-            let _ = stderr.flush();
-            let mut line = String::new();
-            std::io::stdin()
-                .read_line(&mut line)
-                .map_err(|error| Error::outside("the answer cannot be read").caused_by(error))?;
-            asked = line;
-            asked.trim()
-        }
-        None => {
-            return Err(Error::new(Kind::Guard, format!("{what}, and that was not confirmed"))
-                .hint(format!("Pass `--confirm {}`.", shell_word(name))));
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a restore over something that is there means.
+fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
+    let source = plan.destination.source();
+    let (host, engine, kept) = match &source {
+        Source::Postgresql { server, .. } => (
+            server.place(),
+            "PostgreSQL",
+            match plan.manner.keep_old {
+                Duration::ZERO => "nothing is kept of it (`--keep-old 0s`)".to_owned(),
+                kept => format!("it is kept as another database for {}", span(kept)),
+            },
+        ),
+        Source::Sqlite { .. } => {
+            (crate::cli::drill::host(), "SQLite", "a backup of it is made first".to_owned())
         }
     };
-    if given == name {
-        return Ok(());
+    Act {
+        name: args.name.to_string(),
+        sentence: format!(
+            "this replaces what `{}` holds now with what it held at {}",
+            source.shown(),
+            utc(plan.manifest.timestamp)
+        ),
+        facts: vec![
+            ("host", host),
+            ("engine", engine.to_owned()),
+            ("gone", format!("what it holds now; {kept}")),
+        ],
     }
-    Err(Error::new(Kind::Guard, format!("`{given}` is not `{name}`: nothing was done"))
-        .hint(format!("Pass `--confirm {}`.", shell_word(name))))
 }
 
 pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
@@ -307,11 +316,16 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
         return Err(Error::request("only restores of PostgreSQL are undone by a swap")
             .hint("Before a live SQLite file was restored, a backup of it was made: restore that."));
     };
-    confirm(
-        args.confirm.as_deref(),
-        &dbname,
-        &format!("`{dbname}` will be swapped with what the latest restore replaced"),
-    )?;
+    let act = Act {
+        name: dbname.clone(),
+        sentence: format!("this puts database `{dbname}` back to what the latest restore replaced"),
+        facts: vec![
+            ("host", server.place()),
+            ("engine", "PostgreSQL".to_owned()),
+            ("gone", format!("what `{dbname}` holds now is kept as another database")),
+        ],
+    };
+    act.confirm(args.confirm.as_deref(), session)?;
     let live = Live::new(&session.output, format!("putting `{dbname}` back"));
     let tell = |event: Event<'_>| live.tell(event);
     let surroundings = Surroundings {
@@ -414,7 +428,17 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
     let vault = session.vault_to_read()?;
     let entry = catalogue::find(&vault, &args.name)?;
     if !args.dry_run {
-        confirm(args.confirm.as_deref(), &args.name, &format!("backup `{}` will be deleted", args.name))?;
+        let manifest = &entry.manifest;
+        let act = Act {
+            name: args.name.clone(),
+            sentence: format!("this deletes backup `{}` for good", args.name),
+            facts: vec![
+                ("database", manifest.source.database.clone()),
+                ("content", format!("of {}, {}", utc(manifest.timestamp), human_bytes(manifest.file_size))),
+                ("file", vault.shown(&manifest.file_name())),
+            ],
+        };
+        act.confirm(args.confirm.as_deref(), session)?;
         catalogue::recover(&vault)?;
         let catalogue = catalogue::read(&vault)?;
         audited::act(session, &vault, ("backup delete", &args.name), || {

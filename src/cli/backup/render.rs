@@ -428,13 +428,16 @@ impl output::Report for crate::backup::restore::Report {
         match (&self.kept_old, self.kept_until) {
             (Some(kept), Some(until)) => {
                 page.line(format!(
-                    "  before      kept as database {} until {}: `lifeboat backup undo`",
+                    "  before      kept as database {} until {}",
                     output::plain(kept),
                     utc(until)
                 ));
             }
             (Some(kept), None) => page.line(format!("  before      kept as {}", output::plain(kept))),
             (None, _) => {}
+        }
+        if let Some(undo) = &self.undo {
+            page.command("  to undo     ", undo);
         }
     }
 }

@@ -1,0 +1,83 @@
+//! What asks a person before something is gone: it names the object, where it is, and what will be gone.
+
+use std::io::IsTerminal as _;
+
+use super::Session;
+use crate::backup::schedule::shell_word;
+use crate::error::{Error, Kind, Result};
+use crate::output::{Output, plain};
+
+/// How often somebody may mistype a name before nothing is done.
+const TRIES: u8 = 5;
+
+/// Something that cannot be taken back, or only with trouble.
+pub(super) struct Act {
+    /// The name that has to be typed.
+    pub(super) name: String,
+    /// What it does, as a sentence without its full stop: "this deletes snapshot `x`".
+    pub(super) sentence: String,
+    /// Where it happens and what will be gone: a label, and what it says.
+    pub(super) facts: Vec<(&'static str, String)>,
+}
+
+impl Act {
+    /// Makes sure that the person means it: `given` is the name, or they type it on a terminal.
+    pub(super) fn confirm(&self, given: Option<&str>, session: &Session) -> Result<()> {
+        match given {
+            Some(given) if given == self.name => Ok(()),
+            Some(given) => Err(self.refused(&format!("`{}` is not `{}`", plain(given), self.name))),
+            None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
+                self.ask(&session.output)
+            }
+            None => Err(self.unconfirmed()),
+        }
+    }
+
+    fn ask(&self, output: &Output) -> Result<()> {
+        output.ask(format!("{}.", capitalized(&plain(&self.sentence))));
+        let widest = self.facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+        for (label, fact) in &self.facts {
+            output.ask(format!("  {label:widest$}  {}", plain(fact)));
+        }
+        output.ask(format!("Type `{}` to go on; Ctrl-C leaves everything as it is.", plain(&self.name)));
+        for _ in 0..TRIES {
+            output.prompt();
+            let mut line = String::new();
+            let read = std::io::stdin()
+                .read_line(&mut line)
+                .map_err(|error| self.refused("the answer could not be read").caused_by(error))?;
+            match line.trim() {
+                typed if typed == self.name => return Ok(()),
+                _ if read == 0 => break,
+                typed => output.ask(format!(
+                    "`{}` is not `{}`. Nothing was changed; try again.",
+                    plain(typed),
+                    plain(&self.name)
+                )),
+            }
+        }
+        Err(self.unconfirmed())
+    }
+
+    fn unconfirmed(&self) -> Error {
+        self.refused(&format!("`{}` was not confirmed", self.name))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        let message = format!("nothing was changed, since {}: {}", plain(why), plain(&self.sentence));
+        let facts: Vec<String> =
+            self.facts.iter().map(|(label, fact)| format!("{label}: {}", plain(fact))).collect();
+        let error = Error::new(Kind::Guard, message);
+        let error = if facts.is_empty() {
+            error
+        } else {
+            error.hint(format!("What it is about: {}.", facts.join("; ")))
+        };
+        error.hint(format!("Pass `--confirm {}` if you mean it.", shell_word(&self.name)))
+    }
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

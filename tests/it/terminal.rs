@@ -1,0 +1,161 @@
+//! What a person sees: a terminal of 80 columns and fewer, gates that ask again, and documents for programs.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{Run, World, finish};
+
+impl World {
+    /// Runs the binary on a terminal of so many columns, types `typed`, and returns what stood on it.
+    pub(crate) async fn screen(&self, columns: u16, arguments: &[&str], typed: &str) -> Run {
+        let ours = self.command(arguments);
+        let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));
+        let words: Vec<String> =
+            std::iter::once(ours.as_std().get_program()).chain(ours.as_std().get_args()).map(quote).collect();
+        let script = format!("stty -echo cols {columns} rows 50; exec {}", words.join(" "));
+        let mut command = tokio::process::Command::new("script");
+        command.args(["--quiet", "--return", "--command", &script, "/dev/null"]);
+        let set = ours.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(set).env("TERM", "xterm").env("NO_COLOR", "1");
+        command.current_dir(ours.as_std().get_current_dir().unwrap());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("script is part of every Debian");
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(typed.as_bytes()).await.unwrap();
+        let mut run = finish(child).await;
+        drop(keyboard);
+        run.stdout = run.stdout.replace("\r\n", "\n");
+        run
+    }
+}
+
+/// Whether each of these stands whole on one line.
+#[track_caller]
+fn assert_whole(screen: &str, ids: &[&str]) {
+    for id in ids {
+        assert!(screen.lines().any(|line| line.contains(id)), "{id} is broken:\n{screen}");
+    }
+}
+
+const LONG: &str = "pre-migration-orders-prod-with-a-name-of-many-words-20261130t0315";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_and_commands_are_whole_on_a_terminal_of_any_width() {
+    let world = World::with_orders().await;
+    world.snapshot("orders-prod", LONG).await;
+    for columns in [40, 60, 80, 100, 132] {
+        for arguments in
+            [&["snapshot", "list"][..], &["snapshot", "show", LONG], &["restore", "window", "orders-prod"]]
+        {
+            let screen = world.screen(columns, arguments, "").await;
+            let screen = &screen.assert_code(0).stdout;
+            if arguments[0] == "snapshot" && columns > 66 {
+                assert_whole(screen, &[LONG]);
+            }
+            for line in screen.lines().filter(|line| line.split_whitespace().count() > 1) {
+                assert!(
+                    line.chars().count() <= columns.into() || line.contains('`') || line.contains(LONG),
+                    "{columns}: {line}"
+                );
+            }
+        }
+        // A command goes on after a backslash, as a shell takes it.
+        let screen = world.screen(columns, &["status"], "").await.stdout;
+        let shell = screen.replace("\\\n", " ");
+        let command = shell.lines().find(|line| line.contains("policy set")).unwrap();
+        let words: Vec<&str> = command.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["lifeboat", "policy", "set", "orders-prod", "--copy-tags", "true"],
+            "{columns}:\n{screen}"
+        );
+    }
+    // Nobody reads a pipe at 80 columns: a row is a line.
+    let piped = world.lifeboat(&["snapshot", "list"]).await;
+    let row = piped.assert_code(0).stdout.lines().find(|line| line.contains(LONG)).unwrap().to_owned();
+    assert!(row.contains("orders-prod") && row.contains("available"), "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_name_is_asked_for_again_and_what_will_be_gone_is_named() {
+    let world = World::with_orders().await;
+    for id in ["first", "second"] {
+        world
+            .lifeboat(&["snapshot", "create", "orders-prod", "--id", id, "--poll", "200ms"])
+            .await
+            .assert_code(0);
+    }
+    let run = world.screen(80, &["snapshot", "delete", "first"], "frist\n\nfirst\n").await;
+    run.assert_code(0);
+    for words in [
+        "This deletes snapshot `first` for good.",
+        "account   123456789012, Region eu-central-1",
+        "database  orders-prod, postgres 15",
+        "Type `first` to go on; Ctrl-C leaves everything as it is.",
+        "> `frist` is not `first`. Nothing was changed; try again.",
+        "> `` is not `first`.",
+        "deleted snapshot `first`",
+    ] {
+        assert!(run.stdout.contains(words), "{words:?}:\n{}", run.stdout);
+    }
+    let list = world.lifeboat(&["snapshot", "list"]).await;
+    assert!(!list.stdout.contains("first") && list.stdout.contains("second"), "{}", list.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_a_document_where_a_document_was_asked_for() {
+    let world = World::with_orders().await;
+    let cases: [(&[&str], i32, &str, &str); 7] = [
+        (&["drill", "show", "nope", "--json"], 2, "request", "there is no drill `nope`"),
+        (&["--json", "snapshot", "show", "nope"], 2, "request", "snapshot `nope` does not exist"),
+        (&["snapshot", "delete", "nope", "--json"], 2, "request", "snapshot `nope` does not exist"),
+        (&["drill", "rnu", "--json"], 2, "request", "unrecognized subcommand 'rnu'"),
+        (&["status", "--format", "json", "nope"], 2, "request", "`nope`"),
+        (&["--config", "missing.toml", "status", "--json"], 2, "request", "missing.toml"),
+        (&["policy", "set", "orders-prod", "--retention-days", "0", "--json"], 4, "guard", "`orders-prod`"),
+    ];
+    for (arguments, code, kind, words) in cases {
+        let run = world.lifeboat(arguments).await;
+        let document = run.assert_code(code).json();
+        assert_eq!(document["schema"], "lifeboat.error/1", "{document}");
+        assert_eq!((&document["kind"], &document["exit_code"]), (&json!(kind), &json!(code)), "{document}");
+        assert!(document["message"].as_str().unwrap().contains(words), "{document}");
+        assert!(document["hints"].is_array() && document["caused_by"].is_array(), "{document}");
+        assert!(!run.stderr.is_empty(), "people are told too");
+    }
+    // A report whose answer is no stays the one document.
+    world
+        .fault("DescribeDBInstances", json!({ "fault": "error", "code": "AccessDenied", "times": 100 }))
+        .await;
+    let denied = world.lifeboat(&["status", "--json"]).await;
+    assert_eq!(denied.assert_code(3).json()["kind"], "outside");
+    world.control("DELETE", "faults", Value::Null).await;
+    let report = world.lifeboat(&["policy", "check", "--json"]).await;
+    assert_eq!(report.assert_code(1).json()["schema"], "lifeboat.policy/1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_are_printed_repeat_the_flags_that_they_need() {
+    let world = World::with_orders().await;
+    let vault = world.path("another vault");
+    let vault = vault.to_str().unwrap();
+    let run = world.lifeboat(&["--vault", vault, "--region", "eu-central-1", "status"]).await;
+    let command =
+        run.assert_code(0).stdout.lines().find(|line| line.contains("drill run")).unwrap().trim().to_owned();
+    assert_eq!(command, format!("lifeboat --region eu-central-1 --vault '{vault}' drill run orders-prod"));
+    // As it is printed it is run, and its evidence is where it was asked for.
+    let ours = world.command(&[]);
+    let program = ours.as_std().get_program().to_str().unwrap();
+    let mut shell = tokio::process::Command::new("sh");
+    shell.arg("-c").arg(command.replacen("lifeboat", program, 1) + " --poll 200ms");
+    let set = ours.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
+    shell.env_clear().envs(set).current_dir(ours.as_std().get_current_dir().unwrap());
+    let done = shell.output().await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(std::path::Path::new(vault).join("drills/orders-prod").is_dir());
+    // An error's hint too.
+    let run = world.lifeboat(&["--vault", vault, "drill", "show", "nope"]).await;
+    run.assert_code(2).assert_says(&[&format!("`lifeboat --vault '{vault}' drill list`")]);
+}
