@@ -277,10 +277,11 @@ async fn what_is_missing_is_asked_for_on_a_terminal_and_named_at_once_elsewhere(
         "`--set source=orders-prod --set when=2026-11-20T14:05:00Z`",
     ]);
     let set = ["--set", "source=orders", "--set", "when=20 minutes ago"];
-    bench.run(&[&["run", "try.md"][..], &set].concat()).await.assert_code(0);
+    let report = bench.run(&[&["run", "try.md", "--json"][..], &set].concat()).await.assert_code(0).json();
     let written = std::fs::read_to_string(bench.path("log")).unwrap();
     let when: chrono::DateTime<chrono::Utc> = written.trim().split(' ').nth(1).unwrap().parse().unwrap();
-    let age = chrono::Utc::now() - when;
+    let began: chrono::DateTime<chrono::Utc> = report["started_at"].as_str().unwrap().parse().unwrap();
+    let age = began - when;
     assert!((19..=21).contains(&age.num_minutes()), "{written}");
     let set = ["--set", "source=orders", "--set", "when=yesterday"];
     bench
