@@ -78,6 +78,7 @@ pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepSta
             !matches!(state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone)
         })
         .collect();
+    let is_begun = ground.runbook.steps.iter().any(|step| state_of(&step.id) != StepState::Todo);
     let used = names_used(&steps);
     let mut findings = look_at_programs(&steps, ground);
     let is_needed = |text: &str| {
@@ -96,7 +97,7 @@ pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepSta
         }
     }
     for needed in ground.runbook.front.needs.databases.iter().filter(|it| it.names().any(&is_needed)) {
-        findings.extend(databases::look(needed, ground).await?);
+        findings.extend(databases::look(needed, ground, is_begun).await?);
     }
     findings.extend(rights::look(&steps, ground).await);
     Ok(findings)

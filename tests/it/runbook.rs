@@ -949,6 +949,7 @@ fn calls_in(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.trim().trim_start_matches("$ ").to_owned());
     let is_call = |call: &String| {
         call.starts_with("lifeboat ")
+            && call.split(' ').count() > 2
             && !call.contains('\n')
             && call.split(' ').nth(1).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
     };

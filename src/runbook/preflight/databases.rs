@@ -7,7 +7,11 @@ use crate::runbook::document::{NeedsDatabase, Place};
 use crate::runbook::sql;
 
 /// Logs in, and looks.
-pub(super) async fn look(needed: &NeedsDatabase, ground: &Ground<'_>) -> Result<Vec<Finding>> {
+pub(super) async fn look(
+    needed: &NeedsDatabase,
+    ground: &Ground<'_>,
+    is_begun: bool,
+) -> Result<Vec<Finding>> {
     let place = Place { on: needed.on.clone(), db: needed.db.clone() };
     let on = needed.on.as_deref().map(|on| on.trim_matches(['{', '}', '$', ' ']));
     let on = on.and_then(|on| ground.values.text(on));
@@ -78,7 +82,9 @@ pub(super) async fn look(needed: &NeedsDatabase, ground: &Ground<'_>) -> Result<
             false => Finding::new(Looked::Doubtful, not_there(&table, &what, &known)),
         });
     }
-    for table in list(&needed.without_tables).iter().filter(|table| find(table)) {
+    // Once the run has begun, it may have made them itself.
+    let without = if is_begun { Vec::new() } else { list(&needed.without_tables) };
+    for table in without.iter().filter(|table| find(table)) {
         findings.push(Finding::new(Looked::Missing, format!("table `{table}` is in {what} already")));
     }
     Ok(findings)
