@@ -26,7 +26,7 @@ pub use identity::{Identity, Keys};
 pub use modify::BackupChange;
 pub use parameters::{Parameter, ParameterGroup};
 pub use proof::Proof;
-pub use query::{Decision, Query, Service, Who};
+pub use query::{Decision, Query, Service, Who, identity_of_policies};
 pub use rds::{Delete, Quota, Restore, RestoreFrom};
 pub use secrets::MasterSecret;
 pub use snapshots::CopySnapshot;

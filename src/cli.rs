@@ -18,6 +18,7 @@ mod runbook;
 mod serve;
 mod snapshot;
 mod status;
+mod terminal;
 mod verify;
 mod waiting;
 

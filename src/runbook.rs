@@ -21,6 +21,7 @@ mod objects;
 mod page;
 mod parse;
 pub mod plan;
+pub mod preflight;
 mod reading;
 mod redact;
 pub mod record;
@@ -34,10 +35,11 @@ pub mod state;
 mod undo;
 pub mod values;
 mod wait;
+pub mod words;
 
 pub use document::{Fault, Kind, Mode, Origin, Position, Runbook, Severity, Step};
 pub use redact::Redactor;
-pub use undo::undo;
+pub use undo::{Undoing, undo};
 
 use std::path::Path;
 
@@ -79,6 +81,13 @@ pub fn load(place: &str) -> Result<Runbook> {
 /// The same, refused if it cannot be run as it is written.
 pub fn load_sound(place: &str) -> Result<Runbook> {
     sound(load(place)?)
+}
+
+/// Says that a runbook has no such step, and which it has.
+pub fn unknown_step(runbook: &Runbook, step: &str) -> Error {
+    let known: Vec<&str> = runbook.steps.iter().map(|step| step.id.as_str()).collect();
+    Error::request(format!("the runbook has no step `{}`", step.escape_default()))
+        .hint(format!("It has {}.", known.join(", ")))
 }
 
 /// Refuses a runbook that cannot be run as it is written.

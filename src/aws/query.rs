@@ -123,6 +123,19 @@ pub struct Decision {
     pub word: String,
 }
 
+/// The identity whose policies count: of a session of a role, the role. Where that has a path, its ARN does not tell.
+pub fn identity_of_policies(caller: &str) -> Option<String> {
+    let parts: Vec<&str> = caller.splitn(6, ':').collect();
+    let ["arn", partition, service, "", account, name] = parts[..] else { return None };
+    match (service, name.strip_prefix("assumed-role/")) {
+        ("sts", Some(session)) => {
+            Some(format!("arn:{partition}:iam::{account}:role/{}", session.split('/').next()?))
+        }
+        ("iam", None) if name != "root" => Some(caller.to_owned()),
+        _ => None,
+    }
+}
+
 impl Aws {
     /// The URL that a service is reached at.
     pub fn endpoint_of(&self, service: Service) -> String {

@@ -5,19 +5,19 @@ mod by_hand;
 mod render;
 mod watch;
 
-use std::io::IsTerminal as _;
-
 use super::{Session, notify, now};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
-use crate::runbook::gate::{self, Gate};
+use crate::output::Tone;
+use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
+use crate::when;
 
 pub(super) use args::RunbookCommand;
 use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};
@@ -133,10 +133,49 @@ async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor
     Ok((Some(aws), Actor { identity: arn, account, region, host, version }))
 }
 
+/// What was said, and on a terminal what is missing, which a person is asked for until it can be used.
+async fn ask_for_missing(
+    runbook: &Runbook,
+    set: &[(String, String)],
+    mode: Mode,
+    session: &Session,
+) -> Result<Vec<(String, String)>> {
+    let mut said = set.to_vec();
+    if !super::terminal::is_terminal() {
+        return Ok(said);
+    }
+    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
+    for parameter in values::list_missing(&runbook.front, set, mode) {
+        if parameter.secret {
+            continue;
+        }
+        let help = parameter.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+        let example = parameter.example.as_ref().map(|example| format!(" (such as {example})"));
+        let name = session.output.toned(Tone::Strong, &parameter.name);
+        session.output.ask(format!("{name}{help}{}", example.unwrap_or_default()));
+        loop {
+            let Some(typed) = super::terminal::read_line("> ").await? else { return Ok(said) };
+            match values::read(parameter, typed.trim().to_owned(), &read_time) {
+                Ok(_) => {
+                    said.push((parameter.name.clone(), typed.trim().to_owned()));
+                    break;
+                }
+                Err(error) => {
+                    let hints: String = error.hints().iter().map(|hint| format!(" {hint}")).collect();
+                    session.output.ask(format!("{}.{hints}", error.chain()));
+                }
+            }
+        }
+    }
+    Ok(said)
+}
+
 async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
     let runbook = runbook::load_sound(name)?;
     let interrupt = Interrupt::listen()?;
-    let values = values::resolve(&runbook.front, &args.set, mode, &RunId::new(now()))?;
+    let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
+    let read_time = |text: &str| session.read_time(text);
+    let values = values::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
     let (aws, by) = who(session, &runbook).await?;
     let began = std::time::Instant::now();
     let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
@@ -147,12 +186,13 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         variables: &variables,
         by,
         reads_only: &super::only_reads,
+        now: now(),
         tell: &tell,
     };
     let plan = plan::plan(&runbook, mode, values, &to).await?;
     session.output.settle();
     session.output.report(&plan)?;
-    Ok((!plan.findings.is_empty()).then_some(Kind::No))
+    Ok((!plan.findings.is_empty() || !plan.doubts.is_empty()).then_some(Kind::No))
 }
 
 async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
@@ -175,7 +215,8 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         return take_up(&run, go, session).await;
     }
     let run = RunId::new(now());
-    let values = values::resolve(&runbook.front, &args.values.set, mode, &run)?;
+    let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
+    let values = values::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
     refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     warn_of_shortfalls(&runbook, session);
     let interrupt = Interrupt::listen()?;
@@ -197,6 +238,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        without_preflight: args.go.without_preflight,
         reads_only: &super::only_reads,
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
@@ -221,12 +263,7 @@ fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
 fn refuse_unknown_steps<'a>(runbook: &Runbook, steps: impl Iterator<Item = &'a String>) -> Result<()> {
     for step in steps {
         if runbook.step(step).is_none() {
-            return Err(Error::request(format!("the runbook has no step `{}`", step.escape_default())).hint(
-                format!(
-                    "It has {}.",
-                    runbook.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>().join(", ")
-                ),
-            ));
+            return Err(runbook::unknown_step(runbook, step));
         }
     }
     Ok(())
@@ -313,6 +350,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         redo: go.redo,
         variables: &variables,
         poll: go.go.poll,
+        without_preflight: go.go.without_preflight,
         reads_only: &super::only_reads,
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
@@ -326,8 +364,10 @@ fn accept(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -
     if is_accepted {
         return Ok(());
     }
-    let error =
-        Error::new(Kind::Guard, format!("{place} was changed since run `{run}` began: nothing was run"));
+    let error = Error::new(
+        Kind::Guard,
+        format!("{place} was changed since run `{run}` began: the run was not resumed"),
+    );
     let copy = journal::folder(run);
     Err(match accepted {
         Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
@@ -366,23 +406,22 @@ fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> R
         return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
             .hint(format!("Say it again with `--set {name}=…`.")));
     }
-    values::resolve(&runbook.front, &said, story.start.mode, &run)
+    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
+    values::resolve(&runbook.front, &said, story.start.mode, &run, &read_time)
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    if args.dry_run {
-        session.output.report(&record::of(&vault, &args.run)?)?;
-        return Ok(None);
-    }
     let (journal, found) = Journal::take_up(&vault, &args.run)?;
     let story = Story::of(journal.lines())?;
     let runbook = record::runbook(&vault, &args.run, &story)?;
+    refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     let values = values_again(&runbook, &story, &args.values.set)?;
     let interrupt = Interrupt::listen()?;
     let (aws, by) = who(session, &runbook).await?;
     let variables = variables(session, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
+    let undoing = runbook::Undoing { keep: args.keep.as_deref(), is_dry: args.dry_run };
     let to = Surroundings {
         vault: &vault,
         aws: aws.as_ref(),
@@ -396,9 +435,10 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         redo: &[],
         variables: &variables,
         poll: args.go.poll,
+        without_preflight: args.go.without_preflight,
         reads_only: &super::only_reads,
     };
-    finish(runbook::undo(&runbook, journal, &found, values, &to).await?, session)
+    finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
 }
 
 fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
@@ -428,15 +468,18 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
     let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {
-        Some(typed) => Some(typed.clone()),
-        None => watch.ask(&Gate { role: "confirm", ..request.gate.clone() }).await?,
-    };
-    let Some(typed) = typed else {
-        return Err(Error::new(
-            Kind::Guard,
-            format!("`{}` was not approved: there is no terminal", request.gate.step),
-        )
-        .hint(format!("Say `--confirm {}`.", request.gate.answer.as_deref().unwrap_or_default())));
+        Some(typed) => typed.clone(),
+        None => {
+            let gate = Gate { role: "confirm", ..request.gate.clone() };
+            match gate.ask_until_right(&async |gate: &Gate| watch.ask(gate).await).await? {
+                Reply::Typed(typed) => typed,
+                _ => {
+                    let what = format!("`{}` was not approved: nobody answered", request.gate.step);
+                    let answer = request.gate.answer.as_deref().unwrap_or_default();
+                    return Err(Error::new(Kind::Guard, what).hint(format!("Pass `--confirm {answer}`.")));
+                }
+            }
+        }
     };
     let proof = match &aws {
         Some(aws) => Some(aws.prove_identity(&request.purpose, now()).await?),
@@ -454,8 +497,4 @@ fn runs(session: &Session) -> Result<Option<Kind>> {
     }
     session.output.report(&Runs::new(reports))?;
     Ok(None)
-}
-
-fn is_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::{Check, Outcome, Task};
-use crate::aws::{Aws, Failure, Fault, Query, Service};
+use crate::aws::{Aws, Failure, Fault, Query, Service, identity_of_policies};
 use crate::fleet::Place;
 
 /// How it is found out whether we may.
@@ -122,7 +122,7 @@ enum Verdict {
 
 async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc>) -> Said {
     let mut said = Said::new();
-    let Some(identity) = identity_of(&ground.caller) else { return said };
+    let Some(identity) = identity_of_policies(&ground.caller) else { return said };
     let mut by_object: BTreeMap<Object, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.way != Read) {
         by_object.entry(need.object).or_default().push(need);
@@ -144,19 +144,6 @@ async fn simulate(aws: &Aws, ground: &Ground, needs: &[&Need], now: DateTime<Utc
         }
     }
     said
-}
-
-/// The identity whose policies count: of a session of a role, the role. Where that has a path, its ARN does not tell.
-fn identity_of(caller: &str) -> Option<String> {
-    let parts: Vec<&str> = caller.splitn(6, ':').collect();
-    let ["arn", partition, service, "", account, name] = parts[..] else { return None };
-    match (service, name.strip_prefix("assumed-role/")) {
-        ("sts", Some(session)) => {
-            Some(format!("arn:{partition}:iam::{account}:role/{}", session.split('/').next()?))
-        }
-        ("iam", None) if name != "root" => Some(caller.to_owned()),
-        _ => None,
-    }
 }
 
 fn named(need: &Need) -> String {
@@ -350,13 +337,13 @@ mod tests {
     #[test]
     fn the_policies_of_a_session_are_those_of_its_role() {
         assert_eq!(
-            identity_of("arn:aws:sts::111122223333:assumed-role/lifeboat/x").as_deref(),
+            identity_of_policies("arn:aws:sts::111122223333:assumed-role/lifeboat/x").as_deref(),
             Some("arn:aws:iam::111122223333:role/lifeboat")
         );
         let user = "arn:aws:iam::111122223333:user/ops/anna";
-        assert_eq!(identity_of(user).as_deref(), Some(user));
-        assert_eq!(identity_of("arn:aws:iam::111122223333:root"), None);
-        assert_eq!(identity_of(""), None);
+        assert_eq!(identity_of_policies(user).as_deref(), Some(user));
+        assert_eq!(identity_of_policies("arn:aws:iam::111122223333:root"), None);
+        assert_eq!(identity_of_policies(""), None);
     }
 
     #[test]

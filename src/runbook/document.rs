@@ -195,6 +195,8 @@ pub struct Parameter {
     pub env: Option<String>,
     /// Whether it must never be written down.
     pub secret: bool,
+    /// Whether it is a time, as people say it; what it means in UTC is its value.
+    pub is_time: bool,
     /// Whether its value may have any characters, those among them that mean something to a shell.
     pub free_text: bool,
     /// A value as an example.
@@ -208,8 +210,45 @@ pub struct Parameter {
 pub struct Needs {
     /// Programs.
     pub commands: Vec<String>,
+    /// Files.
+    pub files: Vec<NeedsFile>,
+    /// Databases that steps log in to.
+    pub databases: Vec<NeedsDatabase>,
     /// Whether AWS is needed, and which account and Region it must be.
     pub aws: Option<NeedsAws>,
+}
+
+/// A file that must be there.
+#[derive(Clone, Debug, Default)]
+pub struct NeedsFile {
+    /// Its path, with places for values and with `$BACKUP_DIR`.
+    pub path: String,
+    /// A pattern of which it must have a line.
+    pub has: Option<String>,
+    /// Whether another one takes its place, so that its folder must be writable.
+    pub is_replaced: bool,
+}
+
+/// A database that must let us in.
+#[derive(Clone, Debug, Default)]
+pub struct NeedsDatabase {
+    /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
+    pub on: Option<String>,
+    /// Its name.
+    pub db: Option<String>,
+    /// Tables that should be in it, apart by commas.
+    pub tables: Option<String>,
+    /// Tables that must not be in it, since steps make them.
+    pub without_tables: Option<String>,
+    /// Whether databases are created there.
+    pub creates_databases: bool,
+}
+
+impl NeedsDatabase {
+    /// The values that it depends on, as places.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.tables, &self.without_tables, &self.db].into_iter().filter_map(|text| text.as_deref())
+    }
 }
 
 /// The AWS account that a runbook is for.
@@ -242,8 +281,12 @@ pub struct Step {
     pub probe: Option<Script>,
     /// Takes it back.
     pub undo: Option<Script>,
+    /// Tells whether it can be taken back: exit code 0 if it can.
+    pub undo_check: Option<Script>,
     /// How to do it without this tool.
     pub by_hand: Vec<Script>,
+    /// Whether the recovery is complete when it is done.
+    pub completes_recovery: bool,
 }
 
 /// The text of a block.
@@ -255,6 +298,8 @@ pub struct Script {
     pub at: Position,
     /// How long it may take.
     pub timeout: Option<Duration>,
+    /// Of an undo: what it does, for whoever confirms it.
+    pub does: Option<String>,
 }
 
 /// What a step is.

@@ -6,8 +6,8 @@ use super::document::{Fault, Position};
 use crate::config::parse_duration;
 
 /// Languages that have a meaning here.
-pub(super) const ROLES: [&str; 9] =
-    ["sh", "sql", "expect", "probe", "wait", "confirm", "manual", "approve", "undo"];
+pub(super) const ROLES: [&str; 10] =
+    ["sh", "sql", "expect", "probe", "wait", "confirm", "manual", "approve", "undo", "undo-check"];
 
 /// Languages of examples, which are only read.
 const PROSE: [&str; 44] = [

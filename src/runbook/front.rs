@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::document::{Fault, Front, Needs, NeedsAws, Parameter, Position};
+use super::document::{Fault, Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter, Position};
 use super::values;
 use crate::config::parse_duration;
 
@@ -38,6 +38,7 @@ struct WrittenParameter {
     secret: bool,
     #[serde(default)]
     free_text: bool,
+    is: Option<Spanned<String>>,
     example: Option<String>,
     help: Option<String>,
 }
@@ -48,6 +49,30 @@ struct WrittenNeeds {
     #[serde(default)]
     commands: Vec<String>,
     aws: Option<WrittenAws>,
+    #[serde(default)]
+    files: Vec<Spanned<WrittenFile>>,
+    #[serde(default)]
+    databases: Vec<Spanned<WrittenDatabase>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    path: String,
+    has: Option<String>,
+    #[serde(default)]
+    replaced: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDatabase {
+    on: Option<String>,
+    db: Option<String>,
+    tables: Option<String>,
+    without_tables: Option<String>,
+    #[serde(default)]
+    creates_databases: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -146,6 +171,8 @@ pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
         rpo,
         parameters,
         needs: Needs {
+            files: read_files(written.needs.files, faults),
+            databases: written.needs.databases.into_iter().map(|it| read_database(it.value)).collect(),
             commands: written.needs.commands,
             aws: written.needs.aws.map(|aws| NeedsAws { account: aws.account, region: aws.region }),
         },
@@ -161,6 +188,23 @@ fn place<T>(spanned: &Spanned<T>) -> Position {
         usize::try_from(spanned.referenced.line()).unwrap_or(1),
         usize::try_from(spanned.referenced.column()).unwrap_or(1),
     )
+}
+
+fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Vec<Fault>) -> Vec<NeedsFile> {
+    let read = written.into_iter().map(|file| {
+        let at = place(&file);
+        let WrittenFile { path, has, replaced } = file.value;
+        if let Some(Err(why)) = has.as_deref().map(values::compile_line) {
+            faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` cannot be read: {why}")));
+        }
+        NeedsFile { path, has, is_replaced: replaced }
+    });
+    read.collect()
+}
+
+fn read_database(written: WrittenDatabase) -> NeedsDatabase {
+    let WrittenDatabase { on, db, tables, without_tables, creates_databases } = written;
+    NeedsDatabase { on, db, tables, without_tables, creates_databases }
 }
 
 fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
@@ -188,7 +232,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
 
 fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
     let at = place(&written);
-    let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, example, help } =
+    let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, is, example, help } =
         written.value;
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -229,7 +273,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
                 }
             }
         }
-    } else if !secret {
+    } else if !secret && is.is_none() {
         faults.push(Fault::note(at, "pattern", format!("parameter `{name}` has no pattern")));
     }
     if !secret && !free_text {
@@ -246,6 +290,10 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
                 faults.push(Fault::malformed(at, "free-text", what).hint(values::FREE_TEXT));
             }
         }
+    }
+    if let Some(is) = is.as_ref().filter(|is| is.value != "time") {
+        let what = format!("parameter `{name}` is `{}`, which is not known", is.value.escape_default());
+        faults.push(Fault::malformed(place(is), "parameter", what).hint("`is` may be `time`."));
     }
     if required && default.is_some() {
         faults.push(
@@ -273,6 +321,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         rehearse: text(rehearse),
         env,
         secret,
+        is_time: is.is_some(),
         free_text,
         example,
         help,

@@ -28,6 +28,22 @@ pub struct Gate {
     pub account: Option<String>,
     /// AWS Region.
     pub region: Option<String>,
+    /// What is known of the object: its engine, its host, what will be gone.
+    pub facts: Vec<String>,
+    /// Why the answer before this one was refused.
+    #[serde(skip)]
+    pub refused: Option<String>,
+}
+
+/// What came of asking a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// They typed this; nothing where they are only shown what somebody else is asked.
+    Typed(String),
+    /// They ended the input.
+    Ended,
+    /// There is no terminal to ask on.
+    NoTerminal,
 }
 
 impl Gate {
@@ -51,6 +67,8 @@ impl Gate {
             answer: answer.map(|answer| fill(answer)).transpose()?,
             account: by.account.clone(),
             region: by.region.clone(),
+            facts: Vec::new(),
+            refused: None,
         }))
     }
 
@@ -59,7 +77,7 @@ impl Gate {
         let typed = typed.trim();
         match (&self.answer, self.role) {
             (Some(wanted), _) if typed != wanted => {
-                Err(format!("`{}` is not `{wanted}`: nothing was run", typed.escape_default()))
+                Err(format!("`{}` is not `{wanted}`", typed.escape_default()))
             }
             (None, "manual") if typed.chars().filter(|c| c.is_alphanumeric()).count() < 2 => {
                 Err("nothing was written about what was done".to_owned())
@@ -76,12 +94,25 @@ impl Gate {
         if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) }
     }
 
+    /// Asks until the answer is the one that is wanted, or until nobody answers.
+    pub async fn ask_until_right(mut self, ask: &impl AsyncFn(&Gate) -> Result<Reply>) -> Result<Reply> {
+        loop {
+            match ask(&self).await? {
+                Reply::Typed(typed) => match self.judge(&typed) {
+                    Ok(()) => return Ok(Reply::Typed(typed.trim().to_owned())),
+                    Err(why) => self.refused = Some(why),
+                },
+                other => return Ok(other),
+            }
+        }
+    }
+
     /// What must be typed, in words.
     pub fn wanted(&self) -> String {
         match (&self.answer, self.role) {
-            (Some(answer), _) => format!("type `{answer}` to go on"),
-            (None, "manual") => "write what you did to go on".to_owned(),
-            (None, _) => "waiting for somebody else".to_owned(),
+            (Some(answer), _) => format!("Type `{answer}` to go on."),
+            (None, "manual") => "Write what you did to go on.".to_owned(),
+            (None, _) => "A second person must approve.".to_owned(),
         }
     }
 }
@@ -268,12 +299,10 @@ pub fn approve(
     proof: Option<Proof>,
     now: DateTime<Utc>,
 ) -> Result<Approval> {
-    request.gate.judge(typed).map_err(|why| {
-        Error::new(
-            Kind::Guard,
-            format!("`{}` was not approved: {}", request.gate.step, why.replace(": nothing was run", "")),
-        )
-    })?;
+    request
+        .gate
+        .judge(typed)
+        .map_err(|why| Error::new(Kind::Guard, format!("`{}` was not approved: {why}", request.gate.step)))?;
     let approval = Approval {
         step: request.gate.step.clone(),
         by,

@@ -94,6 +94,11 @@ pub enum Event {
         /// What it has made.
         made: Vec<Made>,
     },
+    /// A person is asked at a gate.
+    Asked {
+        /// Which.
+        step: String,
+    },
     /// Somebody answered at a gate.
     Gate {
         /// Which.
@@ -129,6 +134,20 @@ pub enum Event {
         reason: String,
         /// Exit code of the process.
         exit: u8,
+    },
+    /// Somebody takes back what the run did.
+    Undo {
+        /// Who.
+        by: Actor,
+        /// The newest step that is kept, with all before it.
+        kept: Option<String>,
+    },
+    /// The end of that.
+    Undone {
+        /// Whether everything was taken back.
+        is_whole: bool,
+        /// Why not.
+        reasons: Vec<String>,
     },
     /// Something that a step did is about to be taken back.
     UndoBegin {
@@ -170,6 +189,9 @@ pub struct Start {
     pub values: BTreeMap<String, String>,
     /// Who.
     pub by: Actor,
+    /// What a look at the needs of later steps left in doubt.
+    #[serde(default)]
+    pub doubts: Vec<String>,
 }
 
 /// How a step ended.
@@ -246,6 +268,8 @@ pub struct Journal {
     log: Log,
     lines: Vec<Line>,
     last: String,
+    /// Where an incomplete line begins, which the next one takes the place of.
+    cut_to: Option<u64>,
     _lock: Lock,
 }
 
@@ -280,6 +304,7 @@ impl Journal {
             log,
             lines: Vec::new(),
             last: NOTHING.to_owned(),
+            cut_to: None,
             _lock: lock,
         })
     }
@@ -290,15 +315,13 @@ impl Journal {
         let lock = lock(vault, run)?;
         let mut log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
         let found = understand(&log.read()?, head(vault, run)?.as_ref(), run)?;
-        if found.dropped_bytes > 0 {
-            log.cut_to(found.good_bytes)?;
-        }
         let journal = Journal {
             vault: vault.clone(),
             run: run.to_owned(),
             log,
             lines: found.lines.clone(),
             last: found.head.clone(),
+            cut_to: (found.dropped_bytes > 0).then_some(found.good_bytes),
             _lock: lock,
         };
         Ok((journal, found))
@@ -313,6 +336,9 @@ impl Journal {
         })?;
         self.last = sha256(&text);
         text.push(b'\n');
+        if let Some(good_bytes) = self.cut_to.take() {
+            self.log.cut_to(good_bytes)?;
+        }
         self.log.append(&text)?;
         let head = Head { seq, sha256: self.last.clone() };
         self.vault.write(&format!("{}/head", folder(&self.run)), &head.to_json()?)?;
@@ -451,6 +477,7 @@ mod tests {
             mode: Mode::Real,
             values: BTreeMap::new(),
             by,
+            doubts: Vec::new(),
         };
         journal.add(Event::Start(Box::new(start)), now()).unwrap();
         for step in ["a", "b", "c"] {

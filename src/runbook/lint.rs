@@ -34,6 +34,7 @@ pub fn check(
             ("", step.kind.act().map(|act| &act.script)),
             ("probe of ", step.probe.as_ref()),
             ("undo of ", step.undo.as_ref()),
+            ("undo-check of ", step.undo_check.as_ref()),
         ];
         let scripts = roles.into_iter().filter_map(|(role, script)| Some((role, script?)));
         for (role, script) in scripts.chain(step.by_hand.iter().map(|script| ("by-hand block of ", script))) {

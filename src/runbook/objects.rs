@@ -55,15 +55,44 @@ pub(super) async fn look(object: &str, aws: Option<&Aws>) -> Result<Seen> {
     }
 }
 
-/// What of the objects is there.
-pub(super) async fn made(objects: &[String], aws: Option<&Aws>) -> Result<Vec<Made>> {
+/// What of the objects is there. Of what nobody can look at, it counts that the step that makes it was done.
+pub(super) async fn made(objects: &[String], is_done: bool, aws: Option<&Aws>) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for object in objects {
         match look(object, aws).await? {
             Seen::There(identity) => made.push(Made { object: object.clone(), identity }),
-            Seen::Untold => made.push(Made { object: object.clone(), identity: None }),
-            Seen::Absent => {}
+            Seen::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
+            Seen::Untold | Seen::Absent => {}
         }
     }
     Ok(made)
+}
+
+/// Whether AWS bills an object of its kind.
+pub(super) fn is_billed(object: &str) -> bool {
+    object.starts_with("db:") || object.starts_with("snapshot:")
+}
+
+/// What somebody should know of an object before it is used or removed: engine, host, size. Nothing of what is not there.
+pub(super) async fn describe(object: &str, aws: Option<&Aws>) -> Result<Vec<String>> {
+    let (kind, name) = object.split_once(':').unwrap_or(("", object));
+    let facts = match (kind, aws) {
+        ("db", Some(aws)) => aws.instance(&InstanceId::parse(name)?).await?.map(|found| {
+            let host =
+                found.endpoint.map_or("no endpoint yet".to_owned(), |(host, port)| format!("{host}:{port}"));
+            format!("{} {}, {}, {host}", found.engine, found.engine_version, found.reported_status)
+        }),
+        ("snapshot", Some(aws)) => aws.snapshot(&SnapshotId::parse(name)?).await?.map(|found| {
+            let taken = found.original_created_at.or(found.created_at);
+            let taken =
+                taken.map_or(String::new(), |at| format!(", taken {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+            format!("{} {} of `{}`{taken}", found.engine, found.engine_version, found.instance)
+        }),
+        ("database" | "table", _) => std::env::var("PGHOST").ok().map(|host| {
+            let port = std::env::var("PGPORT").unwrap_or_else(|_| "5432".to_owned());
+            format!("PostgreSQL at {host}:{port}")
+        }),
+        _ => None,
+    };
+    Ok(facts.into_iter().collect())
 }

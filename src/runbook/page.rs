@@ -8,7 +8,10 @@ use maud::{DOCTYPE, Markup, html};
 use super::document::Mode;
 use super::report::{Report, StepReport, span};
 use super::sha256;
-use super::state::{RunState, StepState};
+use super::state::StepState;
+use super::words::{
+    Count, Headline, StepWords, headline, recovery_sentence, rto_words, step_words, was_done,
+};
 use crate::drill::page::words::{Tone, badge, fact, lines, mark, name, prose, share, spelled, time};
 use crate::drill::page::{page_head, sign_off, symbols};
 
@@ -16,7 +19,7 @@ const OWN_CSS: &str = include_str!("page.css");
 
 /// Draws the page; `json` is the evidence file that it belongs to.
 pub(super) fn render(report: &Report, json: &[u8]) -> String {
-    let (_, word, _) = verdict(report);
+    let word = headline(report).word;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -40,42 +43,8 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     page.into_string()
 }
 
-fn verdict(report: &Report) -> (Tone, &'static str, String) {
-    let rehearsal = report.mode == Mode::Rehearse;
-    let next = report.next.as_deref().unwrap_or("nothing");
-    match report.state {
-        RunState::Passed if rehearsal => (
-            Tone::Good,
-            "PASS",
-            format!(
-                "Rehearsed on throwaways, which are gone. {} % of the steps were tried.",
-                report.coverage_percent
-            ),
-        ),
-        RunState::Passed => {
-            (Tone::Good, "PASS", "Every step is done, and everything is as it was expected to be.".to_owned())
-        }
-        RunState::Missed => {
-            (Tone::Bad, "FAIL", "The run is over, and something is not as it should be.".to_owned())
-        }
-        RunState::Failed => {
-            (Tone::Bad, "STOPPED", format!("A step failed. The run can be resumed; next is {next}."))
-        }
-        RunState::Waiting => {
-            (Tone::Doubt, "WAITING", format!("Somebody must decide at {next}. Nothing goes on until then."))
-        }
-        RunState::Interrupted => {
-            (Tone::Doubt, "INTERRUPTED", format!("The run can be resumed; next is {next}."))
-        }
-        RunState::Unknown => (Tone::Doubt, "UNKNOWN", format!("Somebody must say whether {next} happened.")),
-        RunState::Running | RunState::Died => {
-            (Tone::Doubt, "NOT OVER", "The run was going on when this was written.".to_owned())
-        }
-    }
-}
-
 fn head(report: &Report) -> Markup {
-    let (tone, word, meaning) = verdict(report);
+    let Headline { tone, word, meaning } = headline(report);
     html! {
         header {
             p.over { span { "lifeboat" } span { @if report.mode == Mode::Rehearse { "Rehearsal of a runbook" } @else { "Runbook" } } span.run { (name(&report.run)) } }
@@ -88,18 +57,23 @@ fn head(report: &Report) -> Markup {
             @if !report.reasons.is_empty() {
                 section.reasons { h2 { "Reasons" } (lines(&report.reasons)) }
             }
+            @if !report.doubts.is_empty() {
+                section.reasons { h2 { "In doubt before the first step" } (lines(&report.doubts)) }
+            }
+            @if let Some(undo) = &report.undo {
+                section.reasons {
+                    h2 { "Taken back" }
+                    p { (time(undo.at)) " by " (name(&undo.by.identity)) @if let Some(kept) = &undo.kept { ". Kept: " code { (name(kept)) } " and everything before it" } "." }
+                    (lines(&undo.reasons))
+                }
+            }
         }
     }
 }
 
 fn time_left(report: &Report) -> Markup {
     let rto = &report.rto;
-    let (tone, word) = match rto.verdict {
-        "pass" => (Tone::Good, "met"),
-        "fail" => (Tone::Bad, "missed"),
-        _ if rto.objective_seconds.is_none() => (Tone::Quiet, "no objective"),
-        _ => (Tone::Doubt, "not over"),
-    };
+    let (tone, word) = rto_words(rto, report.state.is_over());
     let objective = rto.objective_seconds.unwrap_or_default();
     let scale = rto.measured_seconds.max(objective).max(f64::MIN_POSITIVE);
     let lengths = format!(
@@ -107,8 +81,6 @@ fn time_left(report: &Report) -> Markup {
         (rto.measured_seconds / scale * 100.0).clamp(0.0, 100.0),
         (objective / scale * 100.0).clamp(0.0, 100.0)
     );
-    let people: f64 =
-        report.steps.iter().filter(|step| step.answer.is_some()).filter_map(|step| step.seconds).sum();
     html! {
         section {
             h2 { "Time" }
@@ -118,43 +90,26 @@ fn time_left(report: &Report) -> Markup {
                     p.figure { (span(rto.measured_seconds)) @if objective > 0.0 { small { "objective " (span(objective)) } } }
                     div class={ "bar " (tone.class()) } style=(lengths) aria-hidden="true" { span.used {} @if objective > 0.0 { span.goal {} } }
                     @if objective > 0.0 { p { (share(rto.measured_seconds, objective)) } }
-                    p { "From the start of the run until the last step was done." @if people > 0.0 { " People took " (span(people)) " of it at gates." } }
+                    p { (prose(&format!("From the start of the run: {}.", recovery_sentence(rto)))) @if rto.people_seconds > 0.0 { " People took " (span(rto.people_seconds)) " of it at gates." } }
                 }
             }
         }
     }
 }
 
-fn tone_of(state: StepState) -> (Tone, &'static str) {
-    match state {
-        StepState::Done => (Tone::Good, "done"),
-        StepState::Failed => (Tone::Bad, "failed"),
-        StepState::Unmet => (Tone::Bad, "not as expected"),
-        StepState::Running => (Tone::Quiet, "being done"),
-        StepState::Unknown => (Tone::Doubt, "not known"),
-        StepState::Skipped => (Tone::Quiet, "skipped"),
-        StepState::Undone => (Tone::Quiet, "done, taken back"),
-        StepState::Todo => (Tone::Quiet, "not reached"),
-    }
-}
-
 fn steps(report: &Report) -> Markup {
-    let done =
-        report.steps.iter().filter(|step| matches!(step.state, StepState::Done | StepState::Undone)).count();
     html! {
         section {
             h2 { "Steps" }
-            p { (done) " of " (report.steps.len()) " done." }
+            p { (Count::of(report).sentence(report.mode)) }
             ol.steps { @for (index, step) in report.steps.iter().enumerate() { (one(index + 1, step, report)) } }
         }
     }
 }
 
 fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
-    let (mut tone, mut word) = tone_of(step.state);
-    if report.next.as_deref() == Some(step.id.as_str()) && step.state == StepState::Todo {
-        (tone, word) = (Tone::Doubt, "next");
-    }
+    let StepWords { tone, word, .. } =
+        step_words(step.state, step.taken_back, report.next.as_deref() == Some(step.id.as_str()));
     let after = step.started_at.map(|at| (at - report.started_at).as_seconds_f64().max(0.0));
     html! {
         li class={ "step " (tone.class()) } {
@@ -171,11 +126,11 @@ fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
                     p.answer { "“" (name(answer)) "”" small { (name(by)) } }
                 }
                 @for reason in &step.reasons { p.reason { (prose(reason)) } }
-                @if step.state == StepState::Done || step.state == StepState::Undone {
+                @if was_done(step.state) {
                     @for expected in &step.expects { p.holds { (mark(Tone::Good)) code { (name(expected)) } } }
                 }
                 @if let Some(output) = &step.output {
-                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "what it said" } pre { code { (spelled(output)) } } }
+                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "what it said" } pre { code { @for line in output.lines() { (spelled(&line.replace('\t', "        "))) "\n" } } } }
                 }
             }
             div.when {

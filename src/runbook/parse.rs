@@ -99,6 +99,30 @@ struct Attached {
     at: Position,
 }
 
+/// What stands on the opening line of any step.
+struct Marks {
+    only: Option<Mode>,
+    completes_recovery: bool,
+}
+
+impl Marks {
+    fn read(fence: &Fence, faults: &mut Vec<Fault>) -> Self {
+        let completes_recovery = fence.flag("recovered", faults);
+        let only = match fence.value("only", faults).as_deref() {
+            None => None,
+            Some("real") => Some(Mode::Real),
+            Some("rehearse" | "rehearsal") => Some(Mode::Rehearse),
+            Some(other) => {
+                let what = format!("`{}` is no mode", other.escape_default());
+                let fault = Fault::malformed(fence.at("only"), "attribute", what);
+                faults.push(fault.hint("`only` is real or rehearse."));
+                None
+            }
+        };
+        Marks { only, completes_recovery }
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     runbook: &'a mut Runbook,
@@ -197,6 +221,7 @@ impl Reader<'_> {
             text: content.trim_end().to_owned(),
             at: Position { line: at.line + 1, column: at.column },
             timeout: None,
+            does: None,
         };
         self.role(fence, script, &mut faults);
         self.runbook.faults.append(&mut faults);
@@ -208,8 +233,13 @@ impl Reader<'_> {
             "wait" => self.wait(&fence, &script, faults),
             "confirm" | "manual" | "approve" => self.gate(&fence, script.text, faults),
             role => {
-                let allowed: &[&str] = if role == "expect" { &["for"] } else { &["for", "timeout"] };
+                let allowed: &[&str] = match role {
+                    "expect" => &["for"],
+                    "undo" => &["for", "timeout", "does"],
+                    _ => &["for", "timeout"],
+                };
                 let to = fence.value("for", faults);
+                script.does = if role == "undo" { fence.value("does", faults) } else { None };
                 if role != "expect" {
                     script.timeout = fence.duration("timeout", faults);
                     if script.text.trim().is_empty() {
@@ -294,7 +324,7 @@ impl Reader<'_> {
                     .hint("Take its output with `capture=NAME`."),
             );
         }
-        let only = self.only(fence, faults);
+        let marks = Marks::read(fence, faults);
         let place = Place {
             on: if is_sql { fence.value("on", faults) } else { None },
             db: if is_sql { fence.value("db", faults) } else { None },
@@ -310,6 +340,7 @@ impl Reader<'_> {
                 "creates",
                 "once",
                 "only",
+                "recovered",
                 "on",
                 "db",
             ],
@@ -324,12 +355,13 @@ impl Reader<'_> {
                 "creates",
                 "once",
                 "only",
+                "recovered",
                 "by-hand",
             ],
         };
         fence.refuse_the_rest(allowed, faults);
         let kind = if is_sql { Kind::Sql(act, place) } else { Kind::Sh(act) };
-        self.step(fence, Some(id), kind, only, timeout, faults);
+        self.step(fence, Some(id), kind, marks, timeout, faults);
     }
 
     fn wait(&mut self, fence: &Fence, script: &Script, faults: &mut Vec<Fault>) {
@@ -348,22 +380,22 @@ impl Reader<'_> {
         }
         let every = fence.duration("every", faults).unwrap_or(EVERY);
         let fails_on = fence.names("fails-on", faults);
-        let only = self.only(fence, faults);
-        fence.refuse_the_rest(&["id", "for", "timeout", "every", "fails-on", "only"], faults);
+        let marks = Marks::read(fence, faults);
+        fence.refuse_the_rest(&["id", "for", "timeout", "every", "fails-on", "only", "recovered"], faults);
         if let Some(condition) = wait::read(&script.text, script.at, faults) {
-            self.step(fence, id, Kind::Wait(Waiting { condition, every, fails_on }), only, timeout, faults);
+            self.step(fence, id, Kind::Wait(Waiting { condition, every, fails_on }), marks, timeout, faults);
         }
     }
 
     fn gate(&mut self, fence: &Fence, text: String, faults: &mut Vec<Fault>) {
         let id = fence.value("id", faults);
         let timeout = fence.duration("timeout", faults);
-        let only = self.only(fence, faults);
+        let marks = Marks::read(fence, faults);
         let typed = fence.value("type", faults);
         let allowed: &[&str] = if fence.role == "manual" {
-            &["id", "timeout", "only"]
+            &["id", "timeout", "only", "recovered"]
         } else {
-            &["id", "timeout", "only", "type"]
+            &["id", "timeout", "only", "recovered", "type"]
         };
         fence.refuse_the_rest(allowed, faults);
         if text.trim().is_empty() {
@@ -384,25 +416,7 @@ impl Reader<'_> {
                 return;
             }
         };
-        self.step(fence, id, kind, only, timeout, faults);
-    }
-
-    fn only(&self, fence: &Fence, faults: &mut Vec<Fault>) -> Option<Mode> {
-        match fence.value("only", faults)?.as_str() {
-            "real" => Some(Mode::Real),
-            "rehearse" | "rehearsal" => Some(Mode::Rehearse),
-            other => {
-                faults.push(
-                    Fault::malformed(
-                        fence.at("only"),
-                        "attribute",
-                        format!("`{}` is no mode", other.escape_default()),
-                    )
-                    .hint("`only` is real or rehearse."),
-                );
-                None
-            }
-        }
+        self.step(fence, id, kind, marks, timeout, faults);
     }
 
     fn step(
@@ -410,7 +424,7 @@ impl Reader<'_> {
         fence: &Fence,
         id: Option<String>,
         kind: Kind,
-        only: Option<Mode>,
+        marks: Marks,
         timeout: Option<std::time::Duration>,
         faults: &mut Vec<Fault>,
     ) {
@@ -449,12 +463,14 @@ impl Reader<'_> {
             title,
             at: fence.at,
             kind,
-            only,
+            only: marks.only,
             timeout,
             expects: Vec::new(),
             probe: None,
             undo: None,
+            undo_check: None,
             by_hand: Vec::new(),
+            completes_recovery: marks.completes_recovery,
         });
     }
 
@@ -493,6 +509,7 @@ impl Reader<'_> {
                 }
                 "probe" => step.probe.replace(block.script).is_some(),
                 "undo" => step.undo.replace(block.script).is_some(),
+                "undo-check" => step.undo_check.replace(block.script).is_some(),
                 _ => {
                     step.by_hand.push(block.script);
                     false

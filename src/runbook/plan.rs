@@ -9,9 +9,11 @@ use super::confined::ReadsOnly;
 use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
 use super::objects::{self, Seen};
+use super::preflight::{self, Finding, Ground, Looked};
 use super::reading::{self, Reading};
 use super::redact::Redactor;
-use super::script::{Done, Ended, Settings};
+use super::script::{self, Done, Ended, Settings};
+use super::state::StepState;
 use super::values::Values;
 use crate::aws::Aws;
 use crate::error::Result;
@@ -43,6 +45,10 @@ pub struct Plan {
     pub steps: Vec<Planned>,
     /// What would stop the run, as far as it can be seen.
     pub findings: Vec<String>,
+    /// What may stop it.
+    pub doubts: Vec<String>,
+    /// What later steps need, as far as it was looked at.
+    pub needs: Vec<Finding>,
 }
 
 /// One step.
@@ -102,6 +108,8 @@ pub struct Surroundings<'a> {
     pub by: super::journal::Actor,
     /// Which calls of this tool only read.
     pub reads_only: ReadsOnly<'a>,
+    /// The time.
+    pub now: chrono::DateTime<chrono::Utc>,
     /// Hears which step is being run.
     pub tell: &'a dyn Fn(&str),
 }
@@ -126,7 +134,28 @@ pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surrou
         values: open,
         steps: Vec::new(),
         findings: Vec::new(),
+        doubts: Vec::new(),
+        needs: Vec::new(),
     };
+    (to.tell)("what later steps need");
+    let ground = Ground {
+        runbook,
+        mode,
+        values: &values,
+        aws: to.aws,
+        variables: to.variables,
+        identity: &to.by.identity,
+        now: to.now,
+    };
+    for mut need in preflight::look(&ground, &|_| StepState::Todo).await? {
+        need.text = redactor.clean(&need.text);
+        match need.state {
+            Looked::Missing => plan.findings.push(need.text.clone()),
+            Looked::Doubtful => plan.doubts.push(need.text.clone()),
+            Looked::There | Looked::NotLooked => {}
+        }
+        plan.needs.push(need);
+    }
     let mut is_before_changes = true;
     for step in &runbook.steps {
         let mut planned = begin(step, &values, &redactor);
@@ -263,7 +292,7 @@ async fn look(
         return Err(crate::error::Error::new(kind, "interrupted while planning; nothing was changed"));
     }
     let said = if act.secret { "[secret]".to_owned() } else { redactor.clean(done.stdout.trim()) };
-    planned.output = (!said.is_empty()).then(|| said.lines().take(8).collect::<Vec<_>>().join("\n"));
+    planned.output = (!said.is_empty()).then(|| said.clone());
     if let Some(why) = &done.refused {
         planned.state = Prospect::NotRun;
         planned.reason = Some(redactor.clean(&format!("not run in a plan: {why}")));
@@ -275,13 +304,7 @@ async fn look(
         return Ok(());
     }
     if !is_whole {
-        let last = done
-            .stderr
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("it said nothing")
-            .trim();
+        let last = script::last_words(&done.stderr).unwrap_or("it said nothing");
         planned.state = Prospect::Failed;
         planned.reason = Some(redactor.clean(&format!("failed: {last}")));
         return Ok(());

@@ -19,6 +19,7 @@ pub fn of(vault: &Vault, run: &str) -> Result<Report> {
     if report.state == RunState::Running {
         let begun = report.steps.iter_mut().filter(|step| step.state == StepState::Unknown);
         begun.for_each(|step| step.state = StepState::Running);
+        report.conclude();
     }
     Ok(report)
 }

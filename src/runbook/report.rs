@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::document::{Mode, Runbook};
+use super::document::{Mode, Runbook, Step};
 use super::journal::{Actor, Journal, folder};
 use super::page;
-use super::state::{RunState, StepState, Story};
+use super::state::{RunState, StepState, Story, Told};
+use super::words::{self, Count};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
@@ -37,8 +38,12 @@ pub struct Report {
     pub mode: Mode,
     /// How it stands.
     pub state: RunState,
-    /// `pass`, `fail` or `unknown`.
+    /// `pass` or `fail` of a run that came to its end, whether it was taken back later or not; otherwise `unknown`.
     pub verdict: &'static str,
+    /// The word that stands over the report, such as `PASS` or `WAITING`.
+    pub headline: &'static str,
+    /// What the word means here.
+    pub meaning: String,
     /// What that rests on.
     pub reasons: Vec<String>,
     /// When it began.
@@ -63,6 +68,12 @@ pub struct Report {
     pub not_rehearsed: Vec<String>,
     /// How much of the steps were tried, in percent.
     pub coverage_percent: u32,
+    /// How many steps are done.
+    pub steps_done: usize,
+    /// What a look at the needs of later steps left in doubt before the first one.
+    pub doubts: Vec<String>,
+    /// The last time that the run was taken back.
+    pub undo: Option<Undo>,
     /// What the run made and is still there.
     pub left: Vec<Left>,
     /// Where the record is kept.
@@ -78,6 +89,19 @@ pub struct Resumption {
     pub at: DateTime<Utc>,
     /// Who.
     pub identity: String,
+}
+
+/// Taking back what a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Undo {
+    /// When it began.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub by: Actor,
+    /// The newest step that was kept, with all before it.
+    pub kept: Option<String>,
+    /// Why something is left.
+    pub reasons: Vec<String>,
 }
 
 /// One step.
@@ -115,17 +139,24 @@ pub struct StepReport {
     pub output_sha256: Option<String>,
     /// What it made.
     pub made: Vec<String>,
+    /// Whether it was taken back; `false` if that failed.
+    pub taken_back: Option<bool>,
 }
 
-/// Recovery time: from the start of the run.
+/// Recovery time: from the start of the run until the step that completes the recovery. What comes after it, such as watching errors
+/// or removing a throwaway, is nobody's outage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rto {
     /// At most.
     pub objective_seconds: Option<f64>,
-    /// Until now, or until the last step was done.
+    /// Until the recovery was complete, or until the last thing happened.
     pub measured_seconds: f64,
     /// `pass`, `fail` or `unknown`.
     pub verdict: &'static str,
+    /// The step that completed the recovery; `None` if none did.
+    pub recovered_by: Option<String>,
+    /// How much of it people took at gates.
+    pub people_seconds: f64,
 }
 
 /// Something that is still there.
@@ -166,15 +197,14 @@ pub fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: us
     let is_rehearsal = story.start.mode == Mode::Rehearse;
     let not_rehearsed: Vec<String> = steps
         .iter()
-        .filter(|step| is_rehearsal && step.state != StepState::Done && step.state != StepState::Undone)
+        .filter(|step| is_rehearsal && !words::was_done(step.state))
         .map(|step| format!("{}: {}", step.id, step.title))
         .collect();
-    let tried = steps.iter().filter(|step| matches!(step.state, StepState::Done | StepState::Undone)).count();
     let path = |name: &str| {
         let shown = vault.shown(&format!("{}/{name}", folder(run)));
         std::path::absolute(&shown).map_or(shown, |path| path.display().to_string())
     };
-    Report {
+    let mut report = Report {
         schema: "lifeboat.run/1",
         run: run.clone(),
         runbook: story.start.runbook.clone(),
@@ -184,14 +214,16 @@ pub fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: us
         owner: runbook.front.owner.clone(),
         mode: story.start.mode,
         state: story.state,
-        verdict: match story.state {
-            RunState::Passed => "pass",
-            RunState::Missed => "fail",
-            _ => "unknown",
+        verdict: match story.passed {
+            Some(true) => "pass",
+            Some(false) => "fail",
+            None => "unknown",
         },
+        headline: "",
+        meaning: String::new(),
         reasons: story.reasons.clone(),
         started_at: story.began,
-        finished_at: story.state.is_over().then_some(story.last),
+        finished_at: story.passed.map(|_| story.last),
         ran_by: story.start.by.clone(),
         resumed_by: story
             .resumed
@@ -203,7 +235,15 @@ pub fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: us
         rto: rto(runbook, story),
         rpo_objective_seconds: runbook.front.rpo.map(|rpo| rpo.as_secs_f64()),
         not_rehearsed,
-        coverage_percent: u32::try_from(tried * 100 / steps.len().max(1)).unwrap_or(0),
+        coverage_percent: 0,
+        steps_done: 0,
+        doubts: story.start.doubts.clone(),
+        undo: story.undo.as_ref().map(|undo| Undo {
+            at: undo.began,
+            by: undo.by.clone(),
+            kept: undo.kept.clone(),
+            reasons: undo.reasons.clone(),
+        }),
         left: story
             .left()
             .into_iter()
@@ -212,10 +252,22 @@ pub fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: us
         evidence: Evidence { json: path("evidence.json"), html: path("evidence.html") },
         journal: JournalHead { file: path("journal.jsonl"), lines, head: head.to_owned() },
         steps,
+    };
+    report.conclude();
+    report
+}
+
+impl Report {
+    /// Derives what is said over the record from what is in it.
+    pub(super) fn conclude(&mut self) {
+        let count = Count::of(self);
+        (self.coverage_percent, self.steps_done) = (count.percent(), count.done);
+        let headline = words::headline(self);
+        (self.headline, self.meaning) = (headline.word, headline.meaning);
     }
 }
 
-fn step_report(step: &super::Step, story: &Story) -> StepReport {
+fn step_report(step: &Step, story: &Story) -> StepReport {
     let told = story.told(&step.id);
     StepReport {
         id: step.id.clone(),
@@ -223,10 +275,7 @@ fn step_report(step: &super::Step, story: &Story) -> StepReport {
         role: step.kind.role(),
         state: told.state,
         started_at: told.began,
-        seconds: match (&told.answer, told.began, told.ended) {
-            (Some(_), Some(began), Some(ended)) => Some((ended - began).as_seconds_f64()),
-            _ => (told.seconds > 0.0).then_some(told.seconds),
-        },
+        seconds: seconds_of(&told),
         exit: told.exit,
         attempts: told.attempts,
         reasons: told.reasons,
@@ -237,20 +286,50 @@ fn step_report(step: &super::Step, story: &Story) -> StepReport {
         output_file: told.output.as_ref().map(|output| output.file.clone()),
         output_sha256: told.output.map(|output| output.sha256),
         made: told.made.into_iter().map(|made| made.object).collect(),
+        taken_back: told.undone,
     }
 }
 
-/// Until the last step was done: what a rehearsal takes to clean up is nobody's recovery.
-fn rto(runbook: &Runbook, story: &Story) -> Rto {
-    let last = story.steps.values().filter_map(|told| told.ended).max().unwrap_or(story.last);
-    let measured = (last - story.began).as_seconds_f64();
+/// How long a step took; of a gate, how long a person took.
+fn seconds_of(told: &Told) -> Option<f64> {
+    match (&told.answer, told.began, told.ended) {
+        (Some(_), Some(began), Some(ended)) => Some((ended - began).as_seconds_f64()),
+        _ => (told.seconds > 0.0).then_some(told.seconds),
+    }
+}
+
+/// The steps of this mode up to the one that completes the recovery: the one that says `recovered`, otherwise the last one that
+/// is no gate.
+fn recovery(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
+    let marked = runbook.steps.iter().position(|step| step.completes_recovery);
+    let goal = marked.or_else(|| runbook.steps.iter().rposition(|step| !step.kind.is_gate()));
+    let steps = &runbook.steps[..goal.map_or(runbook.steps.len(), |goal| goal + 1)];
+    steps.iter().filter(|step| step.only.is_none_or(|only| only == mode)).collect()
+}
+
+/// How long the recovery took, or has taken so far.
+pub(super) fn rto(runbook: &Runbook, story: &Story) -> Rto {
+    let steps = recovery(runbook, story.start.mode);
+    let told: Vec<Told> = steps.iter().map(|step| story.told(&step.id)).collect();
+    let ended = told.iter().filter_map(|told| told.ended).max();
+    let is_complete = told.iter().all(|told| words::was_done(told.state));
+    let until = ended.filter(|_| is_complete).unwrap_or(story.last);
+    let measured = (until - story.began).as_seconds_f64();
     let objective = runbook.front.rto.map(|rto| rto.as_secs_f64());
     let verdict = match objective {
         Some(objective) if measured > objective => "fail",
-        Some(_) if story.state == RunState::Passed => "pass",
+        Some(_) if is_complete => "pass",
         _ => "unknown",
     };
-    Rto { objective_seconds: objective, measured_seconds: measured, verdict }
+    let people = told.iter().filter(|told| told.answer.is_some()).filter_map(seconds_of).sum();
+    let recovered_by = steps.last().filter(|_| is_complete).map(|step| step.id.clone());
+    Rto {
+        objective_seconds: objective,
+        measured_seconds: measured,
+        verdict,
+        recovered_by,
+        people_seconds: people,
+    }
 }
 
 /// Writes the record beside the journal: the document and the page.

@@ -13,8 +13,9 @@ use chrono::{DateTime, Utc};
 
 use super::confined::ReadsOnly;
 use super::document::{Kind as StepKind, Mode, Runbook, Step};
-use super::gate::Gate;
+use super::gate::{Gate, Reply};
 use super::journal::{Actor, Answer, Ending, Event, Found, Journal, Start};
+use super::preflight::{self, Ground};
 use super::redact::Redactor;
 use super::report::{self, Report};
 use super::state::{StepState, Story};
@@ -47,6 +48,8 @@ pub enum Tell<'a> {
     Answered(&'a Step, &'a str, &'a Clock),
     /// Something that is being taken back, and what came of it once that is known.
     Undo(&'a str, Option<bool>, &'a str),
+    /// Something that a later step may fail of.
+    Doubt(&'a str),
     /// Anything else.
     Note(&'a str),
 }
@@ -60,6 +63,8 @@ pub struct Clock {
     pub elapsed: Duration,
     /// How long it may take.
     pub rto: Option<Duration>,
+    /// How long the recovery took, if it is complete.
+    pub recovered: Option<Duration>,
 }
 
 /// What a run works with.
@@ -90,6 +95,8 @@ pub struct Surroundings<'a, A> {
     pub poll: Option<Duration>,
     /// Which calls of this tool only read.
     pub reads_only: ReadsOnly<'a>,
+    /// Whether what later steps need is not looked at beforehand.
+    pub without_preflight: bool,
 }
 
 /// What came of it: the record, and what kept the run from being over.
@@ -120,7 +127,7 @@ pub(super) struct Run<'a, A> {
 }
 
 /// Begins a run.
-pub async fn begin<A: AsyncFn(&Gate) -> Result<Option<String>>>(
+pub async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     run: &RunId,
     mode: Mode,
@@ -128,9 +135,12 @@ pub async fn begin<A: AsyncFn(&Gate) -> Result<Option<String>>>(
     to: &Surroundings<'_, A>,
 ) -> Result<Outcome> {
     refuse_wrong_place(runbook, &to.by)?;
+    let redactor = redactor(&values);
+    let doubts =
+        look_ahead(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
+    let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
     let mut journal = Journal::begin(to.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
-    let redactor = redactor(&values);
     let open = values.open().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
     let start = Start {
         run: run.to_string(),
@@ -140,6 +150,7 @@ pub async fn begin<A: AsyncFn(&Gate) -> Result<Option<String>>>(
         mode,
         values: open,
         by: to.by.clone(),
+        doubts,
     };
     journal.add(Event::Start(Box::new(start)), (to.clock)())?;
     let story = Story::of(journal.lines())?;
@@ -149,7 +160,7 @@ pub async fn begin<A: AsyncFn(&Gate) -> Result<Option<String>>>(
 
 /// Takes a run up again. `journal` and `found` come from [`Journal::take_up`]; `accepted` says that the runbook has changed since
 /// and that this one counts from now on.
-pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
+pub async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
     found: &Found,
@@ -174,6 +185,8 @@ pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
     }
     values.take_over(&story.values, &runbook.free_names())?;
     let redactor = redactor(&values);
+    let state_of = |id: &str| story.state_of(id);
+    look_ahead(runbook, story.start.mode, &values, &state_of, to, "the run was not resumed").await?;
     let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.suspect(found.lost_lines);
     let accepted = accepted.then(|| runbook.sha256.clone());
@@ -196,6 +209,34 @@ pub async fn resume<A: AsyncFn(&Gate) -> Result<Option<String>>>(
         run.go_back_to(from).await?;
     }
     run.go_on().await
+}
+
+/// Looks at what the steps that are left need. What is certainly missing is an error; what is doubtful is told and handed back.
+async fn look_ahead<A>(
+    runbook: &Runbook,
+    mode: Mode,
+    values: &Values,
+    state_of: &dyn Fn(&str) -> StepState,
+    to: &Surroundings<'_, A>,
+    what: &str,
+) -> Result<Vec<String>> {
+    if to.without_preflight {
+        return Ok(vec!["what later steps need was not looked at beforehand".to_owned()]);
+    }
+    let ground = Ground {
+        runbook,
+        mode,
+        values,
+        aws: to.aws,
+        variables: to.variables,
+        identity: &to.by.identity,
+        now: (to.clock)(),
+    };
+    let doubts = preflight::refuse_missing(preflight::look(&ground, state_of).await?, what)?;
+    for doubt in &doubts {
+        (to.tell)(Tell::Doubt(doubt));
+    }
+    Ok(doubts)
 }
 
 fn redactor(values: &Values) -> Redactor {
@@ -228,7 +269,7 @@ fn refuse_wrong_place(runbook: &Runbook, by: &Actor) -> Result<()> {
     Ok(())
 }
 
-impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     pub(super) fn add(&mut self, event: Event) -> Result<()> {
         self.journal.add(event, (self.to.clock)())?;
         if let Some(line) = self.journal.lines().last() {
@@ -245,7 +286,10 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         let number =
             self.runbook.steps.iter().position(|other| other.id == step.id).map_or(0, |index| index + 1);
         let elapsed = ((self.to.clock)() - self.story.began).to_std().unwrap_or_default();
-        Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto }
+        let recovery = report::rto(self.runbook, &self.story);
+        let recovered =
+            recovery.recovered_by.map(|_| Duration::from_secs_f64(recovery.measured_seconds.max(0.0)));
+        Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto, recovered }
     }
 
     /// Every line that is lost may have been the beginning of one more step.
@@ -299,34 +343,46 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
 
     /// The end of a run: a rehearsal takes back what it made, whatever came of it.
     async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
-        let measured = ((self.to.clock)() - self.story.began).as_seconds_f64();
+        let rto = report::rto(self.runbook, &self.story);
         let mut reasons: Vec<String> =
             stop.iter().map(|stop| self.redactor.clean(&stop.error.chain())).collect();
-        if let (None, Some(rto)) = (&stop, self.runbook.front.rto)
-            && measured > rto.as_secs_f64()
-        {
+        if let (None, "fail", Some(objective)) = (&stop, rto.verdict, rto.objective_seconds) {
             reasons.push(format!(
-                "it took {}, and the objective is {}",
-                report::span(measured),
-                report::span(rto.as_secs_f64())
+                "the recovery took {}, and the objective is {}",
+                report::span(rto.measured_seconds),
+                report::span(objective)
             ));
         }
         let mut left = Vec::new();
         if self.story.start.mode == Mode::Rehearse {
             left = self.undo_all().await?;
-            reasons.extend(left.iter().cloned());
+            reasons.extend(left.iter().map(ToString::to_string));
         }
         let verdict = if reasons.is_empty() { "passed" } else { "failed" };
         self.add(Event::Finished { verdict: verdict.to_owned(), reasons: reasons.clone() })?;
         if !left.is_empty() {
             let run = &self.story.start.run;
-            return Ok(Some(
-                Error::new(
-                    Kind::LeftBehind,
-                    format!("the rehearsal has left something behind: {}", left.join("; ")),
-                )
-                .hint(format!("`lifeboat runbook undo {run}` tries again; it costs money until it is gone.")),
-            ));
+            let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+            let bill = if left.iter().any(|it| it.is_there && it.is_billed) {
+                " It costs money until it is gone."
+            } else {
+                ""
+            };
+            if left.iter().any(|residue| residue.is_there) {
+                let what = format!("the rehearsal left something behind: {}", names.join("; "));
+                return Ok(Some(
+                    Error::new(Kind::LeftBehind, what)
+                        .hint(format!("`lifeboat runbook undo {run}` tries again.{bill}")),
+                ));
+            }
+            let error = stop.map_or_else(
+                || Error::outside(format!("the rehearsal could not be cleared up: {}", names.join("; "))),
+                |stop| stop.error,
+            );
+            return Ok(Some(error.hint(format!(
+                "{}. `lifeboat runbook undo {run}` asks again and removes what there is.",
+                names.join("; ")
+            ))));
         }
         Ok(match stop {
             Some(stop) => {
@@ -342,18 +398,18 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
 
     /// The record for people and machines. That it cannot be written must not hide how the run ended.
     pub(super) fn keep_evidence(&self) -> Report {
-        let report = report::of(
-            self.runbook,
-            &self.story,
-            self.journal.vault(),
-            self.journal.head(),
-            self.journal.lines().len(),
-        );
+        let report = self.report();
         let kept = report::keep(&report, &self.journal);
         if let Err(error) = kept {
             self.tell(Tell::Note(&format!("the evidence could not be written: {}", error.chain())));
         }
         report
+    }
+
+    /// The record as the journal has it now.
+    pub(super) fn report(&self) -> Report {
+        let journal = &self.journal;
+        report::of(self.runbook, &self.story, journal.vault(), journal.head(), journal.lines().len())
     }
 
     async fn steps(&mut self) -> Result<std::result::Result<(), Stop>> {

@@ -213,6 +213,34 @@ async fn end(child: &mut Child, group: u32) -> Option<std::process::ExitStatus> 
     child.wait().await.ok()
 }
 
+/// The line that says what went wrong: the first error, else the last line.
+pub(super) fn last_words(text: &str) -> Option<&str> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.clone().find(is_error).or_else(|| lines.next_back())
+}
+
+fn is_error(line: &&str) -> bool {
+    let line = line.to_lowercase();
+    line.starts_with("error")
+        || line.starts_with("fatal")
+        || line.contains(": error:")
+        || line.contains("an error occurred")
+}
+
+/// Why a command failed, in its own words. A report of this tool says its verdict first and then why; its progress says nothing.
+pub(super) fn reason_of(done: &Done) -> Option<String> {
+    let error = done.stderr.lines().map(str::trim).find(is_error);
+    let mut report = done.stdout.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (error, report.next()) {
+        (Some(error), _) => Some(error.to_owned()),
+        (None, Some(verdict)) if verdict.ends_with(": FAIL") || verdict.ends_with(": UNKNOWN") => {
+            let reasons: Vec<&str> = report.map_while(|line| line.strip_prefix("- ")).take(3).collect();
+            Some(format!("{verdict}: {}", reasons.join("; ")).trim_end_matches(": ").to_owned())
+        }
+        _ => last_words(&done.stderr).or_else(|| last_words(&done.stdout)).map(str::to_owned),
+    }
+}
+
 type Lines = tokio::sync::mpsc::UnboundedSender<(bool, Vec<u8>)>;
 
 async fn listen(from: Option<impl AsyncRead + Unpin>, is_err: bool, to: Lines) {
@@ -270,5 +298,32 @@ impl<'a> Collected<'a> {
         let mut values: Vec<String> = set.split(|byte| *byte == 0).map(text).collect();
         values.pop();
         (text(&self.stdout), text(&self.stderr), values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_gives_its_own_reason_and_not_the_last_line_of_its_progress() {
+        let done = |stdout: &str, stderr: &str| Done {
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+            ..Done::default()
+        };
+        for (stdout, stderr, reason) in [
+            (
+                "drill 1 of orders: UNKNOWN\n  - the newest row is 27 h old\n  - one more\n\n  tables\n",
+                "restore\ntear down\n",
+                "drill 1 of orders: UNKNOWN: the newest row is 27 h old; one more",
+            ),
+            ("drill 1 of orders: FAIL\n", "tear down\n", "drill 1 of orders: FAIL"),
+            ("half\n", "error: no such table\nhint: look\n", "error: no such table"),
+            ("", "one\ntwo\n", "two"),
+            ("one\ntwo\n", "", "two"),
+        ] {
+            assert_eq!(reason_of(&done(stdout, stderr)).as_deref(), Some(reason));
+        }
     }
 }

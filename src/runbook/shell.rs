@@ -103,6 +103,7 @@ impl Scanner {
                         self.skip_here_document(&tag);
                     }
                 }
+                '&' if self.peek() == Some('>') => self.end_word(&mut word, &mut command, scan),
                 ';' | '|' | '&' => {
                     self.end_word(&mut word, &mut command, scan);
                     self.end_command(&mut command, scan);
@@ -111,6 +112,10 @@ impl Scanner {
                     // A function: what it is called is no program.
                     scan.set.insert(std::mem::take(&mut word).text);
                     self.place += 1;
+                }
+                '(' if self.peek() == Some('(') && command.words.is_empty() && !word.is_begun => {
+                    self.place += 1;
+                    self.arithmetic(scan);
                 }
                 '(' | ')' => {
                     self.end_word(&mut word, &mut command, scan);
@@ -129,6 +134,9 @@ impl Scanner {
                         word = Word::default();
                     }
                     self.end_word(&mut word, &mut command, scan);
+                    if matches!(self.peek(), Some('&' | '|')) {
+                        self.place += 1;
+                    }
                     self.skip_target();
                 }
                 '\\' => match self.next() {

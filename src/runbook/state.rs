@@ -52,6 +52,10 @@ pub enum RunState {
     Passed,
     /// It is over, and something is not as it should be.
     Missed,
+    /// What it did was taken back afterwards.
+    Undone,
+    /// Some of what it did was taken back, and some was not.
+    PartlyUndone,
 }
 
 impl RunState {
@@ -66,12 +70,14 @@ impl RunState {
             RunState::Unknown => "unknown",
             RunState::Passed => "passed",
             RunState::Missed => "missed",
+            RunState::Undone => "undone",
+            RunState::PartlyUndone => "partly undone",
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Whether it cannot be resumed.
     pub const fn is_over(self) -> bool {
-        matches!(self, RunState::Passed | RunState::Missed)
+        matches!(self, RunState::Passed | RunState::Missed | RunState::Undone | RunState::PartlyUndone)
     }
 }
 
@@ -108,6 +114,19 @@ pub struct Told {
     pub undone: Option<bool>,
 }
 
+/// What the journal tells of an undo.
+#[derive(Clone, Debug)]
+pub struct ToldUndo {
+    /// When it began.
+    pub began: DateTime<Utc>,
+    /// Who.
+    pub by: Actor,
+    /// The newest step that was kept, with all before it.
+    pub kept: Option<String>,
+    /// Why something is left.
+    pub reasons: Vec<String>,
+}
+
 /// What the journal tells of a run.
 #[derive(Clone, Debug)]
 pub struct Story {
@@ -115,7 +134,7 @@ pub struct Story {
     pub start: Start,
     /// When it began.
     pub began: DateTime<Utc>,
-    /// When the last thing happened.
+    /// When the last thing of the run itself happened; taking it back does not count.
     pub last: DateTime<Utc>,
     /// Its state, as far as the journal knows: [`RunState::Died`] where no end is written.
     pub state: RunState,
@@ -131,8 +150,10 @@ pub struct Story {
     pub order: Vec<String>,
     /// Who took it up again, and when.
     pub resumed: Vec<(DateTime<Utc>, Actor)>,
-    /// Time that passed while no process was there.
-    pub idle_seconds: f64,
+    /// Whether it came to its end, and whether it passed.
+    pub passed: Option<bool>,
+    /// The last time that somebody took it back.
+    pub undo: Option<ToldUndo>,
 }
 
 impl Story {
@@ -152,7 +173,8 @@ impl Story {
             steps: BTreeMap::new(),
             order: Vec::new(),
             resumed: Vec::new(),
-            idle_seconds: 0.0,
+            passed: None,
+            undo: None,
         };
         for line in &lines[1..] {
             story.hear(line);
@@ -163,14 +185,17 @@ impl Story {
     /// Takes in one more line.
     pub(super) fn hear(&mut self, line: &Line) {
         // Whatever is added after an end means that the run goes on.
-        let is_undo = matches!(line.event, Event::UndoBegin { .. } | Event::UndoEnd { .. });
+        let is_undo = self.undo.is_some()
+            || matches!(
+                line.event,
+                Event::Undo { .. } | Event::Undone { .. } | Event::UndoBegin { .. } | Event::UndoEnd { .. }
+            );
         if !is_undo {
             self.state = RunState::Died;
         }
         match &line.event {
             Event::Start(_) => {}
             Event::Resumed { by, accepted, .. } => {
-                self.idle_seconds += (line.t - self.last).as_seconds_f64().max(0.0);
                 self.resumed.push((line.t, by.clone()));
                 if let Some(accepted) = accepted {
                     self.sha256.clone_from(accepted);
@@ -202,6 +227,10 @@ impl Story {
                     Answer::DidNot => told.state = StepState::Todo,
                     Answer::Unknown => told.state = StepState::Unknown,
                 }
+            }
+            Event::Asked { step } => {
+                let told = self.step(step);
+                told.began = told.began.or(Some(line.t));
             }
             Event::Gate { step, answer, by } => {
                 let told = self.step(step);
@@ -243,17 +272,33 @@ impl Story {
             Event::UndoEnd { step, is_undone, reason } => {
                 let told = self.step(step);
                 told.undone = Some(*is_undone);
-                match is_undone {
-                    true => told.state = StepState::Undone,
-                    false => told.reasons = vec![reason.clone()],
+                match (is_undone, told.state) {
+                    // What failed has failed, also when nothing of it is left.
+                    (true, StepState::Done) => told.state = StepState::Undone,
+                    (true, _) => {}
+                    (false, _) => told.reasons.push(reason.clone()),
+                }
+            }
+            Event::Undo { by, kept } => {
+                self.state = RunState::PartlyUndone;
+                let (by, kept) = (by.clone(), kept.clone());
+                self.undo = Some(ToldUndo { began: line.t, by, kept, reasons: Vec::new() });
+            }
+            Event::Undone { is_whole, reasons } => {
+                self.state = if *is_whole { RunState::Undone } else { RunState::PartlyUndone };
+                if let Some(undo) = &mut self.undo {
+                    undo.reasons.clone_from(reasons);
                 }
             }
             Event::Finished { verdict, reasons } => {
+                self.passed = Some(verdict == "passed");
                 self.state = if verdict == "passed" { RunState::Passed } else { RunState::Missed };
                 self.reasons.clone_from(reasons);
             }
         }
-        self.last = line.t;
+        if !is_undo {
+            self.last = line.t;
+        }
     }
 
     fn hear_end(&mut self, end: &End, at: DateTime<Utc>) {

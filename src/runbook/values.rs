@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Front, Mode, Parameter};
 use super::redact::HIDDEN;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 
@@ -43,7 +46,7 @@ impl Values {
             if !free.contains(name) {
                 judge_plain(text).map_err(|why| {
                     let what = format!("the journal has a value of `{name}` that is not free text: {why}");
-                    Error::new(Kind::Guard, what).hint("Nothing was run. Begin a new run.")
+                    Error::new(Kind::Guard, what).hint("The run was not resumed. Begin a new one.")
                 })?;
             }
             self.set(name, text, self.is_secret(name));
@@ -138,6 +141,11 @@ pub(super) fn compile(pattern: &str) -> std::result::Result<regex_lite::Regex, S
     regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
 }
 
+/// A pattern that some line of a text must match.
+pub(super) fn compile_line(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
+    regex_lite::Regex::new(&format!("(?m){pattern}")).map_err(|error| error.to_string())
+}
+
 /// What to do about a value that is refused.
 pub(super) const FREE_TEXT: &str = "A parameter that must take any text says `free_text: true`.";
 
@@ -191,25 +199,64 @@ pub fn is_withheld(recorded: &str) -> bool {
     recorded.contains(HIDDEN) || recorded.contains('…')
 }
 
+/// Reads a time as people say it.
+pub type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
+
 /// Gives every parameter its value: what was said, else its environment variable, else its default.
-pub fn resolve(front: &Front, said: &[(String, String)], mode: Mode, run: &RunId) -> Result<Values> {
+pub fn resolve(
+    front: &Front,
+    said: &[(String, String)],
+    mode: Mode,
+    run: &RunId,
+    read_time: ReadTime<'_>,
+) -> Result<Values> {
     refuse_unknown(front, said)?;
+    for parameter in &front.parameters {
+        said_of(said, &parameter.name).map(|said| from_said(parameter, said)).transpose()?;
+    }
+    let missing = list_missing(front, said, mode);
+    if !missing.is_empty() {
+        return Err(refuse_missing(&missing));
+    }
     let mut values = Values::default();
     values.set("run_id", run.as_str(), false);
     values.set("run_short", run.random(), false);
     values.set("run_mode", mode.word(), false);
     for parameter in &front.parameters {
-        let said =
-            said.iter().rev().find(|(name, _)| *name == parameter.name).map(|(_, value)| value.as_str());
-        let text = match said {
+        let text = match said_of(said, &parameter.name) {
             Some(said) => Some(from_said(parameter, said)?),
             None => from_default(parameter, mode, &values)?,
         };
-        let text = text.ok_or_else(|| missing(parameter))?;
-        check(parameter, &text)?;
+        let text = text.ok_or_else(|| refuse_missing(&[parameter]))?;
+        let text = read(parameter, text, read_time)?;
         values.set(&parameter.name, &text, parameter.secret);
     }
     Ok(values)
+}
+
+fn said_of<'a>(said: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    said.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}
+
+/// The parameters that have no value yet.
+pub fn list_missing<'a>(front: &'a Front, said: &[(String, String)], mode: Mode) -> Vec<&'a Parameter> {
+    let is_missing = |parameter: &&Parameter| {
+        let is_written = match mode {
+            Mode::Rehearse if parameter.rehearse.is_some() => true,
+            _ => environment_of(parameter).is_some() || parameter.default.is_some(),
+        };
+        said_of(said, &parameter.name).is_none() && !is_written
+    };
+    front.parameters.iter().filter(is_missing).collect()
+}
+
+/// A value as it is used, if the parameter takes it.
+pub fn read(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
+    let text = match parameter.is_time {
+        true => read_time(&text)?.to_rfc3339_opts(SecondsFormat::Secs, true),
+        false => text,
+    };
+    check(parameter, &text).map(|()| text)
 }
 
 fn refuse_unknown(front: &Front, said: &[(String, String)]) -> Result<()> {
@@ -244,13 +291,15 @@ fn from_said(parameter: &Parameter, said: &str) -> Result<String> {
     Ok(said.to_owned())
 }
 
+fn environment_of(parameter: &Parameter) -> Option<String> {
+    parameter.env.as_ref().and_then(|name| std::env::var(name).ok()).filter(|text| !text.is_empty())
+}
+
 fn from_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Option<String>> {
-    let from_environment =
-        || parameter.env.as_ref().and_then(|name| std::env::var(name).ok()).filter(|text| !text.is_empty());
     let written = match mode {
         Mode::Rehearse if parameter.rehearse.is_some() => parameter.rehearse.as_ref(),
         _ => {
-            if let Some(text) = from_environment() {
+            if let Some(text) = environment_of(parameter) {
                 return Ok(Some(text));
             }
             parameter.default.as_ref()
@@ -265,15 +314,43 @@ fn from_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Op
         .transpose()
 }
 
-fn missing(parameter: &Parameter) -> Error {
-    let example = parameter.example.as_deref().unwrap_or("VALUE");
-    let help = parameter.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
-    let way = match (&parameter.env, parameter.secret) {
-        (Some(variable), _) => format!("Set the environment variable {variable}."),
-        (None, true) => format!("Put it into an environment variable: `--set {}=env:NAME`.", parameter.name),
-        (None, false) => format!("Pass `--set {}={example}`.", parameter.name),
-    };
-    Error::request(format!("parameter `{}`{help} has no value", parameter.name)).hint(way)
+/// All of them at once: nobody wants to be told one at a time.
+fn refuse_missing(missing: &[&Parameter]) -> Error {
+    let named: Vec<String> = missing
+        .iter()
+        .map(|parameter| {
+            let help = parameter.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("`{}`{help}", parameter.name)
+        })
+        .collect();
+    let flags: Vec<String> = missing
+        .iter()
+        .filter(|parameter| parameter.env.is_none())
+        .map(|parameter| match parameter.secret {
+            true => format!("--set {}=env:VARIABLE", parameter.name),
+            false => format!(
+                "--set {}",
+                shell_word(&format!(
+                    "{}={}",
+                    parameter.name,
+                    parameter.example.as_deref().unwrap_or("VALUE")
+                ))
+            ),
+        })
+        .collect();
+    let variables: Vec<&str> = missing.iter().filter_map(|parameter| parameter.env.as_deref()).collect();
+    let mut error = Error::request(match named.as_slice() {
+        [one] => format!("parameter {one} has no value"),
+        _ => format!("{} parameters have no value: {}", named.len(), named.join(", ")),
+    });
+    if !flags.is_empty() {
+        error = error.hint(format!("Pass `{}`.", flags.join(" ")));
+    }
+    match variables.as_slice() {
+        [] => error,
+        [one] => error.hint(format!("Set the environment variable {one}.")),
+        _ => error.hint(format!("Set the environment variables {}.", variables.join(", "))),
+    }
 }
 
 fn check(parameter: &Parameter, text: &str) -> Result<()> {
@@ -321,6 +398,33 @@ mod tests {
         Parameter { name: name.to_owned(), required: true, ..Parameter::default() }
     }
 
+    fn read_time(text: &str) -> Result<DateTime<Utc>> {
+        let now = "2026-11-22T05:00:00Z".parse().unwrap();
+        crate::when::parse_time(text, now, &Utc)
+    }
+
+    #[test]
+    fn a_time_is_taken_as_people_say_it_and_all_missing_values_are_named_at_once() {
+        let when =
+            Parameter { is_time: true, example: Some("2026-11-20T14:05:00Z".into()), ..parameter("when") };
+        let front =
+            Front { parameters: vec![parameter("source"), when, parameter("table")], ..Front::default() };
+        let error =
+            resolve(&front, &[("table".into(), "users".into())], Mode::Real, &run(), &read_time).unwrap_err();
+        assert_eq!(error.chain(), "2 parameters have no value: `source`, `when`");
+        assert_eq!(error.hints(), ["Pass `--set source=VALUE --set when=2026-11-20T14:05:00Z`."]);
+        for (said, meant) in [
+            ("20 minutes ago", "2026-11-22T04:40:00Z"),
+            ("yesterday 14:05", "2026-11-21T14:05:00Z"),
+            ("2026-11-20T14:05:00Z", "2026-11-20T14:05:00Z"),
+        ] {
+            let said = [("source", "x"), ("when", said), ("table", "users")];
+            let said = said.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let values = resolve(&front, &said, Mode::Real, &run(), &read_time).unwrap();
+            assert_eq!(values.text("when"), Some(meant));
+        }
+    }
+
     fn run() -> RunId {
         RunId::parse("20261122-050000-abc234").unwrap()
     }
@@ -338,6 +442,7 @@ mod tests {
                 &[("source".into(), source.into()), ("free".into(), free.into())],
                 Mode::Real,
                 &run(),
+                &read_time,
             )
         };
         assert!(said("orders-prod", "x y").is_ok());
@@ -421,10 +526,13 @@ mod tests {
         };
         let front = Front { parameters: vec![parameter("source"), target], ..Front::default() };
         let said = [("source".to_owned(), "orders".to_owned())];
-        let value = |mode| resolve(&front, &said, mode, &run()).unwrap().text("target").unwrap().to_owned();
+        let value = |mode| {
+            resolve(&front, &said, mode, &run(), &read_time).unwrap().text("target").unwrap().to_owned()
+        };
         assert_eq!(value(Mode::Real), "orders-rabc234");
         assert_eq!(value(Mode::Rehearse), "drill-orders-abc234");
-        let unknown = resolve(&front, &[("sorce".into(), "x".into())], Mode::Real, &run()).unwrap_err();
+        let unknown =
+            resolve(&front, &[("sorce".into(), "x".into())], Mode::Real, &run(), &read_time).unwrap_err();
         assert!(unknown.hints()[0].contains("Did you mean `source`?"), "{:?}", unknown.hints());
     }
 
@@ -434,7 +542,8 @@ mod tests {
             parameters: vec![Parameter { secret: true, ..parameter("password") }],
             ..Front::default()
         };
-        let said = resolve(&front, &[("password".into(), "hunter2".into())], Mode::Real, &run()).unwrap_err();
+        let said = resolve(&front, &[("password".into(), "hunter2".into())], Mode::Real, &run(), &read_time)
+            .unwrap_err();
         assert!(
             said.chain().contains("must not stand on a command line") && !said.chain().contains("hunter2")
         );

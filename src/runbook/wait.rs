@@ -91,6 +91,14 @@ impl Condition {
         self.object != Object::Url
     }
 
+    /// The URL that is asked, and what it must answer.
+    pub(super) fn url(&self) -> Option<(&str, u16)> {
+        match self.goal {
+            Goal::Answers(code) => Some((&self.name, code)),
+            _ => None,
+        }
+    }
+
     /// Names that it uses.
     pub(super) fn names(&self) -> Vec<String> {
         values::placeholders(&self.name)

@@ -191,7 +191,8 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     assert_eq!(run.json()["next"], "go");
     let id = bench.latest();
     let wrong = bench.run(&["resume", &id, "--answer", "go=ordres"]).await;
-    wrong.assert_code(4).assert_says(&["`ordres` is not `orders`: nothing was run"]);
+    wrong.assert_code(4).assert_says(&["gate `go` was not passed: `ordres` is not `orders`"]);
+    assert!(!wrong.stderr.contains("nothing was run"), "a step was run: {}", wrong.stderr);
     assert_eq!(bench.lines("log"), 1, "a step was run");
     let right = bench.run(&["resume", &id, "--answer", "go=orders", "--json"]).await;
     right.assert_code(4).assert_says(&["gate `note` needs a person"]);
@@ -211,22 +212,27 @@ async fn a_gate_without_a_terminal_stops_with_exit_code_4_and_is_resumed() {
     assert!(page.contains("PASS") && page.contains("it is done, ticket 42"));
 }
 
-/// Runs a command on a terminal of its own, types `typed` when it has said `prompt`, and returns its exit code and what was shown.
-async fn on_a_terminal(bench: &Bench, arguments: &[&str], prompt: &str, typed: &str) -> (i32, String) {
-    let script = "import os, pty, sys\n\
-        prompt, typed, command = sys.argv[1], sys.argv[2], sys.argv[3:]\n\
+/// Runs a command on a terminal of its own, types each line when it has said what stands before it, and returns its exit code and what
+/// was shown. A line of `^C` is Ctrl-C.
+async fn on_a_terminal(bench: &Bench, arguments: &[&str], dialogue: &[(&str, &str)]) -> (i32, String) {
+    let script = "import json, os, pty, sys\n\
+        dialogue, command = json.loads(sys.argv[1]), sys.argv[2:]\n\
         pid, fd = pty.fork()\n\
         if pid == 0: os.execvp(command[0], command)\n\
-        shown, sent = b'', False\n\
+        shown, heard = b'', 0\n\
         while True:\n\
         \x20   try: part = os.read(fd, 65536)\n\
         \x20   except OSError: break\n\
         \x20   if not part: break\n\
         \x20   shown += part\n\
-        \x20   if not sent and prompt.encode() in shown: os.write(fd, typed.encode() + b'\\n'); sent = True\n\
+        \x20   if dialogue and (at := shown.find(dialogue[0][0].encode(), heard)) >= 0:\n\
+        \x20       prompt, typed = dialogue.pop(0)\n\
+        \x20       heard = at + len(prompt.encode())\n\
+        \x20       os.write(fd, b'\\x03' if typed == '^C' else typed.encode() + b'\\n')\n\
         sys.stdout.write(shown.decode(errors='replace')); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let dialogue = serde_json::to_string(dialogue).unwrap();
     let mut command = Command::new("python3");
-    command.args(["-c", script, prompt, typed, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
+    command.args(["-c", script, &dialogue, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
     command
         .current_dir(bench.directory.path())
         .env("BACKUP_DIR", bench.path("vault"))
@@ -244,17 +250,54 @@ async fn on_a_terminal_the_object_s_own_name_is_asked_for() {
         "```confirm id=go\nStop the writers first: {{source}}\n```\n```sh id=after\necho after >> log\n```\n",
     );
     let flags = ["run", "try.md", "--set", "source=orders"];
-    let (code, shown) = on_a_terminal(&bench, &flags, "to go on", "production").await;
-    assert!(
-        code == 4 && shown.contains("`production` is not `orders`") && bench.lines("log") == 0,
-        "{code}: {shown}"
-    );
-    let (code, shown) = on_a_terminal(&bench, &flags, "type `orders` to go on", "orders").await;
+    // A typo is asked about again; only Ctrl-C and the right name end it.
+    let prompt = "Type `orders` to go on.";
+    let dialogue = [(prompt, "production"), ("`production` is not `orders`. Type `orders` to go on.", "^C")];
+    let (code, shown) = on_a_terminal(&bench, &flags, &dialogue).await;
+    assert!(code == 130 && bench.lines("log") == 0, "{code}: {shown}");
+    let dialogue = [(prompt, "ordres"), ("`ordres` is not `orders`", ""), ("`` is not `orders`", "orders")];
+    let (code, shown) = on_a_terminal(&bench, &flags, &dialogue).await;
     assert!(
         code == 0 && shown.contains("CONFIRM") && shown.contains("Stop the writers first: orders"),
         "{code}: {shown}"
     );
+    assert!(shown.contains("\u{1b}[0m > ") && !shown.contains("nothing was run"), "{shown}");
     assert_eq!(bench.lines("log"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_asked_for_on_a_terminal_and_named_at_once_elsewhere() {
+    let bench = Bench::new();
+    bench.write(
+        "  source: {required: true, pattern: \"[a-z-]+\", example: orders-prod, help: the database}\n  when: {required: true, is: time, example: \"2026-11-20T14:05:00Z\", help: the moment}\n  name: {default: x, pattern: \"[a-z]\"}",
+        "```sh id=a\necho \"$source $when\" > log\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(2).assert_says(&[
+        "2 parameters have no value: `source` (the database), `when` (the moment)",
+        "`--set source=orders-prod --set when=2026-11-20T14:05:00Z`",
+    ]);
+    let set = ["--set", "source=orders", "--set", "when=20 minutes ago"];
+    let report = bench.run(&[&["run", "try.md", "--json"][..], &set].concat()).await.assert_code(0).json();
+    let written = std::fs::read_to_string(bench.path("log")).unwrap();
+    let when: chrono::DateTime<chrono::Utc> = written.trim().split(' ').nth(1).unwrap().parse().unwrap();
+    let began: chrono::DateTime<chrono::Utc> = report["started_at"].as_str().unwrap().parse().unwrap();
+    let age = began - when;
+    assert!((19..=21).contains(&age.num_minutes()), "{written}");
+    let set = ["--set", "source=orders", "--set", "when=yesterday"];
+    bench
+        .run(&[&["run", "try.md"][..], &set].concat())
+        .await
+        .assert_code(2)
+        .assert_says(&["is a day, and not a time"]);
+    let dialogue = [
+        ("the database (such as orders-prod)", "Orders"),
+        ("`Orders` cannot be `source`", "orders"),
+        ("the moment (such as", "yesterday"),
+        ("is a day, and not a time", "2026-11-20 14:05 UTC"),
+    ];
+    let (code, shown) = on_a_terminal(&bench, &["run", "try.md"], &dialogue).await;
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(std::fs::read_to_string(bench.path("log")).unwrap(), "orders 2026-11-20T14:05:00Z\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,8 +477,10 @@ async fn undo_touches_only_what_the_journal_proves() {
     assert_eq!(run["not_rehearsed"].as_array().unwrap().len(), 1);
     assert!(!bench.path("tried").exists() && !bench.path("real").exists());
     std::fs::write(bench.path("fail"), "").unwrap();
-    bench.run(&["run", "try.md", "--rehearse"]).await.assert_code(3);
+    let failed = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    let failed = failed.assert_code(3).json();
     assert!(!bench.path("tried").exists());
+    assert_eq!(states(&failed), ["make undone", "only-real skipped", "fails failed"]);
     std::fs::remove_file(bench.path("fail")).unwrap();
     // What was there before is neither used nor removed.
     std::fs::write(bench.path("made"), "mine").unwrap();
@@ -444,24 +489,45 @@ async fn undo_touches_only_what_the_journal_proves() {
         .await
         .assert_code(4)
         .assert_says(&["exists already and is not of this run"]);
-    bench.run(&["undo", &bench.latest(), "--answer", "make=made"]).await.assert_code(0);
+    bench.run(&["undo", &bench.latest(), "--answer", "make=make"]).await.assert_code(0);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "mine");
     std::fs::remove_file(bench.path("made")).unwrap();
     // For real somebody types its name; another file of that name is not the one that was made.
     bench.run(&["run", "try.md"]).await.assert_code(0);
     let id = bench.latest();
-    bench.run(&["undo", &id]).await.assert_code(5).assert_says(&["nobody has confirmed it"]);
+    let before = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    bench.run(&["undo", &id]).await.assert_code(4).assert_says(&[
+        "nothing was taken back, since nobody has confirmed it: Undo of `make`: removes `file:made`, which this run made",
+        &format!("`lifeboat runbook undo {id} --answer make=make`"),
+    ]);
+    let wrong = bench.run(&["undo", &id, "--answer", "make=mkae"]).await;
+    wrong
+        .assert_code(4)
+        .assert_says(&["nothing was taken back: `make` was not confirmed: `mkae` is not `make`"]);
+    assert_eq!(
+        std::fs::read_to_string(bench.journal(&id)).unwrap(),
+        before,
+        "the record of the run was touched"
+    );
     std::fs::rename(bench.path("made"), bench.path("kept")).unwrap();
     std::fs::write(bench.path("made"), "another").unwrap();
     bench
-        .run(&["undo", &id, "--answer", "make=made"])
+        .run(&["undo", &id, "--answer", "make=make"])
         .await
-        .assert_code(5)
-        .assert_says(&["is another one than this run made"]);
+        .assert_code(4)
+        .assert_says(&["nothing was taken back", "is another one than this run made"]);
     assert_eq!(std::fs::read_to_string(bench.path("made")).unwrap(), "another");
     std::fs::rename(bench.path("kept"), bench.path("made")).unwrap();
-    bench.run(&["undo", &id, "--answer", "make=made"]).await.assert_code(0);
+    let undone = bench.run(&["undo", &id, "--answer", "make=make", "--json"]).await.assert_code(0).json();
     assert!(!bench.path("made").exists());
+    assert_eq!((undone["state"].as_str(), undone["headline"].as_str()), (Some("undone"), Some("UNDONE")));
+    assert_eq!(
+        (undone["verdict"].as_str(), undone["undo"]["reasons"].as_array().unwrap().len()),
+        (Some("pass"), 0)
+    );
+    let page = std::fs::read_to_string(bench.path(&format!("vault/runs/{id}/evidence.html"))).unwrap();
+    assert!(page.contains("UNDONE") && !page.contains("PASS"), "{page}");
+    bench.run(&["resume", &id]).await.assert_code(2).assert_says(&["is over (undone)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -743,4 +809,191 @@ async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
     run.assert_code(0).assert_says(&["nothing proves that"]);
     let answer = run.json()["steps"][0]["answer"].as_str().unwrap().to_owned();
     assert!(answer.ends_with("(claimed, not proven)"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_later_steps_need_is_looked_at_before_the_first_one_changes_anything() {
+    let bench = Bench::new();
+    bench.write(
+        "  env_file: {default: app.env, pattern: \"[a-z.]+\"}\n  restart: {default: ./restart, pattern: \"[a-z./]+\"}\n  health: {default: \"http://127.0.0.1:9/health\", pattern: \"http:.*\"}\nneeds:\n  files: [{path: \"{{env_file}}\", has: \"^DATABASE_URL=\"}]",
+        "```sh id=a\ntouch harm\n```\n```sh id=b only=real\ncat \"$env_file\" | frobnicate\nX=1 \"$restart\"\n```\n```sh id=c\n(( 1 > 0 ))\nwork() { true; }\nwork\ncase x in *y*) false ;; esac\nfor n in {1..2}; do echo \"$n\"; done\n```\n```wait id=well only=real timeout=1s\nurl {{health}} answers 200\n```\n",
+    );
+    let lacks = [
+        "step `b` needs `frobnicate`",
+        "step `b` needs `./restart`, which does not exist",
+        "`app.env` does not exist",
+    ];
+    let refused = bench.run(&["run", "try.md"]).await;
+    refused.assert_code(4).assert_says(&["the run was not begun"]).assert_says(&lacks);
+    assert!(!bench.path("harm").exists() && !bench.path("vault/runs").exists());
+    let planned = bench.run(&["plan", "try.md"]).await;
+    for words in lacks
+        .iter()
+        .chain(&["This would stop the run:", "step `well` waits for http://127.0.0.1:9/health to answer 200"])
+    {
+        assert!(planned.assert_code(1).stdout.contains(words), "{words}: {}", planned.stdout);
+    }
+    assert!(!planned.stdout.contains("would stop this run"), "{}", planned.stdout);
+    // A rehearsal needs less, and what is only in doubt keeps nobody from beginning.
+    bench.run(&["run", "try.md", "--rehearse"]).await.assert_code(0);
+    std::fs::write(bench.path("app.env"), "X=1\n").unwrap();
+    let other = bench.run(&["run", "try.md"]).await;
+    other.assert_code(4).assert_says(&["`app.env` has no line that matches `^DATABASE_URL=`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gates_have_their_time_and_the_recovery_ends_before_what_comes_after_it() {
+    let bench = Bench::new();
+    bench.write(
+        "  name: {default: x, pattern: \"[a-z]\"}",
+        "```confirm id=go\nGo: {{name}}\n```\n```sh id=mend\nfor n in {1..30}; do printf 'line\\t%s\\n' \"$n\"; done\n```\n```manual id=watch\nWatch for ten minutes\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(4);
+    let id = bench.latest();
+    let run = bench.run(&["resume", &id, "--answer", "go=x"]).await;
+    run.assert_code(4).assert_says(&["│ line    1\n", "│ line    30\n", "recovered after"]);
+    tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        let began = std::time::Instant::now();
+        wait("a second to pass", async || began.elapsed().as_secs_f64() > 1.5).await;
+    })
+    .await
+    .unwrap();
+    let report =
+        bench.run(&["resume", &id, "--answer", "watch=all is well", "--json"]).await.assert_code(0).json();
+    let seconds = |step: usize| report["steps"][step]["seconds"].as_f64().unwrap();
+    assert!(seconds(0) > 0.0 && seconds(2) >= 1.5, "{report:#}");
+    let rto = &report["rto"];
+    assert_eq!((rto["recovered_by"].as_str(), rto["verdict"].as_str()), (Some("mend"), Some("pass")));
+    assert_eq!(rto["people_seconds"].as_f64(), Some(seconds(0)));
+    let ended = |step: usize| {
+        let at: chrono::DateTime<chrono::Utc> =
+            report["steps"][step]["started_at"].as_str().unwrap().parse().unwrap();
+        at
+    };
+    let until_watch = (ended(2)
+        - report["started_at"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap())
+    .as_seconds_f64();
+    assert!(rto["measured_seconds"].as_f64().unwrap() <= until_watch, "{report:#}");
+    assert!(report["steps"][1]["output"].as_str().unwrap().starts_with("line\t1\n"), "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
+    let bench = Bench::new();
+    let body = |probe: &str| {
+        format!(
+            "```sh id=make creates=\"database:x\"\necho 'error: cannot connect' >&2; exit 2\n```\n```probe for=make\n{probe}\n```\n```undo for=make\ntouch removed\n```\n"
+        )
+    };
+    // Nothing was made, and its probe knows it.
+    bench.write("", &body("exit 1"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    assert_eq!(states(&run.assert_code(3).json()), ["make failed"]);
+    assert!(!run.stderr.contains("left something behind") && !run.stderr.contains("money"), "{}", run.stderr);
+    assert!(!bench.path("removed").exists());
+    // Nobody knows: that is another night than something that is known to be there.
+    bench.write("", &body("echo 'error: cannot connect' >&2; exit 2"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    run.assert_code(3).assert_says(&["it is not known whether `database:x` was made"]);
+    assert!(!run.stderr.contains("money"), "{}", run.stderr);
+    // It was made before the step failed.
+    bench.write("", &body("exit 0"));
+    let run = bench.run(&["run", "try.md", "--rehearse", "--json"]).await;
+    let report = run.assert_code(3).json();
+    assert!(bench.path("removed").exists(), "{report:#}");
+    let page = bench.run(&["show", &bench.latest()]).await.stdout;
+    assert!(
+        page.starts_with("try (rehearsal): FAIL\n") && page.contains("0 of 1 steps were rehearsed"),
+        "{page}"
+    );
+    let html =
+        std::fs::read_to_string(bench.path(&format!("vault/runs/{}/evidence.html", bench.latest()))).unwrap();
+    assert!(!html.contains("not over") && html.contains("0 of 1 steps were rehearsed"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_of_a_real_run_begins_only_if_all_of_it_can_be_done_and_stops_where_it_cannot_go_on() {
+    let bench = Bench::new();
+    bench.write(
+        "",
+        "```sh id=old creates=\"file:old\"\ntouch old\n```\n```undo for=old does=\"removes the old file.\"\nrm old\n```\n\
+         ```sh id=new creates=\"file:new\"\ntouch new\n```\n```undo for=new\ntest -e well; rm new\n```\n```undo-check for=new\nif test ! -e ready; then echo 'error: it is not ready' >&2; exit 1; fi\n```\n",
+    );
+    bench.run(&["run", "try.md"]).await.assert_code(0);
+    let id = bench.latest();
+    let journal = std::fs::read_to_string(bench.journal(&id)).unwrap();
+    let undo = ["undo", &id, "--answer", "old=old", "--answer", "new=new"];
+    bench.run(&undo).await.assert_code(4).assert_says(&["nothing was taken back", "it is not ready"]);
+    assert_eq!(std::fs::read_to_string(bench.journal(&id)).unwrap(), journal);
+    std::fs::write(bench.path("ready"), "").unwrap();
+    let partly = bench.run(&[&undo[..], &["--json"]].concat()).await;
+    let report = partly.assert_code(5).assert_says(&["`old`: was kept"]).json();
+    assert!(bench.path("old").exists() && bench.path("new").exists());
+    assert_eq!(report["headline"], "PARTLY UNDONE");
+    std::fs::write(bench.path("well"), "").unwrap();
+    let kept = bench.run(&["undo", &id, "--answer", "new=new", "--keep", "old"]).await;
+    assert!(kept.assert_code(0).stdout.starts_with("try: PARTLY UNDONE"), "{}", kept.stdout);
+    assert!(bench.path("old").exists() && !bench.path("new").exists());
+    bench.run(&undo[..4]).await.assert_code(0);
+    assert!(!bench.path("old").exists());
+    let shown = bench.run(&["runs", "--json"]).await.json();
+    assert_eq!(
+        (shown["runs"][0]["state"].as_str(), shown["runs"][0]["steps_done"].as_u64()),
+        (Some("undone"), Some(2))
+    );
+}
+
+/// The calls of this tool in prose and in strings: what stands between backticks, and lines of examples.
+fn calls_in(text: &str) -> Vec<String> {
+    let spans = text.split('`').skip(1).step_by(2).map(str::to_owned);
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("$ ").to_owned());
+    let is_call = |call: &String| {
+        call.starts_with("lifeboat ")
+            && call.split(' ').count() > 2
+            && !call.contains('\n')
+            && call.split(' ').nth(1).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    spans.chain(lines).filter(is_call).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_that_runbooks_and_their_hints_name_is_understood() {
+    let bench = Bench::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<_> =
+        ["runbooks", "src/runbook", "src/cli/runbook"].map(|name| root.join(name)).into();
+    let mut calls = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                calls.extend(calls_in(&text));
+            }
+        }
+    }
+    // A place for a value is one word.
+    let calls: Vec<String> = calls
+        .iter()
+        .map(|call| {
+            let call = call.split("{").enumerate().map(|(n, part)| {
+                if n == 0 {
+                    part.to_owned()
+                } else {
+                    format!("x{}", part.split_once('}').map_or("", |(_, rest)| rest))
+                }
+            });
+            call.collect::<String>().trim_end_matches('\\').replace(['…', '<', '>', '|'], "x")
+        })
+        .collect();
+    assert!(
+        calls.len() > 15 && calls.iter().any(|call| call.starts_with("lifeboat runbook undo")),
+        "{calls:#?}"
+    );
+    let steps = calls.iter().enumerate().map(|(n, call)| format!("```sh id=s{n} timeout=1m\n{call}\n```\n"));
+    bench.write("", &steps.collect::<String>());
+    let checked = bench.run(&["check", "try.md"]).await;
+    let wrong: Vec<&str> =
+        checked.stdout.lines().filter(|line| line.contains("does not understand")).collect();
+    assert!(wrong.is_empty() && checked.stdout.contains("how to do it without"), "{wrong:#?}\n{calls:#?}");
 }

@@ -325,7 +325,14 @@ async fn data_loss_brings_the_application_back_planned_rehearsed_for_real_and_by
     shop.world.control("DELETE", "calls", Value::Null).await;
     let mut plan = vec!["plan".to_owned(), "data-loss".to_owned(), "--json".to_owned()];
     plan.extend(shop.flags("data-loss"));
-    let planned = shop.lifeboat(&plan).await.assert_code(0).json();
+    let planned = shop.lifeboat(&plan).await.assert_code(1).json();
+    assert_eq!(planned["findings"], serde_json::json!([]));
+    let doubts = planned["doubts"].as_array().unwrap();
+    assert!(
+        doubts.len() == 1
+            && doubts[0].as_str().unwrap().starts_with("table `users` is not in database `app`"),
+        "{doubts:?}"
+    );
     assert_eq!(planned["steps"][1]["state"], "holds");
     assert_eq!(planned["steps"][3]["state"], "would_run");
     let calls = shop.world.control("GET", "calls", Value::Null).await;
@@ -333,7 +340,9 @@ async fn data_loss_brings_the_application_back_planned_rehearsed_for_real_and_by
         calls.as_array().unwrap().iter().map(|call| call["action"].as_str().unwrap()).collect();
     assert!(
         !actions.is_empty()
-            && actions.iter().all(|action| action.starts_with("Describe") || action.starts_with("Get")),
+            && actions
+                .iter()
+                .all(|action| ["Describe", "Get", "Simulate"].iter().any(|verb| action.starts_with(verb))),
         "{actions:?}"
     );
     assert!(!shop.world.path("vault").exists(), "a plan has written something");
@@ -351,6 +360,48 @@ async fn data_loss_brings_the_application_back_planned_rehearsed_for_real_and_by
     )
     .unwrap();
     shop.assert_no_secret_was_written();
+
+    // Going back: the old database has no users yet, so that the restored one is kept.
+    let id = report["run"].as_str().unwrap().to_owned();
+    shop.shell(&format!("aws rds modify-db-instance --db-instance-identifier {target} --deletion-protection --apply-immediately >/dev/null")).await;
+    let asked = shop.lifeboat(&["undo", &id].map(str::to_owned)).await;
+    asked.assert_code(4).assert_says(&[
+        "nothing was taken back in account 123456789012",
+        "postgres 15",
+        &format!("--answer restore={target}"),
+    ]);
+    shop.assert_served_by(&target).await;
+    let restore = format!("restore={target}");
+    let undo = [
+        "undo",
+        &id,
+        "--json",
+        "--poll",
+        "200ms",
+        "--answer",
+        "switch=switch",
+        "--answer",
+        "prepare=prepare",
+        "--answer",
+        &restore,
+    ]
+    .map(str::to_owned);
+    let partly = shop.lifeboat(&undo).await;
+    partly.assert_code(5).assert_says(&["answers 503, not 200", "`restore`: was kept"]);
+    assert_eq!(partly.json()["headline"], "PARTLY UNDONE");
+    shop.world.assert_only(&["orders-prod", &target]).await;
+    shop.world
+        .sql(
+            "orders-prod",
+            "app",
+            "create table users as select n as id from generate_series(1, 500) n; grant all on users to shop",
+        )
+        .await;
+    let undone = shop.lifeboat(&undo).await.assert_code(0).json();
+    assert_eq!((undone["state"].as_str(), undone["left"].as_array().unwrap().len()), (Some("undone"), 0));
+    shop.assert_served_by("orders-prod").await;
+    shop.world.assert_only(&["orders-prod"]).await;
+    shop.world.sql("orders-prod", "app", "drop table users").await;
 
     shop.world.write(".env", &kept);
     shop.by_hand("data-loss", &[("target", "orders-prod-by-hand")]).await;
@@ -443,10 +494,9 @@ async fn a_dropped_table_comes_back_and_a_migration_has_a_way_back() {
         let report = shop.for_real("before-a-migration").await;
         assert_eq!(shop.world.sql("orders-prod", "app", has_note).await, "1");
         let id = report["run"].as_str().unwrap();
-        shop.lifeboat(&["undo", id, "--answer", "migrate=migrate"].map(str::to_owned))
+        shop.lifeboat(&["undo", id, "--keep", "snapshot", "--answer", "migrate=migrate"].map(str::to_owned))
             .await
-            .assert_code(5)
-            .assert_says(&["nobody has confirmed it"]);
+            .assert_code(0);
         assert_eq!(shop.world.sql("orders-prod", "app", has_note).await, "0");
         shop.by_hand("before-a-migration", &[("snapshot", "by-hand"), ("database", "orders-prod")]).await;
         assert_eq!(shop.world.sql("orders-prod", "app", has_note).await, "1");

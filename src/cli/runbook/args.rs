@@ -73,6 +73,9 @@ pub(in crate::cli) struct GoArgs {
     /// Answer of a gate, by its step; may be repeated
     #[arg(long = "answer", value_name = "STEP=TEXT", value_parser = parse_pair)]
     pub(super) answers: Vec<(String, String)>,
+    /// Do not look beforehand whether the files, programs and databases that later steps need are there
+    #[arg(long)]
+    pub(super) without_preflight: bool,
     /// How often waits look, in place of what they say themselves
     #[arg(long, value_name = "DURATION", value_parser = parse_poll)]
     pub(super) poll: Option<Duration>,
@@ -138,7 +141,10 @@ pub(in crate::cli) struct UndoArgs {
     pub(super) run: String,
     #[command(flatten)]
     pub(super) values: ValueArgs,
-    /// Show what the run has made and what is still there, take nothing back
+    /// Keep what this step made, and everything before it
+    #[arg(long, value_name = "STEP")]
+    pub(super) keep: Option<String>,
+    /// Show what would be taken back and what stands in the way, and take nothing back
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]

@@ -7,9 +7,40 @@ use crate::output::{Page, Report as Printed, Tone, plain};
 use crate::runbook::document::Fault;
 use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
+use crate::runbook::preflight::Looked;
 use crate::runbook::report::{Report, StepReport, span};
-use crate::runbook::state::{RunState, StepState};
+use crate::runbook::words::{self, StepWords};
 use crate::runbook::{self, Mode, Runbook, Severity};
+
+/// A page's tone on a terminal.
+fn tone_of(tone: words::Tone) -> Tone {
+    match tone {
+        words::Tone::Good => Tone::Good,
+        words::Tone::Bad => Tone::Bad,
+        words::Tone::Doubt => Tone::Doubt,
+        words::Tone::Quiet => Tone::Faint,
+    }
+}
+
+/// The tone of a step.
+pub(super) fn step_tone(words: &StepWords) -> Tone {
+    tone_of(words.tone)
+}
+
+/// A line of others as a terminal shows it: tabs as the spaces that they mean.
+pub(super) fn shown(line: &str) -> String {
+    let mut spaced = String::with_capacity(line.len());
+    let mut column = 0;
+    for letter in line.chars() {
+        let width = if letter == '\t' { 8 - column % 8 } else { 1 };
+        match letter {
+            '\t' => spaced.push_str(&" ".repeat(width)),
+            letter => spaced.push(letter),
+        }
+        column += width;
+    }
+    plain(&spaced)
+}
 
 /// The runbooks that are built in (`lifeboat.runbooks/1`).
 #[derive(Serialize)]
@@ -169,7 +200,7 @@ impl Shown {
 impl Printed for Shown {
     fn render(&self, page: &mut Page) {
         for line in self.text.lines() {
-            page.verbatim(plain(&line.replace('\t', "    ")));
+            page.verbatim(shown(line));
         }
     }
 }
@@ -268,16 +299,23 @@ impl Printed for Plan {
             planned(index + 1, step, page);
         }
         page.line("");
-        match self.findings.is_empty() {
-            true => {
-                page.line("Nothing was changed. Nothing that can be seen beforehand would stop this run.")
+        page.line("Nothing was changed.");
+        let there = self.needs.iter().filter(|need| need.state == Looked::There);
+        let unlooked = self.needs.iter().filter(|need| need.state == Looked::NotLooked);
+        let lists: [(&str, &str, Tone, Vec<&String>); 4] = [
+            ("What later steps need, and is there:", "✓", Tone::Good, there.map(|need| &need.text).collect()),
+            ("Not looked at:", "?", Tone::Doubt, unlooked.map(|need| &need.text).collect()),
+            ("This may stop the run:", "?", Tone::Doubt, self.doubts.iter().collect()),
+            ("This would stop the run:", "✗", Tone::Bad, self.findings.iter().collect()),
+        ];
+        for (title, mark, tone, texts) in lists.iter().filter(|(.., texts)| !texts.is_empty()) {
+            page.line(*title);
+            for text in texts {
+                page.line(format!("  {}  {}", page.toned(*tone, *mark), plain(text)));
             }
-            false => {
-                page.line("Nothing was changed. This would stop the run:");
-                for finding in &self.findings {
-                    page.line(format!("  {} {}", page.toned(Tone::Bad, "✗"), plain(finding)));
-                }
-            }
+        }
+        if self.findings.is_empty() && self.doubts.is_empty() {
+            page.line("Nothing that can be seen beforehand would stop this run.");
         }
     }
 }
@@ -306,10 +344,10 @@ fn planned(number: usize, step: &Planned, page: &mut Page) {
         return;
     }
     for line in step.text.lines() {
-        page.line(format!("       {}", plain(line)));
+        page.verbatim(format!("       {}", shown(line)));
     }
     for line in step.output.iter().flat_map(|output| output.lines()) {
-        page.line(page.toned(Tone::Faint, format!("       → {}", plain(line))));
+        page.line(page.toned(Tone::Faint, format!("       → {}", shown(line))));
     }
     for object in &step.creates {
         page.line(page.toned(Tone::Faint, format!("       makes {}", plain(object))));
@@ -329,14 +367,6 @@ impl Runs {
     }
 }
 
-fn tone_of_run(state: RunState) -> Tone {
-    match state {
-        RunState::Passed => Tone::Good,
-        RunState::Missed | RunState::Failed => Tone::Bad,
-        _ => Tone::Doubt,
-    }
-}
-
 impl Printed for Runs {
     fn render(&self, page: &mut Page) {
         if self.runs.is_empty() {
@@ -344,17 +374,12 @@ impl Printed for Runs {
             return;
         }
         let rows = self.runs.iter().map(|run| {
-            let done = run
-                .steps
-                .iter()
-                .filter(|step| matches!(step.state, StepState::Done | StepState::Undone))
-                .count();
             vec![
                 (run.run.clone(), Some(Tone::Strong)),
                 (run.runbook.clone(), None),
                 (run.mode.word().to_owned(), None),
-                (run.state.word().to_owned(), Some(tone_of_run(run.state))),
-                (format!("{done}/{}", run.steps.len()), None),
+                (run.state.word().to_owned(), Some(tone_of(words::headline(run).tone))),
+                (format!("{}/{}", run.steps_done, run.steps.len()), None),
                 (run.next.clone().unwrap_or_default(), None),
                 (span(run.rto.measured_seconds), None),
                 (utc(run.started_at), Some(Tone::Faint)),
@@ -366,28 +391,19 @@ impl Printed for Runs {
 
 impl Printed for Report {
     fn render(&self, page: &mut Page) {
-        let word = match self.state {
-            RunState::Passed => "PASS",
-            RunState::Missed => "FAIL",
-            RunState::Waiting => "WAITING",
-            RunState::Failed => "STOPPED",
-            RunState::Interrupted => "INTERRUPTED",
-            RunState::Unknown => "UNKNOWN",
-            RunState::Running => "RUNNING",
-            RunState::Died => "DIED",
-        };
-        let mode = if self.mode == Mode::Rehearse { "rehearsal of " } else { "" };
-        let head = format!("{mode}{}, {}", self.runbook, span(self.rto.measured_seconds));
-        page.line(format!("{}  {head}", page.toned(tone_of_run(self.state), word)));
-        page.line(format!("  {}", plain(&self.title)));
-        let objective =
-            self.rto.objective_seconds.map(|rto| format!(" of an RTO of {}", span(rto))).unwrap_or_default();
-        page.line(page.toned(
-            Tone::Faint,
-            format!("  run {} · {}{objective}", self.run, span(self.rto.measured_seconds)),
-        ));
-        for reason in &self.reasons {
-            page.line(format!("  • {}", plain(reason)));
+        let headline = words::headline(self);
+        let word = page.toned(tone_of(headline.tone), headline.word);
+        let rehearsed = if self.mode == Mode::Rehearse { " (rehearsal)" } else { "" };
+        page.line(format!("{}{rehearsed}: {word}", page.toned(Tone::Strong, plain(&self.runbook))));
+        let mut lines =
+            vec![self.title.clone(), headline.meaning, format!("{}.", words::recovery_sentence(&self.rto))];
+        if let Some(undo) = &self.undo {
+            lines.push(format!("Taken back by {} at {}.", undo.by.identity, utc(undo.at)));
+        }
+        lines.iter().for_each(|line| page.line(format!("  {}", plain(line))));
+        page.line(page.toned(Tone::Faint, format!("  run {}", self.run)));
+        for reason in self.reasons.iter().chain(self.undo.iter().flat_map(|undo| &undo.reasons)) {
+            page.line(format!("  •  {}", plain(reason)));
         }
         page.line("");
         let rows =
@@ -413,30 +429,19 @@ fn ids(steps: &[String]) -> String {
 }
 
 fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Option<Tone>)> {
-    let (mark, tone) = match step.state {
-        StepState::Done => ("✓", Tone::Good),
-        StepState::Undone => ("✓", Tone::Good),
-        StepState::Failed | StepState::Unmet => ("✗", Tone::Bad),
-        StepState::Running => ("▸", Tone::Strong),
-        StepState::Unknown => ("?", Tone::Doubt),
-        StepState::Skipped => ("–", Tone::Faint),
-        StepState::Todo if next == Some(step.id.as_str()) => ("▸", Tone::Doubt),
-        StepState::Todo => ("○", Tone::Faint),
-    };
-    let words = match (step.state, &step.answer) {
-        (_, Some(answer)) => format!("“{answer}”"),
-        (StepState::Todo, _) if mark == "▸" => "next".to_owned(),
-        (StepState::Todo, _) => String::new(),
-        (StepState::Undone, _) => "taken back".to_owned(),
-        (StepState::Done, _) if step.attempts > 1 => format!("{} attempts", step.attempts),
-        _ => step.reasons.join("; "),
-    };
+    let words = words::step_words(step.state, step.taken_back, next == Some(step.id.as_str()));
+    let tone = step_tone(&words);
+    let is_said = step.reasons.first().is_some_and(|reason| reason.starts_with(words.word));
+    let mut said: Vec<String> = (!is_said).then(|| words.word.to_owned()).into_iter().collect();
+    said.extend(step.answer.as_ref().map(|answer| format!("“{answer}”")));
+    said.extend((step.attempts > 1).then(|| format!("{} attempts", step.attempts)));
+    said.extend(step.reasons.iter().cloned());
     vec![
-        (mark.to_owned(), Some(tone)),
+        (words.mark.to_owned(), Some(tone)),
         (number.to_string(), Some(Tone::Faint)),
         (step.id.clone(), None),
         (step.seconds.map(span).unwrap_or_default(), None),
-        (words, Some(if tone == Tone::Bad { Tone::Bad } else { Tone::Faint })),
+        (said.join("; "), Some(if tone == Tone::Bad { Tone::Bad } else { Tone::Faint })),
     ]
 }
 

@@ -3,13 +3,16 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use super::super::terminal;
+use super::render::{shown, step_tone};
+use crate::error::Result;
 use crate::output::{Output, Tone, plain};
-use crate::runbook::gate::Gate;
+use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
 use crate::runbook::report::span;
 use crate::runbook::run::{Clock, Tell};
 use crate::runbook::state::{StepState, Story};
+use crate::runbook::words::step_words;
 use crate::runbook::{Mode, Runbook, Step};
 
 /// Tells what happens.
@@ -25,22 +28,14 @@ struct Now {
     words: String,
     deadline: Option<Instant>,
     next: String,
-    /// Lines that the step has said.
-    lines: usize,
 }
 
-/// Lines of a step that are shown; the record has them all.
-const LINES_SHOWN: usize = 12;
+/// Columns that talk keeps to on a terminal.
+const WIDTH: usize = 80;
 
 impl<'a> Watch<'a> {
     pub(super) fn new(output: &'a Output, runbook: &'a Runbook) -> Self {
-        let now = Now {
-            began: Instant::now(),
-            words: String::new(),
-            deadline: None,
-            next: String::new(),
-            lines: 0,
-        };
+        let now = Now { began: Instant::now(), words: String::new(), deadline: None, next: String::new() };
         Watch { output, runbook, now: Mutex::new(now) }
     }
 
@@ -59,17 +54,11 @@ impl<'a> Watch<'a> {
     pub(super) fn resume(&self, story: &Story, by: &Actor) {
         self.head(&story.start.run, story.start.mode, by);
         for (index, step) in self.runbook.steps.iter().enumerate() {
-            let (mark, words, tone) = match story.state_of(&step.id) {
-                StepState::Done => ("✓", "done", Tone::Good),
-                StepState::Skipped => ("–", "skipped", Tone::Faint),
-                StepState::Undone => ("↶", "taken back", Tone::Faint),
-                StepState::Failed => ("✗", "failed", Tone::Bad),
-                StepState::Unmet => ("✗", "not as expected", Tone::Bad),
-                StepState::Running => ("▸", "being done", Tone::Strong),
-                StepState::Unknown => ("?", "not known", Tone::Doubt),
-                StepState::Todo => ("○", "", Tone::Faint),
-            };
-            self.listed(mark, index, step, words, tone);
+            let told = story.told(&step.id);
+            let is_todo = told.state == StepState::Todo;
+            let words = step_words(told.state, told.undone, false);
+            let word = if is_todo { "" } else { words.word };
+            self.listed(words.mark, index, step, word, step_tone(&words));
         }
         self.output.say("");
     }
@@ -86,7 +75,9 @@ impl<'a> Watch<'a> {
         facts.extend(by.region.clone());
         facts.extend(self.runbook.front.rto.map(|rto| format!("RTO {}", span(rto.as_secs_f64()))));
         facts.extend(self.runbook.front.rpo.map(|rpo| format!("RPO {}", span(rpo.as_secs_f64()))));
-        self.output.say(self.output.toned(Tone::Faint, facts.join(" · ")));
+        for line in joined(&facts) {
+            self.output.say(self.output.toned(Tone::Faint, line));
+        }
         self.output.say("");
     }
 
@@ -95,14 +86,10 @@ impl<'a> Watch<'a> {
     }
 
     fn listed(&self, mark: &str, index: usize, step: &Step, words: &str, tone: Tone) {
-        let line =
-            format!("{:>4}  {:width$}  {}", index + 1, step.id, plain(&step.title), width = self.width());
-        let words = if words.is_empty() { String::new() } else { format!("  ({words})") };
-        self.output.say(format!(
-            "  {} {line}{}",
-            self.output.toned(tone, mark),
-            self.output.toned(Tone::Faint, words)
-        ));
+        let width = self.width();
+        let first = format!("  {} {:>2}  {:width$}  ", self.output.toned(tone, mark), index + 1, step.id);
+        let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
+        self.output.say(format!("{first}{}{words}", plain(&step.title)));
     }
 
     /// Tells one thing.
@@ -133,6 +120,7 @@ impl<'a> Watch<'a> {
             Tell::Undo(what, Some(false), why) => {
                 self.output.warn(format!("{} was not taken back: {}", plain(what), plain(why)));
             }
+            Tell::Doubt(text) => self.output.warn(plain(text)),
             Tell::Note(text) => self.output.say(format!("    {}", plain(text))),
         }
     }
@@ -144,30 +132,22 @@ impl<'a> Watch<'a> {
             *now = Now {
                 began: Instant::now(),
                 words: format!("{number}/{of} {}", step.id),
-                deadline: clock.rto.map(|rto| Instant::now() + rto.saturating_sub(clock.elapsed)),
+                deadline: clock
+                    .rto
+                    .filter(|_| clock.recovered.is_none())
+                    .map(|rto| Instant::now() + rto.saturating_sub(clock.elapsed)),
                 next,
-                lines: 0,
             };
         }
         let arrow = self.output.toned(Tone::Strong, "▸");
         let place = self.output.toned(Tone::Strong, format!("{number}/{of} {}", step.id));
-        self.output.say(format!(
-            "  {arrow} {place}  {}   {}",
-            plain(&step.title),
-            self.output.toned(Tone::Faint, left(clock))
-        ));
+        let left = self.output.toned(Tone::Faint, left(clock));
+        self.output.say(format!("  {arrow} {place}  {}  {left}", plain(&step.title)));
         self.live("");
     }
 
     fn says(&self, line: &str) {
-        let Ok(mut now) = self.now.lock() else { return };
-        now.lines += 1;
-        let shown = match now.lines {
-            ..=LINES_SHOWN => plain(line),
-            number if number == LINES_SHOWN + 1 => "… (the record has it all)".to_owned(),
-            _ => return,
-        };
-        self.output.say(self.output.toned(Tone::Faint, format!("         │ {shown}")));
+        self.output.say(self.output.toned(Tone::Faint, format!("    │ {}", shown(line))));
     }
 
     fn live(&self, text: &str) {
@@ -200,63 +180,80 @@ impl<'a> Watch<'a> {
             words.push_str(&format!("; {reason}"));
         }
         self.marked(tone, mark, step, &words);
-        if clock.rto.is_some_and(|rto| clock.elapsed > rto) {
+        if clock.recovered.is_none() && clock.rto.is_some_and(|rto| clock.elapsed > rto) {
             self.output.warn(format!("the recovery time objective has passed: {}", left(clock)));
         }
     }
 
     fn marked(&self, tone: Tone, mark: &str, step: &Step, words: &str) {
         self.output.settle();
-        self.output.say(format!(
-            "  {} {:width$}  {}",
-            self.output.toned(tone, mark),
-            step.id,
-            plain(words),
-            width = self.width()
-        ));
+        let width = self.width();
+        let first = format!("  {} {:width$}  ", self.output.toned(tone, mark), step.id);
+        self.output.say(format!("{first}{}", plain(words)));
     }
 
-    /// Asks a person on the terminal; `None` where there is none. For a second person's gate it only shows what is asked.
-    pub(super) async fn ask(&self, gate: &Gate) -> Result<Option<String>> {
+    /// Asks a person on the terminal. For a second person's gate it only shows what is asked.
+    pub(super) async fn ask(&self, gate: &Gate) -> Result<Reply> {
         self.output.settle();
-        if !super::is_terminal() {
-            return Ok(None);
+        if !terminal::is_terminal() {
+            return Ok(Reply::NoTerminal);
         }
         let bar = self.output.toned(Tone::Doubt, "┃");
-        let mut lines = vec![String::new()];
-        lines.push(format!(
-            "  {bar} {}",
-            self.output.toned(Tone::Strong, format!("{}  {}", gate.role.to_uppercase(), gate.step))
-        ));
-        lines.extend(gate.text.lines().flat_map(wrapped).map(|line| format!("  {bar} {line}")));
-        let mut facts = Vec::new();
-        facts.extend(gate.account.as_ref().map(|account| format!("account {account}")));
-        facts.extend(gate.region.as_ref().map(|region| format!("Region {region}")));
-        facts.extend(gate.answer.as_ref().map(|answer| format!("object {answer}")));
-        lines.push(format!("  {bar}"));
-        lines.push(format!("  {bar} {}", self.output.toned(Tone::Strong, facts.join(" · "))));
-        lines.push(format!("  {bar} {} (Ctrl-C stops here; nothing is lost)", gate.wanted()));
+        let barred =
+            |text: &str| text.lines().map(|line| format!("  {bar} {}", plain(line))).collect::<Vec<_>>();
+        let mut lines = Vec::new();
+        match &gate.refused {
+            Some(why) => lines.extend(barred(&format!("{}. {}", upper(why), gate.wanted()))),
+            None => {
+                let head = format!("{}  {}", gate.role.to_uppercase(), gate.step);
+                lines.push(String::new());
+                lines.push(format!("  {bar} {}", self.output.toned(Tone::Strong, head)));
+                lines.extend(barred(&gate.text));
+                lines.push(format!("  {bar}"));
+                let mut facts = Vec::new();
+                facts.extend(gate.account.as_ref().map(|account| format!("account {account}")));
+                facts.extend(gate.region.as_ref().map(|region| format!("Region {region}")));
+                facts.extend(gate.answer.as_ref().map(|answer| format!("object {answer}")));
+                for line in joined(&facts) {
+                    lines.push(format!("  {bar} {}", self.output.toned(Tone::Strong, line)));
+                }
+                lines.extend(gate.facts.iter().flat_map(|fact| barred(fact)));
+                lines.extend(barred(&format!("{} Ctrl-C stops here, and nothing is lost.", gate.wanted())));
+            }
+        }
         self.output.ask(lines.join("\n"));
         if gate.role == "approve" {
-            return Ok(Some(String::new()));
+            return Ok(Reply::Typed(String::new()));
         }
-        // Its own thread: a person who never answers must not keep the process from ending.
-        let (sender, answer) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = std::io::stdin().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line));
-            let _ = sender.send(read);
-        });
-        match answer.await {
-            Ok(Ok(typed)) => Ok(typed),
-            Ok(Err(error)) => Err(Error::new(Kind::Guard, "the terminal cannot be read").caused_by(error)),
-            Err(_) => Ok(None),
+        let typed = terminal::read_line(&format!("  {bar} > ")).await?;
+        Ok(typed.map_or(Reply::Ended, Reply::Typed))
+    }
+}
+
+fn upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Facts behind each other, as many as fit on a line.
+fn joined(facts: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for fact in facts {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 3 + fact.chars().count() <= WIDTH - 6 => {
+                line.push_str(&format!(" · {fact}"));
+            }
+            _ => lines.push(fact.clone()),
         }
     }
+    lines
 }
 
 /// `3m 12s gone, 56m 48s left`.
 fn left(clock: &Clock) -> String {
+    if let Some(recovered) = clock.recovered {
+        return format!("recovered after {}", span(recovered.as_secs_f64()));
+    }
     let gone = span(clock.elapsed.as_secs_f64());
     match clock.rto {
         None => format!("{gone} gone"),
@@ -268,22 +265,4 @@ fn left(clock: &Clock) -> String {
             span((clock.elapsed.saturating_sub(rto) + Duration::ZERO).as_secs_f64())
         ),
     }
-}
-
-/// A line of a gate, broken between words where a terminal would break inside of them.
-fn wrapped(line: &str) -> Vec<String> {
-    const WIDTH: usize = 72;
-    let mut lines = vec![String::new()];
-    for word in plain(line).split(' ') {
-        let last = lines.last().map_or(0, |line| line.chars().count());
-        match lines.last_mut() {
-            Some(line) if last == 0 => line.push_str(word),
-            Some(line) if last + 1 + word.chars().count() <= WIDTH => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

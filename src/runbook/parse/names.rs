@@ -37,6 +37,9 @@ pub(super) fn check(runbook: &mut Runbook) {
                 );
             }
         }
+        if let Some(does) = step.undo.as_ref().and_then(|undo| undo.does.as_deref()) {
+            used.extend(values::placeholders(does).into_iter().map(|name| (name, step.at)));
+        }
         used.extend(
             step.expects
                 .iter()
@@ -72,6 +75,7 @@ pub(super) fn check(runbook: &mut Runbook) {
             .into_iter()
             .chain(&step.probe)
             .chain(&step.undo)
+            .chain(&step.undo_check)
             .chain(&step.by_hand);
         for script in scripts {
             for name in values::placeholders(&script.text)

@@ -6,13 +6,17 @@ use super::{Run, Stop, Tell, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Act, Kind as StepKind, Step};
 use crate::runbook::expect::Observed;
-use crate::runbook::gate::Gate;
+use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
 use crate::runbook::objects::{self, Seen};
 use crate::runbook::script::{self, Done, Ended, Settings};
 use crate::runbook::{reading, report, sha256, sql};
 
-impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+/// Most of what a step says that stands in the report, from its end; the file beside the journal has all of it.
+const LINES_KEPT: usize = 200;
+const LETTERS_KEPT: usize = 16_000;
+
+impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     pub(super) async fn act(&mut self, step: &Step, act: &Act) -> Result<std::result::Result<(), Stop>> {
         let told = self.story.told(&step.id);
         let objects = objects::named(&act.creates, &self.values)?;
@@ -144,7 +148,6 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     }
 
     fn judge(&self, step: &Step, done: &Done, lacking: Option<String>) -> (Ending, Vec<String>, Kind) {
-        let last = |text: &str| last_words(text).map(|line| format!(": {line}")).unwrap_or_default();
         match (done.end, done.exit) {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
             (Ended::TooLong, _) => {
@@ -172,8 +175,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             }
             (Ended::ByItself, exit) => {
                 let code = exit.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
-                let said =
-                    if done.stderr.trim().is_empty() { last(&done.stdout) } else { last(&done.stderr) };
+                let said = script::reason_of(done).map(|why| format!(": {why}")).unwrap_or_default();
                 (Ending::Failed, vec![format!("failed with {code}{said}")], Kind::Outside)
             }
         }
@@ -182,7 +184,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     async fn made(&self, objects: &[String], result: Ending) -> Vec<Made> {
         for pause in [0, 1, 2, 4] {
             tokio::time::sleep(Duration::from_secs(pause)).await;
-            match objects::made(objects, self.to.aws).await {
+            match objects::made(objects, result != Ending::Failed, self.to.aws).await {
                 // Describe may lag behind the request that it should show.
                 Ok(made) if made.len() == objects.len() || result != Ending::Done => return made,
                 Ok(made) if pause == 4 => return made,
@@ -216,29 +218,18 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
         let content = format!("{text}\n");
         self.journal.write_beside(&file, content.as_bytes())?;
         let lines: Vec<&str> = text.lines().collect();
-        let tail: String = lines[lines.len().saturating_sub(12)..].join("\n").chars().take(2000).collect();
+        let tail = lines[lines.len().saturating_sub(LINES_KEPT)..].join("\n");
+        let start = tail.char_indices().nth_back(LETTERS_KEPT).map_or(0, |(at, _)| at);
+        let tail = tail[start..].to_owned();
         Ok(Some(Output { file, sha256: sha256(content.as_bytes()), tail }))
     }
-}
-
-/// The line that says what went wrong: the first error, else the last line.
-fn last_words(text: &str) -> Option<&str> {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_error = |line: &&str| {
-        let line = line.to_lowercase();
-        line.starts_with("error")
-            || line.starts_with("fatal")
-            || line.contains(": error:")
-            || line.contains("an error occurred")
-    };
-    lines.clone().find(is_error).or_else(|| lines.next_back())
 }
 
 fn exists_already(step: &Step, object: &str) -> Stop {
     Stop {
         state: "failed",
         step: Some(step.id.clone()),
-        error: Error::new(Kind::Guard, format!("step `{}` would make `{object}`, which exists already and is not of this run: nothing was run", step.id))
+        error: Error::new(Kind::Guard, format!("step `{}` would make `{object}`, which exists already and is not of this run: the step was not run", step.id))
             .hint("Choose another name with `--set`, in a new run."),
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{Run, Stop, Tell, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::Step;
-use crate::runbook::gate::Gate;
-use crate::runbook::journal::{Answer, Event, folder};
+use crate::runbook::gate::{Gate, Reply};
+use crate::runbook::journal::{Answer, Event, Made, folder};
 use crate::runbook::objects;
 use crate::runbook::reading;
 use crate::runbook::script::{self, Done, Ended, Settings};
@@ -22,7 +22,21 @@ pub(super) enum Doubt {
     Stop(Stop),
 }
 
-impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+/// What a probe has found.
+pub(in crate::runbook) struct ProbeFound {
+    pub(in crate::runbook) answer: Answer,
+    pub(in crate::runbook) reason: String,
+    pub(in crate::runbook) made: Vec<Made>,
+}
+
+impl ProbeFound {
+    /// For the journal.
+    pub(in crate::runbook) fn into_event(self, step: &Step) -> Event {
+        Event::Probe { step: step.id.clone(), answer: self.answer, reason: self.reason, made: self.made }
+    }
+}
+
+impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// Settles whether a step may be run now.
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
         let told = self.story.told(&step.id);
@@ -117,12 +131,26 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     }
 
     /// Asks whether a step happened, and writes down what came out.
-    pub(in crate::runbook) async fn probe(
+    async fn probe(
         &mut self,
         step: &Step,
         text: &str,
         timeout: Option<Duration>,
     ) -> Result<(Answer, String)> {
+        let found = self.ask_probe(step, text, timeout).await?;
+        let (answer, reason) = (found.answer, found.reason.clone());
+        self.add(found.into_event(step))?;
+        self.tell(Tell::Probed(step, answer, &reason));
+        Ok((answer, reason))
+    }
+
+    /// Asks whether a step happened.
+    pub(in crate::runbook) async fn ask_probe(
+        &self,
+        step: &Step,
+        text: &str,
+        timeout: Option<Duration>,
+    ) -> Result<ProbeFound> {
         let settings = Settings {
             values: &self.values,
             variables: self.to.variables,
@@ -139,11 +167,9 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             && let Some(act) = step.kind.act()
         {
             let objects = objects::named(&act.creates, &self.values)?;
-            made = objects::made(&objects, self.to.aws).await?;
+            made = objects::made(&objects, true, self.to.aws).await?;
         }
-        self.add(Event::Probe { step: step.id.clone(), answer, reason: reason.clone(), made })?;
-        self.tell(Tell::Probed(step, answer, &reason));
-        Ok((answer, reason))
+        Ok(ProbeFound { answer, reason, made })
     }
 
     /// Goes back to a step, if the journal proves that all before it is done.

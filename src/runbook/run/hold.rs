@@ -6,15 +6,15 @@ use super::{Run, Stop, Tell, interrupted};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Step, Waiting};
-use crate::runbook::gate::{self, Gate};
+use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event};
 use crate::runbook::wait::Look;
-use crate::runbook::{report, sha256};
+use crate::runbook::{objects, report, sha256};
 
 /// How long a wait may take that does not say.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
 
-impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
+impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     pub(super) async fn wait(
         &mut self,
         step: &Step,
@@ -81,44 +81,37 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
     }
 
     pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
-        let gate = Gate::of(step, &self.values, &self.to.by)?
+        let mut gate = Gate::of(step, &self.values, &self.to.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
+        if let Some(answer) = gate.answer.as_ref().filter(|_| self.to.aws.is_some()) {
+            // What is typed may be the name of something else than a DB instance.
+            gate.facts = objects::describe(&format!("db:{answer}"), self.to.aws).await.unwrap_or_default();
+        }
         let waiting = |error: Error| Stop { state: "waiting", step: Some(step.id.clone()), error };
+        self.add(Event::Asked { step: step.id.clone() })?;
         if gate.role == "approve" {
             return self.approval(step, &gate).await;
         }
         let given = self.to.answers.iter().find(|(id, _)| *id == step.id).map(|(_, text)| text.clone());
         let typed = match given {
-            Some(given) => given,
+            Some(given) => {
+                if let Err(why) = gate.judge(&given) {
+                    let error = Error::new(Kind::Guard, format!("gate `{}` was not passed: {why}", step.id));
+                    return Ok(Err(waiting(error)));
+                }
+                given
+            }
             None => {
-                let asked = tokio::select! {
-                    asked = (self.to.ask)(&gate) => asked?,
+                let reply = tokio::select! {
+                    reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
                     kind = self.to.interrupt.wait(1) => return Ok(Err(interrupted(step, kind))),
                 };
-                let Some(typed) = asked else {
-                    let way = match &gate.answer {
-                        Some(answer) => format!("`--answer {}={answer}`", step.id),
-                        None => format!("`--answer {}='WHAT YOU DID'`", step.id),
-                    };
-                    let error = Error::new(
-                        Kind::Guard,
-                        format!(
-                            "gate `{}`{} needs a person, and there is no terminal: {}",
-                            step.id,
-                            gate.place(),
-                            first_line(&gate.text)
-                        ),
-                    )
-                    .hint(format!("Resume it on a terminal, or say it with {way}."));
-                    return Ok(Err(waiting(error)));
-                };
-                typed
+                match reply {
+                    Reply::Typed(typed) => typed,
+                    other => return Ok(Err(waiting(unanswered(&gate, &other)))),
+                }
             }
         };
-        if let Err(why) = gate.judge(&typed) {
-            let error = Error::new(Kind::Guard, format!("gate `{}` was not passed: {why}", step.id));
-            return Ok(Err(waiting(error)));
-        }
         let answer = self.redactor.clean(typed.trim());
         self.add(Event::Gate { step: step.id.clone(), answer: answer.clone(), by: self.to.by.clone() })?;
         self.tell(Tell::Answered(step, &answer, &self.clock(step)));
@@ -158,7 +151,7 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
                 }
             }
             if is_watched.is_none() {
-                is_watched = Some((self.to.ask)(gate).await?.is_some());
+                is_watched = Some((self.to.ask)(gate).await? != Reply::NoTerminal);
             }
             if is_watched != Some(true) || began.elapsed() > limit {
                 let error = Error::new(
@@ -179,6 +172,20 @@ impl<A: AsyncFn(&Gate) -> Result<Option<String>>> Run<'_, A> {
             }
         }
     }
+}
+
+/// Why a gate holds the run.
+fn unanswered(gate: &Gate, reply: &Reply) -> Error {
+    let way = match &gate.answer {
+        Some(answer) => format!("`--answer {}={answer}`", gate.step),
+        None => format!("`--answer {}='WHAT YOU DID'`", gate.step),
+    };
+    let why = match reply {
+        Reply::NoTerminal => "needs a person, and there is no terminal",
+        _ => "was not answered",
+    };
+    let what = format!("gate `{}`{} {why}: {}", gate.step, gate.place(), first_line(&gate.text));
+    Error::new(Kind::Guard, what).hint(format!("Resume the run on a terminal, or answer with {way}."))
 }
 
 fn first_line(text: &str) -> &str {

@@ -14,7 +14,8 @@ use crate::output::{human_bytes, plain};
 use crate::policy::check::{Finding, Severity};
 use crate::runbook::Mode;
 use crate::runbook::report::Report as RunReport;
-use crate::runbook::state::{RunState, StepState};
+use crate::runbook::state::RunState;
+use crate::runbook::words;
 use crate::server::overview::{self, Database, Health, Overview};
 use crate::verify::Verdict;
 
@@ -441,12 +442,8 @@ fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
     let page = format!("/runs/{}/evidence.html", run.run);
     let is_running = run.state == RunState::Running;
     let is_written = !is_running && run.state != RunState::Died;
-    let done = run.steps.iter().filter(|step| step.state == StepState::Done).count();
-    let tone = match run.verdict {
-        "pass" => "good",
-        "fail" => "bad",
-        _ => "doubt",
-    };
+    let done = run.steps_done;
+    let tone = words::headline(run).tone.class();
     html! {
         // What is going on is looked at again in a moment.
         tr data-live[is_running] {

@@ -1,0 +1,262 @@
+//! What later steps need, looked at before the first one changes anything: programs, files, URLs, databases with their tables, and
+//! rights. Only reads.
+//!
+//! What is certainly missing keeps a run from beginning. What may be missing is said: the table that a run is to bring back is not
+//! there, an application that is down does not answer, and a policy that is bound to tags cannot be judged beforehand.
+
+mod databases;
+mod rights;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use serde::Serialize;
+
+use super::document::{Kind, Mode, NeedsFile, Runbook, Step};
+use super::shell::{Scan, is_there};
+use super::state::StepState;
+use super::values::{Values, compile_line, placeholders};
+use crate::aws::Aws;
+use crate::error::{Error, Result};
+
+/// What was found out about something that a step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Looked {
+    /// It is there.
+    There,
+    /// It is missing, and a step will fail.
+    Missing,
+    /// A step may fail.
+    Doubtful,
+    /// It could not be looked at.
+    NotLooked,
+}
+
+/// Something that a later step needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// How it stands.
+    pub state: Looked,
+    /// What, and why it stands so.
+    pub text: String,
+}
+
+impl Finding {
+    fn new(state: Looked, text: impl Into<String>) -> Self {
+        Finding { state, text: text.into() }
+    }
+}
+
+/// What is looked at, and with what.
+pub(super) struct Ground<'a> {
+    pub(super) runbook: &'a Runbook,
+    pub(super) mode: Mode,
+    pub(super) values: &'a Values,
+    pub(super) aws: Option<&'a Aws>,
+    pub(super) variables: &'a [(String, String)],
+    pub(super) identity: &'a str,
+    pub(super) now: chrono::DateTime<chrono::Utc>,
+}
+
+impl Ground<'_> {
+    /// A text with its values, if all of them are known before the first step.
+    fn fill(&self, text: &str) -> Option<String> {
+        self.values.fill(text).ok()
+    }
+}
+
+/// Looks at all that the steps need which are not over yet.
+pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepState) -> Result<Vec<Finding>> {
+    let steps: Vec<&Step> = ground
+        .runbook
+        .steps
+        .iter()
+        .filter(|step| step.only.is_none_or(|only| only == ground.mode))
+        .filter(|step| {
+            !matches!(state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone)
+        })
+        .collect();
+    let is_begun = ground.runbook.steps.iter().any(|step| state_of(&step.id) != StepState::Todo);
+    let used = names_used(&steps);
+    let mut findings = look_at_programs(&steps, ground);
+    let is_needed = |text: &str| {
+        let names = placeholders(text);
+        names.is_empty() || names.iter().any(|name| used.contains(&name.replace('.', "_")))
+    };
+    for file in ground.runbook.front.needs.files.iter().filter(|file| is_needed(&file.path)) {
+        findings.extend(look_at_file(file, ground));
+    }
+    for step in &steps {
+        if let Kind::Wait(waiting) = &step.kind
+            && let Some((url, code)) = waiting.condition.url()
+            && let Some(url) = ground.fill(url)
+        {
+            findings.push(look_at_url(&step.id, &url, code).await);
+        }
+    }
+    for needed in ground.runbook.front.needs.databases.iter().filter(|it| it.names().any(&is_needed)) {
+        findings.extend(databases::look(needed, ground, is_begun).await?);
+    }
+    findings.extend(rights::look(&steps, ground).await);
+    Ok(findings)
+}
+
+/// Refuses to begin if something is certainly missing; what is doubtful is handed back.
+pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<String>> {
+    let of = |state| {
+        let found = findings.iter().filter(move |finding: &&Finding| finding.state == state);
+        found.map(|finding| finding.text.clone()).collect::<Vec<_>>()
+    };
+    let missing = of(Looked::Missing);
+    if missing.is_empty() {
+        return Ok(of(Looked::Doubtful));
+    }
+    Err(Error::new(crate::error::Kind::Guard, format!("{what}, since later steps would fail: {}", missing.join("; ")))
+        .hint("Put that right, or name another with `--set`. `lifeboat runbook plan` looks at all of it and changes nothing.")
+        .hint("`--without-preflight` begins all the same."))
+}
+
+/// Names of values that steps use.
+fn names_used(steps: &[&Step]) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for step in steps {
+        let act = step.kind.act();
+        let scripts = [act.map(|act| &act.script), step.probe.as_ref(), step.undo.as_ref()];
+        for script in scripts.into_iter().flatten() {
+            used.extend(Scan::of(&script.text).used.into_iter().map(|(name, _)| name));
+            used.extend(script.text.split(':').skip(1).map(|part| {
+                part.trim_start_matches(['\'', '"'])
+                    .chars()
+                    .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
+                    .collect()
+            }));
+        }
+        if let Kind::Sql(_, place) = &step.kind {
+            used.extend(place.on.iter().map(|on| on.trim_matches(['{', '}', '$', ' ']).to_owned()));
+        }
+        let objects = act.into_iter().flat_map(|act| &act.creates);
+        used.extend(objects.flat_map(|object| placeholders(object)).map(|name| name.replace('.', "_")));
+    }
+    used
+}
+
+fn look_at_programs(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
+    let mut missing: BTreeSet<String> = BTreeSet::new();
+    let mut findings = Vec::new();
+    for command in &ground.runbook.front.needs.commands {
+        if !is_there(command) && missing.insert(command.clone()) {
+            findings.push(Finding::new(Looked::Missing, format!("`{command}` is not on this machine")));
+        }
+    }
+    for step in steps {
+        let undo = step.undo.as_ref().filter(|_| ground.mode == Mode::Rehearse);
+        for script in
+            [step.kind.act().map(|act| &act.script), step.probe.as_ref(), undo].into_iter().flatten()
+        {
+            if matches!(step.kind, Kind::Sql(..))
+                && step.kind.act().is_some_and(|act| act.script.at == script.at)
+            {
+                continue;
+            }
+            for (program, why) in missing_in(&script.text, ground.values) {
+                if missing.insert(program) {
+                    findings.push(Finding::new(Looked::Missing, format!("step `{}` needs {why}", step.id)));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// What is wrong with the programs that a script calls.
+pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
+    missing_in(text, values).into_iter().map(|(_, why)| why).collect()
+}
+
+/// Programs that are missing, with what is wrong. A program that an earlier step may make, since its path stands in the script, is not
+/// looked at.
+fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
+    let scan = Scan::of(text);
+    let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
+    let plain = plain.filter(|program| program != "lifeboat" && !program.contains('/'));
+    let named = scan.commands.iter().filter_map(|command| command.words.first()?.strip_prefix('$'));
+    let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.text(name));
+    plain
+        .filter(|program| !is_there(program) && !is_known_to_the_shell(program))
+        .map(|program| (program.clone(), format!("`{program}`, which is not on this machine")))
+        .chain(named.filter(|path| !is_there(path)).map(|path| (path.to_owned(), why_no_program(path))))
+        .collect()
+}
+
+fn why_no_program(path: &str) -> String {
+    match Path::new(path).exists() {
+        true => format!("`{path}`, which is no executable file"),
+        false if path.contains('/') => format!("`{path}`, which does not exist"),
+        false => format!("`{path}`, which is not on this machine"),
+    }
+}
+
+/// Keywords and what the shell does by itself.
+fn is_known_to_the_shell(word: &str) -> bool {
+    let asked = std::process::Command::new("bash")
+        .args(["--noprofile", "--norc", "-c", "type -t -- \"$1\"", "_", word])
+        .env_remove("BASH_ENV")
+        .stdin(std::process::Stdio::null())
+        .output();
+    asked.is_ok_and(|done| done.status.success())
+}
+
+/// A file that is read, and replaced by another one in its folder.
+fn look_at_file(file: &NeedsFile, ground: &Ground<'_>) -> Option<Finding> {
+    let mut path = file.path.clone();
+    for (name, value) in ground.variables {
+        path = path.replace(&format!("${name}"), value);
+    }
+    let path = PathBuf::from(ground.fill(&path)?);
+    let shown = path.display();
+    let missing = |why: &str| Some(Finding::new(Looked::Missing, format!("`{shown}` {why}")));
+    if !path.exists() {
+        return missing("does not exist");
+    }
+    if !path.is_file() {
+        return missing("is no file");
+    }
+    if access(&path, Access::READ_OK).is_err() {
+        return missing("cannot be read by this user");
+    }
+    if file.is_replaced {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if access(folder, Access::WRITE_OK).is_err() {
+            return missing(&format!(
+                "cannot be replaced: this user may not write to `{}`",
+                folder.display()
+            ));
+        }
+    }
+    if let Some(pattern) = &file.has {
+        let text = std::fs::read(&path).unwrap_or_default();
+        let has = compile_line(pattern).is_ok_and(|line| line.is_match(&String::from_utf8_lossy(&text)));
+        if !has {
+            return missing(&format!("has no line that matches `{pattern}`"));
+        }
+    }
+    Some(Finding::new(Looked::There, format!("`{shown}` is there")))
+}
+
+async fn look_at_url(step: &str, url: &str, wanted: u16) -> Finding {
+    let doubt = |why: String| {
+        Finding::new(
+            Looked::Doubtful,
+            format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"),
+        )
+    };
+    match crate::web::status(url).await {
+        Ok(code) if code == wanted => Finding::new(Looked::There, format!("{url} answers {code}")),
+        // What a run is to mend may be down.
+        Ok(code @ 500..) => Finding::new(Looked::There, format!("{url} answers {code}, not yet {wanted}")),
+        Ok(code) => doubt(format!("it answers {code}")),
+        Err(error) => doubt(format!("it does not answer: {}", error.chain())),
+    }
+}
