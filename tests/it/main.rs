@@ -39,6 +39,7 @@ mod places;
 mod policy;
 mod proof;
 mod prune;
+mod readme;
 mod reference;
 mod refusals;
 mod restore;
