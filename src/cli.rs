@@ -460,7 +460,7 @@ pub fn fault_of_printed(line: &str) -> Option<String> {
     use clap::error::ErrorKind;
     let is_placeholder = |word: &&String| {
         let letters = word.trim_matches(|c: char| matches!(c, '[' | ']' | ',' | '<' | '>'));
-        word.contains('…')
+        word.contains(['…', '$', '{'])
             || (letters.len() > 1 && letters.chars().all(|c| c.is_ascii_uppercase() || "_-=.:".contains(c)))
             || letters == "N"
     };

@@ -26,6 +26,7 @@ mod drill;
 mod evidence;
 mod faults;
 mod fleet;
+mod guides;
 mod histories;
 mod house;
 mod iam;
