@@ -68,7 +68,7 @@ async fn a_database_on_rds_is_protected_deployed_rolled_back_drilled_and_watched
         .sql(
             back,
             "app",
-            "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD HH24:MI:SS') || '+00'",
+            "select to_char(clock_timestamp() at time zone 'utc' + interval '1 second', 'YYYY-MM-DD HH24:MI:SS') || '+00'",
         )
         .await;
     wait("that moment to have passed", async || {
