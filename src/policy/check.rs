@@ -132,8 +132,7 @@ pub fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec
     if !state.encrypted && wanted.encrypted.unwrap_or(true) {
         findings.push(Finding::warning(
             "not_encrypted",
-            "its storage and snapshots are not encrypted; KEY is a customer managed key, since what AWS's own key (alias/aws/rds) \
-             encrypts can never be shared with another account",
+            "its storage and snapshots are not encrypted (KEY is a customer managed key: what alias/aws/rds encrypts can never be shared)",
             format!(
                 "lifeboat snapshot create {id} --id {id}-plain && lifeboat snapshot copy {id}-plain --kms-key KEY && \
                  lifeboat restore snapshot {id}-plain-copy --to {id}-encrypted"
