@@ -176,6 +176,9 @@ pub struct Plan {
     pub alarms: usize,
     /// Custom metrics that they need.
     pub custom_metrics: usize,
+    /// The command that makes it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply_command: Option<String>,
 }
 
 impl Plan {
@@ -285,6 +288,7 @@ pub async fn plan(
             / 100.0,
         alarms,
         custom_metrics: own.len(),
+        apply_command: None,
     })
 }
 

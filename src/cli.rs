@@ -317,7 +317,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some(file) = environment_file(&cli.command)
         && let Err(error) = environment::adopt_variables_of(file)
     {
-        Output::new(format, Color::Never, false).logging(now).error(&error);
+        Output::new(format, Color::Never, false).logging(now).fail(&error);
         return error.kind().exit_code();
     }
     log_to_stderr(cli.global.verbose);
@@ -338,7 +338,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => {
             let error = Error::outside("the process cannot be set up").caused_by(error);
-            output.error(&error);
+            output.fail(&error);
             return error.kind().exit_code();
         }
     };
@@ -349,14 +349,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         // It is about to be written, and refused if something is there.
         Err(_) if matches!(cli.command, Command::Init(_)) => (Config::default(), None),
         Err(error) => {
-            output.error(&error);
+            output.fail(&error);
             return error.kind().exit_code();
         }
     };
     let session = match Session::new(&cli.global, config, printer()) {
         Ok(session) => std::sync::Arc::new(session),
         Err(error) => {
-            output.error(&error);
+            output.fail(&error);
             return error.kind().exit_code();
         }
     };
@@ -420,7 +420,7 @@ fn exit_code(ended: Result<Option<Kind>>, output: &Output) -> u8 {
         Ok(None) => 0,
         Ok(Some(kind)) => kind.exit_code(),
         Err(error) => {
-            output.error(&error);
+            output.fail(&error);
             error.kind().exit_code()
         }
     }
@@ -445,6 +445,78 @@ fn understands(words: &[String]) -> std::result::Result<(), String> {
         return Err(format!("`{}` is not a whole command", words.join(" ")));
     }
     Ok(())
+}
+
+/// What is wrong with a command line as it was printed, in a hint or a report: whether somebody can paste it. A command that
+/// is only named, such as `lifeboat drill show`, is right if there is one of that name.
+pub fn fault_of_printed(line: &str) -> Option<String> {
+    let words: Vec<String> = shell_words(line);
+    let mut root = <Cli as clap::CommandFactory>::command();
+    root.build();
+    let error = match root.clone().try_get_matches_from(&words) {
+        Ok(_) => return None,
+        Err(error) => error,
+    };
+    use clap::error::ErrorKind;
+    let is_placeholder = |word: &&String| {
+        let letters = word.trim_matches(|c: char| matches!(c, '[' | ']' | ',' | '<' | '>'));
+        word.contains(['…', '$', '{'])
+            || (letters.len() > 1 && letters.chars().all(|c| c.is_ascii_uppercase() || "_-=.:".contains(c)))
+            || letters == "N"
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => None,
+        // Nothing but its name, or something stands for what only the reader knows.
+        ErrorKind::MissingRequiredArgument
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        | ErrorKind::MissingSubcommand
+            if words.iter().skip(1).all(|word| !word.starts_with('-')) && is_path(&root, &words[1..]) =>
+        {
+            None
+        }
+        _ if words.iter().any(|word| is_placeholder(&word)) => understands(&words).err(),
+        _ => Some(error.render().to_string().lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+fn is_path(root: &clap::Command, words: &[String]) -> bool {
+    let mut command = root;
+    words.iter().all(|word| match command.find_subcommand(word) {
+        Some(next) => {
+            command = next;
+            true
+        }
+        None => false,
+    })
+}
+
+/// The words of a command line as a shell splits it; quotes hold them together.
+fn shell_words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut is_begun, mut quote) = (Vec::new(), String::new(), false, None);
+    let mut letters = line.chars();
+    while let Some(c) = letters.next() {
+        match c {
+            '\\' if quote != Some('\'') => {
+                word.extend(letters.next());
+                is_begun = true;
+            }
+            '\'' | '"' if quote.is_none() => (quote, is_begun) = (Some(c), true),
+            c if quote == Some(c) => quote = None,
+            ' ' if quote.is_none() => {
+                if std::mem::take(&mut is_begun) {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => {
+                word.push(c);
+                is_begun = true;
+            }
+        }
+    }
+    if is_begun {
+        words.push(word);
+    }
+    words
 }
 
 /// Commands that change and write nothing, here and in AWS, and what may be said to them.
@@ -556,6 +628,79 @@ mod tests {
         ] {
             assert!(judge(text).is_err(), "{text}");
         }
+    }
+
+    /// Every command of ours in the text of a module, with something in the place of what is formatted.
+    fn printed_commands(source: &str) -> Vec<String> {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines: Vec<&str> = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//!"))
+            .filter(|line| !line.trim_start().starts_with("//") || line.trim_start().starts_with("///"))
+            .collect();
+        let mut commands = Vec::new();
+        for (open, close) in [('`', '`'), ('"', '"')] {
+            let text = lines.join("\n").replace("\\\n", "");
+            let mut rest = text.as_str();
+            while let Some(at) = rest.find(&format!("{open}lifeboat ")) {
+                let behind = &rest[at + 1..];
+                let end = behind.find([close, '\n']).unwrap_or(behind.len());
+                commands.extend(behind[..end].split(" && ").map(str::to_owned));
+                rest = &behind[end.min(behind.len())..];
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn every_command_in_a_hint_or_a_remedy_is_one_that_this_version_takes() {
+        let root = Cli::command();
+        let names: Vec<&str> = root.get_subcommands().map(clap::Command::get_name).collect();
+        let mut faults: Vec<String> = Vec::new();
+        let (mut folders, mut checked) =
+            (vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap_or_default();
+                for command in printed_commands(&source) {
+                    let first = command.split(' ').nth(1).unwrap_or_default();
+                    if !names.contains(&first) || command.contains(": ") {
+                        continue;
+                    }
+                    let command =
+                        command.split(" >").next().and_then(|it| it.split(" | ").next()).unwrap_or_default();
+                    // What is formatted is a word, or flags of which there may be none.
+                    let filled = |flags: &str| {
+                        let mut text = String::new();
+                        for (at, part) in command.split('{').enumerate() {
+                            let (hole, rest) =
+                                if at == 0 { ("", part) } else { part.split_once('}').unwrap_or(("", part)) };
+                            let is_last = rest.is_empty() && text.ends_with(' ');
+                            text.push_str(if at == 0 {
+                                ""
+                            } else if is_last || hole == "flags" {
+                                flags
+                            } else {
+                                "x1"
+                            });
+                            text.push_str(rest);
+                        }
+                        text.trim().to_owned()
+                    };
+                    let fault = fault_of_printed(&filled("x1"))
+                        .and_then(|fault| fault_of_printed(&filled("")).and(Some(fault)));
+                    faults.extend(fault.map(|fault| format!("{}: `{command}`: {fault}", path.display())));
+                    checked += 1;
+                }
+            }
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        assert!(checked > 100, "only {checked} commands were found");
     }
 
     #[test]

@@ -426,8 +426,8 @@ impl Output {
         self.document(&if hint.is_empty() { error } else { error.hint(hint) });
     }
 
-    /// Tells an error: what, why, and what to do. A program that was promised a document gets one. An argument that the error
-    /// repeats may be a URL in the wrong place, with a password in it.
+    /// Tells an error: what, why, and what to do. An argument that it repeats may be a URL in the wrong place, with a password in
+    /// it.
     pub fn error(&self, error: &Error) {
         self.settle();
         let word = paint(self.colored_stderr, Tone::Bad, "error");
@@ -442,6 +442,11 @@ impl Output {
             text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
         }
         self.talk(Severity::Error, &redacted(&text));
+    }
+
+    /// Tells the error with which a command ends: a program that was promised a document gets one.
+    pub fn fail(&self, error: &Error) {
+        self.error(error);
         self.document(error);
     }
 

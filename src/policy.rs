@@ -284,7 +284,7 @@ fn refuse_members(instance: &Instance, request: &Request) -> Result<()> {
         return Err(Error::request(format!(
             "`{id}` is a read replica of `{source}`: its backups are its source's"
         ))
-        .hint(format!("Change the source: `lifeboat policy set {source} …`.")));
+        .hint(format!("Change the source: `lifeboat policy set {source}` with the same flags.")));
     }
     Ok(())
 }

@@ -115,7 +115,7 @@ pub fn is_said_as_a_time(text: &str) -> bool {
     let text = text.trim();
     text.starts_with(|c: char| c.is_ascii_digit() || c == '@')
         || text.contains(' ')
-        || matches!(text.to_ascii_lowercase().as_str(), "now" | "today" | "yesterday")
+        || matches!(text.to_ascii_lowercase().as_str(), "today" | "yesterday")
 }
 
 /// `1h 30m`, `20 minutes`, `an hour`, `half an hour`.

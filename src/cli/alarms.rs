@@ -13,6 +13,7 @@ use super::places::{Looked, Seek, Target};
 use super::{Session, now};
 use crate::alarms::{self, Audit, Plan, Report, Scope};
 use crate::aws::Aws;
+use crate::backup::schedule::shell_word;
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, Place};
@@ -56,6 +57,17 @@ pub(super) struct ScopeArgs {
     /// SNS topic that is told, by name or ARN; may be repeated [default: `topic` in lifeboat.toml]
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
+}
+
+impl ScopeArgs {
+    /// The command that does what a plan with these flags shows.
+    fn apply_command(&self) -> String {
+        let ids = self.databases.iter().map(|id| id.as_str().to_owned());
+        let topics = self.topics.iter().map(|topic| format!("--topic {}", shell_word(topic)));
+        let all = self.all.then(|| "--all".to_owned());
+        let words: Vec<String> = ids.chain(all).chain(topics).collect();
+        ["lifeboat alarms apply".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+    }
 }
 
 #[derive(Args, Debug)]
@@ -152,8 +164,9 @@ async fn plan(args: &ScopeArgs, session: &Session) -> Result<Option<Kind>> {
     let looked = plans(args, session, Seek::ToRead).await?;
     let unknown = looked.kind();
     let plans = looked.done.into_iter().map(|(_, plan)| plan).collect();
-    let plan = Plan::over(plans, looked.unreached).ok_or_else(nowhere)?;
+    let mut plan = Plan::over(plans, looked.unreached).ok_or_else(nowhere)?;
     let differs = plan.pending() > 0;
+    plan.apply_command = differs.then(|| args.apply_command());
     session.output.report(&plan)?;
     Ok(if differs { Some(Kind::No) } else { unknown })
 }

@@ -129,8 +129,11 @@ fn recorded_baseline(
     let missing = |why: String| {
         match request.baseline {
         BaselineChoice::Recorded => Err(Error::request(why).hint(
-            "Leave out `--baseline`: the copy is then compared with its source as it is now. `lifeboat snapshot create --baseline` \
-             records one.",
+            format!(
+                "Leave out `--baseline`: the copy is then compared with its source as it is now. `lifeboat snapshot create {} \
+                 --baseline` records one.",
+                request.source
+            ),
         )),
         BaselineChoice::Best | BaselineChoice::Live => Ok(None),
     }
@@ -180,7 +183,7 @@ fn recorded_baseline(
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
-    const SUPPORTED: &str = "Drills support Amazon RDS for PostgreSQL instances, Single-AZ or Multi-AZ.";
+    const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, and neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
         // A replica that is named is meant.
         None | Some(NoSource::Replica(_)) => {}

@@ -32,7 +32,7 @@ impl Heard {
 }
 
 /// A server on this machine that hears everything and answers as it is told, then with 200.
-struct Hook {
+pub(crate) struct Hook {
     port: u16,
     heard: Arc<Mutex<Vec<Heard>>>,
     answers: Arc<Mutex<VecDeque<&'static str>>>,
@@ -41,7 +41,7 @@ struct Hook {
 const HANG: &str = "hang";
 
 impl Hook {
-    async fn listen() -> Hook {
+    pub(crate) async fn listen() -> Hook {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (heard, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(VecDeque::new())));
         let hook = Hook {
@@ -89,7 +89,7 @@ impl Hook {
         hook
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 

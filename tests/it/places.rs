@@ -77,6 +77,21 @@ async fn world() -> World {
     world
 }
 
+/// `orders-prod` in two accounts, `billing` in one of them: README's sample.
+pub(crate) async fn orders_in_two_accounts() -> World {
+    let world = World::new().await;
+    std::fs::create_dir_all(world.path(".aws")).unwrap();
+    world.write(".aws/config", "[profile dev]\nregion = eu-north-1\n");
+    world.write(
+        ".aws/credentials",
+        "[dev]\naws_access_key_id = 222233334444\naws_secret_access_key = canary-dev-secret\n",
+    );
+    create(&client(&world, PROD, "eu-west-1"), "orders-prod").await;
+    create(&client(&world, PROD, "eu-central-1"), "billing").await;
+    create(&client(&world, "222233334444", "eu-central-1"), "orders-prod").await;
+    world
+}
+
 async fn lifeboat(world: &World, arguments: &[&str]) -> Run {
     // The Region of the environment is for those accounts that name none.
     world.lifeboat(arguments).await

@@ -15,7 +15,7 @@ async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created()
         (
             &["drill", "run", "orders-prod", "--from", "nothing"],
             2,
-            &["snapshot `nothing` does not exist", "describe-db-snapshots"],
+            &["snapshot `nothing` does not exist", "lifeboat snapshot list orders-prod"],
         ),
         (
             &["drill", "run", "orders-prod", "--from", "2001-01-01T00:00:00Z"],
@@ -27,7 +27,11 @@ async fn wrong_requests_are_refused_with_the_remedy_before_anything_is_created()
             2,
             &["cannot be restored to 2999", "Choose a time from 20"],
         ),
-        (&["drill", "run", "orders-prod", "--from", "2026-11-21"], 2, &["is not a time", "RFC 3339"]),
+        (
+            &["drill", "run", "orders-prod", "--from", "2026-11-21"],
+            2,
+            &["is a day, and not a time", "Add the hour"],
+        ),
         (&["drill", "run", "orders-prod", "--class", "db.nonsense.9x"], 2, &["db.nonsense.9x", "--class"]),
         (
             &["drill", "run", "orders-prod", "--subnet-group", "nowhere"],
@@ -78,12 +82,12 @@ async fn other_engines_and_aurora_are_refused_and_told_what_is_supported() {
     };
     create("shop", "mysql").send().await.unwrap();
     create("member", "aurora-postgresql").db_cluster_identifier("big").send().await.unwrap();
-    for (id, words) in [("shop", "runs mysql"), ("member", "Aurora")] {
-        world
-            .lifeboat(&["drill", "run", id])
-            .await
-            .assert_code(2)
-            .assert_says(&[words, "Amazon RDS for PostgreSQL"]);
+    for (id, words) in [("shop", "is an instance of mysql"), ("member", "is a member of DB cluster `big`")] {
+        world.lifeboat(&["drill", "run", id]).await.assert_code(2).assert_says(&[
+            words,
+            "Amazon RDS for PostgreSQL",
+            "neither Aurora",
+        ]);
     }
 }
 
@@ -122,6 +126,6 @@ async fn an_instance_without_backups_is_told_how_to_get_some() {
             .drill(&["--from", from])
             .await
             .assert_code(2)
-            .assert_says(&[words, "retention of at least 7 days"]);
+            .assert_says(&[words, "lifeboat policy set orders-prod --retention-days 7"]);
     }
 }

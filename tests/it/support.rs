@@ -425,8 +425,38 @@ pub(crate) async fn finish(child: Child) -> Run {
         !run.stdout.contains("canary") && !run.stderr.contains("canary"),
         "a secret was printed: {run:?}"
     );
+    assert_commands_can_be_pasted(&format!("{}\n{}", run.stdout, run.stderr));
     run
 }
+
+/// Whatever command of ours is printed, in backticks, on a line of its own or as a text of a document, is one that this version
+/// takes.
+#[track_caller]
+fn assert_commands_can_be_pasted(printed: &str) {
+    for line in printed.lines() {
+        let alone = line.trim_start().strip_prefix("lifeboat ").filter(|_| !line.ends_with([':', '\\']));
+        let quoted = ["`lifeboat ", "\"lifeboat "].into_iter().flat_map(|start| {
+            let close = start.chars().next().unwrap();
+            line.split(start).skip(1).map(move |rest| rest.split(close).next().unwrap_or_default())
+        });
+        for command in alone.into_iter().chain(quoted) {
+            for part in command.split(" && ").map(|part| part.trim_start_matches("lifeboat ")) {
+                let part = part.split(" #").next().unwrap().trim_end();
+                let first = part.split(' ').find(|word| !word.starts_with('-') && !word.starts_with('/'));
+                let is_command = first.is_some_and(|word| COMMANDS.contains(&word));
+                if is_command && !part.contains('\\') {
+                    let fault = lifeboat::cli::fault_of_printed(&format!("lifeboat {part}"));
+                    assert_eq!(fault, None, "`lifeboat {part}` in: {line}");
+                }
+            }
+        }
+    }
+}
+
+const COMMANDS: [&str; 13] = [
+    "drill", "verify", "status", "policy", "restore", "snapshot", "backup", "alarms", "runbook", "serve",
+    "notify", "doctor", "init",
+];
 
 /// What a command did.
 #[derive(Debug)]

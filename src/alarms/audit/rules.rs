@@ -86,7 +86,7 @@ fn identity(of: &Metric, world: &World) -> Vec<Fault> {
         faults.push(fault(
             "metric-not-a-signal",
             format!("`{name}` is what backup storage costs: it does not change when backups stop"),
-            "Watch the age of the newest backup instead: `lifeboat alarms apply`.",
+            "Watch the age of the newest backup instead: `lifeboat alarms apply --all`.",
         ));
     }
     if dimensions.is_empty() {
@@ -141,7 +141,7 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
             fault(
                 "metric-not-for-engine",
                 format!("`{name}` is a metric of Aurora: other DB instances never have data of it"),
-                "Watch a metric that your engine has; for backups, `lifeboat alarms apply`.",
+                "Watch a metric that your engine has; for backups, `lifeboat alarms apply --all`.",
             )
         });
     };
@@ -160,7 +160,7 @@ fn misfit(known: &Known, metric: &Metric, world: &World) -> Option<Fault> {
         return Some(fault(
             "metric-not-for-engine",
             format!("`{name}` does not exist for {engine} instances: it never has data"),
-            "Watch a metric that this engine has; for backups and storage, `lifeboat alarms apply`.",
+            "Watch a metric that this engine has; for backups and storage, `lifeboat alarms apply --all`.",
         ));
     }
     let misses = match known.has {
@@ -244,7 +244,7 @@ fn unit(known: &Known, watch: &MetricWatch) -> Option<Fault> {
             Some(fault(
                 "bytes-mistaken",
                 format!("`{name}` counts bytes, and {threshold} of them is nothing: {meant} were meant"),
-                "Give the threshold in bytes: 10% of 20 GiB is 2147483648. `lifeboat alarms plan` computes it.",
+                "Give the threshold in bytes: 10% of 20 GiB is 2147483648. `lifeboat alarms plan --all` computes it.",
             ))
         }
         Counts::Seconds if name.ends_with("Latency") && threshold >= 2.0 => Some(fault(
@@ -286,7 +286,7 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
     let beyond = |has: f64, what: String| {
         let all = format!("`{}` has {what}: `{name}` is always below {threshold}", instance.id);
         (watch.comparison.is_downward() && threshold >= has).then(|| {
-            fault("always-true", all, "Take a share of what the instance has: `lifeboat alarms plan`.")
+            fault("always-true", all, "Take a share of what the instance has: `lifeboat alarms plan --all`.")
         })
     };
     match name {
@@ -301,7 +301,7 @@ fn reach(known: &Known, watch: &MetricWatch, world: &World) -> Option<Fault> {
                              the disk is full",
                             instance.storage_gib, instance.id
                         ),
-                        "Take 10% of the allocated storage; `lifeboat alarms plan` computes it.",
+                        "Take 10% of the allocated storage; `lifeboat alarms plan --all` computes it.",
                     )
                 })
             })

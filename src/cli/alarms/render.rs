@@ -19,9 +19,12 @@ impl output::Report for Plan {
                 "nothing to do in the places that could be looked at".to_owned()
             }
             0 => "nothing to do: every alarm is as it should be".to_owned(),
-            1 => "1 change to make: `lifeboat alarms apply` makes it".to_owned(),
-            many => format!("{many} changes to make: `lifeboat alarms apply` makes them"),
+            1 => "1 change to make:".to_owned(),
+            many => format!("{many} changes to make:"),
         });
+        if let Some(command) = &self.apply_command {
+            page.command("  ", command);
+        }
     }
 }
 
@@ -128,7 +131,7 @@ impl output::Report for AlarmList {
     fn render(&self, page: &mut Page) {
         if self.alarms.is_empty() {
             page.line(format!(
-                "no alarms of lifeboat in {}: `lifeboat alarms plan` shows those to make",
+                "no alarms of lifeboat in {}: `lifeboat alarms plan --all` shows those to make",
                 self.region
             ));
             return;

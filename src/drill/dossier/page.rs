@@ -394,7 +394,7 @@ fn integrity(dossier: &Dossier) -> Markup {
             h2 { "Integrity" }
             p.baseline {
                 "Each record names the SHA-256 of the one before it. The heads below name the last record of each database: whoever keeps this page elsewhere can prove later that nothing up to it was changed, with "
-                code { "lifeboat drill verify-evidence --expect-head" } "."
+                code { "lifeboat drill verify-evidence" } " and " code { "--expect-head" } "."
             }
             @if dossier.integrity.sources.is_empty() { p { "There is no evidence to look at." } }
             @for source in &dossier.integrity.sources { (integrity_of(source)) }

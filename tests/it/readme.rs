@@ -1,0 +1,366 @@
+//! README's commands are run as they are written, in their order, by a shell. What belongs to the reader, a host or a path, is
+//! exchanged by a table; every command is run by one of these tests or stands in `NOT_RUN` with the reason.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::notify::Hook;
+use crate::places;
+use crate::serving::Serving;
+use crate::stores::Bucket;
+use crate::support::{PASSWORD, REGION, World, wait};
+
+/// What a test cannot run, by its beginning, and why.
+const NOT_RUN: [(&str, &str); 8] = [
+    ("cargo run -p lifeboat-localstack", "the local stack is started in this process"),
+    (
+        "aws --endpoint-url $AWS_ENDPOINT_URL rds wait",
+        "its first look comes too early on a busy machine, its second after 30 seconds",
+    ),
+    ("export PATH=", "the built binary is found otherwise"),
+    ("deploy/iam/create", "makes roles and policies; deploy.rs runs it against moto"),
+    ("systemctl enable", "would change this machine; the units are verified by systemd-analyze in lint.rs"),
+    ("kubectl apply", "there is no cluster; the manifests are checked in lint.rs"),
+    ("lifeboat runbook run", "a person answers its gates; runbooks_shipped.rs runs every step"),
+    (
+        "lifeboat serve --listen 0.0.0.0:5000",
+        "would answer the whole network; it is run on this machine's address",
+    ),
+];
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The commands below a heading, or of the whole file, with what continues them.
+fn commands(heading: Option<&str>) -> Vec<String> {
+    let text = readme();
+    let (mut commands, mut is_here, mut is_open) = (Vec::<String>::new(), heading.is_none(), false);
+    for line in text.lines() {
+        if let (Some(wanted), Some(title)) = (heading, line.strip_prefix("## ")) {
+            is_here = title == wanted;
+        }
+        if is_open {
+            commands.last_mut().unwrap().push_str(&format!("\n{line}"));
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_here) {
+            commands.push(command.to_owned());
+        } else {
+            continue;
+        }
+        is_open = line.ends_with('\\');
+    }
+    commands
+}
+
+/// A shell that keeps its environment and its directory from command to command.
+struct Shell {
+    directory: PathBuf,
+    environment: BTreeMap<String, String>,
+    exchanged: Vec<(String, String)>,
+}
+
+impl Shell {
+    fn new(world: &World) -> Shell {
+        let directory = world.path("reader");
+        std::fs::create_dir_all(directory.join("bin")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lifeboat"), directory.join("bin/lifeboat")).unwrap();
+        let clients = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin");
+        let path = format!("{}/bin:{clients}:{}", directory.display(), std::env::var("PATH").unwrap());
+        let set = [
+            ("PATH", path),
+            ("HOME", directory.display().to_string()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_PAGER", String::new()),
+        ];
+        let environment = set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let exchanged = vec![
+            ("http://127.0.0.1:4566".to_owned(), world.stack.endpoint()),
+            ("/tmp/stack/ca.pem".to_owned(), world.stack.ca_path().display().to_string()),
+            ("correct-horse".to_owned(), PASSWORD.to_owned()),
+        ];
+        Shell { directory, environment, exchanged }
+    }
+
+    fn exchange(&mut self, written: &str, meant: impl Into<String>) {
+        self.exchanged.push((written.to_owned(), meant.into()));
+    }
+
+    fn command(&self, written: &str) -> Command {
+        let meant = self.exchanged.iter().fold(written.to_owned(), |text, (from, to)| text.replace(from, to));
+        let state = self.directory.join(".state");
+        let script = format!("{meant}\ncode=$?\nenv -0 > '{}'\nexit $code", state.display());
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(script).current_dir(&self.directory).env_clear().envs(&self.environment);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// A command that goes on until it is ended, in the place of the shell.
+    fn service(&self, written: &str) -> Command {
+        self.command(&format!("exec env {written}"))
+    }
+
+    /// Runs a command as it is written and returns what it printed.
+    async fn run(&mut self, written: &str, expected: i32) -> String {
+        let done = self.command(written).output().await.unwrap();
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert_eq!(done.status.code(), Some(expected), "$ {written}\n{said}");
+        let state = std::fs::read_to_string(self.directory.join(".state")).unwrap();
+        let exported = state.split('\0').filter_map(|pair| pair.split_once('='));
+        self.environment = exported.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        said
+    }
+}
+
+fn reason_not_to_run(command: &str) -> Option<&'static str> {
+    NOT_RUN.iter().find(|(start, _)| command.starts_with(start)).map(|(_, reason)| *reason)
+}
+
+/// Runs the commands of a section; those of which the exit code is not 0 are named by their beginning.
+async fn run_section(shell: &mut Shell, heading: &str, expected: &[(&str, i32)]) -> String {
+    let mut said = String::new();
+    for command in commands(Some(heading)).iter().filter(|command| reason_not_to_run(command).is_none()) {
+        let code = expected.iter().find(|(start, _)| command.starts_with(start)).map_or(0, |(_, code)| *code);
+        said.push_str(&shell.run(command, code).await);
+    }
+    said
+}
+
+#[test]
+fn every_command_of_readme_is_in_a_section_that_is_run() {
+    let run = [
+        "Two commands",
+        "A tour",
+        "Fleets",
+        "Every day",
+        "Several accounts and Regions",
+        "A year for the auditor",
+        "Any two databases",
+        "Backups of databases you can reach",
+        "The API and the dashboard",
+        "Alarms",
+        "Notifications",
+        "Running it on a schedule",
+        "Runbooks",
+        "Does it work here?",
+    ];
+    let in_sections: Vec<String> = run.iter().flat_map(|heading| commands(Some(heading))).collect();
+    assert_eq!(in_sections, commands(None));
+    for (start, _) in NOT_RUN {
+        assert!(in_sections.iter().any(|command| command.starts_with(start)), "{start} is not in README");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_and_every_day_run_as_they_are_written() {
+    let world = World::new().await;
+    let mut shell = Shell::new(&world);
+    run_section(&mut shell, "Two commands", &[]).await;
+    assert!(shell.directory.join(".local/share/man/man1/lifeboat-drill-run.1").is_file());
+
+    // The instance has to be there before what follows; a person reads on meanwhile.
+    let tour = commands(Some("A tour"));
+    let mut said = String::new();
+    for command in tour.iter().filter(|command| reason_not_to_run(command).is_none()) {
+        said.push_str(&shell.run(command, 0).await);
+        if command.contains("create-db-instance") {
+            world.until_status("orders-prod", "available").await;
+        }
+    }
+    assert!(said.contains("PASS"), "{said}");
+
+    let said = run_section(&mut shell, "Fleets", &[]).await;
+    assert!(said.contains("pass") && !said.contains("FAIL"), "{said}");
+
+    wait("a moment to go back to", async || {
+        let answer =
+            world.rds.describe_db_instances().db_instance_identifier("orders-prod").send().await.unwrap();
+        answer.db_instances()[0].latest_restorable_time().is_some()
+    })
+    .await;
+    shell.exchange("20 minutes ago", "1 second ago");
+    let every_day = run_section(&mut shell, "Every day", &[("lifeboat policy check", 1)]).await;
+    assert!(every_day.contains("orders_restored_"), "{every_day}");
+    world.assert_only(&["orders-prod", "orders-back", "orders-then"]).await;
+
+    // Of the sample, the run that was annotated.
+    let runs = world.path("reader/backups/drills/orders-prod");
+    let run = std::fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let run = run.filter(|name| name.starts_with("20")).max().unwrap();
+    shell.exchange("20260817-030041-c92f5p", run);
+    let year = run_section(&mut shell, "A year for the auditor", &[]).await;
+    assert!(year.contains("orders-prod") && year.contains("--expect-head"), "{year}");
+    assert!(shell.directory.join("drills-2026.html").is_file());
+
+    run_section(&mut shell, "Does it work here?", &[]).await;
+    assert!(shell.directory.join("lifeboat.toml").is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_and_runbooks_run_as_they_are_written() {
+    let world = World::with_orders().await;
+    world.rds.modify_db_instance().db_instance_identifier("orders-prod").send().await.unwrap();
+    crate::watch::topic(&world, "ops").await;
+    let mut shell = Shell::new(&world);
+    for command in commands(Some("A tour")).iter().filter(|command| command.starts_with("export AWS")) {
+        shell.run(command, 0).await;
+    }
+    let expected = [("lifeboat alarms plan", 1)];
+    let said = run_section(&mut shell, "Alarms", &expected).await;
+    assert!(said.contains("lifeboat alarms apply --all --topic ops"), "{said}");
+
+    std::fs::create_dir_all(shell.directory.join("runbooks")).unwrap();
+    // Nobody is there to be asked: all that is missing is named at once.
+    let said = run_section(&mut shell, "Runbooks", &[("lifeboat runbook plan", 2)]).await;
+    for parameter in ["source", "when"] {
+        assert!(
+            said.contains(&format!("`{parameter}`")) || said.contains(&format!("--set {parameter}=")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_accounts_run_as_they_are_written() {
+    let world = places::orders_in_two_accounts().await;
+    let mut shell = Shell::new(&world);
+    for command in commands(Some("A tour")).iter().filter(|command| command.starts_with("export AWS")) {
+        shell.run(command, 0).await;
+    }
+    std::fs::create_dir_all(shell.directory.join(".aws")).unwrap();
+    for file in [".aws/config", ".aws/credentials"] {
+        std::fs::copy(world.path(file), shell.directory.join(file)).unwrap();
+    }
+    let text = readme();
+    let section = text.split("\n## Several accounts and Regions\n").nth(1).unwrap();
+    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(shell.directory.join("lifeboat.toml"), toml).unwrap();
+    // A fleet that falls short is no success; a name that means two is no request.
+    let said = run_section(
+        &mut shell,
+        "Several accounts and Regions",
+        &[("lifeboat status orders-prod", 2), ("lifeboat status", 1)],
+    )
+    .await;
+    assert!(said.contains("`orders-prod` is in more than one place: "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_and_comparisons_run_as_they_are_written() {
+    let world = World::with_orders().await;
+    world.dump_and_restore("orders-prod", "app", "orders_new").await;
+    world.sql("orders-prod", "orders_new", "update users set name = 'x' where id in (7, 42)").await;
+    let mut shell = Shell::new(&world);
+    shell.environment.insert("PGPASSWORD".to_owned(), PASSWORD.to_owned());
+    shell.environment.insert("PGSSLROOTCERT".to_owned(), world.stack.ca_path().display().to_string());
+    let (old, new) = (world.url("orders-prod", "app").await, world.url("orders-prod", "orders_new").await);
+    shell.exchange("postgresql://app@old.example/orders", format!("'{old}'"));
+    shell.exchange("postgresql://app@new.example/orders", format!("'{new}'"));
+    let said = run_section(&mut shell, "Any two databases", &[("lifeboat verify", 1)]).await;
+    assert!(said.contains("2 rows differ (id 7, 42)"), "{said}");
+
+    let bucket = Bucket::start().await;
+    for (name, value) in [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_REGION", REGION)]
+    {
+        shell.environment.insert(name.to_owned(), value.to_owned());
+    }
+    let sqlite = shell.directory.join("app.db");
+    let made = std::process::Command::new("sqlite3")
+        .arg(&sqlite)
+        .arg("create table jobs as select 1 as id")
+        .status();
+    assert!(made.unwrap().success());
+    shell.exchange("sqlite:///srv/app/app.db", format!("sqlite://{}", sqlite.display()));
+    shell.exchange("postgresql://app@localhost/app", format!("'{old}'"));
+    shell.exchange("s3://backups/team", format!("'{}'", bucket.url("team")));
+    let said = run_section(&mut shell, "Backups of databases you can reach", &[]).await;
+    // What undoes it is printed, and runs as it is printed.
+    let undo = said.lines().find_map(|line| line.trim().strip_prefix("to undo")).unwrap().trim();
+    let undone = shell.run(undo, 0).await;
+    assert!(undone.contains("content of"), "{undone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_runs_as_it_is_written() {
+    let world = World::new().await;
+    let mut shell = Shell::new(&world);
+    let database = shell.directory.join("app.db");
+    let made = std::process::Command::new("sqlite3")
+        .arg(&database)
+        .arg("create table jobs as select 1 as id")
+        .status();
+    assert!(made.unwrap().success());
+    shell.exchange("sqlite:///srv/app.db", format!("sqlite://{}", database.display()));
+    let (mut serving, mut with_token): (Option<Serving>, Option<Serving>) = (None, None);
+    for command in commands(Some("The API and the dashboard")) {
+        if command.ends_with("lifeboat serve") {
+            let started = Serving::start(shell.service(&format!("{command} --listen 127.0.0.1:0"))).await;
+            shell.exchange("localhost:5000", started.address.clone());
+            serving = Some(started);
+        } else if command.starts_with("lifeboat serve --listen") {
+            let command = "DATABASE_URL=sqlite:///srv/app.db lifeboat serve --listen 127.0.0.1:0";
+            let started = Serving::start(shell.service(command)).await;
+            shell.exchange("https://backups.example", format!("http://{}", started.address));
+            with_token = Some(started);
+        } else {
+            let said = shell.run(&command, 0).await;
+            assert!(!command.contains("api/") || said.contains("\"success\":true"), "$ {command}\n{said}");
+            if let Some(token) = said.lines().find(|line| line.starts_with("lifeboat_")) {
+                shell.exchange("lifeboat_5d0c…", token);
+            }
+        }
+    }
+    for served in [serving.unwrap(), with_token.unwrap()] {
+        served.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_run_as_they_are_written() {
+    let world = World::new().await;
+    let hook = Hook::listen().await;
+    let mut shell = Shell::new(&world);
+    let text = readme();
+    let section = text.split("\n## Notifications\n").nth(1).unwrap();
+    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(
+        shell.directory.join("lifeboat.toml"),
+        toml.replace("/run/secrets/hc-drills", "hc-drills"),
+    )
+    .unwrap();
+    std::fs::write(shell.directory.join("hc-drills"), hook.url("ping")).unwrap();
+    let set = [
+        ("SLACK_URL", hook.url("slack")),
+        ("HOOK_KEY", "a key".to_owned()),
+        ("SMTP_PASSWORD", "a word".to_owned()),
+    ];
+    shell.environment.extend(set.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // As in the sample, `hooks.example` does not take it, and whoever is there hears it.
+    let expected = [("lifeboat notify test", 5), ("lifeboat notify digest", 5)];
+    let said = run_section(&mut shell, "Notifications", &expected).await;
+    assert!(said.contains("arrived  chat") && said.contains("FAILED   hook"), "{said}");
+}
+
+#[test]
+fn every_sample_of_a_configuration_is_one() {
+    let (text, mut samples) = (readme(), 0);
+    for block in text.split("```toml\n").skip(1) {
+        let toml = block.split("```").next().unwrap();
+        let parsed = lifeboat::config::Config::parse(toml, Path::new("lifeboat.toml"));
+        let config = parsed.unwrap_or_else(|error| panic!("{}\n{toml}", error.chain()));
+        samples += 1;
+        // No window in which an instance is stopped is one in which it is to be backed up.
+        let policy = &config.policy;
+        if let (Some(window), Some(stopped)) = (&policy.backup_window, &policy.stopped) {
+            use lifeboat::policy::window::Window;
+            assert!(
+                !Window::daily(window).unwrap().meets(Window::daily(stopped).unwrap()),
+                "{window} in {stopped}"
+            );
+        }
+    }
+    assert!(samples >= 4, "{samples}");
+}
