@@ -53,7 +53,8 @@ pub struct Shared {
 }
 
 /// Commands of ours that take several databases.
-pub const FOR_SEVERAL: [&str; 3] = ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply"];
+pub const FOR_SEVERAL: [&str; 4] =
+    ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply", "lifeboat backup create"];
 
 /// The same finding of several databases is one, with one command. Worst first, then those of most databases.
 pub fn share<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {

@@ -18,6 +18,7 @@ mod backup_killed;
 mod backup_postgres;
 mod clients;
 mod connections;
+mod dashboard;
 mod definitions;
 mod deploy;
 mod doctor;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::backup::catalogue::{Catalogue, Entry, State};
 use crate::backup::create::Plan;
 use crate::backup::failures::Failure;
-use crate::backup::identity::Identity;
+use crate::backup::identity::{self, Identity};
 use crate::backup::stats::{DatabaseStats, Point, Stats};
 use crate::backup::{Compression, Format, Manifest, Verification};
 use crate::error::Kind;
@@ -194,18 +194,10 @@ impl output::Report for Listing {
 }
 
 impl Listing {
-    /// The name of a database; with what tells it from another one of that name, if there is one.
-    fn database(&self, listed: &Listed) -> String {
-        let name = &listed.manifest.source.database;
-        let of_name = |other: &&Listed| other.manifest.source.database == *name;
-        match self.backups.iter().filter(of_name).all(|other| other.identity.is_same_as(&listed.identity)) {
-            true => name.clone(),
-            false => listed.identity.to_string(),
-        }
-    }
-
     fn table(&self, page: &mut Page) {
-        let row = |listed: &Listed| {
+        let identities: Vec<Identity> = self.backups.iter().map(|it| it.identity.clone()).collect();
+        let names = identity::names(&identities);
+        let row = |(listed, name): (&Listed, String)| {
             let manifest = &listed.manifest;
             let (word, tone) = match (listed.file, &manifest.verification) {
                 ("missing", _) => ("FILE MISSING".to_owned(), Tone::Bad),
@@ -218,7 +210,7 @@ impl Listing {
             };
             vec![
                 (manifest.backup_name.to_string(), None),
-                (self.database(listed), None),
+                (name, None),
                 (manifest.database_type.title().to_owned(), None),
                 (ago(manifest.timestamp, self.now), None),
                 (human_bytes(manifest.file_size), None),
@@ -228,7 +220,7 @@ impl Listing {
         };
         page.table(
             &["NAME", "DATABASE", "TYPE", "TAKEN", "SIZE", "PROVEN", "KEPT"],
-            self.backups.iter().map(row).collect(),
+            self.backups.iter().zip(names).map(row).collect(),
         );
     }
 
@@ -513,6 +505,18 @@ impl output::Report for Stats {
             self.verified,
         ));
         page.line("");
+        // The kind has a column of its own.
+        let name = |it: &DatabaseStats| {
+            let is_namesake = |other: &&DatabaseStats| {
+                (&other.database, other.database_type) == (&it.database, it.database_type)
+            };
+            match &it.identity {
+                Some(identity) if self.databases.iter().filter(is_namesake).count() > 1 => {
+                    identity.to_string()
+                }
+                _ => it.database.clone(),
+            }
+        };
         let row = |database: &DatabaseStats| {
             let growth = database.growth_bytes_per_day.map_or("-".to_owned(), |bytes| {
                 let sign = if bytes < 0.0 { "-" } else { "+" };
@@ -522,7 +526,7 @@ impl output::Report for Stats {
                 .last_success_age_seconds
                 .map_or(("never".to_owned(), Some(Tone::Bad)), |age| (span(age), None));
             vec![
-                (database.database.clone(), None),
+                (name(database), None),
                 (database.database_type.title().to_owned(), None),
                 (database.count.to_string(), None),
                 (human_bytes(database.total_size_bytes), None),
