@@ -4,6 +4,7 @@
 //! before anything happens. What could mean two times is refused, never guessed: a day without an hour, and a time that the
 //! local clock showed twice, or never.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use chrono::offset::LocalResult;
@@ -19,7 +20,10 @@ pub const EXAMPLES: &str =
     "2026-11-21T14:05:00Z, \"20 minutes ago\", \"yesterday 14:05\" or \"2026-11-21 15:05\" (local time)";
 
 /// Dates with a time, as logs and programs print them. A fraction of a second may follow each `%S`.
-const STAMPS: [&str; 11] = [
+const STAMPS: [&str; 14] = [
+    "%a %b %d %H:%M:%S %Y",
+    "%d.%m.%Y %H:%M:%S%.f",
+    "%d.%m.%Y %H:%M",
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%d %H:%M",
     "%Y/%m/%d %H:%M:%S%.f",
@@ -44,13 +48,12 @@ where
     Z::Offset: Display,
 {
     let asked = text;
-    let text = text.trim();
+    let text = &with_a_point(text.trim());
     if let Ok(exact) = DateTime::parse_from_rfc3339(text) {
-        return Ok(exact.with_timezone(&Utc));
+        return Ok(without_leap_second(exact.with_timezone(&Utc)));
     }
-    if let Some(seconds) = text.strip_prefix('@') {
-        let at = seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        return at.ok_or_else(|| unreadable(asked));
+    if let Some(seconds) = since_the_epoch(text) {
+        return read_epoch(seconds).ok_or_else(|| unreadable(asked));
     }
     let words = text.to_ascii_lowercase();
     if let Some(ago) = words.strip_suffix("ago") {
@@ -67,8 +70,11 @@ where
             "Add the hour: \"{text} 14:05\" is five past two in the afternoon of {day}, local time."
         )));
     }
+    refuse_weekday_of_today(&words, today)?;
     let (local, offset) = split_zone(text);
-    let naive = read_local(local, today).ok_or_else(|| unreadable(asked))?;
+    let naive = read_local(&local, today)
+        .filter(|at| (1..=9999).contains(&at.year()))
+        .ok_or_else(|| unreadable(asked))?;
     match offset {
         // The offset was written down, so there is no doubt about it.
         Some(seconds) => naive
@@ -131,17 +137,82 @@ fn read_span(text: &str) -> Option<TimeDelta> {
     Some(if halves { span / 2 } else { span })
 }
 
+/// A fraction of a second behind a comma, as ISO 8601 and Python's log have it.
+fn with_a_point(text: &str) -> String {
+    let between_digits = |at: usize| {
+        let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        text[..at].contains(':')
+            && is_digit(text.as_bytes()[..at].last())
+            && is_digit(text.as_bytes().get(at + 1))
+    };
+    match text.rfind(',').filter(|at| between_digits(*at)) {
+        Some(at) => format!("{}.{}", &text[..at], &text[at + 1..]),
+        None => text.to_owned(),
+    }
+}
+
+/// AWS and PostgreSQL know no leap seconds: both take one for the second after it.
+fn without_leap_second(at: DateTime<Utc>) -> DateTime<Utc> {
+    if at.timestamp_subsec_nanos() < 1_000_000_000 {
+        return at;
+    }
+    DateTime::from_timestamp(at.timestamp() + 1, 0).unwrap_or(at)
+}
+
+/// `@1763737507`, and without the sign what can be nothing else: ten digits, or thirteen with the milliseconds.
+fn since_the_epoch(text: &str) -> Option<&str> {
+    let is_plain = matches!(text.len(), 10 | 13) && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.strip_prefix('@').or_else(|| is_plain.then_some(text))
+}
+
+fn read_epoch(text: &str) -> Option<DateTime<Utc>> {
+    let (seconds, fraction) = match text.split_once('.') {
+        Some(parts) => parts,
+        None if text.len() == 13 => text.split_at_checked(10)?,
+        None => (text, ""),
+    };
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) || fraction.len() > 9 {
+        return None;
+    }
+    DateTime::from_timestamp(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?)
+}
+
+/// "monday 09:00", said on a Monday: this morning, or a week ago?
+fn refuse_weekday_of_today(words: &str, today: NaiveDate) -> Result<()> {
+    let Some((name, rest)) = words.split_once(' ').filter(|(name, _)| name.len() >= 3) else { return Ok(()) };
+    let has_a_date = rest.bytes().filter(u8::is_ascii_digit).count() > 6 || rest.contains(',');
+    if name.parse::<Weekday>().is_ok_and(|weekday| weekday == today.weekday()) && !has_a_date {
+        return Err(Error::request(format!("`{words}` may mean today or a week ago: today is a {name}"))
+            .hint(format!("Write \"today {rest}\" or \"last {name} {rest}\".")));
+    }
+    Ok(())
+}
+
 fn before(now: DateTime<Utc>, span: &str) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(read_span(span)?)
 }
 
 /// The part without a zone, and the zone as seconds east of UTC, if one is written down.
-fn split_zone(text: &str) -> (&str, Option<i64>) {
+fn split_zone(text: &str) -> (Cow<'_, str>, Option<i64>) {
+    // `date` prints the zone before the year.
+    let (front, year) = match text.rsplit_once(' ') {
+        Some((front, year)) if year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (front, Some(year))
+        }
+        _ => (text, None),
+    };
     for suffix in ["UTC", "GMT", "Z", "z"] {
-        if let Some(local) = text.strip_suffix(suffix) {
-            return (local.trim_end(), Some(0));
+        if let Some(local) = front.strip_suffix(suffix) {
+            let local = local.trim_end();
+            let whole = year.map_or(Cow::Borrowed(local), |year| Cow::Owned(format!("{local} {year}")));
+            return (whole, Some(0));
         }
     }
+    let (local, offset) = split_offset(text);
+    (Cow::Borrowed(local), offset)
+}
+
+fn split_offset(text: &str) -> (&str, Option<i64>) {
     // A date has hyphens too: an offset stands behind the time, after a colon or at least a space.
     let Some(at) = text.rfind(['+', '-']).filter(|at| text[..*at].contains([':', 'T'])) else {
         return (text, None);
@@ -172,15 +243,32 @@ fn read_local(text: &str, today: NaiveDate) -> Option<NaiveDateTime> {
             return Some(at);
         }
     }
-    // `date` prints the zone before the year, and that is UTC or what was split off.
-    if let Some((day, time)) = spaced.rsplit_once(' ') {
-        let words = day.to_ascii_lowercase();
-        let words = words.strip_suffix(" at").unwrap_or(&words);
-        if let (Some(day), Some(time)) = (read_day(words, today), read_time_of_day(time)) {
+    // The half of the day belongs to the word before it.
+    let words = spaced.to_ascii_lowercase().replace(" am", "am").replace(" pm", "pm");
+    if let Some((day, time)) = words.rsplit_once(' ') {
+        let day = day.strip_suffix(" at").unwrap_or(day);
+        if let (Some(day), Some(time)) = (read_day(day, today), read_time_of_day(time)) {
             return Some(day.and_time(time));
         }
     }
-    read_time_of_day(&spaced).map(|time| today.and_time(time))
+    if let Some((time, day)) = words.split_once(' ')
+        && let (Some(time), Some(day)) = (read_time_of_day(time), read_day(day, today))
+    {
+        return Some(day.and_time(time));
+    }
+    read_time_of_day(&words).map(|time| today.and_time(time)).or_else(|| read_without_year(&spaced, today))
+}
+
+/// `Nov 30 12:43:07`, as syslog has it: the latest of that date that is not ahead by more than a zone.
+fn read_without_year(text: &str, today: NaiveDate) -> Option<NaiveDateTime> {
+    let latest = today.checked_add_days(Days::new(1))?;
+    (0..2).find_map(|years| {
+        let dated = format!("{} {text}", today.year() - years);
+        let at = ["%Y %b %d %H:%M:%S", "%Y %b %d %H:%M"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(&dated, form).ok())?;
+        (at.date() <= latest).then_some(at)
+    })
 }
 
 fn read_time_of_day(text: &str) -> Option<NaiveTime> {
@@ -189,7 +277,15 @@ fn read_time_of_day(text: &str) -> Option<NaiveTime> {
         "midnight" => return NaiveTime::from_hms_opt(0, 0, 0),
         _ => {}
     }
-    ["%H:%M:%S%.f", "%H:%M", "%I:%M%P"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok())
+    // `2pm` is `2:00pm`.
+    let hour = text.strip_suffix("am").or_else(|| text.strip_suffix("pm"));
+    let whole = match hour.filter(|hour| hour.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(hour) => format!("{hour}:00{}", &text[hour.len()..]),
+        None => text.to_owned(),
+    };
+    ["%H:%M:%S%.f", "%H:%M", "%I:%M%P", "%I:%M:%S%P"]
+        .iter()
+        .find_map(|form| NaiveTime::parse_from_str(&whole, form).ok())
 }
 
 /// A day by its name or its date.
@@ -212,8 +308,19 @@ fn read_day(words: &str, today: NaiveDate) -> Option<NaiveDate> {
 }
 
 fn unreadable(text: &str) -> Error {
-    Error::request(format!("`{}` is not a time", text.escape_default()))
-        .hint(format!("Write it as in {EXAMPLES}."))
+    let error = Error::request(format!("`{}` is not a time", text.escape_default()));
+    let is_zone = |word: &&str| {
+        let is_short = matches!(word.len(), 3..=5) && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        !matches!(*word, "UTC" | "GMT")
+            && (is_short || (word.contains('/') && !word.contains(':')))
+            && word.starts_with(|c: char| c.is_ascii_uppercase())
+    };
+    match text.split_whitespace().find(is_zone).filter(|_| text.contains(':')) {
+        Some(zone) => error.hint(format!(
+            "Write the offset from UTC in place of `{zone}`, as in \"2026-11-21 15:05 +01:00\": names of zones are not unique."
+        )),
+        None => error.hint(format!("Write it as in {EXAMPLES}.")),
+    }
 }
 
 #[cfg(test)]
@@ -264,6 +371,25 @@ mod tests {
             ("Sat, 21 Nov 2026 15:05:07 GMT", "2026-11-21T15:05:07Z"),
             ("21 Nov 2026 15:05 UTC", "2026-11-21T15:05:00Z"),
             ("@1763737507", "2025-11-21T15:05:07Z"),
+            ("1763737507", "2025-11-21T15:05:07Z"),
+            ("1763737507250", "2025-11-21T15:05:07.25Z"),
+            ("@1763737507.5", "2025-11-21T15:05:07.5Z"),
+            // `date`, in two locales; `date -Ins`; C's asctime(); Python's log; syslog.
+            ("Fri Nov 20 12:40:36 UTC 2026", "2026-11-20T12:40:36Z"),
+            ("Fri Nov 20 12:40:36 2026", "2026-11-20T11:40:36Z"),
+            ("2026-11-20T12:40:36,116965305+00:00", "2026-11-20T12:40:36.116965305Z"),
+            ("2026-11-20 12:43:07,123", "2026-11-20T11:43:07.123Z"),
+            ("Nov 20 12:43:07", "2026-11-20T11:43:07Z"),
+            ("Dec 31 23:30:00", "2025-12-31T22:30:00Z"),
+            ("20.11.2026 12:43", "2026-11-20T11:43:00Z"),
+            ("2pm", "2026-11-22T13:00:00Z"),
+            ("yesterday 2 pm", "2026-11-21T13:00:00Z"),
+            ("yesterday at 2:05 PM", "2026-11-21T13:05:00Z"),
+            ("14:05 yesterday", "2026-11-21T13:05:00Z"),
+            ("2:05pm yesterday", "2026-11-21T13:05:00Z"),
+            ("14:05 2026-11-20", "2026-11-20T13:05:00Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+            ("2024-02-29 10:00 UTC", "2024-02-29T10:00:00Z"),
         ] {
             let read = parse_time(text, now(), &zone).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(read, expected.parse::<DateTime<Utc>>().unwrap(), "{text}");
@@ -281,6 +407,13 @@ mod tests {
             "14:05 maybe",
             "20 minutes",
             "before-migration",
+            "2027-02-29 10:00",
+            "Sat Nov 20 12:40:36 UTC 2026",
+            "+262142-12-31 23:59:59",
+            "11/12/2026 10:00",
+            "@1763737507.x",
+            "13pm",
+            "pm",
         ] {
             assert!(parse_time(wrong, now(), &zone).is_err(), "{wrong}");
         }
@@ -295,6 +428,29 @@ mod tests {
             assert!(parse_time(&format!("{day} 14:05"), now(), &Utc).is_ok(), "{day}");
         }
         assert!(parse_time("latest", now(), &Utc).unwrap_err().hints()[0].contains("--latest"));
+    }
+
+    #[test]
+    fn a_weekday_that_may_be_today_or_a_week_ago_is_refused() {
+        let zone = FixedOffset::east_opt(3600).unwrap();
+        let error = parse_time("Sunday 00:10", now(), &zone).unwrap_err();
+        assert_eq!(error.to_string(), "`sunday 00:10` may mean today or a week ago: today is a sunday");
+        assert_eq!(error.hints(), ["Write \"today 00:10\" or \"last sunday 00:10\"."]);
+        assert!(parse_time("Sun, 15 Nov 2026 15:05:07 GMT", now(), &zone).is_ok());
+        assert!(parse_time("Sun Nov 15 15:05:07 UTC 2026", now(), &zone).is_ok());
+    }
+
+    #[test]
+    fn a_zone_by_its_name_is_refused_and_the_hint_is_about_the_zone() {
+        for (text, zone) in [
+            ("2026-11-20 13:43:07.123 CET", "CET"),
+            ("2026-11-20 13:43 Europe/Berlin", "Europe/Berlin"),
+            ("Fri Nov 20 12:40:36 EST 2026", "EST"),
+        ] {
+            let error = parse_time(text, now(), &Utc).unwrap_err();
+            assert!(error.hints()[0].contains(&format!("in place of `{zone}`")), "{:?}", error.hints());
+        }
+        assert!(parse_time("soon", now(), &Utc).unwrap_err().hints()[0].contains("20 minutes ago"));
     }
 
     #[test]
