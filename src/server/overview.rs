@@ -314,7 +314,7 @@ fn without_backups(app: &App, reached: &Reached) -> Database {
     let of = |name: &str| app.orders.objectives.as_ref()(name);
     let known = reached.identity.as_ref();
     let name = reached.named.as_deref().or(known.map(Identity::database)).unwrap_or_default();
-    let words = "there is no backup of it: if it were lost now, it would be lost for good";
+    let words = "it has no backup: if it were lost now, it would be lost for good";
     let finding = Finding::critical("no_backup", words, create_command(Some(reached)));
     let empty = blank(name, known.map(Identity::kind), of(name));
     Database {
@@ -429,11 +429,7 @@ fn findings(
     let create = create_command(database.reached.as_ref());
     let mut findings = Vec::new();
     match database.rpo_measured_seconds {
-        None => findings.push(Finding::critical(
-            "no_good_backup",
-            "there is no backup of it that is proven good",
-            &create,
-        )),
+        None => findings.push(Finding::critical("no_good_backup", "it has no proven backup", &create)),
         Some(age) if age > rpo => findings.push(Finding::critical(
             "rpo_missed",
             "its newest proven backup is older than the recovery point objective",
