@@ -42,6 +42,11 @@ impl Finding {
     }
 }
 
+/// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
+pub fn worst(findings: &[Finding]) -> Option<Severity> {
+    findings.iter().map(|finding| finding.severity).min()
+}
+
 /// A finding, and all databases of which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shared {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::policy::check::{Finding, Severity};
+use crate::policy::check::{Finding, Severity, worst};
 
 /// More names than anyone reads in one sentence.
 const NAMED: usize = 6;
@@ -26,7 +26,7 @@ pub(super) enum Health {
 impl Health {
     /// As the findings say.
     pub(super) fn of(findings: &[Finding]) -> Self {
-        match findings.iter().map(|finding| finding.severity).min() {
+        match worst(findings) {
             None => Health::Safe,
             Some(Severity::Critical) => Health::AtRisk,
             Some(Severity::Warning) => Health::Attention,
@@ -81,17 +81,17 @@ pub(super) struct Banner {
 
 /// Judges the whole. A database may come several times under its name, as a DB instance and in the vault: its worst counts.
 pub(super) fn banner<'a>(of: impl IntoIterator<Item = (&'a str, Health)>, gaps: &[Gap]) -> Banner {
-    let mut worst: BTreeMap<&str, Health> = BTreeMap::new();
+    let mut cards: BTreeMap<&str, Health> = BTreeMap::new();
     for (name, health) in of {
-        let known = worst.entry(name).or_insert(health);
+        let known = cards.entry(name).or_insert(health);
         *known = health.min(*known);
     }
     let named = |wanted: Health| -> Vec<String> {
-        let those = worst.iter().filter(|(_, health)| **health == wanted);
+        let those = cards.iter().filter(|(_, health)| **health == wanted);
         those.map(|(name, _)| (*name).to_owned()).collect()
     };
     let (at_risk, need_attention) = (named(Health::AtRisk), named(Health::Attention));
-    let all = worst.len();
+    let all = cards.len();
     let mut details: Vec<String> = Vec::new();
     let (health, headline) = match () {
         () if !at_risk.is_empty() => {

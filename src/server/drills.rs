@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::drill::calendar::Which;
 use crate::drill::outcome::Outcome;
+use crate::drill::page::words::word_of;
 use crate::drill::proof::{self, Records};
 use crate::drill::report::Report;
 use crate::error::Result;
@@ -25,13 +26,8 @@ impl Drill {
 
     /// As the last one of its database.
     pub(super) fn as_last(&self) -> LastDrill {
-        let verdict = match self.outcome {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            _ => "unknown",
-        };
         let at = self.report.finished_at.unwrap_or(self.report.started_at);
-        LastDrill { run: self.report.run.clone(), at, verdict: verdict.to_owned() }
+        LastDrill { run: self.report.run.clone(), at, verdict: word_of(self.report.verdict).to_owned() }
     }
 }
 
