@@ -510,11 +510,11 @@ fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
     not_tested
 }
 
-/// A span that is no more than a guess: `40 s`, `11 min`, `1h 20m`.
+/// A span that is no more than a guess: `3 s`, `40 s`, `11 min`, `1h 20m`.
 pub fn rough_span(time: std::time::Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds.round() as u64 {
-        0..10 => "10 s".to_owned(),
+        whole @ 0..10 => format!("{} s", whole.max(1)),
         10..90 => format!("{} s", (seconds / 10.0).round() * 10.0),
         90..5_400 => format!("{:.0} min", seconds / 60.0),
         _ => span((seconds / 300.0).round() * 300.0),

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
-use crate::drill::Event;
 use crate::drill::estimate::{Earlier, Left, left_of_all};
 use crate::drill::report::{rough_span, span};
+use crate::drill::{Event, TEAR_DOWN};
 use crate::output::Output;
 
 /// A drill under way.
@@ -106,7 +106,8 @@ impl<'a> LiveDrill<'a> {
             let going = locked(&going);
             let what = if going.what.is_empty() { String::new() } else { format!(" ({})", going.what) };
             let left = going.left().map_or(String::new(), |left| format!(", {}", left.told()));
-            let budget = match objective.is_zero() {
+            // The copy is validated before it is removed.
+            let budget = match objective.is_zero() || going.phase == TEAR_DOWN {
                 true => String::new(),
                 false => format!(" · RTO {}", span(objective.as_secs_f64())),
             };
