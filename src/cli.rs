@@ -229,8 +229,8 @@ impl Session {
     /// Reads a time as the person says it, and shows what it means.
     fn read_time(&self, text: &str) -> Result<DateTime<Utc>> {
         let at = when::parse_time(text, now(), &chrono::Local)?;
-        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S %:z");
-        let utc = at.format("%Y-%m-%d %H:%M:%S UTC");
+        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%dT%H:%M:%S%:z");
+        let utc = when::utc(at);
         self.output.say(format!("`{}` is {local} local time, {utc}", text.escape_default()));
         Ok(at)
     }

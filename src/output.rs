@@ -15,8 +15,10 @@ use std::time::Instant;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
+use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
 pub use crate::postgres::redacted;
+use crate::verify::Verdict;
 
 pub use commands::Repeated;
 use live::Live;
@@ -77,6 +79,24 @@ impl Page {
     /// A line, or several; on a terminal it is wrapped between words.
     pub fn line(&mut self, text: impl AsRef<str>) {
         self.verbatim(wrapped(&self.repeated.complete(text.as_ref()), self.width));
+    }
+
+    /// The head of a report: its verdict or state, then what it is about, then how long that took.
+    pub fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
+        let took = seconds.map_or(String::new(), |seconds| format!(", {}", span(seconds)));
+        let (word, about) = (self.toned(tone, word), self.toned(Tone::Strong, plain(about.as_ref())));
+        self.line(format!("{word}  {about}{took}"));
+    }
+
+    /// The head of a report on what was compared or checked; returns the tone of the verdict.
+    pub fn verdict(&mut self, verdict: Verdict, about: impl AsRef<str>, seconds: Option<f64>) -> Tone {
+        let (tone, word) = match verdict {
+            Verdict::Pass => (Tone::Good, "PASS"),
+            Verdict::Fail => (Tone::Bad, "FAIL"),
+            Verdict::Unknown => (Tone::Doubt, "UNKNOWN"),
+        };
+        self.heading(tone, word, about, seconds);
+        tone
     }
 
     /// Words in a tone.

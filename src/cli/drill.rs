@@ -13,7 +13,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
-use super::snapshot::render::utc;
 use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
@@ -33,7 +32,7 @@ use crate::output::Output;
 use crate::restore::{Wanted, isolation};
 use crate::vault::Lease;
 use crate::verify::depth::Tables;
-use crate::when;
+use crate::when::{self, utc};
 
 use live::LiveDrill;
 use render::{Drills, History, PlanReport, Plans, Shown};

@@ -13,6 +13,7 @@ use crate::fleet::account_of;
 use crate::restore::{Chosen, Way};
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
+use crate::when::utc;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "lifeboat.drill/1";
@@ -280,8 +281,8 @@ pub(super) fn age_of_newest_row(
     if newest > latest + SKEW {
         return Err(format!(
             "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
-            rfc3339(newest),
-            rfc3339(latest)
+            utc(newest),
+            utc(latest)
         ));
     }
     Ok((began - newest).as_seconds_f64().max(0.0))
@@ -292,14 +293,10 @@ fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::re
     match moment {
         None => Err("AWS does not say of which moment the backup is".to_owned()),
         Some(at) if at > began + SKEW => {
-            Err(format!("AWS dates the backup {}, which was after the drill began", rfc3339(at)))
+            Err(format!("AWS dates the backup {}, which was after the drill began", utc(at)))
         }
         Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
     }
-}
-
-fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// Where the record of a drill is kept.

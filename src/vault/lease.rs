@@ -75,9 +75,9 @@ impl Holder {
         }
     }
 
-    /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22 08:00:00 UTC`.
+    /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22T08:00:00Z`.
     pub fn told(&self) -> String {
-        let since = self.since.format("%Y-%m-%d %H:%M:%S UTC");
+        let since = crate::when::utc(self.since);
         format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
     }
 

@@ -1,6 +1,6 @@
 //! How the reports of backups look.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::backup::catalogue::{Catalogue, Entry, State};
@@ -13,20 +13,20 @@ use crate::error::Kind;
 use crate::output::{self, Page, Tone, human_bytes, thousands};
 use crate::retention::PruneReport;
 use crate::verify::Verdict;
+use crate::when::utc;
 
 impl output::Report for Manifest {
     fn render(&self, page: &mut Page) {
         let title = self.database_type.title();
-        page.line(format!(
-            "backup {} of {} ({})",
-            page.toned(Tone::Strong, self.backup_name.as_str()),
-            output::plain(&self.source.database),
-            format!("{title} {}", output::plain(&self.source.server_version)).trim_end(),
-        ));
+        let server = format!("{title} {}", self.source.server_version);
+        let head =
+            format!("backup `{}` of `{}` ({})", self.backup_name, self.source.database, server.trim_end());
         // Of a file that was made elsewhere nobody knows how long that took.
-        let span = if self.duration > 0.0 { format!(" in {:.1} s", self.duration) } else { String::new() };
+        let took = Some(self.duration).filter(|seconds| *seconds > 0.0);
+        let result = self.verification.as_ref().map_or(Verdict::Unknown, |proof| proof.result);
+        page.verdict(result, head, took);
         let tool = output::plain(&self.made_by.tool);
-        page.line(format!("  taken      {}{span}, with {tool}", utc(self.timestamp)));
+        page.line(format!("  taken      {}, with {tool}", utc(self.timestamp)));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
         page.line(format!("  size       {}", sizes(self)));
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
@@ -94,10 +94,6 @@ fn proof(page: &Page, verification: Option<&Verification>) -> String {
     let Some(proof) = verification else { return page.toned(Tone::Doubt, "not yet") };
     let (word, tone) = verdict(proof.result);
     format!("{} ({}, {})", page.toned(tone, word), proof.level.as_str(), utc(proof.at))
-}
-
-fn utc(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn verdict(verdict: Verdict) -> (&'static str, Tone) {
@@ -290,13 +286,8 @@ impl output::Report for Proofs {
     fn render(&self, page: &mut Page) {
         for backup in &self.backups {
             let proof = &backup.verification;
-            let (word, tone) = verdict(proof.result);
-            page.line(format!(
-                "{}: {} ({})",
-                output::plain(&backup.backup_name),
-                page.toned(tone, word),
-                proof.level.as_str()
-            ));
+            let head = format!("backup `{}` ({})", backup.backup_name, proof.level.as_str());
+            page.verdict(proof.result, head, None);
             reasons(proof, page);
         }
     }
@@ -386,8 +377,8 @@ impl output::Report for RestorePlan {
 
 impl output::Report for crate::backup::restore::Report {
     fn render(&self, page: &mut Page) {
-        let name = page.toned(Tone::Strong, output::plain(&self.restored_to));
-        page.line(format!("restored {name} from {}, in {:.1} s", self.backup_name, self.seconds));
+        let head = format!("`{}` from backup `{}`", self.restored_to, self.backup_name);
+        page.heading(Tone::Good, "RESTORED", head, Some(self.seconds));
         page.line(format!("  content of  {}", utc(self.content_of)));
         if self.tables_checked > 0 {
             page.line(format!("  checked     {}", tables_and_rows(self.tables_checked, self.rows_checked)));

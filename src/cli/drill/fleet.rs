@@ -21,6 +21,7 @@ use crate::fleet::{Instance, InstanceId, Place, Unreached};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page, Tone};
+use crate::when;
 
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
@@ -150,7 +151,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
 }
 
 fn announce(session: &Session, record: &Fleet, todo: usize) {
-    let begun = record.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let begun = when::utc(record.started_at);
     let going_on = if record.resumed { format!(", begun at {begun}, gone on with") } else { String::new() };
     let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     session.output.say(format!(
@@ -264,7 +265,8 @@ impl output::Report for Fleet {
         let is_planned = self.state == record::Progress::Planned;
         let name = if is_planned { String::new() } else { format!(" {}", self.fleet) };
         let head = format!("fleet run{name}{shard}");
-        page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, state)));
+        let took = self.finished_at.map(|at| (at - self.started_at).as_seconds_f64());
+        page.heading(tone, state, head, took.filter(|_| !is_planned));
         page.line(format!("  {}", self.summary.told()));
         for one in &self.unreached {
             let text = format!("{} could not be looked at: {}", one.place, output::plain(&one.error));
@@ -293,7 +295,7 @@ impl output::Report for Fleet {
             }
             rows.push(cells(row, places.len() > 1));
         }
-        page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows);
+        page.table(&["", "database", "last proof", "RTO", "run", ""], rows);
         if unlisted > 0 {
             page.line(format!("  … and {unlisted} more that are pending"));
         }

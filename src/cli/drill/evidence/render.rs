@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::cli::snapshot::render::utc;
 use crate::drill::calendar::{Calendar, Cell, Month};
 use crate::drill::dossier::Dossier;
 use crate::drill::headline::{self, Standing};
@@ -11,6 +10,7 @@ use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
 use crate::drill::notes::Note;
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, plain};
+use crate::when::utc;
 
 /// `drill list --year`.
 #[derive(Serialize)]
