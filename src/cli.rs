@@ -395,16 +395,33 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let is_json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     let format = if is_json { Format::Json } else { Format::Text };
-    let text = error.render().to_string();
+    let rendered = error.render().to_string();
+    let text = match error.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => missing_subcommand(&rendered),
+        _ => rendered.clone(),
+    };
     let output = Output::new(format, Color::Never, false).logging(now);
+    let hints = hints_of_cause(error);
     match crate::output::redacted(&text) {
-        shown if error.use_stderr() && (output.is_log() || is_json) => output.refuse(&shown),
-        shown if shown == text => drop(error.print()),
-        shown if error.use_stderr() => output.refuse(&shown),
+        shown if error.use_stderr() && (output.is_log() || is_json) => output.refuse(&shown, &hints),
+        _ if crate::output::redacted(&rendered) == rendered => {
+            let _ = error.print();
+            for hint in &hints {
+                output.say(format!("hint: {hint}"));
+            }
+        }
+        shown if error.use_stderr() => output.refuse(&shown, &hints),
         shown => output.say(shown),
     }
-    hint_at_rules(error);
     u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// Clap answers a command without its subcommand with the whole help, which says nothing of what is wrong.
+fn missing_subcommand(help: &str) -> String {
+    let usage = help.lines().find(|line| line.starts_with("Usage: ")).unwrap_or("Usage: lifeboat <COMMAND>");
+    let words = usage.split_whitespace().skip(1).take_while(|word| !word.starts_with(['[', '<']));
+    let command = words.collect::<Vec<_>>().join(" ");
+    format!("error: `{command}` needs a subcommand\n\n{usage}\n\n`{command} --help` lists them.\n")
 }
 
 /// The file that a scheduled command takes its variables from.
@@ -568,15 +585,10 @@ fn only_reads(words: &[String]) -> std::result::Result<(), String> {
     }
 }
 
-/// A flag that is refused for a rule of AWS says the rule.
-fn hint_at_rules(error: &clap::Error) {
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        for hint in cause.downcast_ref::<Error>().map(Error::hints).unwrap_or_default() {
-            Output::new(Format::Text, Color::Auto, false).say(format!("hint: {hint}"));
-        }
-        next = cause.source();
-    }
+/// The next step that a refused value names, such as a rule of AWS.
+fn hints_of_cause(error: &clap::Error) -> Vec<String> {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<Error>()).flat_map(Error::hints).cloned().collect()
 }
 
 fn log_to_stderr(verbosity: u8) {

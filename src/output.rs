@@ -430,15 +430,21 @@ impl Output {
         self.log.is_some()
     }
 
-    /// Says that a command line was refused, in the words of whoever read it.
-    pub fn refuse(&self, words: &str) {
+    /// Says that a command line was refused, in the words of whoever read it. In a document, a paragraph of these is a hint each,
+    /// after `hints`.
+    pub fn refuse(&self, words: &str, hints: &[String]) {
         let words = words.trim_end();
         let inner = words.trim_start_matches("error: ");
         self.talk(Severity::Error, if self.is_log() { inner } else { words });
-        let (message, hint) = inner.split_once("\n\n").unwrap_or((inner, ""));
-        let hint = hint.split_whitespace().collect::<Vec<_>>().join(" ");
-        let error = Error::request(message.split_whitespace().collect::<Vec<_>>().join(" "));
-        self.document(&if hint.is_empty() { error } else { error.hint(hint) });
+        for hint in hints {
+            self.talk(Severity::Error, &format!("hint: {hint}"));
+        }
+        let mut paragraphs = inner
+            .split("\n\n")
+            .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+            .filter(|paragraph| !paragraph.is_empty());
+        let error = Error::request(paragraphs.next().unwrap_or_default());
+        self.document(&hints.iter().cloned().chain(paragraphs).fold(error, Error::hint));
     }
 
     /// Tells an error: what, why, and what to do. An argument that it repeats may be a URL in the wrong place, with a password in

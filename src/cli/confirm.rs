@@ -21,7 +21,8 @@ pub(super) struct Act {
 }
 
 impl Act {
-    /// Makes sure that the person means it: `given` is the name, or they type it on a terminal.
+    /// Makes sure that the person means it: `given` is the name, or they type it on a terminal. Whoever calls this listens to
+    /// signals afterwards only: until then Ctrl-C ends the process, as the question says.
     pub(super) fn confirm(&self, given: Option<&str>, session: &Session) -> Result<()> {
         match given {
             Some(given) if given == self.name => Ok(()),

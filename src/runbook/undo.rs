@@ -245,7 +245,12 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                         format!("nothing was taken back: `{}` was not confirmed: {why}", item.step.id),
                     )
                 })?,
-                None => gate.clone().ask_until_right(&self.to.ask).await?,
+                None => tokio::select! {
+                    reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
+                    kind = self.to.interrupt.wait(1) => {
+                        return Err(Error::new(kind, "interrupted before anything was taken back"));
+                    }
+                },
             };
             match reply {
                 Reply::Typed(_) => {}

@@ -1,15 +1,49 @@
 //! What a person sees: a terminal of 80 columns and fewer, gates that ask again, and documents for programs.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Run, World, finish};
 
 impl World {
     /// Runs the binary on a terminal of so many columns, types `typed`, and returns what stood on it.
     pub(crate) async fn screen(&self, columns: u16, arguments: &[&str], typed: &str) -> Run {
+        let mut child = self.terminal(columns, arguments);
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(typed.as_bytes()).await.unwrap();
+        let mut run = finish(child).await;
+        drop(keyboard);
+        run.stdout = run.stdout.replace("\r\n", "\n");
+        run
+    }
+
+    /// Presses Ctrl-C when the command asks something.
+    async fn interrupt_at_prompt(&self, arguments: &[&str]) -> Run {
+        let mut child = self.terminal(80, arguments);
+        let mut keyboard = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let mut shown = Vec::new();
+        let has_asked = async {
+            while !shown.ends_with(b"> ") {
+                let Ok(byte) = screen.read_u8().await else { break };
+                shown.push(byte);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), has_asked).await.expect("it asks");
+        assert!(shown.ends_with(b"> "), "it asks nothing: {}", String::from_utf8_lossy(&shown));
+        keyboard.write_all(b"\x03").await.unwrap();
+        let ended = async {
+            screen.read_to_end(&mut shown).await.unwrap();
+            child.wait().await.unwrap()
+        };
+        let status = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("Ctrl-C ends it");
+        Run { code: status.code(), stdout: String::from_utf8(shown).unwrap(), stderr: String::new() }
+    }
+
+    fn terminal(&self, columns: u16, arguments: &[&str]) -> tokio::process::Child {
         let ours = self.command(arguments);
         let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));
         let words: Vec<String> =
@@ -21,13 +55,7 @@ impl World {
         command.env_clear().envs(set).env("TERM", "xterm").env("NO_COLOR", "1");
         command.current_dir(ours.as_std().get_current_dir().unwrap());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("script is part of every Debian");
-        let mut keyboard = child.stdin.take().unwrap();
-        keyboard.write_all(typed.as_bytes()).await.unwrap();
-        let mut run = finish(child).await;
-        drop(keyboard);
-        run.stdout = run.stdout.replace("\r\n", "\n");
-        run
+        command.kill_on_drop(true).spawn().expect("script is part of every Debian")
     }
 }
 
@@ -102,6 +130,66 @@ async fn a_mistyped_name_is_asked_for_again_and_what_will_be_gone_is_named() {
     }
     let list = world.lifeboat(&["snapshot", "list"]).await;
     assert!(!list.stdout.contains("first") && list.stdout.contains("second"), "{}", list.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_at_any_question_ends_the_command_and_leaves_everything_as_it_is() {
+    let world = World::with_orders().await;
+    world
+        .lifeboat(&["snapshot", "create", "orders-prod", "--id", "first", "--poll", "200ms"])
+        .await
+        .assert_code(0);
+    let url = world.url("orders-prod", "app").await;
+    world.write(
+        "made.md",
+        "---\nrunbook: 1\ntitle: Make a file\n---\n```sh id=make creates=\"file:made\"\ntouch made\n```\n\
+         ```undo for=make does=\"removes the file.\"\nrm made\n```\n",
+    );
+    let run = world.lifeboat(&["runbook", "run", "made.md", "--json"]).await;
+    let run = run.assert_code(0).json()["run"].as_str().unwrap().to_owned();
+    world.write("asks.md", "---\nrunbook: 1\ntitle: Ask\n---\n```confirm id=sure type=\"yes\"\nSure?\n```\n");
+    world.lifeboat(&["backup", "create", "--url", &url, "--name", "before"]).await.assert_code(0);
+    for arguments in [
+        &["snapshot", "delete", "first", "--allow-last-copy"][..],
+        &["policy", "set", "orders-prod", "--retention-days", "1"],
+        &["backup", "delete", "before", "--allow-last-copy"],
+        &["backup", "restore", "before", "--url", &url],
+        &["backup", "undo", "--url", &url],
+        &["runbook", "undo", &run],
+        &["runbook", "run", "asks.md"],
+    ] {
+        let ended = world.interrupt_at_prompt(arguments).await;
+        assert_eq!(ended.code, Some(130), "{arguments:?}:\n{}", ended.stdout);
+    }
+    world.lifeboat(&["snapshot", "show", "first"]).await.assert_code(0);
+    world.lifeboat(&["backup", "show", "before"]).await.assert_code(0);
+    assert!(world.path("made").exists());
+    let shown = world.lifeboat(&["policy", "show", "orders-prod", "--json"]).await.json();
+    assert!(!shown.to_string().contains("\"retention_days\":1,"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_argument_says_what_is_wrong_and_what_to_write_to_people_and_in_the_document() {
+    let world = World::new().await;
+    for (arguments, message, hint) in [
+        (
+            &["drill", "report", "--from", "2026-13-01"][..],
+            "`2026-13-01` is not a day",
+            "2026-11-21, `today`",
+        ),
+        (&["policy", "set", "x", "--retention-days", "99"], "not a backup retention period", "1 to 35 days"),
+        (&["drill"], "`lifeboat drill` needs a subcommand", "`lifeboat drill --help` lists them."),
+        (&["backup"], "`lifeboat backup` needs a subcommand", "`lifeboat backup --help` lists them."),
+    ] {
+        let run = world.lifeboat(arguments).await;
+        let on_stderr = if arguments.len() > 1 { [message, hint] } else { ["Usage: lifeboat", "Commands:"] };
+        run.assert_code(2).assert_says(&on_stderr);
+        let run = world.lifeboat(&[&["--json"], arguments].concat()).await;
+        let document = run.assert_code(2).json();
+        assert!(document["message"].as_str().unwrap().contains(message), "{document}");
+        assert!(document["hints"].to_string().contains(hint), "{document}");
+        assert!(run.stderr.lines().count() < 12, "{}", run.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,7 +136,6 @@ pub(in crate::cli) struct StatsArgs {
 }
 
 pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Option<Kind>> {
-    let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
     let destination = destination(&args, session)?;
     let manner = manner(&args, session)?;
@@ -148,6 +147,7 @@ pub(super) async fn restore(args: RestoreArgs, session: &Session) -> Result<Opti
     if plan.replaces {
         replacement(&plan, &args).confirm(args.confirm.as_deref(), session)?;
     }
+    let interrupt = Interrupt::listen()?;
     let live = Live::new(&session.output, format!("restoring `{}`", args.name));
     let tell = |event: Event<'_>| live.tell(event);
     let surroundings = Surroundings {
@@ -277,7 +277,6 @@ fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
 }
 
 pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kind>> {
-    let interrupt = Interrupt::listen()?;
     let vault = session.vault()?;
     let environment = url_of_environment()?;
     let url = args.url.clone().or(environment).ok_or_else(|| {
@@ -298,6 +297,7 @@ pub(super) async fn undo(args: UndoArgs, session: &Session) -> Result<Option<Kin
         ],
     };
     act.confirm(args.confirm.as_deref(), session)?;
+    let interrupt = Interrupt::listen()?;
     let live = Live::new(&session.output, format!("putting `{dbname}` back"));
     let tell = |event: Event<'_>| live.tell(event);
     let surroundings = Surroundings {
