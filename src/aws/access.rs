@@ -70,23 +70,27 @@ async fn own_configuration(access: &Access) -> SdkConfig {
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(ATTEMPT)
         .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http.clone())
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(4));
-    if let Some(region) = &access.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(profile) = &access.profile {
-        loader = loader.profile_name(profile);
-        // The SDK's own chain asks the environment first, whoever named the profile.
-        if access.profile_wins {
-            let config = ProviderConfig::default()
-                .with_region(access.region.clone().map(Region::new))
-                .with_http_client(http);
-            let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile);
-            loader = loader.credentials_provider(provider.build());
+    let begin = || {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http.clone())
+            .timeout_config(timeouts.clone())
+            .retry_config(RetryConfig::standard().with_max_attempts(4));
+        if let Some(region) = &access.region {
+            loader = loader.region(Region::new(region.clone()));
         }
+        if let Some(profile) = &access.profile {
+            loader = loader.profile_name(profile);
+        }
+        loader
+    };
+    let mut loader = begin();
+    // The SDK's own chain asks the environment first, whoever named the profile.
+    if let Some(profile) = access.profile.as_ref().filter(|_| access.profile_wins) {
+        // A role that the profile assumes is asked for in the Region that the profile names, if nothing else names one.
+        let region = begin().load().await.region().cloned();
+        let config = ProviderConfig::default().with_region(region).with_http_client(http.clone());
+        let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile);
+        loader = loader.credentials_provider(provider.build());
     }
     if let Some(url) = &access.endpoint_url {
         loader = loader.endpoint_url(url);

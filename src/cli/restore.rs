@@ -513,7 +513,7 @@ impl output::Report for Window {
         };
         page.line(format!("  earliest  {}", line(self.earliest)));
         page.line(format!("  latest    {}", line(self.latest)));
-        page.line(format!("  restore   {}", self.restore_command));
+        page.command("  restore   ", &self.restore_command);
     }
 }
 
@@ -529,7 +529,7 @@ impl output::Report for Report {
             page.line(format!("  endpoint  {}:{}", endpoint.host, endpoint.port));
         }
         if let Some(connect) = &self.connect {
-            page.line(format!("  connect   {connect}"));
+            page.command("  connect   ", connect);
         }
         let from = match self.settings_from {
             SettingsFrom::Instance => "its source as it is now",

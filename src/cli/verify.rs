@@ -332,14 +332,14 @@ fn tables(all: &[TableReport], page: &mut Page) {
             Word::Unknown => Tone::Doubt,
         };
         vec![
-            (format!("{}.{}.{}", found.database, found.schema, found.table), None),
             (found.verdict.as_str().to_owned(), Some(tone)),
+            (format!("{}.{}.{}", found.database, found.schema, found.table), None),
             (number(found.expected_rows), None),
             (number(found.observed_rows), None),
             (found.reason.clone(), None),
         ]
     };
-    page.table(&["TABLE", "VERDICT", "LEFT", "RIGHT", "WHY"], listed.into_iter().map(row).collect());
+    page.table(&["verdict", "table", "left", "right", ""], listed.into_iter().map(row).collect());
     if hides {
         page.line(format!("  and {} tables that are identical or equal", thousands(alike as u64)));
     }

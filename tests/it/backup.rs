@@ -451,7 +451,7 @@ async fn encrypted_backups_hold_no_plaintext_and_open_with_their_key_alone() {
         run.assert_code(2).assert_says(&["none of the keys opens `e`", "--identity"]);
     }
     let look = place.backup(&["verify", "e", "--level", "checksum"]).await;
-    assert!(look.assert_code(0).stdout.contains("good (checksum)"), "{}", look.stdout);
+    assert!(look.assert_code(0).stdout.contains("PASS  backup `e` (checksum)"), "{}", look.stdout);
     let shown = place.backup(&["show", "e"]).await.assert_code(0).stdout.clone();
     for words in ["proven     good (stream", "looked at  good (checksum"] {
         assert!(shown.contains(words), "{shown}");

@@ -298,3 +298,23 @@ async fn an_account_that_cannot_be_reached_does_not_hide_the_others() {
     world.fault("*", json!({"fault": "error", "code": "AccessDenied", "for_seconds": 600})).await;
     lifeboat(&world, &["status"]).await.assert_code(3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_assumes_a_role_needs_no_region_but_its_own() {
+    let world = World::new().await;
+    std::fs::create_dir_all(world.path(".aws")).unwrap();
+    world.write(
+        ".aws/config",
+        "[profile base]\naws_access_key_id = test\naws_secret_access_key = canary\n\
+         [profile prod]\nrole_arn = arn:aws:iam::111122223333:role/lifeboat\nsource_profile = base\nregion = eu-west-1\n\
+         [profile job]\nrole_arn = arn:aws:iam::111122223333:role/lifeboat\ncredential_source = Environment\nregion = eu-west-1\n",
+    );
+    create(&client(&world, PROD, "eu-west-1"), "orders").await;
+    for profile in ["prod", "job"] {
+        let mut command = world.command(&["status", "--json", "--profile", profile]);
+        command.env_remove("AWS_REGION").env_remove("AWS_DEFAULT_REGION");
+        let report = crate::support::finish(command.spawn().unwrap()).await.assert_code(1).json();
+        let expected = std::iter::once("/eu-west-1/orders".to_owned()).collect();
+        assert_eq!(homes(&report, "databases", "id"), expected, "{profile}");
+    }
+}

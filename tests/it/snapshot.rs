@@ -151,7 +151,7 @@ async fn the_end_of_the_wait_is_exit_code_7_with_the_id_on_stdout() {
     world.hurry_until("orders-prod", "available").await;
     let run = world.lifeboat(&["snapshot", "create", "orders-prod", "--no-wait", "--id", "second"]).await;
     assert!(
-        run.assert_code(0).stdout.starts_with("snapshot `second` of `orders-prod`: creating"),
+        run.assert_code(0).stdout.starts_with("CREATING  snapshot `second` of `orders-prod`\n"),
         "{}",
         run.stdout
     );

@@ -512,7 +512,7 @@ async fn each_thing_that_is_wrong_with_a_url_or_a_login_has_its_own_words() {
     says(
         "postgresql://owner@127.0.0.1:1/app",
         3,
-        &["cannot reach PostgreSQL at 127.0.0.1:1", "check that the server runs"],
+        &["cannot reach PostgreSQL at 127.0.0.1:1", "Nothing answers at this port"],
     )
     .await;
     says(

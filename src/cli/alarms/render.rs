@@ -30,10 +30,10 @@ impl output::Report for Plan {
 
 fn plan(plan: &Plan, page: &mut Page) {
     let shown: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::None).collect();
-    for (noun, title) in [("alarm", "ALARM"), ("event-subscription", "EVENT SUBSCRIPTION")] {
+    for (noun, title) in [("alarm", "alarm"), ("event-subscription", "event subscription")] {
         let rows: Vec<_> =
             shown.iter().filter(|change| change.noun == noun).map(|change| row(change)).collect();
-        page.table(&["", title, "RULE", "THRESHOLD FROM"], rows);
+        page.table(&["", title, "rule", "threshold from"], rows);
     }
     for change in &shown {
         if change.action != Action::Update {
@@ -42,7 +42,7 @@ fn plan(plan: &Plan, page: &mut Page) {
         page.line("");
         page.line(page.toned(Tone::Strong, at_home(&change.alarm, &change.place)));
         let rows = change.fields.iter().map(field_row).collect();
-        page.table(&["FIELD", "IS", "SHOULD BE"], rows);
+        page.table(&["field", "is", "should be"], rows);
     }
     if !shown.is_empty() {
         page.line("");
@@ -161,7 +161,7 @@ impl output::Report for AlarmList {
                 tells,
             ]
         });
-        page.table(&["STATE", "ALARM", "SINCE", "RULE", "TELLS"], rows.collect());
+        page.table(&["", "alarm", "since", "rule", "tells"], rows.collect());
     }
 }
 

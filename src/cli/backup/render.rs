@@ -215,7 +215,7 @@ impl Listing {
             ]
         };
         page.table(
-            &["NAME", "DATABASE", "TYPE", "TAKEN", "SIZE", "PROVEN", "KEPT"],
+            &["backup", "database", "type", "taken", "size", "proven", "kept"],
             self.backups.iter().zip(names).map(row).collect(),
         );
     }
@@ -444,7 +444,7 @@ impl output::Report for Pruned {
             let reason = failed.map_or_else(|| verdict.reasons.join("; "), |failure| failure.reason.clone());
             vec![(word.to_owned(), Some(tone)), (verdict.id.clone(), None), (reason, Some(Tone::Faint))]
         };
-        page.table(&["", "BACKUP", "WHY"], report.verdicts.iter().map(row).collect());
+        page.table(&["", "backup", ""], report.verdicts.iter().map(row).collect());
         let going = report.verdicts.iter().filter(|verdict| !verdict.keep).count();
         let (count, did) =
             if report.dry_run { (going, "would be deleted") } else { (report.deleted.len(), "deleted") };
@@ -528,7 +528,7 @@ impl output::Report for Stats {
             ]
         };
         page.table(
-            &["DATABASE", "TYPE", "BACKUPS", "SIZE", "LAST GOOD", "FAILED", "GROWTH", "TREND OF THE CONTENT"],
+            &["database", "type", "backups", "size", "last good", "failed", "growth", "trend of the content"],
             self.databases.iter().map(row).collect(),
         );
     }

@@ -234,7 +234,7 @@ fn checks(results: &[CheckResult], page: &mut Page) {
             (check.observed.clone().unwrap_or("-".to_owned()), None),
         ]
     });
-    page.table(&["check", "", "expected", "found"], rows.collect());
+    page.table(&["verdict", "check", "expected", "found"], rows.collect());
     if !results.is_empty() {
         page.line("");
     }
@@ -299,7 +299,7 @@ impl output::Report for History {
                 (remark.to_owned(), Some(Tone::Doubt)),
             ]
         });
-        page.table(&["outcome", "run", "source", "began", "from", "RTO", "RPO", ""], rows.collect());
+        page.table(&["", "run", "source", "began", "from", "RTO", "RPO", ""], rows.collect());
     }
 }
 

@@ -375,17 +375,17 @@ impl Printed for Runs {
         }
         let rows = self.runs.iter().map(|run| {
             vec![
+                (run.state.word().to_owned(), Some(tone_of(words::headline(run).tone))),
                 (run.run.clone(), Some(Tone::Strong)),
                 (run.runbook.clone(), None),
                 (run.mode.word().to_owned(), None),
-                (run.state.word().to_owned(), Some(tone_of(words::headline(run).tone))),
                 (format!("{}/{}", run.steps_done, run.steps.len()), None),
                 (run.next.clone().unwrap_or_default(), None),
                 (span(run.rto.measured_seconds), None),
                 (utc(run.started_at), Some(Tone::Faint)),
             ]
         });
-        page.table(&["run", "runbook", "mode", "state", "steps", "next", "took", "started"], rows.collect());
+        page.table(&["", "run", "runbook", "mode", "steps", "next", "took", "began"], rows.collect());
     }
 }
 

@@ -103,7 +103,7 @@ impl output::Report for Report {
             None => "not saved with it: a restore needs its instance, or flags",
         };
         page.line(format!("  settings  {settings}"));
-        page.line(format!("  rollback  {}", self.rollback_command));
+        page.command("  rollback  ", &self.rollback_command);
     }
 }
 
@@ -157,7 +157,7 @@ impl output::Report for PruneReport {
                 (reason, Some(Tone::Faint)),
             ]
         });
-        page.table(&["", "snapshot", "database", "why"], rows.collect());
+        page.table(&["", "snapshot", "database", ""], rows.collect());
         // What stays is counted by reason: thousands of lines would bury what goes.
         let mut staying: BTreeMap<String, usize> = BTreeMap::new();
         for verdict in self.verdicts.iter().filter(|it| it.keep) {

@@ -119,7 +119,7 @@ fn meaning(dossier: &Dossier) -> String {
     }
     if totals.unanswered > 0 {
         let drills = counted(totals.unanswered, "drill that did not pass", "drills that did not pass");
-        said.push(format!("Of {drills} nothing is on record about what was done."));
+        said.push(format!("No note says what was done about {drills}."));
     }
     said.join(" ")
 }

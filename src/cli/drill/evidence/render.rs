@@ -220,7 +220,7 @@ impl output::Report for Dossier {
         for entry in self.drills.iter().filter(|entry| entry.outcome.is_short()) {
             let (answers, tone) = match entry.answers().last() {
                 Some(note) => (note.note.clone(), Tone::Faint),
-                None => ("nothing is on record about what was done".to_owned(), Tone::Doubt),
+                None => ("no note says what was done about it".to_owned(), Tone::Doubt),
             };
             page.line(format!(
                 "  {} {} of `{}`: {}",
@@ -266,15 +266,15 @@ impl output::Report for Integrity {
         let rows = self.sources.iter().map(|source| {
             let (word, tone) = verdict(source.verdict);
             vec![
-                (source.source.clone(), None),
                 (word.to_owned(), Some(tone)),
+                (source.source.clone(), None),
                 (source.drills.to_string(), None),
                 (source.notes.to_string(), None),
                 (source.links.to_string(), None),
                 (remark(source), Some(Tone::Faint)),
             ]
         });
-        page.table(&["source", "evidence", "drills", "notes", "links", ""], rows.collect());
+        page.table(&["", "source", "drills", "notes", "links", ""], rows.collect());
         for finding in self.sources.iter().flat_map(|source| &source.findings) {
             let (word, tone) = fault(finding.fault);
             page.line(format!(
