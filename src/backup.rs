@@ -19,6 +19,7 @@ pub mod failures;
 pub mod found;
 pub mod identity;
 mod judge;
+pub mod loss;
 pub mod manifest;
 mod name;
 mod parallel;
@@ -77,6 +78,14 @@ impl Source {
             Source::Sqlite { path } => {
                 path.file_stem().map_or("database".to_owned(), |stem| stem.to_string_lossy().into_owned())
             }
+        }
+    }
+
+    /// Kind of database.
+    pub const fn kind(&self) -> DatabaseType {
+        match self {
+            Source::Postgresql { .. } => DatabaseType::Postgresql,
+            Source::Sqlite { .. } => DatabaseType::Sqlite,
         }
     }
 

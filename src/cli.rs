@@ -229,8 +229,8 @@ impl Session {
     /// Reads a time as the person says it, and shows what it means.
     fn read_time(&self, text: &str) -> Result<DateTime<Utc>> {
         let at = when::parse_time(text, now(), &chrono::Local)?;
-        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S %:z");
-        let utc = at.format("%Y-%m-%d %H:%M:%S UTC");
+        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%dT%H:%M:%S%:z");
+        let utc = when::utc(at);
         self.output.say(format!("`{}` is {local} local time, {utc}", text.escape_default()));
         Ok(at)
     }
@@ -477,7 +477,7 @@ pub fn fault_of_printed(line: &str) -> Option<String> {
     use clap::error::ErrorKind;
     let is_placeholder = |word: &&String| {
         let letters = word.trim_matches(|c: char| matches!(c, '[' | ']' | ',' | '<' | '>'));
-        word.contains('…')
+        word.contains(['…', '$', '{'])
             || (letters.len() > 1 && letters.chars().all(|c| c.is_ascii_uppercase() || "_-=.:".contains(c)))
             || letters == "N"
     };

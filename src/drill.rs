@@ -14,6 +14,7 @@
 //! journal    the record, written before the restore and after the removal
 //! chain      what names each file of the record by its hash
 //! integrity  whether the record is as it was written
+//! estimate   how long a drill may still take, by earlier ones
 //! proof      which records prove something, for whoever draws conclusions from them
 //! outcome    what became of a drill, its throwaway and its objectives, in a word and a tone
 //! notes      what was done about a drill, and who signed it off
@@ -32,6 +33,7 @@ pub mod checks;
 mod compare;
 mod decimal;
 pub mod dossier;
+pub mod estimate;
 pub mod fleet;
 pub mod headline;
 pub mod integrity;
@@ -57,6 +59,8 @@ pub use preflight::plan;
 pub use report::{Report, State};
 pub use run::run;
 
+use estimate::Earlier;
+
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::config::{Check, Freshness};
 use crate::error::Error;
@@ -67,6 +71,9 @@ use crate::restore::isolation::Isolation;
 use crate::restore::{Chosen, Wanted, Way};
 use crate::vault::Vault;
 use crate::verify::{Baseline, Look, Recorded};
+
+/// The phase in which the throwaway is removed.
+pub(crate) const TEAR_DOWN: &str = "tear down";
 
 /// What a drill is asked to do.
 #[derive(Clone, Debug)]
@@ -185,6 +192,8 @@ pub struct Plan {
 /// What a drill tells while it runs.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A drill begins, and this is what earlier ones of the database took.
+    Begun(&'a Earlier),
     /// A part begins.
     Phase(&'a str),
     /// An instance has another status than before.

@@ -5,20 +5,23 @@
 
 mod commands;
 mod layout;
+mod live;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
 pub use crate::postgres::redacted;
+use crate::verify::Verdict;
 
 pub use commands::Repeated;
+use live::Live;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -76,6 +79,24 @@ impl Page {
     /// A line, or several; on a terminal it is wrapped between words.
     pub fn line(&mut self, text: impl AsRef<str>) {
         self.verbatim(wrapped(&self.repeated.complete(text.as_ref()), self.width));
+    }
+
+    /// The head of a report: its verdict or state, then what it is about, then how long that took.
+    pub fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
+        let took = seconds.map_or(String::new(), |seconds| format!(", {}", span(seconds)));
+        let (word, about) = (self.toned(tone, word), self.toned(Tone::Strong, plain(about.as_ref())));
+        self.line(format!("{word}  {about}{took}"));
+    }
+
+    /// The head of a report on what was compared or checked; returns the tone of the verdict.
+    pub fn verdict(&mut self, verdict: Verdict, about: impl AsRef<str>, seconds: Option<f64>) -> Tone {
+        let (tone, word) = match verdict {
+            Verdict::Pass => (Tone::Good, "PASS"),
+            Verdict::Fail => (Tone::Bad, "FAIL"),
+            Verdict::Unknown => (Tone::Doubt, "UNKNOWN"),
+        };
+        self.heading(tone, word, about, seconds);
+        tone
     }
 
     /// Words in a tone.
@@ -211,7 +232,7 @@ pub struct Output {
     colored_stdout: bool,
     colored_stderr: bool,
     quiet: bool,
-    live: Option<ProgressBar>,
+    live: Option<Live>,
     log: Option<Log>,
     repeated: Repeated,
     /// Whether the one document that a program expects was printed.
@@ -252,13 +273,7 @@ impl Output {
             Color::Never => false,
             Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
-        let live = (!quiet && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
-            bar
-        });
+        let live = (!quiet && io::stderr().is_terminal()).then(Live::new);
         Output {
             format,
             colored_stdout: wanted(io::stdout().is_terminal()),
@@ -382,21 +397,21 @@ impl Output {
 
     /// What happens at the moment, with the time since `began`: a live line on a terminal, nothing otherwise.
     pub fn show_live(&self, text: impl Into<String>, began: Instant) {
-        if let Some(bar) = &self.live {
-            if bar.is_finished() {
-                bar.reset();
-            }
-            bar.set_elapsed(began.elapsed());
-            bar.set_message(plain(&text.into()));
-            bar.enable_steady_tick(Duration::from_millis(120));
+        let text = text.into();
+        self.show_live_as(move |_| text.clone(), began);
+    }
+
+    /// The same of what changes as time passes: asked again for each drawing, in so many columns.
+    pub fn show_live_as(&self, text: impl Fn(usize) -> String + Send + 'static, began: Instant) {
+        if let Some(live) = &self.live {
+            live.show(text, began);
         }
     }
 
     /// Ends the live line.
     pub fn settle(&self) {
-        if let Some(bar) = &self.live {
-            bar.disable_steady_tick();
-            bar.finish_and_clear();
+        if let Some(live) = &self.live {
+            live.settle();
         }
     }
 
@@ -492,7 +507,7 @@ impl Output {
             let _ = writeln!(io::stderr().lock(), "{text}");
         };
         match &self.live {
-            Some(bar) => bar.suspend(write),
+            Some(live) => live.suspend(write),
             None => write(),
         }
     }

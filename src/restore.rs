@@ -14,13 +14,13 @@ pub mod apply;
 pub mod isolation;
 pub mod plan;
 
-use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Instance, Snapshot, SnapshotId};
-use crate::when;
+use crate::when::{self, utc};
 
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,16 +99,8 @@ pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Cho
         Wanted::Time(at) => {
             let (earliest, latest) = window(aws, source).await?;
             if *at < earliest || *at > latest {
-                return Err(Error::request(format!(
-                    "`{}` cannot be restored to {}",
-                    source.id,
-                    rfc3339(*at)
-                ))
-                .hint(format!(
-                    "Choose a time from {} to {}.",
-                    rfc3339(earliest),
-                    rfc3339(latest)
-                )));
+                return Err(Error::request(format!("`{}` cannot be restored to {}", source.id, utc(*at)))
+                    .hint(format!("Choose a time from {} to {}.", utc(earliest), utc(latest))));
             }
             Ok(Chosen::Time(*at))
         }
@@ -190,10 +182,6 @@ async fn window(aws: &Aws, source: &Instance) -> Result<(DateTime<Utc>, DateTime
     }
 }
 
-fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +193,7 @@ mod tests {
         assert_eq!(read("latest").unwrap(), Wanted::Latest);
         for time in ["2026-11-21T15:45:00+01:00", "20 minutes ago", "14:45", "2026-11-21 14:45 UTC"] {
             let Wanted::Time(at) = read(time).unwrap() else { panic!("{time} is not a time") };
-            assert_eq!(rfc3339(at), "2026-11-21T14:45:00Z");
+            assert_eq!(utc(at), "2026-11-21T14:45:00Z");
         }
         assert!(matches!(read("rds:orders-2026-11-20-03-07").unwrap(), Wanted::Snapshot(_)));
         for wrong in ["2026-11-21", "yesterday", "yesterday!", "", "25:00"] {

@@ -14,12 +14,13 @@ pub use proof::{Drilled, Proof, Proofs, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Months, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::config::ClassSettings;
 use crate::error::{Error, Result};
 use crate::fleet::{Place, Unreached};
+use crate::when::utc;
 
 /// A copy of a database, as far as retention goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -438,10 +439,6 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             false
         }
     }
-}
-
-fn utc(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@
 mod answers;
 mod api;
 mod audit;
+mod banner;
+mod drills;
 mod endpoints;
 mod guard;
+mod heads;
 mod jobs;
 mod limits;
 mod listen;
@@ -22,6 +25,7 @@ mod page;
 mod readiness;
 mod refusals;
 pub mod tokens;
+pub(crate) mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
+use crate::backup::identity::Identity;
 use crate::backup::restore::{Destination, Manner};
 use crate::backup::{BackupName, Manifest, Means, catalogue, create, prune};
 use crate::error::{Error, Kind, Result};
@@ -67,6 +72,8 @@ pub struct Orders {
     pub databases: Vec<String>,
     /// The one that is meant when none is named, if lifeboat.toml names it.
     pub usual: Option<String>,
+    /// What a request for a backup reaches: each of `databases`, and the one that is meant when none is named.
+    pub reached: Vec<Reached>,
     /// A backup.
     pub create: Asked<Wanted, Result<create::Request>>,
     /// Which older backups a new one makes superfluous; `None` if none.
@@ -83,6 +90,15 @@ pub struct Orders {
     pub clock: fn() -> DateTime<Utc>,
     /// Name of this machine.
     pub host: String,
+}
+
+/// A database that can be backed up from here.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// Its name in lifeboat.toml; nothing, if it is meant when none is named.
+    pub named: Option<String>,
+    /// Which one it is, where that could be found out.
+    pub identity: Option<Identity>,
 }
 
 /// Something that the command line knows.
@@ -188,10 +204,13 @@ impl Server {
     }
 }
 
-/// Jobs of the last hour count, whichever process ran them.
+/// Jobs of the last hour count, whichever process ran them; what was refused does not.
 fn take_up(limits: &limits::Limits, jobs: &jobs::Jobs, now: DateTime<Utc>) {
     let instant = std::time::Instant::now();
     for job in jobs.list() {
+        if job.status.is_some_and(answers::is_refusal) {
+            continue;
+        }
         let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.act == job.task.act());
         if let Some((endpoint, (limit, _))) = endpoint.and_then(|it| Some((it, it.limit?))) {
             limits.remember(&job.who, endpoint.path, limit, (now - job.started_at, instant));
@@ -231,6 +250,7 @@ fn handler(act: Act, filter: MethodFilter) -> MethodRouter<Arc<App>> {
         Act::Dashboard => on(filter, page::dashboard),
         Act::Evidence => on(filter, page::evidence),
         Act::Login => on(filter, page::log_in),
+        Act::Logout => on(filter, page::log_out),
         Act::Asset => on(filter, page::asset),
     }
 }

@@ -366,10 +366,15 @@ fn backups(
 }
 
 fn drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
-    let run = format!("lifeboat drill run {}", instance.id);
     if instance.why_no_source().is_some() {
         return None;
     }
+    of_last_drill(instance.id.as_str(), last, now)
+}
+
+/// What the last drill of a database calls for.
+pub fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
+    let run = format!("lifeboat drill run {id}");
     match last {
         None => Some(Finding::warning(
             "never_drilled",

@@ -19,6 +19,7 @@ pub mod chain;
 mod directory;
 mod lease;
 mod log;
+mod pulse;
 mod scratch;
 mod store;
 mod trial;
@@ -70,6 +71,7 @@ trait Place: fmt::Debug + Send + Sync {
         seen: Option<&lease::Version>,
     ) -> Result<Option<lease::Version>>;
     fn lease_lock(&self, name: &str) -> Result<lease::LeaseLock>;
+    fn overwritten(&self) -> pulse::Overwritten;
     fn mark(&self, name: &str) -> Option<String>;
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;

@@ -111,6 +111,9 @@ pub(super) fn check_endpoint(url: &str) -> Result<()> {
 pub(super) async fn check_credentials(access: &Access, config: &SdkConfig) -> Result<()> {
     let Some(provider) = config.credentials_provider() else { return Err(missing()) };
     let Err(error) = provider.provide_credentials().await else { return Ok(()) };
+    if let Some(missing) = missing_profile(access) {
+        return Err(missing);
+    }
     let Some(role) = &access.role else { return Err(missing().caused_by(error)) };
     // Whose own credentials are missing should hear of those, not of the role.
     let own = Access { role: None, ..access.clone() };
@@ -139,6 +142,37 @@ fn refusal(error: &CredentialsError) -> String {
         next = cause.source();
     }
     deepest(error)
+}
+
+/// That the profile which was asked for stands in none of the files; the SDK only says that a provider "was not enabled".
+fn missing_profile(access: &Access) -> Option<Error> {
+    let from_environment = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+    let profile = access.profile.clone().or_else(from_environment)?;
+    let home = std::env::var("HOME").unwrap_or_default();
+    let files = [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
+        .map(|(variable, name)| std::env::var(variable).unwrap_or_else(|_| format!("{home}/.aws/{name}")));
+    let mut known = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let titles = text.lines().filter_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+        known.extend(titles.map(|title| title.trim_start_matches("profile").trim().to_owned()));
+    }
+    if known.contains(&profile) {
+        return None;
+    }
+    known.sort();
+    known.dedup();
+    let others = match known.as_slice() {
+        [] => "There are no profiles: `aws configure --profile NAME` makes one.".to_owned(),
+        names => format!(
+            "There are: {}. Correct `--profile`, AWS_PROFILE or `profile` in lifeboat.toml.",
+            names.join(", ")
+        ),
+    };
+    let [config, credentials] = &files;
+    let message =
+        format!("profile `{}` is neither in `{config}` nor in `{credentials}`", profile.escape_default());
+    Some(Error::request(message).hint(others))
 }
 
 fn missing() -> Error {

@@ -65,6 +65,15 @@ pub struct Request {
     pub globals: Roles,
 }
 
+impl Request {
+    /// What is known of the database before it is reached from `host`.
+    pub fn identity(&self, host: &str) -> Identity {
+        let (name, id) = (self.database.clone(), self.database_id.clone());
+        let origin = Origin::of(&self.source, name, id, (String::new(), None));
+        Identity::from_origin(self.source.kind(), &origin, host)
+    }
+}
+
 /// What becomes of an earlier backup of the same database that has the name of a new one. That of another database is never
 /// touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identity;
+use super::manifest::Origin;
 use super::{BackupName, DatabaseType, Source, Surroundings};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
@@ -30,6 +32,9 @@ pub struct Failure {
     pub database_type: DatabaseType,
     /// Where it was to come from; without a password.
     pub source: String,
+    /// The same, to tell which of several databases of one name it was; records from before this was written down have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// When it was begun.
     pub timestamp: DateTime<Utc>,
     /// Seconds until it failed.
@@ -44,6 +49,21 @@ pub struct Failure {
     pub host: String,
 }
 
+impl Failure {
+    /// Which database it was, as far as that was known.
+    pub fn identity(&self) -> Option<Identity> {
+        self.origin.as_ref().map(|origin| Identity::from_origin(self.database_type, origin, &self.host))
+    }
+
+    /// Whether it was of this database; where that cannot be told from another one of the name and kind, it was.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        match self.identity() {
+            Some(own) => own.is_at_the_place_of(identity),
+            None => self.database == identity.database() && self.database_type == identity.kind(),
+        }
+    }
+}
+
 /// What was wanted.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -51,6 +71,8 @@ pub struct Wanted {
     pub source: Source,
     /// What retention and statistics group by.
     pub database: String,
+    /// What makes it the same database wherever it is, if somebody said so.
+    pub database_id: Option<String>,
     /// The name that was asked for.
     pub name: Option<BackupName>,
     /// What started it.
@@ -84,11 +106,14 @@ pub fn record(
         success: false,
         backup_name: name,
         database: wanted.database.clone(),
-        database_type: match wanted.source {
-            Source::Postgresql { .. } => DatabaseType::Postgresql,
-            Source::Sqlite { .. } => DatabaseType::Sqlite,
-        },
+        database_type: wanted.source.kind(),
         source: wanted.source.shown(),
+        origin: Some(Origin::of(
+            &wanted.source,
+            wanted.database.clone(),
+            wanted.database_id.clone(),
+            (String::new(), None),
+        )),
         timestamp: wanted.timestamp,
         duration,
         error: words,

@@ -12,6 +12,7 @@
 //! The host name that a container is given at its start says nothing. There a cluster is known by its system identifier, and a
 //! SQLite file by its file system, its inode and the time of its birth, which outlive the container on a volume.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use super::manifest::{DatabaseType, Manifest, Origin};
 
 /// What makes a database the same as another: see [`Identity::is_same_as`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
 pub struct Identity {
     /// The name that retention and statistics group by.
@@ -77,12 +78,34 @@ impl Identity {
 
     /// Whether both are one database.
     pub fn is_same_as(&self, other: &Identity) -> bool {
-        let place = |it: &Identity| Identity { file: None, ..it.clone() };
-        let (mut ours, theirs) = (place(self), place(other));
-        if self.file.is_some() && self.file == other.file {
-            ours.name.clone_from(&theirs.name);
-        }
-        ours == theirs
+        let is_one_file = self.file.is_some() && self.file == other.file;
+        self.surroundings() == other.surroundings()
+            && self.physical == other.physical
+            && (self.name == other.name || is_one_file)
+    }
+
+    /// Whether both are said to be at one place: what is known only of a database that was reached is left aside.
+    pub fn is_at_the_place_of(&self, other: &Identity) -> bool {
+        self.surroundings() == other.surroundings() && self.name == other.name
+    }
+
+    fn surroundings(&self) -> (&str, DatabaseType, &Option<String>, &Option<String>, &Option<String>) {
+        (&self.database, self.kind, &self.given, &self.server, &self.host)
+    }
+
+    /// The name that retention and statistics group by.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Kind of database.
+    pub fn kind(&self) -> DatabaseType {
+        self.kind
+    }
+
+    /// The host on which it is.
+    pub fn host(&self) -> Option<&str> {
+        self.server.as_deref().or(self.host.as_deref())
     }
 
     /// What tells it from other databases of its name: where it is, or the id that it was given.
@@ -116,19 +139,50 @@ impl From<Identity> for String {
     }
 }
 
+/// What people call each database of a list, in which one may stand several times: its name, and what tells it from another one
+/// of that name, its kind or its place.
+pub fn names(identities: &[Identity]) -> Vec<String> {
+    let groups = group(identities);
+    let firsts: Vec<&Identity> = groups.iter().map(|group| &identities[group[0]]).collect();
+    let mut names = vec![String::new(); identities.len()];
+    for (members, it) in groups.iter().zip(&firsts) {
+        let namesakes = || firsts.iter().filter(|other| other.database == it.database);
+        let name = match () {
+            () if namesakes().count() == 1 => it.database.clone(),
+            () if namesakes().filter(|other| other.kind == it.kind).count() == 1 => {
+                format!("{} ({})", it.database, it.kind.title())
+            }
+            () => it.to_string(),
+        };
+        for member in members {
+            names[*member].clone_from(&name);
+        }
+    }
+    names
+}
+
 /// Sorts databases that are the same together: the numbers of those in each group, in the order in which they are first met.
 pub fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+    // Of thousands of backups few are of different databases.
+    let mut alike: BTreeMap<&Identity, Vec<usize>> = BTreeMap::new();
     for (number, identity) in identities.iter().enumerate() {
-        // A file that was moved stands in one group with both of its places.
-        let is_one = |group: &Vec<usize>| group.iter().any(|other| identities[*other].is_same_as(identity));
-        let (mut same, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_one);
-        groups = apart;
-        let mut joined: Vec<usize> = same.drain(..).flatten().collect();
-        joined.push(number);
-        joined.sort_unstable();
-        groups.push(joined);
+        alike.entry(identity).or_default().push(number);
     }
+    let mut groups: Vec<(Vec<&Identity>, Vec<usize>)> = Vec::new();
+    for (identity, mut numbers) in alike {
+        // A file that was moved stands in one group with both of its places.
+        let is_one = |(group, _): &(Vec<&Identity>, _)| group.iter().any(|other| other.is_same_as(identity));
+        let (same, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_one);
+        groups = apart;
+        let mut members = vec![identity];
+        for (others, their_numbers) in same {
+            members.extend(others);
+            numbers.extend(their_numbers);
+        }
+        numbers.sort_unstable();
+        groups.push((members, numbers));
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(_, numbers)| numbers).collect();
     groups.sort_by_key(|group| group[0]);
     groups
 }
@@ -224,6 +278,44 @@ mod tests {
             of("/a", "8", "0f2a9c01b7de"),
         ];
         assert_eq!(group(&identities), [vec![0, 1, 2], vec![3], vec![4], vec![5, 6], vec![7]]);
+    }
+
+    #[test]
+    fn databases_of_one_name_are_told_apart_by_as_little_as_it_takes() {
+        let of = |name: &str, kind: DatabaseType, place: &str| {
+            let is_file = kind == DatabaseType::Sqlite;
+            let origin = Origin {
+                database: name.to_owned(),
+                server: (!is_file).then(|| place.to_owned()),
+                dbname: (!is_file).then(|| name.to_owned()),
+                path: is_file.then(|| place.to_owned()),
+                server_version: String::new(),
+                database_id: None,
+                system_identifier: None,
+                file_id: None,
+            };
+            Identity::from_origin(kind, &origin, "web1")
+        };
+        let (server, file) = (DatabaseType::Postgresql, DatabaseType::Sqlite);
+        let identities = [
+            of("app", server, "db:5432"),
+            of("app", file, "/a"),
+            of("shop", file, "/a"),
+            of("shop", file, "/b"),
+            of("app", server, "db:5432"),
+            of("one", server, "db:5432"),
+        ];
+        assert_eq!(
+            names(&identities),
+            [
+                "app (PostgreSQL)",
+                "app (SQLite)",
+                "shop (/a, on web1)",
+                "shop (/b, on web1)",
+                "app (PostgreSQL)",
+                "one"
+            ]
+        );
     }
 
     #[test]

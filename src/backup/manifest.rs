@@ -23,6 +23,14 @@ pub enum DatabaseType {
 }
 
 impl DatabaseType {
+    /// As files and labels write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DatabaseType::Postgresql => "postgresql",
+            DatabaseType::Sqlite => "sqlite",
+        }
+    }
+
     /// As people write it.
     pub const fn title(self) -> &'static str {
         match self {

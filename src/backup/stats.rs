@@ -1,12 +1,11 @@
 //! What a vault holds, in numbers.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, State};
 use super::failures::Failure;
+use super::identity::{self, Identity};
 use super::{DatabaseType, Manifest};
 
 /// Numbers of a vault (`lifeboat.backup-stats/1`).
@@ -41,6 +40,8 @@ pub struct DatabaseStats {
     pub database: String,
     /// Its kind.
     pub database_type: DatabaseType,
+    /// What tells it from other databases of its name; unknown where only backups failed that did not say.
+    pub identity: Option<Identity>,
     /// How many backups there are of it.
     pub count: usize,
     /// Bytes of their files.
@@ -74,15 +75,6 @@ pub struct Point {
 
 /// Counts.
 pub fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
-    let mut groups: BTreeMap<(String, DatabaseType), Vec<&Manifest>> = BTreeMap::new();
-    for entry in &catalogue.entries {
-        let manifest = &entry.manifest;
-        groups.entry((manifest.source.database.clone(), manifest.database_type)).or_default().push(manifest);
-    }
-    // A database whose every backup failed must not be missing here.
-    for failure in failures {
-        groups.entry((failure.database.clone(), failure.database_type)).or_default();
-    }
     let manifests = || catalogue.entries.iter().map(|entry| &entry.manifest);
     let is_bad = |manifest: &Manifest| {
         manifest.verification.as_ref().is_some_and(|proof| proof.result == crate::verify::Verdict::Fail)
@@ -105,23 +97,48 @@ pub fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) ->
         oldest: manifests().map(|manifest| manifest.timestamp).min(),
         newest: manifests().map(|manifest| manifest.timestamp).max(),
         failed: failures.len(),
-        databases: groups
-            .into_iter()
-            .map(|((name, kind), backups)| {
-                let failures: Vec<&Failure> = failures
-                    .iter()
-                    .filter(|failure| failure.database == name && failure.database_type == kind)
-                    .collect();
-                of_database(name, kind, &backups, &failures, now)
-            })
-            .collect(),
+        databases: databases(catalogue, failures, now),
     }
+}
+
+/// One by one, in the order of their names.
+fn databases(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Vec<DatabaseStats> {
+    let identities: Vec<Identity> =
+        catalogue.entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
+    let mut databases = Vec::new();
+    for group in identity::group(&identities) {
+        let backups: Vec<&Manifest> = group.iter().map(|at| &catalogue.entries[*at].manifest).collect();
+        let is_its = |failure: &&Failure| group.iter().any(|at| failure.is_of(&identities[*at]));
+        let failures: Vec<&Failure> = failures.iter().filter(is_its).collect();
+        // The newest is where it is now.
+        let identity = &identities[group[0]];
+        let named = (identity.database().to_owned(), identity.kind(), Some(identity.clone()));
+        databases.push(of_database(named, &backups, &failures, now));
+    }
+    // A database whose every backup failed must not be missing here.
+    let lost: Vec<&Failure> =
+        failures.iter().filter(|failure| !identities.iter().any(|it| failure.is_of(it))).collect();
+    for (position, failure) in lost.iter().enumerate() {
+        let is_same = |other: &&&Failure| match (failure.identity(), other.identity()) {
+            (Some(one), Some(another)) => one.is_at_the_place_of(&another),
+            _ => (&failure.database, failure.database_type) == (&other.database, other.database_type),
+        };
+        if !lost[..position].iter().any(|other| is_same(&other)) {
+            let failures: Vec<&Failure> = lost.iter().filter(is_same).copied().collect();
+            let named = (failure.database.clone(), failure.database_type, failure.identity());
+            databases.push(of_database(named, &[], &failures, now));
+        }
+    }
+    databases.sort_by_cached_key(|it| {
+        let distinction = it.identity.as_ref().map(Identity::distinction);
+        (it.database.clone(), it.database_type, distinction)
+    });
+    databases
 }
 
 /// `backups` are newest first.
 fn of_database(
-    database: String,
-    database_type: DatabaseType,
+    (database, database_type, identity): (String, DatabaseType, Option<Identity>),
     backups: &[&Manifest],
     failures: &[&Failure],
     now: DateTime<Utc>,
@@ -136,6 +153,7 @@ fn of_database(
     DatabaseStats {
         database,
         database_type,
+        identity,
         count: backups.len(),
         total_size_bytes: backups.iter().map(|manifest| manifest.file_size).sum(),
         last_success,

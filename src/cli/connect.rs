@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::Session;
 use crate::aws::Aws;
 use crate::config::parse_duration;
-use crate::drill::report::span;
+use crate::drill::report::rough_span;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::output::{Output, human_bytes, thousands};
@@ -189,18 +189,23 @@ impl Reading {
         Reading { tables, of_tables, rows, bytes, of_bytes }
     }
 
-    /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB, 40 s left`.
-    pub(super) fn told(&self, since: Duration) -> String {
+    /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB`.
+    pub(super) fn so_far(&self) -> String {
         let (rows, bytes, of_bytes) =
             (thousands(self.rows), human_bytes(self.bytes), human_bytes(self.of_bytes));
+        format!("table {} of {}, {rows} rows, {bytes} of {of_bytes}", self.tables, self.of_tables)
+    }
+
+    /// The same, with what is left by the pace `since` reading began.
+    pub(super) fn told(&self, since: Duration) -> String {
         let part = self.bytes as f64 / self.of_bytes.max(1) as f64;
         // At first the guess is wild.
         let left = if part > 0.05 && since > Duration::from_secs(3) {
-            format!(", about {} left", span(since.as_secs_f64() * (1.0 - part) / part))
+            format!(", about {} left", rough_span(since.mul_f64((1.0 - part) / part)))
         } else {
             String::new()
         };
-        format!("table {} of {}, {rows} rows, {bytes} of {of_bytes}{left}", self.tables, self.of_tables)
+        format!("{}{left}", self.so_far())
     }
 }
 

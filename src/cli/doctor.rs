@@ -277,6 +277,12 @@ fn mark(outcome: Outcome) -> (&'static str, Tone) {
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
+        let (word, tone) = match self.verdict {
+            Outcome::Pass | Outcome::Warning => ("PASS", Tone::Good),
+            Outcome::Unknown => ("UNKNOWN", Tone::Doubt),
+            Outcome::Fail => ("FAIL", Tone::Bad),
+        };
+        page.heading(tone, word, format!("doctor on {}", self.host), None);
         let is_over_several =
             self.checks.iter().any(|it| it.place.as_ref().is_some_and(|it| it.account.is_some()));
         for (group, title) in GROUPS {

@@ -2,17 +2,17 @@
 
 mod evidence;
 mod fleet;
+mod live;
 mod render;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::connect::{ConnectArgs, LookArgs, Reading};
+use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
-use super::snapshot::render::utc;
 use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
@@ -22,7 +22,6 @@ use crate::drill::journal;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof;
 use crate::drill::removal;
-use crate::drill::report::span;
 use crate::drill::sweep::{self, SweepReport};
 use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
 use crate::error::{Error, Kind, Result};
@@ -33,8 +32,9 @@ use crate::output::Output;
 use crate::restore::{Wanted, isolation};
 use crate::vault::Lease;
 use crate::verify::depth::Tables;
-use crate::when;
+use crate::when::{self, utc};
 
+use live::LiveDrill;
 use render::{Drills, History, PlanReport, Plans, Shown};
 
 #[derive(Debug, Subcommand)]
@@ -545,61 +545,5 @@ fn parse_percent(text: &str) -> std::result::Result<f64, String> {
     match text.trim_end_matches('%').trim().parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err("it is a number from 0 to 100".to_owned()),
-    }
-}
-
-/// What a drill tells while it runs: one live line on a terminal, one line per change of state otherwise.
-struct LiveDrill<'a> {
-    output: &'a Output,
-    began: Instant,
-    objective: Duration,
-    phase: Mutex<String>,
-}
-
-impl<'a> LiveDrill<'a> {
-    fn new(output: &'a Output, objective: Duration) -> Self {
-        LiveDrill { output, began: Instant::now(), objective, phase: Mutex::new(String::new()) }
-    }
-
-    fn tell(&self, event: &Event<'_>) {
-        let elapsed = self.began.elapsed().as_secs_f64();
-        match event {
-            Event::Phase(name) => {
-                if let Ok(mut phase) = self.phase.lock() {
-                    (*name).clone_into(&mut phase);
-                }
-                self.output.say(format!("[{:>7}] {name}", span(elapsed)));
-                self.live("");
-            }
-            Event::Status { id, status, .. } => {
-                self.output.say(format!("[{:>7}]   `{id}` is {status}", span(elapsed)));
-                self.live(status);
-            }
-            Event::Counting { side, tables, of_tables, rows, bytes, of_bytes } => {
-                let read = Reading {
-                    tables: *tables,
-                    of_tables: *of_tables,
-                    rows: *rows,
-                    bytes: *bytes,
-                    of_bytes: *of_bytes,
-                };
-                self.live(&format!("{side}: {}", read.told(self.began.elapsed())));
-            }
-            Event::Note(text) => self.output.say(format!("[{:>7}]   {text}", span(elapsed))),
-            Event::Warning(text) => self.output.warn(text),
-        }
-    }
-
-    fn live(&self, what: &str) {
-        if !self.output.is_live() {
-            return;
-        }
-        let phase = self.phase.lock().map(|phase| phase.clone()).unwrap_or_default();
-        let budget = if self.objective.is_zero() {
-            String::new()
-        } else {
-            format!(" · RTO {}", span(self.objective.as_secs_f64()))
-        };
-        self.output.show_live(format!("{phase} {what}{budget}"), self.began);
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -16,6 +15,7 @@ pub(super) use crate::notify::Told;
 use crate::notify::{Delivery, Nature, News, Notifier, Sender, State, Subject, state};
 use crate::output::{self, Page, Tone, plain};
 use crate::verify::Verdict;
+use crate::when::utc;
 
 /// For how long the vault may be asked what was said before.
 const RECALL: Duration = Duration::from_secs(5);
@@ -172,9 +172,6 @@ impl output::Report for Listed {
             texts.into_iter().map(|text| (text.to_owned(), None)).collect()
         });
         page.table(&["channel", "kind", "carries", "to"], rows.collect());
-        let utc = |at: DateTime<Utc>| {
-            at.to_rfc3339_opts(SecondsFormat::Secs, true).replace('T', " ").replace('Z', " UTC")
-        };
         let rows = self.states.iter().map(|kept| {
             let tone = match kept.state {
                 State::Ok => Tone::Good,

@@ -8,12 +8,11 @@ use serde::Serialize;
 
 use super::connect::ConnectArgs;
 use super::places::Seek;
-use super::snapshot::render::{age, utc};
+use super::snapshot::render::age;
 use super::waiting::{Teller, WaitArgs, parse_poll};
 use super::{Session, now};
 use crate::aws::{Aws, Poll};
 use crate::config::parse_duration;
-use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::interrupt::Interrupt;
@@ -24,6 +23,7 @@ use crate::restore::isolation::{self, Isolation};
 use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
+use crate::when::utc;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RestoreCommand {
@@ -520,13 +520,10 @@ impl output::Report for Window {
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
         let verb = if self.dry_run { "would restore" } else { "restored" };
-        let took = self.seconds.map(|it| format!(" after {}", span(it))).unwrap_or_default();
         let moment = self.moment.map_or("an unknown moment".to_owned(), utc);
-        page.line(format!(
-            "{}: {}{took}",
-            page.toned(Tone::Strong, format!("`{}`", self.instance_id)),
-            self.status
-        ));
+        let tone = if self.status == "available" { Tone::Good } else { Tone::Doubt };
+        let head = format!("instance `{}`", self.instance_id);
+        page.heading(tone, &self.status.to_uppercase(), head, self.seconds);
         page.line(format!("  {verb} `{}` of {moment}", self.source));
         if let Some(endpoint) = &self.endpoint {
             page.line(format!("  endpoint  {}:{}", endpoint.host, endpoint.port));

@@ -117,6 +117,7 @@ fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
     Ok(Orders {
         databases: desk.databases(),
         usual: desk.usual(),
+        reached: desk.reached(),
         create: Box::new(move |wanted| create.create(wanted)),
         prune: Box::new(move |made, vault| prune.prune(made, vault)),
         restore: Box::new(move |name| restore.restore(name)),
@@ -215,5 +216,20 @@ impl Report for Tokens {
             vec![(token.name.clone(), None), (words(token), None), (made, Some(Tone::Faint))]
         });
         page.table(&["token", "scopes", "made"], rows.collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_the_api_says_the_server_has_are_flags_of_the_server() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let global = ["--vault"];
+        for flag in crate::server::words::OF_THE_SERVER {
+            let is_its = command.get_arguments().any(|it| it.get_long() == flag.strip_prefix("--"));
+            assert!(is_its || global.contains(&flag), "{flag}");
+        }
     }
 }

@@ -457,7 +457,7 @@ fn announce(session: &Session, taken: &Taken) {
             "snapshot `{}` of `{}` is used: an earlier attempt with the same key began it at {}",
             snapshot.id,
             snapshot.instance,
-            create::began(snapshot).map_or("an unknown time".to_owned(), render::utc)
+            create::began(snapshot).map_or("an unknown time".to_owned(), utc)
         ));
     } else {
         session.output.say(format!("AWS has begun snapshot `{}` of `{}`", snapshot.id, snapshot.instance));

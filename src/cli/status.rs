@@ -15,15 +15,15 @@ use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
 use crate::drill::journal;
+use crate::drill::page::words::word_of;
 use crate::drill::proof::{self, Last};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
 use crate::output::{self, Format, Page, Tone, plain};
-use crate::policy::check::{Severity, share};
+use crate::policy::check::{self, Severity, share};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
-use crate::verify::Verdict;
 
 use publish::PublishArgs;
 
@@ -85,7 +85,7 @@ impl StatusArgs {
 /// What there is to say of a database. The same findings again are no news.
 fn told(database: &Database) -> Told {
     let worst = database.findings.iter().min_by_key(|finding| finding.severity);
-    let state = match worst.map(|finding| finding.severity) {
+    let state = match check::worst(&database.findings) {
         Some(Severity::Critical) => State::Fail,
         Some(Severity::Warning) => State::Warning,
         _ => State::Ok,
@@ -109,7 +109,7 @@ fn told(database: &Database) -> Told {
 }
 
 fn worst(report: &Report) -> Option<Severity> {
-    report.databases.iter().flat_map(|it| &it.findings).map(|it| it.severity).min()
+    report.databases.iter().filter_map(|it| check::worst(&it.findings)).min()
 }
 
 /// Looks, judges, and publishes what was seen.
@@ -208,7 +208,7 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
         Some(last) if !session.config.accounts.is_empty() => of_this_one(vault, instance, last),
         last => last,
     };
-    last.map(|last| LastDrill { run: last.run, at: last.at, verdict: word(last.verdict).to_owned() })
+    last.map(|last| LastDrill { run: last.run, at: last.at, verdict: word_of(last.verdict).to_owned() })
 }
 
 /// The last drill of this very instance, which is not always the last one of that name.
@@ -225,14 +225,6 @@ fn of_this_one(vault: &Vault, instance: &Instance, last: Last) -> Option<Last> {
             let (run, is_sound) = (report.run.clone(), records.is_sound(report));
             Some(Last { run, at: report.finished_at?, verdict: report.verdict, is_sound })
         }
-    }
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "fail",
-        Verdict::Unknown => "unknown",
     }
 }
 
@@ -274,10 +266,7 @@ impl output::Report for Report {
         }
         if self.databases.len() > 1 {
             let count = |severity| {
-                self.databases
-                    .iter()
-                    .filter(|it| it.findings.first().map(|it| it.severity) == Some(severity))
-                    .count()
+                self.databases.iter().filter(|it| check::worst(&it.findings) == Some(severity)).count()
             };
             let (critical, warning) = (count(Severity::Critical), count(Severity::Warning));
             let fine = self.databases.len() - critical - warning;

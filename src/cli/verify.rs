@@ -247,14 +247,10 @@ struct RecordReport {
 
 impl output::Report for RecordReport {
     fn render(&self, page: &mut Page) {
-        page.line(format!(
-            "{} of {}: {} rows in {} tables of {} databases",
-            page.toned(Tone::Good, "RECORDED"),
-            self.of.shown(),
-            thousands(self.rows),
-            self.tables,
-            self.databases
-        ));
+        let rows = thousands(self.rows);
+        let (tables, databases) = (self.tables, self.databases);
+        let of = format!("{}: {rows} rows in {tables} tables of {databases} databases", self.of.shown());
+        page.heading(Tone::Good, "RECORDED", of, Some(self.seconds));
         page.line(format!("  file    {}", self.file));
         page.line(format!("  sha256  {}", self.sha256));
     }
@@ -262,16 +258,7 @@ impl output::Report for RecordReport {
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
-        let (tone, word) = match self.verdict {
-            Verdict::Pass => (Tone::Good, "PASS"),
-            Verdict::Fail => (Tone::Bad, "FAIL"),
-            Verdict::Unknown => (Tone::Doubt, "UNKNOWN"),
-        };
-        page.line(format!(
-            "{}  verify, {}",
-            page.toned(tone, word),
-            crate::drill::report::span(self.seconds)
-        ));
+        let tone = page.verdict(self.verdict, "verify", Some(self.seconds));
         for (side, seen) in [("left", &self.left), ("right", &self.right)] {
             page.line(format!(
                 "  {side:5}  {} (PostgreSQL {}, {} rows)",

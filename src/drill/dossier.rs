@@ -3,7 +3,7 @@
 
 mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -143,6 +143,8 @@ pub struct History {
     pub findings: Vec<integrity::Finding>,
     /// Whether something was changed since it was recorded.
     pub is_altered: bool,
+    /// Sources and runs that no chain protected when they were recorded.
+    unchained: BTreeSet<(String, String)>,
 }
 
 impl History {
@@ -155,7 +157,20 @@ impl History {
             Ok((report, outcome))
         });
         let reports = reports.collect::<Result<_>>()?;
-        Ok(History { reports, unreadable: records.damaged, findings, is_altered })
+        let unchained = std::mem::take(&mut records.unchained);
+        Ok(History { reports, unreadable: records.damaged, findings, is_altered, unchained })
+    }
+
+    /// How many drills of a period no chain protected when they were recorded, by database.
+    pub fn unchained(&self, period: Period) -> BTreeMap<String, usize> {
+        let mut unchained = BTreeMap::new();
+        for (report, _) in self.reports.iter().filter(|(report, _)| period.contains(report.started_at)) {
+            let key = (report.source.id.clone(), report.run.clone());
+            if self.unchained.contains(&key) {
+                *unchained.entry(key.0).or_default() += 1;
+            }
+        }
+        unchained
     }
 
     /// Databases by months.
@@ -289,7 +304,8 @@ impl Dossier {
     pub fn headline(&self) -> Headline {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
         let is_altered = self.integrity.verdict == Integrity::Altered;
-        headline::headline(&self.calendar, Evidence { is_altered, is_unreadable })
+        let is_unchained = self.drills.iter().any(|entry| entry.integrity.verdict == Integrity::Unchained);
+        headline::headline(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
     }
 
     /// Per database, those drills that came to measure anything.

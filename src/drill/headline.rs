@@ -35,6 +35,8 @@ pub struct Evidence {
     pub is_altered: bool,
     /// Something could not be read, or not be held against its chain.
     pub is_unreadable: bool,
+    /// Some drills of the period are from before there was a chain, or say so.
+    pub is_unchained: bool,
 }
 
 /// The sentence at the top.
@@ -69,6 +71,7 @@ pub fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
             says(Standing::Incomplete, "not every database was drilled")
         }
         () if evidence.is_unreadable => says(Standing::Unknown, "not all evidence could be read"),
+        () if evidence.is_unchained => says(Standing::Unknown, "not all evidence is protected by a chain"),
         () if !rows.iter().any(has_pass) => says(Standing::Unknown, "nothing is proven yet"),
         () if rows.iter().any(is_left) => says(Standing::Unknown, "not every database is proven yet"),
         () => {

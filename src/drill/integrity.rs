@@ -28,7 +28,8 @@ pub const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to
 pub enum Verdict {
     /// Everything is as it was recorded.
     Intact,
-    /// There is evidence, and no chain yet: it is from before there was one.
+    /// Nothing is known to have been changed, and some evidence is from before there was a chain, or says so: how it was before a
+    /// chain adopted it, nothing shows.
     Unchained,
     /// Something could not be read.
     Unknown,
@@ -345,7 +346,7 @@ fn look(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     let findings: Vec<Finding> = look.findings.into_iter().collect();
     let is_unreadable = |finding: &&Finding| finding.fault == Fault::Unreadable;
     let verdict = match (findings.len(), findings.iter().filter(is_unreadable).count()) {
-        (0, _) if !chain.is_there && !runs.is_empty() => Verdict::Unchained,
+        (0, _) if !unchained.is_empty() || (!chain.is_there && !runs.is_empty()) => Verdict::Unchained,
         (0, _) => Verdict::Intact,
         (all, unreadable) if all == unreadable => Verdict::Unknown,
         _ => Verdict::Altered,

@@ -190,6 +190,16 @@ fn unknown(run: &str) -> Error {
     .hint("`lifeboat drill list` shows those that are there; `latest` is the newest.")
 }
 
+/// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
+pub fn newest(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
+    const EXAMPLES: usize = 5;
+    let mut runs = vault.list(&format!("drills/{source}")).map(|found| found.folders).unwrap_or_default();
+    runs.retain(|run| RunId::parse(run).is_some());
+    runs.sort_unstable_by(|left, right| right.cmp(left));
+    let read = runs.iter().take(EXAMPLES).filter_map(|run| read(vault, source, run).ok().flatten());
+    read.filter(|report| report.source.resource_id == resource_id).collect()
+}
+
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
 pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut damaged) = (Vec::new(), Vec::new());

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::report::span;
 use super::sweep::{self, Action};
 use super::{Event, Surroundings};
 use crate::aws::Poll;
@@ -42,19 +43,19 @@ pub async fn take(
     clock: fn() -> DateTime<Utc>,
     tell: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Lease> {
-    let give_up = tokio::time::Instant::now() + Vault::lease_lasts() * 2;
-    let mut was_told = false;
+    let (began, mut was_told) = (tokio::time::Instant::now(), false);
     loop {
         match want(vault, source, host, None, clock())? {
             Leased::Ours(lease) => return Ok(lease),
-            Leased::Theirs(theirs) if theirs.is_alive || tokio::time::Instant::now() > give_up => {
+            Leased::Theirs(theirs) if theirs.is_alive || began.elapsed() > theirs.lasts * 2 => {
                 return Err(held(source, &theirs));
             }
             Leased::Theirs(theirs) => {
                 if !was_told {
                     let error = held(source, &theirs);
                     tell(Event::Note(&format!(
-                        "{error}; whether that process lives is found out in the next minute"
+                        "{error}; whether that process is still alive will be known within {}",
+                        span(theirs.lasts.as_secs_f64())
                     )));
                     was_told = true;
                 }

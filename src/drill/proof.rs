@@ -27,6 +27,8 @@ pub struct Records {
     pub findings: Vec<Finding>,
     /// The worst of the sources.
     pub integrity: Option<Integrity>,
+    /// Sources and runs that no chain protected when they were recorded.
+    pub unchained: BTreeSet<(String, String)>,
     /// Runs whose records prove nothing, by source, with the verdict that stands in them.
     unsound: BTreeMap<(String, String), Verdict>,
 }
@@ -89,6 +91,7 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<Records> {
                 demote(report, &checked);
             }
         }
+        records.unchained.extend(checked.unchained.into_iter().map(|run| (source.clone(), run)));
         records.findings.extend(checked.findings);
     }
     records.reports = reports;

@@ -13,6 +13,7 @@ use crate::fleet::account_of;
 use crate::restore::{Chosen, Way};
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
+use crate::when::utc;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "lifeboat.drill/1";
@@ -280,8 +281,8 @@ pub(super) fn age_of_newest_row(
     if newest > latest + SKEW {
         return Err(format!(
             "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
-            rfc3339(newest),
-            rfc3339(latest)
+            utc(newest),
+            utc(latest)
         ));
     }
     Ok((began - newest).as_seconds_f64().max(0.0))
@@ -292,14 +293,10 @@ fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::re
     match moment {
         None => Err("AWS does not say of which moment the backup is".to_owned()),
         Some(at) if at > began + SKEW => {
-            Err(format!("AWS dates the backup {}, which was after the drill began", rfc3339(at)))
+            Err(format!("AWS dates the backup {}, which was after the drill began", utc(at)))
         }
         Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
     }
-}
-
-fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// Where the record of a drill is kept.
@@ -508,6 +505,17 @@ fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
         ));
     }
     not_tested
+}
+
+/// A span that is no more than a guess: `3 s`, `40 s`, `11 min`, `1h 20m`.
+pub fn rough_span(time: std::time::Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds.round() as u64 {
+        whole @ 0..10 => format!("{} s", whole.max(1)),
+        10..90 => format!("{} s", (seconds / 10.0).round() * 10.0),
+        90..5_400 => format!("{:.0} min", seconds / 60.0),
+        _ => span((seconds / 300.0).round() * 300.0),
+    }
 }
 
 /// Seconds as people say them, in the two units that one decides by: `340 ms`, `2.4 s`, `1m 12s`, `24h`, `3d 4h`.

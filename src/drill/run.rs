@@ -10,9 +10,10 @@ use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::estimate::Earlier;
 use super::journal::Journal;
 use super::removal::{self, Claim, Remains};
-use super::report::{CheckResult, Phase, Report, State, age_of_newest_row};
+use super::report::{CheckResult, Phase, Report, State, age_of_newest_row, span};
 use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
@@ -31,6 +32,10 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
     let caller = surroundings.aws.caller().await.ok();
     let mut report = Report::begin(&plan, surroundings, caller, journal.evidence());
     report.ran_by.lock = journal.lock_mark();
+    let source = &plan.source;
+    let before = super::journal::newest(surroundings.vault, source.id.as_str(), &source.resource_id.0);
+    let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
+    (surroundings.tell)(Event::Begun(&earlier));
     let started_at = report.started_at;
     journal.begin(&mut report, started_at)?;
 
@@ -38,6 +43,7 @@ pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> 
         plan,
         to: surroundings,
         journal: &journal,
+        earlier,
         report,
         copy: CopyState::default(),
         phase_begun: None,
@@ -76,6 +82,7 @@ pub(super) struct Drill<'a> {
     pub(super) plan: Plan,
     pub(super) to: &'a Surroundings<'a>,
     journal: &'a Journal<'a>,
+    earlier: Earlier,
     report: Report,
     pub(super) copy: CopyState,
     /// When the phase that the report lists last began, while it goes on.
@@ -350,13 +357,33 @@ impl Drill<'_> {
         }
     }
 
+    /// What a signal ends, and how long that takes: whoever pressed Ctrl-C waits for it.
+    fn say_what_ends(&self, kind: Kind) -> String {
+        let word = if kind == Kind::Terminated { "terminated" } else { "interrupted" };
+        if !self.copy.was_requested {
+            return format!("{word}: no throwaway was requested yet, so none has to be removed");
+        }
+        let took = match self.earlier.phase_took(super::TEAR_DOWN) {
+            Some(took) => format!("that took {} in the last drill", span(took.as_secs_f64())),
+            None => "how long that takes is not known from an earlier drill".to_owned(),
+        };
+        format!(
+            "{word}: removing throwaway `{}` ({}) before the exit; {took}. Two more signals leave it behind, and it is billed until \
+             `lifeboat drill sweep` removes it",
+            self.plan.throwaway, self.plan.request.class
+        )
+    }
+
     /// Removes the throwaway, or keeps it if that was asked for and the drill was not interrupted.
     async fn tear_down(&mut self) {
         let pending = self.copy.request.take();
+        if let Some(kind) = self.to.interrupt.first() {
+            (self.to.tell)(Event::Note(&self.say_what_ends(kind)));
+        }
         if !self.copy.was_requested {
             return;
         }
-        self.begin_phase("tear down");
+        self.begin_phase(super::TEAR_DOWN);
         if let Some(request) = pending {
             match request.await {
                 Ok(Ok(instance)) => self.copy.resource_id = Some(instance.resource_id),

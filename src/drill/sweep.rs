@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::journal::{self, Found, Process};
@@ -21,6 +21,7 @@ use crate::fleet::{
 };
 use crate::restore::isolation;
 use crate::vault::Vault;
+use crate::when::utc;
 
 /// For how long after its expiry a throwaway is left to a drill that may still be removing it.
 const MARGIN: TimeDelta = TimeDelta::minutes(15);
@@ -348,10 +349,10 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
     match read_origin(&instance.tags) {
         _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
         Ok((_, origin)) if origin.expires + MARGIN > now => {
-            Decision::Leave(run, format!("{unproven}; it expires at {}", told(origin.expires)))
+            Decision::Leave(run, format!("{unproven}; it expires at {}", utc(origin.expires)))
         }
         Ok((_, origin)) => {
-            let reason = format!("its tags say that it expired at {}, and {unproven}", told(origin.expires));
+            let reason = format!("its tags say that it expired at {}, and {unproven}", utc(origin.expires));
             Decision::Doubt(run, reason)
         }
         Err(_) if purpose == Some("drill") || is_generated(instance.id.as_str()) => {
@@ -366,7 +367,7 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
 
 /// Why what a run has made may be removed, or else why not.
 fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Result<String, String> {
-    let until = told(origin.expires);
+    let until = utc(origin.expires);
     let expired = format!("it expired at {until}");
     let process = journal::process_of(vault, &origin.source, &origin.run).unwrap_or(Process::Unknown);
     match process {
@@ -386,10 +387,6 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
             _ => Ok("its drill ended without removing it".to_owned()),
         },
     }
-}
-
-fn told(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 impl SweepPlan {

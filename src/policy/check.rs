@@ -42,6 +42,11 @@ impl Finding {
     }
 }
 
+/// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
+pub fn worst(findings: &[Finding]) -> Option<Severity> {
+    findings.iter().map(|finding| finding.severity).min()
+}
+
 /// A finding, and all databases of which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shared {
@@ -53,7 +58,8 @@ pub struct Shared {
 }
 
 /// Commands of ours that take several databases.
-pub const FOR_SEVERAL: [&str; 3] = ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply"];
+pub const FOR_SEVERAL: [&str; 4] =
+    ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply", "lifeboat backup create"];
 
 /// The same finding of several databases is one, with one command. Worst first, then those of most databases.
 pub fn share<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {
@@ -132,8 +138,7 @@ pub fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec
     if !state.encrypted && wanted.encrypted.unwrap_or(true) {
         findings.push(Finding::warning(
             "not_encrypted",
-            "its storage and snapshots are not encrypted; KEY is a customer managed key, since what AWS's own key (alias/aws/rds) \
-             encrypts can never be shared with another account",
+            "its storage and snapshots are not encrypted (KEY is a customer managed key: what alias/aws/rds encrypts can never be shared)",
             format!(
                 "lifeboat snapshot create {id} --id {id}-plain && lifeboat snapshot copy {id}-plain --kms-key KEY && \
                  lifeboat restore snapshot {id}-plain-copy --to {id}-encrypted"

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::rfc3339;
 use crate::aws::{Aws, Restore, RestoreFrom};
 use crate::error::{Error, Result};
 use crate::fleet::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag,
 };
 use crate::snapshot;
+use crate::when::utc;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -302,7 +302,7 @@ pub async fn automated_backup(aws: &Aws, name: &str) -> Result<(AutomatedBackup,
         1 => Ok((found.remove(0), None)),
         _ => {
             let ids = found.iter().map(|backup| {
-                let until = backup.window.latest.map_or("an unknown time".to_owned(), rfc3339);
+                let until = backup.window.latest.map_or("an unknown time".to_owned(), utc);
                 format!("`{}` (until {until})", backup.resource_id)
             });
             Err(Error::request(format!("several instances were called `{name}`"))
@@ -316,6 +316,14 @@ fn no_window(name: &str) -> Error {
         .hint("Its first automated backup is still being made: run it again when that is done.")
 }
 
+/// The moment that RDS is asked for: in whole seconds, and none before the window begins.
+fn in_whole_seconds(at: DateTime<Utc>, earliest: DateTime<Utc>) -> DateTime<Utc> {
+    let floor = at.trunc_subsecs(0);
+    let first = earliest.trunc_subsecs(0);
+    let first = if first < earliest { first + TimeDelta::seconds(1) } else { first };
+    floor.max(first)
+}
+
 async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     let (backup, living) = automated_backup(aws, name).await?;
     let (Some(earliest), Some(latest)) = (backup.window.earliest, backup.window.latest) else {
@@ -327,19 +335,20 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     };
     // RDS counts in whole seconds; a moment in the first second of the window is in it.
     if at.timestamp() < earliest.timestamp() || at > latest {
-        let error = Error::request(format!("`{name}` cannot be restored to {}", rfc3339(at)));
+        let error = Error::request(format!("`{name}` cannot be restored to {}", utc(at)));
         return Err(if at > latest {
             error.hint(format!(
                 "RDS restores up to the latest restorable time, some minutes behind now: {} at the moment, or `--latest`.",
-                rfc3339(latest)
+                utc(latest)
             ))
         } else {
             error.hint(format!(
                 "Its automated backups begin at {}; older moments are in snapshots.",
-                rfc3339(earliest)
+                utc(earliest)
             ))
         });
     }
+    let at = in_whole_seconds(at, earliest);
     let (settings, settings_from, tags) = match &living {
         Some(instance) => (Settings::of(instance), SettingsFrom::Instance, tag::foreign(&instance.tags)),
         None => match saved_elsewhere(aws, Some(&backup.resource_id), &backup.instance).await? {
@@ -350,7 +359,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     Ok(Origin {
         beyond_restore: living.map(|it| it.beyond_restore),
         name: backup.instance,
-        from: RestoreFrom::Time { source: backup.resource_id, replica: backup.replica, at: at.max(earliest) },
+        from: RestoreFrom::Time { source: backup.resource_id, replica: backup.replica, at },
         moment: Some(at),
         engine: backup.engine,
         engine_version: backup.engine_version,
@@ -503,4 +512,22 @@ fn tags(request: &Request, origin: &Origin, run: &RunId, not_carried: &mut Vec<S
         not_carried.push("not all tags fit beside lifeboat's own".to_owned());
     }
     tags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_asked_for_in_whole_seconds_and_never_before_the_window() {
+        let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        for (at, earliest, expected) in [
+            ("2026-11-30T12:40:05Z", "2026-11-30T12:40:05.612Z", "2026-11-30T12:40:06Z"),
+            ("2026-11-30T12:40:05.9Z", "2026-11-30T12:40:05.612Z", "2026-11-30T12:40:06Z"),
+            ("2026-11-30T12:40:05Z", "2026-11-30T12:40:05Z", "2026-11-30T12:40:05Z"),
+            ("2026-11-30T12:40:09.999Z", "2026-11-30T12:40:05.612Z", "2026-11-30T12:40:09Z"),
+        ] {
+            assert_eq!(in_whole_seconds(time(at), time(earliest)), time(expected), "{at} of {earliest}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::words;
 use crate::backup::Manifest;
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::failures::Failure;
@@ -37,10 +38,11 @@ impl Answer {
     /// A failure of ours as a refusal, with a fitting status.
     pub(super) fn of(error: &Error) -> Self {
         let mut answer = Answer::refusal(status(error.kind()), error.chain());
-        for hint in error.hints() {
-            answer = answer.hint(hint);
+        let told: Vec<String> = error.hints().iter().filter_map(|hint| words::for_callers(hint)).collect();
+        if told.is_empty() && !error.hints().is_empty() {
+            answer = answer.hint(words::ELSEWHERE);
         }
-        answer
+        told.into_iter().fold(answer, Answer::hint)
     }
 
     #[must_use]
@@ -78,10 +80,15 @@ impl Answer {
         self
     }
 
-    pub(super) fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
-        for (name, value) in self.headers {
-            if let Ok(value) = HeaderValue::from_str(&value) {
+    pub(super) fn into_response(mut self) -> Response {
+        let body = self.body.take();
+        self.with_headers_on((self.status, Json(body)).into_response())
+    }
+
+    /// Another form of the same answer.
+    pub(super) fn with_headers_on(&self, mut response: Response) -> Response {
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
                 response.headers_mut().insert(name, value);
             }
         }
@@ -96,6 +103,11 @@ pub(super) fn too_many(what: &str, wait: std::time::Duration) -> Answer {
         .hint(format!("Come back in {seconds} seconds."))
         .header(header::RETRY_AFTER, seconds.to_string())
         .field("retry_after_seconds", seconds)
+}
+
+/// Whether a status says that nothing was done, so that it takes nothing from a limit. 422 is the answer of work that was done.
+pub(super) const fn is_refusal(status: u16) -> bool {
+    status >= 400 && status < 500 && status != 422
 }
 
 fn status(kind: Kind) -> StatusCode {

@@ -11,7 +11,7 @@ use super::tokens::Scope;
 pub(super) enum Counted {
     /// When it comes.
     AtOnce,
-    /// By its handler, when nothing else speaks against it: what was refused for its form has taken nothing.
+    /// By its handler, when nothing else speaks against it: what was refused has taken nothing.
     WhenSound,
 }
 
@@ -36,6 +36,7 @@ pub(super) enum Act {
     Dashboard,
     Evidence,
     Login,
+    Logout,
     Asset,
 }
 
@@ -67,7 +68,7 @@ const fn endpoint(
 use Counted::{AtOnce, WhenSound};
 
 /// All of them.
-pub(super) static ENDPOINTS: [Endpoint; 20] = [
+pub(super) static ENDPOINTS: [Endpoint; 21] = [
     endpoint(
         Act::Create,
         Method::POST,
@@ -97,7 +98,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         Method::DELETE,
         "/api/backup/delete/{name}",
         Some(Scope::Delete),
-        Some((Limit::per_hour(10), AtOnce)),
+        Some((Limit::per_hour(10), WhenSound)),
         "Delete a backup. The last good one of a database is kept unless that is overridden.",
     ),
     endpoint(
@@ -171,6 +172,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         "The evidence of a run of a runbook as it was written.",
     ),
     endpoint(Act::Login, Method::POST, "/login", None, None, "Log a browser in with a token."),
+    endpoint(Act::Logout, Method::POST, "/logout", None, None, "Log a browser out."),
     endpoint(Act::Asset, Method::GET, "/assets/{file}", None, None, "What the dashboard is drawn with."),
 ];
 

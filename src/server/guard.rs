@@ -32,17 +32,27 @@ pub(super) const COOKIE: &str = "lifeboat_token";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+/// Marks a request that says its length in two ways.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ambiguous;
+
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// `local`, or the name of a token.
     pub(super) who: String,
     scopes: Vec<Scope>,
+    /// Whether a browser that has logged in said so.
+    pub(super) is_logged_in: bool,
 }
 
 impl Caller {
     fn local() -> Self {
-        Caller { who: "local".to_owned(), scopes: Scope::ALL.to_vec() }
+        Caller { who: "local".to_owned(), scopes: Scope::ALL.to_vec(), is_logged_in: false }
+    }
+
+    fn nobody() -> Self {
+        Caller { who: NOBODY.to_owned(), scopes: Vec::new(), is_logged_in: false }
     }
 
     pub(super) fn may(&self, scope: Scope) -> bool {
@@ -81,6 +91,11 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         name: None,
     };
     let judged = match endpoint {
+        _ if parts.extensions.get::<Ambiguous>().is_some() => Err(Answer::refusal(
+            StatusCode::BAD_REQUEST,
+            "the request has both `Content-Length` and `Transfer-Encoding`",
+        )
+        .hint("Send one of the two.")),
         None => {
             called.who = name_caller(&app, &parts).await;
             Err(unknown(&parts))
@@ -88,6 +103,8 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         Some(endpoint) => judge(&app, &parts, endpoint, &mut called, &id).await,
     };
     let is_browser = endpoint.is_some_and(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
+    let is_read = is_read_by_a_person(&parts);
+    let asked = parts.uri.path_and_query().map_or("/", |it| it.as_str()).to_owned();
     let mut response = match judged {
         Ok(call) => {
             let mut request = Request::from_parts(parts, body);
@@ -99,8 +116,9 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
                 && called.who == NOBODY
                 && [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&answer.status) =>
         {
-            super::page::login(None)
+            super::page::login(None, &asked)
         }
+        Err(answer) if is_read => super::page::refusal(&answer, &asked),
         Err(answer) => answer
             .named(called.name.as_deref())
             .field("request_id", id.as_str())
@@ -143,6 +161,13 @@ async fn judge(
             .map_err(|wait| answers::too_many(&limit.shown(), wait))?;
     }
     Ok(Call { caller, peer: called.peer, request: id.to_owned(), name, endpoint })
+}
+
+/// Whether a browser shows the answer to a person, who wants a page and a way back.
+fn is_read_by_a_person(parts: &Parts) -> bool {
+    let accepted = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let is_page = !["/api/", "/assets/"].iter().any(|folder| parts.uri.path().starts_with(folder));
+    is_page && parts.method.is_safe() && accepted.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// Who asks for what is not there, for the audit log.
@@ -202,8 +227,12 @@ async fn authenticate(
         None => by_cookie.clone(),
     };
     let is_open = endpoint.scope.is_none();
+    if matches!(endpoint.act, Act::Login | Act::Logout) {
+        not_from_elsewhere(headers, uri)?;
+    }
     if let Some(token) = presented {
-        if by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none() && !method.is_safe() {
+        let is_logged_in = by_cookie.is_some() && headers.get(header::AUTHORIZATION).is_none();
+        if is_logged_in && !method.is_safe() {
             same_origin(headers, uri)?;
         }
         let asked = Arc::clone(app);
@@ -211,8 +240,8 @@ async fn authenticate(
             .await
             .map_err(|error| Answer::of(&error))?;
         return match found {
-            Some(token) => Ok(Caller { who: token.name, scopes: token.scopes }),
-            None if is_open => Ok(Caller { who: NOBODY.to_owned(), scopes: Vec::new() }),
+            Some(token) => Ok(Caller { who: token.name, scopes: token.scopes, is_logged_in }),
+            None if is_open => Ok(Caller::nobody()),
             None => Err(unauthorized(app, peer, "the token is not known: it was mistyped or revoked")),
         };
     }
@@ -221,7 +250,7 @@ async fn authenticate(
         return Ok(Caller::local());
     }
     if is_open {
-        return Ok(Caller { who: NOBODY.to_owned(), scopes: Vec::new() });
+        return Ok(Caller::nobody());
     }
     Err(unauthorized(app, peer, "a token is needed"))
 }
@@ -289,6 +318,22 @@ fn local(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
     }
 }
 
+/// A page of another site must not log a browser in: what its user then does would be done as somebody else. Browsers say where a
+/// form comes from; whoever says nothing is no browser.
+fn not_from_elsewhere(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
+    match headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or("?")) {
+        // A proxy in front may have changed the name of the host, and cannot have changed this.
+        Some("same-origin" | "none") => Ok(()),
+        Some(_) => Err(foreign()),
+        None if headers.contains_key(header::ORIGIN) => same_origin(headers, uri),
+        None => Ok(()),
+    }
+}
+
+fn foreign() -> Answer {
+    Answer::refusal(StatusCode::FORBIDDEN, "the call does not come from a page of this site")
+}
+
 /// A browser that has logged in sends its cookie for pages of this site only; its word for where it is must agree.
 fn same_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
     let host = headers
@@ -300,7 +345,7 @@ fn same_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Answer> {
     if host.is_some() && of == host {
         return Ok(());
     }
-    Err(Answer::refusal(StatusCode::FORBIDDEN, "the call does not come from a page of this site"))
+    Err(foreign())
 }
 
 /// `localhost`, `127.0.0.1` or `[::1]`, with or without a port.

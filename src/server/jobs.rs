@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -65,6 +66,9 @@ pub(super) struct Job {
     pub(super) state: State,
     pub(super) backup_name: Option<String>,
     pub(super) database: Option<String>,
+    /// What tells it from another one of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<String>,
     pub(super) who: String,
     pub(super) request_id: String,
     pub(super) started_at: DateTime<Utc>,
@@ -94,6 +98,7 @@ pub(super) struct Order {
     pub(super) lane: String,
     pub(super) name: Option<String>,
     pub(super) database: Option<String>,
+    pub(super) identity: Option<String>,
     pub(super) who: String,
     pub(super) request: String,
     pub(super) key: Option<String>,
@@ -293,8 +298,8 @@ pub(super) enum Refused {
 pub(super) fn begin(
     app: &Arc<App>,
     order: Order,
-    admit: impl FnOnce() -> std::result::Result<(), Answer>,
-    work: impl FnOnce(&App, &Live) -> Answer + Send + 'static,
+    admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
+    work: impl FnOnce(&App, &Live, Instant) -> Answer + Send + 'static,
 ) -> std::result::Result<Arc<Live>, Refused> {
     let now = (app.orders.clock)();
     let job = Job {
@@ -304,6 +309,7 @@ pub(super) fn begin(
         state: State::Running,
         backup_name: order.name,
         database: order.database,
+        identity: order.identity,
         who: order.who,
         request_id: order.request,
         started_at: now,
@@ -319,17 +325,20 @@ pub(super) fn begin(
         asked: order.asked,
     };
     let live = app.jobs.enter(&job, &order.lane).map_err(Refused::Busy)?;
-    if let Err(answer) = admit() {
-        app.jobs.withdraw(&job.job, &order.lane);
-        return Err(Refused::Not(answer));
-    }
+    let taken = match admit() {
+        Ok(taken) => taken,
+        Err(answer) => {
+            app.jobs.withdraw(&job.job, &order.lane);
+            return Err(Refused::Not(answer));
+        }
+    };
     let (app, doing, lane) = (Arc::clone(app), Arc::clone(&live), order.lane);
     tokio::task::spawn_blocking(move || {
         let answer = match save(&app.vault, &job) {
             Err(error) => Answer::of(&error),
             Ok(()) => {
                 doing.stage.send_replace(Stage::Recorded);
-                catch_unwind(AssertUnwindSafe(|| work(&app, &doing))).unwrap_or_else(|_| {
+                catch_unwind(AssertUnwindSafe(|| work(&app, &doing, taken))).unwrap_or_else(|_| {
                     Answer::refusal(
                         StatusCode::INTERNAL_SERVER_ERROR,
                         "the job has panicked: a defect of lifeboat",

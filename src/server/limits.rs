@@ -98,6 +98,15 @@ impl Limits {
         calls.entry((who.to_owned(), what)).or_default().admit(limit, now)
     }
 
+    /// Gives back what was taken at an instant, for something that was refused after all.
+    pub(super) fn give_back(&self, who: &str, what: &'static str, taken: Instant) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Log(instants)) = calls.get_mut(&(who.to_owned(), what)) else { return };
+        if let Some(at) = instants.iter().rposition(|at| *at == taken) {
+            instants.remove(at);
+        }
+    }
+
     /// Takes up what was admitted `age` ago by a process that is gone: a restart gives nobody more than the limit. What the
     /// clock says is yet to come is taken as just done.
     pub(super) fn remember(
@@ -173,6 +182,22 @@ mod tests {
         assert_eq!(limits.admit("a", "delete", one, now), Ok(()));
         assert!(limits.full_for("a", "create", one, now + Duration::from_millis(3_599_999)).is_some());
         assert_eq!(limits.full_for("a", "create", one, now + Duration::from_secs(3600)), None);
+    }
+
+    #[test]
+    fn what_is_given_back_makes_room_for_one_and_no_more() {
+        let (limits, now, limit) = (Limits::default(), Instant::now(), Limit::per_hour(2));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(
+            (limits.admit("a", "x", limit, now), limits.admit("a", "x", limit, later)),
+            (Ok(()), Ok(()))
+        );
+        limits.give_back("a", "x", later);
+        limits.give_back("a", "x", later);
+        limits.give_back("b", "x", now);
+        assert_eq!(limits.admit("a", "x", limit, later), Ok(()));
+        // The first of them still counts from when it was.
+        assert_eq!(limits.admit("a", "x", limit, later), Err(Duration::from_secs(3540)));
     }
 
     #[test]

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
-use super::guard::Peer;
+use super::guard::{Ambiguous, Peer};
+use super::heads::Watched;
 use crate::interrupt::Interrupt;
 
 /// A request has this long to name what it wants; a connection may be idle as long.
@@ -88,14 +90,25 @@ async fn serve(
     _place: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
+    let (stream, heads) = Watched::new(stream);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
+        let is_ambiguous = heads.next_is_ambiguous();
         async move {
             let mut request = request.map(Body::new);
+            let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
             request.extensions_mut().insert(peer);
+            if is_ambiguous {
+                request.extensions_mut().insert(Ambiguous);
+            }
             // A router is always ready.
             let answered: std::result::Result<_, Infallible> = router.call(request).await;
-            answered
+            answered.map(|mut answer| {
+                if is_chunked {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
+            })
         }
     });
     let connection = http1::Builder::new()

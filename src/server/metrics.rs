@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answers::{Answer, text};
+use super::drills::{self, Drill, Drills};
 use super::overview::{self, Database, Overview};
 use super::{App, off_the_runtime};
-use crate::drill::proof;
-use crate::drill::report::Report;
+use crate::backup::{DatabaseType, catalogue, failures};
+use crate::drill::outcome::Outcome;
 use crate::error::Result;
 use crate::policy::check::{Finding, Severity};
-use crate::verify::Verdict;
 
 pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
     let inner = Arc::clone(&app);
@@ -24,8 +24,8 @@ pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
 }
 
 fn write(app: &App) -> Result<String> {
-    let overview = overview::look(app)?;
-    let drills = proof::list(&app.vault, &[])?.reports;
+    let drills = drills::read(&app.vault)?;
+    let overview = overview::of(app, &catalogue::read(&app.vault)?, &failures::read(&app.vault)?, &drills);
     let mut page = Page(String::new());
     page.gauge("up", "Whether the server answers.", [(String::new(), Some(1.0))]);
     of_databases(&mut page, &overview);
@@ -70,6 +70,13 @@ fn label(key: &str, value: &str) -> String {
     format!("{{{key}=\"{escaped}\"}}")
 }
 
+/// The same with more labels.
+fn with(labels: String, more: &[(&str, &str)]) -> String {
+    more.iter().fold(labels, |labels, (key, value)| {
+        format!("{},{}", labels.strip_suffix('}').unwrap_or(&labels), &label(key, value)[1..])
+    })
+}
+
 fn count(findings: &[Finding], severity: Severity) -> Option<f64> {
     Some(findings.iter().filter(|finding| finding.severity == severity).count() as f64)
 }
@@ -104,10 +111,30 @@ fn of_databases(page: &mut Page, overview: &Overview) {
             count(&it.findings, Severity::Warning)
         }),
     ];
+    let labels = |it: &Database| {
+        let own = label("database", &it.database);
+        let namesakes = overview.databases.iter().filter(|other| other.database == it.database);
+        // The name alone would be that of two, and Prometheus would keep one of them.
+        match (namesakes.count(), &it.identity) {
+            (..=1, _) => own,
+            (_, Some(identity)) => {
+                with(own, &[("type", identity.kind().as_str()), ("identity", &identity.distinction())])
+            }
+            (_, None) => {
+                with(own, &[("type", it.database_type.map_or("", DatabaseType::as_str)), ("identity", "")])
+            }
+        }
+    };
     for (name, help, value) in metrics {
-        let samples = overview.databases.iter().map(|it| (label("database", &it.database), value(it)));
-        page.gauge(name, help, samples);
+        page.gauge(name, help, overview.databases.iter().map(|it| (labels(it), value(it))));
     }
+    let banner = &overview.banner;
+    page.gauge("databases", "Databases that are judged.", [(String::new(), Some(banner.databases as f64))]);
+    page.gauge(
+        "databases_at_risk",
+        "Databases at risk, as the dashboard names them.",
+        [(String::new(), Some(banner.at_risk.len() as f64))],
+    );
 }
 
 fn of_instances(page: &mut Page, overview: &Overview) {
@@ -142,45 +169,55 @@ fn instance(it: &crate::status::Database) -> String {
     let own = label("instance", &it.id);
     match &it.place.account {
         None => own,
-        Some(account) => {
-            format!("{},account=\"{account}\",region=\"{}\"}}", own.trim_end_matches('}'), it.place.region)
-        }
+        Some(account) => with(own, &[("account", account), ("region", &it.place.region)]),
     }
 }
 
-fn of_drills(page: &mut Page, drills: &[Report]) {
-    let newest = overview::newest_drills(drills);
-    let source = |id: &&str| label("instance", id);
-    page.gauge(
-        "drill_last_timestamp_seconds",
-        "When the last drill ended.",
-        newest.iter().map(|(id, (drill, _))| (source(id), drill.finished_at.map(|at| at.timestamp() as f64))),
-    );
-    page.gauge(
-        "drill_last_pass_timestamp_seconds",
-        "When a drill last passed.",
-        newest.iter().map(|(id, (_, passed))| (source(id), passed.map(|at| at.timestamp() as f64))),
-    );
-    page.gauge(
-        "drill_passed",
-        "1 if the last drill passed.",
-        newest.iter().map(|(id, (drill, _))| (source(id), Some(f64::from(drill.verdict == Verdict::Pass)))),
-    );
-    page.gauge(
-        "drill_rto_seconds",
-        "Recovery time that the last drill measured.",
-        newest.iter().map(|(id, (drill, _))| (source(id), drill.rto.measured_seconds)),
-    );
-    page.gauge(
-        "drill_rto_objective_seconds",
-        "Recovery time objective.",
-        newest.iter().map(|(id, (drill, _))| (source(id), Some(drill.rto.objective_seconds))),
-    );
-    page.gauge(
-        "drill_rpo_seconds",
-        "Recovery point that the last drill measured.",
-        newest.iter().map(|(id, (drill, _))| (source(id), drill.rpo.measured_seconds)),
-    );
+fn of_drills(page: &mut Page, drills: &Drills) {
+    type Value = fn(&[&Drill]) -> Option<f64>;
+    let metrics: [(&str, &str, Value); 6] = [
+        ("drill_last_timestamp_seconds", "When the last drill ended.", |it| {
+            last(it)?.report.finished_at.map(|at| at.timestamp() as f64)
+        }),
+        ("drill_last_pass_timestamp_seconds", "When a drill last passed.", |it| {
+            let passed = it.iter().find(|drill| drill.outcome == Outcome::Pass)?;
+            passed.report.finished_at.map(|at| at.timestamp() as f64)
+        }),
+        ("drill_passed", "1 if the last drill passed.", |it| {
+            Some(f64::from(last(it)?.outcome == Outcome::Pass))
+        }),
+        ("drill_rto_seconds", "Recovery time that the last drill measured.", |it| {
+            last(it)?.report.rto.measured_seconds
+        }),
+        ("drill_rto_objective_seconds", "Recovery time objective.", |it| {
+            Some(last(it)?.report.rto.objective_seconds)
+        }),
+        ("drill_rpo_seconds", "Recovery point that the last drill measured.", |it| {
+            last(it)?.report.rpo.measured_seconds
+        }),
+    ];
+    let databases: Vec<(String, Vec<&Drill>)> = drills.by_database().collect();
+    let labels = |name: &str, of: &[&Drill]| {
+        let mut labels = String::new();
+        if let Some(first) = of.first() {
+            let which = first.report.which();
+            labels = label("instance", &which.id);
+            // The name alone would be that of two.
+            if name != which.id {
+                let account = which.account.unwrap_or_default();
+                labels = with(labels, &[("account", &account), ("region", &which.region)]);
+            }
+        }
+        labels
+    };
+    for (name, help, value) in metrics {
+        page.gauge(name, help, databases.iter().map(|(name, of)| (labels(name, of), value(of))));
+    }
+}
+
+/// The last drill that is over; one that goes on has found out nothing yet.
+fn last<'a>(drills: &[&'a Drill]) -> Option<&'a Drill> {
+    drills.iter().find(|drill| drill.is_over()).copied()
 }
 
 #[cfg(test)]

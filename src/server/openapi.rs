@@ -44,7 +44,7 @@ fn document() -> Value {
 
 /// Pages for people are not described.
 fn is_api(act: Act) -> bool {
-    !matches!(act, Act::Dashboard | Act::Evidence | Act::Login | Act::Asset)
+    !matches!(act, Act::Dashboard | Act::Evidence | Act::Login | Act::Logout | Act::Asset)
 }
 
 fn operation(endpoint: &Endpoint) -> Value {
@@ -61,7 +61,11 @@ fn operation(endpoint: &Endpoint) -> Value {
     if endpoint.act == Act::Delete {
         parameters.push(json!({
             "name": "allow_last_copy", "in": "query", "schema": {"type": "boolean", "default": false},
-            "description": "Even if it is the last good backup of its database, or to be kept for ever.",
+            "description": "Even if it is the last good backup of its database.",
+        }));
+        parameters.push(json!({
+            "name": "dry_run", "in": "query", "schema": {"type": "boolean", "default": false},
+            "description": "Only say what would be gone (`loss`); it costs nothing of the limit.",
         }));
     }
     let body = body_schema(endpoint.act);
@@ -124,7 +128,7 @@ fn operation_id(act: Act) -> &'static str {
         Act::Healthy => "healthz",
         Act::Ready => "readyz",
         Act::Metrics => "metrics",
-        Act::Dashboard | Act::Evidence | Act::Login | Act::Asset => "page",
+        Act::Dashboard | Act::Evidence | Act::Login | Act::Logout | Act::Asset => "page",
     }
 }
 
@@ -232,6 +236,10 @@ fn schemas() -> Value {
     let acted_fields = json!({
         "success": {"const": true}, "backup_name": text(), "file_path": text(), "file_size": size(),
         "duration": seconds(), "timestamp": time(), "request_id": text(),
+        "dry_run": flag(), "content_of": time(),
+        "loss": object(&["host", "engine", "database", "gone"], json!({
+            "host": text(), "engine": text(), "database": text(), "gone": text(),
+        })),
     });
     let mut restored = acted_fields.clone();
     restored["restored_to"] = text();
@@ -259,6 +267,7 @@ fn schemas() -> Value {
         }))),
         "RestoreRequest": strict(object(&[], json!({
             "confirm": {"type": ["string", "null"], "description": "The name of the backup once more: another one is refused."},
+            "dry_run": {"type": "boolean", "default": false, "description": "Only say what would be gone (`loss`); it costs nothing of the limit."},
             "async": asynchronous,
         }))),
         "VerifyRequest": strict(object(&[], json!({
@@ -291,6 +300,11 @@ fn schemas() -> Value {
         "Runs": object(&["runs", "damaged"], json!({"runs": objects(), "damaged": {"type": "array", "items": text()}})),
         "Overview": object(&["health", "databases", "instances", "timestamp"], json!({
             "health": {"enum": ["safe", "attention", "at_risk", "unknown"]}, "databases": objects(),
+            "banner": object(&["health", "headline", "at_risk", "need_attention"], json!({
+                "health": text(), "headline": text(), "details": text(), "databases": size(),
+                "at_risk": {"type": "array", "items": text()}, "need_attention": {"type": "array", "items": text()},
+            })),
+            "findings": objects(), "drilled": objects(),
             "instances": {"type": "object"}, "timestamp": time(),
         })),
         "Document": {"type": "object"},

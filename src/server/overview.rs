@@ -2,43 +2,34 @@
 //! that was proven, objectives, and findings with their remedies. Of DB instances in AWS, what `status` finds, looked at once
 //! a minute.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::App;
-use super::jobs::{State as JobState, Task};
+use super::banner::{Banner, Gap, Health, banner};
+use super::drills::{self, Drills};
+use super::jobs::{Job, State as JobState, Task};
+use super::{App, Objectives, Reached};
 use crate::backup::catalogue::{self, Catalogue, Entry, State};
 use crate::backup::failures::{self, Failure};
+use crate::backup::identity::{self, Identity};
 use crate::backup::schedule::shell_word;
 use crate::backup::stats::{self, DatabaseStats};
-use crate::backup::{DatabaseType, Level};
+use crate::backup::{BackupName, DatabaseType, Level};
 use crate::error::Result;
-use crate::policy::check::{Finding, Severity};
+use crate::fleet::Place;
+use crate::policy::check::{Finding, Shared, share};
 use crate::runbook::record;
 use crate::runbook::report::Report as RunReport;
-use crate::status::Report;
+use crate::status::{Report, of_last_drill};
+use crate::verify::Verdict;
 
 /// How often AWS is asked, and how long it may take.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(45);
-
-/// Whether all is well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Health {
-    /// No finding is critical, and none warns.
-    Safe,
-    /// Something should be mended.
-    Attention,
-    /// Data is at risk.
-    AtRisk,
-    /// There is nothing to judge.
-    Unknown,
-}
 
 /// One backup, in short.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +45,14 @@ pub(super) struct Copy {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Database {
     pub(super) database: String,
+    /// What people call it: its name, and what tells it from another one of that name here.
+    pub(super) label: String,
     pub(super) database_type: Option<DatabaseType>,
+    /// What tells it from other databases of its name.
+    pub(super) identity: Option<Identity>,
+    /// As what a backup of it is asked for, if it can be backed up from here.
+    #[serde(skip)]
+    pub(super) reached: Option<Reached>,
     pub(super) health: Health,
     pub(super) backups: usize,
     pub(super) total_size_bytes: u64,
@@ -84,11 +82,47 @@ pub(super) struct Instances {
     pub(super) error: Option<String>,
 }
 
+impl Instances {
+    /// Those that were seen.
+    pub(super) fn all(&self) -> impl Iterator<Item = &crate::status::Database> {
+        self.report.iter().flat_map(|report| &report.databases)
+    }
+
+    /// Whether several accounts or Regions are looked at.
+    pub(super) fn is_over_several(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.is_over_several())
+    }
+
+    /// What people call one of them: two accounts may have one of the same name.
+    pub(super) fn label(&self, it: &crate::status::Database) -> String {
+        match self.all().filter(|other| other.id == it.id).count() {
+            ..=1 => it.id.clone(),
+            _ => format!("{} ({})", it.id, it.place),
+        }
+    }
+}
+
 fn shared<S: serde::Serializer>(
     report: &Option<Arc<Report>>,
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {
     report.as_deref().serialize(serializer)
+}
+
+/// A finding, its databases, and the account and Region where they are, if several are looked at.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Told {
+    pub(super) place: Option<String>,
+    #[serde(flatten)]
+    pub(super) shared: Shared,
+}
+
+/// A database of which nothing is known but its drills.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Drilled {
+    pub(super) label: String,
+    pub(super) health: Health,
+    pub(super) findings: Vec<Finding>,
 }
 
 /// All of it (`lifeboat.overview/1`).
@@ -98,7 +132,12 @@ pub(super) struct Overview {
     success: bool,
     pub(super) timestamp: DateTime<Utc>,
     pub(super) health: Health,
+    pub(super) banner: Banner,
+    /// The findings of all of them, each once, with one command for its databases.
+    pub(super) findings: Vec<Told>,
     pub(super) databases: Vec<Database>,
+    /// Databases that were drilled, and of which AWS is not asked here.
+    pub(super) drilled: Vec<Drilled>,
     pub(super) instances: Instances,
     /// Manifests that cannot be read.
     pub(super) damaged: Vec<String>,
@@ -147,35 +186,43 @@ pub(super) fn watch(app: &Arc<App>) {
 pub(super) fn look(app: &App) -> Result<Overview> {
     let catalogue = catalogue::read(&app.vault)?;
     let failures = failures::read(&app.vault)?;
-    Ok(of(app, &catalogue, &failures))
+    let drills = drills::read(&app.vault)?;
+    Ok(of(app, &catalogue, &failures, &drills))
 }
 
 /// Judges what a vault holds.
-pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure]) -> Overview {
+pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills: &Drills) -> Overview {
     let now = (app.orders.clock)();
     let stats = stats::stats(catalogue, failures, now);
     let mut databases: Vec<Database> =
         stats.databases.iter().map(|it| judge(app, it, catalogue, failures, now)).collect();
-    for name in &app.orders.databases {
-        if !databases.iter().any(|database| database.database == *name) {
-            databases.push(without_backups(app, name));
+    for reached in &app.orders.reached {
+        let is_it =
+            |database: &Database| database.reached.as_ref().is_some_and(|it| it.named == reached.named);
+        if !databases.iter().any(is_it) {
+            databases.push(without_backups(app, reached));
         }
     }
-    databases.sort_by_key(|database| (rank(database.health), database.database.clone()));
+    name(&mut databases);
+    databases.sort_by_key(|database| (database.health, database.label.clone()));
     let instances = app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut healths: Vec<Health> = databases.iter().map(|database| database.health).collect();
-    for instance in instances.report.iter().flat_map(|report| &report.databases) {
-        healths.push(health(&instance.findings));
-    }
-    if !catalogue.damaged.is_empty() || instances.error.is_some() {
-        healths.push(Health::Attention);
-    }
+    let drilled = drilled(drills, &instances, now);
+    let banner = {
+        let of_vault = databases.iter().map(|it| (it.label.clone(), it.health));
+        let of_aws = instances.all().map(|it| (instances.label(it), Health::of(&it.findings)));
+        let of_drills = drilled.iter().map(|it| (it.label.clone(), it.health));
+        let all: Vec<(String, Health)> = of_vault.chain(of_aws).chain(of_drills).collect();
+        banner(all.iter().map(|(name, health)| (name.as_str(), *health)), &gaps(catalogue, &instances))
+    };
     Overview {
         schema: "lifeboat.overview/1",
         success: true,
         timestamp: now,
-        health: healths.into_iter().min_by_key(|health| rank(*health)).unwrap_or(Health::Unknown),
+        health: banner.health,
+        banner,
+        findings: told(&databases, &instances, &drilled),
         databases,
+        drilled,
         instances,
         damaged: catalogue.damaged.clone(),
         free_bytes: free_bytes(app),
@@ -183,22 +230,71 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure]) -> Over
     }
 }
 
-/// The worst first.
-const fn rank(health: Health) -> u8 {
-    match health {
-        Health::AtRisk => 0,
-        Health::Attention => 1,
-        Health::Unknown => 2,
-        Health::Safe => 3,
+/// What could not be looked at.
+fn gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
+    let fault = |words: String| Gap { words, is_fault: true };
+    let mut gaps = Vec::new();
+    match catalogue.damaged.len() {
+        0 => {}
+        1 => gaps.push(fault("1 manifest in the vault cannot be read".to_owned())),
+        count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
+    }
+    match (&instances.error, &instances.report) {
+        (Some(_), Some(_)) => gaps.push(fault("AWS cannot be asked: what stands here is older".to_owned())),
+        (Some(_), None) => gaps.push(fault("AWS cannot be asked".to_owned())),
+        (None, None) if instances.is_watched => {
+            gaps.push(Gap { words: "AWS is being asked about its DB instances".to_owned(), is_fault: false });
+        }
+        _ => {}
+    }
+    for one in instances.report.iter().flat_map(|report| &report.unreached) {
+        gaps.push(fault(format!("{} cannot be looked at", one.place)));
+    }
+    gaps
+}
+
+/// Gives each database what people call it here.
+fn name(databases: &mut [Database]) {
+    let known: Vec<Identity> = databases.iter().filter_map(|it| it.identity.clone()).collect();
+    let mut names = identity::names(&known).into_iter();
+    for database in databases {
+        database.label = match &database.identity {
+            Some(_) => names.next().unwrap_or_default(),
+            None => database.database.clone(),
+        };
     }
 }
 
-pub(super) fn health(findings: &[Finding]) -> Health {
-    match findings.iter().map(|finding| finding.severity).min() {
-        None => Health::Safe,
-        Some(Severity::Critical) => Health::AtRisk,
-        Some(Severity::Warning) => Health::Attention,
+/// Databases whose drills are known and whose findings AWS has not given.
+fn drilled(drills: &Drills, instances: &Instances, now: DateTime<Utc>) -> Vec<Drilled> {
+    // Whoever asks AWS knows which of the databases that were once drilled are still there.
+    if instances.report.is_some() {
+        return Vec::new();
     }
+    let judged = drills.by_database().filter_map(|(label, of_it)| {
+        let last = of_it.iter().find(|drill| drill.is_over())?.as_last();
+        let findings: Vec<Finding> =
+            of_last_drill(&of_it.first()?.report.source.id, Some(&last), now).into_iter().collect();
+        Some(Drilled { label, health: Health::of(&findings), findings })
+    });
+    judged.collect()
+}
+
+/// Each finding once: those of the vault, and those of each account and Region, the worst first.
+fn told(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> Vec<Told> {
+    let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
+    let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
+    let here = |shared: Shared| Told { place: None, shared };
+    let mut told: Vec<Told> = share(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
+    for place in places {
+        let of_place = instances.all().filter(|it| it.place == *place);
+        let shared = share(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
+        let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
+        told.extend(shared.into_iter().map(|shared| Told { place: shown.clone(), shared }));
+    }
+    told.sort_by_key(|it| (it.shared.finding.severity, std::cmp::Reverse(it.shared.databases.len())));
+    told
 }
 
 fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
@@ -213,15 +309,32 @@ fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
     }
 }
 
-fn without_backups(app: &App, name: &str) -> Database {
-    let objectives = (app.orders.objectives)(name);
-    let words = "there is no backup of it: if it were lost now, it would be lost for good";
-    let finding =
-        Finding::critical("no_backup", words, format!("lifeboat backup create {}", shell_word(name)));
+/// A database that can be backed up from here and never was.
+fn without_backups(app: &App, reached: &Reached) -> Database {
+    let of = |name: &str| app.orders.objectives.as_ref()(name);
+    let known = reached.identity.as_ref();
+    let name = reached.named.as_deref().or(known.map(Identity::database)).unwrap_or_default();
+    let words = "it has no backup: if it were lost now, it would be lost for good";
+    let finding = Finding::critical("no_backup", words, create_command(Some(reached)));
+    let empty = blank(name, known.map(Identity::kind), of(name));
+    Database {
+        health: Health::AtRisk,
+        identity: known.cloned(),
+        reached: Some(reached.clone()),
+        findings: vec![finding],
+        ..empty
+    }
+}
+
+/// A database of which nothing is known yet.
+fn blank(name: &str, kind: Option<DatabaseType>, objectives: Objectives) -> Database {
     Database {
         database: name.to_owned(),
-        database_type: None,
-        health: Health::AtRisk,
+        label: name.to_owned(),
+        database_type: kind,
+        identity: None,
+        reached: None,
+        health: Health::Unknown,
         backups: 0,
         total_size_bytes: 0,
         newest: None,
@@ -233,7 +346,17 @@ fn without_backups(app: &App, name: &str) -> Database {
         rto_measured_seconds: None,
         growth_bytes_per_day: None,
         trend: Vec::new(),
-        findings: vec![finding],
+        findings: Vec::new(),
+    }
+}
+
+/// The command that backs a database up, as it runs where this server runs.
+fn create_command(reached: Option<&Reached>) -> String {
+    match reached {
+        Some(Reached { named: Some(name), .. }) => format!("lifeboat backup create {}", shell_word(name)),
+        // DATABASE_URL names it.
+        Some(Reached { named: None, .. }) => "lifeboat backup create".to_owned(),
+        None => "lifeboat backup create --url URL".to_owned(),
     }
 }
 
@@ -244,11 +367,9 @@ fn judge(
     failures: &[Failure],
     now: DateTime<Utc>,
 ) -> Database {
-    let of_it = |entry: &&Entry| {
-        entry.manifest.source.database == stats.database
-            && entry.manifest.database_type == stats.database_type
-    };
-    let entries: Vec<&Entry> = catalogue.entries.iter().filter(of_it).collect();
+    let is_its = |identity: &Identity| stats.identity.as_ref().is_some_and(|own| own.is_same_as(identity));
+    let entries: Vec<&Entry> =
+        catalogue.entries.iter().filter(|entry| is_its(&Identity::of(&entry.manifest))).collect();
     let good: Vec<&&Entry> = entries
         .iter()
         .filter(|entry| entry.state == State::Present && entry.manifest.is_verified())
@@ -259,28 +380,43 @@ fn judge(
     let newest_proven = good.first().map(|entry| copy(entry, now));
     let objectives = (app.orders.objectives)(&stats.database);
     let measured = newest_proven.as_ref().map(|copy| copy.age_seconds as f64);
-    let restores = app.jobs.list().into_iter().find(|job| {
-        job.task == Task::Restore
-            && job.state == JobState::Succeeded
-            && job.database.as_deref() == Some(stats.database.as_str())
-    });
+    let is_of_it = |job: &Job| match (&job.identity, &job.backup_name) {
+        (Some(identity), _) => stats.identity.as_ref().is_some_and(|own| own.distinction() == *identity),
+        // A record from before that was written down: the backup says which database it was.
+        (None, Some(name)) => entries.iter().any(|entry| entry.manifest.backup_name.as_str() == name),
+        (None, None) => false,
+    };
+    let restore = app
+        .jobs
+        .list()
+        .into_iter()
+        .find(|job| job.task == Task::Restore && job.state == JobState::Succeeded && is_of_it(job));
     let mut database = Database {
         backups: stats.count,
         total_size_bytes: stats.total_size_bytes,
-        database_type: Some(stats.database_type),
+        identity: stats.identity.clone(),
+        reached: reached(app, stats),
         newest: entries.first().map(|entry| copy(entry, now)),
         newest_restored: good.iter().find(is_restored).map(|entry| copy(entry, now)),
         newest_proven,
         rpo_measured_seconds: measured,
-        rto_measured_seconds: restores.and_then(|job| job.result?["duration"].as_f64()),
+        rto_measured_seconds: restore.and_then(|job| job.result?["duration"].as_f64()),
         growth_bytes_per_day: stats.growth_bytes_per_day,
         trend: stats.trend.clone(),
-        findings: Vec::new(),
-        ..without_backups(app, &stats.database)
+        ..blank(&stats.database, Some(stats.database_type), objectives)
     };
     database.findings = findings(&database, stats, &entries, failures, objectives.rpo.as_secs_f64());
-    database.health = health(&database.findings);
+    database.health = Health::of(&database.findings);
     database
+}
+
+/// As what a database can be backed up from here: it is the one that a request reaches, not one of the same name.
+fn reached(app: &App, stats: &DatabaseStats) -> Option<Reached> {
+    let is_it = |reached: &&Reached| match (&reached.identity, &stats.identity) {
+        (Some(one), Some(other)) => one.is_at_the_place_of(other),
+        (None, _) | (_, None) => reached.named.as_deref() == Some(stats.database.as_str()),
+    };
+    app.orders.reached.iter().find(is_it).cloned()
 }
 
 fn findings(
@@ -290,15 +426,10 @@ fn findings(
     failures: &[Failure],
     rpo: f64,
 ) -> Vec<Finding> {
-    let name = &stats.database;
-    let create = format!("lifeboat backup create {}", shell_word(name));
+    let create = create_command(database.reached.as_ref());
     let mut findings = Vec::new();
     match database.rpo_measured_seconds {
-        None => findings.push(Finding::critical(
-            "no_good_backup",
-            "there is no backup of it that is proven good",
-            &create,
-        )),
+        None => findings.push(Finding::critical("no_good_backup", "it has no proven backup", &create)),
         Some(age) if age > rpo => findings.push(Finding::critical(
             "rpo_missed",
             "its newest proven backup is older than the recovery point objective",
@@ -307,25 +438,41 @@ fn findings(
         Some(_) => {}
     }
     if stats.failed_since_success > 0 {
-        let latest = failures.iter().find(|failure| failure.database == *name);
-        let why = latest.map_or(String::new(), |failure| format!(": {}", failure.error));
+        let is_its = |failure: &&Failure| match &stats.identity {
+            Some(identity) => failure.is_of(identity),
+            None => (&failure.database, failure.database_type) == (&stats.database, stats.database_type),
+        };
+        let why = failures.iter().find(is_its).map_or(String::new(), |it| format!(": {}", it.error));
         let words = match stats.failed_since_success {
             1 => format!("the last backup failed{why}"),
             count => format!("the last {count} backups failed{why}"),
         };
-        findings.push(Finding::warning("backups_fail", words, create));
+        // It is as grave as what it leads to.
+        findings.push(match findings.is_empty() {
+            true => Finding::warning("backups_fail", words, create),
+            false => Finding::critical("backups_fail", words, create),
+        });
     }
-    for entry in entries {
-        let backup = &entry.manifest.backup_name;
-        let is_bad = entry
-            .manifest
-            .verification
-            .as_ref()
-            .is_some_and(|proof| proof.result == crate::verify::Verdict::Fail);
-        if entry.state != State::Present || is_bad {
-            let words = format!("backup `{backup}` is missing, altered or damaged");
-            findings.push(Finding::warning("bad_backup", words, format!("lifeboat backup show {backup}")));
-        }
+    let bad: Vec<&BackupName> = entries
+        .iter()
+        .filter(|entry| {
+            let proof = entry.manifest.verification.as_ref();
+            entry.state != State::Present || proof.is_some_and(|proof| proof.result == Verdict::Fail)
+        })
+        .map(|entry| &entry.manifest.backup_name)
+        .collect();
+    match bad.as_slice() {
+        [] => {}
+        [backup] => findings.push(Finding::warning(
+            "bad_backup",
+            format!("backup `{backup}` is missing, altered or damaged"),
+            format!("lifeboat backup show {backup}"),
+        )),
+        [first, ..] => findings.push(Finding::warning(
+            "bad_backup",
+            format!("{} backups are missing, altered or damaged, the newest of them `{first}`", bad.len()),
+            "lifeboat backup list",
+        )),
     }
     if let (Some(newest), None) = (&database.newest_proven, &database.newest_restored) {
         findings.push(Finding::warning(
@@ -347,18 +494,4 @@ pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
 pub(super) fn free_bytes(app: &App) -> Option<u64> {
     let found = rustix::fs::statvfs(app.vault.directory()?).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
-}
-
-/// By database, the newest drill of each and the time of its last pass.
-pub(super) fn newest_drills(
-    drills: &[crate::drill::report::Report],
-) -> BTreeMap<&str, (&crate::drill::report::Report, Option<DateTime<Utc>>)> {
-    let mut newest: BTreeMap<&str, (&crate::drill::report::Report, Option<DateTime<Utc>>)> = BTreeMap::new();
-    for drill in drills {
-        let entry = newest.entry(drill.source.id.as_str()).or_insert((drill, None));
-        if drill.verdict == crate::verify::Verdict::Pass && entry.1.is_none() {
-            entry.1 = drill.finished_at;
-        }
-    }
-    newest
 }

@@ -4,7 +4,10 @@
 //! its policy lets nothing else run or load, no style in an attribute either. Without the script it still shows everything.
 
 mod charts;
+mod filter;
+mod marks;
 mod parts;
+mod records;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,16 +20,17 @@ use http_body_util::{BodyExt as _, Limited};
 use maud::{DOCTYPE, Markup, html};
 
 use super::answers::{Answer, text};
+use super::drills::{self, Drills};
+use super::endpoints::{self, Act, ENDPOINTS};
 use super::guard::{COOKIE, LARGEST_BODY};
 use super::jobs::{Job, State as JobState};
 use super::tokens::Scope;
 use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::failures::{self, Failure};
-use crate::drill::proof::{self, Records};
-use crate::drill::report::Report;
 use crate::error::Result;
 use crate::runbook::report::Report as RunReport;
+use filter::Filter;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -44,14 +48,11 @@ struct Seen {
     overview: overview::Overview,
     catalogue: Catalogue,
     failures: Vec<Failure>,
-    drills: Vec<Report>,
-    damaged_drills: Vec<String>,
+    drills: Drills,
     runs: Vec<RunReport>,
     damaged_runs: Vec<String>,
     jobs: Vec<Job>,
     vault: String,
-    usual: Option<String>,
-    known: Vec<String>,
 }
 
 /// What the one who looks may do.
@@ -60,6 +61,8 @@ struct May {
     create: bool,
     restore: bool,
     delete: bool,
+    /// Log out.
+    leave: bool,
 }
 
 pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -71,34 +74,70 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
         create: call.caller.may(Scope::Create),
         restore: call.caller.may(Scope::Restore),
         delete: call.caller.may(Scope::Delete),
+        leave: call.caller.is_logged_in,
     };
+    let filter = Filter::of(request.uri().query());
     let inner = Arc::clone(&app);
     match off_the_runtime(move || look(&inner)).await {
-        Ok(seen) => page(StatusCode::OK, "lifeboat", &parts::dashboard(&seen, may)),
+        Ok(seen) => page(StatusCode::OK, "lifeboat", &parts::dashboard(&seen, may, &filter)),
         Err(error) => {
-            let shown = html! { main { div.answer.bad { h1 { "The vault cannot be read" } p { (crate::output::redacted(&error.chain())) } } } };
-            page(StatusCode::BAD_GATEWAY, "lifeboat", &shown)
+            let words = crate::output::redacted(&error.chain());
+            page(
+                StatusCode::BAD_GATEWAY,
+                "lifeboat",
+                &told("The vault cannot be read", &words, error.hints()),
+            )
         }
     }
+}
+
+/// Something that is not to be had, and the way back.
+fn told(title: &str, words: &str, hints: &[String]) -> Markup {
+    html! {
+        main.told {
+            div.answer {
+                h1 { (title) }
+                p { (marks::quoted(words)) }
+                @for hint in hints { p { (marks::quoted(hint)) } }
+                p { a href="/" { "Back to the dashboard" } }
+            }
+        }
+    }
+}
+
+/// A refusal as a person reads it.
+pub(super) fn refusal(answer: &Answer, asked: &str) -> Response {
+    let words = answer.body["error"].as_str().unwrap_or_default();
+    if answer.status == StatusCode::FORBIDDEN {
+        let mut response = login(Some(words), asked);
+        *response.status_mut() = answer.status;
+        return response;
+    }
+    if answer.status == StatusCode::NOT_FOUND {
+        let path: String = asked.chars().take(200).filter(|c| *c != '`').collect();
+        let words = format!("Nothing is served at `{path}`.");
+        return page(answer.status, "lifeboat", &told("There is no such page", &words, &[]));
+    }
+    let hints = answer.body["hints"].as_array().into_iter().flatten();
+    let hints: Vec<String> = hints.filter_map(|hint| hint.as_str().map(str::to_owned)).collect();
+    let title = "This cannot be shown";
+    answer.with_headers_on(page(answer.status, "lifeboat", &told(title, words, &hints)))
 }
 
 fn look(app: &App) -> Result<Seen> {
     let catalogue = catalogue::read(&app.vault)?;
     let failures = failures::read(&app.vault)?;
-    let Records { reports: drills, damaged: damaged_drills, .. } = proof::list(&app.vault, &[])?;
+    let drills = drills::read(&app.vault)?;
     let (runs, damaged_runs) = overview::runs(app)?;
     Ok(Seen {
-        overview: overview::of(app, &catalogue, &failures),
+        overview: overview::of(app, &catalogue, &failures, &drills),
         catalogue,
         failures,
         drills,
-        damaged_drills,
         runs,
         damaged_runs,
         jobs: app.jobs.list(),
         vault: app.vault.shown("").trim_end_matches('/').to_owned(),
-        usual: app.orders.usual.clone(),
-        known: app.orders.databases.clone(),
     })
 }
 
@@ -129,8 +168,8 @@ fn with_policy(mut response: Response, policy: &'static str) -> Response {
     response
 }
 
-/// Asks a browser for its token.
-pub(super) fn login(refusal: Option<&str>) -> Response {
+/// Asks a browser for its token; then it is shown what it asked for.
+pub(super) fn login(refusal: Option<&str>, asked: &str) -> Response {
     let form = html! {
         main.login {
             div.answer {
@@ -138,13 +177,39 @@ pub(super) fn login(refusal: Option<&str>) -> Response {
                 p { "A token is needed here. " code { "lifeboat serve token add NAME --scope read" } " makes one." }
                 form method="post" action="/login" {
                     label { "Token" input type="password" name="token" autocomplete="current-password" required autofocus; }
+                    input type="hidden" name="to" value=(page_of_ours(asked));
                     @if let Some(refusal) = refusal { p.refusal role="alert" { (refusal) } }
-                    div.actions { button.first type="submit" { "Log in" } }
+                    div.actions { button.first type="submit" { "Log in" } @if page_of_ours(asked) != "/" { a href="/" { "To the dashboard" } } }
                 }
             }
         }
     };
     page(StatusCode::UNAUTHORIZED, "Log in to lifeboat", &form)
+}
+
+/// What was asked for, if it is a page of this site; otherwise the dashboard.
+fn page_of_ours(asked: &str) -> &str {
+    let is_plain = asked.len() < 500 && asked.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let path = asked.split('?').next().unwrap_or_default();
+    let mut pages = ENDPOINTS.iter().filter(|it| matches!(it.act, Act::Dashboard | Act::Evidence));
+    if is_plain && pages.any(|page| endpoints::fits(page.path, path)) { asked } else { "/" }
+}
+
+/// Sends a browser on, with its cookie.
+fn sent_on(to: &str, cookie: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = [(header::LOCATION, to), (header::SET_COOKIE, cookie)];
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+pub(super) async fn log_out() -> Response {
+    sent_on("/", &format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"))
 }
 
 /// A browser keeps its token in a cookie that no script reads and that no other site's page sends.
@@ -154,37 +219,34 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
         std::time::Duration::from_secs(10),
         Limited::new(request.into_body(), LARGEST_BODY).collect(),
     );
-    let Ok(Ok(body)) = body.await else { return login(Some("The form was cut off.")) };
+    let Ok(Ok(body)) = body.await else { return login(Some("The form was cut off."), "/") };
     let bytes = body.to_bytes();
-    let token = url::form_urlencoded::parse(&bytes)
-        .find(|(key, _)| key == "token")
-        .map(|(_, token)| token.trim().to_owned())
-        .unwrap_or_default();
+    let field = |name: &str| {
+        let mut fields = url::form_urlencoded::parse(&bytes);
+        fields.find(|(key, _)| key == name).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let (token, to) = (field("token"), field("to"));
     let (asked, presented) = (Arc::clone(&app), token.clone());
     let is_plain =
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match off_the_runtime(move || asked.known.holder(&asked.vault, &presented)).await {
         Ok(Some(_)) if is_plain => {
             let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::SEE_OTHER;
-            response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/"));
-            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-                response.headers_mut().insert(header::SET_COOKIE, cookie);
-            }
-            response
+            sent_on(page_of_ours(&to), &cookie)
         }
         Ok(_) if peer.is_ok_and(|peer| app.limits.failed(peer, Instant::now()).is_err()) => {
-            login(Some("Too many tries: come back in a minute."))
+            login(Some("Too many tries: come back in a minute."), &to)
         }
-        Ok(_) => login(Some("This token is not known: it was mistyped or revoked.")),
-        Err(error) => login(Some(&crate::output::redacted(&error.chain()))),
+        Ok(_) => login(Some("This token is not known: it was mistyped or revoked."), &to),
+        Err(error) => login(Some(&crate::output::redacted(&error.chain())), &to),
     }
 }
 
 /// The evidence of a drill or of a run. What the path names is looked for among what there is, and never joined.
 pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
+    let as_written = request.uri().query() == Some("as-written");
+    let section = if path.starts_with("/runs/") { "runs" } else { "drills" };
     let found = off_the_runtime(move || {
         let Some(parts) = path.strip_prefix('/').and_then(|path| path.strip_suffix("/evidence.html")) else {
             return Ok(None);
@@ -199,15 +261,40 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
         app.vault.read(&format!("{folder}/evidence.html"))
     });
     match found.await {
-        Ok(Some(page)) => {
-            let page = String::from_utf8_lossy(&page).into_owned();
-            with_policy(text("text/html; charset=utf-8", page), EVIDENCE_POLICY)
+        Ok(Some(evidence)) => {
+            let evidence = String::from_utf8_lossy(&evidence).into_owned();
+            let shown = if as_written { evidence } else { with_way_back(&evidence, section) };
+            with_policy(text("text/html; charset=utf-8", shown), EVIDENCE_POLICY)
         }
         Ok(None) => {
-            let shown = html! { main { div.answer { h1 { "There is no such evidence" } p { a href="/" { "Back" } } } } };
-            page(StatusCode::NOT_FOUND, "lifeboat", &shown)
+            let words = "The vault holds no evidence of this run. It may have been removed, or the run is not over yet.";
+            page(StatusCode::NOT_FOUND, "lifeboat", &told("There is no such evidence", words, &[]))
         }
-        Err(error) => Answer::of(&error).into_response(),
+        Err(error) => {
+            let words = crate::output::redacted(&error.chain());
+            page(
+                StatusCode::BAD_GATEWAY,
+                "lifeboat",
+                &told("The evidence cannot be read", &words, error.hints()),
+            )
+        }
+    }
+}
+
+/// The page as it was written, under a line that leads back. The chain holds the page as it was written, so that is to be had too.
+fn with_way_back(evidence: &str, section: &str) -> String {
+    let style = "nav.way-back{font:14px/1.5 system-ui,sans-serif;padding:12px 20px;display:flex;flex-wrap:wrap;gap:4px 20px}\
+                 nav.way-back a{color:inherit}@media print{nav.way-back{display:none}}";
+    let back = html! {
+        style { (style) }
+        nav.way-back aria-label="lifeboat" {
+            a href={ "/#" (section) } { "Back to the dashboard" }
+            a href="?as-written" { "This page as it was written" }
+        }
+    };
+    match evidence.split_once("<body>") {
+        Some((head, body)) => format!("{head}<body>{}{body}", back.into_string()),
+        None => evidence.to_owned(),
     }
 }
 

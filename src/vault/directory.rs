@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
 use super::lease::{LeaseLock, Version};
+use super::pulse::Overwritten;
 use super::{Content, FilesOf, Held, LARGEST_READ, Listing, Lock, Making, Place, Recovered};
 use crate::error::{Error, Result};
 
@@ -196,6 +197,10 @@ impl Place for Directory {
         self.write(name, content)?;
         let is_ours = self.read(name, LARGEST_READ)?.is_some_and(|there| there == content);
         Ok(is_ours.then(|| Version::Content(content.to_vec())))
+    }
+
+    fn overwritten(&self) -> Overwritten {
+        Overwritten::Gone
     }
 
     fn lease_lock(&self, name: &str) -> Result<LeaseLock> {

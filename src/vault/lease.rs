@@ -2,7 +2,7 @@
 //!
 //! A lease is a note in the vault that its holder renews while it lives. It is made where nothing is, and changed only by
 //! whoever saw it last, so that of two who want it one gets it. Whoever finds one that is held watches it: a holder whose
-//! note has changed lives; one whose note has not changed for [`Pulse::lasts`] is dead, and its lease is taken over. That time is
+//! note has changed lives; one whose note has not changed for as long as it lasts ([`Pulse`]) is dead, and its lease is taken over. That time is
 //! measured by the watcher's own stopwatch, from the moment when it first saw the note as it is: no clock of any machine, right or wrong,
 //! counts. In a directory the kernel knows more: the lease of a dead process of this machine is free at once.
 //!
@@ -19,18 +19,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::pulse::{Overwritten, Pulse};
 use super::{Place, Vault, checked};
 use crate::error::{Error, Kind, Result};
-
-/// How often leases are renewed, how long they are relied on, and when they count as left.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pulse {
-    every: Duration,
-    /// For how long after it was renewed its holder relies on it.
-    relied_on: Duration,
-    /// For how long a watcher must see it unchanged before it takes it over.
-    lasts: Duration,
-}
 
 const PULSE: Pulse = Pulse {
     every: Duration::from_secs(8),
@@ -57,6 +48,9 @@ pub struct Holder {
     pub since: DateTime<Utc>,
     /// How often it was renewed.
     renewed: u64,
+    /// For how long it holds without being renewed, where that is longer than usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lasts_seconds: Option<u64>,
     /// When it was let go, by the holder's clock; nobody holds it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released_at: Option<DateTime<Utc>>,
@@ -76,13 +70,14 @@ impl Holder {
             what: what.into(),
             since: now,
             renewed: 0,
+            lasts_seconds: None,
             released_at: None,
         }
     }
 
-    /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22 08:00:00 UTC`.
+    /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22T08:00:00Z`.
     pub fn told(&self) -> String {
-        let since = self.since.format("%Y-%m-%d %H:%M:%S UTC");
+        let since = crate::when::utc(self.since);
         format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
     }
 
@@ -110,6 +105,8 @@ pub struct Theirs {
     /// Whether they are known to live: it was renewed while we looked, or their process is on this machine. Otherwise
     /// they may be dead, and time will tell.
     pub is_alive: bool,
+    /// For how long their lease may look held when they are dead.
+    pub lasts: Duration,
 }
 
 /// A lease that is held until the value is dropped.
@@ -127,9 +124,12 @@ pub struct Lease {
 struct Shared {
     place: Arc<dyn Place>,
     name: String,
+    /// At first.
     pulse: Pulse,
+    overwritten: Overwritten,
     state: Mutex<(Holder, Version)>,
-    renewed_at: Mutex<Instant>,
+    /// When it was renewed, and what holds since then.
+    renewed_at: Mutex<(Instant, Pulse)>,
     is_lost: AtomicBool,
 }
 
@@ -160,14 +160,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Vault {
     /// Wants the lease `name`. Of a dead holder of another machine it is ours only after this was asked again and again
-    /// for [`Vault::lease_lasts`].
+    /// for as long as that lease lasts.
     pub fn lease(&self, name: &str, holder: Holder) -> Result<Leased> {
         self.lease_with(PULSE, checked(name)?, holder)
-    }
-
-    /// For how long the lease of a holder that has died may look held.
-    pub fn lease_lasts() -> Duration {
-        PULSE.lasts
     }
 
     fn lease_with(&self, pulse: Pulse, name: &str, holder: Holder) -> Result<Leased> {
@@ -176,7 +171,7 @@ impl Vault {
             LeaseLock::Held => {
                 let seen =
                     place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
-                return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true }));
+                return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
             }
             LeaseLock::Ours(file) => Some(file),
             LeaseLock::None => None,
@@ -200,24 +195,29 @@ impl Vault {
         let Some(version) = place.put_if(name, &holder.written(), seen.as_ref())? else {
             // Somebody was quicker.
             let seen = place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
-            return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true }));
+            return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
         };
         locked(&WATCHED).remove(&place.shown(name));
         let shared = Arc::new(Shared {
+            overwritten: place.overwritten(),
             place,
             name: name.to_owned(),
             pulse,
             state: Mutex::new((holder, version)),
-            renewed_at: Mutex::new(asked_at),
+            renewed_at: Mutex::new((asked_at, pulse)),
             is_lost: AtomicBool::new(false),
         });
         let (end, ended) = channel();
         let renewing = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("lease".to_owned()).spawn(move || {
-            while ended.recv_timeout(renewing.pulse.every) == Err(RecvTimeoutError::Timeout) {
-                if renewing.renew().is_ok_and(|is_ours| !is_ours) {
-                    return;
-                }
+            let mut pause = renewing.pulse.every;
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                pause = match renewing.renew() {
+                    Ok(true) => locked(&renewing.renewed_at).1.every,
+                    Ok(false) => return,
+                    // It is tried again soon, however rarely it is renewed.
+                    Err(_) => renewing.pulse.every,
+                };
             }
         });
         let thread = thread.map_err(|error| Error::outside("no thread can be started").caused_by(error))?;
@@ -243,8 +243,12 @@ fn watch(
     if known.version != *version {
         *known = Watched { version: version.clone(), since: now, has_changed: true };
     }
-    (known.since.elapsed() <= pulse.lasts)
-        .then(|| Theirs { holder: there.cloned(), is_alive: known.has_changed })
+    let lasts = pulse.lasts(there.and_then(|there| there.lasts_seconds));
+    (known.since.elapsed() <= lasts).then(|| Theirs {
+        holder: there.cloned(),
+        is_alive: known.has_changed,
+        lasts,
+    })
 }
 
 impl Shared {
@@ -258,10 +262,12 @@ impl Shared {
         let at = Instant::now();
         let mut next = state.0.clone();
         change(&mut next);
+        let pulse = self.pulse.after(next.renewed, self.overwritten);
+        next.lasts_seconds = pulse.written(self.pulse);
         match self.place.put_if(&self.name, &next.written(), Some(&state.1))? {
             Some(version) => {
                 *state = (next, version);
-                *locked(&self.renewed_at) = at;
+                *locked(&self.renewed_at) = (at, pulse);
                 Ok(true)
             }
             None => {
@@ -282,7 +288,8 @@ impl Lease {
             return Err(Error::outside(format!("the lease `{shown}` was lost to another process"))
                 .hint("This process was stopped for long, or could not reach the vault: run it again."));
         }
-        if locked(&shared.renewed_at).elapsed() > shared.pulse.relied_on {
+        let (at, pulse) = *locked(&shared.renewed_at);
+        if at.elapsed() > pulse.relied_on {
             return Err(Error::outside(format!("the lease `{shown}` could not be renewed"))
                 .hint("The vault cannot be reached, or this process was stopped for long: run it again."));
         }

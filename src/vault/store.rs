@@ -8,6 +8,7 @@ mod http;
 mod lease;
 mod object;
 mod place;
+mod retention;
 mod upload;
 
 pub(super) use lease::Lease;
@@ -15,12 +16,12 @@ pub(super) use object::Object;
 pub(super) use upload::Upload;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use object_store::aws::{AmazonS3Builder, AwsCredential};
+use object_store::aws::{AmazonS3Builder, AwsCredential, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::CredentialProvider;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -33,7 +34,9 @@ use url::Url;
 
 use crate::aws::{Access, Identity};
 use crate::error::{Error, Result};
+use crate::vault::pulse::Overwritten;
 use http::{Clock, Connector};
+use retention::Asker;
 
 /// What all stores can do.
 trait Bucket: ObjectStore + MultipartStore {}
@@ -48,6 +51,10 @@ pub(super) struct Store {
     url: String,
     clock: Clock,
     thread: Arc<Thread>,
+    /// Of S3 only.
+    asker: Option<Arc<Asker>>,
+    /// Known once a lease was wanted.
+    overwritten: Arc<OnceLock<Overwritten>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -116,8 +123,11 @@ impl Store {
             StoreKind::Google | StoreKind::Azure => None,
         };
         let with = |retries: usize| -> Result<Self> {
+            let (bucket, asker) = named.connect(identity.as_ref(), retries, &clock)?;
             Ok(Store {
-                bucket: named.connect(identity.as_ref(), retries, &clock)?,
+                bucket,
+                asker: asker.map(Arc::new),
+                overwritten: Arc::default(),
                 prefix: named.prefix.clone(),
                 url: named.shown.clone(),
                 clock: clock.clone(),
@@ -377,7 +387,12 @@ impl Named {
         Ok(Named { kind, bucket: bucket.to_owned(), prefix, region, endpoint, shown })
     }
 
-    fn connect(&self, identity: Option<&Identity>, retries: usize, clock: &Clock) -> Result<Arc<dyn Bucket>> {
+    fn connect(
+        &self,
+        identity: Option<&Identity>,
+        retries: usize,
+        clock: &Clock,
+    ) -> Result<(Arc<dyn Bucket>, Option<Asker>)> {
         let retry = RetryConfig {
             backoff: BackoffConfig { max_backoff: Duration::from_secs(8), ..BackoffConfig::default() },
             max_retries: retries,
@@ -390,7 +405,7 @@ impl Named {
         };
         let is_plain = self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let options = object_store::ClientOptions::new().with_allow_http(true);
-        Ok(match self.kind {
+        let bucket: Arc<dyn Bucket> = match self.kind {
             StoreKind::S3 => {
                 let connector = Connector::new(clock.clone(), true)?;
                 let mut builder = AmazonS3Builder::new()
@@ -398,7 +413,11 @@ impl Named {
                     .with_retry(retry)
                     .with_disable_bulk_delete(true)
                     .with_client_options(options)
-                    .with_http_connector(connector);
+                    .with_http_connector(connector.clone());
+                // S3 refuses an upload without one to a bucket with a default Object Lock retention.
+                if !is_checksum_unwanted() {
+                    builder = builder.with_checksum_algorithm(Checksum::SHA256);
+                }
                 if let Some(identity) = identity {
                     builder = builder
                         .with_region(identity.region().unwrap_or("us-east-1"))
@@ -407,7 +426,8 @@ impl Named {
                         builder = builder.with_endpoint(endpoint);
                     }
                 }
-                Arc::new(builder.build().map_err(unusable)?)
+                let bucket = builder.build().map_err(unusable)?;
+                return Ok((Arc::new(bucket.clone()), Some(Asker { bucket, connector })));
             }
             StoreKind::Google => {
                 let mut builder = GoogleCloudStorageBuilder::from_env()
@@ -432,8 +452,15 @@ impl Named {
                 }
                 Arc::new(builder.build().map_err(unusable)?)
             }
-        })
+        };
+        Ok((bucket, None))
     }
+}
+
+/// Whether uploads carry no checksum unless they must, as AWS's own tools are told where another S3 refuses them.
+fn is_checksum_unwanted() -> bool {
+    std::env::var("AWS_REQUEST_CHECKSUM_CALCULATION")
+        .is_ok_and(|value| value.eq_ignore_ascii_case("when_required"))
 }
 
 /// The credentials of the usual AWS chain, asked for at each request: they expire.

@@ -292,8 +292,8 @@ pub async fn recency(
         Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
             "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
              and the backup is said to be of {}",
-            earliest.format("%Y-%m-%d %H:%M:%S UTC"),
-            moment.format("%Y-%m-%d %H:%M:%S UTC")
+            crate::when::utc(earliest),
+            crate::when::utc(moment)
         )),
         Some(_) => Recency::Proven,
         None => Recency::NotTested,

@@ -109,6 +109,8 @@ with sync_playwright() as playwright:
     typed_confirmation(page, "#restore-by-hand", "by-hand")
     act(page, "#restore-by-hand", {"confirm": "by-hand"}, "Restored: by-hand")
     page.locator("#delete-by-hand").click()
+    for words in ["Host", "Engine", "PostgreSQL", "Database", "app", "Gone", "by-hand.sql.gz"]:
+        expect(page.locator("#ask-facts")).to_contain_text(words)
     look_for_faults(page, "dialog")
     page.keyboard.press("Escape")
     typed_confirmation(page, "#delete-by-hand", "by-hand")
@@ -123,6 +125,16 @@ with sync_playwright() as playwright:
         evidence.click()
     check("evidence" in page.url, f"the link to the evidence leads to {page.url}")
     look_for_faults(page, "evidence")
+    page.get_by_role("link", name="Back to the dashboard").click()
+    expect(page.locator("#drills")).to_be_visible()
+
+    # What is searched for stays while the page looks again.
+    page.locator("#q").fill("nothing is called so")
+    page.locator("#q").press("Enter")
+    expect(page.locator("#backups")).to_contain_text("No backup matches.")
+    look_for_faults(page, "search")
+    page.get_by_role("link", name="Show all").click()
+    expect(page.locator("#backups table")).to_be_visible()
 
     for name, options in {
         "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{Datelike as _, Utc};
 use serde_json::{Value, json};
 
-use crate::calendar::{a_record, recorded};
+use crate::calendar::{a_record, put_in, recorded};
 use crate::stores::Bucket;
 use crate::support::{Run, World, finish};
 
@@ -317,6 +317,15 @@ async fn whatever_else_is_done_is_named(world: &World, passed: &str, failed: &st
     let adopted = verify(world, &[]).await;
     adopted.assert_code(0);
     assert_eq!(adopted.json()["sources"][0]["unchained"], json!([passed]));
+    // But what it was before that, nothing shows: whoever takes a chain away must not be able to have a verdict washed.
+    assert_eq!(adopted.json()["sources"][0]["verdict"], "unchained");
+    let year = today().year().to_string();
+    let check = ["drill", "list", "--year", &year, "--check", "--vault-only", "--json"];
+    let judged = world.lifeboat(&check).await;
+    judged.assert_code(3);
+    assert_eq!(judged.json()["verdict"], "unknown");
+    let reasons = judged.json()["reasons"].to_string();
+    assert!(reasons.contains("`orders-prod`: 1 drill is from before there was a chain"), "{reasons}");
     fs::write(at(&one), old.to_string().replace("\"pass\"", "\"fail\"")).unwrap();
     verify(world, &[]).await.assert_code(1);
     fs::remove_dir_all(&folder).unwrap();
@@ -341,7 +350,7 @@ async fn what_is_not_as_it_was_recorded_proves_nothing(world: &World, passed: &s
     let like: Value =
         serde_json::from_slice(&fs::read(folder.join(passed).join("evidence.json")).unwrap()).unwrap();
     let last = today().date_naive().with_day(1).unwrap() - chrono::Days::new(5);
-    let forged = recorded(&world.path("vault"), &like, "orders-prod", &last.to_string(), "pass");
+    let (forged, _) = put_in(&world.path("vault"), &like, "orders-prod", &last.to_string(), "pass");
     let gate = check(&["--last-months", "1"]).await;
     gate.assert_code(1);
     let says = gate.json()["reasons"].to_string();

@@ -97,6 +97,15 @@ async fn missing_credentials_and_wrong_passwords_say_where_they_come_from() {
     let mut command = world.command(&["drill", "run", "orders-prod"]);
     let run = finish(command.env_remove("AWS_ACCESS_KEY_ID").spawn().unwrap()).await;
     run.assert_code(3).assert_says(&["no usable AWS credentials", "AWS_PROFILE"]);
+    // A profile that does not exist is named, with the files that were read and what there is instead.
+    std::fs::create_dir_all(world.path(".aws")).unwrap();
+    world.write(".aws/config", "[default]\nregion = eu-central-1\n\n[profile prod]\nregion = eu-central-1\n");
+    let words = ["profile `nope` is neither in `", "/.aws/config`", "There are: default, prod."];
+    world.lifeboat(&["--profile", "nope", "status"]).await.assert_code(2).assert_says(&words);
+    let mut command = world.command(&["status"]);
+    command.env("AWS_PROFILE", "nope").env_remove("AWS_ACCESS_KEY_ID");
+    finish(command.spawn().unwrap()).await.assert_code(2).assert_says(&words);
+    std::fs::remove_dir_all(world.path(".aws")).unwrap();
     let mut command = world.command(&["drill", "run", "orders-prod"]);
     let run = finish(command.env("PGPASSWORD", "wrong").spawn().unwrap()).await;
     run.assert_code(3).assert_says(&["password authentication failed", "--password-file"]);

@@ -160,7 +160,7 @@ async fn a_moment_is_said_as_people_say_it_and_shown_in_utc_before_it_happens() 
         world.json(&["restore", "window", "orders-prod"]).await["latest"].as_str().unwrap().to_owned();
     world.sql("orders-prod", "app", "delete from jobs where id > 100").await;
     let run = crate::support::finish(zone(&["--at", &latest, "--json", "--poll", "200ms"])).await;
-    run.assert_code(0).assert_says(&["local time, ", " UTC", "restoring `orders-prod` of "]);
+    run.assert_code(0).assert_says(&["local time, ", "Z", "restoring `orders-prod` of "]);
     assert_eq!(run.json()["moment"].as_str().unwrap()[..19], latest[..19]);
     assert_eq!(world.sql("copy", "app", "select count(*) from jobs").await, "300");
     world.delete("copy", false).await;
@@ -171,7 +171,7 @@ async fn a_moment_is_said_as_people_say_it_and_shown_in_utc_before_it_happens() 
             &["`20 minutes ago` is 20", "local time", "cannot be restored to", "begin at 20"],
         ),
         (&["--at", "2999-01-01T00:00:00Z"], &["cannot be restored to 2999", "latest restorable time"]),
-        (&["--at", "2999-06-01 12:00"], &["+02:00 local time, 2999-06-01 10:00:00 UTC"]),
+        (&["--at", "2999-06-01 12:00"], &["+02:00 local time, 2999-06-01T10:00:00Z"]),
         (
             &["--at", "2026-10-25 02:30"],
             &["showed twice", "2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"],

@@ -903,7 +903,8 @@ async fn a_rehearsal_says_what_failed_and_whether_something_may_be_left() {
     assert!(bench.path("removed").exists(), "{report:#}");
     let page = bench.run(&["show", &bench.latest()]).await.stdout;
     assert!(
-        page.starts_with("try (rehearsal): FAIL\n") && page.contains("0 of 1 steps were rehearsed"),
+        page.starts_with("FAIL  rehearsal of runbook `try`, ")
+            && page.contains("0 of 1 steps were rehearsed"),
         "{page}"
     );
     let html =

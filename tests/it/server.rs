@@ -173,14 +173,6 @@ async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
         let answer = server.get("/api/backup/statistics").await;
         assert_eq!(answer.status, if number < 30 { 200 } else { 429 }, "statistics {number}");
     }
-    for number in 0..11 {
-        let answer = server.delete("/api/backup/delete/none").await;
-        assert_eq!(answer.status, if number < 10 { 404 } else { 429 }, "delete {number}");
-    }
-    for number in 0..3 {
-        let answer = server.post("/api/backup/restore/none", &json!({"confirm": "none"})).await;
-        assert_eq!(answer.status, if number < 2 { 404 } else { 429 }, "restore {number}");
-    }
     let _ = server.get("/healthz").await.json(200);
     server.kill().await;
     // A restart gives nobody more.
@@ -189,6 +181,52 @@ async fn limits_are_exact_and_nothing_that_a_client_writes_moves_them() {
     // Of refusals there is a line, not one for each.
     wait("the line of a refusal", async || audit(&place).iter().any(|line| line["status"] == 429)).await;
     assert!(audit(&place).iter().filter(|line| line["status"] == 429).count() <= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_costs_nothing_of_any_limit() {
+    let place = Place::new();
+    let url = database(&place, "app.db", 10);
+    let other = database(&place, "other.db", 10);
+    let server = Serving::of_place(&place, &url, &[]).await;
+    let _ = server.post("/api/backup/create", &json!({"backup_name": "one"})).await.json(201);
+    place.backup(&["create", "--url", &other, "--name", "foreign"]).await.assert_code(0);
+    for _ in 0..4 {
+        let form = [("content-type", "text/plain")];
+        let _ = server.call_with("POST", "/api/backup/create", &form, "x").await.refusal(415);
+        let _ = server.post("/api/backup/create", &json!({"backup_name": ".."})).await.refusal(400);
+        let _ = server.post("/api/backup/create", &json!({"database": "none"})).await.refusal(400);
+        let _ = server.post("/api/backup/create", &json!({"backup_name": "one"})).await.refusal(409);
+        for name in ["none", "-rf"] {
+            let answer = server.post(&format!("/api/backup/restore/{name}"), &Value::Null).await;
+            assert!([400, 404].contains(&answer.status), "{answer:?}");
+        }
+        let _ = server.post("/api/backup/restore/one", &json!({"confirm": "other"})).await.refusal(400);
+        // The job is begun, and finds that DATABASE_URL names another database.
+        let told = server.post("/api/backup/restore/foreign", &Value::Null).await;
+        assert!([400, 409].contains(&told.status), "{told:?}");
+    }
+    for _ in 0..21 {
+        let _ = server.post("/api/backup/verify/none", &Value::Null).await.refusal(404);
+        let _ = server.post("/api/backup/verify/one", &json!({"level": "x"})).await.refusal(400);
+    }
+    for _ in 0..11 {
+        let _ = server.delete("/api/backup/delete/none").await.refusal(404);
+        let _ = server.delete("/api/backup/delete/one?allow_last_copy=x").await.refusal(400);
+        let _ = server.delete("/api/backup/delete/one").await.refusal(409);
+    }
+    server.kill().await;
+    // Nor does a restart count what was refused: all that an hour allows is still there, and no more.
+    let server = Serving::of_place(&place, &url, &[]).await;
+    for number in 0..3 {
+        let answer =
+            server.post("/api/backup/create", &json!({"backup_name": format!("more-{number}")})).await;
+        assert_eq!(answer.status, if number < 2 { 201 } else { 429 }, "{answer:?}");
+    }
+    for number in 0..3 {
+        let answer = server.post("/api/backup/restore/one", &Value::Null).await;
+        assert_eq!(answer.status, if number < 2 { 200 } else { 429 }, "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,6 +284,25 @@ async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
     assert!(asked.text.contains("type=\"password\"") && !asked.text.contains("vault"), "{}", asked.text);
     let form = [("content-type", "application/x-www-form-urlencoded")];
     assert_eq!(server.call_with("POST", "/login", &form, "token=guess").await.status, 401);
+    // A page of another site must not log anybody in.
+    for foreign in [
+        &[("origin", "https://evil.example")][..],
+        &[("origin", "null")],
+        &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")],
+        &[("sec-fetch-site", "same-site"), ("origin", "https://evil.backups.example")],
+        &[("sec-fetch-site", "cross-site")],
+    ] {
+        let headers = [&form[..], foreign].concat();
+        let answer = server.call_with("POST", "/login", &headers, &format!("token={maker}")).await;
+        let _ = answer.refusal(403);
+        assert_eq!(answer.header("set-cookie"), None, "{foreign:?}");
+    }
+    let origin = format!("http://{}", server.address);
+    for own in [&[("origin", origin.as_str())][..], &[("sec-fetch-site", "same-origin")]] {
+        let headers = [&form[..], own].concat();
+        let answer = server.call_with("POST", "/login", &headers, &format!("token={maker}")).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+    }
     let logged_in = server.call_with("POST", "/login", &form, &format!("token={maker}")).await;
     let cookie = logged_in.header("set-cookie").unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
@@ -253,6 +310,26 @@ async fn elsewhere_a_token_is_needed_and_is_good_for_what_it_says() {
     assert_eq!(server.call_with("GET", "/", &[("cookie", cookie)], "").await.status, 200);
     let foreign = [("cookie", cookie), ("origin", "https://evil.example")];
     let _ = server.call_with("POST", "/api/backup/create", &foreign, "").await.refusal(403);
+    // Whoever followed a link is led where it leads, and nowhere else; and a browser can forget its token.
+    let evidence = "/drills/orders/run/evidence.html";
+    let asked = server.get(evidence).await;
+    assert!(
+        asked.status == 401 && asked.text.contains(&format!("name=\"to\" value=\"{evidence}\"")),
+        "{asked:?}"
+    );
+    for (to, leads) in
+        [(evidence, evidence), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil", "/")]
+    {
+        let answer = server.call_with("POST", "/login", &form, &format!("token={maker}&to={to}")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some(leads)), "{to}");
+    }
+    let page = server.call_with("GET", "/", &[("cookie", cookie)], "").await;
+    assert!(page.text.contains("action=\"/logout\""), "{}", page.text);
+    let elsewhere = [("cookie", cookie), ("origin", "https://evil.example")];
+    let _ = server.call_with("POST", "/logout", &elsewhere, "").await.refusal(403);
+    let own = [("cookie", cookie), ("origin", origin.as_str())];
+    let left = server.call_with("POST", "/logout", &own, "").await;
+    assert!(left.status == 303 && left.header("set-cookie").unwrap().contains("Max-Age=0"), "{left:?}");
     token(&["revoke", "maker"]).await;
     let _ = server.call_with("GET", "/api/backup/list", &making, "").await.refusal(429);
     let _ = server.call_with("GET", "/api/backup/list", &reading, "").await.json(200);
@@ -454,7 +531,10 @@ async fn postgresql_is_backed_up_and_restored_over_the_api_and_no_password_comes
     assert!(page.text.contains(">wait<") && page.text.contains("waiting"), "{}", page.text);
     let evidence = format!("/runs/{}/evidence.html", run["run"].as_str().unwrap());
     assert!(page.text.contains(&evidence));
-    assert_eq!(server.get(&evidence).await.status, 200);
+    let shown = server.get(&evidence).await;
+    assert!(shown.status == 200 && shown.text.contains("href=\"/#runs\""), "there is no way back");
+    let as_written = server.get(&format!("{evidence}?as-written")).await;
+    assert_eq!(as_written.text, fs::read_to_string(world.path(&format!("vault{evidence}"))).unwrap());
     // A database that cannot be reached is said to be so, without its password.
     let vault = world.path("vault");
     let World { stack, .. } = world;

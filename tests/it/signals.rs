@@ -61,6 +61,42 @@ async fn sigint_and_sigterm_remove_the_throwaway_before_the_exit_at_any_phase() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_interrupts_is_told_what_is_removed_and_how_long_that_takes() {
+    let world = World::with_orders().await;
+    let drill = ["drill", "run", "orders-prod", "--poll", "200ms"];
+    let first = world.lifeboat(&drill).await;
+    first.assert_code(0);
+    // Nothing is known yet, so nothing is guessed.
+    assert!(!first.stderr.contains(" left") && !first.stderr.contains("longer than"), "{}", first.stderr);
+    let second = world.lifeboat(&drill).await;
+    second.assert_code(0);
+    let line = second.stderr.lines().find(|line| line.contains("] restore")).unwrap();
+    assert!(line.contains("restore, about ") && line.contains(" left (last drill took "), "{line}");
+    // On a terminal the live line says so, and no line that stays.
+    let screen = world.screen(100, &drill, "").await;
+    assert!(
+        screen.stdout.contains("restore, about ") || screen.stdout.contains("), about "),
+        "{}",
+        screen.stdout
+    );
+    assert!(screen.stdout.contains("(last drill took "), "{}", screen.stdout);
+    for (signal, word) in [("INT", "interrupted"), ("TERM", "terminated")] {
+        hold(&world, "restore", 0).await;
+        let child = world.drill_until(&[], "is creating").await;
+        child.signal(signal);
+        let run = child.finish().await;
+        let throwaway = run.json()["throwaway"]["id"].as_str().unwrap().to_owned();
+        let told =
+            run.stderr.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{}", run.stderr));
+        let promised =
+            format!("{word}: removing throwaway `{throwaway}` (db.t3.micro) before the exit; that took ");
+        assert!(told.contains(&promised) && told.contains(" in the last drill."), "{told}");
+        assert!(told.contains("Two more signals leave it behind"), "{told}");
+    }
+    world.assert_only(&LEFT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_while_the_restore_is_being_asked_for_leaves_nothing() {
     let world = World::with_orders().await;
     for fault in

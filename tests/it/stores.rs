@@ -2,7 +2,7 @@
 //! loses answers, holds requests and moves the clock.
 
 use std::fs;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta};
@@ -41,6 +41,8 @@ struct Faults {
     ahead: AtomicI64,
     /// Connections that are open.
     open: AtomicI64,
+    /// Whether the bucket has a default retention: then S3 refuses an upload without a checksum.
+    is_locked: AtomicBool,
     /// Held by whoever writes: of S3's conditional writes one wins, and moto looks first and writes then.
     writing: tokio::sync::Mutex<()>,
 }
@@ -69,8 +71,17 @@ impl Bucket {
             }
         });
         let bucket = Bucket { moto, proxy, faults };
-        assert_eq!(bucket.ask("PUT", "/backups", "").await.0, 200);
+        let able = [("x-amz-bucket-object-lock-enabled", "true")];
+        assert_eq!(bucket.ask_with("PUT", "/backups", &able, "").await.0, 200);
         bucket
+    }
+
+    /// From now on every version that is written is kept for a day, and nobody can delete it.
+    async fn retain_by_default(&self) {
+        let rule = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled</ObjectLockEnabled>\
+                    <Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+        assert_eq!(self.ask("PUT", "/backups?object-lock", rule).await.0, 200);
+        self.faults.is_locked.store(true, Ordering::Relaxed);
     }
 
     /// The URL of a vault in it.
@@ -85,11 +96,22 @@ impl Bucket {
 
     /// A request to moto itself.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.ask_with(method, path, &[], body).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.moto.port)).await.unwrap();
         // Whose it is does not matter to moto, only that it is somebody's.
         let somebody = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {somebody}\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {somebody}\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + body).as_bytes()).await.unwrap();
@@ -162,10 +184,25 @@ async fn pass_on(mut client: TcpStream, port: u16, faults: Arc<Faults>) -> Optio
     if fault == Some(Fault::Hold) {
         return std::future::pending().await;
     }
+    let is_checked = head.contains("\r\nx-amz-checksum-") || head.contains("\r\ncontent-md5: ");
+    if line.starts_with("PUT") && faults.is_locked.load(Ordering::Relaxed) && !is_checked {
+        let part = if line.contains("partNumber") { "Put Part" } else { "Put Object" };
+        let words = format!(
+            "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for {part} requests with Object Lock parameters</Message></Error>"
+        );
+        let refused = format!(
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n{words}",
+            words.len()
+        );
+        return client.write_all(refused.as_bytes()).await.ok();
+    }
     let turn = if line.starts_with("GET") { None } else { Some(faults.writing.lock().await) };
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    // moto wants the algorithm named in a header of its own, which S3 does not.
+    let is_named = is_checked && faults.is_locked.load(Ordering::Relaxed);
+    let named: &[u8] = if is_named { b"x-amz-sdk-checksum-algorithm: SHA256\r\n" } else { b"" };
     server
-        .write_all(&[&request[..end - 2], b"connection: close\r\n\r\n", &request[end..]].concat())
+        .write_all(&[&request[..end - 2], named, b"connection: close\r\n\r\n", &request[end..]].concat())
         .await
         .ok()?;
     let mut answer = Vec::new();
@@ -313,6 +350,49 @@ async fn a_kill_in_mid_upload_leaves_no_name_and_the_next_run_removes_the_parts(
     assert_eq!(left, ["k6.json", "k6.sqlite.age", "last.json", "last.sqlite.gz"]);
     assert_eq!(bucket.uploads().await, 0);
     backup(&place, &vault, &["verify", "k6", "--level", "checksum"]).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_with_a_default_retention_is_written_and_its_locks_leave_few_versions() {
+    let (place, bucket) = (Place::new(), Bucket::start().await);
+    bucket.retain_by_default().await;
+    fs::create_dir(place.path("tmp")).unwrap();
+    let (vault, url) = (bucket.url("kept"), large(&place));
+    // In parts, read back, and proven.
+    let whole = ["create", "--url", &url, "--name", "whole", "--no-compress"];
+    backup(&place, &vault, &whole).await.assert_code(0);
+    assert!(bucket.requests().iter().any(|line| line.contains("partNumber=3")));
+    backup(&place, &vault, &["verify", "whole", "--level", "checksum"]).await.assert_code(0);
+    backup(&place, &vault, &["keep", "whole"]).await.assert_code(0);
+    // A lock that is held for long says that it will be renewed more rarely.
+    bucket.fault("PUT", "partNumber=2", 0, Fault::Hold);
+    let long = ["create", "--url", &url, "--name", "long", "--no-compress"];
+    let mut child = start(&place, &vault, &long);
+    bucket.met("the second part").await;
+    let lasts = async || {
+        let note = bucket.ask("GET", "/backups/kept/.long.partial", "").await.1;
+        serde_json::from_str::<Value>(&note).unwrap()["lasts_seconds"].as_i64().unwrap_or(30)
+    };
+    wait("a renewal", async || lasts().await >= 78).await;
+    child.kill().await.unwrap();
+    let lasts = lasts().await;
+    // Its maker is dead; until the time that it named is over, nobody takes it over.
+    bucket.advance(40);
+    let small = place.database("small.db", "delete", 10);
+    backup(&place, &vault, &["create", "--url", &small, "--name", "next"]).await.assert_code(0);
+    assert!(bucket.objects("kept").await.contains(&".long.partial".to_owned()));
+    bucket.advance(lasts);
+    backup(&place, &vault, &["create", "--url", &small, "--name", "last"]).await.assert_code(0);
+    assert_eq!(bucket.uploads().await, 0);
+    let left = bucket.objects("kept").await;
+    let names = ["last.json", "last.sqlite.gz", "next.json", "next.sqlite.gz", "whole.json", "whole.sqlite"];
+    assert_eq!(left, names);
+    // Whoever turns the checksums off is told what the store says.
+    let all = ["backup", "create", "--url", &small, "--name", "off", "--vault", &vault];
+    let mut command = place.command(&all);
+    command.env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required");
+    let run = finish(command.spawn().unwrap()).await;
+    run.assert_code(3).assert_says(&["x-amz-checksum- HTTP header is required for Put Object requests"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -243,7 +243,7 @@ async fn a_proof_belongs_to_the_backup_that_was_read_whatever_it_is_called_by_no
     }
     drop(lock);
     let run = finish(verifying).await;
-    assert!(run.assert_code(0).stdout.contains("weekly_old: good (stream)"), "{}", run.stdout);
+    assert!(run.assert_code(0).stdout.contains("PASS  backup `weekly_old` (stream)"), "{}", run.stdout);
     let level = |name: &str| {
         serde_json::from_str::<Value>(&text(name)).unwrap()["verification"]["level"]
             .as_str()

@@ -264,13 +264,8 @@ impl output::Report for Proof {
             "fail" => Tone::Bad,
             _ => Tone::Doubt,
         };
-        let head = format!("test of {}", plain(&self.alarm));
-        page.line(format!(
-            "{}: {} {}",
-            page.toned(Tone::Strong, head),
-            page.toned(tone, self.verdict.to_uppercase()),
-            page.toned(Tone::Faint, format!("after {:.1} s", self.seconds))
-        ));
+        let head = format!("test of alarm `{}`", self.alarm);
+        page.heading(tone, &self.verdict.to_uppercase(), head, Some(self.seconds));
         for action in &self.actions {
             let said = action
                 .said

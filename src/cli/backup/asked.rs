@@ -11,7 +11,7 @@ use crate::backup::restore::{Destination, Manner};
 use crate::backup::{Compression, Manifest, Means, create::Request};
 use crate::cli::Session;
 use crate::error::{Error, Kind, Result};
-use crate::server::Wanted;
+use crate::server::{Reached, Wanted};
 use crate::vault::Vault;
 
 /// How databases are reached.
@@ -45,6 +45,21 @@ impl Desk {
         let is_named = std::env::var("DATABASE_URL").is_ok_and(|url| !url.trim().is_empty());
         let mut databases = self.databases();
         (!is_named && databases.len() == 1).then(|| databases.remove(0))
+    }
+
+    /// What can be backed up from here, and which databases that is.
+    pub(in crate::cli) fn reached(&self) -> Vec<Reached> {
+        let reached = |named: Option<String>| {
+            let wanted = Wanted { database: named.clone(), ..Wanted::default() };
+            let request = self.create(&wanted).ok();
+            Reached { named, identity: request.map(|it| it.identity(&crate::cli::drill::host())) }
+        };
+        let mut all: Vec<Reached> = self.databases().into_iter().map(|name| reached(Some(name))).collect();
+        if self.usual().is_none() {
+            // Where none is meant, there is no such request.
+            all.extend(Some(reached(None)).filter(|it| it.identity.is_some()));
+        }
+        all
     }
 
     pub(in crate::cli) fn create(&self, wanted: &Wanted) -> Result<Request> {

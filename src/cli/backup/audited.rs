@@ -90,6 +90,7 @@ pub(super) fn record_failure(
     let wanted = Wanted {
         source: request.source.clone(),
         database: request.database.clone(),
+        database_id: request.database_id.clone(),
         name: request.name.clone(),
         trigger: request.trigger.clone(),
         timestamp: began.0,

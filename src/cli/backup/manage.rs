@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use clap::Args;
 
 use super::{Live, MeansArgs, ToleranceArgs, UrlArgs, audited, failures_of, source, url_of_environment};
+use crate::backup::loss::Loss;
 use crate::backup::restore::{self, Destination, Manner};
 use crate::backup::{
     DatabaseType, Event, Manifest, Means, Recipients, Source, Surroundings, catalogue, prune as pruning,
@@ -18,7 +19,7 @@ use crate::cli::{Session, now};
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, human_bytes, plain};
+use crate::output::{Output, plain};
 use crate::retention::{Lifetime, Rule, Rules};
 use crate::vault::Vault;
 use crate::when::utc;
@@ -262,45 +263,16 @@ fn same_database(manifest: &Manifest, meant: &Source) -> Result<()> {
     .hint("If one is to replace the other, name it: `lifeboat backup restore` with `--url`."))
 }
 
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (count, unit) = match seconds {
-        0..120 => (seconds, "second"),
-        120..7200 => (seconds / 60, "minute"),
-        7200..172_800 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
 /// What a restore over something that is there means.
 fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
-    let source = plan.destination.source();
-    let (host, engine, kept) = match &source {
-        Source::Postgresql { server, .. } => (
-            server.place(),
-            "PostgreSQL",
-            match plan.manner.keep_old {
-                Duration::ZERO => "nothing is kept of it (`--keep-old 0s`)".to_owned(),
-                kept => format!("it is kept as another database for {}", span(kept)),
-            },
-        ),
-        Source::Sqlite { .. } => {
-            (crate::cli::drill::host(), "SQLite", "a backup of it is made first".to_owned())
-        }
-    };
     Act {
         name: args.name.to_string(),
         sentence: format!(
             "this replaces what `{}` holds now with what it held at {}",
-            source.shown(),
+            plan.destination.source().shown(),
             utc(plan.manifest.timestamp)
         ),
-        facts: vec![
-            ("host", host),
-            ("engine", engine.to_owned()),
-            ("gone", format!("what it holds now; {kept}")),
-        ],
+        facts: Loss::of_restore(plan, &crate::cli::drill::host()).facts(),
     }
 }
 
@@ -428,19 +400,14 @@ pub(super) fn delete(args: &DeleteArgs, session: &Session) -> Result<Option<Kind
     let vault = session.vault_to_read()?;
     let entry = catalogue::find(&vault, &args.name)?;
     if !args.dry_run {
-        let manifest = &entry.manifest;
+        catalogue::recover(&vault)?;
+        let catalogue = catalogue::read(&vault)?;
         let act = Act {
             name: args.name.clone(),
             sentence: format!("this deletes backup `{}` for good", args.name),
-            facts: vec![
-                ("database", manifest.source.database.clone()),
-                ("content", format!("of {}, {}", utc(manifest.timestamp), human_bytes(manifest.file_size))),
-                ("file", vault.shown(&manifest.file_name())),
-            ],
+            facts: Loss::of_deletion(&entry, &catalogue).facts(),
         };
         act.confirm(args.confirm.as_deref(), session)?;
-        catalogue::recover(&vault)?;
-        let catalogue = catalogue::read(&vault)?;
         audited::act(session, &vault, ("backup delete", &args.name), || {
             pruning::delete(&vault, &catalogue, &entry.manifest.backup_name, args.allow_last_copy)
         })?;

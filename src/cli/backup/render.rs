@@ -1,32 +1,32 @@
 //! How the reports of backups look.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::backup::catalogue::{Catalogue, Entry, State};
 use crate::backup::create::Plan;
 use crate::backup::failures::Failure;
-use crate::backup::identity::Identity;
+use crate::backup::identity::{self, Identity};
 use crate::backup::stats::{DatabaseStats, Point, Stats};
 use crate::backup::{Compression, Format, Manifest, Verification};
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, human_bytes, thousands};
 use crate::retention::PruneReport;
 use crate::verify::Verdict;
+use crate::when::utc;
 
 impl output::Report for Manifest {
     fn render(&self, page: &mut Page) {
         let title = self.database_type.title();
-        page.line(format!(
-            "backup {} of {} ({})",
-            page.toned(Tone::Strong, self.backup_name.as_str()),
-            output::plain(&self.source.database),
-            format!("{title} {}", output::plain(&self.source.server_version)).trim_end(),
-        ));
+        let server = format!("{title} {}", self.source.server_version);
+        let head =
+            format!("backup `{}` of `{}` ({})", self.backup_name, self.source.database, server.trim_end());
         // Of a file that was made elsewhere nobody knows how long that took.
-        let span = if self.duration > 0.0 { format!(" in {:.1} s", self.duration) } else { String::new() };
+        let took = Some(self.duration).filter(|seconds| *seconds > 0.0);
+        let result = self.verification.as_ref().map_or(Verdict::Unknown, |proof| proof.result);
+        page.verdict(result, head, took);
         let tool = output::plain(&self.made_by.tool);
-        page.line(format!("  taken      {}{span}, with {tool}", utc(self.timestamp)));
+        page.line(format!("  taken      {}, with {tool}", utc(self.timestamp)));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
         page.line(format!("  size       {}", sizes(self)));
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
@@ -94,10 +94,6 @@ fn proof(page: &Page, verification: Option<&Verification>) -> String {
     let Some(proof) = verification else { return page.toned(Tone::Doubt, "not yet") };
     let (word, tone) = verdict(proof.result);
     format!("{} ({}, {})", page.toned(tone, word), proof.level.as_str(), utc(proof.at))
-}
-
-fn utc(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn verdict(verdict: Verdict) -> (&'static str, Tone) {
@@ -194,18 +190,10 @@ impl output::Report for Listing {
 }
 
 impl Listing {
-    /// The name of a database; with what tells it from another one of that name, if there is one.
-    fn database(&self, listed: &Listed) -> String {
-        let name = &listed.manifest.source.database;
-        let of_name = |other: &&Listed| other.manifest.source.database == *name;
-        match self.backups.iter().filter(of_name).all(|other| other.identity.is_same_as(&listed.identity)) {
-            true => name.clone(),
-            false => listed.identity.to_string(),
-        }
-    }
-
     fn table(&self, page: &mut Page) {
-        let row = |listed: &Listed| {
+        let identities: Vec<Identity> = self.backups.iter().map(|it| it.identity.clone()).collect();
+        let names = identity::names(&identities);
+        let row = |(listed, name): (&Listed, String)| {
             let manifest = &listed.manifest;
             let (word, tone) = match (listed.file, &manifest.verification) {
                 ("missing", _) => ("FILE MISSING".to_owned(), Tone::Bad),
@@ -218,7 +206,7 @@ impl Listing {
             };
             vec![
                 (manifest.backup_name.to_string(), None),
-                (self.database(listed), None),
+                (name, None),
                 (manifest.database_type.title().to_owned(), None),
                 (ago(manifest.timestamp, self.now), None),
                 (human_bytes(manifest.file_size), None),
@@ -228,7 +216,7 @@ impl Listing {
         };
         page.table(
             &["NAME", "DATABASE", "TYPE", "TAKEN", "SIZE", "PROVEN", "KEPT"],
-            self.backups.iter().map(row).collect(),
+            self.backups.iter().zip(names).map(row).collect(),
         );
     }
 
@@ -298,13 +286,8 @@ impl output::Report for Proofs {
     fn render(&self, page: &mut Page) {
         for backup in &self.backups {
             let proof = &backup.verification;
-            let (word, tone) = verdict(proof.result);
-            page.line(format!(
-                "{}: {} ({})",
-                output::plain(&backup.backup_name),
-                page.toned(tone, word),
-                proof.level.as_str()
-            ));
+            let head = format!("backup `{}` ({})", backup.backup_name, proof.level.as_str());
+            page.verdict(proof.result, head, None);
             reasons(proof, page);
         }
     }
@@ -394,8 +377,8 @@ impl output::Report for RestorePlan {
 
 impl output::Report for crate::backup::restore::Report {
     fn render(&self, page: &mut Page) {
-        let name = page.toned(Tone::Strong, output::plain(&self.restored_to));
-        page.line(format!("restored {name} from {}, in {:.1} s", self.backup_name, self.seconds));
+        let head = format!("`{}` from backup `{}`", self.restored_to, self.backup_name);
+        page.heading(Tone::Good, "RESTORED", head, Some(self.seconds));
         page.line(format!("  content of  {}", utc(self.content_of)));
         if self.tables_checked > 0 {
             page.line(format!("  checked     {}", tables_and_rows(self.tables_checked, self.rows_checked)));
@@ -513,6 +496,18 @@ impl output::Report for Stats {
             self.verified,
         ));
         page.line("");
+        // The kind has a column of its own.
+        let name = |it: &DatabaseStats| {
+            let is_namesake = |other: &&DatabaseStats| {
+                (&other.database, other.database_type) == (&it.database, it.database_type)
+            };
+            match &it.identity {
+                Some(identity) if self.databases.iter().filter(is_namesake).count() > 1 => {
+                    identity.to_string()
+                }
+                _ => it.database.clone(),
+            }
+        };
         let row = |database: &DatabaseStats| {
             let growth = database.growth_bytes_per_day.map_or("-".to_owned(), |bytes| {
                 let sign = if bytes < 0.0 { "-" } else { "+" };
@@ -522,7 +517,7 @@ impl output::Report for Stats {
                 .last_success_age_seconds
                 .map_or(("never".to_owned(), Some(Tone::Bad)), |age| (span(age), None));
             vec![
-                (database.database.clone(), None),
+                (name(database), None),
                 (database.database_type.title().to_owned(), None),
                 (database.count.to_string(), None),
                 (human_bytes(database.total_size_bytes), None),

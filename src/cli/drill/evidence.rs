@@ -156,8 +156,13 @@ pub(super) async fn list(
     let calendar = history.calendar(period, existing, now());
     let altered =
         history.findings.iter().map(|finding| format!("`{}`: {}", finding.file, finding.message)).collect();
-    let evidence =
-        render::Evidence { altered, is_altered: history.is_altered, unreadable: history.unreadable };
+    let unchained = history.unchained(period);
+    let evidence = render::Evidence {
+        altered,
+        is_altered: history.is_altered,
+        unchained,
+        unreadable: history.unreadable,
+    };
     let report = YearReport::new(calendar, evidence, judge, now());
     let kind = report.kind();
     session.output.report(&report)?;

@@ -1,17 +1,19 @@
 //! `lifeboat drill run` of a fleet: its flags, and how its report looks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::live::LiveFleet;
 use super::{RunArgs, host, request, tell_left_behind};
 use crate::aws::Aws;
 use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, notify, now};
 use crate::config::parse_duration;
-use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, record};
+use crate::drill::estimate::Earlier;
+use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, Todo, record};
+use crate::drill::journal;
 use crate::drill::report::span;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
@@ -19,6 +21,7 @@ use crate::fleet::{Instance, InstanceId, Place, Unreached};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page, Tone};
+use crate::when;
 
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
@@ -123,7 +126,16 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
         return Ok(plan.record.kind_of_plan());
     }
     announce(session, &plan.record, plan.todo.len());
-    let crew = Arc::new(crew(&args, session, vault, interrupt.clone(), plan.todo.len()));
+    // Only a live line says what is left of all, and only for that is the vault read.
+    let is_live = session.output.is_live();
+    let took = |todo: &Todo| {
+        let source = &todo.source;
+        let before = is_live.then(|| journal::newest(&vault, source.id.as_str(), &source.resource_id.0));
+        Earlier::of(&before.unwrap_or_default()).last_took()
+    };
+    let waiting = plan.todo.iter().map(|todo| (todo.source.id.to_string(), took(todo))).collect();
+    let live = LiveFleet::new(waiting, plan.todo.len(), plan.record.ceilings.concurrency);
+    let crew = Arc::new(crew(&args, session, vault, interrupt.clone(), &live, plan.todo.len()));
     let fleet = fleet::run(plan, crew).await?;
     session.output.settle();
     let kind = match fleet.kind() {
@@ -139,7 +151,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
 }
 
 fn announce(session: &Session, record: &Fleet, todo: usize) {
-    let begun = record.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let begun = when::utc(record.started_at);
     let going_on = if record.resumed { format!(", begun at {begun}, gone on with") } else { String::new() };
     let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     session.output.say(format!(
@@ -154,33 +166,29 @@ fn crew(
     session: &Arc<Session>,
     vault: crate::vault::Vault,
     interrupt: Interrupt,
+    live: &LiveFleet,
     of: usize,
 ) -> Crew<impl AsyncFn(&Aws, &Instance) -> Result<crate::postgres::Server> + Send + Sync + 'static> {
-    let (began, done) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
-    let live = {
-        let (session, done) = (Arc::clone(session), Arc::clone(&done));
-        move |what: &str| {
-            let done = done.load(Ordering::Relaxed);
-            session.output.show_live(format!("{done} of {of} · {what}"), began);
-        }
-    };
     let tell = {
         let (session, live) = (Arc::clone(session), live.clone());
-        move |id: &str, event: Event<'_>| match event {
-            Event::Phase(name) => {
-                tracing::info!(database = id, "{name}");
-                live(&format!("{id}: {name}"));
+        move |id: &str, event: Event<'_>| {
+            live.note(id, &event);
+            match event {
+                Event::Phase(name) => {
+                    tracing::info!(database = id, "{name}");
+                    live.show(&session.output);
+                }
+                Event::Status { status, .. } => tracing::info!(database = id, "its throwaway is {status}"),
+                Event::Begun(_) | Event::Counting { .. } => {}
+                Event::Note(text) => session.output.say(format!("{id}: {text}")),
+                Event::Warning(text) => session.output.warn(format!("{id}: {text}")),
             }
-            Event::Status { status, .. } => tracing::info!(database = id, "its throwaway is {status}"),
-            Event::Counting { .. } => {}
-            Event::Note(text) => session.output.say(format!("{id}: {text}")),
-            Event::Warning(text) => session.output.warn(format!("{id}: {text}")),
         }
     };
     let on_outcome = {
-        let session = Arc::clone(session);
+        let (session, live) = (Arc::clone(session), live.clone());
         move |row: &Row, report: Option<&Report>| {
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let done = live.end(row.id.as_str());
             let (word, tone) = word(row.outcome);
             let why =
                 row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
@@ -201,7 +209,7 @@ fn crew(
                 let told = notify::Told { reason, ..refused };
                 session.say(notify::at(told, &place_of(row, &session)));
             }
-            live("");
+            live.show(&session.output);
         }
     };
     let (to, session) = (Arc::clone(args), Arc::clone(session));
@@ -257,7 +265,8 @@ impl output::Report for Fleet {
         let is_planned = self.state == record::Progress::Planned;
         let name = if is_planned { String::new() } else { format!(" {}", self.fleet) };
         let head = format!("fleet run{name}{shard}");
-        page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, state)));
+        let took = self.finished_at.map(|at| (at - self.started_at).as_seconds_f64());
+        page.heading(tone, state, head, took.filter(|_| !is_planned));
         page.line(format!("  {}", self.summary.told()));
         for one in &self.unreached {
             let text = format!("{} could not be looked at: {}", one.place, output::plain(&one.error));
@@ -286,7 +295,7 @@ impl output::Report for Fleet {
             }
             rows.push(cells(row, places.len() > 1));
         }
-        page.table(&["outcome", "database", "last proof", "RTO", "run", ""], rows);
+        page.table(&["", "database", "last proof", "RTO", "run", ""], rows);
         if unlisted > 0 {
             page.line(format!("  … and {unlisted} more that are pending"));
         }

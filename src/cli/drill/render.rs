@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::cli::snapshot::render::utc;
 use crate::drill::outcome::{Fate, Outcome};
 use crate::drill::page::words;
 use crate::drill::report::{CheckResult, Met, State, span};
@@ -13,6 +12,7 @@ use crate::output::{self, Page, Tone, thousands};
 use crate::restore::Chosen;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
+use crate::when::utc;
 
 /// Tables that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
@@ -81,8 +81,8 @@ impl output::Report for Shown<'_> {
 
 fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
     let tone = outcome.tone().into();
-    let head = format!("drill {} of {}", it.run, it.source.id);
-    page.line(format!("{}: {}", page.toned(Tone::Strong, head), page.toned(tone, outcome.headline())));
+    let took = it.finished_at.map(|at| (at - it.started_at).as_seconds_f64());
+    page.heading(tone, outcome.headline(), format!("drill {} of `{}`", it.run, it.source.id), took);
     for reason in &it.reasons {
         page.line(format!("  {} {}", page.toned(tone, "-"), output::plain(reason)));
     }

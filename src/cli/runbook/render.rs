@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::cli::snapshot::render::utc;
 use crate::output::{Page, Report as Printed, Tone, plain};
 use crate::runbook::document::Fault;
 use crate::runbook::gate::Approval;
@@ -11,6 +10,7 @@ use crate::runbook::preflight::Looked;
 use crate::runbook::report::{Report, StepReport, span};
 use crate::runbook::words::{self, StepWords};
 use crate::runbook::{self, Mode, Runbook, Severity};
+use crate::when::utc;
 
 /// A page's tone on a terminal.
 fn tone_of(tone: words::Tone) -> Tone {
@@ -280,11 +280,11 @@ impl Printed for Checks {
 
 impl Printed for Plan {
     fn render(&self, page: &mut Page) {
-        let mode = match self.mode {
-            Mode::Real => page.toned(Tone::Bad, "REAL"),
-            Mode::Rehearse => page.toned(Tone::Good, "REHEARSAL"),
+        let (word, tone) = match self.mode {
+            Mode::Real => ("REAL", Tone::Bad),
+            Mode::Rehearse => ("REHEARSAL", Tone::Good),
         };
-        page.line(format!("{}   {mode}, only planned", page.toned(Tone::Strong, &self.title)));
+        page.heading(tone, word, format!("{}, only planned", self.title), None);
         let mut facts = vec![self.identity.clone()];
         facts.extend(self.region.clone());
         facts.extend(self.rto_seconds.map(|rto| format!("RTO {}", span(rto))));
@@ -392,9 +392,10 @@ impl Printed for Runs {
 impl Printed for Report {
     fn render(&self, page: &mut Page) {
         let headline = words::headline(self);
-        let word = page.toned(tone_of(headline.tone), headline.word);
-        let rehearsed = if self.mode == Mode::Rehearse { " (rehearsal)" } else { "" };
-        page.line(format!("{}{rehearsed}: {word}", page.toned(Tone::Strong, plain(&self.runbook))));
+        let what = if self.mode == Mode::Rehearse { "rehearsal of runbook" } else { "runbook" };
+        let took = self.finished_at.map(|at| (at - self.started_at).as_seconds_f64());
+        let head = format!("{what} `{}`", self.runbook);
+        page.heading(tone_of(headline.tone), headline.word, head, took);
         let mut lines =
             vec![self.title.clone(), headline.meaning, format!("{}.", words::recovery_sentence(&self.rto))];
         if let Some(undo) = &self.undo {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::drill::report::span;
 use crate::fleet::Unreached;
 use crate::output::{self, Page, Tone};
 use crate::retention::{PruneReport, Verdict};
@@ -13,6 +12,7 @@ use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
 use crate::snapshot::{Report, copy};
+use crate::when::utc;
 
 /// Snapshots of one place, or several.
 #[derive(Serialize)]
@@ -72,9 +72,7 @@ fn database(it: &Report, is_over_several: bool) -> String {
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
         let head = format!("snapshot `{}` of `{}`", self.snapshot_id, self.source.id);
-        let status = page.toned(tone(&self.status), &self.status);
-        let took = self.seconds.map(|it| format!(" after {}", span(it))).unwrap_or_default();
-        page.line(format!("{}: {status}{took}", page.toned(Tone::Strong, head)));
+        page.heading(tone(&self.status), &self.status.to_uppercase(), head, self.seconds);
         if self.reused == Some(true) {
             page.line("  reused    an earlier attempt with the same key had begun it");
         }
@@ -238,9 +236,4 @@ pub(in crate::cli) fn age(age: TimeDelta) -> String {
         (days @ 1..14, hours, _) => format!("{days}d {hours}h"),
         (days, ..) => format!("{days}d"),
     }
-}
-
-/// A time for people.
-pub(in crate::cli) fn utc(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

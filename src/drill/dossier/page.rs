@@ -382,7 +382,7 @@ fn objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
 fn integrity_badge(verdict: Integrity) -> Markup {
     match verdict {
         Integrity::Intact => badge(Tone::Good, "as recorded"),
-        Integrity::Unchained => badge(Tone::Quiet, "from before there was a chain"),
+        Integrity::Unchained => badge(Tone::Doubt, "not protected by a chain"),
         Integrity::Unknown => badge(Tone::Doubt, "could not be read"),
         Integrity::Altered => badge(Tone::Bad, "ALTERED"),
     }

@@ -77,7 +77,7 @@ fn phases_of(started: DateTime<Utc>, lengths: &[(&str, f64)]) -> Vec<Phase> {
 }
 
 /// A drill of the newest moment, and everything holds.
-pub(super) fn pass() -> Report {
+pub(in crate::drill) fn pass() -> Report {
     let started = at("2026-11-21T14:05:00.250Z");
     let names = [
         "customers",

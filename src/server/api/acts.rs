@@ -11,10 +11,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::asked::{CreateBody, RestoreBody, VerifyBody, body, flag, key, prefers_async};
 use super::long::{
-    absent, act, admit, asked_before, audited, check_limit, end_recorded, long, look_up, surroundings,
+    absent, act, admit, asked_before, audited, check_limit, end_recorded, give_back, long, look_up,
+    surroundings,
 };
 use super::{end, refused};
 use crate::backup::catalogue;
+use crate::backup::identity::Identity;
+use crate::backup::loss::Loss;
 use crate::backup::{
     self, BackupName, Event, Level, Manifest, Surroundings, create as creating, failures, prune,
     restore as restoring,
@@ -25,7 +28,7 @@ use crate::server::answers::{Answer, shown};
 use crate::server::guard::Call;
 use crate::server::jobs::{Live, Order, Task};
 use crate::server::tokens::hexadecimal;
-use crate::server::{App, Wanted, call_of};
+use crate::server::{App, Wanted, call_of, off_the_runtime};
 use crate::verify::Verdict;
 
 /// What an act answers, or what is answered in its place.
@@ -98,6 +101,7 @@ async fn create_asked(
         lane,
         name: wanted.name.as_ref().map(ToString::to_string),
         database: wanted.database.clone(),
+        identity: None,
         who: call.caller.who.clone(),
         request: call.request.clone(),
         key,
@@ -176,6 +180,7 @@ fn record_failure(
     let wanted = failures::Wanted {
         source: request.source.clone(),
         database: request.database.clone(),
+        database_id: request.database_id.clone(),
         name: request.name.clone(),
         trigger: request.trigger.clone(),
         timestamp: began,
@@ -203,6 +208,9 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         )
         .hint(format!("Send {{\"confirm\": \"{name}\"}}, or leave it out.")));
     }
+    if asked.dry_run {
+        return Ok(end(app, call, restore_planned(app, &name).await?));
+    }
     let key = key(&parts.headers, call)?;
     let digest = hexadecimal(&Sha256::digest(name.as_str().as_bytes()));
     let is_async = asked.is_async || prefers_async(&parts.headers);
@@ -210,21 +218,16 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         Ok(Some(_)) => Ok(()),
         _ => Err(answer),
     })?;
-    let found = match look_up(app, &name).await {
-        Ok(found) => found,
-        Err(answer) => {
-            // To look for names costs what a restore costs.
-            admit(app, call)?;
-            return Err(answer);
-        }
-    };
+    let found = look_up(app, &name).await?;
     let database = found.source.database.clone();
+    let identity = Identity::of(&found).distinction();
     let is_usual = app.orders.databases.contains(&database);
     let order = Order {
         task: Task::Restore,
         lane: format!("database {}", if is_usual { database.as_str() } else { "" }),
         name: Some(name.to_string()),
         database: Some(database),
+        identity: Some(identity),
         who: call.caller.who.clone(),
         request: call.request.clone(),
         key,
@@ -233,6 +236,35 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let caller = call.clone();
     let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
     long(app, call, (order, is_async), "the database is being backed up or restored already", work).await
+}
+
+/// What a restore would do away with; nothing is touched, and it costs nothing.
+async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Result<Answer, Answer> {
+    let found = look_up(app, name).await?;
+    let (inner, name) = (Arc::clone(app), name.to_string());
+    let planned = off_the_runtime(move || {
+        let (destination, manner) = (inner.orders.restore)(&name)?;
+        let plan = restoring::plan(&name, destination, manner, &inner.vault);
+        let plan = tokio::runtime::Handle::current().block_on(plan)?;
+        Ok(Loss::of_restore(&plan, &inner.orders.host))
+    });
+    let loss = planned.await.map_err(|error| Answer::of(&error).named(Some(found.backup_name.as_str())))?;
+    Ok(would(&found, &loss))
+}
+
+/// The answer to what is only asked about.
+fn would(manifest: &Manifest, loss: &Loss) -> Answer {
+    let body = json!({
+        "success": true,
+        "dry_run": true,
+        "backup_name": manifest.backup_name,
+        "file_path": manifest.file_path,
+        "file_size": manifest.file_size,
+        "duration": 0.0,
+        "content_of": manifest.timestamp,
+        "loss": loss,
+    });
+    Answer::new(StatusCode::OK, body)
 }
 
 fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer {
@@ -283,17 +315,12 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
     let name = call.name.clone().ok_or_else(|| absent(""))?;
     let level = asked.level.unwrap_or(Level::Stream);
     check_limit(app, call)?;
-    let found = match look_up(app, &name).await {
-        Ok(found) => found,
-        Err(answer) => {
-            admit(app, call)?;
-            return Err(answer);
-        }
-    };
+    let found = look_up(app, &name).await?;
     let order = Order {
         task: Task::Verify,
         lane: format!("proof of {name}"),
         name: Some(name.to_string()),
+        identity: Some(Identity::of(&found).distinction()),
         database: Some(found.source.database),
         who: call.caller.who.clone(),
         request: call.request.clone(),
@@ -338,6 +365,10 @@ pub(in crate::server) async fn delete(State(app): State<Arc<App>>, request: Requ
 
 async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result::Result<Response, Answer> {
     let allow = flag(request.uri().query(), "allow_last_copy")?;
+    if flag(request.uri().query(), "dry_run")? {
+        return deletion_planned(&app, &call).await.map(|answer| end(&app, &call, answer));
+    }
+    check_limit(&app, &call)?;
     let (inner, caller) = (Arc::clone(&app), call.clone());
     match tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await {
         Ok(deleted) => deleted.map(|answer| end_recorded(&app, &call, answer)),
@@ -346,6 +377,17 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
             Ok(refused(&app, &call, &error))
         }
     }
+}
+
+/// What a deletion would do away with; nothing is touched, and it costs nothing.
+async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
+    let name = call.name.clone().ok_or_else(|| absent(""))?;
+    let inner = Arc::clone(app);
+    let read = off_the_runtime(move || catalogue::read(&inner.vault)).await;
+    let catalogue = read.map_err(|error| Answer::of(&error))?;
+    let entry = catalogue.entries.iter().find(|entry| entry.manifest.backup_name == name);
+    let entry = entry.ok_or_else(|| absent(name.as_str()))?;
+    Ok(would(&entry.manifest, &Loss::of_deletion(entry, &catalogue)))
 }
 
 fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Result<Answer, Answer> {
@@ -357,18 +399,14 @@ fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Resul
     if !catalogue.entries.iter().any(|entry| entry.manifest.backup_name == name) {
         return Err(absent(name.as_str()));
     }
+    let taken = admit(app, call)?;
     let manifest = audited(
         app,
         act(app, call, "delete", name.as_str()),
         || prune::delete(&app.vault, &catalogue, &name, even_the_last),
         |_| None,
     )
-    .map_err(|answer| {
-        let is_pinned =
-            catalogue.entries.iter().any(|it| it.manifest.backup_name == name && it.manifest.keep_forever);
-        let is_guarded = answer.status == StatusCode::CONFLICT && !is_pinned;
-        if is_guarded { answer.hint("`?allow_last_copy=true` deletes it all the same.") } else { answer }
-    })?;
+    .inspect_err(|answer| give_back(app, call, answer, taken))?;
     let body = json!({
         "success": true,
         "backup_name": name,

@@ -31,6 +31,8 @@ pub(super) struct CreateBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct RestoreBody {
     pub(super) confirm: Option<String>,
+    #[serde(default)]
+    pub(super) dry_run: bool,
     #[serde(default, rename = "async")]
     pub(super) is_async: bool,
 }

@@ -12,7 +12,7 @@ use crate::backup::catalogue;
 use crate::backup::{BackupName, Event, Manifest, Surroundings};
 use crate::error::Result;
 use crate::output::redacted;
-use crate::server::answers::{Answer, too_many};
+use crate::server::answers::{Answer, is_refusal, too_many};
 use crate::server::guard::{Call, Recorded};
 use crate::server::jobs::{self, Live, Order, Refused};
 use crate::server::{App, off_the_runtime};
@@ -82,12 +82,21 @@ pub(super) fn busy(what: &str, job: &str) -> Answer {
         .hint(format!("Look at `/api/backup/jobs/{job}`, and ask again when it is done."))
 }
 
-/// Takes one of what the caller has of this endpoint.
-pub(super) fn admit(app: &App, call: &Call) -> std::result::Result<(), Answer> {
-    let Some((limit, _)) = call.endpoint.limit else { return Ok(()) };
+/// Takes one of what the caller has of this endpoint. Says when, for [`give_back`].
+pub(super) fn admit(app: &App, call: &Call) -> std::result::Result<Instant, Answer> {
+    let now = Instant::now();
+    let Some((limit, _)) = call.endpoint.limit else { return Ok(now) };
     app.limits
-        .admit(&call.caller.who, call.endpoint.path, limit, Instant::now())
-        .map_err(|wait| too_many(&limit.shown(), wait))
+        .admit(&call.caller.who, call.endpoint.path, limit, now)
+        .map_err(|wait| too_many(&limit.shown(), wait))?;
+    Ok(now)
+}
+
+/// What was refused after all has cost nothing.
+pub(super) fn give_back(app: &App, call: &Call, answer: &Answer, taken: Instant) {
+    if is_refusal(answer.status.as_u16()) {
+        app.limits.give_back(&call.caller.who, call.endpoint.path, taken);
+    }
 }
 
 /// What is said of a full limit comes before what is said of the rest.
@@ -111,7 +120,14 @@ pub(super) async fn long(
         return Ok(answer_of(app, call, &live, is_async, true).await);
     }
     check_limit(app, call)?;
-    let live = jobs::begin(app, order, || admit(app, call), work).map_err(|refused| match refused {
+    let caller = call.clone();
+    let admit = || admit(app, call);
+    let work = move |app: &App, live: &Live, taken: Instant| {
+        let answer = work(app, live);
+        give_back(app, &caller, &answer, taken);
+        answer
+    };
+    let live = jobs::begin(app, order, admit, work).map_err(|refused| match refused {
         Refused::Busy(job) => busy(what, &job),
         Refused::Not(answer) => answer,
     })?;

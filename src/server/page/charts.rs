@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use crate::backup::stats::Point;
+use crate::drill::page::words::counted;
 use crate::drill::report::{Report, span};
 use crate::output::human_bytes;
-use crate::verify::Verdict;
+use crate::server::drills::Drill;
 
 const WIDTH: f64 = 600.0;
 
@@ -28,7 +29,11 @@ pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
     let line: Vec<String> = points.iter().map(place).collect();
     let area = format!("M0 {HEIGHT} L{} L{:.1} {HEIGHT} Z", line.join(" L"), across(last));
     let days = (now - first.at).num_days();
-    let since = if days > 0 { format!("over {days} days") } else { "today".to_owned() };
+    let since = if days > 0 {
+        format!("over {}", counted(usize::try_from(days).unwrap_or(0), "day", "days"))
+    } else {
+        "today".to_owned()
+    };
     let words = format!(
         "Content: {} to {} {since}, {} backups",
         human_bytes(first.plain_bytes),
@@ -47,40 +52,36 @@ pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
 }
 
 /// Recovery times of drills, oldest first, against their objective.
-pub(super) fn recovery(drills: &[&Report]) -> Markup {
+pub(super) fn recovery(drills: &[&Drill]) -> Markup {
     const HEIGHT: f64 = 96.0;
-    let shown: Vec<&&Report> = drills.iter().take(24).rev().collect();
+    let shown: Vec<&&Drill> = drills.iter().take(24).rev().collect();
     let Some(newest) = shown.last() else { return html! {} };
-    let objective = newest.rto.objective_seconds;
-    let measured = shown.iter().filter_map(|drill| drill.rto.measured_seconds);
+    let objective = newest.report.rto.objective_seconds;
+    let measured = shown.iter().filter_map(|drill| drill.report.rto.measured_seconds);
     let most = measured.fold(objective, f64::max).max(1.0);
     let slot = WIDTH / shown.len().max(8) as f64;
     let height = |seconds: f64| seconds / most * (HEIGHT - 8.0);
     let goal = HEIGHT - height(objective);
-    let words = format!("Recovery time of {} drills, objective {}", shown.len(), span(objective));
+    let words = format!(
+        "Recovery time of {}, objective {}",
+        counted(shown.len(), "drill", "drills"),
+        span(objective)
+    );
     html! {
         figure {
             figcaption { (words) }
             svg.chart viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" height="96" role="img" aria-label=(words) {
                 @for (number, drill) in shown.iter().enumerate() {
-                    @let seconds = drill.rto.measured_seconds.unwrap_or(0.0);
+                    @let seconds = drill.report.rto.measured_seconds.unwrap_or(0.0);
                     @let tall = height(seconds).max(3.0);
-                    rect class=(class(drill.verdict)) x=(format!("{:.1}", number as f64 * slot + slot * 0.15))
+                    rect class=(drill.outcome.tone().class()) x=(format!("{:.1}", number as f64 * slot + slot * 0.15))
                         y=(format!("{:.1}", HEIGHT - tall)) width=(format!("{:.1}", slot * 0.7)) height=(format!("{tall:.1}")) {
-                        title { (drill.started_at.format("%Y-%m-%d")) ": " (drill.rto.measured_seconds.map_or("not measured".to_owned(), span)) }
+                        title { (drill.report.started_at.format("%Y-%m-%d")) ": " (drill.outcome.word()) ", " (drill.report.rto.measured_seconds.map_or("not measured".to_owned(), span)) }
                     }
                 }
                 line.goal x1="0" x2=(WIDTH) y1=(format!("{goal:.1}")) y2=(format!("{goal:.1}")) {}
             }
         }
-    }
-}
-
-const fn class(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "fail",
-        Verdict::Unknown => "unknown",
     }
 }
 

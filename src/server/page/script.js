@@ -7,6 +7,7 @@
   const parts = {
     title: document.getElementById("ask-title"),
     text: document.getElementById("ask-text"),
+    facts: document.getElementById("ask-facts"),
     fields: document.getElementById("ask-fields"),
     refusal: document.getElementById("ask-refusal"),
     go: document.getElementById("ask-go"),
@@ -43,7 +44,7 @@
   // Each action: what it asks, and what it does.
   const actions = {
     create: (data) => ({
-      title: data.database ? `Back up ${data.database}` : "Back up now",
+      title: data.label ? `Back up ${data.label}` : "Back up now",
       text: "The backup has its name only when it is complete, on disk, hashed and proven.",
       fields: [["name", "Name (optional)", "text"], ["compress", "Compress", "check"]],
       go: "Back up",
@@ -62,16 +63,18 @@
     }),
     restore: (data) => ({
       title: `Restore ${data.name}`,
-      text: `${data.database} will be replaced by its content of ${data.time}. What is there now is kept.`,
+      text: `This replaces what the database holds now with what ${data.label} held at ${data.time}.`,
       confirm: data.name,
+      loss: () => call("POST", `/api/backup/restore/${encodeURIComponent(data.name)}`, { dry_run: true }),
       go: "Restore",
       danger: true,
       run: () => call("POST", `/api/backup/restore/${encodeURIComponent(data.name)}`, { confirm: data.name }),
     }),
     delete: (data) => ({
       title: `Delete ${data.name}`,
-      text: "The backup will be gone for good.",
+      text: `This deletes the backup of ${data.label} of ${data.time} for good.`,
       confirm: data.name,
+      loss: () => call("DELETE", `/api/backup/delete/${encodeURIComponent(data.name)}?dry_run=true`),
       fields: [["last", "Even if it is the last good backup of its database", "uncheck"]],
       go: "Delete",
       danger: true,
@@ -96,6 +99,28 @@
     return element("label", {}, label, element("input", { type: "text", name: key, autocomplete: "off", spellcheck: "false", autocapitalize: "off" }));
   };
 
+  // What destroys can be done when its name was typed, and after it was said what will be gone.
+  const allow = () => {
+    const typed = parts.fields.querySelector("[name=confirm]");
+    parts.go.disabled = Boolean(typed) && (typed.value !== asked.confirm || !asked.isTold);
+  };
+
+  // What stands between backquotes as code.
+  const quoted = (text) => text.split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part));
+
+  const tellLoss = async (mine) => {
+    try {
+      const { loss } = await mine.loss();
+      if (asked !== mine) return;
+      const row = ([term, key]) => element("div", {}, element("dt", {}, term), element("dd", {}, ...quoted(loss[key])));
+      parts.facts.replaceChildren(...[["Host", "host"], ["Engine", "engine"], ["Database", "database"], ["Gone", "gone"]].map(row));
+      mine.isTold = true;
+      allow();
+    } catch (error) {
+      if (asked === mine) parts.refusal.textContent = error.message;
+    }
+  };
+
   const ask = (button) => {
     const data = { ...button.dataset };
     asked = { ...actions[data.act](data), name: data.name, opener: button };
@@ -105,13 +130,15 @@
     parts.fields.replaceChildren(...(asked.fields || []).map(field));
     if (asked.confirm) {
       const typed = element("input", { type: "text", name: "confirm", autocomplete: "off", spellcheck: "false", autocapitalize: "off", required: "" });
-      typed.addEventListener("input", () => { parts.go.disabled = typed.value !== asked.confirm; });
+      typed.addEventListener("input", allow);
       parts.fields.prepend(element("label", {}, element("span", {}, "Type ", element("code", {}, asked.confirm), " to confirm"), typed));
     }
+    parts.facts.replaceChildren();
     parts.go.textContent = asked.go;
-    parts.go.disabled = Boolean(asked.confirm);
+    allow();
     parts.go.classList.toggle("danger", Boolean(asked.danger));
     dialog.showModal();
+    if (asked.loss) tellLoss(asked);
   };
 
   const say = (id, tone, text, progress) => {
@@ -138,10 +165,11 @@
   };
 
   const refresh = async () => {
-    const answer = await fetch(location.pathname, { cache: "no-store" });
+    const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-    if (fresh && !dialog.open) {
+    // What somebody is typing is not taken from them.
+    if (fresh && !dialog.open && document.activeElement?.id !== "q") {
       const focused = document.activeElement && document.activeElement.id;
       document.querySelector("main").replaceWith(fresh);
       if (focused) document.getElementById(focused)?.focus();
@@ -171,7 +199,7 @@
       }
       const bad = job.task === "verify" && job.state === "succeeded" && job.result && job.result.verified === false;
       if (job.state === "succeeded" && !bad) say(id, "good", `${done[job.task]}: ${what}`);
-      else say(id, "bad", bad ? `${what} does not prove good` : `${words[job.task]} ${what}: ${job.state}. ${(job.result && job.result.error) || ""}`);
+      else say(id, "bad", bad ? `${what} failed verification` : `${words[job.task]} ${what}: ${job.state}. ${(job.result && job.result.error) || ""}`);
       await refresh();
     };
     look();
@@ -190,6 +218,7 @@
       if (input.name) values[input.name] = input.type === "checkbox" ? input.checked : input.value.trim();
     }
     parts.go.disabled = true;
+    parts.refusal.textContent = "";
     try {
       const answer = await asked.run(values);
       dialog.close();

@@ -1,6 +1,6 @@
 //! Locks in an object store: an object that says who holds it, and that its holder renews while it lives.
 //!
-//! Whoever finds one that was not renewed for half a minute, by the clock of the store, takes it over; that it has changed
+//! Whoever finds one that was not renewed for half a minute, or as long as it says, by the clock of the store, takes it over; that it has changed
 //! hands shows when its former holder wants to renew it. Each change is made only to what was seen last, so that of two
 //! who want it one gets it. A lock keeps work from being done twice; that nothing is written over is held by conditional
 //! creates, whoever believes to have which lock.
@@ -16,13 +16,14 @@ use tokio::sync::Mutex;
 
 use super::Store;
 use crate::error::{Error, Result};
+use crate::vault::pulse::{Overwritten, Pulse};
 
-/// How long a lock holds without being renewed.
-const LASTS: Duration = Duration::from_secs(30);
-/// How often it is renewed.
-const RENEWED: Duration = Duration::from_secs(8);
-/// For how long after it was renewed its holder relies on it; the rest is for requests that take their time.
-const RELIED_ON: Duration = Duration::from_secs(20);
+/// Between the last two is what requests take that take their time.
+const PULSE: Pulse = Pulse {
+    every: Duration::from_secs(8),
+    relied_on: Duration::from_secs(20),
+    lasts: Duration::from_secs(30),
+};
 
 /// What stands in a lock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub(super) struct Note {
     holder: String,
     process: u32,
     renewed: u64,
+    /// For how long it holds without being renewed, where that is longer than usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lasts_seconds: Option<u64>,
     /// What its holder is making, so that others can remove it if it dies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) draft: Option<Drafted>,
@@ -62,8 +66,10 @@ struct Shared {
     store: Store,
     path: Path,
     name: String,
+    overwritten: Overwritten,
     state: Mutex<State>,
-    renewed_at: std::sync::Mutex<Instant>,
+    /// When it was renewed, and what holds since then.
+    renewed_at: std::sync::Mutex<(Instant, Pulse)>,
     is_lost: AtomicBool,
     is_left: AtomicBool,
 }
@@ -81,6 +87,7 @@ impl Note {
             holder: format!("{:032x}", rand::random::<u128>()),
             process: std::process::id(),
             renewed: 0,
+            lasts_seconds: None,
             draft,
         }
     }
@@ -105,8 +112,9 @@ impl Store {
             store: self.clone(),
             path,
             name: name.to_owned(),
+            overwritten: crate::vault::Place::overwritten(self),
             state: Mutex::new(State { note, version }),
-            renewed_at: std::sync::Mutex::new(taken_at),
+            renewed_at: std::sync::Mutex::new((taken_at, PULSE)),
             is_lost: AtomicBool::new(false),
             is_left: AtomicBool::new(false),
         });
@@ -131,13 +139,15 @@ impl Store {
 
     /// The version of a lock, and whether it was left by a process that died.
     async fn seen(&self, path: &Path) -> object_store::Result<Option<(UpdateVersion, bool)>> {
-        let found = match self.bucket.head(path).await {
+        let found = match self.bucket.get(path).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             found => found?,
         };
-        let age = self.now() - found.last_modified;
-        let is_abandoned = age.to_std().is_ok_and(|age| age > LASTS);
-        Ok(Some((UpdateVersion { e_tag: found.e_tag, version: found.version }, is_abandoned)))
+        let (age, meta) = (self.now() - found.meta.last_modified, found.meta.clone());
+        let note = serde_json::from_slice::<Note>(&found.bytes().await?).ok();
+        let lasts = PULSE.lasts(note.and_then(|note| note.lasts_seconds));
+        let is_abandoned = age.to_std().is_ok_and(|age| age > lasts);
+        Ok(Some((UpdateVersion { e_tag: meta.e_tag, version: meta.version }, is_abandoned)))
     }
 
     /// Takes over the lock of a draft whose maker has died, with what it says; `None` if its maker lives.
@@ -158,12 +168,20 @@ impl Store {
 impl Shared {
     /// Renews the lock until it is let go or lost.
     async fn keep(&self) {
+        let mut pause = PULSE.every;
         loop {
-            tokio::time::sleep(RENEWED).await;
-            if self.change(|_| ()).await.is_ok_and(|is_ours| !is_ours) {
-                return;
-            }
+            tokio::time::sleep(pause).await;
+            pause = match self.change(|_| ()).await {
+                Ok(true) => self.renewed().1.every,
+                Ok(false) => return,
+                // It is tried again soon, however rarely it is renewed.
+                Err(_) => PULSE.every,
+            };
         }
+    }
+
+    fn renewed(&self) -> (Instant, Pulse) {
+        *self.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Writes the lock anew; says whether it is still ours.
@@ -171,12 +189,14 @@ impl Shared {
         let mut state = self.state.lock().await;
         let at = Instant::now();
         state.note.renewed += 1;
+        let pulse = PULSE.after(state.note.renewed, self.overwritten);
+        state.note.lasts_seconds = pulse.written(PULSE);
         change(&mut state.note);
         let (content, seen) = (state.note.written(), state.version.clone());
         match self.store.replace(&self.path, content, seen).await? {
             Some(version) => {
                 state.version = version;
-                *self.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = at;
+                *self.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (at, pulse);
                 Ok(true)
             }
             None => {
@@ -190,8 +210,8 @@ impl Shared {
 impl Lease {
     /// Whether it is still ours, and will be for some seconds.
     pub(in crate::vault) fn check(&self) -> Result<()> {
-        let renewed = *self.shared.renewed_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.shared.is_lost.load(Ordering::Relaxed) || renewed.elapsed() > RELIED_ON {
+        let (at, pulse) = self.shared.renewed();
+        if self.shared.is_lost.load(Ordering::Relaxed) || at.elapsed() > pulse.relied_on {
             return Err(self.lost());
         }
         Ok(())

@@ -9,6 +9,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, UpdateVers
 use super::{Object, Store};
 use crate::error::{Error, Result};
 use crate::vault::lease::{LeaseLock, Version};
+use crate::vault::pulse::Overwritten;
 use crate::vault::{
     Content, Draft, FilesOf, Found, Held, LARGEST_READ, Listing, Lock, Making, Opened, Place, Recovered,
 };
@@ -166,6 +167,10 @@ impl Place for Store {
 
     fn lease_lock(&self, _name: &str) -> Result<LeaseLock> {
         Ok(LeaseLock::None)
+    }
+
+    fn overwritten(&self) -> Overwritten {
+        *self.overwritten.get_or_init(|| self.look_for_retention())
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {

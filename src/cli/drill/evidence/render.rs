@@ -1,9 +1,10 @@
 //! How a year of drills looks.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::cli::snapshot::render::utc;
 use crate::drill::calendar::{Calendar, Cell, Month};
 use crate::drill::dossier::Dossier;
 use crate::drill::headline::{self, Standing};
@@ -11,6 +12,7 @@ use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
 use crate::drill::notes::Note;
 use crate::error::Kind;
 use crate::output::{self, Page, Tone, plain};
+use crate::when::utc;
 
 /// `drill list --year`.
 #[derive(Serialize)]
@@ -38,16 +40,20 @@ pub(super) struct Evidence {
     pub(super) altered: Vec<String>,
     /// Whether something was changed since it was recorded.
     pub(super) is_altered: bool,
+    /// How many drills no chain protected when they were recorded, by database.
+    pub(super) unchained: BTreeMap<String, usize>,
     /// Records that cannot be read.
     pub(super) unreadable: Vec<String>,
 }
 
 impl YearReport {
     pub(super) fn new(calendar: Calendar, evidence: Evidence, is_judged: bool, at: DateTime<Utc>) -> Self {
-        let Evidence { altered, is_altered, unreadable } = evidence;
+        let Evidence { altered, is_altered, unchained, unreadable } = evidence;
+        let is_unchained = !unchained.is_empty();
         let mut reasons = headline::reasons(&calendar);
         let is_unreadable = !unreadable.is_empty() || !altered.is_empty();
-        let headline = headline::headline(&calendar, headline::Evidence { is_altered, is_unreadable });
+        let headline =
+            headline::headline(&calendar, headline::Evidence { is_altered, is_unreadable, is_unchained });
         if is_altered {
             reasons.push(format!(
                 "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
@@ -59,6 +65,13 @@ impl YearReport {
         if !unreadable.is_empty() {
             reasons.push(format!("{} of the evidence could not be read", unreadable.len()));
         }
+        reasons.extend(unchained.iter().map(|(source, count)| {
+            let drills = if *count == 1 { "1 drill is" } else { &format!("{count} drills are") };
+            format!(
+                "`{source}`: {drills} from before there was a chain, or the chain was taken away: nothing shows that they are as they \
+                 were written; a head that was kept elsewhere does (`lifeboat drill verify-evidence --expect-head`)"
+            )
+        }));
         if calendar.databases.is_empty() {
             reasons.push("there are no databases and no drills".to_owned());
         }
@@ -238,7 +251,7 @@ impl output::Report for Note {
 fn verdict(verdict: Verdict) -> (&'static str, Tone) {
     match verdict {
         Verdict::Intact => ("intact", Tone::Good),
-        Verdict::Unchained => ("unchained", Tone::Faint),
+        Verdict::Unchained => ("unchained", Tone::Doubt),
         Verdict::Unknown => ("unknown", Tone::Doubt),
         Verdict::Altered => ("ALTERED", Tone::Bad),
     }

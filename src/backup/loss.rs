@@ -1,0 +1,95 @@
+//! What a restore or a deletion does away with, as somebody confirms it at a terminal or on the dashboard. Pure.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Source;
+use super::catalogue::{Catalogue, Entry, State};
+use super::identity::Identity;
+use super::restore::Plan;
+use crate::when::utc;
+
+/// What will be gone, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// The server, or the machine whose file it is.
+    pub host: String,
+    /// PostgreSQL or SQLite.
+    pub engine: &'static str,
+    /// The database on its server, or the path of its file.
+    pub database: String,
+    /// What will be gone, and what will be left.
+    pub gone: String,
+}
+
+impl Loss {
+    /// Of a restore that is planned on `host`.
+    pub fn of_restore(plan: &Plan, host: &str) -> Self {
+        let source = plan.destination.source();
+        let (host, database, kept) = match source {
+            Source::Postgresql { server, dbname } => (
+                server.place(),
+                dbname.clone(),
+                match plan.manner.keep_old {
+                    Duration::ZERO => "nothing is kept of it".to_owned(),
+                    kept => format!("it is kept as another database for {}", span(kept)),
+                },
+            ),
+            Source::Sqlite { path } => {
+                (host.to_owned(), path.display().to_string(), "a backup of it is made first".to_owned())
+            }
+        };
+        let gone = match plan.replaces {
+            true => format!("what the database holds now; {kept}"),
+            false => "nothing: there is no such database yet".to_owned(),
+        };
+        Loss { host, engine: source.kind().title(), database, gone }
+    }
+
+    /// Of a deletion of a backup.
+    pub fn of_deletion(entry: &Entry, catalogue: &Catalogue) -> Self {
+        let manifest = &entry.manifest;
+        let identity = Identity::of(manifest);
+        let others = catalogue.entries.iter().filter(|other| {
+            other.manifest.backup_name != manifest.backup_name
+                && other.state == State::Present
+                && other.manifest.is_verified()
+                && Identity::of(&other.manifest).is_same_as(&identity)
+        });
+        let left = match others.count() {
+            0 => "no other good backup of this database is left".to_owned(),
+            1 => "1 other good backup of this database is left".to_owned(),
+            count => format!("{count} other good backups of this database are left"),
+        };
+        let origin = &manifest.source;
+        let place = origin.dbname.as_ref().or(origin.path.as_ref());
+        Loss {
+            host: origin.server.clone().unwrap_or_else(|| manifest.made_by.host.clone()),
+            engine: manifest.database_type.title(),
+            database: place.unwrap_or(&origin.database).clone(),
+            gone: format!("`{}`, its content of {}; {left}", manifest.file_path, utc(manifest.timestamp)),
+        }
+    }
+
+    /// A label and what it says, for whoever is asked.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("host", self.host.clone()),
+            ("engine", self.engine.to_owned()),
+            ("database", self.database.clone()),
+            ("gone", self.gone.clone()),
+        ]
+    }
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7200 => (seconds / 60, "minute"),
+        7200..172_800 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}

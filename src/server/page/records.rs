@@ -1,0 +1,229 @@
+//! What was done: backups, drills and runs of runbooks, newest first.
+
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::filter::Filter;
+use super::marks::{ago, badge, mark, time};
+use super::{May, Seen, charts};
+use crate::backup::catalogue::{Entry, State};
+use crate::backup::identity::{self, Identity};
+use crate::backup::{Level, Verification};
+use crate::drill::outcome::Outcome;
+use crate::drill::report::{Met, span};
+use crate::output::{human_bytes, plain};
+use crate::policy::check::Severity;
+use crate::runbook::Mode;
+use crate::runbook::report::Report as RunReport;
+use crate::runbook::state::RunState;
+use crate::runbook::words::{self, Tone};
+use crate::server::drills::Drill;
+use crate::server::overview::Database;
+use crate::verify::Verdict;
+
+/// More rows than anyone reads.
+const BACKUPS_SHOWN: usize = 200;
+const DRILLS_SHOWN: usize = 30;
+
+pub(super) fn backups(seen: &Seen, may: May, filter: &Filter) -> Markup {
+    let entries = &seen.catalogue.entries;
+    let identities: Vec<Identity> = entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
+    let rows: Vec<(&Entry, String)> = entries
+        .iter()
+        .zip(identity::names(&identities))
+        .filter(|(entry, label)| {
+            let (tone, word) = proof(entry, entry.manifest.verification.as_ref());
+            let manifest = &entry.manifest;
+            filter.shows(
+                &[manifest.backup_name.as_str(), label, manifest.database_type.title(), word],
+                tone == "good",
+            )
+        })
+        .collect();
+    let now = seen.overview.timestamp;
+    html! {
+        section id="backups" aria-labelledby="backups-title" {
+            div.title {
+                h2 id="backups-title" { "Backups" }
+                p {
+                    (filter.count(rows.len(), entries.len()))
+                    @if rows.len() > BACKUPS_SHOWN { "the newest " (BACKUPS_SHOWN) " of " (rows.len()) }
+                }
+            }
+            (failed(seen))
+            @if entries.is_empty() { p.empty { "No backups yet." } } @else if rows.is_empty() { p.empty { "No backup matches." } } @else {
+                div.scroll { table.list {
+                    caption.unseen { "Backups, newest first" }
+                    thead { tr {
+                        th scope="col" { "Backup" } th scope="col" { "Taken" } th scope="col" { "Proven" }
+                        th.number scope="col" { "Size" } th scope="col" { span.unseen { "Actions" } }
+                    } }
+                    tbody { @for (entry, label) in rows.iter().take(BACKUPS_SHOWN) { (backup(entry, label, now, may)) } }
+                } }
+            }
+        }
+    }
+}
+
+/// The last backup that failed, as loud as it is grave: whether a good one has been made since, and if not, what that means.
+fn failed(seen: &Seen) -> Markup {
+    let Some(failure) = seen.failures.first() else { return html! {} };
+    let is_its = |it: &&Database| match &it.identity {
+        Some(identity) => failure.is_of(identity),
+        None => it.database == failure.database,
+    };
+    let of_it = seen.overview.databases.iter().find(is_its);
+    let finding = of_it.and_then(|it| it.findings.iter().find(|finding| finding.code == "backups_fail"));
+    let (tone, what) = match finding.map(|finding| finding.severity) {
+        Some(Severity::Critical) => ("bad", "The last backup failed, and data is at risk"),
+        Some(Severity::Warning) => ("doubt", "The last backup failed"),
+        None => ("quiet", "A backup failed, and a later one succeeded"),
+    };
+    let name = of_it.map_or(&failure.database, |it| &it.label);
+    html! {
+        p class={ "notice " (tone) } {
+            (mark(tone))
+            span { strong { (what) } ": " (plain(name)) ", " (ago(failure.timestamp, seen.overview.timestamp)) ": " (plain(&failure.error)) }
+        }
+    }
+}
+
+fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: May) -> Markup {
+    let manifest = &entry.manifest;
+    let name = manifest.backup_name.as_str();
+    let (tone, word) = proof(entry, manifest.verification.as_ref());
+    let at = manifest.timestamp.format("%Y-%m-%d %H:%M UTC").to_string();
+    let button = |act: &str, word: &str, class: Option<&str>| {
+        html! { button type="button" class=[class] id={ (act) "-" (name) } data-act=(act) data-name=(name)
+        data-label=(plain(label)) data-time=(at) aria-label={ (word) " " (name) } { (word) } " " }
+    };
+    html! {
+        tr {
+            th scope="row" { (name) small { (plain(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
+            td data-label="Taken" { (ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
+            td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (ago(proof.at, now)) } } }
+            td.number data-label="Size" { (human_bytes(manifest.file_size)) small { (human_bytes(manifest.plain_size)) " of content" } }
+            td.actions {
+                @if may.create { (button("verify", "Prove", None)) }
+                @if may.restore { (button("restore", "Restore", None)) }
+                @if may.delete { (button("delete", "Delete", Some("plain"))) }
+            }
+        }
+    }
+}
+
+fn proof(entry: &Entry, proof: Option<&Verification>) -> (&'static str, &'static str) {
+    match (&entry.state, proof) {
+        (State::Missing, _) => ("bad", "file missing"),
+        (State::Resized(_), _) => ("bad", "file altered"),
+        (State::Present, None) => ("doubt", "not yet"),
+        (State::Present, Some(proof)) => match (proof.result, proof.level) {
+            (Verdict::Fail, _) => ("bad", "bad"),
+            (Verdict::Unknown, _) => ("doubt", "unknown"),
+            (Verdict::Pass, Level::Restore) => ("good", "by restore"),
+            (Verdict::Pass, Level::Stream) => ("good", "read to its end"),
+            (Verdict::Pass, Level::Checksum) => ("good", "by checksum"),
+        },
+    }
+}
+
+pub(super) fn drills(seen: &Seen, filter: &Filter) -> Markup {
+    let now = seen.overview.timestamp;
+    let sources: Vec<(String, Vec<&Drill>)> = seen.drills.by_database().collect();
+    let is_shown = |(label, drills): &&(String, Vec<&Drill>)| {
+        let newest = drills.first().map_or(Outcome::Unknown, |drill| drill.outcome);
+        filter.shows(&[label, newest.word()], newest == Outcome::Pass)
+    };
+    let shown: Vec<&(String, Vec<&Drill>)> = sources.iter().filter(is_shown).collect();
+    html! {
+        section id="drills" aria-labelledby="drills-title" {
+            div.title { h2 id="drills-title" { "Drills" } p { (filter.count(shown.len(), sources.len())) "restored elsewhere, compared, timed, removed" } }
+            @if sources.is_empty() { p.empty { "No drill yet. " code { "lifeboat drill run DB" } " proves that a backup can be restored." } }
+            @else if shown.is_empty() { p.empty { "No drill matches." } }
+            @for (label, drills) in shown { (drills_of(label, drills, now)) }
+            @for damaged in &seen.drills.damaged { p { small { (plain(damaged)) } } }
+        }
+    }
+}
+
+fn drills_of(label: &str, drills: &[&Drill], now: DateTime<Utc>) -> Markup {
+    let Some(newest) = drills.first() else { return html! {} };
+    html! {
+        article.drill {
+            header { h3 { (plain(label)) } (outcome(newest.outcome)) small { (newest.report.finished_at.map_or("not finished".to_owned(), |at| ago(at, now))) } }
+            div.two {
+                (charts::recovery(drills))
+                div { p { small { "Phases of the newest drill" } } (charts::timeline(&newest.report)) }
+            }
+            div.scroll { table.list {
+                caption.unseen { "Drills of " (plain(label)) }
+                thead { tr { th scope="col" { "Run" } th scope="col" { "When" } th scope="col" { "Verdict" } th scope="col" { "Recovery time" } th scope="col" { "Recovery point" } } }
+                tbody { @for drill in drills.iter().take(DRILLS_SHOWN) { (drill_row(drill, now)) } }
+            } }
+        }
+    }
+}
+
+fn outcome(outcome: Outcome) -> Markup {
+    badge(outcome.tone().class(), outcome.word())
+}
+
+fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
+    let report = &drill.report;
+    let page = format!("/drills/{}/{}/evidence.html", report.source.id, report.run);
+    let met =
+        |met: Met, measured: Option<f64>| html! { small class=(met.tone().class()) { (met.word(measured)) } };
+    html! {
+        tr data-live[drill.outcome == Outcome::Running] {
+            th scope="row" { @if report.finished_at.is_some() { a href=(page) { (plain(&report.run)) } } @else { (plain(&report.run)) } }
+            td data-label="When" { (ago(report.started_at, now)) }
+            td data-label="Verdict" { (outcome(drill.outcome)) }
+            td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
+            td data-label="Recovery point" { (report.rpo.measured_seconds.map_or("–".to_owned(), span)) (met(report.rpo.verdict, report.rpo.measured_seconds)) }
+        }
+    }
+}
+
+pub(super) fn runs(seen: &Seen, filter: &Filter) -> Markup {
+    let now = seen.overview.timestamp;
+    let is_shown = |run: &&RunReport| {
+        filter.shows(&[&run.runbook, &run.run, run.state.word()], words::headline(run).tone == Tone::Good)
+    };
+    let shown: Vec<&RunReport> = seen.runs.iter().filter(is_shown).collect();
+    html! {
+        section id="runs" aria-labelledby="runs-title" {
+            div.title { h2 id="runs-title" { "Runbooks" } p { (filter.count(shown.len(), seen.runs.len())) } }
+            @for damage in &seen.damaged_runs { p.refusal { (plain(damage)) } }
+            @if seen.runs.is_empty() { p.empty { "No runbook was run yet." } } @else if shown.is_empty() { p.empty { "No run matches." } } @else {
+                div.scroll { table.list {
+                    caption.unseen { "Runs of runbooks, newest first" }
+                    thead { tr { th scope="col" { "Run" } th scope="col" { "Began" } th scope="col" { "State" } th scope="col" { "Steps" } } }
+                    tbody { @for run in shown.iter().take(DRILLS_SHOWN) { (run_row(run, now)) } }
+                } }
+            }
+        }
+    }
+}
+
+fn run_row(run: &RunReport, now: DateTime<Utc>) -> Markup {
+    let page = format!("/runs/{}/evidence.html", run.run);
+    let is_running = run.state == RunState::Running;
+    let is_written = !is_running && run.state != RunState::Died;
+    let done = run.steps_done;
+    let tone = words::headline(run).tone.class();
+    html! {
+        // What is going on is looked at again in a moment.
+        tr data-live[is_running] {
+            th scope="row" {
+                @if is_written { a href=(page) { (plain(&run.runbook)) } } @else { (plain(&run.runbook)) }
+                small { (plain(&run.run)) @if run.mode == Mode::Rehearse { ", rehearsed" } }
+            }
+            td data-label="Began" { (ago(run.started_at, now)) }
+            td data-label="State" { (badge(tone, run.state.word())) }
+            td data-label="Steps" {
+                (done) " of " (run.steps.len())
+                @if let Some(next) = run.next.as_ref().filter(|_| run.verdict != "pass") { small { @if is_running { "at " } @else { "next " } (plain(next)) } }
+            }
+        }
+    }
+}
