@@ -188,7 +188,20 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             [one] if is_single => Some(one.as_str()),
             several => several.iter().map(String::as_str).find(|name| *name == id),
         };
-        lowering(plan, lost).confirm(given, session)?;
+        lowering(plan, lost).confirm(given, session).map_err(|error| {
+            let lowered: Vec<&str> = plans
+                .iter()
+                .filter(|(_, plan)| plan.lost.is_some())
+                .map(|(_, plan)| plan.instance.id.as_str())
+                .collect();
+            match lowered.len() {
+                0 | 1 => error,
+                several => error.hint(format!(
+                    "This lowers the retention of {several} databases. For all of them pass `--confirm {}`.",
+                    lowered.join(" --confirm ")
+                )),
+            }
+        })?;
     }
     let (mut databases, mut worst) = (Vec::new(), None);
     for (aws, plan) in plans {

@@ -56,6 +56,8 @@ pub enum RunState {
     Undone,
     /// Some of what it did was taken back, and some was not.
     PartlyUndone,
+    /// Something of what it did was to be taken back, and nothing was.
+    NotUndone,
 }
 
 impl RunState {
@@ -72,12 +74,20 @@ impl RunState {
             RunState::Missed => "missed",
             RunState::Undone => "undone",
             RunState::PartlyUndone => "partly undone",
+            RunState::NotUndone => "not undone",
         }
     }
 
     /// Whether it cannot be resumed.
     pub const fn is_over(self) -> bool {
-        matches!(self, RunState::Passed | RunState::Missed | RunState::Undone | RunState::PartlyUndone)
+        matches!(
+            self,
+            RunState::Passed
+                | RunState::Missed
+                | RunState::Undone
+                | RunState::PartlyUndone
+                | RunState::NotUndone
+        )
     }
 }
 
@@ -285,7 +295,12 @@ impl Story {
                 self.undo = Some(ToldUndo { began: line.t, by, kept, reasons: Vec::new() });
             }
             Event::Undone { is_whole, reasons } => {
-                self.state = if *is_whole { RunState::Undone } else { RunState::PartlyUndone };
+                let is_any_undone = self.steps.values().any(|step| step.undone == Some(true));
+                self.state = match (is_whole, is_any_undone) {
+                    (true, _) => RunState::Undone,
+                    (false, true) => RunState::PartlyUndone,
+                    (false, false) => RunState::NotUndone,
+                };
                 if let Some(undo) = &mut self.undo {
                     undo.reasons.clone_from(reasons);
                 }

@@ -71,6 +71,9 @@ pub fn headline(report: &Report) -> Headline {
         RunState::Undone => {
             (Tone::Quiet, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
         }
+        RunState::NotUndone => {
+            (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was taken back.", before(report)))
+        }
         RunState::PartlyUndone => (
             Tone::Doubt,
             "PARTLY UNDONE",

@@ -172,3 +172,14 @@ async fn what_aws_would_refuse_is_refused_here_with_its_rule() {
     }
     assert_eq!(world.calls("ModifyDBInstance").await, modified);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_names_that_have_to_be_confirmed_are_named_at_once() {
+    let world = World::with_orders().await;
+    world.create("billing").await;
+    let lower = ["policy", "set", "billing", "orders-prod", "--retention-days", "1"];
+    let both = "--confirm billing --confirm orders-prod";
+    world.lifeboat(&lower).await.assert_code(4).assert_says(&["2 databases", both]);
+    let confirmed: Vec<&str> = lower.into_iter().chain(both.split(' ')).collect();
+    world.lifeboat(&confirmed).await.assert_code(0);
+}

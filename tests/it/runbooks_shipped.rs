@@ -387,9 +387,19 @@ async fn data_loss_brings_the_application_back_planned_rehearsed_for_real_and_by
     ]
     .map(str::to_owned);
     let partly = shop.lifeboat(&undo).await;
-    partly.assert_code(5).assert_says(&["answers 503, not 200", "`restore`: was kept"]);
-    assert_eq!(partly.json()["headline"], "PARTLY UNDONE");
+    partly.assert_code(5).assert_says(&["answered 503, not 200", "`restore`: was kept"]);
+    assert_eq!(partly.json()["headline"], "NOT UNDONE");
+    // The application works on what it worked on before the undo.
+    partly.assert_says(&[&format!("the application is on {target} again")]);
+    shop.assert_served_by(&target).await;
     shop.world.assert_only(&["orders-prod", &target]).await;
+    let switched = std::fs::read_to_string(shop.world.path(".env")).unwrap();
+    let restart = std::fs::read_to_string(shop.world.path("restart")).unwrap();
+    shop.world.write("restart", "#!/bin/sh\nexit 1\n");
+    shop.lifeboat(&undo).await.assert_code(5).assert_says(&["could not be restarted"]);
+    assert_eq!(std::fs::read_to_string(shop.world.path(".env")).unwrap(), switched);
+    shop.world.write("restart", &restart);
+    shop.assert_served_by(&target).await;
     shop.world
         .sql(
             "orders-prod",
