@@ -69,7 +69,7 @@ impl YearReport {
             let drills = if *count == 1 { "1 drill is" } else { &format!("{count} drills are") };
             format!(
                 "`{source}`: {drills} from before there was a chain, or the chain was taken away: nothing shows that they are as they \
-                 were written; a head that was kept elsewhere does (`lifeboat drill verify-evidence --expect-head`)"
+                 were written; a head that was kept elsewhere does (`lifeboat drill verify-evidence` with `--expect-head`)"
             )
         }));
         if calendar.databases.is_empty() {
