@@ -283,7 +283,7 @@ async fn remove(args: RemoveArgs, session: &Session) -> Result<Option<Kind>> {
     };
     act.confirm(args.confirm.as_deref(), session)?;
     let removal = alarms::remove(&aws, removal).await?;
-    session.output.report(&removal)?;
+    session.output.conclude(&removal, None)?;
     Ok(None)
 }
 

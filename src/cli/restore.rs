@@ -390,7 +390,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
             ended = apply::finish(&aws, plan, &mut report, args.waiting.poll(began), &tell) => ended,
         },
     };
-    session.output.report(&report)?;
+    session.output.conclude(&report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(

@@ -263,11 +263,10 @@ async fn take_over(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> 
     for note in &plan.notes {
         session.output.warn(note);
     }
-    let report = match args.dry_run {
-        true => plan.report(&aws.place()),
-        false => adopt::apply(plan, &aws).await?,
-    };
-    session.output.report(&report)?;
+    match args.dry_run {
+        true => session.output.report(&plan.report(&aws.place()))?,
+        false => session.output.conclude(&adopt::apply(plan, &aws).await?, None)?,
+    }
     Ok(None)
 }
 
@@ -370,7 +369,7 @@ async fn settle(
 
 /// The report comes first, so that the id of what goes on at AWS is known whatever happened.
 fn conclude(ended: Result<Option<Kind>>, report: &Report, session: &Session) -> Result<Option<Kind>> {
-    session.output.report(report)?;
+    session.output.conclude(report, ended.as_ref().map_or_else(|error| Some(error.kind()), |kind| *kind))?;
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(
@@ -550,6 +549,11 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
             Ok((found.iter().map(|it| Report::of(it, &aws.place())).collect::<Vec<_>>(), aws.now(now())))
         })
         .await?;
+    let is_empty = looked.done.iter().all(|(found, _)| found.is_empty());
+    if let Some(id) = args.database.as_ref().filter(|_| is_empty && looked.unreached.is_empty()) {
+        // Nothing is listed of a database that there is; a name that nothing has is a wrong one.
+        session.aws_of(id, Seek::ToRead).await?.existing_instance(id).await?;
+    }
     let kind = looked.kind();
     let at = looked.done.iter().map(|(_, at)| *at).min().unwrap_or_else(now);
     let mut reports: Vec<Report> = looked.done.into_iter().flat_map(|(reports, _)| reports).collect();
@@ -591,7 +595,7 @@ async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
     };
     act.confirm(args.confirm.as_deref(), session)?;
     let report = delete::apply(plan, &aws).await?;
-    session.output.report(&report)?;
+    session.output.conclude(&report, None)?;
     Ok(None)
 }
 

@@ -247,3 +247,28 @@ async fn commands_that_are_printed_repeat_the_flags_that_they_need() {
     let run = world.lifeboat(&["--vault", vault, "drill", "show", "nope"]).await;
     run.assert_code(2).assert_says(&[&format!("`lifeboat --vault '{vault}' drill list`")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_is_quiet_when_all_is_well_and_a_wrong_name_is_no_empty_list() {
+    let world = World::with_orders().await;
+    let said = |run: &Run| format!("{}{}", run.stdout, run.stderr);
+    for arguments in [
+        &["snapshot", "create", "orders-prod", "--id", "one", "--poll", "200ms"][..],
+        &["snapshot", "create", "orders-prod", "--id", "two", "--poll", "200ms"],
+        &["restore", "snapshot", "one", "--to", "orders-back", "--poll", "200ms"],
+        &["snapshot", "delete", "one", "--confirm", "one"],
+        &["policy", "set", "orders-prod", "--copy-tags", "true", "--poll", "200ms"],
+    ] {
+        let run = world.lifeboat(&[&["--quiet"], arguments].concat()).await;
+        assert_eq!(said(run.assert_code(0)), "", "{arguments:?}");
+    }
+    // What is asked for is still shown.
+    assert!(said(&world.lifeboat(&["--quiet", "snapshot", "list"]).await).contains("two"));
+    let none = world.lifeboat(&["snapshot", "list", "orders-prod", "--class", "monthly-archive"]).await;
+    assert!(said(none.assert_code(0)).contains("no snapshots"));
+    world
+        .lifeboat(&["snapshot", "list", "nope"])
+        .await
+        .assert_code(2)
+        .assert_says(&["instance `nope` does not exist"]);
+}
