@@ -444,6 +444,12 @@ impl Output {
     /// Tells an error: what, why, and what to do. A program that was promised a document gets one. An argument that the error
     /// repeats may be a URL in the wrong place, with a password in it.
     pub fn error(&self, error: &Error) {
+        self.error_of_one(error);
+        self.document(error);
+    }
+
+    /// Tells an error of one of several: the report on all of them follows, and is the one document.
+    pub fn error_of_one(&self, error: &Error) {
         self.settle();
         let word = paint(self.colored_stderr, Tone::Bad, "error");
         let mut text = format!("{}{error}", self.label(&word));
@@ -457,7 +463,6 @@ impl Output {
             text.push_str("\nThis is a defect of lifeboat: please report it with what you ran.");
         }
         self.talk(Severity::Error, &redacted(&text));
-        self.document(error);
     }
 
     /// An error as JSON, unless a report was printed before.

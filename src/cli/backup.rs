@@ -325,7 +325,7 @@ async fn create_all(args: CreateArgs, session: &Session) -> Result<Option<Kind>>
             Err(error) if is_single => return Err(error),
             Err(error) => {
                 failures.push(error.kind());
-                output.error(&error.hint(format!("`{database}` was not backed up.")));
+                output.error_of_one(&error.hint(format!("`{database}` was not backed up.")));
                 if interrupt.first().is_some() {
                     break;
                 }
@@ -645,7 +645,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
                 worst = worse(worst, Some(error.kind()));
-                session.output.error(&error);
+                session.output.error_of_one(&error);
             }
         }
     }
@@ -674,7 +674,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
                 worst = worse(worst, Some(error.kind()));
-                session.output.error(&error);
+                session.output.error_of_one(&error);
             }
         }
     }

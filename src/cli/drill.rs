@@ -255,7 +255,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         let aws = match session.aws_of(&id, Seek::ToChange).await {
             Ok(aws) => aws,
             Err(error) if !is_single => {
-                output.error(&error);
+                output.error_of_one(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
@@ -275,7 +275,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             // With several databases one that cannot be drilled does not keep the others.
             Err(error) if !is_single && interrupt.first().is_none() => {
                 say_refused(&error);
-                output.error(&error);
+                output.error_of_one(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }
@@ -305,7 +305,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
                 if is_single || interrupt.first().is_some() {
                     return Err(error);
                 }
-                output.error(&error);
+                output.error_of_one(&error);
                 worst = worse(worst, Some(error.kind()));
                 continue;
             }

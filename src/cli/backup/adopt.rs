@@ -96,7 +96,7 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
             Err(error) if args.files.len() == 1 => return Err(error),
             Err(error) => {
                 failures.push(error.kind());
-                session.output.error(&error.hint(format!("`{}` was not adopted.", file.display())));
+                session.output.error_of_one(&error.hint(format!("`{}` was not adopted.", file.display())));
                 if interrupt.first().is_some() {
                     break;
                 }
