@@ -519,7 +519,11 @@ impl output::Report for Window {
 
 impl output::Report for Report {
     fn render(&self, page: &mut Page) {
-        let verb = if self.dry_run { "would restore" } else { "restored" };
+        let verb = match (self.dry_run, self.status.as_str()) {
+            (true, _) => "would restore",
+            (false, "available") => "restored",
+            (false, _) => "restoring",
+        };
         let moment = self.moment.map_or("an unknown moment".to_owned(), utc);
         let tone = if self.status == "available" { Tone::Good } else { Tone::Doubt };
         let head = format!("instance `{}`", self.instance_id);

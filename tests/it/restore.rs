@@ -222,7 +222,11 @@ async fn wrong_restores_are_refused_before_anything_is_created() {
     let run = world
         .lifeboat(&["restore", "snapshot", "before", "--to", "x", "--accept-defaults", "--no-wait"])
         .await;
-    assert!(run.assert_code(0).stdout.starts_with("`x`: creating"), "{}", run.stdout);
+    assert!(
+        run.assert_code(0).stdout.starts_with("CREATING  instance `x`\n  restoring `orders-prod`"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(world.calls("RestoreDBInstanceFromDBSnapshot").await, 1);
 }
 

@@ -444,7 +444,8 @@ fn assert_commands_can_be_pasted(printed: &str) {
                 let part = part.split(" #").next().unwrap().trim_end();
                 let first = part.split(' ').find(|word| !word.starts_with('-') && !word.starts_with('/'));
                 let is_command = first.is_some_and(|word| COMMANDS.contains(&word));
-                if is_command && !part.contains('\\') {
+                // Angle brackets are of a usage line.
+                if is_command && !part.contains(['\\', '<']) {
                     let fault = lifeboat::cli::fault_of_printed(&format!("lifeboat {part}"));
                     assert_eq!(fault, None, "`lifeboat {part}` in: {line}");
                 }
