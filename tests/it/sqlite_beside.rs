@@ -239,7 +239,7 @@ async fn contents_that_nobody_looked_into_are_unknown_and_never_good() {
     assert_eq!(place.manifest("a")["contents"]["inspected"], false);
     place.backup(&["verify", "a"]).await.assert_code(0);
     let run = place.backup(&["verify", "a", "--level", "restore"]).await;
-    assert!(run.assert_code(3).stdout.contains("a: unknown (restore)"), "{}", run.stdout);
+    assert!(run.assert_code(3).stdout.contains("UNKNOWN  backup `a` (restore)"), "{}", run.stdout);
     assert!(run.stdout.contains("nothing to hold them against"), "{}", run.stdout);
     let run = place.backup(&["restore", "a", "--into", "copy.db", "--json"]).await;
     assert_eq!(run.assert_code(0).json()["tables_checked"], 0);
