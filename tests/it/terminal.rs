@@ -39,7 +39,7 @@ impl World {
             screen.read_to_end(&mut shown).await.unwrap();
             child.wait().await.unwrap()
         };
-        let status = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("Ctrl-C ends it");
+        let status = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("Ctrl-C ends it");
         Run { code: status.code(), stdout: String::from_utf8(shown).unwrap(), stderr: String::new() }
     }
 
