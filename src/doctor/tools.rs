@@ -95,6 +95,7 @@ pub fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
         Some(path) => format!("`{}`", path.display()),
         None => "built in, of RDS".to_owned(),
     };
+    let noun = if found.count == 1 { "authority" } else { "authorities" };
     let ended = found.ends.iter().filter(|end| **end <= now).count();
     let (all, living) = (found.count, found.ends.iter().filter(|end| **end > now));
     let until = match living.clone().min() {
@@ -108,7 +109,7 @@ pub fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
         }
     };
     match ended {
-        0 => check(Outcome::Pass, format!("{all} certificate authorities, {origin}{until}")),
+        0 => check(Outcome::Pass, format!("{all} certificate {noun}, {origin}{until}")),
         // AWS's own bundle keeps those that servers had before.
         ended if ended < found.ends.len() => {
             let message = format!(

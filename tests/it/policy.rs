@@ -72,7 +72,7 @@ async fn turning_backups_off_is_refused_unless_it_is_confirmed_by_name() {
     let refused = world.lifeboat(&off).await;
     refused.assert_code(4).assert_says(&[
         "turns the automated backups of `orders-prod` off, and AWS deletes all of them",
-        "account 123456789012, Region eu-central-1",
+        "account: 123456789012, Region eu-central-1",
         "every moment from 20",
         "--confirm orders-prod",
     ]);
