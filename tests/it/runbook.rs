@@ -936,7 +936,7 @@ async fn an_undo_of_a_real_run_begins_only_if_all_of_it_can_be_done_and_stops_wh
     );
     std::fs::write(bench.path("well"), "").unwrap();
     let kept = bench.run(&["undo", &id, "--answer", "new=new", "--keep", "old"]).await;
-    assert!(kept.assert_code(0).stdout.starts_with("PARTLY UNDONE  runbook `try`"), "{}", kept.stdout);
+    assert!(kept.assert_code(0).stdout.starts_with("PARTLY UNDONE  runbook `try`, "), "{}", kept.stdout);
     assert!(bench.path("old").exists() && !bench.path("new").exists());
     bench.run(&undo[..4]).await.assert_code(0);
     assert!(!bench.path("old").exists());
