@@ -15,10 +15,10 @@ use std::time::Instant;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::drill::report::span;
 use crate::error::{Error, Kind, Result};
 pub use crate::postgres::redacted;
 use crate::verify::Verdict;
+use crate::when::span;
 
 pub use commands::Repeated;
 use live::Live;
@@ -379,14 +379,6 @@ impl Output {
     pub fn ask(&self, text: impl AsRef<str>) {
         self.settle();
         self.talk(Severity::Info, text.as_ref());
-    }
-
-    /// The sign that an answer is waited for.
-    pub fn prompt(&self) {
-        self.settle();
-        let mut stderr = io::stderr().lock();
-        // Nothing can be done about a stderr that is gone.
-        let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
     }
 
     /// A line that stays, and is said even when quiet.

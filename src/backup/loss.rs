@@ -8,7 +8,7 @@ use super::Source;
 use super::catalogue::{Catalogue, Entry, State};
 use super::identity::Identity;
 use super::restore::Plan;
-use crate::when::utc;
+use crate::when::{span, utc};
 
 /// What will be gone, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ impl Loss {
                 dbname.clone(),
                 match plan.manner.keep_old {
                     Duration::ZERO => "nothing is kept of it".to_owned(),
-                    kept => format!("it is kept as another database for {}", span(kept)),
+                    kept => format!("it is kept as another database for {}", span(kept.as_secs_f64())),
                 },
             ),
             Source::Sqlite { path } => {
@@ -81,15 +81,4 @@ impl Loss {
             ("gone", self.gone.clone()),
         ]
     }
-}
-
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (count, unit) = match seconds {
-        0..120 => (seconds, "second"),
-        120..7200 => (seconds / 60, "minute"),
-        7200..172_800 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }

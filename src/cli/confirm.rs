@@ -1,8 +1,6 @@
 //! What asks a person before something is gone: it names the object, where it is, and what will be gone.
 
-use std::io::IsTerminal as _;
-
-use super::Session;
+use super::{Session, terminal};
 use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Output, plain};
@@ -27,9 +25,7 @@ impl Act {
         match given {
             Some(given) if given == self.name => Ok(()),
             Some(given) => Err(self.refused(&format!("`{}` is not `{}`", plain(given), self.name))),
-            None if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
-                self.ask(&session.output)
-            }
+            None if terminal::is_terminal() => self.ask(&session.output),
             None => Err(self.unconfirmed()),
         }
     }
@@ -42,14 +38,13 @@ impl Act {
         }
         output.ask(format!("Type `{}` to go on; Ctrl-C leaves everything as it is.", plain(&self.name)));
         for _ in 0..TRIES {
-            output.prompt();
-            let mut line = String::new();
-            let read = std::io::stdin()
-                .read_line(&mut line)
-                .map_err(|error| self.refused("the answer could not be read").caused_by(error))?;
+            let Some(line) = terminal::read_line_at_once("> ")
+                .map_err(|error| self.refused("the answer could not be read").caused_by(error))?
+            else {
+                break;
+            };
             match line.trim() {
                 typed if typed == self.name => return Ok(()),
-                _ if read == 0 => break,
                 typed => output.ask(format!(
                     "`{}` is not `{}`. Nothing was changed; try again.",
                     plain(typed),

@@ -78,7 +78,8 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     let mut checks = Vec::new();
     for name in &names {
         let runbook = runbook::load(name)?;
-        let faults = lint::check(&runbook, now(), &super::understands, &super::only_reads);
+        let faults =
+            lint::check(&runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
         checks.push(Checked::new(name, &runbook, faults));
     }
     let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
@@ -185,7 +186,7 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         interrupt: &interrupt,
         variables: &variables,
         by,
-        reads_only: &super::only_reads,
+        reads_only: &super::own_calls::only_reads,
         now: now(),
         tell: &tell,
     };
@@ -239,14 +240,14 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::only_reads,
+        reads_only: &super::own_calls::only_reads,
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
 fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
-    let faults = lint::check(runbook, now(), &super::understands, &super::only_reads);
+    let faults = lint::check(runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
     let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
     for fault in shortfalls.iter().take(3) {
         session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
@@ -351,7 +352,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         variables: &variables,
         poll: go.go.poll,
         without_preflight: go.go.without_preflight,
-        reads_only: &super::only_reads,
+        reads_only: &super::own_calls::only_reads,
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
 }
@@ -436,7 +437,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::only_reads,
+        reads_only: &super::own_calls::only_reads,
     };
     finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
 }

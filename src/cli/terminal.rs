@@ -9,18 +9,23 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Shows `prompt` and reads a line; `None` if the input has ended.
-pub(super) async fn read_line(prompt: &str) -> Result<Option<String>> {
+/// Shows `prompt`, waits and reads a line, whatever else goes on; `None` if the input has ended.
+pub(super) fn read_line_at_once(prompt: &str) -> std::io::Result<Option<String>> {
     let mut stderr = std::io::stderr().lock();
     // Nothing can be done about a stderr that is gone.
     let _ = stderr.write_all(prompt.as_bytes()).and_then(|()| stderr.flush());
     drop(stderr);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
+}
+
+/// Shows `prompt` and reads a line; `None` if the input has ended.
+pub(super) async fn read_line(prompt: &str) -> Result<Option<String>> {
     // Its own thread: a person who never answers must not keep the process from ending.
     let (sender, answer) = tokio::sync::oneshot::channel();
+    let prompt = prompt.to_owned();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = std::io::stdin().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line));
-        let _ = sender.send(read);
+        let _ = sender.send(read_line_at_once(&prompt));
     });
     match answer.await {
         Ok(Ok(typed)) => Ok(typed),

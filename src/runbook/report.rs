@@ -15,7 +15,7 @@ use super::words::{self, Count};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-pub use crate::drill::report::span;
+pub use crate::when::span;
 
 /// Everything about one run.
 #[derive(Clone, Debug, Serialize)]

@@ -14,7 +14,6 @@ use crate::config::parse_duration;
 use crate::drill::estimate::Earlier;
 use crate::drill::fleet::{self, Ask, Ceilings, Crew, Fleet, Outcome, Row, Selection, Shard, Todo, record};
 use crate::drill::journal;
-use crate::drill::report::span;
 use crate::drill::{Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Place, Unreached};
@@ -22,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::notify::Subject;
 use crate::output::{self, Page, Tone};
 use crate::when;
+use crate::when::span;
 
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;

@@ -9,11 +9,11 @@ use crate::error::Result;
 use crate::output::{Output, Tone, plain};
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
-use crate::runbook::report::span;
 use crate::runbook::run::{Clock, Tell};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::words::step_words;
 use crate::runbook::{Mode, Runbook, Step};
+use crate::when::span;
 
 /// Tells what happens.
 pub(super) struct Watch<'a> {

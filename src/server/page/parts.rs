@@ -9,11 +9,11 @@ use super::{May, Seen, charts, running};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
 use crate::drill::page::words::{capitalised, counted};
-use crate::drill::report::span;
 use crate::output::{human_bytes, plain};
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
 use crate::server::overview::{Database, Overview, Told};
+use crate::when::span;
 
 pub(super) fn dashboard(seen: &Seen, may: May, filter: &Filter) -> Markup {
     html! {
