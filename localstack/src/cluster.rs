@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of RDS. Only `initdb` and `postgres` are needed of an installation.
 
-pub(crate) mod backup;
+pub(crate) mod base_backup;
 pub(crate) mod config;
 pub(crate) mod engine;
 pub(crate) mod extensions;

@@ -151,12 +151,12 @@ impl Document {
         let mut root = Self::Map(Vec::new());
         for (name, value) in query.pairs() {
             let path: Vec<&str> = name.split('.').collect();
-            root.place(&path, value);
+            root.insert_at(&path, value);
         }
         root
     }
 
-    fn place(&mut self, path: &[&str], value: &str) {
+    fn insert_at(&mut self, path: &[&str], value: &str) {
         match path {
             [] => *self = value.into(),
             ["member", number, rest @ ..] => {
@@ -171,7 +171,7 @@ impl Document {
                 while items.len() < index {
                     items.push(Self::Null);
                 }
-                items[index - 1].place(rest, value);
+                items[index - 1].insert_at(rest, value);
             }
             [name, rest @ ..] => {
                 if !matches!(self, Self::Map(_)) {
@@ -182,7 +182,7 @@ impl Document {
                     fields.push(((*name).to_owned(), Self::Null));
                     fields.len() - 1
                 });
-                fields[at].1.place(rest, value);
+                fields[at].1.insert_at(rest, value);
             }
         }
     }
@@ -210,8 +210,8 @@ impl Document {
         }
     }
 
-    /// What a log shows: scalars by their names, the rest as JSON.
-    pub(crate) fn shown(&self) -> Vec<(String, String)> {
+    /// What the log of calls shows: texts as they are, the rest as JSON.
+    pub(crate) fn log_fields(&self) -> Vec<(String, String)> {
         let Self::Map(fields) = self else { return Vec::new() };
         fields
             .iter()

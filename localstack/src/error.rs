@@ -1,9 +1,8 @@
-//! What the API answers when it does not do what was asked: AWS's code, AWS's HTTP status, and a message.
+//! Refusals of the API: AWS's code, AWS's HTTP status, and a message.
 //!
 //! Codes are the ones on the wire (`DBInstanceNotFound`), which differ from the shape names of the SDKs
 //! (`DBInstanceNotFoundFault`); codes and statuses are those of botocore's service model.
 
-/// A refusal, as a caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) code: String,
@@ -18,6 +17,11 @@ impl ApiError {
         Self { code: code.to_owned(), status: status_of(code), message: message.into() }
     }
 
+    /// A refusal whose status is not the one that goes with its code in RDS.
+    pub(crate) fn with_status(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), status, message: message.into() }
+    }
+
     pub(crate) fn value(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterValue", message)
     }
@@ -28,6 +32,27 @@ impl ApiError {
 
     pub(crate) fn instance_state(message: impl Into<String>) -> Self {
         Self::new("InvalidDBInstanceState", message)
+    }
+
+    pub(crate) fn snapshot_state(message: impl Into<String>) -> Self {
+        Self::new("InvalidDBSnapshotState", message)
+    }
+
+    pub(crate) fn snapshot_unavailable(id: &str) -> Self {
+        Self::snapshot_state(format!("The snapshot {id} is not in the available state."))
+    }
+
+    pub(crate) fn missing(parameter: &str) -> Self {
+        Self::new("MissingParameter", format!("The request must contain the parameter {parameter}."))
+    }
+
+    pub(crate) fn no_option_group(name: &str) -> Self {
+        Self::new("OptionGroupNotFoundFault", format!("Specified OptionGroupName: {name} not found."))
+    }
+
+    pub(crate) fn no_automated_backup(what: &str) -> Self {
+        let message = format!("DBInstanceAutomatedBackup {what} not found.");
+        Self::new("DBInstanceAutomatedBackupNotFound", message)
     }
 
     pub(crate) fn no_instance(id: &str) -> Self {
@@ -46,8 +71,8 @@ impl ApiError {
 
 /// The HTTP status that goes with a code.
 ///
-/// RDS sends nearly every refusal as 400; the exceptions are listed. A code nobody knows is taken for a failure of
-/// the service (500), so that an injected one is retried as such.
+/// RDS sends nearly every refusal as 400; the exceptions are listed. An unknown code counts as a failure of the service
+/// (500), so that clients retry a fault with such a code.
 pub(crate) fn status_of(code: &str) -> u16 {
     match code {
         "AccessDenied"
@@ -59,8 +84,8 @@ pub(crate) fn status_of(code: &str) -> u16 {
         | "OptInRequired"
         | "NotAuthorized"
         | "UnrecognizedClientException"
-        | "InsufficientDBClusterCapacityFault" => 403,
-        "DBClusterQuotaExceededFault"
+        | "InsufficientDBClusterCapacityFault"
+        | "DBClusterQuotaExceededFault"
         | "DBClusterEndpointQuotaExceededFault"
         | "GlobalClusterQuotaExceededFault" => 403,
         "ServiceUnavailable" | "ServiceUnavailableException" => 503,
@@ -72,7 +97,7 @@ pub(crate) fn status_of(code: &str) -> u16 {
     }
 }
 
-/// Codes that are sent with 400, beyond those whose ending says so.
+/// Whether a code that is not an exception is one of AWS's.
 fn is_known(code: &str) -> bool {
     const ENDINGS: [&str; 11] = [
         "AlreadyExists",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, status_of};
-use crate::record::Fate;
+use crate::resources::RestoreOutcome;
 use crate::wire::Query;
 
 /// How a call goes wrong.
@@ -55,9 +55,9 @@ enum FaultName {
     Slow,
 }
 
-/// A call that may meet a fault.
+/// A call, as far as faults depend on it.
 #[derive(Debug)]
-pub(crate) struct Met<'a> {
+pub(crate) struct FaultTarget<'a> {
     pub(crate) action: &'a str,
     pub(crate) region: &'a str,
     pub(crate) account: &'a str,
@@ -98,7 +98,7 @@ impl Rate {
 }
 
 impl Rule {
-    fn meets(&self, call: &Met<'_>) -> bool {
+    fn meets(&self, call: &FaultTarget<'_>) -> bool {
         let is = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|wanted| wanted == has);
         (self.action == "*" || self.action == call.action)
             && is(&self.region, call.region)
@@ -125,7 +125,7 @@ fn once() -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct Injected {
     rules: Mutex<Vec<Rule>>,
-    fates: Mutex<Vec<Fate>>,
+    fates: Mutex<Vec<RestoreOutcome>>,
     sql: Mutex<Vec<RestoredSql>>,
 }
 
@@ -144,7 +144,7 @@ impl Injected {
     }
 
     /// The fault that a call meets, used up by asking.
-    pub(crate) fn fault(&self, call: &Met<'_>, now: Instant) -> Option<Fault> {
+    pub(crate) fn take_fault(&self, call: &FaultTarget<'_>, now: Instant) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
         let index = rules
@@ -173,21 +173,21 @@ impl Injected {
         lock(&self.rules).iter().filter(denial).any(|rule| {
             // What is on no Region's resource is in every Region.
             let region = region.or(rule.region.as_deref()).unwrap_or_default();
-            rule.meets(&Met { action, region, account, parameters })
+            rule.meets(&FaultTarget { action, region, account, parameters })
         })
     }
 
-    pub(crate) fn add_fate(&self, fate: Fate) {
+    pub(crate) fn add_restore_outcome(&self, fate: RestoreOutcome) {
         lock(&self.fates).push(fate);
     }
 
     /// Where the restore that begins now ends, if it was told.
-    pub(crate) fn take_fate(&self) -> Option<Fate> {
+    pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
         let mut fates = lock(&self.fates);
         (!fates.is_empty()).then(|| fates.remove(0))
     }
 
-    pub(crate) fn clear_fates(&self) {
+    pub(crate) fn clear_restore_outcomes(&self) {
         lock(&self.fates).clear();
     }
 
@@ -300,8 +300,8 @@ mod tests {
         injected
     }
 
-    fn met<'a>(action: &'a str, parameters: &'a Query) -> Met<'a> {
-        Met { action, region: "eu-west-1", account: "111122223333", parameters }
+    fn met<'a>(action: &'a str, parameters: &'a Query) -> FaultTarget<'a> {
+        FaultTarget { action, region: "eu-west-1", account: "111122223333", parameters }
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
             (r#""about":"role/x""#, true),
             (r#""about":"role/y""#, false),
         ] {
-            let met = of(more).fault(&met("AssumeRole", &parameters), now);
+            let met = of(more).take_fault(&met("AssumeRole", &parameters), now);
             assert_eq!(met.is_some(), meets, "{more}");
         }
     }
@@ -326,16 +326,16 @@ mod tests {
     fn a_fault_meets_its_action_as_often_as_it_was_told() {
         let injected = injected(&[r#"{"action":"DescribeDBInstances","fault":"throttle","times":2}"#]);
         let now = Instant::now();
-        assert_eq!(injected.fault(&met("CreateDBSnapshot", &Query::default()), now), None);
+        assert_eq!(injected.take_fault(&met("CreateDBSnapshot", &Query::default()), now), None);
         for _ in 0..2 {
             let Some(Fault::Refuse(error)) =
-                injected.fault(&met("DescribeDBInstances", &Query::default()), now)
+                injected.take_fault(&met("DescribeDBInstances", &Query::default()), now)
             else {
                 panic!("no fault")
             };
             assert_eq!((error.code.as_str(), error.status), ("Throttling", 400));
         }
-        assert_eq!(injected.fault(&met("DescribeDBInstances", &Query::default()), now), None);
+        assert_eq!(injected.take_fault(&met("DescribeDBInstances", &Query::default()), now), None);
     }
 
     #[test]
@@ -343,9 +343,12 @@ mod tests {
         let injected = injected(&[r#"{"action":"*","fault":"cut","for_seconds":60}"#]);
         let now = Instant::now();
         for _ in 0..10 {
-            assert_eq!(injected.fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
+            assert_eq!(injected.take_fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
         }
-        assert_eq!(injected.fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)), None);
+        assert_eq!(
+            injected.take_fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)),
+            None
+        );
     }
 
     #[test]
@@ -354,7 +357,8 @@ mod tests {
         let began = Instant::now();
         let refused = |from: Duration| {
             let calls = (0..20).map(|n| {
-                injected.fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10))
+                injected
+                    .take_fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10))
             });
             calls.filter(Option::is_some).count()
         };
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn an_unknown_code_is_a_failure_of_the_service() {
         let injected = injected(&[r#"{"action":"*","fault":"error","code":"SomethingNew"}"#]);
-        let Some(Fault::Refuse(error)) = injected.fault(&met("Any", &Query::default()), Instant::now())
+        let Some(Fault::Refuse(error)) = injected.take_fault(&met("Any", &Query::default()), Instant::now())
         else {
             panic!("no fault")
         };

@@ -1,7 +1,8 @@
 //! Formulas that stand for a parameter's value: `{DBInstanceClassMemory/9531392}`, `LEAST({…},5000)` (Amazon RDS User
 //! Guide, "Specifying DB parameters").
 
-use crate::record::Instance;
+use crate::instance_class::{GIBIBYTE, class_size};
+use crate::resources::Instance;
 
 /// What a formula can refer to.
 #[derive(Debug, Clone, Copy)]
@@ -13,35 +14,13 @@ pub(crate) struct Variables {
 }
 
 impl Variables {
-    pub(crate) fn of(instance: &Instance) -> Self {
-        const GIBIBYTE: f64 = 1_073_741_824.0;
-        let (gibibytes, processors) = size_of(&instance.settings.class);
+    pub(crate) fn of_instance(instance: &Instance) -> Self {
+        let size = class_size(&instance.settings.class);
         Self {
-            memory_bytes: gibibytes * GIBIBYTE,
-            processors,
+            memory_bytes: size.memory_bytes,
+            processors: size.processors,
             storage_bytes: instance.settings.allocated_storage as f64 * GIBIBYTE,
             port: f64::from(instance.settings.asked_port),
-        }
-    }
-}
-
-/// Memory (GiB) and processors of an instance class.
-fn size_of(class: &str) -> (f64, f64) {
-    let mut parts = class.trim_start_matches("db.").split('.');
-    let (family, size) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let per_processor = if family.starts_with('r') { 8.0 } else { 4.0 };
-    match size {
-        "micro" => (1.0, 2.0),
-        "small" => (2.0, 2.0),
-        "medium" => (4.0, 2.0),
-        _ => {
-            let times = match size.strip_suffix("xlarge") {
-                Some("") => 2.0,
-                Some(number) => number.parse::<f64>().unwrap_or(1.0) * 2.0,
-                None => 1.0,
-            };
-            let processors = 2.0 * times;
-            (processors * per_processor, processors)
         }
     }
 }
@@ -159,8 +138,6 @@ impl<'t> Rest<'t> {
 mod tests {
     use super::*;
 
-    const GIBIBYTE: f64 = 1_073_741_824.0;
-
     fn value(text: &str) -> Option<i64> {
         let variables =
             Variables { memory_bytes: 8.0 * GIBIBYTE, processors: 2.0, storage_bytes: 0.0, port: 5432.0 };
@@ -194,18 +171,6 @@ mod tests {
             "MAX(1,2)",
         ] {
             assert_eq!(value(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn classes_have_their_memory() {
-        for (class, size) in [
-            ("db.t3.micro", (1.0, 2.0)),
-            ("db.m6g.large", (8.0, 2.0)),
-            ("db.m6g.xlarge", (16.0, 4.0)),
-            ("db.r6g.4xlarge", (128.0, 16.0)),
-        ] {
-            assert_eq!(size_of(class), size, "{class}");
         }
     }
 }

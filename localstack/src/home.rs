@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, bail};
 use fs4::fs_std::FileExt as _;
 
-use crate::state::replace;
+use crate::atomic_file::replace_file;
 
 /// Who owns the databases' files and runs their servers, when it is not who runs the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Home {
 
     /// Writes a file that only the servers' user reads.
     pub(crate) fn write_private(&self, file: &Path, content: &str) -> io::Result<()> {
-        replace(file, content.as_bytes())?;
+        replace_file(file, content.as_bytes())?;
         self.give(file)
     }
 }
@@ -309,7 +309,7 @@ fn secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
 /// Writes a file that did not exist, whole or not at all. If it exists by now, it stays.
 fn write_new(file: &Path, content: &str) -> io::Result<()> {
     let partial = file.with_extension(format!("{:08x}", rand::random::<u32>()));
-    replace(&partial, content.as_bytes())?;
+    replace_file(&partial, content.as_bytes())?;
     let outcome = fs::hard_link(&partial, file);
     fs::remove_file(&partial)?;
     match outcome {

@@ -2,7 +2,7 @@
 
 use crate::error::{ApiError, Result};
 use crate::faults::Injected;
-use crate::place;
+use crate::scope;
 use crate::wire::{Query, Xml};
 
 pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
@@ -11,7 +11,7 @@ pub(crate) const VERSION: &str = "2010-05-08";
 /// More than one question has.
 const MOST: usize = 100;
 
-pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(injected: &Injected, query: &Query, action: &str) -> Result<Xml> {
     if action != "SimulatePrincipalPolicy" {
         let message = format!("Could not find operation {action} for version {VERSION}");
         return Err(ApiError::new("InvalidAction", message));
@@ -29,7 +29,7 @@ pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result
     xml.list("EvaluationResults", "member", pairs, |xml, (action, resource)| {
         let bare = action.split_once(':').map_or(action.as_str(), |(_, bare)| bare);
         let about = Query::single("Resource", resource);
-        let region = place::of_arn(resource).map(|place| place::region(&place).to_owned());
+        let region = scope::scope_of_arn(resource).map(|scope| scope::region_of(&scope).to_owned());
         let is_denied = injected.denies(bare, region.as_deref(), account, &about);
         xml.text("EvalActionName", action)
             .text("EvalResourceName", resource)
@@ -39,5 +39,5 @@ pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result
 }
 
 fn invalid(message: &str) -> ApiError {
-    ApiError { status: 400, ..ApiError::new("InvalidInput", message) }
+    ApiError::with_status(400, "InvalidInput", message)
 }

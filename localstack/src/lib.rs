@@ -1,69 +1,87 @@
 //! A local Amazon RDS whose DB instances are real PostgreSQL servers.
 //!
 //! ```text
-//! server      HTTP: who is called, with which fault in the way
-//! control     the control endpoint: faults, statuses, clock, SQL in restored copies
-//! rds         the RDS API: what each action accepts, refuses, decides and shows
-//! cloudwatch  metrics, alarms that are evaluated, and what they did
-//! sns         topics, subscriptions, messages that arrive
-//! sts         who am I, and roles to be assumed
-//! iam         what we may do, by its simulator
-//! secrets     reading the master passwords that RDS manages
-//! lifecycle   the work behind the states, one actor per instance; schedules
-//! doors       servers that start when somebody comes
-//! restorable  up to when, and from when on, an instance can be brought back
-//! stack       what all parts share
-//! faults      what was injected and is not used up
-//! calls       the log of calls
-//! cluster     real PostgreSQL: versions, servers, base backups, certificates
-//! monitoring  the memory of CloudWatch and SNS, and its files
-//! state       the memory, and the file it is kept in
-//! home        the directory that everything lies in, and the servers' user
-//! record      the nouns: instances, snapshots, groups; plain data
-//! status      the states and which follow which
-//! windows     backup and maintenance windows
-//! pace        how long each state lasts
-//! place       accounts and Regions
-//! clock       the stack's time
-//! document    what CloudWatch's three protocols have in common
-//! wire        awsQuery in, XML out
-//! error       refusals: code, HTTP status, message
-//! stop        a signal that work is no longer wanted
+//! dispatch         HTTP: which service a call is for, which fault it meets, and who performs it
+//! control          the control endpoint: faults, statuses, the clock, SQL in restored copies
+//! rds              the RDS API: what each action accepts, refuses, decides and returns
+//! cloudwatch       metrics, alarms that are evaluated, and the actions they run
+//! secrets_manager  the master passwords that RDS manages
+//! sts              who calls, and roles that are assumed
+//! iam              the policy simulator
+//! lifecycle        the work behind the states, one actor per instance; schedules
+//! lazy_servers     servers that start when a client connects
+//! event_delivery   events of RDS, recorded and delivered to event subscriptions
+//! sns              topics, subscriptions, and messages that are delivered
+//! stack            what all parts of a running stack share, and its PostgreSQL servers
+//! actors           the work that waits for each instance
+//! proxies          where lazy servers are reached
+//! cluster          real PostgreSQL: versions, servers, base backups, certificates
+//! home             the directory of a stack, and the user that runs its servers
+//! http             bodies and answers of HTTP
+//! faults           what was injected and is not used up
+//! call_log         the log of API calls
+//! store            what the stack knows of RDS, and `state.json`
+//! monitoring       what the stack knows of CloudWatch and SNS, and their files
+//! restorable       the times to which an instance can be restored
+//! storage          what storage there is: sizes, IOPS and throughput of each type
+//! formula          formulas that stand for a parameter's value
+//! resources        instances, snapshots, groups, events: plain data
+//! instance_status  the states of an instance, and which may follow which
+//! instance_class   memory and processors of an instance class
+//! event_messages   ids, categories and messages of events
+//! windows          backup and maintenance windows
+//! clock            the stack's time
+//! pace             how long each state lasts
+//! scope            accounts and Regions
+//! document         what CloudWatch's three protocols have in common
+//! wire             awsQuery in, XML out
+//! error            refusals: code, HTTP status, message
+//! ids              random ids
+//! atomic_file      files that are replaced as a whole
+//! cancel           a signal that work is no longer wanted
 //! ```
 //!
-//! Nothing here is shared with the tool: a misreading of AWS's manual must not be on both sides.
+//! A module uses only what stands below it. Nothing here is shared with the tool: a misreading of AWS's manual must not be
+//! on both sides.
 
-mod calls;
-mod clock;
-mod cloudwatch;
-mod cluster;
+mod dispatch;
 mod control;
-mod document;
-mod doors;
-mod error;
-mod faults;
-mod formula;
-mod happening;
-mod home;
+mod rds;
+mod cloudwatch;
+mod secrets_manager;
+mod sts;
 mod iam;
 mod lifecycle;
-mod monitoring;
-mod pace;
-mod place;
-mod rds;
-mod record;
-mod restorable;
-mod secrets;
-mod server;
+mod lazy_servers;
+mod event_delivery;
 mod sns;
 mod stack;
-mod state;
-mod status;
-mod stop;
+mod actors;
+mod proxies;
+mod cluster;
+mod home;
+mod http;
+mod faults;
+mod call_log;
+mod store;
+mod monitoring;
+mod restorable;
 mod storage;
-mod sts;
+mod formula;
+mod resources;
+mod instance_status;
+mod instance_class;
+mod event_messages;
 mod windows;
+mod clock;
+mod pace;
+mod scope;
+mod document;
 mod wire;
+mod error;
+mod ids;
+mod atomic_file;
+mod cancel;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -79,7 +97,7 @@ use crate::cluster::tls::Authority;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
 use crate::stack::{Parts, Shared, report};
-use crate::state::Store;
+use crate::store::Store;
 
 pub use crate::pace::Pace;
 pub use crate::stack::Limits;
@@ -178,7 +196,7 @@ impl Stack {
         })?;
         let address = listener.local_addr().context("the port is gone")?;
         let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
-        orphans::end_all(&home.clusters())?;
+        orphans::end_orphans(&home.clusters())?;
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
         let monitoring = Monitoring::open(home.file("monitoring.json"), home.file("metrics.json"))?;
@@ -208,8 +226,8 @@ impl Stack {
         lifecycle::resume(&shared).await?;
         tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
         tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(doors::close_behind_guests(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(server::serve(Arc::clone(&shared), listener)));
+        tasks.push(tokio::spawn(lazy_servers::stop_idle_servers(Arc::clone(&shared))));
+        tasks.push(tokio::spawn(dispatch::serve(Arc::clone(&shared), listener)));
         let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
         Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
     }
@@ -235,7 +253,7 @@ impl Stack {
         for task in self.tasks.drain(1..) {
             task.abort();
         }
-        self.shared.doors.close_all();
+        self.shared.proxies.close_all();
         self.shared.stop_all_work().await;
         if let Some(warm_up) = self.warm_up.take() {
             // It reported its own trouble.
@@ -265,7 +283,7 @@ impl Drop for Stack {
             return;
         }
         self.shared.stopping.cancel();
-        self.shared.doors.close_all();
+        self.shared.proxies.close_all();
         self.shared.cancel_all_work();
         self.shared.abandon_all_servers();
         self.end();

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::{ApiError, Result};
-use crate::record::{Instance, Settings};
+use crate::resources::{Instance, Settings};
 
 /// How long no other change of storage may follow on one.
 const COOLING_OFF: TimeDelta = TimeDelta::hours(6);
@@ -34,7 +34,7 @@ pub(crate) fn default_type(iops: Option<i64>) -> &'static str {
 }
 
 /// Checks how much storage of which kind, with which IOPS and throughput; of gp3 with its baseline or none.
-pub(crate) fn check(settings: &Settings) -> Result<()> {
+pub(crate) fn check_storage(settings: &Settings) -> Result<()> {
     let (size, kind) = (settings.allocated_storage, settings.storage_type.as_str());
     let least = match kind {
         "gp2" | "gp3" => 20,
@@ -56,13 +56,13 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
     }
     check_performance(settings)?;
     if let Some(most) = settings.max_allocated_storage {
-        check_most(settings, most)?;
+        check_upper_limit(settings, most)?;
     }
     Ok(())
 }
 
 /// Checks an upper limit of automatic growth: at least a tenth more than there is.
-pub(crate) fn check_most(settings: &Settings, most: i64) -> Result<()> {
+pub(crate) fn check_upper_limit(settings: &Settings, most: i64) -> Result<()> {
     if most * 10 < settings.allocated_storage * 11 {
         return Err(ApiError::combination(
             "Max storage size must be greater than storage size by at least 10 percent",
@@ -148,7 +148,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
 }
 
 /// Fills in what gp3 has without being asked, and takes away what another type does not have.
-pub(crate) fn settle(settings: &mut Settings) {
+pub(crate) fn fill_in_performance(settings: &mut Settings) {
     match settings.storage_type.as_str() {
         "gp3" => {
             let (iops, throughput) = baseline(settings);
@@ -163,21 +163,25 @@ pub(crate) fn settle(settings: &mut Settings) {
 
 /// What a request wants of the storage of an instance.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct StorageRequest {
     pub(crate) size: Option<i64>,
     pub(crate) kind: Option<String>,
     pub(crate) iops: Option<i64>,
     pub(crate) throughput: Option<i64>,
 }
 
-impl Wanted {
+impl StorageRequest {
     fn is_nothing(&self) -> bool {
         self.size.is_none() && self.kind.is_none() && self.iops.is_none() && self.throughput.is_none()
     }
 }
 
 /// The storage that an instance will have after a change; none when the request does not ask for one.
-pub(crate) fn changed(instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -> Result<Option<Settings>> {
+pub(crate) fn changed_storage(
+    instance: &Instance,
+    wanted: StorageRequest,
+    now: DateTime<Utc>,
+) -> Result<Option<Settings>> {
     if wanted.is_nothing() {
         return Ok(None);
     }
@@ -211,8 +215,8 @@ pub(crate) fn changed(instance: &Instance, wanted: Wanted, now: DateTime<Utc>) -
     let carries = is_same_kind && !(has.storage_type == "gp3" && was_baseline);
     will_have.iops = wanted.iops.filter(|iops| *iops != 0).or(has.iops.filter(|_| carries));
     will_have.storage_throughput = wanted.throughput.or(has.storage_throughput.filter(|_| carries));
-    check(&will_have)?;
-    settle(&mut will_have);
+    check_storage(&will_have)?;
+    fill_in_performance(&mut will_have);
     let differs = (size, &will_have.storage_type, will_have.iops, will_have.storage_throughput)
         != (has.allocated_storage, &has.storage_type, has.iops, has.storage_throughput);
     if differs && instance.storage_changed_at.is_some_and(|at| now < at + COOLING_OFF) {
@@ -242,7 +246,7 @@ mod tests {
         }))
         .unwrap();
         if throughput.is_none() && iops.is_none() && kind == "gp3" {
-            settle(&mut settings);
+            fill_in_performance(&mut settings);
         }
         settings
     }
@@ -273,7 +277,7 @@ mod tests {
             ("tape", 100, None, None, false),
         ] {
             let asked = settings(kind, size, iops, throughput);
-            assert_eq!(check(&asked).is_ok(), is_fine, "{kind} {size} {iops:?} {throughput:?}");
+            assert_eq!(check_storage(&asked).is_ok(), is_fine, "{kind} {size} {iops:?} {throughput:?}");
         }
     }
 
@@ -281,7 +285,7 @@ mod tests {
     fn other_engines_stripe_elsewhere() {
         let of = |engine: &str, size: i64, iops: i64| {
             let asked = Settings { engine: engine.to_owned(), ..settings("gp3", size, Some(iops), None) };
-            check(&asked).is_ok()
+            check_storage(&asked).is_ok()
         };
         assert!(of("oracle-ee", 200, 12_000) && !of("oracle-ee", 199, 12_000));
         assert!(of("sqlserver-se", 20, 4_000) && !of("sqlserver-se", 100, 16_001));
@@ -290,7 +294,7 @@ mod tests {
     #[test]
     fn gp3_grows_into_its_larger_baseline() {
         let mut grown = Settings { allocated_storage: 400, ..settings("gp3", 100, None, None) };
-        settle(&mut grown);
+        fill_in_performance(&mut grown);
         assert_eq!((grown.iops, grown.storage_throughput), (Some(12_000), Some(500)));
     }
 }

@@ -1,15 +1,13 @@
 //! STS: who am I, and roles to be assumed. Everybody is the same user of an account, but for access keys `user-NAME`, which are of
 //! the user NAME. Every role can be assumed by everybody; faults make it otherwise.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::scope;
 use crate::wire::{Query, Xml, timestamp};
 
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -30,7 +28,7 @@ pub(crate) struct Request<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
         "GetCallerIdentity" => Ok(caller(request.signer)),
         "AssumeRole" => assume(request, |_| ()),
@@ -43,7 +41,7 @@ pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
 }
 
 fn caller(signer: &Signer) -> Xml {
-    let account = place::account_of_key(&signer.access_key);
+    let account = scope::account_of_access_key(&signer.access_key);
     let mut xml = Xml::new();
     match signer.token.strip_prefix(TOKEN) {
         Some(session) => xml
@@ -64,13 +62,13 @@ const TOKEN: &str = "localstack-role/";
 const ROLE_ID: &str = "AROALIFEBOATLOCALSTACK";
 
 /// Whether a call is made without a signature, by whoever has no credentials yet.
-pub(crate) fn is_unsigned(action: &str) -> bool {
+pub(crate) fn may_be_unsigned(action: &str) -> bool {
     action == "AssumeRoleWithWebIdentity"
 }
 
 /// A role for whoever has a token of an identity provider: GitHub, a Kubernetes cluster. Its signature is not looked at.
 fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
-    let refused = |code: &str, message: &str| ApiError { status: 400, ..ApiError::new(code, message) };
+    let refused = |code: &str, message: &str| ApiError::with_status(400, code, message);
     let token = request.query.required("WebIdentityToken")?;
     let claims = claims(token).ok_or_else(|| {
         refused(
@@ -119,8 +117,9 @@ fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     let session = request.query.required("RoleSessionName")?;
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid(arn)) };
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(role) = role.strip_prefix("role/").filter(|role| is_account && !role.is_empty()) else {
+    let Some(role) =
+        role.strip_prefix("role/").filter(|role| scope::is_account_id(account) && !role.is_empty())
+    else {
         return Err(invalid(arn));
     };
     let seconds = request.query.number("DurationSeconds")?.unwrap_or(3600);
@@ -136,10 +135,7 @@ fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
         )));
     }
     let name = role.rsplit('/').next().unwrap_or(role);
-    let mut tail = String::new();
-    for _ in 0..2 {
-        let _ = write!(tail, "{:02X}", rand::random::<u8>());
-    }
+    let tail = format!("{:04X}", rand::random::<u16>());
     let mut xml = Xml::new();
     xml.within("Credentials", |xml| {
         xml.text("AccessKeyId", format!("ASIA{account}{tail}"))

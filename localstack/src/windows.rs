@@ -46,7 +46,7 @@ impl Window {
     }
 
     /// Whether some minute of some week belongs to both. Windows that only touch do not meet.
-    pub(crate) fn meets(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.starts().any(|a| {
             other
                 .starts()
@@ -97,7 +97,7 @@ fn pick(
     let any = std::iter::repeat_with(|| rand::random_range(0..every));
     late.chain(any)
         .map(|start| write(start % every))
-        .find(|text| read(text).is_ok_and(|window| other.is_none_or(|other| !window.meets(other))))
+        .find(|text| read(text).is_ok_and(|window| other.is_none_or(|other| !window.overlaps(other))))
         .expect("half an hour fits somewhere: the other window leaves at least some of the day free")
 }
 
@@ -147,20 +147,20 @@ mod tests {
 
     #[test]
     fn windows_that_share_a_minute_meet_on_any_day_and_over_midnight() {
-        assert!(daily("04:00-04:30").meets(weekly("wed:04:15-wed:05:00")));
-        assert!(weekly("wed:04:15-wed:05:00").meets(daily("04:00-04:30")));
-        assert!(daily("23:45-00:15").meets(weekly("mon:00:00-mon:00:30")));
-        assert!(daily("00:00-00:30").meets(weekly("sun:23:30-mon:00:10")));
-        assert!(weekly("sun:23:30-mon:00:10").meets(daily("00:00-00:30")));
-        assert!(daily("03:00-06:00").meets(weekly("tue:04:00-tue:04:30")));
-        assert!(daily("04:00-04:30").meets(weekly("tue:03:00-tue:06:00")));
+        assert!(daily("04:00-04:30").overlaps(weekly("wed:04:15-wed:05:00")));
+        assert!(weekly("wed:04:15-wed:05:00").overlaps(daily("04:00-04:30")));
+        assert!(daily("23:45-00:15").overlaps(weekly("mon:00:00-mon:00:30")));
+        assert!(daily("00:00-00:30").overlaps(weekly("sun:23:30-mon:00:10")));
+        assert!(weekly("sun:23:30-mon:00:10").overlaps(daily("00:00-00:30")));
+        assert!(daily("03:00-06:00").overlaps(weekly("tue:04:00-tue:04:30")));
+        assert!(daily("04:00-04:30").overlaps(weekly("tue:03:00-tue:06:00")));
     }
 
     #[test]
     fn windows_that_only_touch_do_not_meet() {
-        assert!(!daily("04:00-04:30").meets(weekly("wed:04:30-wed:05:00")));
-        assert!(!daily("04:30-05:00").meets(weekly("wed:04:00-wed:04:30")));
-        assert!(!daily("23:30-00:00").meets(weekly("mon:00:00-mon:00:30")));
+        assert!(!daily("04:00-04:30").overlaps(weekly("wed:04:30-wed:05:00")));
+        assert!(!daily("04:30-05:00").overlaps(weekly("wed:04:00-wed:04:30")));
+        assert!(!daily("23:30-00:00").overlaps(weekly("mon:00:00-mon:00:30")));
     }
 
     #[test]
@@ -193,11 +193,11 @@ mod tests {
         let now = "2026-11-21T10:20:30Z".parse::<DateTime<Utc>>().unwrap();
         for wide in [daily("00:00-22:30"), daily("08:00-07:00")] {
             let made = random_weekly(Some(wide), now);
-            assert!(!weekly(&made).meets(wide), "{made}");
+            assert!(!weekly(&made).overlaps(wide), "{made}");
         }
         for week in [weekly("mon:00:00-mon:23:00"), weekly("thu:07:00-thu:23:00")] {
             let made = random_daily(Some(week), now);
-            assert!(!daily(&made).meets(week), "{made}");
+            assert!(!daily(&made).overlaps(week), "{made}");
         }
     }
 

@@ -22,7 +22,7 @@ impl Query {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    pub(crate) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(pairs.into_iter().collect())
     }
 
@@ -45,9 +45,7 @@ impl Query {
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<&str> {
-        self.get(name).ok_or_else(|| {
-            ApiError::new("MissingParameter", format!("The request must contain the parameter {name}."))
-        })
+        self.get(name).ok_or_else(|| ApiError::missing(name))
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
@@ -255,12 +253,12 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// The token of a page, made of the last key on it. Hexadecimal: nobody is tempted to make one up.
-pub(crate) fn key_token(key: &str) -> String {
+pub(crate) fn encode_page_token(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key in a token.
-pub(crate) fn token_key(marker: &str) -> Option<String> {
+pub(crate) fn decode_page_token(marker: &str) -> Option<String> {
     let bytes: Option<Vec<u8>> =
         (0..marker.len()).step_by(2).map(|at| u8::from_str_radix(marker.get(at..at + 2)?, 16).ok()).collect();
     String::from_utf8(bytes?).ok()

@@ -1,98 +1,22 @@
-//! What an alarm is, and the calls that change one.
+//! The actions that create, change and delete alarms.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::evaluate::{AlarmState, Treatment};
-use super::history::HistoryItem;
-use super::metrics::{Metric, is_extended, is_statistic};
-use super::rule::Rule;
-use super::{Dimensions, Monitor, Request, dimensions, invalid, nothing, refusal, watch};
+use crate::cloudwatch::composite_rule::Rule;
+use crate::cloudwatch::request::{Request, invalid, missing, nothing, read_dimensions, refusal};
+use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
-use crate::error::Result;
-use crate::place;
+use crate::error::{ApiError, Result};
+use crate::monitoring::Monitor;
+use crate::monitoring::alarm::{Alarm, AlarmState, MetricWatch, Treatment, Watches};
+use crate::monitoring::history::HistoryItem;
+use crate::monitoring::metrics::{Metric, is_extended, is_statistic};
+use crate::scope;
 
 /// Actions per state.
 const MOST_ACTIONS: usize = 5;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Alarm {
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) actions_enabled: bool,
-    pub(crate) ok_actions: Vec<String>,
-    pub(crate) alarm_actions: Vec<String>,
-    pub(crate) insufficient_actions: Vec<String>,
-    pub(crate) watches: Watches,
-    pub(crate) state: AlarmState,
-    pub(crate) reason: String,
-    pub(crate) reason_data: Option<String>,
-    /// When the state was last set, to the same value or another.
-    pub(crate) state_at: DateTime<Utc>,
-    /// When it last became another.
-    pub(crate) turned_at: DateTime<Utc>,
-    pub(crate) configured_at: DateTime<Utc>,
-    pub(crate) tags: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
-pub(crate) enum Watches {
-    Metric(MetricWatch),
-    /// Other alarms, by a rule.
-    Alarms {
-        rule: String,
-        suppressor: Option<String>,
-        wait: Option<i64>,
-        extension: Option<i64>,
-    },
-}
-
-/// What of a metric is watched, and how.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct MetricWatch {
-    /// Absent when it is computed from several.
-    pub(crate) metric: Option<Metric>,
-    pub(crate) statistic: Option<String>,
-    pub(crate) extended_statistic: Option<String>,
-    pub(crate) period: Option<i64>,
-    pub(crate) unit: Option<String>,
-    pub(crate) evaluation_periods: i64,
-    pub(crate) datapoints_to_alarm: Option<i64>,
-    pub(crate) threshold: Option<f64>,
-    pub(crate) comparison: String,
-    pub(crate) missing: Option<Treatment>,
-    pub(crate) low_sample: Option<String>,
-    /// Metric math, as it was given.
-    pub(crate) metrics: Vec<Document>,
-    pub(crate) threshold_metric: Option<String>,
-}
-
-impl Alarm {
-    pub(crate) fn arn(&self, region: &str) -> String {
-        format!("arn:aws:cloudwatch:{}:alarm:{}", place::in_arn(region), self.name)
-    }
-
-    pub(crate) fn is_composite(&self) -> bool {
-        matches!(self.watches, Watches::Alarms { .. })
-    }
-
-    pub(crate) fn kind(&self) -> &'static str {
-        if self.is_composite() { "CompositeAlarm" } else { "MetricAlarm" }
-    }
-
-    /// What it does when it comes into `state`.
-    pub(crate) fn actions(&self, state: AlarmState) -> &[String] {
-        match state {
-            AlarmState::Ok => &self.ok_actions,
-            AlarmState::Alarm => &self.alarm_actions,
-            AlarmState::InsufficientData => &self.insufficient_actions,
-        }
-    }
-}
 
 pub(super) fn put_metric_alarm(request: &Request<'_>) -> Result<Document> {
     let watches = Watches::Metric(read_watch(request.input)?);
@@ -105,7 +29,7 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
     let parsed = Rule::parse(rule)
         .filter(|_| rule.len() <= 10_240)
         .ok_or_else(|| invalid("AlarmRule must be valid: it could not be parsed."))?;
-    let absent = request.look(|monitor| {
+    let absent = request.read(|monitor| {
         let mut children = parsed.children().into_iter();
         children.find(|child| !monitor.alarms.contains_key(*child)).map(str::to_owned)
     });
@@ -175,12 +99,12 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
             data.to_string(),
         ));
         monitor.alarms.insert(name.to_owned(), fresh);
-        monitor.fresh.insert(name.to_owned());
+        monitor.changed_alarms.insert(name.to_owned());
         Ok(nothing())
     })
 }
 
-fn too_long(member: &str, most: usize) -> crate::error::ApiError {
+fn too_long(member: &str, most: usize) -> ApiError {
     invalid(format!(
         "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than \
          or equal to {most}"
@@ -199,7 +123,7 @@ fn actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
         return Err(invalid(format!("Invalid arn syntax: {wrong}")));
     }
-    let here = place::region(request.region);
+    let here = scope::region_of(request.region);
     let elsewhere = actions.iter().filter_map(|arn| arn.split(':').nth(3)).find(|region| *region != here);
     if let Some(region) = elsewhere.filter(|region| !region.is_empty()) {
         return Err(invalid(format!("Invalid region {region} specified. Only {here} is supported.")));
@@ -219,7 +143,7 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
             Some(Metric {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
-                dimensions: dimensions(input)?,
+                dimensions: read_dimensions(input)?,
             })
         }
         _ => return Err(missing("MetricName, Namespace")),
@@ -249,10 +173,6 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
     };
     check_watch(&watch, is_math)?;
     Ok(watch)
-}
-
-fn missing(what: &str) -> crate::error::ApiError {
-    refusal("MissingParameter", format!("The parameter {what} is required."))
 }
 
 fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
@@ -402,14 +322,17 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
     if data.as_ref().is_some_and(|data| serde_json::from_str::<serde_json::Value>(data).is_err()) {
         return Err(refusal("InvalidFormat", "StateReasonData is not valid JSON."));
     }
-    let deeds = request.change(|monitor| {
+    let transition = request.change(|monitor| {
         let alarm = monitor
             .alarms
             .get_mut(name)
             .ok_or_else(|| refusal("ResourceNotFound", format!("Alarm {name} does not exist.")))?;
-        Ok(watch::turn(alarm, &mut monitor.history, state, reason.to_owned(), data, request.now))
+        let verdict = Verdict { state, reason: reason.to_owned(), data };
+        Ok(enter_state(alarm, &mut monitor.history, verdict, request.now))
     })?;
-    watch::act(request.shared, request.region, deeds);
+    if let Some(transition) = transition {
+        run_actions(request.shared, request.region, transition);
+    }
     Ok(nothing())
 }
 
@@ -424,15 +347,15 @@ fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
 /// The name in the ARN of an alarm of this Region.
 fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
-    let prefix = format!("arn:aws:cloudwatch:{}:alarm:", place::in_arn(request.region));
+    let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));
     arn.strip_prefix(&prefix).ok_or_else(|| {
         refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
     })
 }
 
-fn no_such(name: &str) -> crate::error::ApiError {
+fn no_such(name: &str) -> ApiError {
     let error = refusal("ResourceNotFoundException", format!("Unknown alarm {name}"));
-    crate::error::ApiError { status: 404, ..error }
+    ApiError { status: 404, ..error }
 }
 
 pub(super) fn tag_resource(request: &Request<'_>) -> Result<Document> {
@@ -458,7 +381,7 @@ pub(super) fn untag_resource(request: &Request<'_>) -> Result<Document> {
 
 pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
     let name = alarm_of(request)?;
-    request.look(|monitor| {
+    request.read(|monitor| {
         let alarm = monitor.alarms.get(name).ok_or_else(|| no_such(name))?;
         let tags: Vec<Document> = alarm
             .tags
@@ -467,9 +390,4 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
             .collect();
         Ok(Fields::new().with("Tags", tags).done())
     })
-}
-
-/// The dimensions of an alarm's metric as its notices write them.
-pub(super) fn notice_dimensions(dimensions: &Dimensions) -> serde_json::Value {
-    dimensions.iter().map(|(name, value)| json!({ "value": value, "name": name })).collect()
 }

@@ -4,61 +4,14 @@
 //! More points are looked at than are evaluated, so that a gap is filled from before it; only when there are too few real
 //! points in that wider range are missing ones treated as the alarm says.
 
-use serde::{Deserialize, Serialize};
+use crate::monitoring::alarm::{AlarmState, Treatment};
 
 /// How many more points are looked at than are evaluated; five for three in the guide's examples.
-pub(super) const MORE: usize = 2;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum AlarmState {
-    Ok,
-    Alarm,
-    InsufficientData,
-}
-
-impl AlarmState {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::Alarm => "ALARM",
-            Self::InsufficientData => "INSUFFICIENT_DATA",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|state| state.name() == name)
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Treatment {
-    #[default]
-    Missing,
-    Ignore,
-    Breaching,
-    NotBreaching,
-}
-
-impl Treatment {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Ignore => "ignore",
-            Self::Breaching => "breaching",
-            Self::NotBreaching => "notBreaching",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching]
-            .into_iter()
-            .find(|treatment| treatment.name() == name)
-    }
-}
+pub(super) const EXTRA_POINTS: usize = 2;
 
 /// The state that `points` ask for (oldest first; whether each breaches, `None` where there is none), or `None` if the
-/// alarm stays as it is. `points` holds `periods` + `MORE` of them.
-pub(super) fn state(
+/// alarm stays as it is. `points` holds `periods` + `EXTRA_POINTS` of them.
+pub(super) fn evaluate_points(
     points: &[Option<bool>],
     periods: usize,
     to_alarm: usize,
@@ -78,16 +31,15 @@ pub(super) fn state(
         _ if breaching >= to_alarm => Some(AlarmState::Alarm),
         _ if has_good => Some(AlarmState::Ok),
         Treatment::Ignore => None,
-        Treatment::Missing if oldest(points) >= to_alarm => Some(AlarmState::Alarm),
+        Treatment::Missing if age_of_oldest(points) >= to_alarm => Some(AlarmState::Alarm),
         Treatment::Missing => Some(AlarmState::InsufficientData),
     }
 }
 
 /// How many points ago the oldest real one was; none is younger than any. The guide's own rule against waiting for
 /// points that do not come: one that breaches, and is old enough, counts until a good one comes.
-fn oldest(points: &[Option<bool>]) -> usize {
-    let age = points.iter().position(Option::is_some).map(|place| points.len() - place);
-    age.unwrap_or(0)
+fn age_of_oldest(points: &[Option<bool>]) -> usize {
+    points.iter().position(Option::is_some).map_or(0, |index| points.len() - index)
 }
 
 #[cfg(test)]
@@ -109,8 +61,9 @@ mod tests {
     fn row(text: &str, to_alarm: usize, expected: [&str; 4]) {
         let treatments =
             [Treatment::Missing, Treatment::Ignore, Treatment::Breaching, Treatment::NotBreaching];
-        let found = treatments
-            .map(|treatment| state(&points(text), 3, to_alarm, treatment).map_or("same", AlarmState::name));
+        let found = treatments.map(|treatment| {
+            evaluate_points(&points(text), 3, to_alarm, treatment).map_or("same", AlarmState::name)
+        });
         assert_eq!(found, expected, "{to_alarm} of 3: {text}");
     }
 

@@ -1,38 +1,16 @@
-//! What alarms went through: configuration, states, actions. Kept for 30 days.
+//! DescribeAlarmHistory.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
-
-use super::{Alarm, Order, Request, page};
+use crate::cloudwatch::request::{Order, Request, page};
 use crate::document::{Document, Fields};
 use crate::error::Result;
-
-pub(super) const KEPT: TimeDelta = TimeDelta::days(30);
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct HistoryItem {
-    pub(crate) alarm: String,
-    alarm_type: String,
-    pub(crate) at: DateTime<Utc>,
-    /// `ConfigurationUpdate`, `StateUpdate` or `Action`.
-    kind: String,
-    summary: String,
-    data: String,
-}
-
-impl HistoryItem {
-    pub(crate) fn new(alarm: &Alarm, at: DateTime<Utc>, kind: &str, summary: String, data: String) -> Self {
-        let (name, alarm_type) = (alarm.name.clone(), alarm.kind().to_owned());
-        Self { alarm: name, alarm_type, at, kind: kind.to_owned(), summary, data }
-    }
-}
+use crate::monitoring::history::HistoryItem;
 
 pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (name, kind) = (input.text("AlarmName"), input.text("HistoryItemType"));
     let (start, end) = (input.time("StartDate")?, input.time("EndDate")?);
     let types = input.texts("AlarmTypes");
-    let found: Vec<(usize, HistoryItem)> = request.look(|monitor| {
+    let found: Vec<(usize, HistoryItem)> = request.read(|monitor| {
         let mut times = (None, 0);
         let numbered = monitor.history.iter().map(|item| {
             // Counted within a moment: what is forgotten at the beginning changes no other number.

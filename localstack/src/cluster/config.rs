@@ -52,7 +52,7 @@ const STACK_DECIDES: [&str; 33] = [
 ];
 
 /// Whether a value in a parameter group reaches the server.
-pub(crate) fn applies(name: &str) -> bool {
+pub(crate) fn is_applied(name: &str) -> bool {
     !STACK_DECIDES.contains(&name) && !name.starts_with("rds.") && !name.starts_with("recovery_")
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn write_credentials(
 }
 
 /// Writes the configuration; a running server takes it up at its next reload or start.
-pub(crate) fn write(home: &Home, paths: &ClusterPaths, config: &Config<'_>) -> io::Result<()> {
+pub(crate) fn write_config(home: &Home, paths: &ClusterPaths, config: &Config<'_>) -> io::Result<()> {
     home.make_private(&paths.conf)?;
     home.write_private(&paths.conf.join("pg_hba.conf"), &access_rules(config.force_tls))?;
     home.write_private(&paths.conf.join("pg_ident.conf"), "")?;
@@ -120,7 +120,7 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
     set("max_wal_senders", "20");
     set("max_replication_slots", "20");
     for (name, value) in config.parameters {
-        if applies(name) {
+        if is_applied(name) {
             set(name, value);
         }
     }

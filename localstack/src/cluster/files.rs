@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use crate::cancel::Cancel;
 use crate::home::Owner;
-use crate::stop::Cancel;
 
 /// Directories whose content a base backup leaves out (the directories themselves stay): it is rebuilt at startup,
 /// or, for `pg_wal`, comes from the archive. The list is PostgreSQL's own (basebackup, "excludeDirContents").
@@ -140,7 +140,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// The names in a directory; none when it is not there.
-pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::files::names;
+use crate::cluster::files::list_names;
 
 /// Ends every server whose data lies in `clusters`, and waits for their ends.
 ///
 /// A process is only touched if its command line names that data directory: a process id from a file may long belong
 /// to someone else.
-pub(crate) fn end_all(clusters: &Path) -> anyhow::Result<()> {
+pub(crate) fn end_orphans(clusters: &Path) -> anyhow::Result<()> {
     let mut alive = Vec::new();
-    for name in names(clusters)? {
+    for name in list_names(clusters)? {
         let data = clusters.join(name).join("data");
         if let Some(pid) = recorded_pid(&data.join("postmaster.pid"))
             && is_server_of(pid, &data)
@@ -78,6 +78,6 @@ mod tests {
         fs::create_dir_all(&data).unwrap();
         // This test's own process: certainly alive, certainly not that server.
         fs::write(data.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
-        end_all(&directory.path().join("clusters")).unwrap();
+        end_orphans(&directory.path().join("clusters")).unwrap();
     }
 }

@@ -17,8 +17,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
+use crate::cancel::Cancel;
 use crate::home::{ClusterPaths, Home};
-use crate::stop::Cancel;
 
 /// Starts the watcher as nobody's child (so that the server never sees it end), then becomes the server. The watcher's
 /// own words name neither PostgreSQL nor a directory: who looks for servers must not find it.

@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::atomic_file::replace_file;
+use crate::cancel::Cancel;
 use crate::cluster::config::{self, Config};
 use crate::cluster::engine::{Engine, Engines};
 use crate::cluster::extensions::{Equipment, Installation, equip};
 use crate::cluster::files::make_room;
-use crate::cluster::orphans::end_all;
+use crate::cluster::orphans::end_orphans;
 use crate::cluster::server::{SUPERUSER, Server, free_port};
 use crate::home::{ClusterPaths, Home};
-use crate::state::replace;
-use crate::stop::Cancel;
 
 /// Goes up when what a template contains changes: older ones are then not used.
 const RECIPE: u32 = 3;
@@ -79,7 +79,7 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
         // Other stacks of this user share the templates.
         let _lock = lock(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
-            end_all(&place)?;
+            end_orphans(&place)?;
             make(home, engine, &place).await.with_context(|| {
                 format!("cannot make a database cluster with PostgreSQL {}", engine.version)
             })?;
@@ -133,7 +133,7 @@ async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> 
         recovery: None,
         equipment: None,
     };
-    config::write(home, &paths, &config)?;
+    config::write_config(home, &paths, &config)?;
     let program = engine.program("postgres");
     let server = Server::start(home, &program, &paths, port, &Cancel::never()).await?;
     let outcome = async {
@@ -149,11 +149,11 @@ async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> 
         // An installation of another shape: it is used as it is.
         Err(_) => equipment.program = installation.program,
     }
-    replace(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
+    replace_file(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
     let settings = serde_json::to_vec(&settings)?;
     std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(absent_is_fine)?;
     std::fs::remove_dir_all(&archive)?;
-    replace(&place.join("settings.json"), &settings)?;
+    replace_file(&place.join("settings.json"), &settings)?;
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
+use crate::atomic_file::replace_file;
 use crate::home::Home;
-use crate::state::replace;
 
 /// The names by which a server on this machine is reached.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -42,7 +42,7 @@ impl Authority {
                 let key_pair = KeyPair::generate().context("cannot make a key")?;
                 let own =
                     authority_params()?.self_signed(&key_pair).context("cannot make a CA certificate")?;
-                replace(&key, key_pair.serialize_pem().as_bytes())?;
+                replace_file(&key, key_pair.serialize_pem().as_bytes())?;
                 fs::write(&certificate, own.pem())
                     .with_context(|| format!("cannot write `{}`", certificate.display()))?;
                 Issuer::new(authority_params()?, key_pair)

@@ -1,15 +1,16 @@
 //! The end of an instance.
 
+use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::cluster::backup::archive_all;
+use crate::cluster::base_backup::archive_everything;
 use crate::cluster::files::remove_tree;
-use crate::happening;
-use crate::lifecycle::backup::drop_automated;
-use crate::lifecycle::{Job, Superseded, sweep};
+use crate::event_messages;
+use crate::instance_status::Status;
+use crate::lifecycle::job::{Job, Superseded};
+use crate::lifecycle::snapshots::drop_automated_snapshots;
+use crate::lifecycle::sweep::sweep;
 use crate::pace::Stage;
-use crate::record::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
-use crate::status::Status;
-use crate::stop::Cancel;
+use crate::resources::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
 
 impl Job {
     /// The actor's last piece of work. The signal that ended the pieces before it has been given; from here on only the
@@ -24,17 +25,17 @@ impl Job {
         let instance = self.instance()?;
         let deletion = instance.deletion.clone().ok_or(Superseded)?;
         if let Some(id) = &deletion.final_snapshot
-            && self.is_waiting(&instance, id)
+            && self.is_snapshot_missing(&instance, id)
         {
             if instance.settings.is_postgres() && self.shared.server(&self.resource_id).is_none() {
                 // The stack ended in the middle of this deletion, and began again.
                 self.shared.start_server(&instance, None, &self.cancel).await?;
             }
-            if let Err(error) = self.fill(id).await {
+            if let Err(error) = self.fill_snapshot(id).await {
                 // Without its final snapshot an instance is not deleted.
                 if !self.cancel.is_set() {
                     let is_up = self.shared.server(&self.resource_id).is_some();
-                    self.edit(|instance| {
+                    self.edit_instance(|instance| {
                         instance.status = if is_up { Status::Available } else { Status::Failed };
                         instance.deletion = None;
                     })?;
@@ -51,22 +52,23 @@ impl Job {
             && self.shared.is_lazy()
             && instance.status.is_running()
         {
-            self.server().await?;
+            self.running_server().await?;
         }
         if (deletion.keep_automated_backups || is_source)
             && instance.archived_until.is_none()
             && let Some(server) = self.shared.server(&self.resource_id)
         {
-            let until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
-            self.edit(|instance| instance.archived_until = Some(until))?;
+            let until =
+                archive_everything(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
+            self.edit_instance(|instance| instance.archived_until = Some(until))?;
         }
-        self.shared.doors.close(&self.resource_id).await;
+        self.shared.proxies.close(&self.resource_id).await;
         self.shared.stop_server(&self.resource_id).await;
-        self.hold(since, Stage::Delete).await?;
+        self.hold_stage(since, Stage::Delete).await?;
         self.wait_while_undying(&self.cancel).await?;
         remove_tree(&self.shared.home.cluster(&self.resource_id).root)?;
         let now = self.shared.clock.now();
-        self.event(&happening::DELETED);
+        self.record_event(&event_messages::DELETED);
         self.shared.store.change(|state| {
             let region = state.region_mut(&instance.region);
             let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
@@ -79,14 +81,14 @@ impl Job {
                 instance.shown = None;
                 region.retained.insert(self.resource_id.clone(), Retained { instance, deleted_at: now });
             } else {
-                drop_automated(region, &self.resource_id);
+                drop_automated_snapshots(region, &self.resource_id);
             }
         });
         sweep(&self.shared)
     }
 
     /// Whether the final snapshot is still to be taken.
-    fn is_waiting(&self, instance: &Instance, snapshot: &str) -> bool {
+    fn is_snapshot_missing(&self, instance: &Instance, snapshot: &str) -> bool {
         self.shared.store.read(|state| {
             let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
             found.is_some_and(|snapshot| snapshot.status == SnapshotStatus::Creating)

@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cluster::backup::prune_archive;
-use crate::cluster::files::{names, remove_tree};
-use crate::record::{Origin, SnapshotKind, State};
-use crate::stack::Shared;
+use crate::cluster::base_backup::prune_archive;
+use crate::cluster::files::{list_names, remove_tree};
+use crate::resources::{Origin, SnapshotKind, State};
+use crate::stack::{Shared, report};
 
 /// Removes base backups without a snapshot, and archives without an automated backup.
 ///
 /// A restore under way refers to what it restores from, so that deleting a snapshot or an instance meanwhile does not
 /// pull the ground away.
-pub(crate) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
+pub(super) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
     // Listed first: an instance is in the state before its archive is on disk, so a directory that was listed and has
     // no instance has lost it.
-    let archives = names(&shared.home.archives())?;
+    let archives = list_names(&shared.home.archives())?;
     let (backups, archives) = shared.store.change(|state| {
         let wanted = referred_backups(state);
         let gone: Vec<String> = state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
@@ -33,20 +33,30 @@ pub(crate) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sweeps without keeping the caller: a base backup can be large.
+pub(crate) fn sweep_later(shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = sweep(&shared) {
+            report(format_args!("cannot remove what is no longer needed: {error:#}"));
+        }
+    });
+}
+
 /// At the start, when no work is under way: also what a killed stack left unfinished.
-pub(crate) fn sweep_all(shared: &Arc<Shared>) -> anyhow::Result<()> {
+pub(super) fn sweep_after_start(shared: &Arc<Shared>) -> anyhow::Result<()> {
     let (backups, instances) = shared.store.read(|state| {
         let backups: HashSet<String> = state.backups.keys().cloned().collect();
         let instances: HashSet<String> =
             state.instances().map(|instance| instance.resource_id.clone()).collect();
         (backups, instances)
     });
-    for id in names(&shared.home.backups())? {
+    for id in list_names(&shared.home.backups())? {
         if !backups.contains(&id) {
             remove_tree(&shared.home.backup(&id))?;
         }
     }
-    for id in names(&shared.home.clusters())? {
+    for id in list_names(&shared.home.clusters())? {
         if !instances.contains(&id) {
             remove_tree(&shared.home.cluster(&id).root)?;
         }
@@ -56,7 +66,7 @@ pub(crate) fn sweep_all(shared: &Arc<Shared>) -> anyhow::Result<()> {
 
 /// Throws away the archived log before the oldest base backup that a recovery may start from. To be called by the
 /// instance's own actor: no backup is then being taken.
-pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
+pub(super) fn prune_archive_of(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
     let oldest = shared.store.read(|state| {
         let automated = state
             .regions
@@ -81,7 +91,7 @@ pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<(
 }
 
 fn referred_backups(state: &State) -> HashSet<String> {
-    let snapshots = state.regions.values().flat_map(|region| region.snapshots.values());
+    let snapshots = state.snapshots();
     let asleep = state.instances().filter_map(|instance| instance.asleep.clone());
     let restores = state.instances().filter_map(|instance| match &instance.origin {
         Origin::Snapshot { backup, .. } | Origin::Time { backup, .. } => Some(backup.clone()),

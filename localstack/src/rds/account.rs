@@ -1,8 +1,9 @@
 //! DescribeAccountAttributes: quotas, and how much of them is used in the Region.
 
 use crate::error::Result;
-use crate::rds::{Request, parameter_groups, subnet_groups};
-use crate::record::SnapshotKind;
+use crate::rds::request::Request;
+use crate::rds::{parameter_groups, subnet_groups};
+use crate::resources::SnapshotKind;
 use crate::wire::Xml;
 
 pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> {

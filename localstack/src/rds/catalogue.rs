@@ -4,8 +4,10 @@
 //! there is no server behind them.
 
 use crate::error::{ApiError, Result};
-use crate::rds::Request;
 use crate::rds::paging::{Filters, page, page_of};
+use crate::rds::request::Request;
+use crate::resources::DEFAULT_PORT;
+use crate::scope;
 use crate::stack::Shared;
 use crate::wire::Xml;
 
@@ -66,7 +68,7 @@ pub(super) struct EngineChoice {
 }
 
 /// The engine and version that a request names; the newest when it names no version.
-pub(super) fn engine(shared: &Shared, name: &str, version: Option<&str>) -> Result<EngineChoice> {
+pub(super) fn choose_engine(shared: &Shared, name: &str, version: Option<&str>) -> Result<EngineChoice> {
     if name == "postgres" {
         let engine = match version {
             None => shared.engines.newest(),
@@ -78,7 +80,7 @@ pub(super) fn engine(shared: &Shared, name: &str, version: Option<&str>) -> Resu
         return Ok(EngineChoice {
             version: engine.version.clone(),
             license: "postgresql-license",
-            port: super::DEFAULT_PORT,
+            port: DEFAULT_PORT,
         });
     }
     let (_, newest, _, license, port) = OTHERS
@@ -118,8 +120,8 @@ pub(super) fn option_group_of(engine: &str, version: &str) -> OptionGroup {
     OptionGroup { engine: engine.to_owned(), major }
 }
 
-pub(super) fn option_groups(shared: &Shared) -> Vec<OptionGroup> {
-    let all = versions(shared).into_iter().filter(|version| !version.engine.starts_with("aurora"));
+pub(super) fn list_option_groups(shared: &Shared) -> Vec<OptionGroup> {
+    let all = list_versions(shared).into_iter().filter(|version| !version.engine.starts_with("aurora"));
     all.map(|version| option_group_of(version.engine, &version.version)).collect()
 }
 
@@ -130,7 +132,7 @@ pub(super) fn is_family(shared: &Shared, name: &str) -> bool {
 }
 
 /// Checks an instance class against an engine and its version.
-pub(super) fn class(class: &str, engine: &str, version: &str, license: &str) -> Result<()> {
+pub(super) fn check_class(class: &str, engine: &str, version: &str, license: &str) -> Result<()> {
     let is_offered = class.rsplit_once('.').is_some_and(|(family, size)| {
         CLASSES.iter().any(|(name, sizes)| *name == family && sizes.contains(&size))
     });
@@ -148,8 +150,8 @@ pub(super) fn class(class: &str, engine: &str, version: &str, license: &str) -> 
 }
 
 /// The Availability Zones of a Region.
-pub(super) fn zones(region: &str) -> [String; 3] {
-    ["a", "b", "c"].map(|letter| format!("{}{letter}", crate::place::region(region)))
+pub(super) fn zones_of(region: &str) -> [String; 3] {
+    ["a", "b", "c"].map(|letter| format!("{}{letter}", scope::region_of(region)))
 }
 
 struct Version {
@@ -160,7 +162,7 @@ struct Version {
     is_default: bool,
 }
 
-fn versions(shared: &Shared) -> Vec<Version> {
+fn list_versions(shared: &Shared) -> Vec<Version> {
     let newest = shared.engines.newest().major;
     let own = shared.engines.all().map(|engine| Version {
         engine: "postgres",
@@ -187,7 +189,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
     )?;
     let default_only = query.flag("DefaultOnly")?.unwrap_or(false);
     let is_asked = |name: &str, values: &[&str]| query.get(name).is_none_or(|asked| values.contains(&asked));
-    let found = versions(request.shared)
+    let found = list_versions(request.shared)
         .into_iter()
         .filter(|version| {
             is_asked("Engine", &[version.engine])
@@ -236,10 +238,10 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let engine = query.required("Engine")?;
     Filters::parse(query, &[])?;
-    let choice = self::engine(request.shared, engine, None)?;
+    let choice = choose_engine(request.shared, engine, None)?;
     let is_asked = |name: &str, value: &str| query.get(name).is_none_or(|asked| asked == value);
     let mut found = Vec::new();
-    for version in versions(request.shared).into_iter().filter(|version| version.engine == engine) {
+    for version in list_versions(request.shared).into_iter().filter(|version| version.engine == engine) {
         let is_version =
             query.get("EngineVersion").is_none_or(|asked| asked == version.version || asked == version.major);
         if !is_version || !is_asked("LicenseModel", choice.license) {
@@ -266,7 +268,7 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
             .text("EngineVersion", version)
             .text("DBInstanceClass", class)
             .text("LicenseModel", choice.license)
-            .list("AvailabilityZones", "AvailabilityZone", zones(request.region), |xml, zone| {
+            .list("AvailabilityZones", "AvailabilityZone", zones_of(request.region), |xml, zone| {
                 xml.text("Name", zone);
             })
             .text("MultiAZCapable", true)
@@ -297,8 +299,9 @@ mod tests {
 
     #[test]
     fn classes_are_known_unknown_or_out_of_date() {
-        let check =
-            |name: &str| class(name, "postgres", "15.18", "postgresql-license").map_err(|error| error.code);
+        let check = |name: &str| {
+            check_class(name, "postgres", "15.18", "postgresql-license").map_err(|error| error.code)
+        };
         assert_eq!(check("db.t3.micro"), Ok(()));
         assert_eq!(check("db.t2.micro"), Err("InvalidParameterCombination".to_owned()));
         for bad in ["db.nonsense.9x", "db.t3.huge", "t3.micro", ""] {

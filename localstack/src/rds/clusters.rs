@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare};
-use crate::record::{Instance, arn};
+use crate::rds::request::{Request, local_name};
+use crate::resources::{Instance, arn};
 use crate::wire::Xml;
 
 /// There are none, whatever is asked for.
@@ -36,14 +36,12 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
     )?;
     request.shared.store.read(|state| {
         let mut clusters: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
-        for instance in
-            state.regions.get(request.region).into_iter().flat_map(|region| region.instances.values())
-        {
+        for instance in state.region(request.region).instances.values() {
             if let Some(cluster) = &instance.settings.cluster {
                 clusters.entry(cluster).or_default().push(instance);
             }
         }
-        if let Some(asked) = query.get("DBClusterIdentifier").map(bare) {
+        if let Some(asked) = query.get("DBClusterIdentifier").map(local_name) {
             clusters.retain(|id, _| *id == asked);
             if clusters.is_empty() {
                 return Err(ApiError::new("DBClusterNotFoundFault", format!("DBCluster {asked} not found.")));

@@ -4,14 +4,14 @@ use chrono::TimeDelta;
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare};
-use crate::record::{Event, arn};
+use crate::rds::request::{Request, local_name};
+use crate::resources::{Event, arn};
 use crate::wire::Xml;
 
 pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
-    let source = query.get("SourceIdentifier").map(bare);
+    let source = query.get("SourceIdentifier").map(local_name);
     let kind = query.get("SourceType");
     if source.is_some() && kind.is_none() {
         return Err(ApiError::combination("Cannot specify a source identifier without a source type"));

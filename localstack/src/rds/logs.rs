@@ -3,8 +3,8 @@
 use std::time::UNIX_EPOCH;
 
 use crate::error::{ApiError, Result};
-use crate::rds::Request;
 use crate::rds::paging::{Filters, page};
+use crate::rds::request::Request;
 use crate::wire::Xml;
 
 const NAME: &str = "error/postgresql.log";
@@ -34,7 +34,7 @@ fn log_of(request: &Request<'_>) -> Result<(std::path::PathBuf, Option<LogFile>)
     Ok((path, file))
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_log_files(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
     let (_, file) = log_of(request)?;
@@ -57,7 +57,7 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
-pub(super) fn download(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn download_log_portion(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = query.required("LogFileName")?;
     let (path, file) = log_of(request)?;

@@ -1,7 +1,7 @@
 //! Long answers in pages, and filters.
 
 use crate::error::{ApiError, Result};
-use crate::wire::{Query, Xml, key_token, token_key};
+use crate::wire::{Query, Xml, decode_page_token, encode_page_token};
 
 /// Part of a list, and where the next part begins.
 pub(super) struct Page<T> {
@@ -40,12 +40,13 @@ pub(super) fn page_of<T>(
     };
     items.sort_by_key(&key);
     if let Some(marker) = query.get("Marker") {
-        let after = token_key(marker).ok_or_else(|| ApiError::value(format!("Invalid marker: {marker}")))?;
+        let after =
+            decode_page_token(marker).ok_or_else(|| ApiError::value(format!("Invalid marker: {marker}")))?;
         items.retain(|item| key(item) > after);
     }
     let has_more = items.len() > most;
     items.truncate(most);
-    let marker = items.last().filter(|_| has_more).map(|last| key_token(&key(last)));
+    let marker = items.last().filter(|_| has_more).map(|last| encode_page_token(&key(last)));
     Ok(Page { items, marker })
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::config::applies;
+use crate::actors::Work;
+use crate::cluster::config::is_applied;
 use crate::cluster::template::Setting;
 use crate::error::{ApiError, Result};
 use crate::formula::{Variables, evaluate, is_formula};
-use crate::lifecycle::Work;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, catalogue, validate};
-use crate::record::{ParameterGroup, ParameterStatus, Region, arn};
+use crate::rds::request::Request;
+use crate::rds::{catalogue, validate};
+use crate::resources::{ParameterGroup, ParameterStatus, Region, arn};
 use crate::wire::{Query, Xml};
 
 /// How many a Region holds on AWS.
@@ -26,7 +27,7 @@ const RDS_SETTINGS: [(&str, &str, &str); 3] = [
     ("rds.logical_replication", "Enables logical decoding.", "0"),
 ];
 
-pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = validate::identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
@@ -37,10 +38,10 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
         )));
     }
     let tags = validate::tags(query)?.unwrap_or_default();
-    insert(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
+    insert_group(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
 }
 
-fn insert(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
+fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
     request.shared.store.change(|state| {
         let groups = &mut state.region_mut(request.region).parameter_groups;
         let name = group.name.clone();
@@ -57,18 +58,18 @@ fn insert(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
             ));
         }
         let mut xml = Xml::new();
-        xml.within("DBParameterGroup", |xml| write(xml, request.region, &group));
+        xml.within("DBParameterGroup", |xml| write_group(xml, request.region, &group));
         groups.insert(name, group);
         Ok(xml)
     })
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_parameter_groups(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    let mut found: Vec<ParameterGroup> = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        region.into_iter().flat_map(|region| region.parameter_groups.values().cloned()).collect()
-    });
+    let mut found: Vec<ParameterGroup> = request
+        .shared
+        .store
+        .read(|state| state.region(request.region).parameter_groups.values().cloned().collect());
     found.extend(
         request.shared.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))),
     );
@@ -76,33 +77,30 @@ pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
         let asked = asked.to_lowercase();
         found.retain(|group| group.name == asked);
         if found.is_empty() {
-            return Err(not_found(&asked));
+            return Err(no_parameter_group(&asked));
         }
     }
     let page = page(request.query, found, |group| group.name.clone())?;
     let mut xml = Xml::new();
     page.marker(&mut xml);
     xml.list("DBParameterGroups", "DBParameterGroup", &page.items, |xml, group| {
-        write(xml, request.region, group)
+        write_group(xml, request.region, group)
     });
     Ok(xml)
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn delete_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBParameterGroupName")?.to_lowercase();
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
         if is_default(&name) {
-            return Err(ApiError::new("InvalidDBParameterGroupState", format!("The parameter group {name} cannot be deleted")));
+            return Err(group_state(format!("The parameter group {name} cannot be deleted")));
         }
         if !region.parameter_groups.contains_key(&name) {
-            return Err(not_found(&name));
+            return Err(no_parameter_group(&name));
         }
         if region.instances.values().any(|instance| instance.settings.parameter_group == name) {
-            return Err(ApiError::new(
-                "InvalidDBParameterGroupState",
-                "One or more database instances are still members of this parameter group, so the group cannot be deleted",
-            ));
+            return Err(group_state("One or more database instances are still members of this parameter group, so the group cannot be deleted"));
         }
         region.parameter_groups.remove(&name);
         Ok(Xml::new())
@@ -113,7 +111,7 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
     let name = query.required("DBParameterGroupName")?.to_lowercase();
-    let group = find(request, &name)?;
+    let group = find_group(request, &name)?;
     let source = query.get("Source");
     if let Some(source) = source
         && !["user", "system", "engine-default"].contains(&source)
@@ -143,15 +141,12 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
-pub(super) async fn modify(request: &Request<'_>) -> Result<Xml> {
+pub(super) async fn modify_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = query.required("DBParameterGroupName")?.to_lowercase();
-    let group = find(request, &name)?;
+    let group = find_group(request, &name)?;
     if is_default(&name) {
-        return Err(ApiError::new(
-            "InvalidDBParameterGroupState",
-            format!("The parameter group {name} cannot be modified"),
-        ));
+        return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
     let wanted = query.structs("Parameters", "Parameter");
     if wanted.is_empty() || wanted.len() > 20 {
@@ -168,29 +163,41 @@ pub(super) async fn modify(request: &Request<'_>) -> Result<Xml> {
         })?;
         let immediate = is_immediate(&parameter, setting.context == "postmaster")?;
         needs_reboot |= !immediate;
-        check(&parameter_name, &value, setting)?;
+        check_value(&parameter_name, &value, setting)?;
         values.push((parameter_name, value, immediate));
     }
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
-        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        let Some(group) = region.parameter_groups.get_mut(&name) else {
+            return Err(no_parameter_group(&name));
+        };
         group.values.extend(values.iter().map(|(name, value, _)| (name.clone(), value.clone())));
         let at_once: Vec<Change> = values
             .into_iter()
             .filter_map(|(name, value, immediate)| immediate.then_some((name, Some(value))))
             .collect();
-        apply(request, region, &name, &at_once, needs_reboot);
-        let mut xml = Xml::new();
-        xml.text("DBParameterGroupName", &name);
-        Ok(xml)
+        apply_to_members(request, region, &name, &at_once, needs_reboot);
+        Ok(name_result(&name))
     })
 }
 
-/// The name of a parameter and its new value; none is its default.
+fn name_result(name: &str) -> Xml {
+    let mut xml = Xml::new();
+    xml.text("DBParameterGroupName", name);
+    xml
+}
+
+/// The name of a parameter and its new value; `None` stands for the default.
 type Change = (String, Option<String>);
 
 /// Has the instances of a group take up what changed: at once, or at their next start.
-fn apply(request: &Request<'_>, region: &mut Region, group: &str, at_once: &[Change], needs_reboot: bool) {
+fn apply_to_members(
+    request: &Request<'_>,
+    region: &mut Region,
+    group: &str,
+    at_once: &[Change],
+    needs_reboot: bool,
+) {
     for instance in region.instances.values_mut() {
         if instance.settings.parameter_group != group || !instance.settings.is_postgres() {
             continue;
@@ -211,15 +218,12 @@ fn apply(request: &Request<'_>, region: &mut Region, group: &str, at_once: &[Cha
     }
 }
 
-pub(super) async fn reset(request: &Request<'_>) -> Result<Xml> {
+pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = request.identifier("DBParameterGroupName")?;
-    let group = find(request, &name)?;
+    let group = find_group(request, &name)?;
     if is_default(&name) {
-        return Err(ApiError::new(
-            "InvalidDBParameterGroupState",
-            format!("The parameter group {name} cannot be modified"),
-        ));
+        return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
     let named = query.structs("Parameters", "Parameter");
     let all = query.flag("ResetAllParameters")?.unwrap_or(named.is_empty());
@@ -243,15 +247,15 @@ pub(super) async fn reset(request: &Request<'_>) -> Result<Xml> {
     }
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
-        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        let Some(group) = region.parameter_groups.get_mut(&name) else {
+            return Err(no_parameter_group(&name));
+        };
         wanted.retain(|(name, _)| group.values.remove(name).is_some());
         let needs_reboot = wanted.iter().any(|(_, at_once)| !at_once);
         let at_once: Vec<Change> =
             wanted.into_iter().filter_map(|(name, at_once)| at_once.then_some((name, None))).collect();
-        apply(request, region, &name, &at_once, needs_reboot);
-        let mut xml = Xml::new();
-        xml.text("DBParameterGroupName", &name);
-        Ok(xml)
+        apply_to_members(request, region, &name, &at_once, needs_reboot);
+        Ok(name_result(&name))
     })
 }
 
@@ -267,7 +271,7 @@ fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
     }
 }
 
-pub(super) fn copy(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source = request.identifier("SourceDBParameterGroupIdentifier")?;
     let target = query.required("TargetDBParameterGroupIdentifier")?;
@@ -277,18 +281,23 @@ pub(super) fn copy(request: &Request<'_>) -> Result<Xml> {
     if is_default(&source) {
         return Err(ApiError::value(format!("The default parameter group {source} cannot be copied.")));
     }
-    let source = find(request, &source)?;
-    insert(request, ParameterGroup { name: target, description, tags, ..source })
+    let source = find_group(request, &source)?;
+    insert_group(request, ParameterGroup { name: target, description, tags, ..source })
 }
 
 /// The name of a group that a request refers to, if its family is right.
-pub(super) fn of_family(request: &Request<'_>, region: &Region, name: &str, family: &str) -> Result<String> {
+pub(super) fn group_of_family(
+    request: &Request<'_>,
+    region: &Region,
+    name: &str,
+    family: &str,
+) -> Result<String> {
     let name = name.to_lowercase();
     let found = match region.parameter_groups.get(&name) {
         Some(group) => group.family.clone(),
         None => match name.strip_prefix("default.") {
             Some(default) if catalogue::is_family(request.shared, default) => default.to_owned(),
-            _ => return Err(not_found(&name)),
+            _ => return Err(no_parameter_group(&name)),
         },
     };
     if found != family {
@@ -307,15 +316,14 @@ struct Parameter {
     setting: Setting,
 }
 
-fn find(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
-    let own = request.shared.store.read(|state| {
-        state.regions.get(request.region).and_then(|region| region.parameter_groups.get(name)).cloned()
-    });
+fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
+    let own =
+        request.shared.store.read(|state| state.region(request.region).parameter_groups.get(name).cloned());
     let default = || {
         let family = name.strip_prefix("default.")?;
         catalogue::is_family(request.shared, family).then(|| default_group(family))
     };
-    own.or_else(default).ok_or_else(|| not_found(name))
+    own.or_else(default).ok_or_else(|| no_parameter_group(name))
 }
 
 /// What a family's server can be set to; for engines without a server, nothing.
@@ -352,15 +360,15 @@ fn rds_default(name: &str, family: &str) -> Option<String> {
 }
 
 /// Checks a value against what its setting allows. Values with a unit or an RDS formula are left to the server.
-fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
-    if !name.starts_with("rds.") && !applies(name) {
+fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
+    if !name.starts_with("rds.") && !is_applied(name) {
         // Accepted and kept, as the stack decides about it; a caller's group may well name it.
         return Ok(());
     }
     let outside = || {
         ApiError::value(format!(
             "Invalid parameter value: {value} for: {name} allowed values are: {}",
-            allowed(setting)
+            allowed_values(setting)
         ))
     };
     if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
@@ -397,7 +405,7 @@ fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
     }
 }
 
-fn allowed(setting: &Setting) -> String {
+fn allowed_values(setting: &Setting) -> String {
     match (setting.kind.as_str(), &setting.least, &setting.greatest) {
         ("bool", ..) => "0,1".to_owned(),
         ("enum", ..) => setting.choices.join(","),
@@ -406,7 +414,7 @@ fn allowed(setting: &Setting) -> String {
     }
 }
 
-fn write(xml: &mut Xml, region: &str, group: &ParameterGroup) {
+fn write_group(xml: &mut Xml, region: &str, group: &ParameterGroup) {
     xml.text("DBParameterGroupName", &group.name)
         .text("DBParameterGroupFamily", &group.family)
         .text("Description", &group.description)
@@ -422,7 +430,7 @@ fn write_parameter(xml: &mut Xml, parameter: &Parameter) {
         other => other,
     };
     let is_static = setting.context == "postmaster";
-    let allowed = Some(allowed(setting)).filter(|allowed| !allowed.is_empty());
+    let allowed = Some(allowed_values(setting)).filter(|allowed| !allowed.is_empty());
     xml.text("ParameterName", &parameter.name)
         .maybe("ParameterValue", parameter.value.as_ref())
         .text("Description", &setting.description)
@@ -448,6 +456,10 @@ fn is_default(name: &str) -> bool {
     name.starts_with("default.")
 }
 
-fn not_found(name: &str) -> ApiError {
+fn group_state(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidDBParameterGroupState", message)
+}
+
+fn no_parameter_group(name: &str) -> ApiError {
     ApiError::new("DBParameterGroupNotFound", format!("DBParameterGroup not found: {name}"))
 }

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::rds::catalogue;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, catalogue};
-use crate::record::arn;
+use crate::rds::request::Request;
+use crate::resources::arn;
+use crate::scope;
 use crate::wire::Xml;
 
 /// What every Region has without anybody making it.
@@ -62,7 +63,7 @@ pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
             .text("Thumbprint", thumbprint)
             .time("ValidFrom", at(*from))
             .time("ValidTill", at(*until))
-            .text("CertificateArn", format!("arn:aws:rds:{}::cert:{name}", place::region(request.region)))
+            .text("CertificateArn", format!("arn:aws:rds:{}::cert:{name}", scope::region_of(request.region)))
             .text("CustomerOverride", false);
     });
     page.marker(&mut xml);
@@ -81,17 +82,14 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
     if major.is_some() && engine.is_none() {
         return Err(ApiError::combination("EngineName is required when MajorEngineVersion is specified."));
     }
-    let mut found = catalogue::option_groups(request.shared);
+    let mut found = catalogue::list_option_groups(request.shared);
     found.retain(|group| {
         name.as_ref().is_none_or(|name| *name == group.name())
             && engine.is_none_or(|engine| engine == group.engine)
             && major.is_none_or(|major| major == group.major)
     });
     if let (Some(name), true) = (name, found.is_empty()) {
-        return Err(ApiError::new(
-            "OptionGroupNotFoundFault",
-            format!("Specified OptionGroupName: {name} not found."),
-        ));
+        return Err(ApiError::no_option_group(&name));
     }
     let page = page(query, found, catalogue::OptionGroup::name)?;
     let mut xml = Xml::new();
@@ -115,7 +113,7 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn describe_source_regions(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
-    let here = place::region(request.region);
+    let here = scope::region_of(request.region);
     let asked = query.get("RegionName");
     if let Some(asked) = asked
         && !REGIONS.contains(&asked)

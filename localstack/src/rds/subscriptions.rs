@@ -2,24 +2,18 @@
 //!
 //! Categories differ by the type of source, as on AWS: `DescribeEventCategories` tells which there are.
 
-use std::sync::Arc;
-
-use serde_json::json;
-
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::event_delivery::EVENTS_SERVICE;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare, validate};
-use crate::record::{Event, EventSubscription, arn};
+use crate::rds::request::{Request, local_name};
+use crate::rds::validate;
+use crate::resources::{EventSource, EventSubscription, arn};
+use crate::scope;
 use crate::sns;
-use crate::stack::Shared;
 use crate::wire::Xml;
 
 /// How many a Region holds on AWS.
 const MOST: usize = 20;
-
-/// The service that publishes events.
-const PRINCIPAL: &str = "events.rds.amazonaws.com";
 
 /// Types of sources and their categories (Amazon RDS User Guide, "Amazon RDS event categories and event messages").
 const CATEGORIES: [(&str, &[&str]); 9] = [
@@ -69,7 +63,7 @@ const CATEGORIES: [(&str, &[&str]); 9] = [
     ("blue-green-deployment", &["creation", "deletion", "failure", "notification"]),
 ];
 
-pub(super) fn describe_categories(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let kind = request.query.get("SourceType");
     if let Some(kind) = kind {
@@ -98,34 +92,33 @@ fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
     };
     match categories.iter().find(|category| !known(category)) {
         None => Ok(()),
-        Some(wrong) => Err(ApiError {
-            code: "SubscriptionCategoryNotFound".to_owned(),
-            status: 404,
-            message: format!("The supplied category does not exist: {wrong}"),
-        }),
+        Some(wrong) => Err(ApiError::with_status(
+            404,
+            "SubscriptionCategoryNotFound",
+            format!("The supplied category does not exist: {wrong}"),
+        )),
     }
 }
 
 /// Whether RDS may publish to a topic of this Region.
 fn check_topic(request: &Request<'_>, topic: &str) -> Result<()> {
-    let refused = |code: &str, message: &str| ApiError::new(code, format!("{message}: {topic}"));
+    let refused = |status, code: &str, message: &str| {
+        Err(ApiError::with_status(status, code, format!("{message}: {topic}")))
+    };
     if !topic.starts_with("arn:aws:sns:") || topic.ends_with(".fifo") {
-        return Err(ApiError { status: 400, ..refused("SNSInvalidTopic", "Invalid topic") });
+        return refused(400, "SNSInvalidTopic", "Invalid topic");
     }
-    match sns::admits(request.shared, topic, PRINCIPAL, request.region) {
+    match sns::admission(request.shared, topic, EVENTS_SERVICE, request.region) {
         sns::Admission::Admitted => Ok(()),
-        sns::Admission::NoTopic => {
-            Err(ApiError { status: 404, ..refused("SNSTopicArnNotFound", "SNS topic ARN not found") })
+        sns::Admission::NoTopic => refused(404, "SNSTopicArnNotFound", "SNS topic ARN not found"),
+        sns::Admission::Denied => {
+            refused(400, "SNSNoAuthorization", "RDS does not have permission to publish to the topic")
         }
-        sns::Admission::Denied => Err(ApiError {
-            status: 400,
-            ..refused("SNSNoAuthorization", "RDS does not have permission to publish to the topic")
-        }),
     }
 }
 
-fn sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Result<Vec<String>> {
-    let ids: Vec<String> = ids.iter().map(|id| bare(id)).collect();
+fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Result<Vec<String>> {
+    let ids: Vec<String> = ids.iter().map(|id| local_name(id)).collect();
     if ids.is_empty() {
         return Ok(ids);
     }
@@ -133,33 +126,29 @@ fn sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Resul
         return Err(ApiError::combination("A source type must be given with source ids."));
     };
     request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let exists = |id: &String| match (kind, region) {
-            ("db-instance", Some(region)) => region.instances.contains_key(id),
-            ("db-snapshot", Some(region)) => region.snapshots.contains_key(id),
-            (_, region) => region.is_some(),
+        let region = state.region(request.region);
+        let exists = |id: &String| match kind {
+            "db-instance" => region.instances.contains_key(id),
+            "db-snapshot" => region.snapshots.contains_key(id),
+            _ => true,
         };
         match ids.iter().find(|id| !exists(id)) {
             None => Ok(()),
-            Some(id) => Err(ApiError {
-                code: "SourceNotFound".to_owned(),
-                status: 404,
-                message: format!("The source could not be found: {id}"),
-            }),
+            Some(id) => Err(ApiError::with_status(
+                404,
+                "SourceNotFound",
+                format!("The source could not be found: {id}"),
+            )),
         }
     })?;
     Ok(ids)
 }
 
-fn not_found(name: &str) -> ApiError {
-    ApiError {
-        code: "SubscriptionNotFound".to_owned(),
-        status: 404,
-        message: format!("Subscription {name} was not found."),
-    }
+fn no_subscription(name: &str) -> ApiError {
+    ApiError::with_status(404, "SubscriptionNotFound", format!("Subscription {name} was not found."))
 }
 
-pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = query.required("SubscriptionName")?.to_lowercase();
     let is_name = name.len() < 256
@@ -176,7 +165,7 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
     let categories = query.list("EventCategories", "EventCategory").unwrap_or_default();
     check_categories(kind.as_deref(), &categories)?;
     let ids = query.list("SourceIds", "SourceId").unwrap_or_default();
-    let sources = sources(request, kind.as_deref(), ids)?;
+    let sources = existing_sources(request, kind.as_deref(), ids)?;
     check_topic(request, &topic)?;
     let fresh = EventSubscription {
         name: name.clone(),
@@ -192,33 +181,36 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
         let region = state.region_mut(request.region);
         if region.subscriptions.contains_key(&name) {
             let message = format!("Subscription already exists: {name}");
-            return Err(ApiError { status: 400, ..ApiError::new("SubscriptionAlreadyExist", message) });
+            return Err(ApiError::with_status(400, "SubscriptionAlreadyExist", message));
         }
         if region.subscriptions.len() >= MOST {
             let message = "You have reached the maximum number of event subscriptions.";
-            return Err(ApiError { status: 400, ..ApiError::new("EventSubscriptionQuotaExceeded", message) });
+            return Err(ApiError::with_status(400, "EventSubscriptionQuotaExceeded", message));
         }
         region.subscriptions.insert(name, fresh.clone());
         Ok(())
     })?;
-    Ok(shown(request, &fresh))
+    Ok(subscription_result(request, &fresh))
 }
 
 /// Edits one subscription and shows it.
-fn edit(request: &Request<'_>, edit: impl FnOnce(&mut EventSubscription) -> Result<()>) -> Result<Xml> {
+fn edit_subscription(
+    request: &Request<'_>,
+    edit: impl FnOnce(&mut EventSubscription) -> Result<()>,
+) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
     let edited = request.shared.store.change(|state| {
         let subscriptions = &mut state.region_mut(request.region).subscriptions;
-        let subscription = subscriptions.get_mut(&name).ok_or_else(|| not_found(&name))?;
+        let subscription = subscriptions.get_mut(&name).ok_or_else(|| no_subscription(&name))?;
         let mut edited = subscription.clone();
         edit(&mut edited)?;
         subscription.clone_from(&edited);
         Ok::<_, ApiError>(edited)
     })?;
-    Ok(shown(request, &edited))
+    Ok(subscription_result(request, &edited))
 }
 
-pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let topic = query.owned("SnsTopicArn");
     if let Some(topic) = &topic {
@@ -231,7 +223,7 @@ pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
     let is_cleared = query.clears("EventCategories");
     let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
     let enabled = query.flag("Enabled")?;
-    edit(request, |subscription| {
+    edit_subscription(request, |subscription| {
         if let Some(kind) = kind {
             subscription.source_type = Some(kind);
         }
@@ -249,12 +241,13 @@ pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
     let id = request.query.required("SourceIdentifier")?.to_owned();
     let name = request.query.required("SubscriptionName")?.to_lowercase();
     let kind = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let subscription = region.and_then(|region| region.subscriptions.get(&name));
-        subscription.map(|subscription| subscription.source_type.clone()).ok_or_else(|| not_found(&name))
+        let subscription = state.region(request.region).subscriptions.get(&name);
+        subscription
+            .map(|subscription| subscription.source_type.clone())
+            .ok_or_else(|| no_subscription(&name))
     })?;
-    let added = sources(request, kind.as_deref(), vec![id])?;
-    edit(request, |subscription| {
+    let added = existing_sources(request, kind.as_deref(), vec![id])?;
+    edit_subscription(request, |subscription| {
         subscription.sources.extend(added);
         subscription.sources.sort();
         subscription.sources.dedup();
@@ -263,54 +256,53 @@ pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
 }
 
 pub(super) fn remove_source(request: &Request<'_>) -> Result<Xml> {
-    let id = bare(request.query.required("SourceIdentifier")?);
-    edit(request, |subscription| {
+    let id = local_name(request.query.required("SourceIdentifier")?);
+    edit_subscription(request, |subscription| {
         subscription.sources.retain(|source| *source != id);
         Ok(())
     })
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn delete_subscription(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
     let gone = request.shared.store.change(|state| {
-        state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| not_found(&name))
+        state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| no_subscription(&name))
     })?;
-    Ok(shown(request, &gone))
+    Ok(subscription_result(request, &gone))
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_subscriptions(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.owned("SubscriptionName").map(|name| name.to_lowercase());
     let found: Vec<EventSubscription> = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let all = region.into_iter().flat_map(|region| region.subscriptions.values());
+        let all = state.region(request.region).subscriptions.values();
         all.filter(|one| name.as_ref().is_none_or(|name| *name == one.name)).cloned().collect()
     });
     if let (Some(name), true) = (&name, found.is_empty()) {
-        return Err(not_found(name));
+        return Err(no_subscription(name));
     }
     let page = page(request.query, found, |subscription| subscription.name.clone())?;
     let mut xml = Xml::new();
     page.marker(&mut xml);
     xml.list("EventSubscriptionsList", "EventSubscription", &page.items, |xml, subscription| {
-        write(request, xml, subscription);
+        write_subscription(request, xml, subscription);
     });
     Ok(xml)
 }
 
-fn shown(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
+fn subscription_result(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
     let mut xml = Xml::new();
-    xml.within("EventSubscription", |xml| write(request, xml, subscription));
+    xml.within("EventSubscription", |xml| write_subscription(request, xml, subscription));
     xml
 }
 
-fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
-    let status = match sns::admits(request.shared, &subscription.topic, PRINCIPAL, request.region) {
+fn write_subscription(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
+    let status = match sns::admission(request.shared, &subscription.topic, EVENTS_SERVICE, request.region) {
         sns::Admission::Admitted => "active",
         sns::Admission::NoTopic => "topic-not-exist",
         sns::Admission::Denied => "no-permission",
     };
-    xml.text("CustomerAwsId", place::account(request.region))
+    xml.text("CustomerAwsId", scope::account_of(request.region))
         .text("CustSubscriptionId", &subscription.name)
         .text("SnsTopicArn", &subscription.topic)
         .text("Status", status)
@@ -322,55 +314,9 @@ fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription)
         .text("EventSubscriptionArn", arn(request.region, "es", &subscription.name));
 }
 
-/// Sends an event to every subscription that asked for it.
-pub(crate) fn deliver(shared: &Arc<Shared>, region: &str, event: &Event) {
-    let kind = event.source_type.name();
-    let wanted: Vec<EventSubscription> = shared.store.read(|state| {
-        let all = state.regions.get(region).into_iter().flat_map(|region| region.subscriptions.values());
-        all.filter(|one| {
-            one.enabled
-                && one.source_type.as_deref().is_none_or(|wanted| wanted == kind)
-                && (one.sources.is_empty() || one.sources.contains(&event.source))
-                && (one.categories.is_empty() || one.categories.contains(&event.category))
-        })
-        .cloned()
-        .collect()
-    });
-    let message = json!({
-        "Event Source": kind,
-        "Event Time": event.at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-        "Identifier Link": format!(
-            "https://console.aws.amazon.com/rds/home?region={region}#{}:id={}",
-            if kind == "db-snapshot" { "snapshot" } else { "dbinstance" },
-            event.source
-        ),
-        "Source ID": event.source,
-        "Source ARN": arn(region, event.source_type.arn_word(), &event.source),
-        "Event ID": format!(
-            "http://docs.amazonwebservices.com/AmazonRDS/latest/UserGuide/USER_Events.html#{}",
-            event.id
-        ),
-        "Event Message": event.message,
-    });
-    for subscription in wanted {
-        let own = arn(region, "es", &subscription.name);
-        let publisher = sns::Publisher { service: PRINCIPAL, arn: &own, region };
-        // A topic that is gone or shut says so in the subscription's status; events are best effort.
-        let _ = sns::publish(
-            shared,
-            &subscription.topic,
-            Some("RDS Notification Message"),
-            &message.to_string(),
-            &publisher,
-        );
-    }
-}
-
-/// What the control endpoint says happened: delivered and listed like any other event.
-pub(crate) fn check_event(kind: &str, category: &str) -> std::result::Result<(), String> {
-    check_type(kind)
-        .and_then(|()| check_categories(Some(kind), &[category.to_owned()]))
-        .map_err(|error| error.message)
+/// Whether events of such a source can have that category; if not, why not.
+pub(crate) fn check_event_category(source: EventSource, category: &str) -> std::result::Result<(), String> {
+    check_categories(Some(source.name()), &[category.to_owned()]).map_err(|error| error.message)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The rules that values must follow, and RDS's words when they do not.
 
 use crate::error::{ApiError, Result};
-use crate::record::Tag;
+use crate::resources::Tag;
 use crate::windows::{Window, WindowFault};
 use crate::wire::Query;
 
@@ -118,9 +118,9 @@ pub(super) fn maintenance_window(text: &str) -> Result<Window> {
 }
 
 /// Checks that two windows do not meet; either may be absent.
-pub(super) fn apart(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
+pub(super) fn windows_apart(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
     match (backup, maintenance) {
-        (Some(backup), Some(maintenance)) if backup.meets(maintenance) => {
+        (Some(backup), Some(maintenance)) if backup.overlaps(maintenance) => {
             Err(ApiError::value("The backup window and maintenance window must not overlap."))
         }
         _ => Ok(()),

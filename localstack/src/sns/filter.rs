@@ -3,11 +3,12 @@
 
 use serde_json::{Map, Value};
 
-use super::invalid;
 use crate::error::Result;
+use crate::monitoring::sns_memory::Subscription;
+use crate::sns::error::invalid;
 
 /// Checks a policy as it is set; the empty text takes it away.
-pub(super) fn check(policy: &str) -> Result<()> {
+pub(super) fn check_filter_policy(policy: &str) -> Result<()> {
     if policy.is_empty() {
         return Ok(());
     }
@@ -53,8 +54,15 @@ fn check_rule(rule: &Value) -> std::result::Result<(), String> {
     }
 }
 
+/// Whether a subscription's filter policy, if it has one, lets a message pass.
+pub(super) fn wants_message(subscription: &Subscription, message: &str, attributes: &Value) -> bool {
+    let scope = subscription.attributes.get("FilterPolicyScope").map(String::as_str);
+    let policy = subscription.attributes.get("FilterPolicy").filter(|policy| !policy.is_empty());
+    policy.is_none_or(|policy| policy_admits(policy, scope, message, attributes))
+}
+
 /// Whether a message with these attributes passes. With the scope `MessageBody` its text is looked at instead.
-pub(super) fn admits(policy: &str, scope: Option<&str>, message: &str, attributes: &Value) -> bool {
+fn policy_admits(policy: &str, scope: Option<&str>, message: &str, attributes: &Value) -> bool {
     let Ok(Value::Object(policy)) = serde_json::from_str(policy) else { return true };
     if scope == Some("MessageBody") {
         // A text that is no JSON has nothing that a policy could match.
@@ -163,7 +171,7 @@ mod tests {
             "count": {"Type": "Number", "Value": "7"},
             "tags": {"Type": "String.Array", "Value": "[\"a\", \"b\"]"},
         });
-        admits(&policy.to_string(), None, "text", &attributes)
+        policy_admits(&policy.to_string(), None, "text", &attributes)
     }
 
     #[test]
@@ -201,7 +209,7 @@ mod tests {
     #[test]
     fn the_text_is_looked_at_when_the_policy_is_about_it() {
         let policy = json!({"detail": {"state": ["ALARM"]}}).to_string();
-        let admits = |message: &str| admits(&policy, Some("MessageBody"), message, &Value::Null);
+        let admits = |message: &str| policy_admits(&policy, Some("MessageBody"), message, &Value::Null);
         assert!(admits(r#"{"detail": {"state": "ALARM"}}"#));
         assert!(!admits(r#"{"detail": {"state": "OK"}}"#));
         assert!(!admits("plain text"));
@@ -217,8 +225,10 @@ mod tests {
             r#"{"a": [{"like": "x"}]}"#,
             r#"{"a": [{"exists": "x"}]}"#,
         ] {
-            assert_eq!(check(bad).unwrap_err().code, "InvalidParameter", "{bad}");
+            assert_eq!(check_filter_policy(bad).unwrap_err().code, "InvalidParameter", "{bad}");
         }
-        assert!(check("").is_ok() && check(r#"{"a": ["b", 1, null, true]}"#).is_ok());
+        assert!(
+            check_filter_policy("").is_ok() && check_filter_policy(r#"{"a": ["b", 1, null, true]}"#).is_ok()
+        );
     }
 }

@@ -1,9 +1,44 @@
 //! Topic policies, as far as they decide whether a service may publish.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Publisher;
-use crate::place;
+use crate::monitoring::sns_memory::Topic;
+use crate::scope;
+
+/// Who publishes: a service on behalf of one of its objects, or a user of the account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publisher<'a> {
+    /// Such as `cloudwatch.amazonaws.com`; empty for a user.
+    pub(crate) service: &'a str,
+    /// The alarm or event subscription.
+    pub(crate) arn: &'a str,
+    pub(crate) region: &'a str,
+}
+
+/// The policy of a topic that was given none: its account may do everything, services included.
+fn default_policy(arn: &str) -> String {
+    json!({
+        "Version": "2008-10-17",
+        "Id": "__default_policy_ID",
+        "Statement": [{
+            "Sid": "__default_statement_ID",
+            "Effect": "Allow",
+            "Principal": { "AWS": "*" },
+            "Action": [
+                "SNS:GetTopicAttributes", "SNS:SetTopicAttributes", "SNS:AddPermission", "SNS:RemovePermission",
+                "SNS:DeleteTopic", "SNS:Subscribe", "SNS:ListSubscriptionsByTopic", "SNS:Publish",
+            ],
+            "Resource": arn,
+            "Condition": { "StringEquals": { "AWS:SourceOwner": arn.split(':').nth(4) } },
+        }],
+    })
+    .to_string()
+}
+
+/// The policy of a topic as it was set, or SNS's default one.
+pub(super) fn policy_of(topic: &Topic, arn: &str) -> String {
+    topic.attributes.get("Policy").cloned().unwrap_or_else(|| default_policy(arn))
+}
 
 /// Whether `policy` lets the publisher publish to `topic`: an allow that matches, and no deny that does.
 pub(super) fn allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
@@ -49,7 +84,7 @@ fn conditions_hold(conditions: &Value, publisher: &Publisher<'_>) -> bool {
     conditions.iter().all(|(operator, keys)| {
         keys.as_object().into_iter().flatten().all(|(key, wanted)| {
             let has = match key.to_lowercase().as_str() {
-                "aws:sourceowner" | "aws:sourceaccount" => place::account(publisher.region),
+                "aws:sourceowner" | "aws:sourceaccount" => scope::account_of(publisher.region),
                 "aws:sourcearn" => publisher.arn,
                 _ => return false,
             };
@@ -79,7 +114,6 @@ fn is_like(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::default_policy;
     use super::*;
 
     const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:ops";

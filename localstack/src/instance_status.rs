@@ -27,30 +27,13 @@ pub(crate) enum Status {
     IncompatibleParameters,
     /// A state that only the control endpoint sets, such as `storage-full`.
     #[serde(untagged)]
-    Told(String),
+    Other(String),
 }
 
 impl Status {
     /// The status of that name.
     pub(crate) fn named(name: &str) -> Self {
-        const OWN: [Status; 15] = [
-            Status::Creating,
-            Status::BackingUp,
-            Status::Available,
-            Status::Modifying,
-            Status::ResettingMasterCredentials,
-            Status::Renaming,
-            Status::Rebooting,
-            Status::Stopping,
-            Status::Stopped,
-            Status::Starting,
-            Status::StorageOptimization,
-            Status::Deleting,
-            Status::Failed,
-            Status::IncompatibleRestore,
-            Status::IncompatibleParameters,
-        ];
-        OWN.into_iter().find(|status| status.name() == name).unwrap_or_else(|| Self::Told(name.to_owned()))
+        serde_json::from_value(name.into()).unwrap_or_else(|_| Self::Other(name.to_owned()))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -70,7 +53,7 @@ impl Status {
             Self::Failed => "failed",
             Self::IncompatibleRestore => "incompatible-restore",
             Self::IncompatibleParameters => "incompatible-parameters",
-            Self::Told(name) => name,
+            Self::Other(name) => name,
         }
     }
 
@@ -78,8 +61,8 @@ impl Status {
     pub(crate) fn may_become(&self, next: &Self) -> bool {
         use Status::{
             Available, BackingUp, Creating, Deleting, Failed, IncompatibleParameters, IncompatibleRestore,
-            Modifying, Rebooting, Renaming, ResettingMasterCredentials, Starting, Stopped, Stopping,
-            StorageOptimization, Told,
+            Modifying, Other, Rebooting, Renaming, ResettingMasterCredentials, Starting, Stopped, Stopping,
+            StorageOptimization,
         };
         if next == self || *next == Deleting {
             return true;
@@ -88,7 +71,7 @@ impl Status {
             Deleting => false,
             // The control endpoint may let a restore end in any state.
             Creating => true,
-            BackingUp => matches!(next, Available | Modifying | Failed | Told(_)),
+            BackingUp => matches!(next, Available | Modifying | Failed | Other(_)),
             Available | StorageOptimization => !matches!(next, Creating | Stopped | Starting),
             Modifying | ResettingMasterCredentials | Renaming => matches!(
                 next,
@@ -106,13 +89,13 @@ impl Status {
             Stopping => matches!(next, Stopped | Failed),
             Stopped => matches!(next, Starting),
             IncompatibleParameters => matches!(next, Rebooting | Modifying | Available),
-            Failed | IncompatibleRestore | Told(_) => false,
+            Failed | IncompatibleRestore | Other(_) => false,
         }
     }
 
     /// Whether the instance's server accepts connections in this state.
     pub(crate) fn is_running(&self) -> bool {
-        const TOLD_AND_USABLE: [&str; 8] = [
+        const USABLE: [&str; 8] = [
             "configuring-enhanced-monitoring",
             "configuring-iam-database-auth",
             "configuring-log-exports",
@@ -130,7 +113,7 @@ impl Status {
             | Self::Failed
             | Self::IncompatibleRestore
             | Self::IncompatibleParameters => false,
-            Self::Told(name) => TOLD_AND_USABLE.contains(&name.as_str()),
+            Self::Other(name) => USABLE.contains(&name.as_str()),
             _ => true,
         }
     }
@@ -144,7 +127,7 @@ impl fmt::Display for Status {
 
 /// What a caller may ask for, as far as an instance's state decides about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Operation {
     Modify,
     Reboot,
     Stop,
@@ -154,19 +137,19 @@ pub(crate) enum Wish {
     DeleteWithSnapshot,
 }
 
-/// Whether `wish` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
-pub(crate) fn permits(status: &Status, wish: Wish) -> bool {
-    match wish {
-        Wish::Modify => {
+/// Whether `operation` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
+pub(crate) fn permits(status: &Status, operation: Operation) -> bool {
+    match operation {
+        Operation::Modify => {
             matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
-                || matches!(status, Status::Told(name) if name == "storage-full")
+                || matches!(status, Status::Other(name) if name == "storage-full")
         }
-        Wish::Reboot => {
+        Operation::Reboot => {
             matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
         }
-        Wish::Stop => matches!(status, Status::Available),
-        Wish::Start => matches!(status, Status::Stopped),
-        Wish::Snapshot | Wish::DeleteWithSnapshot => {
+        Operation::Stop => matches!(status, Status::Available),
+        Operation::Start => matches!(status, Status::Stopped),
+        Operation::Snapshot | Operation::DeleteWithSnapshot => {
             matches!(status, Status::Available | Status::StorageOptimization)
         }
     }
@@ -203,9 +186,9 @@ mod tests {
 
     #[test]
     fn only_a_stopped_instance_starts_and_only_an_available_one_stops() {
-        assert!(permits(&Status::Stopped, Wish::Start));
-        assert!(!permits(&Status::Available, Wish::Start));
-        assert!(permits(&Status::Available, Wish::Stop));
-        assert!(!permits(&Status::BackingUp, Wish::Stop));
+        assert!(permits(&Status::Stopped, Operation::Start));
+        assert!(!permits(&Status::Available, Operation::Start));
+        assert!(permits(&Status::Available, Operation::Stop));
+        assert!(!permits(&Status::BackingUp, Operation::Stop));
     }
 }

@@ -12,18 +12,18 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use tokio_postgres::Client;
 
+use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::cluster::files::{Content, copy_tree, make_room, names};
+use crate::cluster::files::{Content, copy_tree, list_names, make_room};
 use crate::cluster::server::Server;
 use crate::home::{ClusterPaths, Home, Owner};
-use crate::record::BaseBackup;
-use crate::stop::Cancel;
+use crate::resources::BaseBackup;
 
 /// How long a segment may take into the archive.
 const ARCHIVING: Duration = Duration::from_secs(60);
 
 /// Takes a base backup into `place`.
-pub(crate) async fn take(
+pub(crate) async fn take_base_backup(
     home: &Home,
     server: &Server,
     resource_id: &str,
@@ -34,14 +34,14 @@ pub(crate) async fn take(
     make_room(place)?;
     // Start and stop belong to one session: the backup ends with it.
     let client = server.connect("postgres").await.context("cannot connect to take a base backup")?;
-    let is_old = major(&client).await? < 15;
+    let is_old = server_major(&client).await? < 15;
     let start = if is_old {
         "select pg_start_backup($1, true, false)::text"
     } else {
         "select pg_backup_start($1, true)::text"
     };
     client.query_one(start, &[&"lifeboat-localstack"]).await.context("cannot begin a base backup")?;
-    copy(paths.data.clone(), place.to_owned(), Content::BaseBackup, home.owner(), cancel).await?;
+    copy_cluster(paths.data.clone(), place.to_owned(), Content::BaseBackup, home.owner(), cancel).await?;
     let complete_until = Clock::machine_now();
     let stop = if is_old { "pg_stop_backup(false, false)" } else { "pg_backup_stop(false)" };
     // `- 1`: the last byte of the backup, since a position on a segment's boundary names different segments in
@@ -58,7 +58,7 @@ pub(crate) async fn take(
     home.give(&label_file)?;
     let archive = home.archive(resource_id);
     wait_for_segment(&archive, &stop_segment, cancel).await?;
-    for segment in names(&archive)? {
+    for segment in list_names(&archive)? {
         if is_segment(&segment) && start_segment <= segment && segment <= stop_segment {
             let target = place.join("pg_wal").join(&segment);
             fs::copy(archive.join(&segment), &target)?;
@@ -69,24 +69,24 @@ pub(crate) async fn take(
 }
 
 /// Puts a base backup's files where a server can start on them.
-pub(crate) async fn put_back(
+pub(crate) async fn lay_out_base_backup(
     home: &Home,
     backup: &Path,
     paths: &ClusterPaths,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
     make_room(&paths.data)?;
-    copy(backup.to_owned(), paths.data.clone(), Content::Everything, home.owner(), cancel).await
+    copy_cluster(backup.to_owned(), paths.data.clone(), Content::Everything, home.owner(), cancel).await
 }
 
 /// Makes the server recover from the archive when it starts.
-pub(crate) fn ask_for_recovery(home: &Home, paths: &ClusterPaths) -> io::Result<()> {
+pub(crate) fn request_recovery(home: &Home, paths: &ClusterPaths) -> io::Result<()> {
     home.write_private(&paths.data.join("recovery.signal"), "")
 }
 
 /// Makes sure that everything committed so far is in the archive, followed by a commit: a recovery to a time needs
 /// to see a later one, or it fails. Returns up to when (machine's time) the archive is then complete.
-pub(crate) async fn archive_all(
+pub(crate) async fn archive_everything(
     home: &Home,
     server: &Server,
     resource_id: &str,
@@ -104,7 +104,7 @@ pub(crate) async fn archive_all(
 
 /// Removes archived segments before `oldest`, or all if nothing needs them.
 pub(crate) fn prune_archive(archive: &Path, oldest: Option<&str>) -> io::Result<()> {
-    for name in names(archive)? {
+    for name in list_names(archive)? {
         let is_needed = !is_segment(&name) || oldest.is_some_and(|oldest| name.as_str() >= oldest);
         if !is_needed {
             fs::remove_file(archive.join(name))?;
@@ -114,7 +114,7 @@ pub(crate) fn prune_archive(archive: &Path, oldest: Option<&str>) -> io::Result<
 }
 
 /// Copies a cluster without keeping the runtime's threads busy.
-pub(crate) async fn copy(
+pub(crate) async fn copy_cluster(
     from: std::path::PathBuf,
     to: std::path::PathBuf,
     content: Content,
@@ -129,7 +129,7 @@ pub(crate) async fn copy(
         .with_context(|| format!("cannot copy `{from_shown}`"))
 }
 
-async fn major(client: &Client) -> anyhow::Result<i32> {
+async fn server_major(client: &Client) -> anyhow::Result<i32> {
     let number: i32 =
         client.query_one("select current_setting('server_version_num')::int", &[]).await?.try_get(0)?;
     Ok(number / 10_000)
@@ -182,10 +182,10 @@ mod tests {
         }
         fs::write(archive.path().join("00000002.history"), "").unwrap();
         prune_archive(archive.path(), Some(&file(3))).unwrap();
-        let mut left = names(archive.path()).unwrap();
+        let mut left = list_names(archive.path()).unwrap();
         left.sort();
         assert_eq!(left, [file(3), file(4), "00000002.history".to_owned()]);
         prune_archive(archive.path(), None).unwrap();
-        assert_eq!(names(archive.path()).unwrap(), ["00000002.history"]);
+        assert_eq!(list_names(archive.path()).unwrap(), ["00000002.history"]);
     }
 }

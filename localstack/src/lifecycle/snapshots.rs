@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::cluster::backup::take;
+use crate::cluster::base_backup::take_base_backup;
 use crate::cluster::files::remove_tree;
-use crate::happening;
-use crate::lifecycle::{Job, Superseded, sweep};
+use crate::event_delivery::record_event;
+use crate::event_messages::{self, EventMessage};
+use crate::instance_status::Status;
+use crate::lifecycle::job::{Job, Superseded};
+use crate::lifecycle::sweep::sweep;
 use crate::pace::Stage;
-use crate::record::{BaseBackup, EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus};
-use crate::restorable::horizon;
+use crate::resources::{BaseBackup, EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus};
+use crate::restorable::retention_start;
 use crate::stack::Shared;
-use crate::status::Status;
-use crate::stop::Cancel;
 
 impl Job {
     /// Fills a manual snapshot; the instance was set to `backing-up` when it was asked for.
-    pub(super) async fn snapshot(&self, id: &str) -> anyhow::Result<()> {
-        let outcome = self.fill(id).await;
+    pub(super) async fn take_snapshot(&self, id: &str) -> anyhow::Result<()> {
+        let outcome = self.fill_snapshot(id).await;
         // Whatever became of the snapshot, the instance is as it was, unless it is being deleted by now.
-        let after = self.enter(Status::Available);
+        let after = self.enter_status(Status::Available);
         outcome?;
         Ok(after?)
     }
@@ -29,29 +30,29 @@ impl Job {
     pub(super) async fn back_up(&self) -> anyhow::Result<()> {
         let instance = self.instance()?;
         if instance.settings.retention_days == 0 || !instance.settings.is_postgres() {
-            return Ok(self.enter(Status::Available)?);
+            return Ok(self.enter_status(Status::Available)?);
         }
-        self.enter(Status::BackingUp)?;
-        self.event(&happening::BACKING_UP);
+        self.enter_status(Status::BackingUp)?;
+        self.record_event(&event_messages::BACKING_UP);
         let now = self.shared.clock.now();
         let id = self.shared.store.change(|state| {
             let region = state.region_mut(&instance.region);
-            let id = automated_id(region, &instance.id, now);
+            let id = automated_snapshot_id(region, &instance.id, now);
             let tags =
                 if instance.settings.copy_tags_to_snapshot { instance.tags.clone() } else { Vec::new() };
             let snapshot = Snapshot { tags, ..new_snapshot(&instance, &id, SnapshotKind::Automated) };
             region.snapshots.insert(id.clone(), snapshot);
             id
         });
-        let outcome = self.fill(&id).await;
+        let outcome = self.fill_snapshot(&id).await;
         if outcome.is_err() {
             self.shared.store.change(|state| state.region_mut(&instance.region).snapshots.remove(&id));
         }
-        let after = self.enter(Status::Available);
+        let after = self.enter_status(Status::Available);
         outcome?;
         after?;
-        self.event(&happening::BACKED_UP);
-        expire(&self.shared);
+        self.record_event(&event_messages::BACKED_UP);
+        expire_backups(&self.shared);
         sweep(&self.shared)
     }
 
@@ -59,7 +60,7 @@ impl Job {
     ///
     /// A manual one is finished even when its instance is to be deleted meanwhile: someone asked for it. Only the
     /// stack's own end stops it.
-    pub(super) async fn fill(&self, id: &str) -> anyhow::Result<()> {
+    pub(super) async fn fill_snapshot(&self, id: &str) -> anyhow::Result<()> {
         let instance = self.instance()?;
         let since = self.shared.clock.now();
         let kind = self
@@ -68,70 +69,65 @@ impl Job {
             .read(|state| Some(state.regions.get(&instance.region)?.snapshots.get(id)?.kind))
             .ok_or(Superseded)?;
         let begun = match kind {
-            SnapshotKind::Manual | SnapshotKind::Awsbackup => &happening::MANUAL_SNAPSHOT_BEGUN,
-            SnapshotKind::Automated => &happening::AUTOMATED_SNAPSHOT_BEGUN,
+            SnapshotKind::Automated => &event_messages::AUTOMATED_SNAPSHOT_BEGUN,
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => &event_messages::MANUAL_SNAPSHOT_BEGUN,
         };
-        self.shared.add_event(&instance.region, EventSource::Snapshot, id, begun);
-        let cancel = match kind {
-            SnapshotKind::Manual | SnapshotKind::Awsbackup => self.shared.stopping.listener(),
-            SnapshotKind::Automated => self.cancel.clone(),
+        self.record_snapshot_event(&instance, id, begun);
+        let cancel = if kind == SnapshotKind::Automated {
+            self.cancel.clone()
+        } else {
+            self.shared.stopping.listener()
         };
-        let patient = Job { cancel: cancel.clone(), ..self.clone() };
-        let outcome = patient.take_base_backup(&instance, &cancel).await;
-        let outcome = match outcome {
+        let patient = Job { cancel, ..self.clone() };
+        let edit_snapshot = |edit: &dyn Fn(&mut Snapshot)| {
+            self.shared.store.change(|state| {
+                let region = state.region_mut(&instance.region);
+                region.snapshots.get_mut(id).into_iter().for_each(edit);
+            });
+        };
+        let outcome = async {
+            let backup = patient.take_base_backup(&instance).await?;
+            let show_progress = |percent: u8| edit_snapshot(&|snapshot| snapshot.percent = percent.min(99));
+            patient.hold_stage_with_progress(since, Stage::BackUp, show_progress).await?;
+            Ok(backup)
+        };
+        match outcome.await {
             Ok(backup) => {
-                let tell = |percent: u8| {
-                    self.shared.store.change(|state| {
-                        if let Some(snapshot) = state.region_mut(&instance.region).snapshots.get_mut(id) {
-                            snapshot.percent = percent.min(99);
-                        }
-                    });
-                };
-                patient.hold_reporting(since, Stage::BackUp, tell).await.map(|()| backup).map_err(Into::into)
-            }
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(backup) => {
-                self.finish(&instance, id, kind, backup);
+                self.finish_snapshot(&instance, id, kind, backup);
                 Ok(())
             }
             Err(error) => {
-                let is_stopping = self.shared.stopping.listener().is_set();
-                if kind == SnapshotKind::Manual && !is_stopping {
-                    self.shared.store.change(|state| {
-                        if let Some(snapshot) = state.region_mut(&instance.region).snapshots.get_mut(id) {
-                            snapshot.status = SnapshotStatus::Failed;
-                        }
-                    });
+                if kind == SnapshotKind::Manual && !self.shared.stopping.listener().is_set() {
+                    edit_snapshot(&|snapshot| snapshot.status = SnapshotStatus::Failed);
                 }
                 Err(error)
             }
         }
     }
 
-    /// The backup's id and place in time; nothing for an engine without a server.
-    async fn take_base_backup(
-        &self,
-        instance: &Instance,
-        cancel: &Cancel,
-    ) -> anyhow::Result<Option<(String, BaseBackup)>> {
+    fn record_snapshot_event(&self, instance: &Instance, id: &str, what: &EventMessage) {
+        record_event(&self.shared, &instance.region, EventSource::Snapshot, id, what);
+    }
+
+    /// The id and the description of the new backup; `None` for an engine without a server.
+    async fn take_base_backup(&self, instance: &Instance) -> anyhow::Result<Option<(String, BaseBackup)>> {
         if !instance.settings.is_postgres() {
             return Ok(None);
         }
         let id = format!("{:032x}", rand::random::<u128>());
-        let place = self.shared.home.backup(&id);
-        let server = self.server().await?;
-        match take(&self.shared.home, &server, &self.resource_id, &place, cancel).await {
+        let directory = self.shared.home.backup(&id);
+        let server = self.running_server().await?;
+        match take_base_backup(&self.shared.home, &server, &self.resource_id, &directory, &self.cancel).await
+        {
             Ok(backup) => Ok(Some((id, backup))),
             Err(error) => {
-                remove_tree(&place)?;
+                remove_tree(&directory)?;
                 Err(error)
             }
         }
     }
 
-    fn finish(
+    fn finish_snapshot(
         &self,
         instance: &Instance,
         id: &str,
@@ -159,10 +155,10 @@ impl Job {
             }
         });
         let created = match kind {
-            SnapshotKind::Manual | SnapshotKind::Awsbackup => &happening::MANUAL_SNAPSHOT_CREATED,
-            SnapshotKind::Automated => &happening::AUTOMATED_SNAPSHOT_CREATED,
+            SnapshotKind::Automated => &event_messages::AUTOMATED_SNAPSHOT_CREATED,
+            SnapshotKind::Manual | SnapshotKind::Awsbackup => &event_messages::MANUAL_SNAPSHOT_CREATED,
         };
-        self.shared.add_event(&instance.region, EventSource::Snapshot, id, created);
+        self.record_snapshot_event(instance, id, created);
     }
 }
 
@@ -189,8 +185,8 @@ pub(crate) fn new_snapshot(instance: &Instance, id: &str, kind: SnapshotKind) ->
     }
 }
 
-/// `rds:<instance>-YYYY-MM-DD-HH-MM`. A name that is taken, by an instance of the same name before, moves on a minute.
-fn automated_id(region: &Region, instance: &str, now: DateTime<Utc>) -> String {
+/// `rds:<instance>-YYYY-MM-DD-HH-MM`. If an earlier instance of the same name has taken that name, a later minute is used.
+fn automated_snapshot_id(region: &Region, instance: &str, now: DateTime<Utc>) -> String {
     (0..)
         .map(|minute| {
             format!("rds:{instance}-{}", (now + TimeDelta::minutes(minute)).format("%Y-%m-%d-%H-%M"))
@@ -200,9 +196,7 @@ fn automated_id(region: &Region, instance: &str, now: DateTime<Utc>) -> String {
 }
 
 /// Drops automated snapshots that are past their instance's retention, and retained backups whose time is over.
-///
-/// The newest of those that are past it stays: a recovery to the first moments of the retention begins there.
-pub(super) fn expire(shared: &Arc<Shared>) {
+pub(super) fn expire_backups(shared: &Arc<Shared>) {
     let now = shared.clock.now();
     shared.store.change(|state| {
         for region in state.regions.values_mut() {
@@ -216,15 +210,15 @@ pub(super) fn expire(shared: &Arc<Shared>) {
                 .collect();
             for resource_id in over {
                 region.retained.remove(&resource_id);
-                drop_automated(region, &resource_id);
+                drop_automated_snapshots(region, &resource_id);
             }
-            for (resource_id, horizon) in region
+            let starts: Vec<_> = region
                 .instances
                 .values()
-                .map(|instance| (instance.resource_id.clone(), horizon(instance, now)))
-                .collect::<Vec<_>>()
-            {
-                for id in past_retention(region, &resource_id, horizon) {
+                .map(|instance| (instance.resource_id.clone(), retention_start(instance, now)))
+                .collect();
+            for (resource_id, start) in starts {
+                for id in expired_snapshots(region, &resource_id, start) {
                     region.snapshots.remove(&id);
                 }
             }
@@ -232,23 +226,22 @@ pub(super) fn expire(shared: &Arc<Shared>) {
     });
 }
 
-/// The ids of the automated snapshots taken before `horizon`, without the newest of them.
-fn past_retention(region: &Region, resource_id: &str, horizon: DateTime<Utc>) -> Vec<String> {
+/// The ids of the automated snapshots taken before the retention started, without the newest of them: a recovery to the
+/// first moments of the retention begins there.
+fn expired_snapshots(region: &Region, resource_id: &str, start: DateTime<Utc>) -> Vec<String> {
     let mut taken: Vec<(DateTime<Utc>, &str)> = region
         .snapshots
         .values()
-        .filter(|snapshot| snapshot.kind == SnapshotKind::Automated && snapshot.resource_id == resource_id)
+        .filter(|snapshot| snapshot.is_automated_of(resource_id))
         .filter_map(|snapshot| Some((snapshot.created_at?, snapshot.id.as_str())))
         .collect();
-    taken.retain(|(at, _)| *at <= horizon);
+    taken.retain(|(at, _)| *at <= start);
     taken.sort_unstable();
     taken.pop();
     taken.into_iter().map(|(_, id)| id.to_owned()).collect()
 }
 
 /// Removes all automated snapshots of an instance.
-pub(crate) fn drop_automated(region: &mut Region, resource_id: &str) {
-    region.snapshots.retain(|_, snapshot| {
-        snapshot.kind != SnapshotKind::Automated || snapshot.resource_id != resource_id
-    });
+pub(crate) fn drop_automated_snapshots(region: &mut Region, resource_id: &str) {
+    region.snapshots.retain(|_, snapshot| !snapshot.is_automated_of(resource_id));
 }

@@ -1,14 +1,22 @@
-//! The SNS API.
+//! The actions of SNS.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::deliver::ask_to_confirm;
-use super::{Publisher, Subscription, Topic, filter, invalid, not_found, publish_with, random_id, refusal};
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::ids::random_uuid;
+use crate::monitoring::sns_memory::{Subscription, Topic};
+use crate::scope;
+use crate::sns::deliver::request_confirmation;
+use crate::sns::error::{invalid, not_found, refusal};
+use crate::sns::filter::check_filter_policy;
+use crate::sns::policy::{Publisher, policy_of};
+use crate::sns::publish::{Message, publish};
 use crate::stack::Shared;
-use crate::wire::{Query, Xml, key_token, token_key};
+use crate::wire::{Query, Xml, decode_page_token, encode_page_token};
+
+pub(crate) const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+pub(crate) const VERSION: &str = "2010-03-31";
 
 /// A call of one action.
 pub(crate) struct Request<'a> {
@@ -18,7 +26,7 @@ pub(crate) struct Request<'a> {
 }
 
 /// Does what `action` asks for.
-pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
         "CreateTopic" => create_topic(request),
         "DeleteTopic" => delete_topic(request),
@@ -82,10 +90,10 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
         return Err(invalid("Invalid parameter: Topic Name"));
     }
     check_policy(&attributes)?;
-    let arn = format!("arn:aws:sns:{}:{name}", place::in_arn(request.region));
+    let arn = format!("arn:aws:sns:{}:{name}", scope::arn_part(request.region));
     let given: BTreeMap<String, String> = tags(request.query).into_iter().collect();
     request.shared.monitoring.change(|all| {
-        let topics = &mut all.post.topics;
+        let topics = &mut all.sns.topics;
         if let Some(old) = topics.get(&arn)
             && attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value))
         {
@@ -119,8 +127,8 @@ fn check_policy(attributes: &BTreeMap<String, String>) -> Result<()> {
 fn delete_topic(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("TopicArn")?;
     request.shared.monitoring.change(|all| {
-        all.post.topics.remove(arn);
-        all.post.subscriptions.retain(|_, subscription| subscription.topic != arn);
+        all.sns.topics.remove(arn);
+        all.sns.subscriptions.retain(|_, subscription| subscription.topic != arn);
     });
     Ok(Xml::new())
 }
@@ -130,21 +138,21 @@ fn delete_topic(request: &Request<'_>) -> Result<Xml> {
 fn page<T>(query: &Query, mut items: Vec<T>, arn: impl Fn(&T) -> &str) -> Result<(Vec<T>, Option<String>)> {
     items.sort_by(|a, b| arn(a).cmp(arn(b)));
     if let Some(token) = query.get("NextToken") {
-        let after = token_key(token).ok_or_else(|| invalid("Invalid parameter: NextToken"))?;
+        let after = decode_page_token(token).ok_or_else(|| invalid("Invalid parameter: NextToken"))?;
         items.retain(|item| *arn(item) > *after);
     }
     let has_more = items.len() > 100;
     items.truncate(100);
-    let token = items.last().filter(|_| has_more).map(|last| key_token(arn(last)));
+    let token = items.last().filter(|_| has_more).map(|last| encode_page_token(arn(last)));
     Ok((items, token))
 }
 
 fn list_topics(request: &Request<'_>) -> Result<Xml> {
-    let ours = format!("arn:aws:sns:{}:", place::in_arn(request.region));
+    let ours = format!("arn:aws:sns:{}:", scope::arn_part(request.region));
     let arns: Vec<String> = request
         .shared
         .monitoring
-        .read(|all| all.post.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
+        .read(|all| all.sns.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
     let (arns, token) = page(request.query, arns, String::as_str)?;
     let mut xml = Xml::new();
     xml.list("Topics", "member", arns, |xml, arn| {
@@ -163,7 +171,7 @@ impl Request<'_> {
                 "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements, not 1",
             ));
         };
-        if place::of_arn(arn).as_deref() != Some(self.region) {
+        if scope::scope_of_arn(arn).as_deref() != Some(self.region) {
             return Err(invalid("Invalid parameter: TopicArn"));
         }
         Ok(arn)
@@ -182,15 +190,15 @@ fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.topic_arn()?;
     let mut xml = Xml::new();
     request.shared.monitoring.read(|all| {
-        let topic = all.post.topics.get(arn).ok_or_else(no_topic)?;
+        let topic = all.sns.topics.get(arn).ok_or_else(no_topic)?;
         let count = |pending: bool| {
-            let subscriptions = all.post.subscriptions.values();
+            let subscriptions = all.sns.subscriptions.values();
             subscriptions.filter(|one| one.topic == arn && one.token.is_some() == pending).count().to_string()
         };
         let mut shown: BTreeMap<&str, String> = [
             ("TopicArn", arn.to_owned()),
-            ("Owner", place::account(request.region).to_owned()),
-            ("Policy", topic.policy(arn)),
+            ("Owner", scope::account_of(request.region).to_owned()),
+            ("Policy", policy_of(topic, arn)),
             ("DisplayName", String::new()),
             ("SubscriptionsConfirmed", count(false)),
             ("SubscriptionsPending", count(true)),
@@ -210,7 +218,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
     check_policy(&[(name.clone(), value.clone())].into())?;
     request.shared.monitoring.change(|all| {
-        let topic = all.post.topics.get_mut(arn).ok_or_else(no_topic)?;
+        let topic = all.sns.topics.get_mut(arn).ok_or_else(no_topic)?;
         if value.is_empty() {
             topic.attributes.remove(&name);
         } else {
@@ -223,7 +231,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
 fn subscribe(request: &Request<'_>) -> Result<Xml> {
     let topic = request.topic_arn()?;
     // First of all: who asks about a topic that is not there hears that.
-    if !request.shared.monitoring.read(|all| all.post.topics.contains_key(topic)) {
+    if !request.shared.monitoring.read(|all| all.sns.topics.contains_key(topic)) {
         return Err(no_topic());
     }
     let protocol = request.query.required("Protocol")?;
@@ -242,7 +250,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
     if !fits {
         return Err(invalid("Invalid parameter: Endpoint"));
     }
-    if protocol == "sqs" && endpoint.ends_with(".fifo") && !Topic::is_fifo(topic) {
+    if protocol == "sqs" && endpoint.ends_with(".fifo") && !topic.ends_with(".fifo") {
         return Err(invalid(
             "Invalid parameter: Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS \
              topics",
@@ -260,20 +268,20 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
         attributes: given,
     };
     let (arn, subscription) = request.shared.monitoring.change(|all| {
-        if !all.post.topics.contains_key(topic) {
+        if !all.sns.topics.contains_key(topic) {
             return Err(no_topic());
         }
-        let same = all.post.subscriptions.iter().find(|(_, old)| {
+        let same = all.sns.subscriptions.iter().find(|(_, old)| {
             (&old.topic, &old.protocol, &old.endpoint) == (&fresh.topic, &fresh.protocol, &fresh.endpoint)
         });
         if let Some((arn, old)) = same {
             return Ok((arn.clone(), old.clone()));
         }
-        let arn = format!("{topic}:{}", random_id());
-        all.post.subscriptions.insert(arn.clone(), fresh.clone());
+        let arn = format!("{topic}:{}", random_uuid());
+        all.sns.subscriptions.insert(arn.clone(), fresh.clone());
         Ok((arn, fresh))
     })?;
-    ask_to_confirm(request.shared, &arn, &subscription);
+    request_confirmation(request.shared, &arn, &subscription);
     let wants_arn = request.query.flag("ReturnSubscriptionArn")?.unwrap_or(false);
     let mut xml = Xml::new();
     xml.text(
@@ -286,7 +294,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
 fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
     let (topic, token) = (request.query.required("TopicArn")?, request.query.required("Token")?);
     let arn = request.shared.monitoring.change(|all| {
-        let mut waiting = all.post.subscriptions.iter_mut();
+        let mut waiting = all.sns.subscriptions.iter_mut();
         let found = waiting.find(|(_, one)| one.topic == topic && one.token.as_deref() == Some(token));
         let (arn, subscription) = found.ok_or_else(|| invalid("Invalid parameter: Token"))?;
         subscription.token = None;
@@ -299,19 +307,19 @@ fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
 
 fn unsubscribe(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
-    request.shared.monitoring.change(|all| all.post.subscriptions.remove(arn));
+    request.shared.monitoring.change(|all| all.sns.subscriptions.remove(arn));
     Ok(Xml::new())
 }
 
 fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml> {
-    let ours = format!("arn:aws:sns:{}:", place::in_arn(request.region));
+    let ours = format!("arn:aws:sns:{}:", scope::arn_part(request.region));
     let found: Vec<(String, Subscription)> = request.shared.monitoring.read(|all| {
         if let Some(topic) = topic
-            && !all.post.topics.contains_key(topic)
+            && !all.sns.topics.contains_key(topic)
         {
             return Err(no_topic());
         }
-        let subscriptions = all.post.subscriptions.iter().filter(|(arn, subscription)| {
+        let subscriptions = all.sns.subscriptions.iter().filter(|(arn, subscription)| {
             arn.starts_with(&ours) && topic.is_none_or(|topic| subscription.topic == topic)
         });
         Ok(subscriptions.map(|(arn, subscription)| (arn.clone(), subscription.clone())).collect())
@@ -320,7 +328,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
     let mut xml = Xml::new();
     xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
         xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
-            .text("Owner", place::account(request.region))
+            .text("Owner", scope::account_of(request.region))
             .text("Protocol", subscription.protocol)
             .text("Endpoint", subscription.endpoint)
             .text("TopicArn", subscription.topic);
@@ -333,13 +341,13 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
     let mut xml = Xml::new();
     request.shared.monitoring.read(|all| {
-        let one = all.post.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
+        let one = all.sns.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
         let mut shown: BTreeMap<&str, String> = [
             ("SubscriptionArn", arn.to_owned()),
             ("TopicArn", one.topic.clone()),
             ("Protocol", one.protocol.clone()),
             ("Endpoint", one.endpoint.clone()),
-            ("Owner", place::account(request.region).to_owned()),
+            ("Owner", scope::account_of(request.region).to_owned()),
             ("PendingConfirmation", one.token.is_some().to_string()),
             ("RawMessageDelivery", "false".to_owned()),
         ]
@@ -361,7 +369,7 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     check_attribute(&name, &value)?;
     request.shared.monitoring.change(|all| {
         let one =
-            all.post.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
+            all.sns.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
         if value.is_empty() {
             one.attributes.remove(&name);
         } else {
@@ -374,7 +382,7 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
 fn check_attribute(name: &str, value: &str) -> Result<()> {
     let scopes = ["", "MessageAttributes", "MessageBody"];
     match name {
-        "FilterPolicy" => filter::check(value),
+        "FilterPolicy" => check_filter_policy(value),
         "FilterPolicyScope" if !scopes.contains(&value) => {
             Err(invalid(format!("Invalid parameter: FilterPolicyScope: Invalid value [{value}]")))
         }
@@ -399,7 +407,7 @@ fn publish_message(request: &Request<'_>) -> Result<Xml> {
     if message.len() + more > LONGEST_MESSAGE {
         return Err(invalid("Invalid parameter: Message too long"));
     }
-    let message = default_form(request, message)?;
+    let text = default_form(request, message)?;
     let subject = request.query.get("Subject");
     // The API reference of Publish: ASCII, at most 100 characters, no line breaks or control characters.
     if subject.is_some_and(|text| {
@@ -408,7 +416,8 @@ fn publish_message(request: &Request<'_>) -> Result<Xml> {
         return Err(invalid("Invalid parameter: Subject"));
     }
     let publisher = Publisher { service: "", arn: "", region: request.region };
-    let id = publish_with(request.shared, arn, subject, (&message, attributes), &publisher)?;
+    let message = Message { subject, text: &text, attributes };
+    let id = publish(request.shared, arn, &message, &publisher)?;
     let mut xml = Xml::new();
     xml.text("MessageId", id);
     Ok(xml)
@@ -441,7 +450,7 @@ fn message_attributes(request: &Request<'_>) -> serde_json::Value {
 fn with_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {
     let arn = request.query.required("ResourceArn")?;
     request.shared.monitoring.change(|all| {
-        let topic = all.post.topics.get_mut(arn);
+        let topic = all.sns.topics.get_mut(arn);
         let topic = topic.ok_or_else(|| refusal("ResourceNotFound", 404, "Resource does not exist"))?;
         Ok(edit(&mut topic.tags))
     })

@@ -1,16 +1,17 @@
-//! The stack's memory: one `State` behind a lock that is only held for moments, written to `state.json` as it changes.
+//! What the stack knows of RDS: one `State` behind a lock that is held only for moments, written to `state.json` whenever
+//! it changes.
 //!
-//! The file is replaced atomically. Answers wait until the change they report is in the file (`saved`), so what a caller
-//! was told survives a `kill -9`.
+//! An answer waits until the change that it reports is in the file (`wait_until_saved`), so what a caller was told
+//! survives a `kill -9`.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::{fs, io};
 
-use anyhow::Context;
 use tokio::sync::watch;
 
-use crate::record::State;
+use crate::atomic_file::{read_json, replace_file};
+use crate::resources::State;
 
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -24,14 +25,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(file: PathBuf) -> anyhow::Result<Self> {
-        let state = match fs::read(&file) {
-            Ok(json) => serde_json::from_slice(&json)
-                .with_context(|| format!("`{}` is not a state file of this version", file.display()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", file.display())),
-        };
         Ok(Self {
-            state: Mutex::new(state),
+            state: Mutex::new(read_json(&file)?.unwrap_or_default()),
             file,
             changes: watch::Sender::new(0),
             written: watch::Sender::new(0),
@@ -56,7 +51,7 @@ impl Store {
     }
 
     /// Waits until every change made so far is in the file.
-    pub(crate) async fn saved(&self) {
+    pub(crate) async fn wait_until_saved(&self) {
         let made = *self.changes.borrow();
         // Fails only when the store is gone, and then nobody waits.
         let _ = self.written.subscribe().wait_for(|written| *written >= made).await;
@@ -85,21 +80,9 @@ impl Store {
 
     fn write(&self, made: u64) -> io::Result<()> {
         let json = self.read(serde_json::to_vec).map_err(io::Error::other)?;
-        let outcome = replace(&self.file, &json);
+        let outcome = replace_file(&self.file, &json);
         // Counted as written even when it failed: a full disk must not make every call hang. The trouble is reported.
         self.written.send_modify(|written| *written = made.max(*written));
         outcome
     }
-}
-
-/// Puts `content` at `file` so that a reader finds the old or the new content whole.
-pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    let partial = file.with_extension("partial");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&partial)?.write_all(content)?;
-    fs::rename(&partial, file)
 }

@@ -6,11 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Jump;
-use crate::place;
-use crate::status::Status;
+use crate::instance_status::Status;
+use crate::scope;
 
-/// The account of whoever does not say another one.
-pub(crate) const ACCOUNT: &str = "123456789012";
+/// PostgreSQL's port on RDS unless a caller chooses another.
+pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// Everything the stack knows, apart from the databases themselves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ pub(crate) struct Instance {
     pub(crate) backup_name: String,
     pub(crate) region: String,
     pub(crate) status: Status,
-    pub(crate) shown: Option<Shown>,
-    pub(crate) fate: Option<Fate>,
+    pub(crate) shown: Option<ShownStatus>,
+    pub(crate) fate: Option<RestoreOutcome>,
     pub(crate) origin: Origin,
     /// The base backup that its data is laid out from when somebody connects for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub(crate) struct Instance {
 }
 
 /// What a caller may set, and what a snapshot remembers of its instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) engine: String,
     pub(crate) engine_version: String,
@@ -177,7 +177,7 @@ pub(crate) enum Origin {
 
 /// A status the control endpoint shows in place of the real one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Shown {
+pub(crate) struct ShownStatus {
     pub(crate) status: Status,
     /// Until told otherwise; without it, until the instance's next change of state.
     pub(crate) stay: bool,
@@ -185,7 +185,7 @@ pub(crate) struct Shown {
 
 /// Where the control endpoint wants a restore to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fate {
+pub(crate) struct RestoreOutcome {
     pub(crate) status: Status,
     pub(crate) stay: bool,
 }
@@ -407,7 +407,7 @@ pub(crate) struct EventSubscription {
 
 /// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`, `es`.
 pub(crate) fn arn(region: &str, kind: &str, name: &str) -> String {
-    format!("arn:aws:rds:{}:{kind}:{name}", place::in_arn(region))
+    format!("arn:aws:rds:{}:{kind}:{name}", scope::arn_part(region))
 }
 
 impl Instance {
@@ -417,6 +417,12 @@ impl Instance {
 
     pub(crate) fn backup_arn(&self) -> String {
         arn(&self.region, "auto-backup", &self.backup_name)
+    }
+
+    /// The port that its server should listen on, if it still can. Instances would share the default port, so each gets a
+    /// free one instead.
+    pub(crate) fn wanted_port(&self) -> Option<u16> {
+        self.port.or(Some(self.settings.asked_port)).filter(|port| *port != DEFAULT_PORT)
     }
 
     /// When RDS starts it by itself: an instance is stopped for seven days at most.
@@ -436,33 +442,79 @@ impl Instance {
     }
 }
 
+impl ManagedSecret {
+    /// The ARN under which Secrets Manager knows it.
+    pub(crate) fn arn(&self, region: &str) -> String {
+        format!("arn:aws:secretsmanager:{}:secret:{}-lifebt", scope::arn_part(region), self.name)
+    }
+}
+
+impl Replicated {
+    pub(crate) fn arn(&self, region: &str) -> String {
+        arn(region, "auto-backup", &self.name)
+    }
+}
+
 impl Snapshot {
     pub(crate) fn arn(&self) -> String {
         arn(&self.region, "snapshot", &self.id)
     }
+
+    pub(crate) fn is_automated_of(&self, resource_id: &str) -> bool {
+        self.kind == SnapshotKind::Automated && self.resource_id == resource_id
+    }
+
+    /// Whether it is still being taken or copied.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.status, SnapshotStatus::Pending | SnapshotStatus::Creating)
+    }
 }
 
+static NO_REGION: Region = Region {
+    instances: BTreeMap::new(),
+    snapshots: BTreeMap::new(),
+    retained: BTreeMap::new(),
+    replicated: BTreeMap::new(),
+    subnet_groups: BTreeMap::new(),
+    parameter_groups: BTreeMap::new(),
+    events: Vec::new(),
+    subscriptions: BTreeMap::new(),
+};
+
 impl State {
-    /// The instance of that resource id, wherever and under whichever name.
+    /// The instance of that resource id, in whichever Region and under whichever name.
     pub(crate) fn instance(&self, resource_id: &str) -> Option<&Instance> {
-        self.regions
-            .values()
-            .flat_map(|region| region.instances.values())
-            .find(|i| i.resource_id == resource_id)
+        self.instances().find(|instance| instance.resource_id == resource_id)
     }
 
     pub(crate) fn instance_mut(&mut self, resource_id: &str) -> Option<&mut Instance> {
-        self.regions
-            .values_mut()
-            .flat_map(|region| region.instances.values_mut())
-            .find(|instance| instance.resource_id == resource_id)
+        self.instances_mut().find(|instance| instance.resource_id == resource_id)
     }
 
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Instance> {
         self.regions.values().flat_map(|region| region.instances.values())
     }
 
-    pub(crate) fn region_mut(&mut self, name: &str) -> &mut Region {
-        self.regions.entry(name.to_owned()).or_default()
+    pub(crate) fn instances_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.regions.values_mut().flat_map(|region| region.instances.values_mut())
+    }
+
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.regions.values().flat_map(|region| region.snapshots.values())
+    }
+
+    /// What a Region holds; nothing if nothing was ever created there.
+    pub(crate) fn region(&self, scope: &str) -> &Region {
+        self.regions.get(scope).unwrap_or(&NO_REGION)
+    }
+
+    pub(crate) fn region_mut(&mut self, scope: &str) -> &mut Region {
+        self.regions.entry(scope.to_owned()).or_default()
+    }
+
+    /// The values of an instance's parameter group.
+    pub(crate) fn group_values(&self, instance: &Instance) -> BTreeMap<String, String> {
+        let group = self.region(&instance.region).parameter_groups.get(&instance.settings.parameter_group);
+        group.map(|group| group.values.clone()).unwrap_or_default()
     }
 }

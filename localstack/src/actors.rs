@@ -1,0 +1,51 @@
+//! The actors of the instances: the work that waits for each, and the signal that ends it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::cancel::Canceller;
+
+/// A piece of work on one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Bring the database into being, as the instance's origin says.
+    Create,
+    /// Fill a manual snapshot that is `creating`.
+    Snapshot(String),
+    /// Take an automated snapshot.
+    BackUp,
+    /// Make pending changes happen: those that never wait, or all.
+    Change {
+        all: bool,
+    },
+    /// Have the server read its configuration again.
+    Reload,
+    Reboot {
+        failover: bool,
+    },
+    Stop {
+        snapshot: Option<String>,
+    },
+    Start,
+    Delete,
+    /// Throw away archived log that nothing needs.
+    PruneArchive,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Actors(Mutex<HashMap<String, Actor>>);
+
+#[derive(Debug)]
+pub(crate) struct Actor {
+    pub(crate) queue: UnboundedSender<Work>,
+    pub(crate) canceller: Canceller,
+    pub(crate) task: tokio::task::JoinHandle<()>,
+}
+
+impl Actors {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<String, Actor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

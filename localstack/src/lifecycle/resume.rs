@@ -1,0 +1,117 @@
+//! How a stack that was stopped or killed continues.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::actors::Work;
+use crate::cancel::Cancel;
+use crate::instance_status::Status;
+use crate::lazy_servers::open_proxy;
+use crate::lifecycle::copies::finish_copies;
+use crate::lifecycle::sweep::sweep_after_start;
+use crate::resources::{Instance, SnapshotKind, SnapshotStatus};
+use crate::stack::{Shared, report};
+
+/// Brings every instance back to where it was when the stack ended, before calls are answered.
+pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
+    sweep_after_start(shared)?;
+    let instances = shared.store.read(|state| state.instances().cloned().collect::<Vec<_>>());
+    finish_copies(shared);
+    let mut starting = Vec::new();
+    for instance in instances {
+        let runs = instance.settings.is_postgres()
+            && (instance.status.is_running() || instance.status == Status::Starting);
+        let shared = Arc::clone(shared);
+        starting.push(tokio::spawn(async move {
+            let outcome = if runs && shared.is_lazy() {
+                open_proxy(&shared, &instance).await.map(Some).map_err(Into::into)
+            } else if runs {
+                shared.start_server(&instance, None, &Cancel::never()).await.map(|server| Some(server.port))
+            } else {
+                Ok(None)
+            };
+            (instance, outcome)
+        }));
+    }
+    // All servers first, then the work: a restore under way may need the server of another instance.
+    let mut started = Vec::new();
+    for start in starting {
+        started.push(start.await.context("the start of an instance was lost")?);
+    }
+    let now = shared.clock.now();
+    shared.store.change(|state| {
+        for instance in state.instances_mut() {
+            // Windows that passed while the stack was down are not made up for: an instance that was available
+            // is available when the first call is answered.
+            instance.backup_considered_at = instance.backup_considered_at.max(now);
+            instance.maintenance_considered_at = instance.maintenance_considered_at.max(now);
+        }
+    });
+    for (instance, outcome) in started {
+        resume_instance(shared, &instance, outcome);
+    }
+    Ok(())
+}
+
+/// Decides where an instance goes on, once its server runs on the port that `outcome` tells, if it needs one.
+fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<Option<u16>>) {
+    let resource_id = &was.resource_id;
+    let unfinished = shared.store.change(|state| {
+        let region = state.region_mut(&was.region);
+        // An automated snapshot that was not finished is dropped; the next one comes.
+        region.snapshots.retain(|_, snapshot| {
+            snapshot.resource_id != *resource_id
+                || snapshot.kind != SnapshotKind::Automated
+                || snapshot.status != SnapshotStatus::Creating
+        });
+        region
+            .snapshots
+            .values()
+            .filter(|snapshot| {
+                snapshot.resource_id == *resource_id
+                    && snapshot.status == SnapshotStatus::Creating
+                    && snapshot.copied_from.is_none()
+            })
+            .map(|snapshot| snapshot.id.clone())
+            .next()
+    });
+    let set = |status: Status| {
+        shared.store.change(|state| {
+            if let Some(instance) = state.instance_mut(resource_id) {
+                instance.status = status;
+                if let Ok(Some(port)) = outcome {
+                    instance.port = Some(port);
+                }
+            }
+        });
+    };
+    if let Err(error) = &outcome {
+        report(format_args!("instance `{}` does not start: {error:#}", was.id));
+        return set(Status::Failed);
+    }
+    match &was.status {
+        Status::Creating => shared.queue(resource_id, Work::Create),
+        Status::Deleting => shared.queue(resource_id, Work::Delete),
+        Status::Stopping => shared.queue(resource_id, Work::Stop { snapshot: unfinished }),
+        Status::Stopped
+        | Status::Failed
+        | Status::IncompatibleRestore
+        | Status::IncompatibleParameters
+        | Status::Other(_) => set(was.status.clone()),
+        _ => match unfinished {
+            Some(snapshot) => {
+                set(Status::BackingUp);
+                shared.queue(resource_id, Work::Snapshot(snapshot));
+            }
+            None => {
+                set(Status::Available);
+                if was.status == Status::BackingUp {
+                    shared.queue(resource_id, Work::BackUp);
+                }
+                let all = matches!(was.status, Status::Modifying | Status::Renaming);
+                shared.queue(resource_id, Work::Change { all });
+            }
+        },
+    }
+}

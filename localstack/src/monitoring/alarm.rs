@@ -1,0 +1,133 @@
+//! What an alarm is: its configuration and the state it is in.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::document::Document;
+use crate::monitoring::metrics::Metric;
+use crate::scope;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AlarmState {
+    Ok,
+    Alarm,
+    InsufficientData,
+}
+
+impl AlarmState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Alarm => "ALARM",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|state| state.name() == name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Treatment {
+    #[default]
+    Missing,
+    Ignore,
+    Breaching,
+    NotBreaching,
+}
+
+impl Treatment {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Ignore => "ignore",
+            Self::Breaching => "breaching",
+            Self::NotBreaching => "notBreaching",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching]
+            .into_iter()
+            .find(|treatment| treatment.name() == name)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Alarm {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) actions_enabled: bool,
+    pub(crate) ok_actions: Vec<String>,
+    pub(crate) alarm_actions: Vec<String>,
+    pub(crate) insufficient_actions: Vec<String>,
+    pub(crate) watches: Watches,
+    pub(crate) state: AlarmState,
+    pub(crate) reason: String,
+    pub(crate) reason_data: Option<String>,
+    /// When the state was last set, to the same value or another.
+    pub(crate) state_at: DateTime<Utc>,
+    /// When it last became another.
+    pub(crate) turned_at: DateTime<Utc>,
+    pub(crate) configured_at: DateTime<Utc>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
+pub(crate) enum Watches {
+    Metric(MetricWatch),
+    /// Other alarms, by a rule.
+    Alarms {
+        rule: String,
+        suppressor: Option<String>,
+        wait: Option<i64>,
+        extension: Option<i64>,
+    },
+}
+
+/// What of a metric is watched, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MetricWatch {
+    /// Absent when it is computed from several.
+    pub(crate) metric: Option<Metric>,
+    pub(crate) statistic: Option<String>,
+    pub(crate) extended_statistic: Option<String>,
+    pub(crate) period: Option<i64>,
+    pub(crate) unit: Option<String>,
+    pub(crate) evaluation_periods: i64,
+    pub(crate) datapoints_to_alarm: Option<i64>,
+    pub(crate) threshold: Option<f64>,
+    pub(crate) comparison: String,
+    pub(crate) missing: Option<Treatment>,
+    pub(crate) low_sample: Option<String>,
+    /// Metric math, as it was given.
+    pub(crate) metrics: Vec<Document>,
+    pub(crate) threshold_metric: Option<String>,
+}
+
+impl Alarm {
+    pub(crate) fn arn(&self, region: &str) -> String {
+        format!("arn:aws:cloudwatch:{}:alarm:{}", scope::arn_part(region), self.name)
+    }
+
+    pub(crate) fn is_composite(&self) -> bool {
+        matches!(self.watches, Watches::Alarms { .. })
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_composite() { "CompositeAlarm" } else { "MetricAlarm" }
+    }
+
+    /// What it does when it comes into `state`.
+    pub(crate) fn actions(&self, state: AlarmState) -> &[String] {
+        match state {
+            AlarmState::Ok => &self.ok_actions,
+            AlarmState::Alarm => &self.alarm_actions,
+            AlarmState::InsufficientData => &self.insufficient_actions,
+        }
+    }
+}
