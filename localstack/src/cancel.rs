@@ -9,7 +9,7 @@ pub(crate) struct Canceller(watch::Sender<bool>);
 
 /// Receives it.
 #[derive(Debug, Clone)]
-pub(crate) struct Cancel(watch::Receiver<bool>);
+pub(crate) struct CancelSignal(watch::Receiver<bool>);
 
 impl Canceller {
     pub(crate) fn new() -> Self {
@@ -20,12 +20,12 @@ impl Canceller {
         self.0.send_replace(true);
     }
 
-    pub(crate) fn listener(&self) -> Cancel {
-        Cancel(self.0.subscribe())
+    pub(crate) fn listener(&self) -> CancelSignal {
+        CancelSignal(self.0.subscribe())
     }
 }
 
-impl Cancel {
+impl CancelSignal {
     /// One that is never given.
     pub(crate) fn never() -> Self {
         Canceller::new().listener()
@@ -36,7 +36,7 @@ impl Cancel {
     }
 
     /// Waits for the signal; for ever, if it can no longer be given.
-    pub(crate) async fn given(&self) {
+    pub(crate) async fn wait(&self) {
         if self.0.clone().wait_for(|given| *given).await.is_err() {
             std::future::pending::<()>().await;
         }

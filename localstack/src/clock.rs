@@ -103,12 +103,14 @@ fn stack_time(jumps: &[Jump], machine: DateTime<Utc>) -> DateTime<Utc> {
 
 /// A moment that the stack's clock jumped over maps to the instant of the jump: nothing happened in between.
 fn machine_time(jumps: &[Jump], stack: DateTime<Utc>) -> DateTime<Utc> {
-    let Some(jump) = jumps.iter().rev().find(|jump| before(jumps, **jump) <= stack) else { return stack };
+    let Some(jump) = jumps.iter().rev().find(|jump| stack_time_before(jumps, **jump) <= stack) else {
+        return stack;
+    };
     (stack - jump.ahead()).max(jump.at)
 }
 
 /// What the stack's clock said just before `jump`.
-fn before(jumps: &[Jump], jump: Jump) -> DateTime<Utc> {
+fn stack_time_before(jumps: &[Jump], jump: Jump) -> DateTime<Utc> {
     let earlier =
         jumps.iter().rev().find(|other| other.at < jump.at).map_or(TimeDelta::zero(), |other| other.ahead());
     jump.at + earlier
@@ -117,7 +119,8 @@ fn before(jumps: &[Jump], jump: Jump) -> DateTime<Utc> {
 /// Someone who asks the database for `now()` after a jump gets the machine's time, which is a moment that the stack's
 /// clock jumped over. Such a moment, if the machine has reached it, is meant as the machine's.
 fn typed_time(jumps: &[Jump], stack: DateTime<Utc>, machine_now: DateTime<Utc>) -> DateTime<Utc> {
-    let skipped = jumps.iter().any(|jump| before(jumps, *jump) < stack && stack < jump.at + jump.ahead());
+    let skipped =
+        jumps.iter().any(|jump| stack_time_before(jumps, *jump) < stack && stack < jump.at + jump.ahead());
     if skipped && stack <= machine_now { stack } else { machine_time(jumps, stack) }
 }
 

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use crate::event_delivery::record_event;
 use crate::event_messages::{EventMessage, event_id_of};
 use crate::faults::{FaultRequest, RestoredSql};
-use crate::http::{Answer, answer, refuse};
+use crate::http::{Answer, build_answer, refuse_request};
 use crate::instance_status::Status;
 use crate::rds::check_event_category;
 use crate::resources::{EventSource, Instance, RestoreOutcome, ShownStatus};
 use crate::stack::Shared;
-use crate::wire::timestamp;
+use crate::wire::format_timestamp;
 use crate::{scope, sns};
 
 /// What a status request says in place of an instance's name.
@@ -100,7 +100,7 @@ pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, 
         }
         ("DELETE", "restored-sql") => run(|| shared.injected.clear_sql()),
         ("POST", "clock") => read_request(body).and_then(|request| advance_clock(shared, &request)),
-        ("GET", "clock") => Ok(json!({ "now": timestamp(shared.clock.now()) })),
+        ("GET", "clock") => Ok(json!({ "now": format_timestamp(shared.clock.now()) })),
         ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
         ("DELETE", "calls") => run(|| shared.calls.clear()),
         ("GET", "instances") => Ok(list_instances(shared)),
@@ -125,13 +125,13 @@ pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, 
             run(|| drop(shared.monitoring.change(|all| all.sns.queues.remove(name))))
         }
         (_, known) if PATHS.contains(&known) => {
-            return refuse(405, &format!("`/_control/{known}` does not take {method}"));
+            return refuse_request(405, &format!("`/_control/{known}` does not take {method}"));
         }
-        (_, other) => return refuse(404, &format!("`/_control/{other}` does not exist")),
+        (_, other) => return refuse_request(404, &format!("`/_control/{other}` does not exist")),
     };
     match outcome {
-        Ok(value) => answer(200, "application/json", value.to_string()),
-        Err(message) => refuse(400, &message),
+        Ok(value) => build_answer(200, "application/json", value.to_string()),
+        Err(message) => refuse_request(400, &message),
     }
 }
 
@@ -157,7 +157,7 @@ fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String
             request.status
         ));
     }
-    let status = Status::named(&request.status);
+    let status = Status::from_name(&request.status);
     if request.instance == NEXT_RESTORE {
         shared.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
         return Ok(());
@@ -242,7 +242,7 @@ fn advance_clock(shared: &Arc<Shared>, request: &ClockRequest) -> Result<Value, 
     }
     let jumps = shared.clock.advance(TimeDelta::seconds(request.advance_seconds));
     shared.store.change(|state| state.jumps = jumps);
-    Ok(json!({ "now": timestamp(shared.clock.now()) }))
+    Ok(json!({ "now": format_timestamp(shared.clock.now()) }))
 }
 
 fn list_instances(shared: &Arc<Shared>) -> Value {

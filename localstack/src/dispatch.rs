@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 use crate::call_log::Call;
 use crate::error::ApiError;
 use crate::faults::{Fault, FaultTarget};
-use crate::http::{Answer, LONGEST_BODY, decode_body, refuse};
+use crate::http::{Answer, LONGEST_BODY, decode_body, refuse_request};
 use crate::ids::random_uuid;
 use crate::stack::Shared;
-use crate::wire::timestamp;
+use crate::wire::format_timestamp;
 use crate::{cloudwatch, control, iam, rds, scope, secrets_manager, sns, sts};
 
 use call::{ApiCall, Protocol, Service};
@@ -57,13 +57,13 @@ async fn answer_request(shared: Arc<Shared>, request: Request<Incoming>) -> io::
     let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
     let body = match decode_body(&head.headers, body) {
         Ok(body) => body,
-        Err(why) => return Ok(refuse(400, why)),
+        Err(why) => return Ok(refuse_request(400, why)),
     };
     let path = head.uri.path();
     let mut answer = if let Some(rest) = path.strip_prefix("/_control/") {
         // A web page in a browser on this machine must not control the stack.
         if head.headers.contains_key(ORIGIN) {
-            refuse(403, "the control endpoint does not answer web pages")
+            refuse_request(403, "the control endpoint does not answer web pages")
         } else {
             let answer = control::answer_control(&shared, &head.method, rest, &body);
             shared.store.wait_until_saved().await;
@@ -74,7 +74,7 @@ async fn answer_request(shared: Arc<Shared>, request: Request<Incoming>) -> io::
     } else if (path == "/" || path.starts_with("/service/")) && head.method == Method::POST {
         answer_call(&shared, &ApiCall::read(path, &head.headers, &body), &head.headers).await?
     } else {
-        refuse(404, NOTHING_HERE)
+        refuse_request(404, NOTHING_HERE)
     };
     let date = shared.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = date.parse() {
@@ -84,7 +84,7 @@ async fn answer_request(shared: Arc<Shared>, request: Request<Incoming>) -> io::
 }
 
 fn follow_link(shared: &Arc<Shared>, query: &str) -> Answer {
-    let Some(call) = ApiCall::from_link(query) else { return refuse(404, NOTHING_HERE) };
+    let Some(call) = ApiCall::from_link(query) else { return refuse_request(404, NOTHING_HERE) };
     let request_id = random_uuid();
     let outcome = perform_sns(shared, &call, &request_id);
     log_outcome(shared, &call, &outcome);
@@ -109,7 +109,7 @@ async fn answer_call(shared: &Arc<Shared>, call: &ApiCall, headers: &HeaderMap) 
         _ if !headers.contains_key(AUTHORIZATION) && !call.may_be_unsigned() => {
             Err(ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))
         }
-        _ => perform(shared, call, &request_id).await,
+        _ => perform_call(shared, call, &request_id).await,
     };
     // A caller must not be told of a change that a stack killed now would forget.
     shared.store.wait_until_saved().await;
@@ -125,7 +125,7 @@ async fn answer_call(shared: &Arc<Shared>, call: &ApiCall, headers: &HeaderMap) 
     Ok(write_reply(call, outcome, &request_id))
 }
 
-async fn perform(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
+async fn perform_call(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
     if call.action.is_empty() {
         return Err(ApiError::new("MissingAction", "The request must contain the parameter Action."));
     }
@@ -184,7 +184,7 @@ fn log_outcome(shared: &Shared, call: &ApiCall, outcome: &Outcome) {
 
 fn log_call(shared: &Shared, call: &ApiCall, outcome: &str, status: Option<u16>, message: Option<&str>) {
     shared.calls.add(Call {
-        time: timestamp(shared.clock.now()),
+        time: format_timestamp(shared.clock.now()),
         service: call.service.name(),
         action: call.action.clone(),
         region: scope::region_of(&call.region).to_owned(),

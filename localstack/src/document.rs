@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{ApiError, Result};
-use crate::wire::{Query, Xml, timestamp};
+use crate::wire::{Query, Xml, format_timestamp};
 
 /// CBOR's tag for a time in seconds since 1970 (RFC 8949, section 3.4.2).
 const EPOCH_TAG: u64 = 1;
@@ -127,7 +127,7 @@ impl Document {
             Self::Integer(number) => (*number).into(),
             Self::Number(number) => (*number).into(),
             Self::Text(text) => text.as_str().into(),
-            Self::Time(time) => seconds(*time).into(),
+            Self::Time(time) => epoch_seconds(*time).into(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
             Self::Map(fields) => fields.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
         }
@@ -202,7 +202,7 @@ impl Document {
             Self::Integer(number) => drop(xml.text(name, number)),
             Self::Number(number) => drop(xml.text(name, number)),
             Self::Text(text) => drop(xml.text(name, text)),
-            Self::Time(time) => drop(xml.text(name, timestamp(*time))),
+            Self::Time(time) => drop(xml.text(name, format_timestamp(*time))),
             Self::Map(_) => drop(xml.within(name, |xml| self.write_xml(xml))),
             Self::List(items) => {
                 xml.within(name, |xml| items.iter().for_each(|item| item.write_element(xml, "member")));
@@ -253,14 +253,16 @@ impl Document {
             None => Ok(None),
             Some(Self::Integer(number)) => Ok(Some(*number as f64)),
             Some(Self::Number(number)) => Ok(Some(*number)),
-            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong(name, "a number")),
-            Some(_) => Err(wrong(name, "a number")),
+            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong_type(name, "a number")),
+            Some(_) => Err(wrong_type(name, "a number")),
         }
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>> {
         match self.number(name)? {
-            Some(number) if number.fract() != 0.0 || number.abs() > 9e15 => Err(wrong(name, "an integer")),
+            Some(number) if number.fract() != 0.0 || number.abs() > 9e15 => {
+                Err(wrong_type(name, "an integer"))
+            }
             other => Ok(other.map(|number| number as i64)),
         }
     }
@@ -270,7 +272,7 @@ impl Document {
             None => Ok(None),
             Some(Self::Flag(flag)) => Ok(Some(*flag)),
             Some(Self::Text(text)) if text == "true" || text == "false" => Ok(Some(text == "true")),
-            Some(_) => Err(wrong(name, "true or false")),
+            Some(_) => Err(wrong_type(name, "true or false")),
         }
     }
 
@@ -283,7 +285,7 @@ impl Document {
             Some(Self::Text(text)) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
             Some(_) => None,
         };
-        time.map(Some).ok_or_else(|| wrong(name, "a time"))
+        time.map(Some).ok_or_else(|| wrong_type(name, "a time"))
     }
 
     /// The members of a list; empty when there is none.
@@ -319,7 +321,7 @@ impl Document {
     }
 }
 
-fn wrong(name: &str, wanted: &str) -> ApiError {
+fn wrong_type(name: &str, wanted: &str) -> ApiError {
     ApiError {
         code: "SerializationException".to_owned(),
         status: 400,
@@ -327,7 +329,7 @@ fn wrong(name: &str, wanted: &str) -> ApiError {
     }
 }
 
-fn seconds(time: DateTime<Utc>) -> f64 {
+fn epoch_seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_millis() as f64 / 1000.0
 }
 
@@ -338,7 +340,7 @@ fn to_cbor(document: &Document) -> Cbor {
         Document::Integer(number) => Cbor::Integer((*number).into()),
         Document::Number(number) => Cbor::Float(*number),
         Document::Text(text) => Cbor::Text(text.clone()),
-        Document::Time(time) => Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(seconds(*time)))),
+        Document::Time(time) => Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(epoch_seconds(*time)))),
         Document::List(items) => Cbor::Array(items.iter().map(to_cbor).collect()),
         Document::Map(fields) => {
             Cbor::Map(fields.iter().map(|(name, value)| (Cbor::Text(name.clone()), to_cbor(value))).collect())
@@ -395,7 +397,7 @@ mod tests {
         let mut xml = Xml::new();
         document.write_xml(&mut xml);
         let text = xml.response("n", "A", true, "r");
-        assert!(text.contains(&timestamp(time)), "{text}");
+        assert!(text.contains(&format_timestamp(time)), "{text}");
     }
 
     #[test]

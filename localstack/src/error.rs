@@ -22,11 +22,11 @@ impl ApiError {
         Self { code: code.to_owned(), status, message: message.into() }
     }
 
-    pub(crate) fn value(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_value(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterValue", message)
     }
 
-    pub(crate) fn combination(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_combination(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterCombination", message)
     }
 
@@ -42,7 +42,7 @@ impl ApiError {
         Self::snapshot_state(format!("The snapshot {id} is not in the available state."))
     }
 
-    pub(crate) fn missing(parameter: &str) -> Self {
+    pub(crate) fn missing_parameter(parameter: &str) -> Self {
         Self::new("MissingParameter", format!("The request must contain the parameter {parameter}."))
     }
 
@@ -64,7 +64,7 @@ impl ApiError {
     }
 
     /// `Receiver` when the fault is the service's, `Sender` when it is the caller's.
-    pub(crate) fn party(&self) -> &'static str {
+    pub(crate) fn fault_party(&self) -> &'static str {
         if self.status >= 500 { "Receiver" } else { "Sender" }
     }
 }
@@ -99,44 +99,15 @@ pub(crate) fn status_of(code: &str) -> u16 {
 
 /// Whether a code that is not an exception is one of AWS's.
 fn is_known(code: &str) -> bool {
-    const ENDINGS: [&str; 11] = [
-        "AlreadyExists",
-        "AlreadyExistsFault",
-        "QuotaExceeded",
-        "QuotaExceededFault",
-        "State",
-        "StateFault",
-        "NotSupported",
-        "NotSupportedFault",
-        "Fault",
-        "Exception",
-        "EnoughAZs",
-    ];
-    const CODES: [&str; 22] = [
-        "InvalidParameterValue",
-        "InvalidParameterCombination",
-        "InvalidAction",
-        "InvalidQueryParameter",
-        "InvalidSubnet",
-        "InvalidExportOnly",
-        "MalformedInput",
-        "MalformedQueryString",
-        "MissingAction",
-        "MissingParameter",
-        "Throttling",
-        "ThrottlingException",
-        "Throttled",
-        "RequestLimitExceeded",
-        "RequestExpired",
-        "ValidationError",
-        "InsufficientDBInstanceCapacity",
-        "InsufficientStorageClusterCapacity",
-        "PointInTimeRestoreNotEnabled",
-        "DBInstanceNotReady",
-        "DBUpgradeDependencyFailure",
-        "UnsupportedDBEngineVersion",
-    ];
-    CODES.contains(&code) || ENDINGS.iter().any(|ending| code.ends_with(ending))
+    const ENDINGS: &str = "AlreadyExists AlreadyExistsFault QuotaExceeded QuotaExceededFault State StateFault NotSupported \
+        NotSupportedFault Fault Exception EnoughAZs";
+    const CODES: &str = "InvalidParameterValue InvalidParameterCombination InvalidAction InvalidQueryParameter \
+        InvalidSubnet InvalidExportOnly MalformedInput MalformedQueryString MissingAction MissingParameter \
+        Throttling ThrottlingException Throttled RequestLimitExceeded RequestExpired ValidationError \
+        InsufficientDBInstanceCapacity InsufficientStorageClusterCapacity PointInTimeRestoreNotEnabled \
+        DBInstanceNotReady DBUpgradeDependencyFailure UnsupportedDBEngineVersion";
+    CODES.split_whitespace().any(|known| known == code)
+        || ENDINGS.split_whitespace().any(|ending| code.ends_with(ending))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Rate {
 }
 
 impl Rule {
-    fn meets(&self, call: &FaultTarget<'_>) -> bool {
+    fn applies_to(&self, call: &FaultTarget<'_>) -> bool {
         let is = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|wanted| wanted == has);
         (self.action == "*" || self.action == call.action)
             && is(&self.region, call.region)
@@ -113,43 +113,43 @@ impl Rule {
 pub(crate) struct RestoredSql {
     pub(crate) database: String,
     pub(crate) sql: String,
-    #[serde(default = "once")]
+    #[serde(default = "default_times")]
     times: u32,
 }
 
-fn once() -> u32 {
+fn default_times() -> u32 {
     1
 }
 
 /// Everything injected and not used up.
 #[derive(Debug, Default)]
-pub(crate) struct Injected {
+pub(crate) struct InjectedFaults {
     rules: Mutex<Vec<Rule>>,
     fates: Mutex<Vec<RestoreOutcome>>,
     sql: Mutex<Vec<RestoredSql>>,
 }
 
-impl Injected {
+impl InjectedFaults {
     /// # Errors
     ///
     /// When the request contradicts itself, in words for whoever posted it.
     pub(crate) fn add_fault(&self, request: FaultRequest) -> Result<(), String> {
-        let rule = rule(request)?;
-        lock(&self.rules).push(rule);
+        let rule = build_rule(request)?;
+        lock_list(&self.rules).push(rule);
         Ok(())
     }
 
     pub(crate) fn clear_faults(&self) {
-        lock(&self.rules).clear();
+        lock_list(&self.rules).clear();
     }
 
     /// The fault that a call meets, used up by asking.
     pub(crate) fn take_fault(&self, call: &FaultTarget<'_>, now: Instant) -> Option<Fault> {
-        let mut rules = lock(&self.rules);
+        let mut rules = lock_list(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
-        let index = rules
-            .iter_mut()
-            .position(|rule| rule.meets(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now)))?;
+        let index = rules.iter_mut().position(|rule| {
+            rule.applies_to(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now))
+        })?;
         let rule = &mut rules[index];
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.left {
@@ -162,7 +162,7 @@ impl Injected {
     }
 
     /// Whether a call would be refused for want of a permission; nothing is used up.
-    pub(crate) fn denies(
+    pub(crate) fn would_deny(
         &self,
         action: &str,
         region: Option<&str>,
@@ -170,25 +170,25 @@ impl Injected {
         parameters: &Query,
     ) -> bool {
         let denial = |rule: &&Rule| matches!(&rule.fault, Fault::Refuse(error) if error.code.starts_with("AccessDenied"));
-        lock(&self.rules).iter().filter(denial).any(|rule| {
+        lock_list(&self.rules).iter().filter(denial).any(|rule| {
             // What is on no Region's resource is in every Region.
             let region = region.or(rule.region.as_deref()).unwrap_or_default();
-            rule.meets(&FaultTarget { action, region, account, parameters })
+            rule.applies_to(&FaultTarget { action, region, account, parameters })
         })
     }
 
     pub(crate) fn add_restore_outcome(&self, fate: RestoreOutcome) {
-        lock(&self.fates).push(fate);
+        lock_list(&self.fates).push(fate);
     }
 
     /// Where the restore that begins now ends, if it was told.
     pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
-        let mut fates = lock(&self.fates);
+        let mut fates = lock_list(&self.fates);
         (!fates.is_empty()).then(|| fates.remove(0))
     }
 
     pub(crate) fn clear_restore_outcomes(&self) {
-        lock(&self.fates).clear();
+        lock_list(&self.fates).clear();
     }
 
     /// # Errors
@@ -198,13 +198,13 @@ impl Injected {
         if sql.times == 0 {
             return Err("`times` must be at least 1".to_owned());
         }
-        lock(&self.sql).push(sql);
+        lock_list(&self.sql).push(sql);
         Ok(())
     }
 
     /// What runs in the copy that is being restored now, in the order it was posted.
     pub(crate) fn take_sql(&self) -> Vec<RestoredSql> {
-        let mut waiting = lock(&self.sql);
+        let mut waiting = lock_list(&self.sql);
         let taken = waiting.clone();
         for entry in waiting.iter_mut() {
             entry.times -= 1;
@@ -215,15 +215,15 @@ impl Injected {
 
     /// Whether anything waits to run in a restored copy.
     pub(crate) fn has_sql(&self) -> bool {
-        !lock(&self.sql).is_empty()
+        !lock_list(&self.sql).is_empty()
     }
 
     pub(crate) fn clear_sql(&self) {
-        lock(&self.sql).clear();
+        lock_list(&self.sql).clear();
     }
 }
 
-fn rule(request: FaultRequest) -> Result<Rule, String> {
+fn build_rule(request: FaultRequest) -> Result<Rule, String> {
     if request.action.is_empty() {
         return Err("`action` is empty: name an API action, or `*` for any".to_owned());
     }
@@ -231,17 +231,17 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
         return Err("`times` must be at least 1".to_owned());
     }
     let fault = match request.fault {
-        FaultName::Throttle => refusal("Throttling", "Rate exceeded", &request),
-        FaultName::Error => refusal(
+        FaultName::Throttle => build_refusal("Throttling", "Rate exceeded", &request),
+        FaultName::Error => build_refusal(
             "InternalFailure",
             "An internal error has occurred. Please try your query again.",
             &request,
         ),
         FaultName::LostResponse => Fault::LoseResponse,
         FaultName::Cut => Fault::Cut,
-        FaultName::Slow => Fault::Slow(span("seconds", request.seconds.unwrap_or(5.0))?),
+        FaultName::Slow => Fault::Slow(parse_span("seconds", request.seconds.unwrap_or(5.0))?),
     };
-    let until = request.for_seconds.map(|seconds| span("for_seconds", seconds)).transpose()?;
+    let until = request.for_seconds.map(|seconds| parse_span("for_seconds", seconds)).transpose()?;
     // A fault that lasts for a time has no count, unless one is given too.
     let lasts = until.is_some() || request.above_per_second.is_some();
     let left = request.times.or(if lasts { None } else { Some(1) });
@@ -257,7 +257,7 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
     Ok(Rule { action, region, account, about, fault, left, until, rate })
 }
 
-fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
+fn build_refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
     let code = request.code.as_deref().unwrap_or(code);
     Fault::Refuse(ApiError {
         code: code.to_owned(),
@@ -279,12 +279,12 @@ fn message_of(code: &str) -> Option<&'static str> {
     })
 }
 
-fn span(name: &str, seconds: f64) -> Result<Duration, String> {
+fn parse_span(name: &str, seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| format!("`{name}` must be a number of seconds, not {seconds}"))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_list<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -292,8 +292,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn injected(requests: &[&str]) -> Injected {
-        let injected = Injected::default();
+    fn injected(requests: &[&str]) -> InjectedFaults {
+        let injected = InjectedFaults::default();
         for request in requests {
             injected.add_fault(serde_json::from_str(request).unwrap()).unwrap();
         }
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_fault_may_be_of_one_region_account_or_object_alone() {
         let of = |more: &str| injected(&[&format!(r#"{{"action":"*","fault":"cut","times":9,{more}}}"#)]);
-        let parameters = Query::single("RoleArn", "arn:aws:iam::111122223333:role/x");
+        let parameters = Query::from_pair("RoleArn", "arn:aws:iam::111122223333:role/x");
         let now = Instant::now();
         for (more, meets) in [
             (r#""region":"eu-west-1""#, true),
@@ -383,7 +383,7 @@ mod tests {
             r#"{"action":"*","fault":"cut","times":0}"#,
             r#"{"action":"*","fault":"slow","seconds":-1}"#,
         ] {
-            assert!(rule(serde_json::from_str(request).unwrap()).is_err(), "{request}");
+            assert!(build_rule(serde_json::from_str(request).unwrap()).is_err(), "{request}");
         }
         assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"explode"}"#).is_err());
         assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"cut","tmies":1}"#).is_err());
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn sql_runs_in_order_and_as_often_as_told() {
-        let injected = Injected::default();
+        let injected = InjectedFaults::default();
         for (sql, times) in [("a", 1), ("b", 2)] {
             injected.add_sql(RestoredSql { database: "app".to_owned(), sql: sql.to_owned(), times }).unwrap();
         }

@@ -31,9 +31,9 @@ pub(crate) fn is_formula(text: &str) -> bool {
 }
 
 /// The whole number that a formula gives; nothing when it is none.
-pub(crate) fn evaluate(text: &str, variables: &Variables) -> Option<i64> {
+pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64> {
     let mut rest = Rest { text: text.trim(), variables };
-    let value = rest.outside()?;
+    let value = rest.parse_value()?;
     let is_over = rest.text.is_empty() && value.is_finite();
     is_over.then_some(value.floor() as i64)
 }
@@ -45,12 +45,12 @@ struct Rest<'t> {
 }
 
 impl<'t> Rest<'t> {
-    fn eat(&mut self, token: char) -> Option<()> {
+    fn expect_token(&mut self, token: char) -> Option<()> {
         self.text = self.text.trim_start().strip_prefix(token)?.trim_start();
         Some(())
     }
 
-    fn word(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
+    fn take_word(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let end = self.text.find(|c| !fits(c)).unwrap_or(self.text.len());
         let (word, rest) = self.text.split_at(end);
         self.text = rest.trim_start();
@@ -58,28 +58,28 @@ impl<'t> Rest<'t> {
     }
 
     /// A function of several values, an expression in braces, or a number.
-    fn outside(&mut self) -> Option<f64> {
+    fn parse_value(&mut self) -> Option<f64> {
         if self.text.starts_with('{') {
-            self.eat('{')?;
-            let value = self.sum()?;
-            self.eat('}')?;
+            self.expect_token('{')?;
+            let value = self.parse_sum()?;
+            self.expect_token('}')?;
             return Some(value);
         }
         if self.text.starts_with(|c: char| c.is_ascii_digit()) {
-            return self.word(|c| c.is_ascii_digit()).parse().ok();
+            return self.take_word(|c| c.is_ascii_digit()).parse().ok();
         }
-        let function = self.word(|c| c.is_ascii_alphabetic());
-        self.call(function, Self::outside)
+        let function = self.take_word(|c| c.is_ascii_alphabetic());
+        self.parse_function(function, Self::parse_value)
     }
 
-    fn call(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
-        self.eat('(')?;
+    fn parse_function(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
+        self.expect_token('(')?;
         let mut values = vec![value(self)?];
         while self.text.starts_with(',') {
-            self.eat(',')?;
+            self.expect_token(',')?;
             values.push(value(self)?);
         }
-        self.eat(')')?;
+        self.expect_token(')')?;
         match (function.to_ascii_lowercase().as_str(), &values[..]) {
             ("least", [_, _, ..]) => values.into_iter().reduce(f64::min),
             ("greatest", [_, _, ..]) => values.into_iter().reduce(f64::max),
@@ -89,47 +89,47 @@ impl<'t> Rest<'t> {
         }
     }
 
-    fn sum(&mut self) -> Option<f64> {
-        let mut value = self.product()?;
+    fn parse_sum(&mut self) -> Option<f64> {
+        let mut value = self.parse_product()?;
         loop {
             if self.text.starts_with('+') {
-                self.eat('+')?;
-                value += self.product()?;
+                self.expect_token('+')?;
+                value += self.parse_product()?;
             } else if self.text.starts_with('-') {
-                self.eat('-')?;
-                value -= self.product()?;
+                self.expect_token('-')?;
+                value -= self.parse_product()?;
             } else {
                 return Some(value);
             }
         }
     }
 
-    fn product(&mut self) -> Option<f64> {
-        let mut value = self.atom()?;
+    fn parse_product(&mut self) -> Option<f64> {
+        let mut value = self.parse_operand()?;
         loop {
             if self.text.starts_with('*') {
-                self.eat('*')?;
-                value *= self.atom()?;
+                self.expect_token('*')?;
+                value *= self.parse_operand()?;
             } else if self.text.starts_with('/') {
-                self.eat('/')?;
-                value /= self.atom()?;
+                self.expect_token('/')?;
+                value /= self.parse_operand()?;
             } else {
                 return Some(value);
             }
         }
     }
 
-    fn atom(&mut self) -> Option<f64> {
+    fn parse_operand(&mut self) -> Option<f64> {
         if self.text.starts_with(|c: char| c.is_ascii_digit()) {
-            return self.word(|c| c.is_ascii_digit()).parse().ok();
+            return self.take_word(|c| c.is_ascii_digit()).parse().ok();
         }
-        let name = self.word(|c| c.is_ascii_alphabetic());
+        let name = self.take_word(|c| c.is_ascii_alphabetic());
         Some(match name {
             "DBInstanceClassMemory" => self.variables.memory_bytes,
             "DBInstanceVCPU" => self.variables.processors,
             "AllocatedStorage" => self.variables.storage_bytes,
             "EndPointPort" => self.variables.port,
-            function => return self.call(function, Self::sum),
+            function => return self.parse_function(function, Self::parse_sum),
         })
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     fn value(text: &str) -> Option<i64> {
         let variables =
             Variables { memory_bytes: 8.0 * GIBIBYTE, processors: 2.0, storage_bytes: 0.0, port: 5432.0 };
-        evaluate(text, &variables)
+        evaluate_formula(text, &variables)
     }
 
     #[test]

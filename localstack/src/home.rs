@@ -56,7 +56,7 @@ pub(crate) struct ClusterPaths {
 }
 
 impl ClusterPaths {
-    pub(crate) fn at(root: PathBuf) -> Self {
+    pub(crate) fn at_root(root: PathBuf) -> Self {
         Self { data: root.join("data"), conf: root.join("conf"), log: root.join("log"), root }
     }
 }
@@ -103,8 +103,8 @@ impl Home {
         for part in ["clusters", "archive", "backups"] {
             home.make_passage(&home.root.join(part))?;
         }
-        let shared = cache.map(|cache| secret(&cache.join("secret"), None)).transpose()?;
-        home.secret = secret(&home.root.join("secret"), shared.as_deref())?;
+        let shared = cache.map(|cache| read_or_make_secret(&cache.join("secret"), None)).transpose()?;
+        home.secret = read_or_make_secret(&home.root.join("secret"), shared.as_deref())?;
         if shared.is_some_and(|shared| shared != home.secret) {
             home.templates = home.root.join("templates");
         }
@@ -143,7 +143,7 @@ impl Home {
     }
 
     pub(crate) fn cluster(&self, resource_id: &str) -> ClusterPaths {
-        ClusterPaths::at(self.clusters().join(resource_id))
+        ClusterPaths::at_root(self.clusters().join(resource_id))
     }
 
     pub(crate) fn archives(&self) -> PathBuf {
@@ -172,11 +172,11 @@ impl Home {
     /// Makes a directory that only the servers' user reads.
     pub(crate) fn make_private(&self, directory: &Path) -> io::Result<()> {
         make_directory(directory, 0o700)?;
-        self.give(directory)
+        self.give_to_owner(directory)
     }
 
     /// Hands a file or directory to the servers' user.
-    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn give_to_owner(&self, path: &Path) -> io::Result<()> {
         match self.owner {
             Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
@@ -186,22 +186,22 @@ impl Home {
     /// Writes a file that only the servers' user reads.
     pub(crate) fn write_private(&self, file: &Path, content: &str) -> io::Result<()> {
         replace_file(file, content.as_bytes())?;
-        self.give(file)
+        self.give_to_owner(file)
     }
 }
 
 /// Where a stack lives that was not told: one place per user, so that it is found again, and on a disk that the
 /// servers' user can reach, which root's home directory is not.
 pub(crate) fn default_directory() -> PathBuf {
-    own_place("XDG_STATE_HOME", ".local/state", "lifeboat-localstack")
+    user_directory("XDG_STATE_HOME", ".local/state", "lifeboat-localstack")
 }
 
 /// Where the stacks of a user keep what they can make again.
 fn cache_directory() -> PathBuf {
-    own_place("XDG_CACHE_HOME", ".cache", "lifeboat-localstack-cache")
+    user_directory("XDG_CACHE_HOME", ".cache", "lifeboat-localstack-cache")
 }
 
-fn own_place(variable: &str, below_home: &str, name: &str) -> PathBuf {
+fn user_directory(variable: &str, below_home: &str, name: &str) -> PathBuf {
     let uid = rustix::process::geteuid();
     let told = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home));
@@ -235,7 +235,7 @@ fn server_owner() -> anyhow::Result<Option<Owner>> {
         return Ok(None);
     }
     let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    match account(&accounts, "postgres").or_else(|| account(&accounts, "nobody")) {
+    match find_account(&accounts, "postgres").or_else(|| find_account(&accounts, "nobody")) {
         Some(owner) => Ok(Some(owner)),
         None => {
             bail!("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
@@ -243,7 +243,7 @@ fn server_owner() -> anyhow::Result<Option<Owner>> {
     }
 }
 
-fn account(accounts: &str, name: &str) -> Option<Owner> {
+fn find_account(accounts: &str, name: &str) -> Option<Owner> {
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
         let (user, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
@@ -289,7 +289,7 @@ fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// The secret in a file; if there is none yet, `shared` or a fresh one.
-fn secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
+fn read_or_make_secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
     match fs::read_to_string(file) {
         Ok(secret) if secret.trim().len() >= 32 => Ok(secret.trim().to_owned()),
         Ok(_) => bail!(
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn accounts_are_read_and_root_is_never_taken() {
         let accounts = "root:x:0:0::/root:/bin/sh\npostgres:x:101:104:PG:/:/bin/sh\nfake:x:0:0::/:/bin/sh\n";
-        assert_eq!(account(accounts, "postgres"), Some(Owner { uid: 101, gid: 104 }));
-        assert_eq!(account(accounts, "nobody"), None);
-        assert_eq!(account(accounts, "fake"), None);
+        assert_eq!(find_account(accounts, "postgres"), Some(Owner { uid: 101, gid: 104 }));
+        assert_eq!(find_account(accounts, "nobody"), None);
+        assert_eq!(find_account(accounts, "fake"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) const LONGEST_BODY: usize = 4 << 20;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-pub(crate) fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Answer {
+pub(crate) fn build_answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(content_type) = HeaderValue::from_str(content_type) {
@@ -25,8 +25,8 @@ pub(crate) fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) ->
 }
 
 /// An error that is not one of AWS's.
-pub(crate) fn refuse(status: u16, message: &str) -> Answer {
-    answer(status, "application/json", json!({ "error": message }).to_string())
+pub(crate) fn refuse_request(status: u16, message: &str) -> Answer {
+    build_answer(status, "application/json", json!({ "error": message }).to_string())
 }
 
 /// The body as it was before the client compressed it: SDKs gzip `PutMetricData` from 10 KiB on, in every protocol.

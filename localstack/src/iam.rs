@@ -1,7 +1,7 @@
 //! IAM: its policy simulator. Everybody may do everything, but for what faults refuse with AccessDenied.
 
 use crate::error::{ApiError, Result};
-use crate::faults::Injected;
+use crate::faults::InjectedFaults;
 use crate::scope;
 use crate::wire::{Query, Xml};
 
@@ -11,7 +11,7 @@ pub(crate) const VERSION: &str = "2010-05-08";
 /// More than one question has.
 const MOST: usize = 100;
 
-pub(crate) fn perform_action(injected: &Injected, query: &Query, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(injected: &InjectedFaults, query: &Query, action: &str) -> Result<Xml> {
     if action != "SimulatePrincipalPolicy" {
         let message = format!("Could not find operation {action} for version {VERSION}");
         return Err(ApiError::new("InvalidAction", message));
@@ -20,7 +20,7 @@ pub(crate) fn perform_action(injected: &Injected, query: &Query, action: &str) -
     let account = identity.split(':').nth(4).unwrap_or_default();
     let actions = query.list("ActionNames", "member").unwrap_or_default();
     if actions.is_empty() || actions.len() > MOST {
-        return Err(invalid("ActionNames must have 1 to 100 members"));
+        return Err(invalid_input("ActionNames must have 1 to 100 members"));
     }
     let resources = query.list("ResourceArns", "member").unwrap_or_else(|| vec!["*".to_owned()]);
     let mut xml = Xml::new();
@@ -28,9 +28,9 @@ pub(crate) fn perform_action(injected: &Injected, query: &Query, action: &str) -
     let pairs = actions.iter().flat_map(|action| resources.iter().map(move |resource| (action, resource)));
     xml.list("EvaluationResults", "member", pairs, |xml, (action, resource)| {
         let bare = action.split_once(':').map_or(action.as_str(), |(_, bare)| bare);
-        let about = Query::single("Resource", resource);
+        let about = Query::from_pair("Resource", resource);
         let region = scope::scope_of_arn(resource).map(|scope| scope::region_of(&scope).to_owned());
-        let is_denied = injected.denies(bare, region.as_deref(), account, &about);
+        let is_denied = injected.would_deny(bare, region.as_deref(), account, &about);
         xml.text("EvalActionName", action)
             .text("EvalResourceName", resource)
             .text("EvalDecision", if is_denied { "implicitDeny" } else { "allowed" });
@@ -38,6 +38,6 @@ pub(crate) fn perform_action(injected: &Injected, query: &Query, action: &str) -
     Ok(xml)
 }
 
-fn invalid(message: &str) -> ApiError {
+fn invalid_input(message: &str) -> ApiError {
     ApiError::with_status(400, "InvalidInput", message)
 }

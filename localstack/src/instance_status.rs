@@ -32,7 +32,7 @@ pub(crate) enum Status {
 
 impl Status {
     /// The status of that name.
-    pub(crate) fn named(name: &str) -> Self {
+    pub(crate) fn from_name(name: &str) -> Self {
         serde_json::from_value(name.into()).unwrap_or_else(|_| Self::Other(name.to_owned()))
     }
 
@@ -138,7 +138,7 @@ pub(crate) enum Operation {
 }
 
 /// Whether `operation` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
-pub(crate) fn permits(status: &Status, operation: Operation) -> bool {
+pub(crate) fn permits_operation(status: &Status, operation: Operation) -> bool {
     match operation {
         Operation::Modify => {
             matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
@@ -162,21 +162,21 @@ mod tests {
     #[test]
     fn nothing_follows_deleting() {
         for name in ["creating", "available", "backing-up", "modifying", "failed", "storage-full"] {
-            assert!(!Status::Deleting.may_become(&Status::named(name)), "{name}");
+            assert!(!Status::Deleting.may_become(&Status::from_name(name)), "{name}");
         }
     }
 
     #[test]
     fn every_state_may_become_deleting() {
         for name in ["creating", "available", "stopped", "failed", "incompatible-restore", "storage-full"] {
-            assert!(Status::named(name).may_become(&Status::Deleting), "{name}");
+            assert!(Status::from_name(name).may_become(&Status::Deleting), "{name}");
         }
     }
 
     #[test]
     fn names_survive_a_round_trip_through_the_state_file() {
         for name in ["creating", "resetting-master-credentials", "storage-full", "incompatible-restore"] {
-            let status = Status::named(name);
+            let status = Status::from_name(name);
             assert_eq!(status.name(), name);
             let json = serde_json::to_string(&status).unwrap();
             assert_eq!(json, format!("\"{name}\""));
@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn only_a_stopped_instance_starts_and_only_an_available_one_stops() {
-        assert!(permits(&Status::Stopped, Operation::Start));
-        assert!(!permits(&Status::Available, Operation::Start));
-        assert!(permits(&Status::Available, Operation::Stop));
-        assert!(!permits(&Status::BackingUp, Operation::Stop));
+        assert!(permits_operation(&Status::Stopped, Operation::Start));
+        assert!(!permits_operation(&Status::Available, Operation::Start));
+        assert!(permits_operation(&Status::Available, Operation::Stop));
+        assert!(!permits_operation(&Status::BackingUp, Operation::Stop));
     }
 }

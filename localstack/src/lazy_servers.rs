@@ -13,13 +13,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::cluster::base_backup::lay_out_base_backup;
 use crate::cluster::server::Server;
 use crate::instance_status::Status;
 use crate::proxies::{Connections, Proxy};
 use crate::resources::Instance;
-use crate::stack::{Shared, report};
+use crate::stack::{Shared, report_problem};
 
 /// Opens the proxy of an instance, if it is not open, and returns its port.
 pub(crate) async fn open_proxy(shared: &Arc<Shared>, instance: &Instance) -> io::Result<u16> {
@@ -51,7 +51,7 @@ pub(crate) async fn open_proxy(shared: &Arc<Shared>, instance: &Instance) -> io:
 pub(crate) async fn wake_server(
     shared: &Arc<Shared>,
     resource_id: &str,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> anyhow::Result<Arc<Server>> {
     let connections = shared.proxies.lock().get(resource_id).map(|proxy| Arc::clone(&proxy.connections));
     let connections = connections.context("its proxy is closed")?;
@@ -100,7 +100,7 @@ async fn forward(shared: &Arc<Shared>, resource_id: &str, connections: &Connecti
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
             }
         }
-        Err(error) => report(format_args!("cannot start the server of `{resource_id}`: {error:#}")),
+        Err(error) => report_problem(format_args!("cannot start the server of `{resource_id}`: {error:#}")),
     }
     connections.mark_used();
     connections.open.fetch_sub(1, Ordering::SeqCst);

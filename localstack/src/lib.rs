@@ -20,9 +20,9 @@
 //! http             bodies and answers of HTTP
 //! faults           what was injected and is not used up
 //! call_log         the log of API calls
+//! restorable       the times to which an instance can be restored
 //! store            what the stack knows of RDS, and `state.json`
 //! monitoring       what the stack knows of CloudWatch and SNS, and their files
-//! restorable       the times to which an instance can be restored
 //! storage          what storage there is: sizes, IOPS and throughput of each type
 //! formula          formulas that stand for a parameter's value
 //! resources        instances, snapshots, groups, events: plain data
@@ -63,9 +63,9 @@ mod home;
 mod http;
 mod faults;
 mod call_log;
+mod restorable;
 mod store;
 mod monitoring;
-mod restorable;
 mod storage;
 mod formula;
 mod resources;
@@ -96,7 +96,7 @@ use crate::cluster::orphans;
 use crate::cluster::tls::Authority;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
-use crate::stack::{Parts, Shared, report};
+use crate::stack::{Parts, Shared, report_problem};
 use crate::store::Store;
 
 pub use crate::pace::Pace;
@@ -215,15 +215,15 @@ impl Stack {
         let shared = Arc::new(Shared::new(parts));
         let writer = Arc::clone(&shared);
         let mut tasks = vec![tokio::spawn(async move {
-            let trouble = |error: &_| report(format_args!("cannot write state.json: {error}"));
+            let trouble = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
             writer.store.keep_writing(trouble).await;
         })];
         let writer = Arc::clone(&shared);
         tasks.push(tokio::spawn(async move {
-            let trouble = |error: &_| report(format_args!("cannot write monitoring.json: {error}"));
+            let trouble = |error: &_| report_problem(format_args!("cannot write monitoring.json: {error}"));
             writer.monitoring.keep_writing(trouble).await;
         }));
-        lifecycle::resume(&shared).await?;
+        lifecycle::resume_instances(&shared).await?;
         tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
         tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
         tasks.push(tokio::spawn(lazy_servers::stop_idle_servers(Arc::clone(&shared))));
@@ -260,18 +260,18 @@ impl Stack {
             let _ = warm_up.await;
         }
         self.shared.stop_all_servers().await;
-        self.end();
+        self.shut_down();
     }
 
-    fn end(&mut self) {
+    fn shut_down(&mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
         }
         if let Err(error) = self.shared.store.flush() {
-            report(format_args!("cannot write state.json: {error}"));
+            report_problem(format_args!("cannot write state.json: {error}"));
         }
         if let Err(error) = self.shared.monitoring.flush() {
-            report(format_args!("cannot write monitoring.json: {error}"));
+            report_problem(format_args!("cannot write monitoring.json: {error}"));
         }
         self.shared.home.release();
     }
@@ -286,14 +286,14 @@ impl Drop for Stack {
         self.shared.proxies.close_all();
         self.shared.cancel_all_work();
         self.shared.abandon_all_servers();
-        self.end();
+        self.shut_down();
     }
 }
 
 /// Makes the newest version's template while nobody waits for it.
 async fn warm_up(shared: Arc<Shared>) {
     let engine = shared.engines.newest();
-    if let Err(error) = shared.templates.get(&shared.home, engine).await {
-        report(format_args!("{error:#}"));
+    if let Err(error) = shared.templates.get_or_make(&shared.home, engine).await {
+        report_problem(format_args!("{error:#}"));
     }
 }

@@ -16,7 +16,7 @@ mod job;
 mod sweep;
 
 pub(crate) use copies::finish_copy_later;
-pub(crate) use resume::resume;
+pub(crate) use resume::resume_instances;
 pub(crate) use schedule::keep_schedules;
 pub(crate) use snapshots::{drop_automated_snapshots, new_snapshot};
 pub(crate) use sweep::sweep_later;

@@ -75,7 +75,7 @@ impl Monitoring {
         let mut memory: Memory = read_json(&file)?.unwrap_or_default();
         let saved: Option<BTreeMap<String, _>> = read_json(&metrics_file)?;
         for (region, metrics) in saved.into_iter().flatten() {
-            memory.monitors.entry(region).or_default().metrics = Metrics::loaded(metrics);
+            memory.monitors.entry(region).or_default().metrics = Metrics::from_saved(metrics);
         }
         Ok(Self { memory: Mutex::new((memory, false)), file, metrics_file })
     }
@@ -123,7 +123,8 @@ impl Monitoring {
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.write()?;
         let json = self.read(|memory| {
-            let metrics = memory.monitors.iter().map(|(region, monitor)| (region, monitor.metrics.saved()));
+            let metrics =
+                memory.monitors.iter().map(|(region, monitor)| (region, monitor.metrics.to_saved()));
             serde_json::to_vec(&metrics.collect::<BTreeMap<_, _>>())
         });
         replace_file(&self.metrics_file, &json.map_err(io::Error::other)?)

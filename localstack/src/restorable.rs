@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::pace::Pace;
-use crate::resources::{BaseBackup, Instance, SnapshotStatus, State};
+use crate::resources::{BaseBackup, Instance, SnapshotStatus};
+use crate::store::State;
 
 /// The window that `RestoreTime` must lie in, in the stack's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,4 +11,4 @@ mod error;
 pub(crate) use actions::{NAMESPACE, Request, VERSION, has_no_result, perform_action};
 pub(crate) use deliver::confirm_endpoint;
 pub(crate) use policy::Publisher;
-pub(crate) use publish::{Admission, Message, admission, publish};
+pub(crate) use publish::{Admission, Message, publish, publish_admission};

@@ -7,22 +7,23 @@ use std::time::{Duration, Instant};
 
 use crate::actors::Actors;
 use crate::call_log::CallLog;
-use crate::cancel::{Cancel, Canceller};
+use crate::cancel::{CancelSignal, Canceller};
 use crate::clock::Clock;
 use crate::cluster::config::{self, Config, Recovery};
 use crate::cluster::engine::{Engine, Engines};
 use crate::cluster::extensions::Equipment;
 use crate::cluster::files::make_room;
-use crate::cluster::server::{Server, StartError, free_port, is_free};
+use crate::cluster::server::{Server, StartError, find_free_port, is_port_free};
 use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
-use crate::faults::Injected;
-use crate::formula::{Variables, evaluate, is_formula};
+use crate::faults::InjectedFaults;
+use crate::formula::{Variables, evaluate_formula, is_formula};
 use crate::home::Home;
 use crate::monitoring::Monitoring;
 use crate::pace::Pace;
 use crate::proxies::Proxies;
-use crate::resources::{Instance, State};
+use crate::resources::Instance;
+use crate::store::State;
 use crate::store::Store;
 
 /// How many of a kind a Region holds.
@@ -51,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
-    pub(crate) injected: Injected,
+    pub(crate) injected: InjectedFaults,
     pub(crate) calls: CallLog,
     pub(crate) actors: Actors,
     pub(crate) stopping: Canceller,
@@ -88,7 +89,7 @@ impl Shared {
             clock,
             pace,
             limits,
-            injected: Injected::default(),
+            injected: InjectedFaults::default(),
             calls: CallLog::default(),
             actors: Actors::default(),
             stopping: Canceller::new(),
@@ -134,20 +135,20 @@ impl Shared {
         &self,
         instance: &Instance,
         recovery: Option<Recovery<'_>>,
-        cancel: &Cancel,
+        cancel: &CancelSignal,
     ) -> anyhow::Result<Arc<Server>> {
         let engine = self.engine_of(instance)?;
         let paths = self.home.cluster(&instance.resource_id);
         self.home.make_private(&self.home.archive(&instance.resource_id))?;
         if !paths.conf.join("server.key").is_file() {
-            config::write_credentials(&self.home, &paths, &self.authority.issue()?)?;
+            config::write_credentials(&self.home, &paths, &self.authority.issue_certificate()?)?;
         }
-        let equipment = &self.templates.get(&self.home, engine).await?.equipment;
-        let mut wanted = instance.wanted_port().filter(|port| is_free(*port));
+        let equipment = &self.templates.get_or_make(&self.home, engine).await?.equipment;
+        let mut wanted = instance.wanted_port().filter(|port| is_port_free(*port));
         for attempt in 1.. {
             let port = match wanted.take() {
                 Some(port) => port,
-                None => free_port()?,
+                None => find_free_port()?,
             };
             self.write_config(instance, port, recovery, Some(equipment))?;
             match Server::start(&self.home, &equipment.program, &paths, port, cancel).await {
@@ -167,7 +168,7 @@ impl Shared {
     /// Writes the configuration of a running server anew and has the server reload it.
     pub(crate) fn reload_server(&self, instance: &Instance) -> anyhow::Result<()> {
         // It runs, so its template was made.
-        let template = self.templates.made(self.engine_of(instance)?);
+        let template = self.templates.get_if_made(self.engine_of(instance)?);
         if let Some(server) = self.server(&instance.resource_id) {
             self.write_config(instance, server.port, None, template.map(|template| &template.equipment))?;
             server.reload();
@@ -233,7 +234,7 @@ fn parameters_of(state: &State, instance: &Instance) -> BTreeMap<String, String>
     let mut values = instance.parameters.clone().unwrap_or_else(|| state.group_values(instance));
     let variables = Variables::of_instance(instance);
     for value in values.values_mut().filter(|value| is_formula(value)) {
-        if let Some(number) = evaluate(value, &variables) {
+        if let Some(number) = evaluate_formula(value, &variables) {
             *value = number.to_string();
         }
     }
@@ -249,7 +250,7 @@ fn forces_tls(instance: &Instance, parameters: &BTreeMap<String, String>) -> boo
 }
 
 /// Tells the person who started the stack, on stderr: stdout is for the ready line.
-pub(crate) fn report(message: impl std::fmt::Display) {
+pub(crate) fn report_problem(message: impl std::fmt::Display) {
     // If stderr is closed, the message is lost.
     let _ = writeln!(std::io::stderr().lock(), "lifeboat-localstack: {message}");
 }

@@ -24,7 +24,7 @@ fn is_striped(settings: &Settings) -> bool {
 }
 
 /// What gp3 has without being asked: IOPS, and MiB/s.
-fn baseline(settings: &Settings) -> (i64, i64) {
+fn gp3_baseline(settings: &Settings) -> (i64, i64) {
     if is_striped(settings) { (12_000, 500) } else { (3_000, 125) }
 }
 
@@ -40,17 +40,17 @@ pub(crate) fn check_storage(settings: &Settings) -> Result<()> {
         "gp2" | "gp3" => 20,
         "io1" | "io2" => 100,
         "standard" => 5,
-        other => return Err(ApiError::value(format!("Invalid storage type: {other}"))),
+        other => return Err(ApiError::invalid_value(format!("Invalid storage type: {other}"))),
     };
     let most = if kind == "standard" { 3072 } else { 65_536 };
     if !(least..=most).contains(&size) {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "Invalid storage size for engine name {} and storage type {kind}: {size}",
             settings.engine
         )));
     }
     if settings.dedicated_log_volume && !kind.starts_with("io") {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "A dedicated log volume is supported for Provisioned IOPS storage only: io1 or io2.",
         ));
     }
@@ -64,7 +64,7 @@ pub(crate) fn check_storage(settings: &Settings) -> Result<()> {
 /// Checks an upper limit of automatic growth: at least a tenth more than there is.
 pub(crate) fn check_upper_limit(settings: &Settings, most: i64) -> Result<()> {
     if most * 10 < settings.allocated_storage * 11 {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "Max storage size must be greater than storage size by at least 10 percent",
         ));
     }
@@ -78,7 +78,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
         if (least..=most).contains(&each) {
             return Ok(());
         }
-        Err(ApiError::combination(format!(
+        Err(ApiError::invalid_combination(format!(
             "The IOPS to GiB ratio must be between {least} and {most} for storage type {kind}: {iops} IOPS for {size} GiB"
         )))
     };
@@ -86,18 +86,18 @@ fn check_performance(settings: &Settings) -> Result<()> {
         if (least..=most).contains(&value) {
             return Ok(());
         }
-        Err(ApiError::combination(format!(
+        Err(ApiError::invalid_combination(format!(
             "Invalid {name} value for engine name {} and storage type {kind}: {value}. It must be between {least} and {most}.",
             settings.engine
         )))
     };
     if settings.storage_throughput.is_some() && kind != "gp3" {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "You can't specify storage throughput for storage type {kind}: it is for gp3 only."
         )));
     }
     match (kind, settings.iops) {
-        ("io1" | "io2", None) => Err(ApiError::combination(format!(
+        ("io1" | "io2", None) => Err(ApiError::invalid_combination(format!(
             "You must specify the Iops parameter when you use the storage type {kind}."
         ))),
         ("io1", Some(iops)) => {
@@ -109,7 +109,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
             ratio(iops, 0.5, 1_000.0)
         }
         ("gp3", iops) => {
-            let (iops_base, throughput_base) = baseline(settings);
+            let (iops_base, throughput_base) = gp3_baseline(settings);
             let throughput = settings.storage_throughput;
             let asks_more =
                 iops.is_some_and(|it| it != iops_base) || throughput.is_some_and(|it| it != throughput_base);
@@ -117,7 +117,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
                 && size < from
             {
                 if asks_more {
-                    return Err(ApiError::combination(format!(
+                    return Err(ApiError::invalid_combination(format!(
                         "You can't specify IOPS or storage throughput for engine {} and a storage size less than {from}.",
                         settings.engine
                     )));
@@ -134,14 +134,14 @@ fn check_performance(settings: &Settings) -> Result<()> {
             let throughput = throughput.unwrap_or(throughput_base);
             within("storage throughput", throughput, throughput_base, throughput_most)?;
             if throughput * 4 > iops {
-                return Err(ApiError::combination(format!(
+                return Err(ApiError::invalid_combination(format!(
                     "The storage throughput to IOPS ratio must be at most 0.25: {throughput} MiB/s for {iops} IOPS"
                 )));
             }
             Ok(())
         }
         (_, Some(_)) => {
-            Err(ApiError::combination(format!("You can't specify IOPS for storage type {kind}.")))
+            Err(ApiError::invalid_combination(format!("You can't specify IOPS for storage type {kind}.")))
         }
         (_, None) => Ok(()),
     }
@@ -151,7 +151,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
 pub(crate) fn fill_in_performance(settings: &mut Settings) {
     match settings.storage_type.as_str() {
         "gp3" => {
-            let (iops, throughput) = baseline(settings);
+            let (iops, throughput) = gp3_baseline(settings);
             settings.iops = Some(settings.iops.unwrap_or(iops).max(iops));
             settings.storage_throughput =
                 Some(settings.storage_throughput.unwrap_or(throughput).max(throughput));
@@ -188,7 +188,7 @@ pub(crate) fn changed_storage(
     let has = &instance.settings;
     let mut size = wanted.size.unwrap_or(has.allocated_storage);
     if size < has.allocated_storage {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "Invalid storage size for engine name {} and storage type {}: {size}. Storage can not be decreased.",
             has.engine, has.storage_type
         )));
@@ -201,14 +201,14 @@ pub(crate) fn changed_storage(
     let is_same_kind = kind == has.storage_type;
     let is_provisioned = matches!(kind.as_str(), "io1" | "io2") || (kind == "gp3" && is_striped(has));
     if is_same_kind && is_provisioned && size != has.allocated_storage && wanted.iops.is_none() {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "You must specify both the storage size and iops when modifying the storage size or iops on a DB instance that \
              has iops.",
         ));
     }
     let mut will_have = Settings { allocated_storage: size, storage_type: kind, ..has.clone() };
     let was_baseline = (has.iops, has.storage_throughput) == {
-        let (iops, throughput) = baseline(has);
+        let (iops, throughput) = gp3_baseline(has);
         (Some(iops), Some(throughput))
     };
     // The baseline of one size is no wish at another.
@@ -220,7 +220,7 @@ pub(crate) fn changed_storage(
     let differs = (size, &will_have.storage_type, will_have.iops, will_have.storage_throughput)
         != (has.allocated_storage, &has.storage_type, has.iops, has.storage_throughput);
     if differs && instance.storage_changed_at.is_some_and(|at| now < at + COOLING_OFF) {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "You can't currently modify the storage of this DB instance because the previous storage change is being \
              optimized.",
         ));

@@ -4,14 +4,94 @@
 //! An answer waits until the change that it reports is in the file (`wait_until_saved`), so what a caller was told
 //! survives a `kill -9`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::atomic_file::{read_json, replace_file};
-use crate::resources::State;
+use crate::clock::Jump;
+use crate::resources::{
+    BaseBackup, Event, EventSubscription, Instance, ParameterGroup, Replicated, Retained, Snapshot,
+    SubnetGroup,
+};
+
+/// Everything the stack knows of RDS, apart from the databases themselves. Regions are stored by scope.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) regions: BTreeMap<String, Region>,
+    /// Base backups by their ids. A snapshot and its copies refer to the same one.
+    pub(crate) backups: BTreeMap<String, BaseBackup>,
+    pub(crate) jumps: Vec<Jump>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Region {
+    pub(crate) instances: BTreeMap<String, Instance>,
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    /// Automated backups of deleted instances, by the instance's resource id.
+    pub(crate) retained: BTreeMap<String, Retained>,
+    /// Automated backups that are replicated from other Regions, by the instance's resource id.
+    #[serde(default)]
+    pub(crate) replicated: BTreeMap<String, Replicated>,
+    pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
+    pub(crate) parameter_groups: BTreeMap<String, ParameterGroup>,
+    pub(crate) events: Vec<Event>,
+    #[serde(default)]
+    pub(crate) subscriptions: BTreeMap<String, EventSubscription>,
+}
+
+static NO_REGION: Region = Region {
+    instances: BTreeMap::new(),
+    snapshots: BTreeMap::new(),
+    retained: BTreeMap::new(),
+    replicated: BTreeMap::new(),
+    subnet_groups: BTreeMap::new(),
+    parameter_groups: BTreeMap::new(),
+    events: Vec::new(),
+    subscriptions: BTreeMap::new(),
+};
+
+impl State {
+    /// The instance of that resource id, in whichever Region and under whichever name.
+    pub(crate) fn instance(&self, resource_id: &str) -> Option<&Instance> {
+        self.instances().find(|instance| instance.resource_id == resource_id)
+    }
+
+    pub(crate) fn instance_mut(&mut self, resource_id: &str) -> Option<&mut Instance> {
+        self.instances_mut().find(|instance| instance.resource_id == resource_id)
+    }
+
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.regions.values().flat_map(|region| region.instances.values())
+    }
+
+    pub(crate) fn instances_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.regions.values_mut().flat_map(|region| region.instances.values_mut())
+    }
+
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.regions.values().flat_map(|region| region.snapshots.values())
+    }
+
+    /// What a Region holds; nothing if nothing was ever created there.
+    pub(crate) fn region(&self, scope: &str) -> &Region {
+        self.regions.get(scope).unwrap_or(&NO_REGION)
+    }
+
+    pub(crate) fn region_mut(&mut self, scope: &str) -> &mut Region {
+        self.regions.entry(scope.to_owned()).or_default()
+    }
+
+    /// The values of an instance's parameter group.
+    pub(crate) fn group_values(&self, instance: &Instance) -> BTreeMap<String, String> {
+        let group = self.region(&instance.region).parameter_groups.get(&instance.settings.parameter_group);
+        group.map(|group| group.values.clone()).unwrap_or_default()
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Store {

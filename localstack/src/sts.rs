@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ApiError, Result};
 use crate::scope;
-use crate::wire::{Query, Xml, timestamp};
+use crate::wire::{Query, Xml, format_timestamp};
 
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(crate) const VERSION: &str = "2011-06-15";
@@ -30,8 +30,8 @@ pub(crate) struct Request<'a> {
 
 pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
-        "GetCallerIdentity" => Ok(caller(request.signer)),
-        "AssumeRole" => assume(request, |_| ()),
+        "GetCallerIdentity" => Ok(caller_identity(request.signer)),
+        "AssumeRole" => assume_role(request, |_| ()),
         "AssumeRoleWithWebIdentity" => assume_with_token(request),
         _ => {
             let message = format!("Could not find operation {action} for version {VERSION}");
@@ -40,7 +40,7 @@ pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml>
     }
 }
 
-fn caller(signer: &Signer) -> Xml {
+fn caller_identity(signer: &Signer) -> Xml {
     let account = scope::account_of_access_key(&signer.access_key);
     let mut xml = Xml::new();
     match signer.token.strip_prefix(TOKEN) {
@@ -70,7 +70,7 @@ pub(crate) fn may_be_unsigned(action: &str) -> bool {
 fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
     let refused = |code: &str, message: &str| ApiError::with_status(400, code, message);
     let token = request.query.required("WebIdentityToken")?;
-    let claims = claims(token).ok_or_else(|| {
+    let claims = token_claims(token).ok_or_else(|| {
         refused(
             "InvalidIdentityToken",
             "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
@@ -96,7 +96,7 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
         }
         Some(_) => {}
     }
-    assume(request, |xml| {
+    assume_role(request, |xml| {
         xml.text("SubjectFromWebIdentityToken", subject)
             .text("Audience", audience)
             .text("Provider", issuer.trim_start_matches("https://"));
@@ -104,7 +104,7 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
 }
 
 /// What a JSON Web Token says.
-fn claims(token: &str) -> Option<Value> {
+fn token_claims(token: &str) -> Option<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _] = parts[..] else { return None };
     let read = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
@@ -112,24 +112,24 @@ fn claims(token: &str) -> Option<Value> {
     read(claims).filter(Value::is_object)
 }
 
-fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
+fn assume_role(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     let arn = request.query.required("RoleArn")?;
     let session = request.query.required("RoleSessionName")?;
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid(arn)) };
+    let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid_role_arn(arn)) };
     let Some(role) =
         role.strip_prefix("role/").filter(|role| scope::is_account_id(account) && !role.is_empty())
     else {
-        return Err(invalid(arn));
+        return Err(invalid_role_arn(arn));
     };
     let seconds = request.query.number("DurationSeconds")?.unwrap_or(3600);
     if !(900..=43_200).contains(&seconds) {
-        return Err(refused("DurationSeconds is from 900 to 43200.".to_owned()));
+        return Err(validation_error("DurationSeconds is from 900 to 43200.".to_owned()));
     }
     let is_session = (2..=64).contains(&session.len())
         && session.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
     if !is_session {
-        return Err(refused(format!(
+        return Err(validation_error(format!(
             "1 validation error detected: Value '{session}' at 'roleSessionName' failed to satisfy constraint: Member must \
              satisfy regular expression pattern: [\\w+=,.@-]{{2,64}}"
         )));
@@ -141,7 +141,7 @@ fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
         xml.text("AccessKeyId", format!("ASIA{account}{tail}"))
             .text("SecretAccessKey", "local")
             .text("SessionToken", format!("{TOKEN}{name}/{session}"))
-            .text("Expiration", timestamp(request.now + TimeDelta::seconds(seconds)));
+            .text("Expiration", format_timestamp(request.now + TimeDelta::seconds(seconds)));
     });
     xml.within("AssumedRoleUser", |xml| {
         xml.text("AssumedRoleId", format!("{ROLE_ID}:{session}"))
@@ -151,10 +151,10 @@ fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     Ok(xml)
 }
 
-fn invalid(arn: &str) -> ApiError {
-    refused(format!("{arn} is invalid"))
+fn invalid_role_arn(arn: &str) -> ApiError {
+    validation_error(format!("{arn} is invalid"))
 }
 
-fn refused(message: String) -> ApiError {
+fn validation_error(message: String) -> ApiError {
     ApiError { code: "ValidationError".to_owned(), status: 400, message }
 }

@@ -27,20 +27,20 @@ pub(crate) enum WindowFault {
 
 impl Window {
     /// Reads `hh24:mi-hh24:mi`.
-    pub(crate) fn daily(text: &str) -> Result<Self, WindowFault> {
+    pub(crate) fn parse_daily(text: &str) -> Result<Self, WindowFault> {
         let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
-        Self::between(time_of_day(start)?, time_of_day(end)?, DAY)
+        Self::from_minutes(time_of_day(start)?, time_of_day(end)?, DAY)
     }
 
     /// Reads `ddd:hh24:mi-ddd:hh24:mi`.
-    pub(crate) fn weekly(text: &str) -> Result<Self, WindowFault> {
+    pub(crate) fn parse_weekly(text: &str) -> Result<Self, WindowFault> {
         let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
-        let window = Self::between(time_of_week(start)?, time_of_week(end)?, WEEK)?;
+        let window = Self::from_minutes(time_of_week(start)?, time_of_week(end)?, WEEK)?;
         // RDS wants less than a day.
         if window.length >= DAY { Err(WindowFault::Format) } else { Ok(window) }
     }
 
-    fn between(start: u32, end: u32, every: u32) -> Result<Self, WindowFault> {
+    fn from_minutes(start: u32, end: u32, every: u32) -> Result<Self, WindowFault> {
         let length = (end + every - start) % every;
         if length < SHORTEST { Err(WindowFault::TooShort) } else { Ok(Self { start, length, every }) }
     }
@@ -74,19 +74,19 @@ const TRIES: usize = 1000;
 
 /// A backup window that does not meet the maintenance window, and began a while before `now`.
 pub(crate) fn random_daily(other: Option<Window>, now: DateTime<Utc>) -> String {
-    pick(other, Window::daily, DAY, minute_of_week(now) % DAY, |start| {
-        format!("{}-{}", clock(start), clock(start + SHORTEST))
+    choose_window(other, Window::parse_daily, DAY, minute_of_week(now) % DAY, |start| {
+        format!("{}-{}", format_time_of_day(start), format_time_of_day(start + SHORTEST))
     })
 }
 
 /// A maintenance window that does not meet the backup window, and began a while before `now`.
 pub(crate) fn random_weekly(other: Option<Window>, now: DateTime<Utc>) -> String {
-    pick(other, Window::weekly, WEEK, minute_of_week(now), |start| {
-        format!("{}-{}", week_clock(start), week_clock(start + SHORTEST))
+    choose_window(other, Window::parse_weekly, WEEK, minute_of_week(now), |start| {
+        format!("{}-{}", format_time_of_week(start), format_time_of_week(start + SHORTEST))
     })
 }
 
-fn pick(
+fn choose_window(
     other: Option<Window>,
     read: impl Fn(&str) -> Result<Window, WindowFault>,
     every: u32,
@@ -105,14 +105,14 @@ fn minute_of_week(now: DateTime<Utc>) -> u32 {
     now.weekday().num_days_from_monday() * DAY + now.hour() * 60 + now.minute()
 }
 
-fn clock(minute: u32) -> String {
+fn format_time_of_day(minute: u32) -> String {
     let minute = minute % DAY;
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-fn week_clock(minute: u32) -> String {
+fn format_time_of_week(minute: u32) -> String {
     let minute = minute % WEEK;
-    format!("{}:{}", DAYS[(minute / DAY) as usize], clock(minute))
+    format!("{}:{}", DAYS[(minute / DAY) as usize], format_time_of_day(minute))
 }
 
 fn time_of_day(text: &str) -> Result<u32, WindowFault> {
@@ -138,11 +138,11 @@ mod tests {
     use super::*;
 
     fn daily(text: &str) -> Window {
-        Window::daily(text).unwrap()
+        Window::parse_daily(text).unwrap()
     }
 
     fn weekly(text: &str) -> Window {
-        Window::weekly(text).unwrap()
+        Window::parse_weekly(text).unwrap()
     }
 
     #[test]
@@ -168,14 +168,14 @@ mod tests {
         for text in
             ["", "04:00", "4:00-5:00", "24:00-25:00", "04:00-04:60", "99:99-zz", "04:00–04:30", "+4:00-05:00"]
         {
-            assert_eq!(Window::daily(text), Err(WindowFault::Format), "{text}");
+            assert_eq!(Window::parse_daily(text), Err(WindowFault::Format), "{text}");
         }
         for text in ["04:00-04:30", "foo:04:00-foo:04:30", "mon:04:00-wed:04:30"] {
-            assert_eq!(Window::weekly(text), Err(WindowFault::Format), "{text}");
+            assert_eq!(Window::parse_weekly(text), Err(WindowFault::Format), "{text}");
         }
-        assert_eq!(Window::daily("04:00-04:29"), Err(WindowFault::TooShort));
-        assert_eq!(Window::daily("04:00-04:00"), Err(WindowFault::TooShort));
-        assert_eq!(Window::weekly("sun:23:50-mon:00:10"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_daily("04:00-04:29"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_daily("04:00-04:00"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_weekly("sun:23:50-mon:00:10"), Err(WindowFault::TooShort));
     }
 
     #[test]

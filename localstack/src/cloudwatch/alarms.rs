@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::cloudwatch::composite_rule::Rule;
-use crate::cloudwatch::request::{Request, invalid, missing, nothing, read_dimensions, refusal};
+use crate::cloudwatch::request::{
+    Request, empty_result, missing_parameter, read_dimensions, refusal, validation_error,
+};
 use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
 use crate::error::{ApiError, Result};
@@ -19,8 +21,8 @@ use crate::scope;
 const MOST_ACTIONS: usize = 5;
 
 pub(super) fn put_metric_alarm(request: &Request<'_>) -> Result<Document> {
-    let watches = Watches::Metric(read_watch(request.input)?);
-    put(request, watches)
+    let watches = Watches::Metric(read_metric_watch(request.input)?);
+    put_alarm(request, watches)
 }
 
 pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
@@ -28,13 +30,13 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
     let rule = input.required("AlarmRule")?;
     let parsed = Rule::parse(rule)
         .filter(|_| rule.len() <= 10_240)
-        .ok_or_else(|| invalid("AlarmRule must be valid: it could not be parsed."))?;
+        .ok_or_else(|| validation_error("AlarmRule must be valid: it could not be parsed."))?;
     let absent = request.read(|monitor| {
         let mut children = parsed.children().into_iter();
         children.find(|child| !monitor.alarms.contains_key(*child)).map(str::to_owned)
     });
     if let Some(child) = absent {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "Could not create or update alarm: alarm {child} in AlarmRule does not exist."
         )));
     }
@@ -44,11 +46,11 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
         wait: input.integer("ActionsSuppressorWaitPeriod")?,
         extension: input.integer("ActionsSuppressorExtensionPeriod")?,
     };
-    put(request, watches)
+    put_alarm(request, watches)
 }
 
 /// An existing alarm is overwritten as a whole, but keeps its state and its tags.
-fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
+fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     let input = request.input;
     let name = input.required("AlarmName")?;
     let length = name.chars().count();
@@ -63,9 +65,9 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
         name: name.to_owned(),
         description,
         actions_enabled: input.flag("ActionsEnabled")?.unwrap_or(true),
-        ok_actions: actions(request, "OKActions")?,
-        alarm_actions: actions(request, "AlarmActions")?,
-        insufficient_actions: actions(request, "InsufficientDataActions")?,
+        ok_actions: requested_actions(request, "OKActions")?,
+        alarm_actions: requested_actions(request, "AlarmActions")?,
+        insufficient_actions: requested_actions(request, "InsufficientDataActions")?,
         watches,
         state: AlarmState::InsufficientData,
         reason: "Unchecked: Initial alarm creation".to_owned(),
@@ -73,12 +75,12 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
         state_at: request.now,
         turned_at: request.now,
         configured_at: request.now,
-        tags: tags(input)?,
+        tags: requested_tags(input)?,
     };
     request.change(|monitor| {
         let verb = match monitor.alarms.get(name) {
             Some(old) if old.is_composite() != fresh.is_composite() => {
-                return Err(invalid(format!("Alarm {name} exists already and is of another type.")));
+                return Err(validation_error(format!("Alarm {name} exists already and is of another type.")));
             }
             Some(old) => {
                 fresh.state = old.state;
@@ -100,45 +102,47 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
         ));
         monitor.alarms.insert(name.to_owned(), fresh);
         monitor.changed_alarms.insert(name.to_owned());
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 fn too_long(member: &str, most: usize) -> ApiError {
-    invalid(format!(
+    validation_error(format!(
         "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than \
          or equal to {most}"
     ))
 }
 
-fn actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
+fn requested_actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
     let actions = request.input.texts(name);
     if actions.len() > MOST_ACTIONS {
         let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less \
              than or equal to {MOST_ACTIONS}"
         )));
     }
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
-        return Err(invalid(format!("Invalid arn syntax: {wrong}")));
+        return Err(validation_error(format!("Invalid arn syntax: {wrong}")));
     }
     let here = scope::region_of(request.region);
     let elsewhere = actions.iter().filter_map(|arn| arn.split(':').nth(3)).find(|region| *region != here);
     if let Some(region) = elsewhere.filter(|region| !region.is_empty()) {
-        return Err(invalid(format!("Invalid region {region} specified. Only {here} is supported.")));
+        return Err(validation_error(format!(
+            "Invalid region {region} specified. Only {here} is supported."
+        )));
     }
     Ok(actions)
 }
 
-fn read_watch(input: &Document) -> Result<MetricWatch> {
+fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
     let metrics = input.items("Metrics").to_vec();
     let is_math = !metrics.is_empty();
     let metric = match (input.text("Namespace"), input.text("MetricName")) {
         _ if is_math => None,
         (Some(namespace), Some(name)) => {
             if namespace.len() > 255 || namespace.starts_with(':') {
-                return Err(invalid("The value for Namespace is invalid."));
+                return Err(validation_error("The value for Namespace is invalid."));
             }
             Some(Metric {
                 namespace: namespace.to_owned(),
@@ -146,7 +150,7 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
                 dimensions: read_dimensions(input)?,
             })
         }
-        _ => return Err(missing("MetricName, Namespace")),
+        _ => return Err(missing_parameter("MetricName, Namespace")),
     };
     let watch = MetricWatch {
         metric,
@@ -154,14 +158,14 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
         extended_statistic: input.owned("ExtendedStatistic"),
         period: input.integer("Period")?,
         unit: input.owned("Unit"),
-        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing("EvaluationPeriods"))?,
+        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
         datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
         threshold: input.number("Threshold")?,
-        comparison: input.text("ComparisonOperator").ok_or_else(|| missing("ComparisonOperator"))?.to_owned(),
+        comparison: input.text("ComparisonOperator").ok_or_else(|| missing_parameter("ComparisonOperator"))?.to_owned(),
         missing: match input.text("TreatMissingData") {
             None => None,
-            Some(text) => Some(Treatment::named(text).ok_or_else(|| {
-                invalid(format!(
+            Some(text) => Some(Treatment::from_name(text).ok_or_else(|| {
+                validation_error(format!(
                     "The value '{text}' for parameter TreatMissingData is not valid. Valid values are breaching, \
                      notBreaching, ignore, missing"
                 ))
@@ -171,11 +175,11 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
         metrics,
         threshold_metric: input.owned("ThresholdMetricId"),
     };
-    check_watch(&watch, is_math)?;
+    check_metric_watch(&watch, is_math)?;
     Ok(watch)
 }
 
-fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
+fn check_metric_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
     const COMPARISONS: [&str; 7] = [
         "GreaterThanOrEqualToThreshold",
         "GreaterThanThreshold",
@@ -186,7 +190,7 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
         "GreaterThanUpperThreshold",
     ];
     if !COMPARISONS.contains(&watch.comparison.as_str()) {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "1 validation error detected: Value '{}' at 'comparisonOperator' failed to satisfy constraint: Member must \
              satisfy enum value set: [{}]",
             watch.comparison,
@@ -194,14 +198,14 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
         )));
     }
     if watch.threshold_metric.is_none() && !watch.threshold.is_some_and(f64::is_finite) {
-        return Err(missing("Threshold"));
+        return Err(missing_parameter("Threshold"));
     }
     let periods = watch.evaluation_periods;
     if periods < 1 {
-        return Err(invalid("The parameter EvaluationPeriods must be at least 1."));
+        return Err(validation_error("The parameter EvaluationPeriods must be at least 1."));
     }
     if watch.datapoints_to_alarm.is_some_and(|points| points < 1 || points > periods) {
-        return Err(invalid("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
+        return Err(validation_error("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
     }
     if is_math {
         return Ok(());
@@ -214,24 +218,26 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
             ));
         }
         (Some(name), None) if !is_statistic(name) => {
-            return Err(invalid(format!("The value {name} for parameter Statistic is not supported.")));
+            return Err(validation_error(format!(
+                "The value {name} for parameter Statistic is not supported."
+            )));
         }
         (None, Some(name)) if !is_extended(name) => {
-            return Err(invalid(format!(
+            return Err(validation_error(format!(
                 "The value {name} for parameter ExtendedStatistic is not supported."
             )));
         }
         _ => {}
     }
-    let period = watch.period.ok_or_else(|| missing("Period"))?;
+    let period = watch.period.ok_or_else(|| missing_parameter("Period"))?;
     if ![10, 20, 30].contains(&period) && (period < 60 || period % 60 != 0) {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "The value {period} for parameter Period is invalid. It must be 10, 20, 30 or a multiple of 60."
         )));
     }
     let (most, said) = if period < 3600 { (86_400, "one day") } else { (604_800, "seven days") };
     if period.saturating_mul(periods) > most {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "Metrics cannot be checked across more than {said} (EvaluationPeriods * Period must be <= {most})."
         )));
     }
@@ -241,20 +247,20 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
 pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
     let names = request.input.texts("AlarmNames");
     if names.len() > 100 {
-        return Err(invalid("No more than 100 alarms can be deleted at once."));
+        return Err(validation_error("No more than 100 alarms can be deleted at once."));
     }
     request.change(|monitor| {
         let composites =
             names.iter().filter(|name| monitor.alarms.get(*name).is_some_and(Alarm::is_composite));
         if composites.count() > 1 {
-            return Err(invalid("Only one composite alarm can be deleted at once."));
+            return Err(validation_error("Only one composite alarm can be deleted at once."));
         }
         let absent: Vec<&String> = names.iter().filter(|name| !monitor.alarms.contains_key(*name)).collect();
         if let (Some(name), 1) = (absent.first(), names.len()) {
             return Err(refusal("ResourceNotFound", format!("Alarm {name} does not exist.")));
         }
-        if let Some((name, parent)) = parent_of(monitor, &names) {
-            return Err(invalid(format!("Could not delete alarm {name}: {parent} depends on it.")));
+        if let Some((name, parent)) = dependent_alarm(monitor, &names) {
+            return Err(validation_error(format!("Could not delete alarm {name}: {parent} depends on it.")));
         }
         for name in &names {
             if let Some(alarm) = monitor.alarms.remove(name) {
@@ -269,12 +275,12 @@ pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
                 ));
             }
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 /// One of `names` that a composite alarm outside them stands on.
-fn parent_of<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
+fn dependent_alarm<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
     let staying = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
     for alarm in staying {
         let Watches::Alarms { rule, .. } = &alarm.watches else { continue };
@@ -287,7 +293,7 @@ fn parent_of<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m 
     None
 }
 
-pub(super) fn switch_actions(request: &Request<'_>, on: bool) -> Result<Document> {
+pub(super) fn set_actions_enabled(request: &Request<'_>, on: bool) -> Result<Document> {
     let names = request.input.texts("AlarmNames");
     request.change(|monitor| {
         for name in names {
@@ -304,7 +310,7 @@ pub(super) fn switch_actions(request: &Request<'_>, on: bool) -> Result<Document
             );
             monitor.history.push(item);
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
@@ -312,8 +318,8 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (name, reason) = (input.required("AlarmName")?, input.required("StateReason")?);
     let value = input.required("StateValue")?;
-    let state = AlarmState::named(value).ok_or_else(|| {
-        invalid(format!(
+    let state = AlarmState::from_name(value).ok_or_else(|| {
+        validation_error(format!(
             "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must \
              satisfy enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
         ))
@@ -333,10 +339,10 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
     if let Some(transition) = transition {
         run_actions(request.shared, request.region, transition);
     }
-    Ok(nothing())
+    Ok(empty_result())
 }
 
-fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
+fn requested_tags(input: &Document) -> Result<BTreeMap<String, String>> {
     input
         .items("Tags")
         .iter()
@@ -345,7 +351,7 @@ fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
 }
 
 /// The name in the ARN of an alarm of this Region.
-fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
+fn alarm_name_in_arn<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
     let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));
     arn.strip_prefix(&prefix).ok_or_else(|| {
@@ -353,36 +359,36 @@ fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
     })
 }
 
-fn no_such(name: &str) -> ApiError {
+fn no_alarm(name: &str) -> ApiError {
     let error = refusal("ResourceNotFoundException", format!("Unknown alarm {name}"));
     ApiError { status: 404, ..error }
 }
 
 pub(super) fn tag_resource(request: &Request<'_>) -> Result<Document> {
-    let (name, given) = (alarm_of(request)?, tags(request.input)?);
+    let (name, given) = (alarm_name_in_arn(request)?, requested_tags(request.input)?);
     request.change(|monitor| {
-        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_alarm(name))?;
         alarm.tags.extend(given);
         if alarm.tags.len() > 50 {
-            return Err(invalid("No more than 50 tags are allowed."));
+            return Err(validation_error("No more than 50 tags are allowed."));
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 pub(super) fn untag_resource(request: &Request<'_>) -> Result<Document> {
-    let (name, keys) = (alarm_of(request)?, request.input.texts("TagKeys"));
+    let (name, keys) = (alarm_name_in_arn(request)?, request.input.texts("TagKeys"));
     request.change(|monitor| {
-        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_alarm(name))?;
         alarm.tags.retain(|key, _| !keys.contains(key));
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
-    let name = alarm_of(request)?;
+    let name = alarm_name_in_arn(request)?;
     request.read(|monitor| {
-        let alarm = monitor.alarms.get(name).ok_or_else(|| no_such(name))?;
+        let alarm = monitor.alarms.get(name).ok_or_else(|| no_alarm(name))?;
         let tags: Vec<Document> = alarm
             .tags
             .iter()

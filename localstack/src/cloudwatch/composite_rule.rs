@@ -137,7 +137,7 @@ fn parse_one(words: &mut Vec<Word>) -> Option<Rule> {
         Word::Name(name) if name.eq_ignore_ascii_case("FALSE") => Some(Rule::Always(false)),
         Word::Name(name) if name.eq_ignore_ascii_case("AT_LEAST") => parse_at_least(words),
         Word::Name(name) => {
-            let state = AlarmState::named(&name.to_ascii_uppercase())?;
+            let state = AlarmState::from_name(&name.to_ascii_uppercase())?;
             let opened = words.pop()? == Word::Open;
             let alarm = parse_alarm_name(words)?;
             let closed = words.pop()? == Word::Close;
@@ -166,7 +166,7 @@ fn parse_at_least(words: &mut Vec<Word>) -> Option<Rule> {
     next(words, Word::Comma)?;
     let is_negated = take_keyword(words, "NOT");
     let Word::Name(state) = words.pop()? else { return None };
-    let state = AlarmState::named(&state.to_ascii_uppercase())?;
+    let state = AlarmState::from_name(&state.to_ascii_uppercase())?;
     next(words, Word::Comma)?;
     next(words, Word::Open)?;
     let mut rules = Vec::new();

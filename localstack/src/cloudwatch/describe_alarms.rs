@@ -1,7 +1,7 @@
 //! DescribeAlarms and DescribeAlarmsForMetric.
 
 use crate::cloudwatch::composite_rule::Rule;
-use crate::cloudwatch::request::{Order, Request, invalid, page, read_dimensions, write_dimensions};
+use crate::cloudwatch::request::{Order, Request, page, read_dimensions, validation_error, write_dimensions};
 use crate::document::{Document, Fields};
 use crate::error::Result;
 use crate::monitoring::alarm::{Alarm, MetricWatch, Treatment, Watches};
@@ -11,10 +11,10 @@ pub(super) fn describe_alarms(request: &Request<'_>) -> Result<Document> {
     let names = input.texts("AlarmNames");
     let prefix = input.text("AlarmNamePrefix");
     if !names.is_empty() && prefix.is_some() {
-        return Err(invalid("AlarmNames and AlarmNamePrefix cannot be used together."));
+        return Err(validation_error("AlarmNames and AlarmNamePrefix cannot be used together."));
     }
     if names.len() > 100 {
-        return Err(invalid("No more than 100 alarm names may be given."));
+        return Err(validation_error("No more than 100 alarm names may be given."));
     }
     let types = input.texts("AlarmTypes");
     let state = input.text("StateValue");

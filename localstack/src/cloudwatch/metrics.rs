@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::cloudwatch::request::{
-    Order, Request, invalid, missing, nothing, page, read_dimensions, refusal, write_dimensions,
+    Order, Request, empty_result, missing_parameter, page, read_dimensions, refusal, validation_error,
+    write_dimensions,
 };
 use crate::document::{Document, Fields};
 use crate::error::Result;
@@ -16,7 +17,7 @@ pub(super) fn put_metric_data(request: &Request<'_>) -> Result<Document> {
     }
     let data = request.input.items("MetricData");
     if data.is_empty() {
-        return Err(missing("MetricData"));
+        return Err(missing_parameter("MetricData"));
     }
     if data.len() > 1000 {
         return Err(refusal("LimitExceeded", "No more than 1000 metrics may be given."));
@@ -31,7 +32,7 @@ pub(super) fn put_metric_data(request: &Request<'_>) -> Result<Document> {
             monitor.metrics.add(metric, unit, *at, bucket);
         }
     });
-    Ok(nothing())
+    Ok(empty_result())
 }
 
 fn read_datum(
@@ -80,9 +81,9 @@ fn read_datum(
         ));
     }
     if let Some(value) = datum.number("Value")? {
-        bucket.add(&Bucket::of(finite(value)?, 1.0));
+        bucket.add(&Bucket::from_value(finite(value)?, 1.0));
     } else if let Some(set) = datum.structure("StatisticValues") {
-        let part = |name: &str| set.number(name)?.ok_or_else(|| missing(name));
+        let part = |name: &str| set.number(name)?.ok_or_else(|| missing_parameter(name));
         let (count, sum) = (part("SampleCount")?, part("Sum")?);
         let (minimum, maximum) = (part("Minimum")?, part("Maximum")?);
         bucket = Bucket { count, sum: finite(sum)?, minimum, maximum, values: vec![minimum, maximum] };
@@ -96,7 +97,7 @@ fn read_datum(
             ));
         }
         for (number, value) in values.into_iter().enumerate() {
-            bucket.add(&Bucket::of(finite(value)?, counts.get(number).copied().unwrap_or(1.0)));
+            bucket.add(&Bucket::from_value(finite(value)?, counts.get(number).copied().unwrap_or(1.0)));
         }
     }
     Ok((metric, datum.text("Unit").unwrap_or("None").to_owned(), at, bucket))
@@ -104,7 +105,7 @@ fn read_datum(
 
 /// Reads the metric, the period and the statistic of a `MetricStat`.
 fn read_metric_stat(stat: &Document) -> Result<(Metric, i64, String, Option<String>)> {
-    let metric = stat.structure("Metric").ok_or_else(|| missing("MetricStat.Metric"))?;
+    let metric = stat.structure("Metric").ok_or_else(|| missing_parameter("MetricStat.Metric"))?;
     let metric = Metric {
         namespace: metric.text("Namespace").unwrap_or_default().to_owned(),
         name: metric.text("MetricName").unwrap_or_default().to_owned(),
@@ -113,7 +114,7 @@ fn read_metric_stat(stat: &Document) -> Result<(Metric, i64, String, Option<Stri
     let period = stat.integer("Period")?.unwrap_or(MINUTE).max(MINUTE);
     let statistic = stat.required("Stat")?.to_owned();
     if !is_statistic(&statistic) && !is_extended(&statistic) {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "The value {statistic} for parameter MetricStat.Stat is not supported."
         )));
     }
@@ -121,7 +122,7 @@ fn read_metric_stat(stat: &Document) -> Result<(Metric, i64, String, Option<Stri
 }
 
 fn requested_span(input: &Document) -> Result<(i64, i64)> {
-    let time = |name: &str| input.time(name)?.ok_or_else(|| missing(name));
+    let time = |name: &str| input.time(name)?.ok_or_else(|| missing_parameter(name));
     Ok((time("StartTime")?.timestamp(), time("EndTime")?.timestamp()))
 }
 
@@ -130,7 +131,7 @@ fn period_starts(start: i64, end: i64, period: i64) -> Result<Vec<i64>> {
     let first = start.div_euclid(period) * period;
     let count = (end - first + period - 1) / period;
     if count > 100_800 {
-        return Err(invalid("You have requested too many data points."));
+        return Err(validation_error("You have requested too many data points."));
     }
     Ok((0..count).map(|number| first + number * period).collect())
 }
@@ -142,10 +143,10 @@ fn time_at(seconds: i64) -> DateTime<Utc> {
 pub(super) fn get_metric_data(request: &Request<'_>) -> Result<Document> {
     let (start, end) = requested_span(request.input)?;
     if start > end {
-        return Err(invalid("The parameter EndTime must be greater than StartTime."));
+        return Err(validation_error("The parameter EndTime must be greater than StartTime."));
     }
     if start == end {
-        return Err(invalid("The parameter StartTime must not equal parameter EndTime."));
+        return Err(validation_error("The parameter StartTime must not equal parameter EndTime."));
     }
     let newest_first = request.input.text("ScanBy") != Some("TimestampAscending");
     let mut results = Vec::new();
@@ -155,7 +156,9 @@ pub(super) fn get_metric_data(request: &Request<'_>) -> Result<Document> {
         }
         let id = query.required("Id")?;
         let Some(stat) = query.structure("MetricStat") else {
-            return Err(invalid("The local stack has no metric math: ask for each MetricStat by itself."));
+            return Err(validation_error(
+                "The local stack has no metric math: ask for each MetricStat by itself.",
+            ));
         };
         let (metric, period, statistic, unit) = read_metric_stat(stat)?;
         let mut points: Vec<(i64, f64)> = request.read(|monitor| {
@@ -163,7 +166,8 @@ pub(super) fn get_metric_data(request: &Request<'_>) -> Result<Document> {
                 starts
                     .into_iter()
                     .filter_map(|from| {
-                        let bucket = monitor.metrics.span(&metric, unit.as_deref(), from, from + period);
+                        let bucket =
+                            monitor.metrics.bucket_between(&metric, unit.as_deref(), from, from + period);
                         Some((from, bucket.statistic(&statistic)?))
                     })
                     .collect()
@@ -226,9 +230,9 @@ pub(super) fn get_metric_statistics(request: &Request<'_>) -> Result<Document> {
     }
     let unit = input.text("Unit");
     let points = request.read(|monitor| {
-        let shown_unit = unit.or(monitor.metrics.unit(&metric)).unwrap_or("None").to_owned();
+        let shown_unit = unit.or(monitor.metrics.first_unit(&metric)).unwrap_or("None").to_owned();
         let points = starts.iter().filter_map(|from| {
-            let bucket = monitor.metrics.span(&metric, unit, *from, from + period.max(MINUTE));
+            let bucket = monitor.metrics.bucket_between(&metric, unit, *from, from + period.max(MINUTE));
             let mut point = Fields::new().with("Timestamp", time_at(*from)).with("Unit", shown_unit.as_str());
             for name in &statistics {
                 point = point.with(name, bucket.statistic(name)?);

@@ -40,11 +40,11 @@ pub(super) fn refusal(code: &str, message: impl Into<String>) -> ApiError {
     ApiError { code: code.to_owned(), status, message: message.into() }
 }
 
-pub(super) fn missing(parameter: &str) -> ApiError {
+pub(super) fn missing_parameter(parameter: &str) -> ApiError {
     refusal("MissingParameter", format!("The parameter {parameter} is required."))
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> ApiError {
+pub(super) fn validation_error(message: impl Into<String>) -> ApiError {
     refusal("ValidationError", message)
 }
 
@@ -71,7 +71,7 @@ pub(super) fn page<T>(
         None => most,
         Some(wanted) if (1..=most).contains(&wanted) => wanted,
         Some(wanted) => {
-            return Err(invalid(format!(
+            return Err(validation_error(format!(
                 "1 validation error detected: Value '{wanted}' at '{PAGE_SIZE}' failed to satisfy constraint: Member must \
                  have value between 1 and {most}"
             )));
@@ -93,7 +93,7 @@ pub(super) fn page<T>(
 }
 
 /// An answer of nothing.
-pub(super) fn nothing() -> Document {
+pub(super) fn empty_result() -> Document {
     Fields::new().done()
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn keep_watch(shared: Arc<Shared>) {
         minute = Some(this_minute);
         tokio::select! {
             () = shared.clock.sleep_until(now + TimeDelta::from_std(shared.pace.tick()).unwrap_or_default()) => {}
-            () = stopping.given() => return,
+            () = stopping.wait() => return,
         }
     }
 }
@@ -84,7 +84,7 @@ fn evaluate_alarms(
         let Some(verdict) = evaluate_metric(watch, now, |metric, start, end| {
             let statistic =
                 watch.statistic.as_deref().or(watch.extended_statistic.as_deref()).unwrap_or_default();
-            metrics.span(metric, watch.unit.as_deref(), start, end).statistic(statistic)
+            metrics.bucket_between(metric, watch.unit.as_deref(), start, end).statistic(statistic)
         }) else {
             continue;
         };
@@ -133,7 +133,7 @@ fn evaluate_metric(
     let state = evaluate_points(&breaching, periods, to_alarm, treatment)?;
     let recent: Vec<(i64, f64)> =
         points.iter().rev().filter_map(|(start, value)| Some((*start, (*value)?))).take(periods).collect();
-    let reason = Evaluation { watch, state, recent: &recent, periods, to_alarm, treatment }.reason();
+    let reason = Evaluation { watch, state, recent: &recent, periods, to_alarm, treatment }.state_reason();
     let data = json!({
         "version": "1.0",
         "queryDate": format_short(now),
@@ -169,7 +169,7 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// The alarm's `StateReason`.
-    fn reason(&self) -> String {
+    fn state_reason(&self) -> String {
         let Self { watch, state, recent, periods, to_alarm, treatment } = *self;
         let missing = periods - recent.len();
         let datapoints_were = if missing == 1 { "datapoint was" } else { "datapoints were" };

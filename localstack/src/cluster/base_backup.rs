@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use tokio_postgres::Client;
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::clock::Clock;
 use crate::cluster::files::{Content, copy_tree, list_names, make_room};
 use crate::cluster::server::Server;
@@ -28,7 +28,7 @@ pub(crate) async fn take_base_backup(
     server: &Server,
     resource_id: &str,
     place: &Path,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> anyhow::Result<BaseBackup> {
     let paths = home.cluster(resource_id);
     make_room(place)?;
@@ -55,14 +55,14 @@ pub(crate) async fn take_base_backup(
     let start_segment = segment_in_label(&label).context("a backup label without a start")?;
     let label_file = place.join("backup_label");
     fs::write(&label_file, &label)?;
-    home.give(&label_file)?;
+    home.give_to_owner(&label_file)?;
     let archive = home.archive(resource_id);
     wait_for_segment(&archive, &stop_segment, cancel).await?;
     for segment in list_names(&archive)? {
         if is_segment(&segment) && start_segment <= segment && segment <= stop_segment {
             let target = place.join("pg_wal").join(&segment);
             fs::copy(archive.join(&segment), &target)?;
-            home.give(&target)?;
+            home.give_to_owner(&target)?;
         }
     }
     Ok(BaseBackup { resource_id: resource_id.to_owned(), start_segment, complete_until, consistent_at })
@@ -73,7 +73,7 @@ pub(crate) async fn lay_out_base_backup(
     home: &Home,
     backup: &Path,
     paths: &ClusterPaths,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> anyhow::Result<()> {
     make_room(&paths.data)?;
     copy_cluster(backup.to_owned(), paths.data.clone(), Content::Everything, home.owner(), cancel).await
@@ -90,7 +90,7 @@ pub(crate) async fn archive_everything(
     home: &Home,
     server: &Server,
     resource_id: &str,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> anyhow::Result<DateTime<Utc>> {
     let until = Clock::machine_now();
     let client = server.connect("postgres").await.context("cannot connect to the source of a recovery")?;
@@ -119,7 +119,7 @@ pub(crate) async fn copy_cluster(
     to: std::path::PathBuf,
     content: Content,
     owner: Option<Owner>,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> anyhow::Result<()> {
     let cancel = cancel.clone();
     let from_shown = from.display().to_string();
@@ -135,7 +135,7 @@ async fn server_major(client: &Client) -> anyhow::Result<i32> {
     Ok(number / 10_000)
 }
 
-async fn wait_for_segment(archive: &Path, segment: &str, cancel: &Cancel) -> anyhow::Result<()> {
+async fn wait_for_segment(archive: &Path, segment: &str, cancel: &CancelSignal) -> anyhow::Result<()> {
     let file = archive.join(segment);
     let deadline = tokio::time::Instant::now() + ARCHIVING;
     while !file.exists() {

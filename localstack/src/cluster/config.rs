@@ -15,45 +15,18 @@ use crate::home::{ClusterPaths, Home};
 
 /// Settings that the stack decides whatever a parameter group says: where the server listens, how it archives, and how
 /// much of the machine it takes.
-const STACK_DECIDES: [&str; 33] = [
-    "archive_cleanup_command",
-    "archive_command",
-    "archive_library",
-    "archive_mode",
-    "config_file",
-    "data_directory",
-    "external_pid_file",
-    "fsync",
-    "full_page_writes",
-    "hba_file",
-    "huge_pages",
-    "ident_file",
-    "listen_addresses",
-    "log_destination",
-    "log_directory",
-    "log_filename",
-    "logging_collector",
-    "port",
-    "recovery_target_action",
-    "restore_command",
-    "session_preload_libraries",
-    "shared_buffers",
-    "shared_preload_libraries",
-    "ssl",
-    "ssl_ca_file",
-    "ssl_cert_file",
-    "ssl_key_file",
-    "summarize_wal",
-    "unix_socket_directories",
-    "unix_socket_group",
-    "unix_socket_permissions",
-    "wal_level",
-    "wal_sync_method",
-];
+const STACK_DECIDES: &str = "archive_cleanup_command archive_command archive_library archive_mode config_file data_directory \
+    external_pid_file fsync full_page_writes hba_file huge_pages ident_file listen_addresses \
+    log_destination log_directory log_filename logging_collector port recovery_target_action \
+    restore_command session_preload_libraries shared_buffers shared_preload_libraries ssl ssl_ca_file \
+    ssl_cert_file ssl_key_file summarize_wal unix_socket_directories unix_socket_group \
+    unix_socket_permissions wal_level wal_sync_method";
 
 /// Whether a value in a parameter group reaches the server.
 pub(crate) fn is_applied(name: &str) -> bool {
-    !STACK_DECIDES.contains(&name) && !name.starts_with("rds.") && !name.starts_with("recovery_")
+    !STACK_DECIDES.split_whitespace().any(|decided| decided == name)
+        && !name.starts_with("rds.")
+        && !name.starts_with("recovery_")
 }
 
 pub(crate) struct Config<'a> {
@@ -91,7 +64,7 @@ pub(crate) fn write_config(home: &Home, paths: &ClusterPaths, config: &Config<'_
     home.make_private(&paths.conf)?;
     home.write_private(&paths.conf.join("pg_hba.conf"), &access_rules(config.force_tls))?;
     home.write_private(&paths.conf.join("pg_ident.conf"), "")?;
-    home.write_private(&paths.conf.join("postgresql.conf"), &settings(&paths.conf, config))
+    home.write_private(&paths.conf.join("postgresql.conf"), &settings_text(&paths.conf, config))
 }
 
 /// The stack's own user comes in by its secret; nobody else reaches the `rdsadmin` database, as on RDS.
@@ -104,7 +77,7 @@ fn access_rules(force_tls: bool) -> String {
     )
 }
 
-fn settings(conf: &Path, config: &Config<'_>) -> String {
+fn settings_text(conf: &Path, config: &Config<'_>) -> String {
     let mut text = String::new();
     let mut set = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -196,7 +169,7 @@ mod tests {
             recovery: None,
             equipment: None,
         };
-        let text = settings(Path::new("/conf"), &config);
+        let text = settings_text(Path::new("/conf"), &config);
         assert!(text.contains("work_mem = '8MB'"));
         assert!(!text.contains("'*'"));
         assert!(!text.contains("fsync = 'on'"));

@@ -42,11 +42,11 @@ impl Engines {
             .or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
         let places = match &told {
             Some(told) => std::env::split_paths(told).collect(),
-            None => usual_places(),
+            None => usual_directories(),
         };
         let mut found = BTreeMap::new();
         for bin in places {
-            if let Some(engine) = look(&bin) {
+            if let Some(engine) = inspect_directory(&bin) {
                 found.entry(engine.major).or_insert(engine);
             }
         }
@@ -74,12 +74,12 @@ impl Engines {
     }
 
     /// The version that `asked` names: a major (`15`) or exactly an installed one (`15.18`).
-    pub(crate) fn version(&self, asked: &str) -> Option<&Engine> {
+    pub(crate) fn find_version(&self, asked: &str) -> Option<&Engine> {
         self.0.values().find(|engine| engine.version == asked || engine.major.to_string() == asked)
     }
 }
 
-fn usual_places() -> Vec<PathBuf> {
+fn usual_directories() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     for (parent, prefix, rest) in [
@@ -103,18 +103,18 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 /// The version in that directory, if it is one with everything that is needed.
-fn look(bin: &Path) -> Option<Engine> {
+fn inspect_directory(bin: &Path) -> Option<Engine> {
     if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
         return None;
     }
     let bin = bin.canonicalize().ok()?;
     let answer = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
-    let (major, version) = parse(&String::from_utf8_lossy(&answer.stdout))?;
+    let (major, version) = parse_version(&String::from_utf8_lossy(&answer.stdout))?;
     SUPPORTED.contains(&major).then_some(Engine { major, version, bin })
 }
 
 /// Reads `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
-fn parse(answer: &str) -> Option<(u32, String)> {
+fn parse_version(answer: &str) -> Option<(u32, String)> {
     let version = answer.split_whitespace().nth(2)?;
     let major: String = version.chars().take_while(char::is_ascii_digit).collect();
     Some((major.parse().ok()?, version.to_owned()))
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn versions_are_read_as_servers_print_them() {
         assert_eq!(
-            parse("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
+            parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
             Some((15, "15.18".to_owned()))
         );
-        assert_eq!(parse("postgres (PostgreSQL) 18beta1"), Some((18, "18beta1".to_owned())));
-        assert_eq!(parse("nonsense"), None);
+        assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some((18, "18beta1".to_owned())));
+        assert_eq!(parse_version("nonsense"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::home::Owner;
 
 /// Directories whose content a base backup leaves out (the directories themselves stay): it is rebuilt at startup,
@@ -46,24 +46,24 @@ pub(crate) fn copy_tree(
     to: &Path,
     content: Content,
     owner: Option<Owner>,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> io::Result<()> {
-    let copy = Copy { content, owner, cancel };
-    copy.directory(from, to, true)?;
+    let copy = TreeCopy { content, owner, cancel };
+    copy.copy_directory(from, to, true)?;
     Ok(())
 }
 
-struct Copy<'a> {
+struct TreeCopy<'a> {
     content: Content,
     owner: Option<Owner>,
-    cancel: &'a Cancel,
+    cancel: &'a CancelSignal,
 }
 
-impl Copy<'_> {
-    fn directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
+impl TreeCopy<'_> {
+    fn copy_directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
         fs::create_dir(to)?;
         fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
-        self.give(to)?;
+        self.give_to_owner(to)?;
         let mut last = None;
         for entry in fs::read_dir(from)? {
             if self.cancel.is_set() {
@@ -87,34 +87,34 @@ impl Copy<'_> {
             };
             if kind.is_dir() {
                 if in_use && is_top && EMPTIED.contains(&text.as_ref()) {
-                    self.empty(&target)?;
+                    self.make_empty(&target)?;
                 } else {
-                    self.directory(&source, &target, false)?;
+                    self.copy_directory(&source, &target, false)?;
                 }
             } else if kind.is_file() {
                 // PostgreSQL's own tools copy the control file after everything else; so does this.
                 if text == "pg_control" {
                     last = Some((source, target));
                 } else {
-                    self.file(&source, &target)?;
+                    self.copy_file(&source, &target)?;
                 }
             }
         }
         if let Some((source, target)) = last {
-            self.file(&source, &target)?;
+            self.copy_file(&source, &target)?;
         }
         Ok(())
     }
 
-    fn empty(&self, directory: &Path) -> io::Result<()> {
+    fn make_empty(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-        self.give(directory)
+        self.give_to_owner(directory)
     }
 
-    fn file(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn copy_file(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::copy(from, to) {
-            Ok(_) => self.give(to),
+            Ok(_) => self.give_to_owner(to),
             // Dropped or truncated while the backup ran: its write-ahead log tells.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.content == Content::BaseBackup => {
                 Ok(())
@@ -123,7 +123,7 @@ impl Copy<'_> {
         }
     }
 
-    fn give(&self, path: &Path) -> io::Result<()> {
+    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
         match self.owner {
             Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::home::{ClusterPaths, Home};
 
 /// Starts the watcher as nobody's child (so that the server never sees it end), then becomes the server. The watcher's
@@ -77,10 +77,10 @@ impl Server {
         program: &Path,
         paths: &ClusterPaths,
         port: u16,
-        cancel: &Cancel,
+        cancel: &CancelSignal,
     ) -> Result<Self, StartError> {
         let log = fs::File::options().create(true).append(true).open(&paths.log)?;
-        home.give(&paths.log)?;
+        home.give_to_owner(&paths.log)?;
         let log_start = log.metadata()?.len();
         let mut command = Command::new("/bin/sh");
         command
@@ -110,7 +110,7 @@ impl Server {
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the server has no process id"))?;
         let (report_end, ended) = watch::channel(false);
-        tokio::spawn(watch_over(child, report_end));
+        tokio::spawn(reap_server(child, report_end));
         let server = Self {
             pid,
             port,
@@ -137,7 +137,7 @@ impl Server {
         }
     }
 
-    async fn wait_until_ready(&self, cancel: &Cancel) -> Result<(), StartError> {
+    async fn wait_until_ready(&self, cancel: &CancelSignal) -> Result<(), StartError> {
         let mut pause = Duration::from_millis(10);
         loop {
             if self.has_ended() {
@@ -151,8 +151,8 @@ impl Server {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = cancel.given() => {}
-                () = self.end() => {}
+                () = cancel.wait() => {}
+                () = self.wait_for_end() => {}
             }
             pause = (pause * 5 / 4).min(Duration::from_millis(100));
         }
@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// Waits for the server's end, whoever brings it about.
-    pub(crate) async fn end(&self) {
+    pub(crate) async fn wait_for_end(&self) {
         // An error means that the one who would tell is gone, which is at the end of the stack.
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
@@ -198,12 +198,12 @@ impl Server {
             [(Signal::INT, Duration::from_secs(20)), (Signal::QUIT, Duration::from_secs(5))]
         {
             self.signal(signal);
-            if tokio::time::timeout(patience, self.end()).await.is_ok() {
+            if tokio::time::timeout(patience, self.wait_for_end()).await.is_ok() {
                 return;
             }
         }
         self.signal(Signal::KILL);
-        self.end().await;
+        self.wait_for_end().await;
     }
 
     /// Tells the server to end at once, without waiting. Its data stays whole: it recovers at its next start.
@@ -223,7 +223,7 @@ impl Server {
 }
 
 /// Waits for the server's process, then dismisses its watcher.
-async fn watch_over(mut child: Child, report_end: watch::Sender<bool>) {
+async fn reap_server(mut child: Child, report_end: watch::Sender<bool>) {
     let pipe = child.stdin.take();
     let _status: io::Result<ExitStatus> = child.wait().await;
     if let Some(mut pipe) = pipe {
@@ -234,11 +234,11 @@ async fn watch_over(mut child: Child, report_end: watch::Sender<bool>) {
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> io::Result<u16> {
+pub(crate) fn find_free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-pub(crate) fn is_free(port: u16) -> bool {
+pub(crate) fn is_port_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 

@@ -16,13 +16,13 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::atomic_file::replace_file;
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::cluster::config::{self, Config};
 use crate::cluster::engine::{Engine, Engines};
-use crate::cluster::extensions::{Equipment, Installation, equip};
+use crate::cluster::extensions::{Equipment, Installation, prepare_equipment};
 use crate::cluster::files::make_room;
 use crate::cluster::orphans::end_orphans;
-use crate::cluster::server::{SUPERUSER, Server, free_port};
+use crate::cluster::server::{SUPERUSER, Server, find_free_port};
 use crate::home::{ClusterPaths, Home};
 
 /// Goes up when what a template contains changes: older ones are then not used.
@@ -61,26 +61,26 @@ impl Templates {
     }
 
     /// The template of a version, if it was needed before.
-    pub(crate) fn made(&self, engine: &Engine) -> Option<&Template> {
+    pub(crate) fn get_if_made(&self, engine: &Engine) -> Option<&Template> {
         self.0.get(&engine.major)?.get()
     }
 
-    pub(crate) async fn get(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
+    pub(crate) async fn get_or_make(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
         let cell = self.0.get(&engine.major).context("no template for that version")?;
         cell.get_or_try_init(|| open_or_make(home, engine)).await
     }
 }
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
-    let name = name(engine);
+    let name = template_name(engine);
     let place = home.templates().join(&name);
     let settings = place.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
-        let _lock = lock(home.templates().join(format!("{name}.lock"))).await?;
+        let _lock = lock_template(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
             end_orphans(&place)?;
-            make(home, engine, &place).await.with_context(|| {
+            make_template(home, engine, &place).await.with_context(|| {
                 format!("cannot make a database cluster with PostgreSQL {}", engine.version)
             })?;
         }
@@ -95,14 +95,14 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
 }
 
 /// Of a version, and of the installation that its tree has links to: two of one version share no template.
-fn name(engine: &Engine) -> String {
+fn template_name(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.program("postgres").hash(&mut hasher);
     format!("{}-{RECIPE}-{:08x}", engine.version, hasher.finish() as u32)
 }
 
 /// Waits until no other stack makes this template.
-async fn lock(file: PathBuf) -> anyhow::Result<File> {
+async fn lock_template(file: PathBuf) -> anyhow::Result<File> {
     let locked = tokio::task::spawn_blocking(move || {
         let lock = File::options().write(true).create(true).truncate(false).open(&file)?;
         lock.lock_exclusive()?;
@@ -112,18 +112,18 @@ async fn lock(file: PathBuf) -> anyhow::Result<File> {
 }
 
 /// Makes the template. The list of settings is written last: a template without it is not finished.
-async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
+async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
     make_room(place)?;
     home.make_private(place)?;
-    let paths = ClusterPaths::at(place.join("cluster"));
+    let paths = ClusterPaths::at_root(place.join("cluster"));
     home.make_private(&paths.root)?;
-    initdb(home, engine, &paths).await?;
+    run_initdb(home, engine, &paths).await?;
     for leftover in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         std::fs::remove_file(paths.data.join(leftover))?;
     }
     let archive = place.join("archive");
     home.make_private(&archive)?;
-    let port = free_port()?;
+    let port = find_free_port()?;
     let none = BTreeMap::new();
     let config = Config {
         port,
@@ -135,30 +135,30 @@ async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> 
     };
     config::write_config(home, &paths, &config)?;
     let program = engine.program("postgres");
-    let server = Server::start(home, &program, &paths, port, &Cancel::never()).await?;
+    let server = Server::start(home, &program, &paths, port, &CancelSignal::never()).await?;
     let outcome = async {
-        let settings = furnish(&server, engine.major).await?;
-        anyhow::Ok((settings, installation(&server, program.clone()).await?))
+        let settings = set_up_cluster(&server, engine.major).await?;
+        anyhow::Ok((settings, find_installation(&server, program.clone()).await?))
     };
     let outcome = outcome.await;
     server.stop().await;
     let (settings, installation) = outcome?;
-    let mut equipment = equip(&installation, &place.join("tree"))?;
-    match Server::start(home, &equipment.program, &paths, port, &Cancel::never()).await {
+    let mut equipment = prepare_equipment(&installation, &place.join("tree"))?;
+    match Server::start(home, &equipment.program, &paths, port, &CancelSignal::never()).await {
         Ok(server) => server.stop().await,
         // An installation of another shape: it is used as it is.
         Err(_) => equipment.program = installation.program,
     }
     replace_file(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
     let settings = serde_json::to_vec(&settings)?;
-    std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(absent_is_fine)?;
+    std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(ignore_absent)?;
     std::fs::remove_dir_all(&archive)?;
     replace_file(&place.join("settings.json"), &settings)?;
     Ok(())
 }
 
 /// Where the server that runs has its files.
-async fn installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
+async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
     let client = server.connect("postgres").await?;
     let rows = client.query("select name, setting from pg_catalog.pg_config", &[]).await?;
     let mut known = BTreeMap::new();
@@ -176,7 +176,7 @@ async fn installation(server: &Server, program: PathBuf) -> anyhow::Result<Insta
     })
 }
 
-async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
+async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
     let password = paths.root.join("password");
     home.write_private(&password, home.secret())?;
     let mut command = Command::new(engine.program("initdb"));
@@ -231,7 +231,7 @@ end
 $slots$";
 
 /// The roles and the database that every RDS instance has, and what the server can be set to.
-async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
+async fn set_up_cluster(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
     let client = server.connect("postgres").await?;
     let roles = "create role rds_superuser; create role rds_replication; create role rds_password; create role rds_iam; \
                  grant pg_monitor, pg_signal_backend, rds_replication, rds_password to rds_superuser with admin option;";
@@ -276,6 +276,6 @@ async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String,
         .collect()
 }
 
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
+fn ignore_absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

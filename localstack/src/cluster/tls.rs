@@ -51,10 +51,10 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    pub(crate) fn issue(&self) -> anyhow::Result<Credentials> {
+    pub(crate) fn issue_certificate(&self) -> anyhow::Result<Credentials> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let mut params = CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
-        params.distinguished_name = name("localhost");
+        params.distinguished_name = distinguished_name("localhost");
         params.not_before = date_time_ymd(2024, 1, 1);
         params.not_after = date_time_ymd(2049, 1, 1);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -68,7 +68,7 @@ impl Authority {
 /// The same every time, so that the key alone brings the authority back.
 fn authority_params() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
-    params.distinguished_name = name("lifeboat local stack");
+    params.distinguished_name = distinguished_name("lifeboat local stack");
     params.not_before = date_time_ymd(2024, 1, 1);
     params.not_after = date_time_ymd(2049, 1, 1);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -76,7 +76,7 @@ fn authority_params() -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+fn distinguished_name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name

@@ -119,7 +119,7 @@ impl ApiCall {
             }
             let service = if target == "secretsmanager" { Service::SecretsManager } else { Service::Other };
             let secret_id = json["SecretId"].as_str();
-            let parameters = secret_id.map_or_else(Query::default, |id| Query::single("SecretId", id));
+            let parameters = secret_id.map_or_else(Query::default, |id| Query::from_pair("SecretId", id));
             return Self { parameters, json, ..call(service, Protocol::Json("1.1"), action) };
         }
         let parameters = Query::parse(body);

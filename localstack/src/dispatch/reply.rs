@@ -7,7 +7,7 @@ use crate::cloudwatch;
 use crate::dispatch::call::{ApiCall, Protocol, Service};
 use crate::document::{Document, Fields};
 use crate::error::ApiError;
-use crate::http::{Answer, answer};
+use crate::http::{Answer, build_answer};
 use crate::wire::{Xml, ec2_error_response, error_response};
 
 /// What a successful call returns.
@@ -24,9 +24,9 @@ pub(super) fn write_reply(call: &ApiCall, outcome: Outcome, request_id: &str) ->
     // Clients that knew the older protocol want its codes.
     let is_newer = call.service == Service::CloudWatch && call.protocol != Protocol::Query;
     let error = outcome.as_ref().err().filter(|_| is_newer);
-    let query_error = error.map(|error| format!("{};{}", error.code, error.party()));
+    let query_error = error.map(|error| format!("{};{}", error.code, error.fault_party()));
     let mut reply = match call.protocol {
-        Protocol::Query => answer(status, "text/xml", write_xml(call, outcome, request_id)),
+        Protocol::Query => build_answer(status, "text/xml", write_xml(call, outcome, request_id)),
         Protocol::Json(version) => {
             let body = match outcome {
                 Ok(Body::Text(text)) => text,
@@ -35,7 +35,7 @@ pub(super) fn write_reply(call: &ApiCall, outcome: Outcome, request_id: &str) ->
                     json!({ "__type": error_shape(call, &error), "message": error.message }).to_string()
                 }
             };
-            answer(status, &format!("application/x-amz-json-{version}"), body)
+            build_answer(status, &format!("application/x-amz-json-{version}"), body)
         }
         Protocol::Cbor => {
             let document = match outcome {
@@ -46,7 +46,7 @@ pub(super) fn write_reply(call: &ApiCall, outcome: Outcome, request_id: &str) ->
                     Fields::new().with("__type", shape).with("message", error.message).done()
                 }
             };
-            answer(status, "application/cbor", document.to_cbor())
+            build_answer(status, "application/cbor", document.to_cbor())
         }
     };
     let mut set = |name: &'static str, value: &str| {

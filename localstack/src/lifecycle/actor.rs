@@ -7,11 +7,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::actors::{Actor, Work};
 use crate::cancel::Canceller;
 use crate::lifecycle::job::{Job, Superseded};
-use crate::stack::{Shared, report};
+use crate::stack::{Shared, report_problem};
 
 impl Shared {
     /// Queues work for an instance. May be called with the state locked: that keeps the order of the decisions.
-    pub(crate) fn queue(self: &Arc<Self>, resource_id: &str, work: Work) {
+    pub(crate) fn queue_work(self: &Arc<Self>, resource_id: &str, work: Work) {
         if self.stopping.listener().is_set() {
             return;
         }
@@ -77,7 +77,7 @@ async fn run_actor(job: Job, mut queue: UnboundedReceiver<Work>) {
             && !error.is::<Superseded>()
             && !job.cancel.is_set()
         {
-            report(format_args!("instance `{}`: {error:#}", job.instance_name()));
+            report_problem(format_args!("instance `{}`: {error:#}", job.instance_name()));
             job.settle_after_failure();
         }
         if is_last {

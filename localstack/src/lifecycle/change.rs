@@ -10,7 +10,7 @@ use crate::lazy_servers::{open_proxy, wake_server};
 use crate::lifecycle::create::set_password;
 use crate::lifecycle::job::{Job, Superseded};
 use crate::lifecycle::snapshots::drop_automated_snapshots;
-use crate::lifecycle::sweep::sweep;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
 use crate::resources::{Instance, ParameterStatus, Pending};
 use crate::storage;
@@ -45,7 +45,7 @@ impl Job {
             self.shared.store.change(|state| {
                 drop_automated_snapshots(state.region_mut(&instance.region), &self.resource_id);
             });
-            sweep(&self.shared)?;
+            sweep_files(&self.shared)?;
             self.prune_archive()?;
         }
         for event in change_events(&due, Moment::Done) {

@@ -25,7 +25,7 @@ pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) 
         for (until, next) in steps.into_iter().zip([SnapshotStatus::Creating, SnapshotStatus::Available]) {
             tokio::select! {
                 () = shared.clock.sleep_until(until) => {}
-                () = stopping.given() => return,
+                () = stopping.wait() => return,
             }
             let now = shared.clock.now();
             let is_there = shared.store.change(|state| {

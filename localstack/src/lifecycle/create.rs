@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use tokio_postgres::Client;
 
 use crate::call_log::Call;
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::cluster::base_backup::{archive_everything, copy_cluster, lay_out_base_backup, request_recovery};
 use crate::cluster::config::Recovery;
 use crate::cluster::files::Content;
@@ -16,12 +16,12 @@ use crate::event_messages;
 use crate::instance_status::Status;
 use crate::lazy_servers::{open_proxy, wake_server};
 use crate::lifecycle::job::{Job, Superseded};
-use crate::lifecycle::sweep::sweep;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
 use crate::resources::{EventSource, Instance, Origin, RestoreOutcome};
 use crate::scope;
-use crate::stack::report;
-use crate::wire::timestamp;
+use crate::stack::report_problem;
+use crate::wire::format_timestamp;
 
 impl Job {
     pub(super) async fn create(&self) -> anyhow::Result<()> {
@@ -70,7 +70,7 @@ impl Job {
         })?;
         self.record_origin(&instance);
         // What it was made from may have been deleted meanwhile, and is then needed no longer.
-        sweep(&self.shared)?;
+        sweep_files(&self.shared)?;
         if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
     }
 
@@ -125,7 +125,7 @@ impl Job {
             Origin::Done => bail!("it has no origin"),
             Origin::New { verifier } => {
                 let engine = self.shared.engine_of(instance)?;
-                let template = self.shared.templates.get(&self.shared.home, engine).await?;
+                let template = self.shared.templates.get_or_make(&self.shared.home, engine).await?;
                 let owner = self.shared.home.owner();
                 copy_cluster(
                     template.data.clone(),
@@ -226,7 +226,7 @@ impl Job {
             let outcome = run_sql(server, &entry.database, &entry.sql, &self.cancel).await;
             let message = outcome.as_ref().err().map(ToString::to_string);
             self.shared.calls.add(Call {
-                time: timestamp(self.shared.clock.now()),
+                time: format_timestamp(self.shared.clock.now()),
                 service: "control",
                 action: "restored-sql".to_owned(),
                 region: scope::region_of(&instance.region).to_owned(),
@@ -239,7 +239,7 @@ impl Job {
                 message: message.clone(),
             });
             if let Some(message) = message {
-                report(format_args!("SQL for the restored `{}` failed: {message}", instance.id));
+                report_problem(format_args!("SQL for the restored `{}` failed: {message}", instance.id));
                 bail!("restored-sql failed in database `{}`: {message}", entry.database);
             }
         }
@@ -247,11 +247,11 @@ impl Job {
     }
 }
 
-async fn run_sql(server: &Server, database: &str, sql: &str, cancel: &Cancel) -> anyhow::Result<()> {
+async fn run_sql(server: &Server, database: &str, sql: &str, cancel: &CancelSignal) -> anyhow::Result<()> {
     let client = server.connect(database).await.map_err(|error| anyhow::anyhow!(server_message(&error)))?;
     tokio::select! {
         outcome = client.batch_execute(sql) => outcome.map_err(|error| anyhow::anyhow!(server_message(&error))),
-        () = cancel.given() => Err(Superseded.into()),
+        () = cancel.wait() => Err(Superseded.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of an instance.
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::clock::Clock;
 use crate::cluster::base_backup::archive_everything;
 use crate::cluster::files::remove_tree;
@@ -8,7 +8,7 @@ use crate::event_messages;
 use crate::instance_status::Status;
 use crate::lifecycle::job::{Job, Superseded};
 use crate::lifecycle::snapshots::drop_automated_snapshots;
-use crate::lifecycle::sweep::sweep;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
 use crate::resources::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
 
@@ -84,7 +84,7 @@ impl Job {
                 drop_automated_snapshots(region, &self.resource_id);
             }
         });
-        sweep(&self.shared)
+        sweep_files(&self.shared)
     }
 
     /// Whether the final snapshot is still to be taken.
@@ -96,12 +96,12 @@ impl Job {
     }
 
     /// The control endpoint can say that an instance never goes away.
-    async fn wait_while_undying(&self, cancel: &Cancel) -> Result<(), Superseded> {
+    async fn wait_while_undying(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
         let mut changes = self.shared.store.subscribe();
         while self.instance()?.is_undying() {
             tokio::select! {
                 _ = changes.changed() => {}
-                () = cancel.given() => return Err(Superseded),
+                () = cancel.wait() => return Err(Superseded),
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::cluster::server::Server;
 use crate::event_delivery::record_event;
 use crate::event_messages::EventMessage;
@@ -32,7 +32,7 @@ impl std::error::Error for Superseded {}
 pub(crate) struct Job {
     pub(super) shared: Arc<Shared>,
     pub(super) resource_id: String,
-    pub(super) cancel: Cancel,
+    pub(super) cancel: CancelSignal,
 }
 
 impl Job {
@@ -95,7 +95,7 @@ impl Job {
         for tenth in 1..=10_u8 {
             tokio::select! {
                 () = self.shared.clock.sleep_until(since + length * i32::from(tenth) / 10) => tell(tenth * 10),
-                () = self.cancel.given() => return Err(Superseded),
+                () = self.cancel.wait() => return Err(Superseded),
             }
         }
         Ok(())

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::actors::Work;
-use crate::cancel::Cancel;
+use crate::cancel::CancelSignal;
 use crate::instance_status::Status;
 use crate::lazy_servers::open_proxy;
 use crate::lifecycle::copies::finish_copies;
 use crate::lifecycle::sweep::sweep_after_start;
 use crate::resources::{Instance, SnapshotKind, SnapshotStatus};
-use crate::stack::{Shared, report};
+use crate::stack::{Shared, report_problem};
 
 /// Brings every instance back to where it was when the stack ended, before calls are answered.
-pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
+pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()> {
     sweep_after_start(shared)?;
     let instances = shared.store.read(|state| state.instances().cloned().collect::<Vec<_>>());
     finish_copies(shared);
@@ -27,7 +27,10 @@ pub(crate) async fn resume(shared: &Arc<Shared>) -> anyhow::Result<()> {
             let outcome = if runs && shared.is_lazy() {
                 open_proxy(&shared, &instance).await.map(Some).map_err(Into::into)
             } else if runs {
-                shared.start_server(&instance, None, &Cancel::never()).await.map(|server| Some(server.port))
+                shared
+                    .start_server(&instance, None, &CancelSignal::never())
+                    .await
+                    .map(|server| Some(server.port))
             } else {
                 Ok(None)
             };
@@ -87,13 +90,13 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
         });
     };
     if let Err(error) = &outcome {
-        report(format_args!("instance `{}` does not start: {error:#}", was.id));
+        report_problem(format_args!("instance `{}` does not start: {error:#}", was.id));
         return set(Status::Failed);
     }
     match &was.status {
-        Status::Creating => shared.queue(resource_id, Work::Create),
-        Status::Deleting => shared.queue(resource_id, Work::Delete),
-        Status::Stopping => shared.queue(resource_id, Work::Stop { snapshot: unfinished }),
+        Status::Creating => shared.queue_work(resource_id, Work::Create),
+        Status::Deleting => shared.queue_work(resource_id, Work::Delete),
+        Status::Stopping => shared.queue_work(resource_id, Work::Stop { snapshot: unfinished }),
         Status::Stopped
         | Status::Failed
         | Status::IncompatibleRestore
@@ -102,15 +105,15 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
         _ => match unfinished {
             Some(snapshot) => {
                 set(Status::BackingUp);
-                shared.queue(resource_id, Work::Snapshot(snapshot));
+                shared.queue_work(resource_id, Work::Snapshot(snapshot));
             }
             None => {
                 set(Status::Available);
                 if was.status == Status::BackingUp {
-                    shared.queue(resource_id, Work::BackUp);
+                    shared.queue_work(resource_id, Work::BackUp);
                 }
                 let all = matches!(was.status, Status::Modifying | Status::Renaming);
-                shared.queue(resource_id, Work::Change { all });
+                shared.queue_work(resource_id, Work::Change { all });
             }
         },
     }

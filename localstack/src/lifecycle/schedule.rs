@@ -9,9 +9,9 @@ use crate::event_delivery::record_event;
 use crate::event_messages;
 use crate::instance_status::Status;
 use crate::lifecycle::snapshots::expire_backups;
-use crate::lifecycle::sweep::sweep;
+use crate::lifecycle::sweep::sweep_files;
 use crate::resources::{EventSource, Instance, Pending, SnapshotKind};
-use crate::stack::{Shared, report};
+use crate::stack::{Shared, report_problem};
 use crate::windows::Window;
 
 /// How long events are kept.
@@ -38,7 +38,7 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.clock.sleep_until(now + TimeDelta::from_std(shared.pace.tick()).unwrap_or_default()) => {}
-            () = stopping.given() => return,
+            () = stopping.wait() => return,
         }
     }
 }
@@ -50,31 +50,31 @@ fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTim
             |instance: &Instance| shared.is_lazy() || shared.server(&instance.resource_id).is_some();
         state
             .instances()
-            .filter_map(|instance| due(instance, has_server(instance), now, over))
+            .filter_map(|instance| due_work(instance, has_server(instance), now, over))
             .collect::<Vec<_>>()
     });
-    let is_waited_for = work.iter().any(|(_, due)| *due == Due::Wait);
+    let is_waited_for = work.iter().any(|(_, due)| *due == DueWork::Wait);
     for (resource_id, due) in work {
         let mut too_long = None;
         shared.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
             match due {
-                Due::BackUp => {
+                DueWork::BackUp => {
                     instance.backup_considered_at = now;
-                    shared.queue(&resource_id, Work::BackUp);
+                    shared.queue_work(&resource_id, Work::BackUp);
                 }
-                Due::Skip => instance.backup_considered_at = now,
-                Due::Change => {
+                DueWork::Skip => instance.backup_considered_at = now,
+                DueWork::Change => {
                     instance.maintenance_considered_at = now;
-                    shared.queue(&resource_id, Work::Change { all: true });
+                    shared.queue_work(&resource_id, Work::Change { all: true });
                 }
-                Due::Revive => shared.queue(&resource_id, Work::Reboot { failover: false }),
-                Due::Start => {
+                DueWork::Revive => shared.queue_work(&resource_id, Work::Reboot { failover: false }),
+                DueWork::Start => {
                     instance.status = Status::Starting;
                     too_long = Some((instance.region.clone(), instance.id.clone()));
-                    shared.queue(&resource_id, Work::Start);
+                    shared.queue_work(&resource_id, Work::Start);
                 }
-                Due::Wait => {}
+                DueWork::Wait => {}
             }
         });
         if let Some((region, id)) = too_long {
@@ -97,15 +97,15 @@ fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTim
             }
         });
         expire_backups(shared);
-        if let Err(error) = sweep(shared) {
-            report(format_args!("cannot remove what is no longer needed: {error:#}"));
+        if let Err(error) = sweep_files(shared) {
+            report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     }
     is_waited_for
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
+enum DueWork {
     BackUp,
     /// The window passed while no backup could be taken.
     Skip,
@@ -119,12 +119,12 @@ enum Due {
 }
 
 /// What an instance's windows, and its server, ask for now.
-fn due(
+fn due_work(
     instance: &Instance,
     has_server: bool,
     now: DateTime<Utc>,
     over: Option<DateTime<Utc>>,
-) -> Option<(String, Due)> {
+) -> Option<(String, DueWork)> {
     let passed = |window: Result<Window, _>, considered: DateTime<Utc>| {
         let considered = over.map_or(considered, |over| considered.max(over));
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
@@ -132,27 +132,30 @@ fn due(
     let is_free = instance.status == Status::Available && instance.shown.is_none();
     let may_stay_stopped = instance.automatic_restart().is_none_or(|at| now < at);
     let due = if instance.status == Status::Stopped && instance.shown.is_none() && !may_stay_stopped {
-        Due::Start
+        DueWork::Start
     } else if is_free && !has_server && instance.settings.is_postgres() {
-        Due::Revive
+        DueWork::Revive
     } else if instance.settings.retention_days > 0
         && instance.settings.is_postgres()
-        && passed(Window::daily(&instance.settings.backup_window), instance.backup_considered_at)
+        && passed(Window::parse_daily(&instance.settings.backup_window), instance.backup_considered_at)
     {
         match &instance.status {
-            _ if is_free => Due::BackUp,
+            _ if is_free => DueWork::BackUp,
             Status::Stopped
             | Status::Deleting
             | Status::Failed
             | Status::IncompatibleRestore
-            | Status::Other(_) => Due::Skip,
-            _ => Due::Wait,
+            | Status::Other(_) => DueWork::Skip,
+            _ => DueWork::Wait,
         }
     } else if is_free
         && instance.pending != Pending::default()
-        && passed(Window::weekly(&instance.settings.maintenance_window), instance.maintenance_considered_at)
+        && passed(
+            Window::parse_weekly(&instance.settings.maintenance_window),
+            instance.maintenance_considered_at,
+        )
     {
-        Due::Change
+        DueWork::Change
     } else {
         return None;
     };
@@ -169,6 +172,6 @@ fn queue_pruning(shared: &Arc<Shared>) {
             .collect::<Vec<_>>()
     });
     for resource_id in idle {
-        shared.queue(&resource_id, Work::PruneArchive);
+        shared.queue_work(&resource_id, Work::PruneArchive);
     }
 }

@@ -10,11 +10,12 @@ use crate::event_delivery::record_event;
 use crate::event_messages::{self, EventMessage};
 use crate::instance_status::Status;
 use crate::lifecycle::job::{Job, Superseded};
-use crate::lifecycle::sweep::sweep;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::resources::{BaseBackup, EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus};
+use crate::resources::{BaseBackup, EventSource, Instance, Snapshot, SnapshotKind, SnapshotStatus};
 use crate::restorable::retention_start;
 use crate::stack::Shared;
+use crate::store::Region;
 
 impl Job {
     /// Fills a manual snapshot; the instance was set to `backing-up` when it was asked for.
@@ -53,7 +54,7 @@ impl Job {
         after?;
         self.record_event(&event_messages::BACKED_UP);
         expire_backups(&self.shared);
-        sweep(&self.shared)
+        sweep_files(&self.shared)
     }
 
     /// Takes the base backup behind a snapshot that is `creating`, and makes it `available`.

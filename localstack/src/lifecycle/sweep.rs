@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crate::cluster::base_backup::prune_archive;
 use crate::cluster::files::{list_names, remove_tree};
-use crate::resources::{Origin, SnapshotKind, State};
-use crate::stack::{Shared, report};
+use crate::resources::{Origin, SnapshotKind};
+use crate::stack::{Shared, report_problem};
+use crate::store::State;
 
 /// Removes base backups without a snapshot, and archives without an automated backup.
 ///
 /// A restore under way refers to what it restores from, so that deleting a snapshot or an instance meanwhile does not
 /// pull the ground away.
-pub(super) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
+pub(super) fn sweep_files(shared: &Arc<Shared>) -> anyhow::Result<()> {
     // Listed first: an instance is in the state before its archive is on disk, so a directory that was listed and has
     // no instance has lost it.
     let archives = list_names(&shared.home.archives())?;
@@ -37,8 +38,8 @@ pub(super) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
 pub(crate) fn sweep_later(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = sweep(&shared) {
-            report(format_args!("cannot remove what is no longer needed: {error:#}"));
+        if let Err(error) = sweep_files(&shared) {
+            report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     });
 }
@@ -61,7 +62,7 @@ pub(super) fn sweep_after_start(shared: &Arc<Shared>) -> anyhow::Result<()> {
             remove_tree(&shared.home.cluster(&id).root)?;
         }
     }
-    sweep(shared)
+    sweep_files(shared)
 }
 
 /// Throws away the archived log before the oldest base backup that a recovery may start from. To be called by the

@@ -25,7 +25,7 @@ impl AlarmState {
         }
     }
 
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|state| state.name() == name)
     }
 }
@@ -49,7 +49,7 @@ impl Treatment {
         }
     }
 
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching]
             .into_iter()
             .find(|treatment| treatment.name() == name)

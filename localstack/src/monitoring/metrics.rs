@@ -51,7 +51,7 @@ impl Bucket {
         self.values.extend(other.values.iter().take(room));
     }
 
-    pub(crate) fn of(value: f64, count: f64) -> Self {
+    pub(crate) fn from_value(value: f64, count: f64) -> Self {
         Self { count, sum: value * count, minimum: value, maximum: value, values: vec![value] }
     }
 
@@ -112,11 +112,11 @@ impl Metrics {
         if let Some(points) = self.0.get_mut(metric).and_then(|units| units.get_mut(unit)) {
             points.remove(&minute);
         }
-        self.add(metric, unit, at, &Bucket::of(value, 1.0));
+        self.add(metric, unit, at, &Bucket::from_value(value, 1.0));
     }
 
     /// Everything measured in `[start, end)`, in seconds. Without a unit, all units count.
-    pub(crate) fn span(&self, metric: &Metric, unit: Option<&str>, start: i64, end: i64) -> Bucket {
+    pub(crate) fn bucket_between(&self, metric: &Metric, unit: Option<&str>, start: i64, end: i64) -> Bucket {
         let mut total = Bucket::default();
         for (of, points) in self.0.get(metric).into_iter().flatten() {
             if unit.is_none_or(|unit| unit == of) {
@@ -126,7 +126,7 @@ impl Metrics {
         total
     }
 
-    pub(crate) fn unit(&self, metric: &Metric) -> Option<&str> {
+    pub(crate) fn first_unit(&self, metric: &Metric) -> Option<&str> {
         self.0.get(metric).and_then(|points| points.keys().next()).map(String::as_str)
     }
 
@@ -143,11 +143,11 @@ impl Metrics {
     }
 
     /// The metrics as `metrics.json` has them.
-    pub(crate) fn saved(&self) -> Vec<(&Metric, &Points)> {
+    pub(crate) fn to_saved(&self) -> Vec<(&Metric, &Points)> {
         self.0.iter().collect()
     }
 
-    pub(crate) fn loaded(saved: Vec<(Metric, Points)>) -> Self {
+    pub(crate) fn from_saved(saved: Vec<(Metric, Points)>) -> Self {
         Self(saved.into_iter().collect())
     }
 }
@@ -175,9 +175,9 @@ mod tests {
     fn statistics_are_those_of_all_values_in_the_span() {
         let mut metrics = Metrics::default();
         for (second, value) in [(0, 1.0), (30, 3.0), (60, 8.0), (600, 100.0)] {
-            metrics.add(&metric(&[]), "None", at(second), &Bucket::of(value, 1.0));
+            metrics.add(&metric(&[]), "None", at(second), &Bucket::from_value(value, 1.0));
         }
-        let bucket = metrics.span(&metric(&[]), None, 0, 120);
+        let bucket = metrics.bucket_between(&metric(&[]), None, 0, 120);
         let shown =
             ["Average", "Sum", "Minimum", "Maximum", "SampleCount", "p50"].map(|name| bucket.statistic(name));
         assert_eq!(shown, [4.0, 12.0, 1.0, 8.0, 3.0, 3.0].map(Some));
@@ -188,8 +188,8 @@ mod tests {
         let mut metrics = Metrics::default();
         metrics.replace(&metric(&[("D", "x")]), "Bytes", at(0), 7.0);
         metrics.replace(&metric(&[("D", "x")]), "Bytes", at(0), 1.0);
-        assert_eq!(metrics.span(&metric(&[("D", "x")]), None, 0, 60).count, 1.0);
-        assert_eq!(metrics.span(&metric(&[]), None, 0, 60).count, 0.0);
-        assert_eq!(metrics.span(&metric(&[("D", "x")]), Some("Percent"), 0, 60).count, 0.0);
+        assert_eq!(metrics.bucket_between(&metric(&[("D", "x")]), None, 0, 60).count, 1.0);
+        assert_eq!(metrics.bucket_between(&metric(&[]), None, 0, 60).count, 0.0);
+        assert_eq!(metrics.bucket_between(&metric(&[("D", "x")]), Some("Percent"), 0, 60).count, 0.0);
     }
 }

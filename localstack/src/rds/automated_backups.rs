@@ -6,10 +6,11 @@ use crate::rds::paging::{Filters, page};
 use crate::rds::request::Request;
 use crate::rds::subnet_groups;
 use crate::rds::tags::write_tags;
-use crate::resources::{Instance, Replicated, Settings, State};
+use crate::resources::{Instance, Replicated, Settings};
 use crate::restorable::{RestoreWindow, restore_window};
 use crate::scope;
 use crate::stack::Shared;
+use crate::store::State;
 use crate::wire::Xml;
 
 /// One automated backup.
@@ -49,7 +50,7 @@ pub(super) fn describe_automated_backups(request: &Request<'_>) -> Result<Xml> {
     let filters = Filters::parse(query, &["db-instance-id", "dbi-resource-id", "status"])?;
     for status in filters.values("status") {
         if !["active", "retained", "creating"].contains(&status) {
-            return Err(ApiError::value(format!("Invalid value for filter status: {status}")));
+            return Err(ApiError::invalid_value(format!("Invalid value for filter status: {status}")));
         }
     }
     let id = query.get("DBInstanceIdentifier").map(|id| request.resolve_name(id));
@@ -75,12 +76,9 @@ pub(super) fn describe_automated_backups(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::no_automated_backup(named));
         }
         let page = page(query, found, |backup| backup.instance.resource_id.clone())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", &page.items, |xml, backup| {
+        Ok(page.to_xml("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", |xml, backup| {
             write_backup(xml, request, state, backup);
-        });
-        Ok(xml)
+        }))
     })
 }
 
@@ -88,7 +86,7 @@ pub(super) fn delete_automated_backup(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let (resource, arn) = (query.get("DbiResourceId"), query.get("DBInstanceAutomatedBackupsArn"));
     let named = resource.or(arn).ok_or_else(|| {
-        ApiError::combination("Specify either DbiResourceId or DBInstanceAutomatedBackupsArn.")
+        ApiError::invalid_combination("Specify either DbiResourceId or DBInstanceAutomatedBackupsArn.")
     })?;
     let xml = request.shared.store.change(|state| {
         let backup = list_backups(request, state)
@@ -144,9 +142,7 @@ fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> 
 
 /// Writes one backup as the result of an action.
 pub(super) fn backup_result(request: &Request<'_>, state: &State, backup: &Backup<'_>) -> Xml {
-    let mut xml = Xml::new();
-    xml.within("DBInstanceAutomatedBackup", |xml| write_backup(xml, request, state, backup));
-    xml
+    Xml::with_element("DBInstanceAutomatedBackup", |xml| write_backup(xml, request, state, backup))
 }
 
 fn write_backup(xml: &mut Xml, request: &Request<'_>, state: &State, backup: &Backup<'_>) {

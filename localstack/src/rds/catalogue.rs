@@ -4,7 +4,7 @@
 //! there is no server behind them.
 
 use crate::error::{ApiError, Result};
-use crate::rds::paging::{Filters, page, page_of};
+use crate::rds::paging::{Filters, page, page_up_to};
 use crate::rds::request::Request;
 use crate::resources::DEFAULT_PORT;
 use crate::scope;
@@ -72,10 +72,9 @@ pub(super) fn choose_engine(shared: &Shared, name: &str, version: Option<&str>) 
     if name == "postgres" {
         let engine = match version {
             None => shared.engines.newest(),
-            Some(asked) => shared
-                .engines
-                .version(asked)
-                .ok_or_else(|| ApiError::combination(format!("Cannot find version {asked} for postgres")))?,
+            Some(asked) => shared.engines.find_version(asked).ok_or_else(|| {
+                ApiError::invalid_combination(format!("Cannot find version {asked} for postgres"))
+            })?,
         };
         return Ok(EngineChoice {
             version: engine.version.clone(),
@@ -86,12 +85,12 @@ pub(super) fn choose_engine(shared: &Shared, name: &str, version: Option<&str>) 
     let (_, newest, _, license, port) = OTHERS
         .iter()
         .find(|(other, ..)| *other == name)
-        .ok_or_else(|| ApiError::value(format!("Invalid DB engine: {name}")))?;
+        .ok_or_else(|| ApiError::invalid_value(format!("Invalid DB engine: {name}")))?;
     Ok(EngineChoice { version: version.unwrap_or(newest).to_owned(), license, port: *port })
 }
 
 /// The parameter group family of an engine's version.
-pub(super) fn family(engine: &str, version: &str) -> String {
+pub(super) fn parameter_group_family(engine: &str, version: &str) -> String {
     if engine == "postgres" {
         return format!("postgres{}", version.split('.').next().unwrap_or(version));
     }
@@ -140,13 +139,13 @@ pub(super) fn check_class(class: &str, engine: &str, version: &str, license: &st
         return Ok(());
     }
     if class.rsplit_once('.').is_some_and(|(family, _)| OLD_FAMILIES.contains(&family)) {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "RDS does not support creating a DB instance with the following combination: DBInstanceClass={class}, \
              Engine={engine}, EngineVersion={version}, LicenseModel={license}. For supported combinations of instance \
              class and database engine version, see the documentation."
         )));
     }
-    Err(ApiError::value(format!("Invalid DB Instance class: {class}")))
+    Err(ApiError::invalid_value(format!("Invalid DB Instance class: {class}")))
 }
 
 /// The Availability Zones of a Region.
@@ -204,9 +203,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
         })
         .collect();
     let page = page(query, found, |version| format!("{} {}", version.engine, version.version))?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("DBEngineVersions", "DBEngineVersion", &page.items, |xml, version| {
+    Ok(page.to_xml("DBEngineVersions", "DBEngineVersion", |xml, version| {
         xml.text("Engine", version.engine)
             .text("MajorEngineVersion", &version.major)
             .text("EngineVersion", &version.version)
@@ -230,8 +227,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
                 "member",
                 ["rds-ca-rsa2048-g1", "rds-ca-ecc384-g1", "rds-ca-rsa4096-g1"],
             );
-    });
-    Ok(xml)
+    }))
 }
 
 pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
@@ -259,9 +255,8 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
         }
     }
     let page =
-        page_of(query, 1000, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
-    let mut xml = Xml::new();
-    xml.list("OrderableDBInstanceOptions", "OrderableDBInstanceOption", &page.items, |xml, option| {
+        page_up_to(query, 1000, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
+    Ok(page.to_xml("OrderableDBInstanceOptions", "OrderableDBInstanceOption", |xml, option| {
         let (version, class, storage) = option;
         let provisioned = storage.starts_with("io");
         xml.text("Engine", engine)
@@ -288,9 +283,7 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
             .text("SupportsKerberosAuthentication", false)
             .text("OutpostCapable", false)
             .values("SupportedNetworkTypes", "member", ["IPV4"]);
-    });
-    page.marker(&mut xml);
-    Ok(xml)
+    }))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) fn describe_db_cluster_snapshots(request: &Request<'_>) -> Result<Xml
     }
     let page = page(query, Vec::<String>::new(), Clone::clone)?;
     let mut xml = Xml::new();
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     xml.within("DBClusterSnapshots", |_| {});
     Ok(xml)
 }
@@ -58,9 +58,7 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
             })
             .collect();
         let page = page(query, found, |(id, _)| (*id).to_owned())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBClusters", "DBCluster", &page.items, |xml, (id, members)| {
+        Ok(page.to_xml("DBClusters", "DBCluster", |xml, (id, members)| {
             let settings = &members[0].settings;
             xml.text("AllocatedStorage", 1)
                 .text("BackupRetentionPeriod", settings.retention_days)
@@ -88,7 +86,6 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
                 .text("EngineMode", "provisioned")
                 .text("DeletionProtection", false)
                 .within("TagList", |_| {});
-        });
-        Ok(xml)
+        }))
     })
 }

@@ -9,22 +9,21 @@ use crate::instance_status::Status;
 use crate::rds::instances::{instance_result, refuse_duplicate};
 use crate::rds::request::Request;
 use crate::rds::{catalogue, keys, parameter_groups, regions, subnet_groups, validate};
-use crate::resources::{
-    Instance, ManagedSecret, Origin, ParameterStatus, Pending, Region, Settings, State, Tag,
-};
+use crate::resources::{Instance, ManagedSecret, Origin, ParameterStatus, Pending, Settings, Tag};
 use crate::storage;
+use crate::store::{Region, State};
 use crate::windows::{random_daily, random_weekly};
 use crate::wire::{Query, Xml};
 
 pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
     let engine_name = query.required("Engine")?.to_ascii_lowercase();
     let class = query.required("DBInstanceClass")?;
     let cluster = query.get("DBClusterIdentifier").map(str::to_lowercase);
     let is_aurora = engine_name.starts_with("aurora");
     if is_aurora != cluster.is_some() {
-        return Err(ApiError::combination(if is_aurora {
+        return Err(ApiError::invalid_combination(if is_aurora {
             "Aurora DB instances must belong to a DB cluster: specify DBClusterIdentifier."
         } else {
             "The engine of a DB cluster's member must be the cluster's."
@@ -36,7 +35,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         (None, None, String::new())
     } else {
         let user = query.get("MasterUsername").ok_or_else(|| blank_parameter("MasterUsername"))?;
-        validate::master_username(user)?;
+        validate::check_master_username(user)?;
         let (secret, password) = master_password(request)?;
         (Some(user.to_owned()), secret, scram_verifier(&password))
     };
@@ -44,7 +43,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     if let Some(name) = &db_name
         && !is_aurora
     {
-        validate::database_name(name)?;
+        validate::check_database_name(name)?;
     }
     let iops = query.number("Iops")?;
     let defaults = Settings {
@@ -58,7 +57,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         allocated_storage: match query.number("AllocatedStorage")? {
             Some(size) => size,
             None if is_aurora => 1,
-            None => return Err(ApiError::missing("AllocatedStorage")),
+            None => return Err(ApiError::missing_parameter("AllocatedStorage")),
         },
         storage_type: query
             .owned("StorageType")
@@ -75,7 +74,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         storage::check_storage(&settings)?;
         storage::fill_in_performance(&mut settings);
     }
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     request.shared.store.change(|state| {
         add_instance(
             request,
@@ -91,15 +90,16 @@ pub(super) fn requested_settings(request: &Request<'_>, defaults: Settings) -> R
     let query = request.query;
     let (backup_window, maintenance_window) = requested_windows(query, request.now)?;
     let network_type = query.get("NetworkType");
-    let network_type = network_type.map(|text| validate::one_of("NetworkType", text, &["IPV4", "DUAL"]));
+    let network_type =
+        network_type.map(|text| validate::check_one_of("NetworkType", text, &["IPV4", "DUAL"]));
     let mut settings = Settings {
         license_model: query.owned("LicenseModel").unwrap_or(defaults.license_model),
-        asked_port: query.number("Port")?.map_or(Ok(defaults.asked_port), validate::port)?,
+        asked_port: query.number("Port")?.map_or(Ok(defaults.asked_port), validate::check_port)?,
         max_allocated_storage: query.number("MaxAllocatedStorage")?,
         storage_throughput: query.number("StorageThroughput")?,
         backup_window,
         maintenance_window,
-        retention_days: validate::retention(
+        retention_days: validate::check_retention(
             query.number("BackupRetentionPeriod")?.unwrap_or(defaults.retention_days),
         )?,
         multi_az: query.flag("MultiAZ")?.unwrap_or(false),
@@ -116,7 +116,7 @@ pub(super) fn requested_settings(request: &Request<'_>, defaults: Settings) -> R
         monitoring_role: None,
         network_type: network_type.transpose()?.map(str::to_owned),
         log_exports: query.list("EnableCloudwatchLogsExports", "member").unwrap_or_default(),
-        ca: regions::authority(query.get("CACertificateIdentifier").unwrap_or(regions::DEFAULT_CA))?
+        ca: regions::existing_authority(query.get("CACertificateIdentifier").unwrap_or(regions::DEFAULT_CA))?
             .to_owned(),
         lifecycle_support: query
             .get("EngineLifecycleSupport")
@@ -134,7 +134,7 @@ pub(super) fn requested_settings(request: &Request<'_>, defaults: Settings) -> R
 /// An instance is public unless it lies in a subnet group that the caller made.
 fn assign_network(request: &Request<'_>, region: &Region, settings: &mut Settings) -> Result<()> {
     let query = request.query;
-    let family = catalogue::family(&settings.engine, &settings.engine_version);
+    let family = catalogue::parameter_group_family(&settings.engine, &settings.engine_version);
     settings.parameter_group = match query.get("DBParameterGroupName") {
         Some(name) => parameter_groups::group_of_family(request, region, name, &family)?,
         None => format!("default.{family}"),
@@ -154,16 +154,16 @@ fn assign_network(request: &Request<'_>, region: &Region, settings: &mut Setting
         Some(groups) => groups,
         None => vec![default_security_group(&subnet_groups::vpc_of(region, &settings.subnet_group))],
     };
-    validate::security_groups(&settings.security_groups)?;
+    validate::check_security_groups(&settings.security_groups)?;
     let zones = catalogue::zones_of(request.region);
     settings.availability_zone = match query.get("AvailabilityZone") {
         Some(_) if settings.multi_az => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Requesting a specific availability zone is not valid for Multi-AZ instances.",
             ));
         }
         Some(zone) if zones.iter().any(|known| known == zone) => zone.to_owned(),
-        Some(zone) => return Err(ApiError::value(format!("Invalid Availability Zone: {zone}"))),
+        Some(zone) => return Err(ApiError::invalid_value(format!("Invalid Availability Zone: {zone}"))),
         None => zones[usize::from(rand::random::<u8>()) % zones.len()].clone(),
     };
     let is_default_network = settings.subnet_group == "default" && settings.cluster.is_none();
@@ -185,7 +185,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
     let NewInstance { id, mut settings, origin, tags, secret } = new;
     let region = state.region_mut(request.region);
     assign_network(request, region, &mut settings)?;
-    validate::tag_count(&tags)?;
+    validate::check_tag_count(&tags)?;
     refuse_duplicate(region, &id)?;
     if region.instances.len() >= request.shared.limits.instances {
         return Err(ApiError::new(
@@ -224,7 +224,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
         parameters: None,
     };
     instance.parameters = Some(state.group_values(&instance));
-    request.shared.queue(&instance.resource_id, Work::Create);
+    request.shared.queue_work(&instance.resource_id, Work::Create);
     state.region_mut(request.region).instances.insert(id.clone(), instance);
     instance_result(request, state, &id)
 }
@@ -233,11 +233,11 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
 fn requested_windows(query: &Query, now: DateTime<Utc>) -> Result<(String, String)> {
     let backup_text = query.owned("PreferredBackupWindow");
     let maintenance_text = query.get("PreferredMaintenanceWindow").map(str::to_ascii_lowercase);
-    let backup = backup_text.as_deref().map(validate::backup_window).transpose()?;
-    let maintenance = maintenance_text.as_deref().map(validate::maintenance_window).transpose()?;
-    validate::windows_apart(backup, maintenance)?;
+    let backup = backup_text.as_deref().map(validate::parse_backup_window).transpose()?;
+    let maintenance = maintenance_text.as_deref().map(validate::parse_maintenance_window).transpose()?;
+    validate::refuse_overlap(backup, maintenance)?;
     let backup_text = backup_text.unwrap_or_else(|| random_daily(maintenance, now));
-    let backup = Some(validate::backup_window(&backup_text)?);
+    let backup = Some(validate::parse_backup_window(&backup_text)?);
     Ok((backup_text, maintenance_text.unwrap_or_else(|| random_weekly(backup, now))))
 }
 
@@ -254,12 +254,14 @@ fn master_password(request: &Request<'_>) -> Result<(Option<ManagedSecret>, Stri
         return Ok((Some(secret), password));
     }
     let given = given.ok_or_else(|| blank_parameter("MasterUserPassword"))?;
-    validate::password(given)?;
+    validate::check_password(given)?;
     Ok((None, given.to_owned()))
 }
 
 pub(super) fn both_managed_and_given() -> ApiError {
-    ApiError::combination("You can't specify MasterUserPassword when ManageMasterUserPassword is turned on.")
+    ApiError::invalid_combination(
+        "You can't specify MasterUserPassword when ManageMasterUserPassword is turned on.",
+    )
 }
 
 /// A password that the stack chooses and keeps, under a name like those that RDS gives its secrets.
@@ -290,7 +292,7 @@ fn storage_key(request: &Request<'_>) -> Result<Option<String>> {
     match (query.flag("StorageEncrypted")?.unwrap_or(false), query.get("KmsKeyId")) {
         (true, Some(key)) => keys::resolve_key(request.region, key).map(Some),
         (true, None) => Ok(Some(keys::default_key(request.region, "rds"))),
-        (false, Some(_)) => Err(ApiError::combination(
+        (false, Some(_)) => Err(ApiError::invalid_combination(
             "You can't specify KmsKeyId for a DB instance that isn't encrypted: set StorageEncrypted to true.",
         )),
         (false, None) => Ok(None),
@@ -307,7 +309,7 @@ pub(super) fn change_monitoring(request: &Request<'_>, settings: &mut Settings) 
         // Turning it off also removes the role.
         let kept = || settings.monitoring_role.clone().filter(|_| interval > 0);
         let role = role.or_else(kept);
-        validate::monitoring(interval, role.as_deref())?;
+        validate::check_monitoring(interval, role.as_deref())?;
         (settings.monitoring_interval, settings.monitoring_role) = (interval, role);
     }
     if let Some(on) = query.flag("EnablePerformanceInsights")? {
@@ -315,22 +317,22 @@ pub(super) fn change_monitoring(request: &Request<'_>, settings: &mut Settings) 
     }
     if let Some(mode) = query.get("DatabaseInsightsMode") {
         settings.insights_mode =
-            Some(validate::one_of("DatabaseInsightsMode", mode, &["standard", "advanced"])?.to_owned());
+            Some(validate::check_one_of("DatabaseInsightsMode", mode, &["standard", "advanced"])?.to_owned());
     }
     let key = query.get("PerformanceInsightsKMSKeyId");
     let key = key.map(|key| keys::resolve_key(request.region, key)).transpose()?;
     let days =
-        query.number("PerformanceInsightsRetentionPeriod")?.map(validate::insights_days).transpose()?;
+        query.number("PerformanceInsightsRetentionPeriod")?.map(validate::check_insights_days).transpose()?;
     let is_advanced = settings.insights_mode.as_deref() == Some("advanced");
     if !settings.performance_insights {
         if key.is_some() || days.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "You can't specify PerformanceInsightsKMSKeyId or PerformanceInsightsRetentionPeriod when Performance \
                  Insights isn't enabled.",
             ));
         }
         if is_advanced {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "To enable the Advanced mode of Database Insights, Performance Insights must be enabled.",
             ));
         }
@@ -341,7 +343,7 @@ pub(super) fn change_monitoring(request: &Request<'_>, settings: &mut Settings) 
     settings.insights_key = key.or(settings.insights_key.take()).or_else(|| Some(default_key()));
     settings.insights_days = days.or(settings.insights_days).or(Some(if is_advanced { 465 } else { 7 }));
     if is_advanced && settings.insights_days.is_some_and(|days| days < 465) {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "To enable the Advanced mode of Database Insights, the Performance Insights retention period must be at least \
              465 days.",
         ));
@@ -354,5 +356,5 @@ pub(super) fn default_security_group(vpc: &str) -> String {
 }
 
 fn blank_parameter(parameter: &str) -> ApiError {
-    ApiError::value(format!("The parameter {parameter} must be provided and must not be blank."))
+    ApiError::invalid_value(format!("The parameter {parameter} must be provided and must not be blank."))
 }

@@ -14,13 +14,15 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
     let source = query.get("SourceIdentifier").map(local_name);
     let kind = query.get("SourceType");
     if source.is_some() && kind.is_none() {
-        return Err(ApiError::combination("Cannot specify a source identifier without a source type"));
+        return Err(ApiError::invalid_combination(
+            "Cannot specify a source identifier without a source type",
+        ));
     }
     let end = query.time("EndTime")?.unwrap_or(request.now);
     let minutes = query.number("Duration")?.unwrap_or(60);
     let start = query.time("StartTime")?.unwrap_or(end - TimeDelta::minutes(minutes));
     if start > end {
-        return Err(ApiError::combination("The start time must be before the end time."));
+        return Err(ApiError::invalid_combination("The start time must be before the end time."));
     }
     let categories = query.list("EventCategories", "EventCategory");
     let found: Vec<(usize, Event)> = request.shared.store.read(|state| {
@@ -40,15 +42,12 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
     });
     // In the order in which they happened, which their times alone do not tell.
     let page = page(query, found, |(number, _)| format!("{number:010}"))?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("Events", "Event", &page.items, |xml, (_, event)| {
+    Ok(page.to_xml("Events", "Event", |xml, (_, event)| {
         xml.text("SourceIdentifier", &event.source)
             .text("SourceType", event.source_type.name())
             .text("Message", &event.message)
             .values("EventCategories", "EventCategory", [&event.category])
             .time("Date", Some(event.at))
             .text("SourceArn", arn(request.region, event.source_type.arn_word(), &event.source));
-    });
-    Ok(xml)
+    }))
 }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::actors::Work;
 use crate::error::{ApiError, Result};
-use crate::instance_status::{Operation, Status, permits};
+use crate::instance_status::{Operation, Status, permits_operation};
 use crate::rds::automated_backups::{replica_arns, write_replica_arns};
 use crate::rds::paging::{Filters, page};
 use crate::rds::request::Request;
@@ -12,9 +12,10 @@ use crate::rds::snapshots::{begin_snapshot, no_snapshot_now};
 use crate::rds::subnet_groups::write_subnet_group;
 use crate::rds::tags::write_tags;
 use crate::rds::validate;
-use crate::resources::{Deletion, Instance, ManagedSecret, ParameterStatus, Region, State, arn};
+use crate::resources::{Deletion, Instance, ManagedSecret, ParameterStatus, arn};
 use crate::restorable::restore_window;
 use crate::stack::Shared;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
@@ -42,18 +43,15 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::no_instance(id));
         }
         let page = page(request.query, found, |instance| instance.id.clone())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBInstances", "DBInstance", &page.items, |xml, instance| {
+        Ok(page.to_xml("DBInstances", "DBInstance", |xml, instance| {
             write_instance(xml, request.shared, state, instance);
-        });
-        Ok(xml)
+        }))
     })
 }
 
 pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = request.identifier("DBInstanceIdentifier")?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
     let skip = query.flag("SkipFinalSnapshot")?.unwrap_or(false);
     let final_snapshot = query.get("FinalDBSnapshotIdentifier");
     let keep_automated_backups = !query.flag("DeleteAutomatedBackups")?.unwrap_or(true);
@@ -63,34 +61,34 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::instance_state(format!("Instance {id} is already being deleted.")));
         }
         if instance.settings.deletion_protection {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Cannot delete protected DB Instance, please disable deletion protection and try again.",
             ));
         }
         let final_snapshot = match (skip, final_snapshot) {
             (true, Some(_)) => {
-                return Err(ApiError::combination(
+                return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier can not be specified when SkipFinalSnapshot is true.",
                 ));
             }
             (true, None) => None,
             (false, _) if instance.settings.cluster.is_some() => {
                 if final_snapshot.is_some() {
-                    return Err(ApiError::combination(
+                    return Err(ApiError::invalid_combination(
                         "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
                     ));
                 }
                 None
             }
             (false, None) => {
-                return Err(ApiError::combination(
+                return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
                 ));
             }
-            (false, Some(name)) => Some(validate::identifier("FinalDBSnapshotIdentifier", name, 255)?),
+            (false, Some(name)) => Some(validate::check_identifier("FinalDBSnapshotIdentifier", name, 255)?),
         };
         if let Some(snapshot) = &final_snapshot {
-            if !permits(instance.shown_status(), Operation::DeleteWithSnapshot) {
+            if !permits_operation(instance.shown_status(), Operation::DeleteWithSnapshot) {
                 return Err(no_snapshot_now(&id));
             }
             begin_snapshot(request, state, &instance, snapshot, Vec::new())?;
@@ -101,7 +99,7 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
         if !instance.is_undying() {
             instance.shown = None;
         }
-        request.shared.queue(&instance.resource_id.clone(), Work::Delete);
+        request.shared.queue_work(&instance.resource_id.clone(), Work::Delete);
         instance_result(request, state, &id)
     })
 }
@@ -113,10 +111,11 @@ pub(super) fn start_db_instance(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn stop_db_instance(request: &Request<'_>) -> Result<Xml> {
     let snapshot = request.query.get("DBSnapshotIdentifier");
     let snapshot =
-        snapshot.map(|name| validate::identifier("DBSnapshotIdentifier", name, 255)).transpose()?;
+        snapshot.map(|name| validate::check_identifier("DBSnapshotIdentifier", name, 255)).transpose()?;
     begin_operation(request, Operation::Stop, "available", Status::Stopping, |state| {
         if let Some(name) = &snapshot {
-            let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?.clone();
+            let instance =
+                request.instance(state, &request.resolve_identifier("DBInstanceIdentifier")?)?.clone();
             begin_snapshot(request, state, &instance, name, Vec::new())?;
         }
         Ok(Work::Stop { snapshot: snapshot.clone() })
@@ -126,9 +125,9 @@ pub(super) fn stop_db_instance(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
     let failover = request.query.flag("ForceFailover")?.unwrap_or(false);
     begin_operation(request, Operation::Reboot, "available", Status::Rebooting, |state| {
-        let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?;
+        let instance = request.instance(state, &request.resolve_identifier("DBInstanceIdentifier")?)?;
         if failover && !instance.settings.multi_az {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "ForceFailover cannot be specified since the instance is not configured for either MultiAZ or High \
                  Availability",
             ));
@@ -140,8 +139,8 @@ pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
 /// The stack has no read replicas. A source that could not have one on AWS either is refused in AWS's words.
 pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
-    let source = request.identifier("SourceDBInstanceIdentifier")?;
+    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let source = request.resolve_identifier("SourceDBInstanceIdentifier")?;
     request.shared.store.read(|state| {
         let instance = request.instance(state, &source)?;
         refuse_duplicate(state.region(request.region), &id)?;
@@ -151,7 +150,7 @@ pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
                  ModifyDBInstance to set the backup retention period to a non-zero value.",
             ));
         }
-        Err(ApiError::combination(format!(
+        Err(ApiError::invalid_combination(format!(
             "Cannot create a read replica of {source}: this local stack has no read replicas."
         )))
     })
@@ -172,14 +171,14 @@ fn begin_operation(
     next: Status,
     work: impl FnOnce(&mut State) -> Result<Work>,
 ) -> Result<Xml> {
-    let id = request.identifier("DBInstanceIdentifier")?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
     request.shared.store.change(|state| {
         let instance = request.instance(state, &id)?;
-        if !permits(instance.shown_status(), operation) {
+        if !permits_operation(instance.shown_status(), operation) {
             return Err(ApiError::instance_state(format!("Instance {id} is not in {needed} state.")));
         }
         if instance.settings.cluster.is_some() && operation != Operation::Reboot {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The specified DB Instance is a member of a cluster: use the operations of the cluster.",
             ));
         }
@@ -187,7 +186,7 @@ fn begin_operation(
         let instance = request.instance_mut(state, &id)?;
         instance.status = next;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue(&instance.resource_id.clone(), work);
+        request.shared.queue_work(&instance.resource_id.clone(), work);
         instance_result(request, state, &id)
     })
 }

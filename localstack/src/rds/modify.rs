@@ -5,27 +5,28 @@ use crate::actors::Work;
 use crate::error::{ApiError, Result};
 use crate::event_delivery::record_event;
 use crate::event_messages::{self, EventMessage};
-use crate::instance_status::{Operation, Status, permits};
+use crate::instance_status::{Operation, Status, permits_operation};
 use crate::rds::create::{
     both_managed_and_given, change_monitoring, default_security_group, new_managed_secret, scram_verifier,
 };
 use crate::rds::instances::{instance_result, refuse_duplicate};
 use crate::rds::request::Request;
 use crate::rds::{catalogue, parameter_groups, regions, subnet_groups, validate};
-use crate::resources::{EventSource, Instance, ManagedSecret, ParameterStatus, Region, Settings};
+use crate::resources::{EventSource, Instance, ManagedSecret, ParameterStatus, Settings};
 use crate::storage::{self, StorageRequest};
+use crate::store::Region;
 use crate::wire::Xml;
 
 pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = request.identifier("DBInstanceIdentifier")?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
     let apply_now = query.flag("ApplyImmediately")?.unwrap_or(false);
     let mut events = Vec::new();
     let xml = request.shared.store.change(|state| {
         let instance = request.instance(state, &id)?;
         let is_possible_while_stopped =
             *instance.shown_status() == Status::Stopped && needs_no_database(request);
-        if !permits(instance.shown_status(), Operation::Modify) && !is_possible_while_stopped {
+        if !permits_operation(instance.shown_status(), Operation::Modify) && !is_possible_while_stopped {
             return Err(ApiError::instance_state("Database instance is not in available state."));
         }
         // All on a copy: a request that is refused half way must change nothing.
@@ -37,7 +38,7 @@ pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
         let resource_id = changed.resource_id.clone();
         events = immediate_events(&region.instances[&id].settings, &changed.settings);
         region.instances.insert(id.clone(), changed);
-        request.shared.queue(&resource_id, Work::Change { all: apply_now });
+        request.shared.queue_work(&resource_id, Work::Change { all: apply_now });
         instance_result(request, state, &id)
     })?;
     for event in events {
@@ -85,9 +86,9 @@ fn apply_immediate_changes(request: &Request<'_>, region: &Region, instance: &mu
         // Each is compared with the other as it will be.
         let backup_text = backup.clone().unwrap_or_else(|| settings.backup_window.clone());
         let maintenance_text = maintenance.clone().unwrap_or_else(|| settings.maintenance_window.clone());
-        validate::windows_apart(
-            Some(validate::backup_window(&backup_text)?),
-            Some(validate::maintenance_window(&maintenance_text)?),
+        validate::refuse_overlap(
+            Some(validate::parse_backup_window(&backup_text)?),
+            Some(validate::parse_maintenance_window(&maintenance_text)?),
         )?;
     }
     if let Some(window) = backup {
@@ -99,11 +100,11 @@ fn apply_immediate_changes(request: &Request<'_>, region: &Region, instance: &mu
         instance.maintenance_considered_at = request.now;
     }
     if let Some(groups) = query.list("VpcSecurityGroupIds", "VpcSecurityGroupId") {
-        validate::security_groups(&groups)?;
+        validate::check_security_groups(&groups)?;
         settings.security_groups = groups;
     }
     if let Some(name) = query.get("DBParameterGroupName") {
-        let family = catalogue::family(&settings.engine, &settings.engine_version);
+        let family = catalogue::parameter_group_family(&settings.engine, &settings.engine_version);
         let group = parameter_groups::group_of_family(request, region, name, &family)?;
         if group != settings.parameter_group {
             settings.parameter_group = group;
@@ -121,7 +122,7 @@ fn apply_immediate_changes(request: &Request<'_>, region: &Region, instance: &mu
     set_if_given(&mut settings.public, query.flag("PubliclyAccessible")?);
     change_monitoring(request, settings)?;
     if let Some(kind) = query.get("NetworkType") {
-        let kind = validate::one_of("NetworkType", kind, &["IPV4", "DUAL"])?;
+        let kind = validate::check_one_of("NetworkType", kind, &["IPV4", "DUAL"])?;
         settings.network_type = Some(kind.to_owned());
     }
     if let Some(most) = query.number("MaxAllocatedStorage")? {
@@ -163,7 +164,7 @@ fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()>
     let manage = query.flag("ManageMasterUserPassword")?;
     let rotate = query.flag("RotateMasterUserPassword")?.unwrap_or(false);
     if instance.settings.cluster.is_some() && (given.is_some() || manage.is_some()) {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "The specified DB Instance is a member of a cluster: set the master password on the cluster.",
         ));
     }
@@ -172,22 +173,22 @@ fn change_password(request: &Request<'_>, instance: &mut Instance) -> Result<()>
         return Err(both_managed_and_given());
     }
     if rotate && !query.flag("ApplyImmediately")?.unwrap_or(false) {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "You must apply the change immediately when rotating the master user password: set ApplyImmediately to true.",
         ));
     }
     if rotate && !is_managed {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "You can rotate only a master user password that is managed in Secrets Manager.",
         ));
     }
     if manage == Some(false) && instance.secret.is_some() && given.is_none() {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "Specify MasterUserPassword when you turn off ManageMasterUserPassword.",
         ));
     }
     if let Some(password) = given {
-        validate::password(password)?;
+        validate::check_password(password)?;
         instance.secret = None;
         instance.pending.verifier = Some(scram_verifier(password));
     } else if is_managed && (rotate || instance.secret.is_none()) {
@@ -209,12 +210,12 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
     let Instance { settings, pending, .. } = instance;
     if let Some(days) = query.number("BackupRetentionPeriod")? {
         if settings.cluster.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The specified DB Instance is a member of a cluster and its backup retention should not be modified \
                  directly.",
             ));
         }
-        let days = validate::retention(days)?;
+        let days = validate::check_retention(days)?;
         pending.retention_days = (days != settings.retention_days).then_some(days);
     }
     if let Some(class) = query.get("DBInstanceClass") {
@@ -237,11 +238,11 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         pending.iam_authentication = (iam != settings.iam_authentication).then_some(iam);
     }
     if let Some(port) = query.number("DBPortNumber")? {
-        let port = validate::port(port)?;
+        let port = validate::check_port(port)?;
         pending.port = (port != settings.asked_port).then_some(port);
     }
     if let Some(ca) = query.get("CACertificateIdentifier") {
-        let ca = regions::authority(ca)?;
+        let ca = regions::existing_authority(ca)?;
         pending.ca = (ca != settings.ca).then(|| ca.to_owned());
     }
     if let Some(version) = query.get("EngineVersion")
@@ -250,7 +251,7 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         let choice = catalogue::choose_engine(request.shared, &settings.engine, Some(version))?;
         if choice.version != settings.engine_version {
             // The data of one major is not readable to another, and of each major only one minor is installed.
-            return Err(ApiError::combination(format!(
+            return Err(ApiError::invalid_combination(format!(
                 "Cannot upgrade postgres from {} to {}: this local stack does not upgrade.",
                 settings.engine_version, choice.version
             )));
@@ -266,7 +267,7 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
         pending.subnet_group = (name != settings.subnet_group).then_some(name);
     }
     if let Some(new_id) = query.get("NewDBInstanceIdentifier") {
-        let new_id = validate::identifier("NewDBInstanceIdentifier", new_id, 63)?;
+        let new_id = validate::check_identifier("NewDBInstanceIdentifier", new_id, 63)?;
         if new_id == instance.id {
             pending.new_id = None;
         } else {

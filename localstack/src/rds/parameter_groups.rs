@@ -6,11 +6,12 @@ use crate::actors::Work;
 use crate::cluster::config::is_applied;
 use crate::cluster::template::Setting;
 use crate::error::{ApiError, Result};
-use crate::formula::{Variables, evaluate, is_formula};
+use crate::formula::{Variables, evaluate_formula, is_formula};
 use crate::rds::paging::{Filters, page};
 use crate::rds::request::Request;
 use crate::rds::{catalogue, validate};
-use crate::resources::{ParameterGroup, ParameterStatus, Region, arn};
+use crate::resources::{ParameterGroup, ParameterStatus, arn};
+use crate::store::Region;
 use crate::wire::{Query, Xml};
 
 /// How many a Region holds on AWS.
@@ -29,15 +30,16 @@ const RDS_SETTINGS: [(&str, &str, &str); 3] = [
 
 pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = validate::identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
+    let name =
+        validate::check_identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
     let description = query.required("Description")?.to_owned();
     if !catalogue::is_family(request.shared, &family) {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "ParameterGroupFamily {family} is not a valid parameter group family"
         )));
     }
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     insert_group(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
 }
 
@@ -81,12 +83,9 @@ pub(super) fn describe_parameter_groups(request: &Request<'_>) -> Result<Xml> {
         }
     }
     let page = page(request.query, found, |group| group.name.clone())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("DBParameterGroups", "DBParameterGroup", &page.items, |xml, group| {
+    Ok(page.to_xml("DBParameterGroups", "DBParameterGroup", |xml, group| {
         write_group(xml, request.region, group)
-    });
-    Ok(xml)
+    }))
 }
 
 pub(super) fn delete_parameter_group(request: &Request<'_>) -> Result<Xml> {
@@ -116,11 +115,11 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     if let Some(source) = source
         && !["user", "system", "engine-default"].contains(&source)
     {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "Invalid source: {source}. Must be user, system or engine-default."
         )));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let found: Vec<Parameter> = settings
         .into_iter()
         .map(|(name, setting)| {
@@ -137,7 +136,7 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     let page = page(query, found, |parameter| parameter.name.clone())?;
     let mut xml = Xml::new();
     xml.list("Parameters", "Parameter", &page.items, write_parameter);
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     Ok(xml)
 }
 
@@ -148,18 +147,18 @@ pub(super) async fn modify_parameter_group(request: &Request<'_>) -> Result<Xml>
     if is_default(&name) {
         return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
-    let wanted = query.structs("Parameters", "Parameter");
+    let wanted = query.structures("Parameters", "Parameter");
     if wanted.is_empty() || wanted.len() > 20 {
-        return Err(ApiError::value("A request modifies between 1 and 20 parameters."));
+        return Err(ApiError::invalid_value("A request modifies between 1 and 20 parameters."));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let mut values = Vec::new();
     let mut needs_reboot = false;
     for parameter in wanted {
         let parameter_name = parameter.required("ParameterName")?.to_owned();
         let value = parameter.required("ParameterValue")?.to_owned();
         let setting = settings.get(&parameter_name).ok_or_else(|| {
-            ApiError::value(format!("Could not find parameter with name: {parameter_name}"))
+            ApiError::invalid_value(format!("Could not find parameter with name: {parameter_name}"))
         })?;
         let immediate = is_immediate(&parameter, setting.context == "postmaster")?;
         needs_reboot |= !immediate;
@@ -182,9 +181,7 @@ pub(super) async fn modify_parameter_group(request: &Request<'_>) -> Result<Xml>
 }
 
 fn name_result(name: &str) -> Xml {
-    let mut xml = Xml::new();
-    xml.text("DBParameterGroupName", name);
-    xml
+    Xml::with_text("DBParameterGroupName", name)
 }
 
 /// The name of a parameter and its new value; `None` stands for the default.
@@ -213,32 +210,32 @@ fn apply_to_members(
             };
         }
         if !at_once.is_empty() && instance.status.is_running() {
-            request.shared.queue(&instance.resource_id, Work::Reload);
+            request.shared.queue_work(&instance.resource_id, Work::Reload);
         }
     }
 }
 
 pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBParameterGroupName")?;
+    let name = request.resolve_identifier("DBParameterGroupName")?;
     let group = find_group(request, &name)?;
     if is_default(&name) {
         return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
-    let named = query.structs("Parameters", "Parameter");
+    let named = query.structures("Parameters", "Parameter");
     let all = query.flag("ResetAllParameters")?.unwrap_or(named.is_empty());
     if all != named.is_empty() || named.len() > 20 {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "Specify either ResetAllParameters or between 1 and 20 parameters to reset.",
         ));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let mut wanted: Vec<(String, bool)> = Vec::new();
     let is_static = |name: &str| settings.get(name).is_some_and(|setting| setting.context == "postmaster");
     for parameter in named {
         let name = parameter.required("ParameterName")?;
         if !settings.contains_key(name) {
-            return Err(ApiError::value(format!("Could not find parameter with name: {name}")));
+            return Err(ApiError::invalid_value(format!("Could not find parameter with name: {name}")));
         }
         wanted.push((name.to_owned(), is_immediate(&parameter, is_static(name))?));
     }
@@ -263,23 +260,25 @@ pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> 
 fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
     match parameter.get("ApplyMethod").unwrap_or("pending-reboot") {
         "immediate" if is_static => {
-            Err(ApiError::combination("cannot use immediate apply method for static parameter"))
+            Err(ApiError::invalid_combination("cannot use immediate apply method for static parameter"))
         }
         "immediate" => Ok(true),
         "pending-reboot" => Ok(false),
-        other => Err(ApiError::value(format!("Invalid apply method: {other}"))),
+        other => Err(ApiError::invalid_value(format!("Invalid apply method: {other}"))),
     }
 }
 
 pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let source = request.identifier("SourceDBParameterGroupIdentifier")?;
+    let source = request.resolve_identifier("SourceDBParameterGroupIdentifier")?;
     let target = query.required("TargetDBParameterGroupIdentifier")?;
-    let target = validate::identifier("TargetDBParameterGroupIdentifier", target, 255)?;
+    let target = validate::check_identifier("TargetDBParameterGroupIdentifier", target, 255)?;
     let description = query.required("TargetDBParameterGroupDescription")?.to_owned();
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     if is_default(&source) {
-        return Err(ApiError::value(format!("The default parameter group {source} cannot be copied.")));
+        return Err(ApiError::invalid_value(format!(
+            "The default parameter group {source} cannot be copied."
+        )));
     }
     let source = find_group(request, &source)?;
     insert_group(request, ParameterGroup { name: target, description, tags, ..source })
@@ -301,7 +300,7 @@ pub(super) fn group_of_family(
         },
     };
     if found != family {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "The Parameter Group {name} with DBParameterGroupFamily {found} cannot be used for this instance. Please use \
              a Parameter Group with DBParameterGroupFamily {family}"
         )));
@@ -327,12 +326,12 @@ fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
 }
 
 /// What a family's server can be set to; for engines without a server, nothing.
-async fn settings_of(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
+async fn family_settings(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
     let major = family.strip_prefix("postgres").and_then(|major| major.parse().ok());
     let Some(engine) = major.and_then(|major| request.shared.engines.major(major)) else {
         return Ok(BTreeMap::new());
     };
-    let template = request.shared.templates.get(&request.shared.home, engine).await;
+    let template = request.shared.templates.get_or_make(&request.shared.home, engine).await;
     let template = template.map_err(|error| ApiError::new("InternalFailure", format!("{error:#}")))?;
     let mut settings = template.settings.clone();
     for (name, description, _) in RDS_SETTINGS {
@@ -366,7 +365,7 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
         return Ok(());
     }
     let outside = || {
-        ApiError::value(format!(
+        ApiError::invalid_value(format!(
             "Invalid parameter value: {value} for: {name} allowed values are: {}",
             allowed_values(setting)
         ))
@@ -374,7 +373,7 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
     if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
         // What it comes to depends on the instance.
         let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
-        return evaluate(value, &any).map(|_| ()).ok_or_else(outside);
+        return evaluate_formula(value, &any).map(|_| ()).ok_or_else(outside);
     }
     match setting.kind.as_str() {
         "bool" => {

@@ -42,7 +42,7 @@ const REGIONS: [&str; 17] = [
 ];
 
 /// Checks that there is a certificate authority of that name.
-pub(super) fn authority(name: &str) -> Result<&str> {
+pub(super) fn existing_authority(name: &str) -> Result<&str> {
     if AUTHORITIES.iter().any(|(known, ..)| *known == name) {
         return Ok(name);
     }
@@ -51,7 +51,7 @@ pub(super) fn authority(name: &str) -> Result<&str> {
 
 pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    let asked = request.query.get("CertificateIdentifier").map(authority).transpose()?;
+    let asked = request.query.get("CertificateIdentifier").map(existing_authority).transpose()?;
     let found = AUTHORITIES.iter().filter(|(name, ..)| asked.is_none_or(|asked| asked == *name)).collect();
     let page = page(request.query, found, |(name, ..)| (*name).to_owned())?;
     let at = |seconds: i64| DateTime::<Utc>::from_timestamp(seconds, 0);
@@ -66,7 +66,7 @@ pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
             .text("CertificateArn", format!("arn:aws:rds:{}::cert:{name}", scope::region_of(request.region)))
             .text("CustomerOverride", false);
     });
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     Ok(xml)
 }
 
@@ -77,10 +77,14 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
     let (engine, major) = (query.get("EngineName"), query.get("MajorEngineVersion"));
     let name = query.get("OptionGroupName").map(str::to_lowercase);
     if name.is_some() && (engine.is_some() || major.is_some()) {
-        return Err(ApiError::combination("OptionGroupName can't be specified together with EngineName."));
+        return Err(ApiError::invalid_combination(
+            "OptionGroupName can't be specified together with EngineName.",
+        ));
     }
     if major.is_some() && engine.is_none() {
-        return Err(ApiError::combination("EngineName is required when MajorEngineVersion is specified."));
+        return Err(ApiError::invalid_combination(
+            "EngineName is required when MajorEngineVersion is specified.",
+        ));
     }
     let mut found = catalogue::list_option_groups(request.shared);
     found.retain(|group| {
@@ -92,8 +96,7 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
         return Err(ApiError::no_option_group(&name));
     }
     let page = page(query, found, catalogue::OptionGroup::name)?;
-    let mut xml = Xml::new();
-    xml.list("OptionGroupsList", "OptionGroup", &page.items, |xml, group| {
+    Ok(page.to_xml("OptionGroupsList", "OptionGroup", |xml, group| {
         xml.text("OptionGroupName", group.name())
             .text(
                 "OptionGroupDescription",
@@ -104,9 +107,7 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
             .within("Options", |_| {})
             .text("AllowsVpcAndNonVpcInstanceMemberships", true)
             .text("OptionGroupArn", arn(request.region, "og", &group.name()));
-    });
-    page.marker(&mut xml);
-    Ok(xml)
+    }))
 }
 
 /// The Regions that snapshots and automated backups can come from.
@@ -118,17 +119,14 @@ pub(super) fn describe_source_regions(request: &Request<'_>) -> Result<Xml> {
     if let Some(asked) = asked
         && !REGIONS.contains(&asked)
     {
-        return Err(ApiError::value(format!("Invalid Region name: {asked}")));
+        return Err(ApiError::invalid_value(format!("Invalid Region name: {asked}")));
     }
     let found = REGIONS.iter().filter(|name| **name != here && asked.is_none_or(|asked| asked == **name));
     let page = page(query, found.collect(), |name| (**name).to_owned())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("SourceRegions", "SourceRegion", &page.items, |xml, name| {
+    Ok(page.to_xml("SourceRegions", "SourceRegion", |xml, name| {
         xml.text("RegionName", name)
             .text("Endpoint", format!("https://rds.{name}.amazonaws.com"))
             .text("Status", "available")
             .text("SupportsDBInstanceAutomatedBackupsReplication", true);
-    });
-    Ok(xml)
+    }))
 }

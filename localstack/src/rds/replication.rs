@@ -6,17 +6,18 @@ use crate::ids::random_backup_name;
 use crate::rds::automated_backups::{Backup, backup_result};
 use crate::rds::request::{Request, local_name};
 use crate::rds::{keys, validate};
-use crate::resources::{Instance, Replicated, State};
+use crate::resources::{Instance, Replicated};
 use crate::scope;
+use crate::store::State;
 use crate::wire::Xml;
 
 /// The source that a request names, which lies in another Region of the account.
-fn source_of<'s>(request: &Request<'_>, state: &'s State) -> Result<&'s Instance> {
+fn find_source<'s>(request: &Request<'_>, state: &'s State) -> Result<&'s Instance> {
     let text = request.query.required("SourceDBInstanceArn")?;
     let home = scope::scope_of_arn(text).filter(|_| text.split(':').nth(5) == Some("db"));
-    let home = home.ok_or_else(|| ApiError::value(format!("Invalid SourceDBInstanceArn: {text}")))?;
+    let home = home.ok_or_else(|| ApiError::invalid_value(format!("Invalid SourceDBInstanceArn: {text}")))?;
     if home == request.region {
-        return Err(ApiError::value(
+        return Err(ApiError::invalid_value(
             "The source DB instance must be in another AWS Region than its replicated automated backups.",
         ));
     }
@@ -28,11 +29,11 @@ fn source_of<'s>(request: &Request<'_>, state: &'s State) -> Result<&'s Instance
 
 pub(super) fn start_replication(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let days = validate::retention(query.number("BackupRetentionPeriod")?.unwrap_or(7))?;
+    let days = validate::check_retention(query.number("BackupRetentionPeriod")?.unwrap_or(7))?;
     let key = query.get("KmsKeyId").map(|key| keys::resolve_key(request.region, key)).transpose()?;
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     request.shared.store.change(|state| {
-        let source = source_of(request, state)?.clone();
+        let source = find_source(request, state)?.clone();
         if source.settings.retention_days == 0 || !source.settings.is_postgres() {
             return Err(ApiError::instance_state(format!(
                 "Automated backups are not enabled for DB instance {}.",
@@ -40,7 +41,7 @@ pub(super) fn start_replication(request: &Request<'_>) -> Result<Xml> {
             )));
         }
         if source.settings.kms_key.is_some() && key.is_none() {
-            return Err(ApiError::value(
+            return Err(ApiError::invalid_value(
                 "Must specify a KMS key of the destination Region for encrypted automated backups.",
             ));
         }
@@ -67,7 +68,7 @@ pub(super) fn start_replication(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn stop_replication(request: &Request<'_>) -> Result<Xml> {
     request.shared.store.change(|state| {
-        let source = source_of(request, state)?;
+        let source = find_source(request, state)?;
         let (id, resource_id) = (source.id.clone(), source.resource_id.clone());
         let replica = state.region_mut(request.region).replicated.remove(&resource_id);
         let replica = replica.ok_or_else(|| {

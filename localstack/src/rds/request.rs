@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::error::{ApiError, Result};
-use crate::resources::{Instance, State};
+use crate::resources::Instance;
 use crate::scope;
 use crate::stack::Shared;
+use crate::store::State;
 use crate::wire::Query;
 
 /// A call of one action.
@@ -20,7 +21,7 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     /// The identifier in a parameter, lowercased as RDS stores it; an ARN stands for its last part.
-    pub(super) fn identifier(&self, parameter: &str) -> Result<String> {
+    pub(super) fn resolve_identifier(&self, parameter: &str) -> Result<String> {
         Ok(self.resolve_name(self.query.required(parameter)?))
     }
 

@@ -13,15 +13,16 @@ use crate::rds::create::{NewInstance, add_instance, requested_settings};
 use crate::rds::instances::refuse_duplicate;
 use crate::rds::request::Request;
 use crate::rds::{catalogue, sharing, validate};
-use crate::resources::{Instance, Origin, Settings, SnapshotStatus, State};
+use crate::resources::{Instance, Origin, Settings, SnapshotStatus};
 use crate::restorable::{RestoreWindow, newest_backup_before, restore_window};
 use crate::scope;
 use crate::storage;
-use crate::wire::{Query, Xml, timestamp};
+use crate::store::State;
+use crate::wire::{Query, Xml, format_timestamp};
 
 pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
     if query.get("DBClusterSnapshotIdentifier").is_some() {
         return Err(ApiError::new(
             "DBClusterSnapshotNotFoundFault",
@@ -29,7 +30,7 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
         ));
     }
     let named = query.required("DBSnapshotIdentifier")?;
-    let given_tags = validate::tags(query)?;
+    let given_tags = validate::requested_tags(query)?;
     request.shared.store.change(|state| {
         let snapshot = sharing::find_snapshot(state, request.region, named)
             .ok()
@@ -63,18 +64,18 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let id = query.required("TargetDBInstanceIdentifier")?;
-    let id = validate::identifier("TargetDBInstanceIdentifier", id, 63)?;
-    let given_tags = validate::tags(query)?;
+    let id = validate::check_identifier("TargetDBInstanceIdentifier", id, 63)?;
+    let given_tags = validate::requested_tags(query)?;
     let time = query.time("RestoreTime")?;
     let latest = query.flag("UseLatestRestorableTime")?.unwrap_or(false);
     let asked = match (time, latest) {
         (Some(_), true) => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Only one of RestoreTime and UseLatestRestorableTime can be specified.",
             ));
         }
         (None, false) => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Either RestoreTime or UseLatestRestorableTime must be specified.",
             ));
         }
@@ -84,7 +85,7 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         let (source, window) = find_source(request, state)?;
         refuse_duplicate(state.region_mut(request.region), &id)?;
         if source.settings.cluster.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The source is a member of a cluster. Please use the RestoreDBClusterToPointInTime API instead.",
             ));
         }
@@ -103,12 +104,12 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         };
         let target = match asked {
             Some(time) if time < window.earliest || time > window.latest => {
-                return Err(ApiError::value(format!(
+                return Err(ApiError::invalid_value(format!(
                     "The RestoreTime {} is outside the restorable window of DB instance {}: it must be between {} and {}.",
-                    timestamp(time),
+                    format_timestamp(time),
                     source.id,
-                    timestamp(window.earliest),
-                    timestamp(window.latest)
+                    format_timestamp(window.earliest),
+                    format_timestamp(window.latest)
                 )));
             }
             Some(time) => clock.typed_time(time),
@@ -118,10 +119,10 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         let found = newest_backup_before(state, &source, target)
             .or_else(|| newest_backup_before(state, &source, target + TimeDelta::milliseconds(1)));
         let Some((backup, base)) = found else {
-            return Err(ApiError::value(format!(
+            return Err(ApiError::invalid_value(format!(
                 "DB instance {} has no automated backup from before {}.",
                 source.id,
-                timestamp(clock.stack_time(target))
+                format_timestamp(clock.stack_time(target))
             )));
         };
         let origin = Origin::Time {
@@ -161,7 +162,7 @@ fn find_source(request: &Request<'_>, state: &State) -> Result<(Instance, Option
             .find(|instance| instance.backup_arn() == arn)
             .ok_or_else(|| ApiError::no_automated_backup(arn))?,
         _ => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Exactly one of SourceDBInstanceIdentifier, SourceDbiResourceId and \
                  SourceDBInstanceAutomatedBackupsArn must be specified.",
             ));
@@ -180,7 +181,7 @@ fn find_source(request: &Request<'_>, state: &State) -> Result<(Instance, Option
 fn restored_settings(request: &Request<'_>, source: Settings) -> Result<Settings> {
     let query = request.query;
     if query.get("Engine").is_some_and(|engine| !engine.eq_ignore_ascii_case(&source.engine)) {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "The engine of the restored DB instance must be that of its source, {}.",
             source.engine
         )));
@@ -190,7 +191,7 @@ fn restored_settings(request: &Request<'_>, source: Settings) -> Result<Settings
     let given_iops = query.number("Iops")?;
     let allocated_storage = query.number("AllocatedStorage")?.unwrap_or(source.allocated_storage);
     if allocated_storage < source.allocated_storage {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "Invalid storage size for engine name {} and storage type {}: {allocated_storage}. It must be at least the \
              source's, {}.",
             source.engine, source.storage_type, source.allocated_storage

@@ -3,8 +3,9 @@
 use crate::error::{ApiError, Result};
 use crate::rds::keys;
 use crate::rds::request::{Request, local_name};
-use crate::resources::{Snapshot, SnapshotKind, State};
+use crate::resources::{Snapshot, SnapshotKind};
 use crate::scope;
+use crate::store::State;
 use crate::wire::Xml;
 
 /// With how many accounts a snapshot can be shared.
@@ -67,7 +68,7 @@ pub(super) fn shared_snapshots<'s>(state: &'s State, at: &str) -> impl Iterator<
 }
 
 pub(super) fn describe_db_snapshot_attributes(request: &Request<'_>) -> Result<Xml> {
-    let name = request.identifier("DBSnapshotIdentifier")?;
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
     request.shared.store.read(|state| {
         let snapshot = state.region(request.region).snapshots.get(&name);
         snapshot.map(attributes_result).ok_or_else(|| ApiError::no_snapshot(&name))
@@ -76,26 +77,32 @@ pub(super) fn describe_db_snapshot_attributes(request: &Request<'_>) -> Result<X
 
 pub(super) fn modify_db_snapshot_attribute(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBSnapshotIdentifier")?;
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
     let attribute = query.required("AttributeName")?;
     if attribute != "restore" {
-        return Err(ApiError::value(format!("Invalid snapshot attribute: {attribute}. Must be restore.")));
+        return Err(ApiError::invalid_value(format!(
+            "Invalid snapshot attribute: {attribute}. Must be restore."
+        )));
     }
     let list = |name: &str| query.list(name, "AttributeValue").unwrap_or_default();
     let (add, remove) = (list("ValuesToAdd"), list("ValuesToRemove"));
     if let Some(wrong) =
         add.iter().chain(&remove).find(|text| *text != EVERYBODY && !scope::is_account_id(text))
     {
-        return Err(ApiError::value(format!("Invalid account ID: {wrong}")));
+        return Err(ApiError::invalid_value(format!("Invalid account ID: {wrong}")));
     }
     if let Some(both) = add.iter().find(|value| remove.contains(value)) {
-        return Err(ApiError::combination(format!("A value may not be both added and removed: {both}")));
+        return Err(ApiError::invalid_combination(format!(
+            "A value may not be both added and removed: {both}"
+        )));
     }
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
         let snapshot = region.snapshots.get_mut(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         if snapshot.kind == SnapshotKind::Automated {
-            return Err(ApiError::value("The parameter DBSnapshotIdentifier is not a valid identifier."));
+            return Err(ApiError::invalid_value(
+                "The parameter DBSnapshotIdentifier is not a valid identifier.",
+            ));
         }
         if snapshot.backup.is_none() && snapshot.settings.is_postgres() {
             return Err(ApiError::snapshot_unavailable(&name));
@@ -121,7 +128,7 @@ pub(super) fn modify_db_snapshot_attribute(request: &Request<'_>) -> Result<Xml>
 fn check_encryption(snapshot: &Snapshot, add: &[String]) -> Result<()> {
     let Some(key) = snapshot.settings.kms_key.as_deref().filter(|_| !add.is_empty()) else { return Ok(()) };
     if add.iter().any(|value| value == EVERYBODY) {
-        return Err(ApiError::value("Encrypted snapshots can't be made public."));
+        return Err(ApiError::invalid_value("Encrypted snapshots can't be made public."));
     }
     if key == keys::default_key(&snapshot.region, "rds") {
         return Err(ApiError::snapshot_state(

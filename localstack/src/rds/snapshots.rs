@@ -4,34 +4,33 @@ use crate::actors::Work;
 use crate::error::{ApiError, Result};
 use crate::event_delivery::record_event;
 use crate::event_messages;
-use crate::instance_status::{Operation, Status, permits};
+use crate::instance_status::{Operation, Status, permits_operation};
 use crate::lifecycle::{finish_copy_later, new_snapshot, sweep_later};
 use crate::rds::paging::{Filters, page};
 use crate::rds::request::Request;
 use crate::rds::sharing::{self, Sharing};
 use crate::rds::tags::write_tags;
 use crate::rds::{keys, subnet_groups, validate};
-use crate::resources::{
-    EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus, State, Tag, arn,
-};
+use crate::resources::{EventSource, Instance, Snapshot, SnapshotKind, SnapshotStatus, Tag, arn};
 use crate::scope;
 use crate::stack::Shared;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBSnapshotIdentifier")?;
-    let name = validate::identifier("DBSnapshotIdentifier", name, 255)?;
-    let id = request.identifier("DBInstanceIdentifier")?;
-    let tags = validate::tags(request.query)?.unwrap_or_default();
+    let name = validate::check_identifier("DBSnapshotIdentifier", name, 255)?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
+    let tags = validate::requested_tags(request.query)?.unwrap_or_default();
     request.shared.store.change(|state| {
         let instance = request.instance(state, &id)?.clone();
         if instance.settings.cluster.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The specified instance is a member of a cluster and a snapshot cannot be created directly. Please use \
                  the CreateDBClusterSnapshot API instead.",
             ));
         }
-        if !permits(instance.shown_status(), Operation::Snapshot) {
+        if !permits_operation(instance.shown_status(), Operation::Snapshot) {
             // A name that is taken comes first: it tells a retried request that the first one succeeded.
             refuse_duplicate(state.region_mut(request.region), &name)?;
             return Err(no_snapshot_now(&id));
@@ -40,7 +39,7 @@ pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         let instance = request.instance_mut(state, &id)?;
         instance.status = Status::BackingUp;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
+        request.shared.queue_work(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
         snapshot_result(request, state, &name)
     })
 }
@@ -68,7 +67,7 @@ pub(super) fn begin_snapshot(
         tags.extend(instance.tags.iter().filter(|tag| !own.contains(&tag.key)).cloned());
         tags.sort();
     }
-    validate::tag_count(&tags)?;
+    validate::check_tag_count(&tags)?;
     let snapshot = Snapshot { tags, ..new_snapshot(instance, name, SnapshotKind::Manual) };
     region.snapshots.insert(name.to_owned(), snapshot);
     Ok(())
@@ -107,7 +106,7 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
     if let Some(kind) = kind
         && !["automated", "manual", "shared", "public", "awsbackup"].contains(&kind)
     {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "Invalid snapshot type: {kind}. Must be one of automated, manual, shared, public, awsbackup."
         )));
     }
@@ -161,12 +160,9 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::no_snapshot(named));
         }
         let page = page(query, found, |snapshot| format!("{} {}", snapshot.region, snapshot.id))?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBSnapshots", "DBSnapshot", &page.items, |xml, snapshot| {
+        Ok(page.to_xml("DBSnapshots", "DBSnapshot", |xml, snapshot| {
             write_snapshot(xml, state, snapshot, at);
-        });
-        Ok(xml)
+        }))
     })
 }
 
@@ -180,8 +176,8 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source_text = query.required("SourceDBSnapshotIdentifier")?;
     let target = query.required("TargetDBSnapshotIdentifier")?;
-    let target = validate::identifier("TargetDBSnapshotIdentifier", target, 255)?;
-    let tags = validate::tags(query)?;
+    let target = validate::check_identifier("TargetDBSnapshotIdentifier", target, 255)?;
+    let tags = validate::requested_tags(query)?;
     let copy_tags = query.flag("CopyTags")?.unwrap_or(false);
     request.shared.store.change(|state| {
         let source = sharing::find_snapshot(state, request.region, source_text)?.clone();
@@ -234,13 +230,15 @@ fn copy_key(request: &Request<'_>, source: &Snapshot) -> Result<Option<String>> 
         return named.map(Some).ok_or_else(|| keys::not_accessible("target", "None"));
     }
     if source.region != request.region && named.is_none() {
-        return Err(ApiError::value("Must specify new KMS key for cross region encrypted snapshot copy"));
+        return Err(ApiError::invalid_value(
+            "Must specify new KMS key for cross region encrypted snapshot copy",
+        ));
     }
     Ok(Some(named.unwrap_or_else(|| key.clone())))
 }
 
 pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
-    let name = request.identifier("DBSnapshotIdentifier")?;
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
     let xml = request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
         let snapshot = region.snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
@@ -271,7 +269,7 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
 /// Only the engine version of a snapshot could be changed, and the stack does not upgrade.
 pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBSnapshotIdentifier")?;
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
     request.shared.store.read(|state| {
         let snapshots = &state.region(request.region).snapshots;
         let snapshot = snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
@@ -286,7 +284,7 @@ pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
             && version != settings.engine_version
             && version != settings.major()
         {
-            return Err(ApiError::combination(format!(
+            return Err(ApiError::invalid_combination(format!(
                 "Cannot upgrade {} from {} to {version}: this local stack does not upgrade.",
                 settings.engine, settings.engine_version
             )));
@@ -304,9 +302,7 @@ pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
 fn snapshot_result(request: &Request<'_>, state: &State, name: &str) -> Result<Xml> {
     let snapshots = &state.region(request.region).snapshots;
     let snapshot = snapshots.get(name).ok_or_else(|| ApiError::no_snapshot(name))?;
-    let mut xml = Xml::new();
-    xml.within("DBSnapshot", |xml| write_snapshot(xml, state, snapshot, request.region));
-    Ok(xml)
+    Ok(Xml::with_element("DBSnapshot", |xml| write_snapshot(xml, state, snapshot, request.region)))
 }
 
 /// Writes a snapshot as callers in the scope `at` see it.

@@ -5,7 +5,8 @@ use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
 use crate::rds::request::Request;
 use crate::rds::{catalogue, validate};
-use crate::resources::{Region, State, SubnetGroup, arn};
+use crate::resources::{SubnetGroup, arn};
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 /// The VPC of the group `default`; groups of the caller's own lie in it too.
@@ -22,7 +23,7 @@ pub(super) fn create_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let name = valid_group_name("DBSubnetGroupName", query.required("DBSubnetGroupName")?)?;
     let description = query.required("DBSubnetGroupDescription")?.to_owned();
     let subnets = requested_subnets(request)?;
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" || region.subnet_groups.contains_key(&name) {
@@ -45,7 +46,7 @@ pub(super) fn create_subnet_group(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn modify_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBSubnetGroupName")?;
+    let name = request.resolve_identifier("DBSubnetGroupName")?;
     let subnets = requested_subnets(request)?;
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
@@ -65,15 +66,15 @@ pub(super) fn modify_subnet_group(request: &Request<'_>) -> Result<Xml> {
 }
 
 fn group_result(state: &State, region: &str, name: &str) -> Xml {
-    let mut xml = Xml::new();
-    xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, region, name));
-    xml
+    Xml::with_element("DBSubnetGroup", |xml| write_subnet_group(xml, state, region, name))
 }
 
 /// The subnets of a request, which must lie in at least two zones.
 fn requested_subnets(request: &Request<'_>) -> Result<Vec<String>> {
-    let subnets =
-        request.query.list("SubnetIds", "SubnetIdentifier").ok_or_else(|| ApiError::missing("SubnetIds"))?;
+    let subnets = request
+        .query
+        .list("SubnetIds", "SubnetIdentifier")
+        .ok_or_else(|| ApiError::missing_parameter("SubnetIds"))?;
     for subnet in &subnets {
         let is_id = subnet.strip_prefix("subnet-").is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -112,12 +113,9 @@ pub(super) fn describe_subnet_groups(request: &Request<'_>) -> Result<Xml> {
             }
         }
         let page = page(request.query, names, |name| (*name).to_owned())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBSubnetGroups", "DBSubnetGroup", &page.items, |xml, name| {
+        Ok(page.to_xml("DBSubnetGroups", "DBSubnetGroup", |xml, name| {
             write_subnet_group(xml, state, request.region, name);
-        });
-        Ok(xml)
+        }))
     })
 }
 
@@ -190,7 +188,7 @@ fn valid_group_name(parameter: &str, text: &str) -> Result<String> {
     if is_plain && text.len() <= 255 {
         return Ok(text.to_lowercase());
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "The parameter {parameter} must contain only ASCII letters, digits, hyphens, underscores, periods and spaces."
     )))
 }

@@ -81,7 +81,7 @@ fn check_type(kind: &str) -> Result<()> {
     if CATEGORIES.iter().any(|(of, _)| *of == kind) {
         return Ok(());
     }
-    Err(ApiError::value(format!("Invalid source type: {kind}")))
+    Err(ApiError::invalid_value(format!("Invalid source type: {kind}")))
 }
 
 fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
@@ -108,7 +108,7 @@ fn check_topic(request: &Request<'_>, topic: &str) -> Result<()> {
     if !topic.starts_with("arn:aws:sns:") || topic.ends_with(".fifo") {
         return refused(400, "SNSInvalidTopic", "Invalid topic");
     }
-    match sns::admission(request.shared, topic, EVENTS_SERVICE, request.region) {
+    match sns::publish_admission(request.shared, topic, EVENTS_SERVICE, request.region) {
         sns::Admission::Admitted => Ok(()),
         sns::Admission::NoTopic => refused(404, "SNSTopicArnNotFound", "SNS topic ARN not found"),
         sns::Admission::Denied => {
@@ -123,7 +123,7 @@ fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>)
         return Ok(ids);
     }
     let Some(kind) = kind else {
-        return Err(ApiError::combination("A source type must be given with source ids."));
+        return Err(ApiError::invalid_combination("A source type must be given with source ids."));
     };
     request.shared.store.read(|state| {
         let region = state.region(request.region);
@@ -155,7 +155,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !is_name {
-        return Err(ApiError::value(format!("Invalid subscription name: {name}")));
+        return Err(ApiError::invalid_value(format!("Invalid subscription name: {name}")));
     }
     let topic = query.required("SnsTopicArn")?.to_owned();
     let kind = query.owned("SourceType");
@@ -175,7 +175,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
         categories,
         enabled: query.flag("Enabled")?.unwrap_or(true),
         created_at: request.now,
-        tags: validate::tags(query)?.unwrap_or_default(),
+        tags: validate::requested_tags(query)?.unwrap_or_default(),
     };
     request.shared.store.change(|state| {
         let region = state.region_mut(request.region);
@@ -220,7 +220,7 @@ pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
     if let Some(kind) = &kind {
         check_type(kind)?;
     }
-    let is_cleared = query.clears("EventCategories");
+    let is_cleared = query.clears_list("EventCategories");
     let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
     let enabled = query.flag("Enabled")?;
     edit_subscription(request, |subscription| {
@@ -282,26 +282,22 @@ pub(super) fn describe_subscriptions(request: &Request<'_>) -> Result<Xml> {
         return Err(no_subscription(name));
     }
     let page = page(request.query, found, |subscription| subscription.name.clone())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("EventSubscriptionsList", "EventSubscription", &page.items, |xml, subscription| {
+    Ok(page.to_xml("EventSubscriptionsList", "EventSubscription", |xml, subscription| {
         write_subscription(request, xml, subscription);
-    });
-    Ok(xml)
+    }))
 }
 
 fn subscription_result(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
-    let mut xml = Xml::new();
-    xml.within("EventSubscription", |xml| write_subscription(request, xml, subscription));
-    xml
+    Xml::with_element("EventSubscription", |xml| write_subscription(request, xml, subscription))
 }
 
 fn write_subscription(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
-    let status = match sns::admission(request.shared, &subscription.topic, EVENTS_SERVICE, request.region) {
-        sns::Admission::Admitted => "active",
-        sns::Admission::NoTopic => "topic-not-exist",
-        sns::Admission::Denied => "no-permission",
-    };
+    let status =
+        match sns::publish_admission(request.shared, &subscription.topic, EVENTS_SERVICE, request.region) {
+            sns::Admission::Admitted => "active",
+            sns::Admission::NoTopic => "topic-not-exist",
+            sns::Admission::Denied => "no-permission",
+        };
     xml.text("CustomerAwsId", scope::account_of(request.region))
         .text("CustSubscriptionId", &subscription.name)
         .text("SnsTopicArn", &subscription.topic)

@@ -4,19 +4,21 @@ use crate::error::{ApiError, Result};
 use crate::rds::paging::Filters;
 use crate::rds::request::{Request, local_name};
 use crate::rds::{catalogue, validate};
-use crate::resources::{Region, State, Tag};
+use crate::resources::Tag;
 use crate::scope;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn add_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
-    let given = validate::tags(request.query)?.ok_or_else(|| ApiError::missing("Tags"))?;
+    let given =
+        validate::requested_tags(request.query)?.ok_or_else(|| ApiError::missing_parameter("Tags"))?;
     request.shared.store.change(|state| {
-        let tags = tags_of(request, state, name)?;
+        let tags = find_tags(request, state, name)?;
         let mut all: Vec<Tag> =
             tags.iter().filter(|tag| given.iter().all(|new| new.key != tag.key)).cloned().collect();
         all.extend(given);
-        validate::tag_count(&all)?;
+        validate::check_tag_count(&all)?;
         all.sort();
         *tags = all;
         Ok(Xml::new())
@@ -25,9 +27,10 @@ pub(super) fn add_tags(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn remove_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
-    let keys = request.query.list("TagKeys", "member").ok_or_else(|| ApiError::missing("TagKeys"))?;
+    let keys =
+        request.query.list("TagKeys", "member").ok_or_else(|| ApiError::missing_parameter("TagKeys"))?;
     request.shared.store.change(|state| {
-        tags_of(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
+        find_tags(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
         Ok(Xml::new())
     })
 }
@@ -41,7 +44,7 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
         return Ok(xml);
     }
     // A change that changes nothing: looking the tags up is the same either way.
-    let tags = request.shared.store.change(|state| tags_of(request, state, name).cloned())?;
+    let tags = request.shared.store.change(|state| find_tags(request, state, name).cloned())?;
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)
@@ -75,9 +78,9 @@ fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
 }
 
 /// The tags of the resource with that ARN.
-fn tags_of<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Result<&'s mut Vec<Tag>> {
+fn find_tags<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Result<&'s mut Vec<Tag>> {
     let invalid = || {
-        ApiError::value(format!(
+        ApiError::invalid_value(format!(
             "The specified resource name does not match an RDS resource in this region: {name}"
         ))
     };

@@ -8,7 +8,7 @@ use crate::ids::random_uuid;
 use crate::monitoring::sns_memory::{Subscription, Topic};
 use crate::scope;
 use crate::sns::deliver::request_confirmation;
-use crate::sns::error::{invalid, not_found, refusal};
+use crate::sns::error::{invalid_parameter, not_found, refusal};
 use crate::sns::filter::check_filter_policy;
 use crate::sns::policy::{Publisher, policy_of};
 use crate::sns::publish::{Message, publish};
@@ -57,9 +57,9 @@ pub(crate) fn has_no_result(action: &str) -> bool {
 }
 
 /// The pairs of a map: `Attributes.entry.1.key`, `Attributes.entry.1.value`.
-fn attributes(query: &Query) -> BTreeMap<String, String> {
+fn requested_attributes(query: &Query) -> BTreeMap<String, String> {
     query
-        .structs("Attributes", "entry")
+        .structures("Attributes", "entry")
         .into_iter()
         .filter_map(|entry| Some((entry.owned("key")?, entry.get("value").unwrap_or_default().to_owned())))
         .collect()
@@ -71,15 +71,15 @@ fn show_attributes<'a>(xml: &mut Xml, attributes: impl IntoIterator<Item = (&'a 
     });
 }
 
-fn tags(query: &Query) -> Vec<(String, String)> {
-    let tags = query.structs("Tags", "member").into_iter();
+fn requested_tags(query: &Query) -> Vec<(String, String)> {
+    let tags = query.structures("Tags", "member").into_iter();
     tags.filter_map(|tag| Some((tag.owned("Key")?, tag.get("Value").unwrap_or_default().to_owned())))
         .collect()
 }
 
 fn create_topic(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("Name")?;
-    let attributes = attributes(request.query);
+    let attributes = requested_attributes(request.query);
     let wants_fifo = attributes.get("FifoTopic").is_some_and(|value| value == "true");
     let bare = if wants_fifo { name.strip_suffix(".fifo") } else { Some(name) };
     let is_name = bare.is_some_and(|bare| {
@@ -87,17 +87,17 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
             && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     });
     if !is_name {
-        return Err(invalid("Invalid parameter: Topic Name"));
+        return Err(invalid_parameter("Invalid parameter: Topic Name"));
     }
     check_policy(&attributes)?;
     let arn = format!("arn:aws:sns:{}:{name}", scope::arn_part(request.region));
-    let given: BTreeMap<String, String> = tags(request.query).into_iter().collect();
+    let given: BTreeMap<String, String> = requested_tags(request.query).into_iter().collect();
     request.shared.monitoring.change(|all| {
         let topics = &mut all.sns.topics;
         if let Some(old) = topics.get(&arn)
             && attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value))
         {
-            return Err(invalid(
+            return Err(invalid_parameter(
                 "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
             ));
         }
@@ -105,20 +105,20 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
             && !given.is_empty()
             && old.tags != given
         {
-            return Err(invalid("Invalid parameter: Tags Reason: Topic already exists with different tags"));
+            return Err(invalid_parameter(
+                "Invalid parameter: Tags Reason: Topic already exists with different tags",
+            ));
         }
         topics.entry(arn.clone()).or_insert(Topic { attributes, tags: given });
         Ok(())
     })?;
-    let mut xml = Xml::new();
-    xml.text("TopicArn", arn);
-    Ok(xml)
+    Ok(Xml::with_text("TopicArn", arn))
 }
 
 fn check_policy(attributes: &BTreeMap<String, String>) -> Result<()> {
     match attributes.get("Policy") {
         Some(policy) if serde_json::from_str::<serde_json::Value>(policy).is_err() => {
-            Err(invalid("Invalid parameter: Policy Error: null"))
+            Err(invalid_parameter("Invalid parameter: Policy Error: null"))
         }
         _ => Ok(()),
     }
@@ -135,10 +135,15 @@ fn delete_topic(request: &Request<'_>) -> Result<Xml> {
 
 /// A page of 100, in the order of their ARNs. The token is the last ARN on it, so that what comes or goes between two
 /// calls neither repeats nor hides others.
-fn page<T>(query: &Query, mut items: Vec<T>, arn: impl Fn(&T) -> &str) -> Result<(Vec<T>, Option<String>)> {
+fn page_of_arns<T>(
+    query: &Query,
+    mut items: Vec<T>,
+    arn: impl Fn(&T) -> &str,
+) -> Result<(Vec<T>, Option<String>)> {
     items.sort_by(|a, b| arn(a).cmp(arn(b)));
     if let Some(token) = query.get("NextToken") {
-        let after = decode_page_token(token).ok_or_else(|| invalid("Invalid parameter: NextToken"))?;
+        let after =
+            decode_page_token(token).ok_or_else(|| invalid_parameter("Invalid parameter: NextToken"))?;
         items.retain(|item| *arn(item) > *after);
     }
     let has_more = items.len() > 100;
@@ -153,7 +158,7 @@ fn list_topics(request: &Request<'_>) -> Result<Xml> {
         .shared
         .monitoring
         .read(|all| all.sns.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
-    let (arns, token) = page(request.query, arns, String::as_str)?;
+    let (arns, token) = page_of_arns(request.query, arns, String::as_str)?;
     let mut xml = Xml::new();
     xml.list("Topics", "member", arns, |xml, arn| {
         xml.text("TopicArn", arn);
@@ -167,12 +172,12 @@ impl Request<'_> {
     fn check_arn<'q>(&self, arn: &'q str) -> Result<&'q str> {
         let parts: Vec<&str> = arn.split(':').collect();
         let ["arn", _, "sns", _, _, _, ..] = parts[..] else {
-            return Err(invalid(
+            return Err(invalid_parameter(
                 "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements, not 1",
             ));
         };
         if scope::scope_of_arn(arn).as_deref() != Some(self.region) {
-            return Err(invalid("Invalid parameter: TopicArn"));
+            return Err(invalid_parameter("Invalid parameter: TopicArn"));
         }
         Ok(arn)
     }
@@ -242,21 +247,21 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
         "sqs" | "lambda" | "firehose" => endpoint.starts_with("arn:"),
         "sms" | "application" => true,
         _ => {
-            return Err(invalid(format!(
+            return Err(invalid_parameter(format!(
                 "Invalid parameter: Does not support this protocol string: {protocol}"
             )));
         }
     };
     if !fits {
-        return Err(invalid("Invalid parameter: Endpoint"));
+        return Err(invalid_parameter("Invalid parameter: Endpoint"));
     }
     if protocol == "sqs" && endpoint.ends_with(".fifo") && !topic.ends_with(".fifo") {
-        return Err(invalid(
+        return Err(invalid_parameter(
             "Invalid parameter: Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS \
              topics",
         ));
     }
-    let given = attributes(request.query);
+    let given = requested_attributes(request.query);
     given.iter().try_for_each(|(name, value)| check_attribute(name, value))?;
     // The owner of both sides has nothing to confirm.
     let is_own = ["sqs", "lambda", "firehose", "sms", "application"].contains(&protocol);
@@ -283,12 +288,10 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
     })?;
     request_confirmation(request.shared, &arn, &subscription);
     let wants_arn = request.query.flag("ReturnSubscriptionArn")?.unwrap_or(false);
-    let mut xml = Xml::new();
-    xml.text(
+    Ok(Xml::with_text(
         "SubscriptionArn",
         if subscription.token.is_none() || wants_arn { &arn } else { "pending confirmation" },
-    );
-    Ok(xml)
+    ))
 }
 
 fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
@@ -296,13 +299,11 @@ fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
     let arn = request.shared.monitoring.change(|all| {
         let mut waiting = all.sns.subscriptions.iter_mut();
         let found = waiting.find(|(_, one)| one.topic == topic && one.token.as_deref() == Some(token));
-        let (arn, subscription) = found.ok_or_else(|| invalid("Invalid parameter: Token"))?;
+        let (arn, subscription) = found.ok_or_else(|| invalid_parameter("Invalid parameter: Token"))?;
         subscription.token = None;
         Ok::<_, ApiError>(arn.clone())
     })?;
-    let mut xml = Xml::new();
-    xml.text("SubscriptionArn", arn);
-    Ok(xml)
+    Ok(Xml::with_text("SubscriptionArn", arn))
 }
 
 fn unsubscribe(request: &Request<'_>) -> Result<Xml> {
@@ -324,7 +325,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
         });
         Ok(subscriptions.map(|(arn, subscription)| (arn.clone(), subscription.clone())).collect())
     })?;
-    let (found, token) = page(request.query, found, |(arn, _)| arn.as_str())?;
+    let (found, token) = page_of_arns(request.query, found, |(arn, _)| arn.as_str())?;
     let mut xml = Xml::new();
     xml.list("Subscriptions", "member", found, |xml, (arn, subscription)| {
         xml.text("SubscriptionArn", if subscription.token.is_some() { "PendingConfirmation" } else { &arn })
@@ -384,9 +385,9 @@ fn check_attribute(name: &str, value: &str) -> Result<()> {
     match name {
         "FilterPolicy" => check_filter_policy(value),
         "FilterPolicyScope" if !scopes.contains(&value) => {
-            Err(invalid(format!("Invalid parameter: FilterPolicyScope: Invalid value [{value}]")))
+            Err(invalid_parameter(format!("Invalid parameter: FilterPolicyScope: Invalid value [{value}]")))
         }
-        "RawMessageDelivery" if !["", "true", "false"].contains(&value) => Err(invalid(format!(
+        "RawMessageDelivery" if !["", "true", "false"].contains(&value) => Err(invalid_parameter(format!(
             "Invalid parameter: RawMessageDelivery Reason: Invalid value [{value}]. Must be true or false."
         ))),
         _ => Ok(()),
@@ -398,40 +399,39 @@ const LONGEST_MESSAGE: usize = 256 * 1024;
 
 fn publish_message(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.get("TopicArn").or(request.query.get("TargetArn"));
-    let arn = request.check_arn(arn.ok_or_else(|| invalid("Invalid parameter: TopicArn or TargetArn"))?)?;
+    let arn = request
+        .check_arn(arn.ok_or_else(|| invalid_parameter("Invalid parameter: TopicArn or TargetArn"))?)?;
     let message = request.query.required("Message")?;
     let attributes = message_attributes(request);
     let parts = attributes.as_object().into_iter().flatten();
     let size = |text: &serde_json::Value| text.as_str().map_or(0, str::len);
     let more: usize = parts.map(|(name, one)| name.len() + size(&one["Type"]) + size(&one["Value"])).sum();
     if message.len() + more > LONGEST_MESSAGE {
-        return Err(invalid("Invalid parameter: Message too long"));
+        return Err(invalid_parameter("Invalid parameter: Message too long"));
     }
-    let text = default_form(request, message)?;
+    let text = message_text(request, message)?;
     let subject = request.query.get("Subject");
     // The API reference of Publish: ASCII, at most 100 characters, no line breaks or control characters.
     if subject.is_some_and(|text| {
         text.is_empty() || text.len() > 100 || !text.bytes().all(|b| (b' '..=b'~').contains(&b))
     }) {
-        return Err(invalid("Invalid parameter: Subject"));
+        return Err(invalid_parameter("Invalid parameter: Subject"));
     }
     let publisher = Publisher { service: "", arn: "", region: request.region };
     let message = Message { subject, text: &text, attributes };
     let id = publish(request.shared, arn, &message, &publisher)?;
-    let mut xml = Xml::new();
-    xml.text("MessageId", id);
-    Ok(xml)
+    Ok(Xml::with_text("MessageId", id))
 }
 
 /// What subscribers get who have no form of their own; those of the local stack have none.
-fn default_form(request: &Request<'_>, message: &str) -> Result<String> {
+fn message_text(request: &Request<'_>, message: &str) -> Result<String> {
     if request.query.get("MessageStructure") != Some("json") {
         return Ok(message.to_owned());
     }
     let forms: Option<BTreeMap<String, String>> = serde_json::from_str(message).ok();
     let default = forms.and_then(|mut forms| forms.remove("default"));
     default.ok_or_else(|| {
-        invalid("Invalid parameter: Message Structure - No default entry in JSON message body")
+        invalid_parameter("Invalid parameter: Message Structure - No default entry in JSON message body")
     })
 }
 
@@ -447,7 +447,7 @@ fn message_attributes(request: &Request<'_>) -> serde_json::Value {
     all.into()
 }
 
-fn with_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {
+fn change_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {
     let arn = request.query.required("ResourceArn")?;
     request.shared.monitoring.change(|all| {
         let topic = all.sns.topics.get_mut(arn);
@@ -457,18 +457,18 @@ fn with_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, S
 }
 
 fn tag_resource(request: &Request<'_>) -> Result<Xml> {
-    with_tags(request, |all| all.extend(tags(request.query)))?;
+    change_tags(request, |all| all.extend(requested_tags(request.query)))?;
     Ok(Xml::new())
 }
 
 fn untag_resource(request: &Request<'_>) -> Result<Xml> {
     let keys = request.query.list("TagKeys", "member").unwrap_or_default();
-    with_tags(request, |all| all.retain(|key, _| !keys.contains(key)))?;
+    change_tags(request, |all| all.retain(|key, _| !keys.contains(key)))?;
     Ok(Xml::new())
 }
 
 fn list_tags(request: &Request<'_>) -> Result<Xml> {
-    let tags = with_tags(request, |all| all.clone())?;
+    let tags = change_tags(request, |all| all.clone())?;
     let mut xml = Xml::new();
     xml.list("Tags", "member", tags, |xml, (key, value)| {
         xml.text("Key", key).text("Value", value);

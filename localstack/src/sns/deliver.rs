@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::ids::random_uuid;
 use crate::monitoring::sns_memory::{MOST_MESSAGES, Subscription};
 use crate::stack::Shared;
-use crate::wire::timestamp;
+use crate::wire::format_timestamp;
 
 const ATTEMPTS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,7 +31,8 @@ pub(super) fn deliver(shared: &Arc<Shared>, subscription: &Subscription, envelop
     match subscription.protocol.as_str() {
         "sqs" => {
             let name = subscription.endpoint.rsplit(':').next().unwrap_or_default().to_owned();
-            let message = json!({ "received_at": timestamp(shared.clock.now()), "body": envelope.body });
+            let message =
+                json!({ "received_at": format_timestamp(shared.clock.now()), "body": envelope.body });
             shared.monitoring.change(|all| {
                 let queue = all.sns.queues.entry(name).or_default();
                 if queue.len() >= MOST_MESSAGES {
@@ -131,7 +132,7 @@ pub(super) fn request_confirmation(shared: &Arc<Shared>, arn: &str, subscription
              included in this message."
         ),
         "SubscribeURL": format!("{}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}", shared.endpoint()),
-        "Timestamp": timestamp(shared.clock.now()),
+        "Timestamp": format_timestamp(shared.clock.now()),
         "SignatureVersion": "1",
         "Signature": "bm90IHNpZ25lZA==",
         "SigningCertURL": "https://sns.amazonaws.com/none.pem",

@@ -41,16 +41,16 @@ pub(super) fn policy_of(topic: &Topic, arn: &str) -> String {
 }
 
 /// Whether `policy` lets the publisher publish to `topic`: an allow that matches, and no deny that does.
-pub(super) fn allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
+pub(super) fn policy_allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
     let statements = one_or_many(&policy["Statement"]);
     let matching = |effect: &str| {
         statements.iter().any(|statement| {
             statement["Effect"] == effect
-                && covers(statement, "Action", "NotAction", |action| {
+                && statement_covers(statement, "Action", "NotAction", |action| {
                     is_like(&action.to_lowercase(), "sns:publish")
                 })
-                && covers(statement, "Resource", "NotResource", |resource| is_like(resource, topic))
+                && statement_covers(statement, "Resource", "NotResource", |resource| is_like(resource, topic))
                 && is_principal(&statement["Principal"], publisher.service)
                 && conditions_hold(&statement["Condition"], publisher)
         })
@@ -66,7 +66,7 @@ fn one_or_many(value: &Value) -> Vec<&Value> {
     }
 }
 
-fn covers(statement: &Value, name: &str, opposite: &str, fits: impl Fn(&str) -> bool) -> bool {
+fn statement_covers(statement: &Value, name: &str, opposite: &str, fits: impl Fn(&str) -> bool) -> bool {
     let any = |value: &Value| one_or_many(value).into_iter().filter_map(Value::as_str).any(&fits);
     if statement[opposite].is_null() { any(&statement[name]) } else { !any(&statement[opposite]) }
 }
@@ -125,21 +125,21 @@ mod tests {
 
     #[test]
     fn the_default_policy_admits_services_of_the_account() {
-        assert!(allows(&default_policy(TOPIC), &ALARM, TOPIC));
+        assert!(policy_allows(&default_policy(TOPIC), &ALARM, TOPIC));
     }
 
     #[test]
     fn a_policy_that_was_replaced_shuts_out_whom_it_does_not_name() {
         let events = r#"{"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sns:Publish", "Resource": "*"}}"#;
-        assert!(!allows(events, &ALARM, TOPIC));
+        assert!(!policy_allows(events, &ALARM, TOPIC));
         let named = events.replace("events.amazonaws.com", "cloudwatch.amazonaws.com");
-        assert!(allows(&named, &ALARM, TOPIC));
+        assert!(policy_allows(&named, &ALARM, TOPIC));
         let only_some = r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sns:*", "Resource": "*",
             "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:*:*:alarm:b*"}}}]}"#;
-        assert!(!allows(only_some, &ALARM, TOPIC));
+        assert!(!policy_allows(only_some, &ALARM, TOPIC));
         let denied = r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sns:*", "Resource": "*"},
             {"Effect": "Deny", "Principal": "*", "Action": "SNS:Publish", "Resource": "*"}]}"#;
-        assert!(!allows(denied, &ALARM, TOPIC));
+        assert!(!policy_allows(denied, &ALARM, TOPIC));
     }
 }

@@ -9,11 +9,11 @@ use crate::ids::random_uuid;
 use crate::monitoring::sns_memory::{Delivery, MOST_MESSAGES, Sent, Subscription, Topic};
 use crate::scope;
 use crate::sns::deliver::{Envelope, deliver};
-use crate::sns::error::{denied, invalid, not_found};
+use crate::sns::error::{invalid_parameter, not_authorized, not_found};
 use crate::sns::filter::wants_message;
-use crate::sns::policy::{Publisher, allows, policy_of};
+use crate::sns::policy::{Publisher, policy_allows, policy_of};
 use crate::stack::Shared;
-use crate::wire::timestamp;
+use crate::wire::format_timestamp;
 
 /// What is published.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(crate) fn publish(
     let subscribers = shared.monitoring.change(|all| {
         let topic = all.sns.topics.get(arn);
         let topic = topic.filter(|_| scope::scope_of_arn(arn).as_deref() == Some(publisher.region));
-        admit(topic.ok_or_else(|| not_found("Topic does not exist"))?, arn, publisher)?;
+        check_publisher(topic.ok_or_else(|| not_found("Topic does not exist"))?, arn, publisher)?;
         let subscribers: Vec<(String, Subscription)> = all
             .sns
             .subscriptions
@@ -81,7 +81,7 @@ pub(crate) fn publish(
             "MessageId": id,
             "TopicArn": arn,
             "Message": message.text,
-            "Timestamp": timestamp(now),
+            "Timestamp": format_timestamp(now),
             "SignatureVersion": "1",
             "Signature": "bm90IHNpZ25lZA==",
             "SigningCertURL": "https://sns.amazonaws.com/none.pem",
@@ -110,35 +110,37 @@ pub(crate) enum Admission {
 }
 
 /// Whether `service` may publish events of the Region to a topic.
-pub(crate) fn admission(shared: &Shared, arn: &str, service: &str, region: &str) -> Admission {
+pub(crate) fn publish_admission(shared: &Shared, arn: &str, service: &str, region: &str) -> Admission {
     shared.monitoring.read(|all| {
         let topic = all.sns.topics.get(arn).filter(|_| scope::scope_of_arn(arn).as_deref() == Some(region));
         let Some(topic) = topic else { return Admission::NoTopic };
         let source = format!("arn:aws:rds:{}:es:any", scope::arn_part(region));
         let publisher = Publisher { service, arn: &source, region };
-        admit(topic, arn, &publisher).map_or(Admission::Denied, |()| Admission::Admitted)
+        check_publisher(topic, arn, &publisher).map_or(Admission::Denied, |()| Admission::Admitted)
     })
 }
 
-fn admit(topic: &Topic, arn: &str, publisher: &Publisher<'_>) -> Result<()> {
+fn check_publisher(topic: &Topic, arn: &str, publisher: &Publisher<'_>) -> Result<()> {
     if publisher.service.is_empty() {
         return Ok(());
     }
     if arn.ends_with(".fifo") {
-        return Err(invalid("Invalid parameter: The MessageGroupId parameter is required for FIFO topics"));
+        return Err(invalid_parameter(
+            "Invalid parameter: The MessageGroupId parameter is required for FIFO topics",
+        ));
     }
     let key = topic.attributes.get("KmsMasterKeyId").map(String::as_str).unwrap_or_default();
     if key.ends_with("alias/aws/sns") || key.ends_with("-without-services") {
-        return Err(denied(format!(
+        return Err(not_authorized(format!(
             "null (Service: AWSKMS; Status Code: 400; Error Code: AccessDeniedException): {} does not have authorization to \
              access the SNS topic encryption key",
             publisher.service
         )));
     }
-    if allows(&policy_of(topic, arn), publisher, arn) {
+    if policy_allows(&policy_of(topic, arn), publisher, arn) {
         return Ok(());
     }
-    Err(denied(format!(
+    Err(not_authorized(format!(
         "Resource: {} is not authorized to perform: SNS:Publish on resource: {arn}",
         publisher.service
     )))
