@@ -4,6 +4,7 @@
 
 mod cluster;
 mod disk;
+mod imports;
 mod serving;
 mod support;
 
