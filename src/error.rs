@@ -197,4 +197,24 @@ mod tests {
             "there are none: no credentials. Attempted: Environment: not set; Profile: none"
         );
     }
+
+    #[test]
+    fn readme_lists_every_exit_code() {
+        let readme = include_str!("../README.md");
+        let kinds = [
+            Kind::No,
+            Kind::Request,
+            Kind::Outside,
+            Kind::Guard,
+            Kind::Partial,
+            Kind::LeftBehind,
+            Kind::StillGoing,
+            Kind::Bug,
+        ];
+        for kind in kinds {
+            assert!(readme.contains(&format!("| {} | ", kind.exit_code())), "{kind:?}");
+        }
+        let (interrupted, terminated) = (Kind::Interrupted.exit_code(), Kind::Terminated.exit_code());
+        assert!(readme.contains(&format!("| {interrupted}, {terminated} |")));
+    }
 }

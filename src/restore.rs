@@ -10,9 +10,9 @@
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
-pub mod apply;
-pub mod isolation;
-pub mod plan;
+pub(crate) mod apply;
+pub(crate) mod isolation;
+pub(crate) mod plan;
 
 use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use crate::when::{self, utc};
 
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
@@ -41,7 +41,7 @@ pub enum Wanted {
 
 impl Wanted {
     /// Reads what the user asked for; `now` and `zone` are theirs.
-    pub fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Self>
+    pub(crate) fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Self>
     where
         Z::Offset: std::fmt::Display,
     {
@@ -56,7 +56,7 @@ impl Wanted {
     }
 
     /// Whether the user chose the very backup, so that its age says nothing about the routine.
-    pub fn is_by_hand(&self) -> bool {
+    pub(crate) fn is_by_hand(&self) -> bool {
         matches!(self, Wanted::Snapshot(_) | Wanted::Time(_))
     }
 }
@@ -64,7 +64,7 @@ impl Wanted {
 /// How a backup brings back its moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub(crate) enum Way {
     /// By restoring a snapshot.
     Snapshot,
     /// By replaying the transaction log up to a time.
@@ -73,7 +73,7 @@ pub enum Way {
 
 /// A backup that exists, and the moment that it brings back.
 #[derive(Clone, Debug)]
-pub enum Chosen {
+pub(crate) enum Chosen {
     /// A snapshot.
     Snapshot(Box<Snapshot>),
     /// The automated backups, up to a moment inside their window.
@@ -86,7 +86,7 @@ pub enum Chosen {
 }
 
 /// Finds the backup that brings back what is wanted, or says why there is none.
-pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
+pub(crate) async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
     match wanted {
         Wanted::Snapshot(id) => named_snapshot(aws, source, id).await,
         Wanted::LatestSnapshot => newest_snapshot(aws, source, None).await,

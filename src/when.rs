@@ -16,7 +16,7 @@ use chrono::{
 use crate::error::{Error, Result};
 
 /// What a time may look like, for hints and help.
-pub const EXAMPLES: &str =
+pub(crate) const EXAMPLES: &str =
     "2026-11-21T14:05:00Z, \"20 minutes ago\", \"yesterday 14:05\" or \"2026-11-21 15:05\" (local time)";
 
 /// Dates with a time, as logs and programs print them. A fraction of a second may follow each `%S`.
@@ -38,12 +38,12 @@ const STAMPS: [&str; 14] = [
 ];
 
 /// A time as reports show it: RFC 3339 in UTC, to the second.
-pub fn utc(at: DateTime<Utc>) -> String {
+pub(crate) fn utc(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Seconds as people say them, in the two units that one decides by: `340 ms`, `2.4 s`, `1m 12s`, `24h`, `3d 4h`.
-pub fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 1.0 {
         return format!("{:.0} ms", seconds * 1000.0);
@@ -64,7 +64,7 @@ pub fn span(seconds: f64) -> String {
 }
 
 /// Reads a time; `now` and `zone` are the person's.
-pub fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>
+pub(crate) fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>
 where
     Z::Offset: Display,
 {
@@ -124,7 +124,7 @@ where
 }
 
 /// Reads a day: a date, `today`, `yesterday`, the name of a weekday (the last one before today), or `30 days ago`.
-pub fn parse_day(text: &str, today: NaiveDate) -> Result<NaiveDate> {
+pub(crate) fn parse_day(text: &str, today: NaiveDate) -> Result<NaiveDate> {
     let words = text.trim().to_ascii_lowercase();
     let ago = words.strip_suffix("ago").and_then(read_span);
     let day = match ago {
@@ -138,7 +138,7 @@ pub fn parse_day(text: &str, today: NaiveDate) -> Result<NaiveDate> {
 }
 
 /// Whether what was said is meant as a time, and not as the id of a snapshot: ids begin with a letter, and have no spaces.
-pub fn is_said_as_a_time(text: &str) -> bool {
+pub(crate) fn is_said_as_a_time(text: &str) -> bool {
     let text = text.trim();
     text.starts_with(|c: char| c.is_ascii_digit() || c == '@')
         || text.contains(' ')

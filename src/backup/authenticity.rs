@@ -33,7 +33,7 @@ const SHORTEST: usize = 32;
 
 /// Keys of seals. The first one seals; by all of them is looked.
 #[derive(Clone, Default)]
-pub struct SealKeys(Vec<hmac::Key>);
+pub(crate) struct SealKeys(Vec<hmac::Key>);
 
 impl fmt::Debug for SealKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl fmt::Debug for SealKeys {
 
 impl SealKeys {
     /// Reads a file with a key in each line, the one to seal with first.
-    pub fn from_file(path: &Path) -> Result<Self> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self> {
         let unusable = || {
             Error::request(format!("cannot use the seal key in `{}`", path.display())).hint(
                 "Make one with `openssl rand -hex 32`, and keep the file out of the vault. Each line is a key; the first \
@@ -63,7 +63,7 @@ impl SealKeys {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

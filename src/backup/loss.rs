@@ -12,7 +12,7 @@ use crate::when::{span, utc};
 
 /// What will be gone, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Loss {
+pub(crate) struct Loss {
     /// The server, or the machine whose file it is.
     pub host: String,
     /// PostgreSQL or SQLite.
@@ -25,7 +25,7 @@ pub struct Loss {
 
 impl Loss {
     /// Of a restore that is planned on `host`.
-    pub fn of_restore(plan: &Plan, host: &str) -> Self {
+    pub(crate) fn of_restore(plan: &Plan, host: &str) -> Self {
         let source = plan.destination.source();
         let (host, database, kept) = match source {
             Source::Postgresql { server, dbname } => (
@@ -48,7 +48,7 @@ impl Loss {
     }
 
     /// Of a deletion of a backup.
-    pub fn of_deletion(entry: &Entry, catalogue: &Catalogue) -> Self {
+    pub(crate) fn of_deletion(entry: &Entry, catalogue: &Catalogue) -> Self {
         let manifest = &entry.manifest;
         let identity = Identity::of(manifest);
         let others = catalogue.entries.iter().filter(|other| {
@@ -73,7 +73,7 @@ impl Loss {
     }
 
     /// A label and what it says, for whoever is asked.
-    pub fn facts(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
         vec![
             ("host", self.host.clone()),
             ("engine", self.engine.to_owned()),

@@ -14,7 +14,7 @@ use super::seal::{Identities, Recipients};
 
 /// How content is put into a file.
 #[derive(Clone, Debug)]
-pub struct Packing {
+pub(crate) struct Packing {
     /// How it is compressed.
     pub compression: Compression,
     /// How hard.
@@ -27,7 +27,7 @@ pub struct Packing {
 
 /// What went through, on both sides of the compression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Bytes of the content.
     pub plain_bytes: u64,
     /// SHA-256 of the content, in hexadecimal.

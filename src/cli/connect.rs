@@ -184,7 +184,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn of(progress: &Progress<'_>) -> Self {
+    pub(super) fn of(progress: &Progress) -> Self {
         let Progress { tables, of_tables, rows, bytes, of_bytes, .. } = *progress;
         Reading { tables, of_tables, rows, bytes, of_bytes }
     }

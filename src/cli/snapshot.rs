@@ -314,7 +314,7 @@ async fn take(args: CreateArgs, session: &Session, found_in: &mut Option<Place>)
         asked = asked => asked?,
     };
     announce(session, &taken);
-    let progress = |seen: Progress<'_>| {
+    let progress = |seen: Progress| {
         let read = Reading::of(&seen).told(began.elapsed());
         session.output.show_live(format!("recording the baseline: {read}"), began);
     };

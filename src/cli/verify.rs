@@ -141,7 +141,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
         extent: Extent { rows: usize::from(args.rows), show_rows: args.show_rows, told: Told::All },
     };
     let began = Instant::now();
-    let tell = |side: &'static str, progress: Progress<'_>| show(session, side, &progress, began);
+    let tell = |side: &'static str, progress: Progress| show(session, side, &progress, began);
     let report = pair::compare(&comparison, &tell).await?;
     let kind = match report.verdict {
         Verdict::Pass => None,
@@ -152,7 +152,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(kind)
 }
 
-fn show(session: &Session, side: &str, progress: &Progress<'_>, began: Instant) {
+fn show(session: &Session, side: &str, progress: &Progress, began: Instant) {
     session.output.show_live(format!("{side}: {}", Reading::of(progress).told(began.elapsed())), began);
 }
 

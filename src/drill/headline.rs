@@ -9,7 +9,7 @@ use super::page::words::{Tone, counted};
 /// Whether all is proven that should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It is.
     Complete,
     /// Something is missing, failed, or was altered.
@@ -30,7 +30,7 @@ impl Standing {
 
 /// What is wrong with the records that a calendar was drawn from.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// Something was changed since it was recorded.
     pub is_altered: bool,
     /// Something could not be read, or not be held against its chain.
@@ -41,7 +41,7 @@ pub struct Evidence {
 
 /// The sentence at the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Headline {
+pub(crate) struct Headline {
     /// Whether every month and database has its proof.
     pub standing: Standing,
     /// How it is drawn: a proof of the month is no good news while the last drill failed.
@@ -51,7 +51,7 @@ pub struct Headline {
 }
 
 /// What a calendar comes to.
-pub fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
+pub(crate) fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
     let rows = &calendar.databases;
     let says = |standing: Standing, words: &str| Headline {
         standing,
@@ -116,7 +116,7 @@ fn scope(calendar: &Calendar) -> String {
 }
 
 /// What is missing or failed, database by database.
-pub fn reasons(calendar: &Calendar) -> Vec<String> {
+pub(crate) fn reasons(calendar: &Calendar) -> Vec<String> {
     calendar.databases.iter().flat_map(reasons_of).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::verify::Verdict;
 /// What became of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The backup is good.
     Pass,
     /// It is not.
@@ -32,7 +32,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// By the record alone, whose process is not asked.
-    pub fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report) -> Self {
         match (report.state, report.verdict) {
             (State::Running, _) => Outcome::Unfinished,
             (State::Died, _) => Outcome::Died,
@@ -45,7 +45,7 @@ impl Outcome {
     }
 
     /// In a word.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Outcome::Pass => "pass",
             Outcome::Fail => "fail",
@@ -59,7 +59,7 @@ impl Outcome {
     }
 
     /// At the head of a page: the verdict, and what kept it from being one.
-    pub const fn headline(self) -> &'static str {
+    pub(crate) const fn headline(self) -> &'static str {
         match self {
             Outcome::Pass => "PASS",
             Outcome::Fail => "FAIL",
@@ -83,7 +83,7 @@ impl Outcome {
     }
 
     /// Whether it is over and did not pass.
-    pub fn is_short(self) -> bool {
+    pub(crate) fn is_short(self) -> bool {
         !matches!(self, Outcome::Pass | Outcome::Running)
     }
 }

@@ -26,7 +26,7 @@ use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
 /// loses it ends, since somebody else may begin one.
-pub async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(crate) async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> Result<Report> {
     lease.check()?;
     let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = surroundings.aws.caller().await.ok();

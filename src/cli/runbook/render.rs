@@ -301,7 +301,7 @@ impl Printed for Plan {
         page.line("");
         page.line("Nothing was changed.");
         let there = self.needs.iter().filter(|need| need.state == Looked::There);
-        let unlooked = self.needs.iter().filter(|need| need.state == Looked::NotLooked);
+        let unlooked = self.needs.iter().filter(|need| need.state == Looked::Unknown);
         let lists: [(&str, &str, Tone, Vec<&String>); 4] = [
             ("What later steps need, and is there:", "✓", Tone::Good, there.map(|need| &need.text).collect()),
             ("Not looked at:", "?", Tone::Doubt, unlooked.map(|need| &need.text).collect()),

@@ -18,7 +18,7 @@ use crate::verify::Verdict;
 const CSS: &str = include_str!("dossier.css");
 
 /// Draws the page.
-pub fn render(dossier: &Dossier) -> String {
+pub(crate) fn render(dossier: &Dossier) -> String {
     let title = format!("Restore drills, {}", of_period(dossier.calendar.period));
     let page = html! {
         (DOCTYPE)

@@ -13,7 +13,7 @@ use crate::verify::observe::{Observation, Table, WriteCounters};
 
 /// What was found by holding the rows of a table and of its copy against each other.
 #[derive(Clone, Debug, Default)]
-pub struct RowEvidence {
+pub(crate) struct RowEvidence {
     /// Rows from before the moment that the copy holds with the same values.
     pub matched: u64,
     /// Rows from before the moment that the copy does not hold.
@@ -36,7 +36,7 @@ pub struct RowEvidence {
 
 /// The rows of the source that are not from before the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewerRows {
+pub(crate) struct NewerRows {
     /// Those whose key the copy does not have, and that no sequence of the copy proves to have been inserted since, by not
     /// having handed out their keys.
     pub absent: u64,
