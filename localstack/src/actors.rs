@@ -10,17 +10,17 @@ use crate::cancel::Canceller;
 /// A piece of work on one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Bring the database into being, as the instance's origin says.
+    /// Create the database as the instance's origin says.
     Create,
     /// Fill a manual snapshot that is `creating`.
     Snapshot(String),
     /// Take an automated snapshot.
     BackUp,
-    /// Make pending changes happen: those that never wait, or all.
+    /// Apply pending changes.
     Change {
         all: bool,
     },
-    /// Have the server read its configuration again.
+    /// Make the server reload its configuration.
     Reload,
     Reboot {
         failover: bool,
@@ -30,7 +30,7 @@ pub(crate) enum Work {
     },
     Start,
     Delete,
-    /// Throw away archived log that nothing needs.
+    /// Remove archived log that nothing needs.
     PruneArchive,
 }
 

@@ -1,5 +1,5 @@
-//! A signal that work under way is no longer wanted. The work looks at it and ends itself; it is never dropped half
-//! way, so that nothing goes on writing behind a deletion's back.
+//! A signal that work under way is no longer wanted. The work checks it and ends; it is never dropped half way, so
+//! that nothing keeps writing after a deletion.
 
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ impl Canceller {
 }
 
 impl CancelSignal {
-    /// One that is never given.
+    /// A signal that is never given.
     pub(crate) fn never() -> Self {
         Canceller::new().listener()
     }
@@ -35,7 +35,7 @@ impl CancelSignal {
         *self.0.borrow()
     }
 
-    /// Waits for the signal; for ever, if it can no longer be given.
+    /// Waits for the signal; forever, if it can no longer be given.
     pub(crate) async fn wait(&self) {
         if self.0.clone().wait_for(|given| *given).await.is_err() {
             std::future::pending::<()>().await;

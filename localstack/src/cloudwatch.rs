@@ -23,7 +23,7 @@ pub(crate) const NAMESPACE: &str = "http://monitoring.amazonaws.com/doc/2010-08-
 /// The service's name in `X-Amz-Target` and in the path of CBOR calls.
 pub(crate) const TARGET: &str = "GraniteServiceVersion20100801";
 
-/// Does what `action` asks for.
+/// Performs an action.
 pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Document> {
     match action {
         "PutMetricAlarm" => alarms::put_metric_alarm(request),
@@ -48,7 +48,7 @@ pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Docu
     }
 }
 
-/// Whether an action's answer in XML has no result element.
+/// Whether the answer to an action has no result element in XML.
 pub(crate) fn has_no_result(action: &str) -> bool {
     [
         "PutMetricAlarm",
@@ -62,7 +62,7 @@ pub(crate) fn has_no_result(action: &str) -> bool {
     .contains(&action)
 }
 
-/// The name of an error's shape, which JSON and CBOR carry in place of its code.
+/// The name of an error's shape, which JSON and CBOR have in place of its code.
 pub(crate) fn error_shape(code: &str) -> &str {
     match code {
         "InvalidParameterValue" => "InvalidParameterValueException",

@@ -19,7 +19,7 @@ use crate::stack::Shared;
 use crate::wire::format_timestamp;
 use crate::{scope, sns};
 
-/// What a status request says in place of an instance's name.
+/// What a status request has in place of an instance's name.
 const NEXT_RESTORE: &str = "next-restore";
 
 const PATHS: [&str; 11] = [
@@ -54,7 +54,7 @@ struct ClockRequest {
     advance_seconds: i64,
 }
 
-/// What lies on an instance's disk besides the database.
+/// Storage that something other than the database occupies.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StorageRequest {
@@ -62,7 +62,7 @@ struct StorageRequest {
     taken_bytes: f64,
 }
 
-/// What an instance measures from now on.
+/// A value that an instance measures from now on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MetricRequest {
@@ -80,7 +80,7 @@ struct EventRequest {
     message: String,
 }
 
-/// Whose subscriptions are confirmed.
+/// The endpoint whose subscriptions are confirmed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfirmRequest {
@@ -169,7 +169,7 @@ fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String
         let is_real = instance.status == status && !request.stay;
         instance.shown = (!is_real).then_some(ShownStatus { status, stay: request.stay });
         if is_real {
-            // Back to what it is: also no longer one that never goes away.
+            // Back to its real status: the instance can also be deleted again.
             instance.fate = None;
         }
         Ok(())
@@ -186,7 +186,7 @@ fn clear_statuses(shared: &Arc<Shared>) {
     });
 }
 
-/// The instance of that name, in whichever Region.
+/// The instance of that name in any Region.
 fn find_instance(shared: &Shared, name: &str) -> Result<Instance, String> {
     let id = name.to_lowercase();
     let found = shared.store.read(|state| state.instances().find(|instance| instance.id == id).cloned());

@@ -1,6 +1,6 @@
 //! Documents: what CloudWatch's three protocols have in common. JSON, CBOR and forms in; JSON, CBOR and XML out.
 //!
-//! Owns spelling only. Numbers and booleans of a form come as text, so whoever reads a field says what it ought to be.
+//! Owns the format only. Numbers and booleans of a form are texts, so the reader of a field says which type it has.
 
 use chrono::{DateTime, Utc};
 use ciborium::value::Value as Cbor;
@@ -13,7 +13,7 @@ use crate::wire::{Query, Xml, format_timestamp};
 /// CBOR's tag for a time in seconds since 1970 (RFC 8949, section 3.4.2).
 const EPOCH_TAG: u64 = 1;
 
-/// A value, however it was written.
+/// A value, in whichever protocol it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Document {
     Null,
@@ -146,7 +146,7 @@ impl Document {
         bytes
     }
 
-    /// The parameters of a form, lists and structures put together: `Dimensions.member.1.Name`.
+    /// Builds a document from a form, with lists and structures: `Dimensions.member.1.Name`.
     pub(crate) fn from_form(query: &Query) -> Self {
         let mut root = Self::Map(Vec::new());
         for (name, value) in query.pairs() {
@@ -231,7 +231,7 @@ impl Document {
             .filter(|value| **value != Self::Null)
     }
 
-    /// A text that was given and is not empty.
+    /// A text, if it was given and is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.field(name)? {
             Self::Text(text) if !text.is_empty() => Some(text),
@@ -288,7 +288,7 @@ impl Document {
         time.map(Some).ok_or_else(|| wrong_type(name, "a time"))
     }
 
-    /// The members of a list; empty when there is none.
+    /// The members of a list; none if there is no list.
     pub(crate) fn items(&self, name: &str) -> &[Document] {
         match self.field(name) {
             Some(Self::List(items)) => items,
@@ -354,7 +354,7 @@ fn from_cbor(value: Cbor) -> Document {
         Cbor::Integer(number) => Document::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
         Cbor::Float(number) => Document::Number(number),
         Cbor::Text(text) => Document::Text(text),
-        // A time is read by whoever wants one; its tag says no more than that.
+        // The tag only says that it is a time, and the reader of the field knows that.
         Cbor::Tag(_, inside) => from_cbor(*inside),
         Cbor::Array(items) => Document::List(items.into_iter().map(from_cbor).collect()),
         Cbor::Map(fields) => Document::Map(

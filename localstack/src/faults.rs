@@ -1,4 +1,4 @@
-//! What the control endpoint injects: faults of calls, ends of restores, SQL in restored copies.
+//! What the control endpoint injects: faults in calls, outcomes of restores, SQL in restored instances.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use crate::error::{ApiError, status_of};
 use crate::resources::RestoreOutcome;
 use crate::wire::Query;
 
-/// How a call goes wrong.
+/// How a call fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Refused before anything is done.
     Refuse(ApiError),
-    /// Done, and then the connection closes without an answer.
+    /// Performed, and then the connection closes without an answer.
     LoseResponse,
     /// The connection closes before anything is done.
     Cut,
-    /// Done, and answered this much later.
+    /// Performed, and answered this much later.
     Slow(Duration),
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct FaultRequest {
     region: Option<String>,
     /// Only in this account.
     account: Option<String>,
-    /// Only calls with a parameter in which this stands, such as the ARN of a role.
+    /// Only calls with a parameter that contains this text, such as the ARN of a role.
     about: Option<String>,
     fault: FaultName,
     code: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct FaultRequest {
     seconds: Option<f64>,
     times: Option<u32>,
     for_seconds: Option<f64>,
-    /// Only calls beyond so many in a second meet it.
+    /// Only calls beyond this rate.
     above_per_second: Option<f64>,
 }
 
@@ -76,7 +76,7 @@ struct Rule {
     rate: Option<Rate>,
 }
 
-/// So many calls in a second go through, and as many at once after a pause of a second.
+/// A token bucket: it admits `per_second` calls each second, and up to as many at once after a pause.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
@@ -85,7 +85,7 @@ struct Rate {
 }
 
 impl Rate {
-    /// Whether a call made now goes through.
+    /// Whether a call made now is admitted.
     fn admits(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         (self.tokens, self.at) = ((self.tokens + since * self.per_second).min(self.per_second.max(1.0)), now);
@@ -107,7 +107,7 @@ impl Rule {
     }
 }
 
-/// SQL that runs in restored copies.
+/// SQL that runs in restored instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RestoredSql {
@@ -121,7 +121,7 @@ fn default_times() -> u32 {
     1
 }
 
-/// Everything injected and not used up.
+/// Everything that was injected and is not used up.
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
     rules: Mutex<Vec<Rule>>,
@@ -132,7 +132,7 @@ pub(crate) struct InjectedFaults {
 impl InjectedFaults {
     /// # Errors
     ///
-    /// When the request contradicts itself, in words for whoever posted it.
+    /// When the request contradicts itself; the message is for the person who posted it.
     pub(crate) fn add_fault(&self, request: FaultRequest) -> Result<(), String> {
         let rule = build_rule(request)?;
         lock_list(&self.rules).push(rule);
@@ -143,7 +143,7 @@ impl InjectedFaults {
         lock_list(&self.rules).clear();
     }
 
-    /// The fault that a call meets, used up by asking.
+    /// The fault that a call meets; it is used up by this.
     pub(crate) fn take_fault(&self, call: &FaultTarget<'_>, now: Instant) -> Option<Fault> {
         let mut rules = lock_list(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
@@ -161,7 +161,7 @@ impl InjectedFaults {
         Some(fault)
     }
 
-    /// Whether a call would be refused for want of a permission; nothing is used up.
+    /// Whether a call would be refused for lack of a permission. Nothing is used up.
     pub(crate) fn would_deny(
         &self,
         action: &str,
@@ -171,7 +171,7 @@ impl InjectedFaults {
     ) -> bool {
         let denial = |rule: &&Rule| matches!(&rule.fault, Fault::Refuse(error) if error.code.starts_with("AccessDenied"));
         lock_list(&self.rules).iter().filter(denial).any(|rule| {
-            // What is on no Region's resource is in every Region.
+            // An action on no Region's resource counts as one in every Region.
             let region = region.or(rule.region.as_deref()).unwrap_or_default();
             rule.applies_to(&FaultTarget { action, region, account, parameters })
         })
@@ -181,7 +181,7 @@ impl InjectedFaults {
         lock_list(&self.fates).push(fate);
     }
 
-    /// Where the restore that begins now ends, if it was told.
+    /// The outcome that was injected for the restore that begins now.
     pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
         let mut fates = lock_list(&self.fates);
         (!fates.is_empty()).then(|| fates.remove(0))
@@ -193,7 +193,7 @@ impl InjectedFaults {
 
     /// # Errors
     ///
-    /// When it would never run.
+    /// When the SQL would never run.
     pub(crate) fn add_sql(&self, sql: RestoredSql) -> Result<(), String> {
         if sql.times == 0 {
             return Err("`times` must be at least 1".to_owned());
@@ -202,7 +202,7 @@ impl InjectedFaults {
         Ok(())
     }
 
-    /// What runs in the copy that is being restored now, in the order it was posted.
+    /// The SQL to run in the instance that is being restored now, in the order in which it was posted.
     pub(crate) fn take_sql(&self) -> Vec<RestoredSql> {
         let mut waiting = lock_list(&self.sql);
         let taken = waiting.clone();
@@ -213,7 +213,7 @@ impl InjectedFaults {
         taken
     }
 
-    /// Whether anything waits to run in a restored copy.
+    /// Whether SQL is waiting for a restored instance.
     pub(crate) fn has_sql(&self) -> bool {
         !lock_list(&self.sql).is_empty()
     }
@@ -242,7 +242,7 @@ fn build_rule(request: FaultRequest) -> Result<Rule, String> {
         FaultName::Slow => Fault::Slow(parse_span("seconds", request.seconds.unwrap_or(5.0))?),
     };
     let until = request.for_seconds.map(|seconds| parse_span("for_seconds", seconds)).transpose()?;
-    // A fault that lasts for a time has no count, unless one is given too.
+    // A fault with a duration or a rate has no count unless one is given too.
     let lasts = until.is_some() || request.above_per_second.is_some();
     let left = request.times.or(if lasts { None } else { Some(1) });
     let rate = match request.above_per_second {
@@ -266,7 +266,7 @@ fn build_refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
     })
 }
 
-/// Words that AWS sends with codes that tests like to inject.
+/// AWS's messages for codes that tests often inject.
 fn message_of(code: &str) -> Option<&'static str> {
     Some(match code {
         "InsufficientDBInstanceCapacity" => {

@@ -25,12 +25,12 @@ impl Variables {
     }
 }
 
-/// Whether a value is a formula, right or wrong, and not a plain value.
+/// Whether a value is a formula, valid or not, rather than a plain value.
 pub(crate) fn is_formula(text: &str) -> bool {
     text.contains('{') || text.contains('(')
 }
 
-/// The whole number that a formula gives; nothing when it is none.
+/// The value of a formula as a whole number; `None` if it is not a valid formula.
 pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64> {
     let mut rest = Rest { text: text.trim(), variables };
     let value = rest.parse_value()?;
@@ -38,7 +38,7 @@ pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64>
     is_over.then_some(value.floor() as i64)
 }
 
-/// What is still to be read of a formula.
+/// The rest of a formula that has not been parsed yet.
 struct Rest<'t> {
     text: &'t str,
     variables: &'t Variables,

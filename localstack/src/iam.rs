@@ -1,4 +1,4 @@
-//! IAM: its policy simulator. Everybody may do everything, but for what faults refuse with AccessDenied.
+//! IAM's policy simulator. Everything is allowed unless a fault refuses it with AccessDenied.
 
 use crate::error::{ApiError, Result};
 use crate::faults::InjectedFaults;
@@ -8,7 +8,7 @@ use crate::wire::{Query, Xml};
 pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 pub(crate) const VERSION: &str = "2010-05-08";
 
-/// More than one question has.
+/// The most actions in one call.
 const MOST: usize = 100;
 
 pub(crate) fn perform_action(injected: &InjectedFaults, query: &Query, action: &str) -> Result<Xml> {

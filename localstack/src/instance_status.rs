@@ -1,7 +1,7 @@
-//! The states of a DB instance: which follow which, and what may be asked in each.
+//! The statuses of a DB instance: which may follow which, and which operations may begin in each.
 //!
-//! Work that is under way moves its instance on only along `may_become`. Once an instance is `deleting` nothing else
-//! may follow, so a restore that finishes late cannot bring a deleted instance back.
+//! Work under way moves its instance only along `may_become`. Nothing may follow `deleting`, so a restore that
+//! finishes late cannot bring a deleted instance back.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub(crate) enum Status {
     Failed,
     IncompatibleRestore,
     IncompatibleParameters,
-    /// A state that only the control endpoint sets, such as `storage-full`.
+    /// A status that only the control endpoint sets, such as `storage-full`.
     #[serde(untagged)]
     Other(String),
 }
@@ -57,7 +57,7 @@ impl Status {
         }
     }
 
-    /// Whether work under way may take an instance from this state to `next`.
+    /// Whether work under way may move an instance from this status to `next`.
     pub(crate) fn may_become(&self, next: &Self) -> bool {
         use Status::{
             Available, BackingUp, Creating, Deleting, Failed, IncompatibleParameters, IncompatibleRestore,
@@ -69,7 +69,7 @@ impl Status {
         }
         match self {
             Deleting => false,
-            // The control endpoint may let a restore end in any state.
+            // The control endpoint may make a restore end in any status.
             Creating => true,
             BackingUp => matches!(next, Available | Modifying | Failed | Other(_)),
             Available | StorageOptimization => !matches!(next, Creating | Stopped | Starting),
@@ -93,7 +93,7 @@ impl Status {
         }
     }
 
-    /// Whether the instance's server accepts connections in this state.
+    /// Whether the instance's server accepts connections in this status.
     pub(crate) fn is_running(&self) -> bool {
         const USABLE: [&str; 8] = [
             "configuring-enhanced-monitoring",
@@ -125,7 +125,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a caller may ask for, as far as an instance's state decides about it.
+/// The operations that depend on an instance's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Modify,
@@ -133,11 +133,12 @@ pub(crate) enum Operation {
     Stop,
     Start,
     Snapshot,
-    /// With a final snapshot, which needs a database that runs.
+    /// With a final snapshot, which needs a running database.
     DeleteWithSnapshot,
 }
 
-/// Whether `operation` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
+/// Whether `operation` may begin in `status`. Deleting without a final snapshot may begin in every status but
+/// `deleting`.
 pub(crate) fn permits_operation(status: &Status, operation: Operation) -> bool {
     match operation {
         Operation::Modify => {

@@ -105,20 +105,20 @@ pub use crate::stack::Limits;
 /// How a stack is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; a loopback address. Port 0 takes a free one.
+    /// The loopback address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// The directory that everything lies in; `default_directory()` if not given.
+    /// The directory of the stack; `default_directory()` if not given.
     pub data: Option<PathBuf>,
     /// How fast states change.
     pub pace: Pace,
-    /// Where `initdb` and `postgres` are; looked for if not given.
+    /// The directory of `initdb` and `postgres`; searched for if not given.
     pub pg_bin: Option<PathBuf>,
-    /// How many of a kind a Region holds.
+    /// The quotas of a Region.
     pub limits: Limits,
-    /// Whether servers start only when somebody connects, and end when nobody is connected any more.
+    /// Whether servers start only when a client connects, and stop when none is connected any more.
     pub lazy: bool,
-    /// Whether backup and maintenance windows count only when the clock is told to jump over their beginning. A test of some
-    /// seconds that sets a window must not meet it when it is run at that very hour.
+    /// Whether backup and maintenance windows count only when the clock jumps over their beginning. Otherwise a test
+    /// of a few seconds could run into its own window if it happened to run at that hour.
     pub windows_only_in_jumps: bool,
 }
 
@@ -136,7 +136,7 @@ impl Default for Options {
     }
 }
 
-/// Where a stack keeps everything when it is not told: one place per user.
+/// The directory of a stack that is given none: one per user.
 pub fn default_directory() -> PathBuf {
     home::default_directory()
 }
@@ -144,9 +144,9 @@ pub fn default_directory() -> PathBuf {
 /// Why a stack did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// What was asked for is not to be had.
+    /// The options are wrong.
     Request(String),
-    /// The machine does not give what is needed: a port, a directory, PostgreSQL.
+    /// The machine lacks something: a port, a directory, PostgreSQL.
     Machine(anyhow::Error),
 }
 
@@ -167,7 +167,7 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
-/// A running local RDS. Its servers end with it: in order on `stop`, at once when it is dropped.
+/// A running local RDS. Its servers end with it: in order on `stop`, immediately when it is dropped.
 #[derive(Debug)]
 pub struct Stack {
     shared: Arc<Shared>,
@@ -177,12 +177,12 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts a stack, with all instances that its directory holds. It answers when this returns.
+    /// Starts a stack, with all instances in its directory. The stack answers calls when this returns.
     ///
     /// # Errors
     ///
-    /// When it is not to listen on loopback, when the port or the directory is in use, and when no PostgreSQL is
-    /// installed.
+    /// When the address is not a loopback address, when the port or the directory is in use, and when no PostgreSQL
+    /// is installed.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         if !options.listen.ip().is_loopback() {
             return Err(StartError::Request(format!(
@@ -232,7 +232,7 @@ impl Stack {
         Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
     }
 
-    /// The URL to give to AWS clients.
+    /// The endpoint URL for AWS clients.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -242,21 +242,21 @@ impl Stack {
         self.shared.home.file("ca.pem")
     }
 
-    /// The directory that everything lies in.
+    /// The directory of the stack.
     pub fn directory(&self) -> &Path {
         self.shared.home.root()
     }
 
-    /// Stops everything in order. The same directory then starts with every instance as it was.
+    /// Stops everything in order. A stack that starts with the same directory has every instance as it was.
     pub async fn stop(mut self) {
-        // The schedules and the calls first, so that no new work comes.
+        // The schedules and the calls first, so that no new work is queued.
         for task in self.tasks.drain(1..) {
             task.abort();
         }
         self.shared.proxies.close_all();
         self.shared.stop_all_work().await;
         if let Some(warm_up) = self.warm_up.take() {
-            // It reported its own trouble.
+            // It has reported its own failure.
             let _ = warm_up.await;
         }
         self.shared.stop_all_servers().await;
@@ -290,7 +290,7 @@ impl Drop for Stack {
     }
 }
 
-/// Makes the newest version's template while nobody waits for it.
+/// Makes the template of the newest version before anybody needs it.
 async fn warm_up(shared: Arc<Shared>) {
     let engine = shared.engines.newest();
     if let Err(error) = shared.templates.get_or_make(&shared.home, engine).await {

@@ -1,8 +1,9 @@
-//! The work behind the states.
+//! The work that takes instances from one state to the next.
 //!
-//! Each instance has one actor: a task that does one piece of work after the other, so that two pieces never meet in
-//! one data directory. A call decides under the lock of the state, sets the status that shows, and queues the work.
-//! Deleting signals the work that is under way, waits until it ends, and is the actor's last piece of work.
+//! Each instance has one actor: a task that performs one piece of work after the other, so that two pieces never
+//! touch the same data directory. A call decides while it holds the lock of the state, sets the new status, and
+//! queues the work. A deletion signals the work under way to end, waits for that, and is the actor's last piece of
+//! work.
 
 mod resume;
 mod schedule;

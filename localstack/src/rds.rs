@@ -1,6 +1,7 @@
-//! The RDS API: what each action accepts, refuses, decides and shows. One file per noun.
+//! The RDS API: what each action accepts, refuses, decides and returns. One file per noun.
 //!
-//! An action reads its parameters, decides under the lock of the state, and queues work; it never waits for work.
+//! An action reads its parameters, decides while it holds the lock of the state, and queues work; it never waits for
+//! work.
 
 mod account;
 mod automated_backups;
@@ -35,7 +36,7 @@ pub(crate) const NAMESPACE: &str = "http://rds.amazonaws.com/doc/2014-10-31/";
 
 pub(crate) const VERSION: &str = "2014-10-31";
 
-/// Does what `action` asks for.
+/// Performs an action.
 pub(crate) async fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
         "CreateDBInstance" => create::create_db_instance(request),
@@ -103,7 +104,7 @@ pub(crate) async fn perform_action(request: &Request<'_>, action: &str) -> Resul
     }
 }
 
-/// Whether an action's answer has no result element, only metadata.
+/// Whether the answer to an action has no result element, only metadata.
 pub(crate) fn has_no_result(action: &str) -> bool {
     ["AddTagsToResource", "RemoveTagsFromResource", "DeleteDBSubnetGroup", "DeleteDBParameterGroup"]
         .contains(&action)

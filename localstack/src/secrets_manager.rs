@@ -1,11 +1,11 @@
-//! Secrets Manager, as far as RDS's managed master passwords need it: reading them.
+//! Secrets Manager, as far as it is needed to read the master passwords that RDS manages.
 
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
 use crate::stack::Shared;
 
-/// Answers `action` with a JSON document.
+/// Performs `action` and returns a JSON document.
 pub(crate) fn perform_action(
     shared: &Shared,
     region: &str,

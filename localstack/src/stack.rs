@@ -26,7 +26,7 @@ use crate::resources::Instance;
 use crate::store::State;
 use crate::store::Store;
 
-/// How many of a kind a Region holds.
+/// The quotas of a Region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// DB instances; AWS's default is 40.
@@ -167,7 +167,7 @@ impl Shared {
 
     /// Writes the configuration of a running server anew and has the server reload it.
     pub(crate) fn reload_server(&self, instance: &Instance) -> anyhow::Result<()> {
-        // It runs, so its template was made.
+        // The server runs, so its template exists.
         let template = self.templates.get_if_made(self.engine_of(instance)?);
         if let Some(server) = self.server(&instance.resource_id) {
             self.write_config(instance, server.port, None, template.map(|template| &template.equipment))?;
@@ -192,7 +192,7 @@ impl Shared {
     }
 
     pub(crate) async fn stop_server(&self, resource_id: &str) {
-        // Removed only once it has ended, so that a stack that stops meanwhile still knows of it.
+        // Removed only once it has ended, so that a stack that stops in the meantime still knows it.
         let server = self.servers().get(resource_id).cloned();
         if let Some(server) = server {
             server.stop().await;
@@ -205,12 +205,12 @@ impl Shared {
         let stopping: Vec<_> =
             servers.into_iter().map(|server| tokio::spawn(async move { server.stop().await })).collect();
         for stop in stopping {
-            // A stop that was lost is made up for by the watcher.
+            // If stopping failed, the watcher ends the server.
             let _ = stop.await;
         }
     }
 
-    /// Ends all servers without a runtime to wait in: they recover at their next start.
+    /// Ends all servers where there is no runtime to wait in. They recover at their next start.
     pub(crate) fn abandon_all_servers(&self) {
         let servers: Vec<_> = self.servers().drain().map(|(_, server)| server).collect();
         for server in &servers {
@@ -249,7 +249,7 @@ fn forces_tls(instance: &Instance, parameters: &BTreeMap<String, String>) -> boo
     }
 }
 
-/// Tells the person who started the stack, on stderr: stdout is for the ready line.
+/// Tells the person who started the stack about a problem, on stderr: stdout is for the ready line.
 pub(crate) fn report_problem(message: impl std::fmt::Display) {
     // If stderr is closed, the message is lost.
     let _ = writeln!(std::io::stderr().lock(), "lifeboat-localstack: {message}");

@@ -1,18 +1,18 @@
-//! What storage there is: sizes, IOPS and throughput of each type (Amazon RDS User Guide, "Amazon RDS DB instance
-//! storage"; the refusals as AWS words them).
+//! The rules of storage: sizes, IOPS and throughput of each type (Amazon RDS User Guide, "Amazon RDS DB instance
+//! storage"). The refusals are in AWS's words.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::{ApiError, Result};
 use crate::resources::{Instance, Settings};
 
-/// How long no other change of storage may follow on one.
+/// The time after a change of storage in which no other may follow.
 const COOLING_OFF: TimeDelta = TimeDelta::hours(6);
 
-/// From how many GiB on gp3 is striped over several volumes, and can be given more than its baseline.
+/// The size in GiB from which gp3 is striped over several volumes, and can have more than its baseline.
 fn striped_from(engine: &str) -> Option<i64> {
     match engine {
-        // A single volume at any size, of which more can be asked for.
+        // A single volume at any size, which can always have more than its baseline.
         _ if engine.starts_with("sqlserver") => None,
         _ if engine.starts_with("oracle") => Some(200),
         _ => Some(400),
@@ -23,7 +23,7 @@ fn is_striped(settings: &Settings) -> bool {
     striped_from(&settings.engine).is_some_and(|from| settings.allocated_storage >= from)
 }
 
-/// What gp3 has without being asked: IOPS, and MiB/s.
+/// The baseline of gp3: IOPS, and MiB/s.
 fn gp3_baseline(settings: &Settings) -> (i64, i64) {
     if is_striped(settings) { (12_000, 500) } else { (3_000, 125) }
 }
@@ -33,7 +33,7 @@ pub(crate) fn default_type(iops: Option<i64>) -> &'static str {
     if iops.is_some() { "io1" } else { "gp3" }
 }
 
-/// Checks how much storage of which kind, with which IOPS and throughput; of gp3 with its baseline or none.
+/// Checks the type, size, IOPS and throughput of storage; gp3 may have its baseline or nothing set.
 pub(crate) fn check_storage(settings: &Settings) -> Result<()> {
     let (size, kind) = (settings.allocated_storage, settings.storage_type.as_str());
     let least = match kind {
@@ -61,7 +61,7 @@ pub(crate) fn check_storage(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Checks an upper limit of automatic growth: at least a tenth more than there is.
+/// Checks the upper limit of automatic growth: at least a tenth more than the current size.
 pub(crate) fn check_upper_limit(settings: &Settings, most: i64) -> Result<()> {
     if most * 10 < settings.allocated_storage * 11 {
         return Err(ApiError::invalid_combination(
@@ -147,7 +147,7 @@ fn check_performance(settings: &Settings) -> Result<()> {
     }
 }
 
-/// Fills in what gp3 has without being asked, and takes away what another type does not have.
+/// Fills in the baseline of gp3, and removes what another type does not have.
 pub(crate) fn fill_in_performance(settings: &mut Settings) {
     match settings.storage_type.as_str() {
         "gp3" => {
@@ -161,7 +161,7 @@ pub(crate) fn fill_in_performance(settings: &mut Settings) {
     }
 }
 
-/// What a request wants of the storage of an instance.
+/// The storage that a request asks for.
 #[derive(Debug, Default)]
 pub(crate) struct StorageRequest {
     pub(crate) size: Option<i64>,
@@ -176,7 +176,7 @@ impl StorageRequest {
     }
 }
 
-/// The storage that an instance will have after a change; none when the request does not ask for one.
+/// The settings after a change of storage; `None` if the request asks for none.
 pub(crate) fn changed_storage(
     instance: &Instance,
     wanted: StorageRequest,
@@ -194,7 +194,7 @@ pub(crate) fn changed_storage(
         )));
     }
     if size > has.allocated_storage {
-        // What is less than a tenth more is rounded up to it.
+        // An increase of less than a tenth is rounded up to a tenth.
         size = size.max((has.allocated_storage * 11 + 9) / 10);
     }
     let kind = wanted.kind.unwrap_or_else(|| has.storage_type.clone());
@@ -211,7 +211,7 @@ pub(crate) fn changed_storage(
         let (iops, throughput) = gp3_baseline(has);
         (Some(iops), Some(throughput))
     };
-    // The baseline of one size is no wish at another.
+    // The baseline of one size is not carried over to another.
     let carries = is_same_kind && !(has.storage_type == "gp3" && was_baseline);
     will_have.iops = wanted.iops.filter(|iops| *iops != 0).or(has.iops.filter(|_| carries));
     will_have.storage_throughput = wanted.throughput.or(has.storage_throughput.filter(|_| carries));

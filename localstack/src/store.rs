@@ -125,7 +125,7 @@ impl Store {
         outcome
     }
 
-    /// Learns of every change from now on.
+    /// Is notified of every change from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -133,7 +133,7 @@ impl Store {
     /// Waits until every change made so far is in the file.
     pub(crate) async fn wait_until_saved(&self) {
         let made = *self.changes.borrow();
-        // Fails only when the store is gone, and then nobody waits.
+        // This fails only when the store is gone, and then nobody waits.
         let _ = self.written.subscribe().wait_for(|written| *written >= made).await;
     }
 
@@ -161,7 +161,8 @@ impl Store {
     fn write(&self, made: u64) -> io::Result<()> {
         let json = self.read(serde_json::to_vec).map_err(io::Error::other)?;
         let outcome = replace_file(&self.file, &json);
-        // Counted as written even when it failed: a full disk must not make every call hang. The trouble is reported.
+        // Counted as written even if writing failed: a full disk must not make every call hang. The failure is
+        // reported.
         self.written.send_modify(|written| *written = made.max(*written));
         outcome
     }

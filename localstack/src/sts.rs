@@ -1,5 +1,5 @@
-//! STS: who am I, and roles to be assumed. Everybody is the same user of an account, but for access keys `user-NAME`, which are of
-//! the user NAME. Every role can be assumed by everybody; faults make it otherwise.
+//! STS: who calls, and roles that are assumed. Every caller is the same user of an account, except that an access key
+//! `user-NAME` belongs to the user NAME. Everybody can assume every role unless a fault refuses it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
@@ -13,11 +13,11 @@ use crate::wire::{Query, Xml, format_timestamp};
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(crate) const VERSION: &str = "2011-06-15";
 
-/// As whom a call was signed.
+/// The credentials that signed a call.
 #[derive(Debug, Default)]
 pub(crate) struct Signer {
     pub(crate) access_key: String,
-    /// Of a role: which, and how its session is called.
+    /// The session token, which names the role and the session; empty for a user.
     pub(crate) token: String,
 }
 
@@ -57,16 +57,17 @@ fn caller_identity(signer: &Signer) -> Xml {
     xml
 }
 
-/// What session tokens of ours begin with; the role and the session follow.
+/// The beginning of the session tokens issued here; the role and the session follow.
 const TOKEN: &str = "localstack-role/";
 const ROLE_ID: &str = "AROALIFEBOATLOCALSTACK";
 
-/// Whether a call is made without a signature, by whoever has no credentials yet.
+/// Whether an action is called without a signature, by callers that have no credentials yet.
 pub(crate) fn may_be_unsigned(action: &str) -> bool {
     action == "AssumeRoleWithWebIdentity"
 }
 
-/// A role for whoever has a token of an identity provider: GitHub, a Kubernetes cluster. Its signature is not looked at.
+/// Gives a role to the holder of a token from an identity provider: GitHub, a Kubernetes cluster. The token's
+/// signature is not verified.
 fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
     let refused = |code: &str, message: &str| ApiError::with_status(400, code, message);
     let token = request.query.required("WebIdentityToken")?;
@@ -78,7 +79,7 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
     })?;
     let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
     let (subject, issuer) = (text("sub"), text("iss"));
-    // One, or a list of which the first is meant.
+    // A single audience, or a list of which the first counts.
     let audience = match &claims["aud"] {
         Value::Array(all) => all.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
         _ => text("aud"),
@@ -103,7 +104,7 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
     })
 }
 
-/// What a JSON Web Token says.
+/// The claims of a JSON Web Token.
 fn token_claims(token: &str) -> Option<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _] = parts[..] else { return None };

@@ -1,5 +1,5 @@
-//! Backup and maintenance windows: their texts, whether they meet, when they last began. All in UTC, in minutes of a
-//! week that has no end: a window may run over midnight, or over Sunday's.
+//! Backup and maintenance windows: how they are written, whether they overlap, when they last began. All in UTC, in
+//! minutes of a week without an end: a window may run over midnight, or over the end of Sunday.
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 
@@ -8,13 +8,13 @@ const WEEK: u32 = 7 * DAY;
 const SHORTEST: u32 = 30;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// Part of the week, or (for a backup window) of each day.
+/// A part of each week or, for a backup window, of each day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     /// Minutes after Monday 00:00, or after midnight.
     start: u32,
     length: u32,
-    /// After how many minutes it comes again.
+    /// The number of minutes after which it begins again.
     every: u32,
 }
 
@@ -36,7 +36,7 @@ impl Window {
     pub(crate) fn parse_weekly(text: &str) -> Result<Self, WindowFault> {
         let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
         let window = Self::from_minutes(time_of_week(start)?, time_of_week(end)?, WEEK)?;
-        // RDS wants less than a day.
+        // RDS requires less than a day.
         if window.length >= DAY { Err(WindowFault::Format) } else { Ok(window) }
     }
 
@@ -45,7 +45,7 @@ impl Window {
         if length < SHORTEST { Err(WindowFault::TooShort) } else { Ok(Self { start, length, every }) }
     }
 
-    /// Whether some minute of some week belongs to both. Windows that only touch do not meet.
+    /// Whether some minute of the week belongs to both. Windows that only touch do not overlap.
     pub(crate) fn overlaps(self, other: Self) -> bool {
         self.starts().any(|a| {
             other
@@ -66,20 +66,20 @@ impl Window {
     }
 }
 
-/// How many minutes ago a window began that is made up: it comes again as late as can be. Who tries something out for some
-/// minutes, or jumps some hours ahead, must not find a database busy by chance.
+/// How many minutes ago a chosen window began, so that it comes again as late as possible: an experiment of a few
+/// minutes, or a jump of a few hours, must not run into it by chance.
 const AGO: std::ops::RangeInclusive<u32> = 30..=180;
-/// How often that is tried; after that any time will do.
+/// The number of attempts; after that any time will do.
 const TRIES: usize = 1000;
 
-/// A backup window that does not meet the maintenance window, and began a while before `now`.
+/// A backup window that does not overlap the maintenance window, and began a while before `now`.
 pub(crate) fn random_daily(other: Option<Window>, now: DateTime<Utc>) -> String {
     choose_window(other, Window::parse_daily, DAY, minute_of_week(now) % DAY, |start| {
         format!("{}-{}", format_time_of_day(start), format_time_of_day(start + SHORTEST))
     })
 }
 
-/// A maintenance window that does not meet the backup window, and began a while before `now`.
+/// A maintenance window that does not overlap the backup window, and began a while before `now`.
 pub(crate) fn random_weekly(other: Option<Window>, now: DateTime<Utc>) -> String {
     choose_window(other, Window::parse_weekly, WEEK, minute_of_week(now), |start| {
         format!("{}-{}", format_time_of_week(start), format_time_of_week(start + SHORTEST))

@@ -1,6 +1,7 @@
 //! The awsQuery protocol: a form comes in, XML goes out.
 //!
-//! Owns spelling only: names of lists (`Tags.Tag.1.Key`), booleans, times, escaping. What a request means is `rds`.
+//! Owns the format only: names of lists (`Tags.Tag.1.Key`), booleans, times, escaping. What a request means is up to
+//! `rds`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -30,12 +31,12 @@ impl Query {
         Self([(name.to_owned(), value.to_owned())].into())
     }
 
-    /// A value that was given. The empty string counts as not given: that is how RDS reads `Port=`.
+    /// A value, if it was given. The empty string counts as not given: that is how RDS reads `Port=`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether a list is given and is empty: `name=`, which clears what was there (AWS query protocol).
+    /// Whether a list is given as empty: `name=`, which clears the list (AWS query protocol).
     pub(crate) fn clears_list(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(String::is_empty)
     }
@@ -114,12 +115,12 @@ impl Query {
         items.into_values().collect()
     }
 
-    /// Whether a text stands in one of the values.
+    /// Whether one of the values contains a text.
     pub(crate) fn mentions(&self, text: &str) -> bool {
         self.0.values().any(|value| value.contains(text))
     }
 
-    /// What a log may show: passwords are masked, the rest is as it came.
+    /// The parameters for a log: passwords are masked.
     pub(crate) fn redacted(&self) -> BTreeMap<String, String> {
         self.0
             .iter()
@@ -131,7 +132,7 @@ impl Query {
     }
 }
 
-/// XML under construction. Empty containers are written: a list without members is `<DBSecurityGroups/>` on AWS too.
+/// XML under construction. Empty containers are written, as on AWS: a list without members is `<DBSecurityGroups/>`.
 #[derive(Debug, Default)]
 pub(crate) struct Xml(String);
 
@@ -215,7 +216,7 @@ impl Xml {
         }
     }
 
-    /// The whole answer to `action`; one that has no result has only metadata.
+    /// The complete answer to an action; without a result it has only metadata.
     pub(crate) fn response(
         &self,
         namespace: &str,
@@ -241,7 +242,7 @@ pub(crate) fn error_response(namespace: &str, error: &ApiError, request_id: &str
     format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", xml.0)
 }
 
-/// EC2 writes its errors in a way of its own.
+/// EC2 has a format of its own for errors.
 pub(crate) fn ec2_error_response(error: &ApiError, request_id: &str) -> String {
     let mut xml = Xml::new();
     xml.list("Errors", "Error", [error], |xml, error| {
@@ -251,7 +252,8 @@ pub(crate) fn ec2_error_response(error: &ApiError, request_id: &str) -> String {
     format!("<Response>{}</Response>", xml.0)
 }
 
-/// A time of ISO 8601: to the minute, to the second or finer; in UTC unless it names an offset; a date is its midnight.
+/// A time in ISO 8601: to the minute, to the second or finer; in UTC unless it has an offset; a date stands for its
+/// midnight.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
@@ -268,7 +270,7 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_time(NaiveTime::MIN).and_utc())
 }
 
-/// The token of a page, made of the last key on it. Hexadecimal: nobody is tempted to make one up.
+/// The token of a page, made of the last key on it. It is hexadecimal so that nobody is tempted to construct one.
 pub(crate) fn encode_page_token(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -285,8 +287,8 @@ pub(crate) fn format_timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Text for an element. Characters that XML 1.0 cannot carry become `?`; a raw carriage return would be read as a
-/// line feed, so it is written as a reference.
+/// Escapes text for an element. Characters that XML 1.0 cannot contain become `?`; a raw carriage return would be
+/// read as a line feed, so it becomes a reference.
 fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -279,7 +279,7 @@ pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
     })
 }
 
-/// One of `names` that a composite alarm outside them stands on.
+/// One of `names` that a composite alarm outside of them depends on, and that alarm.
 fn dependent_alarm<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
     let staying = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
     for alarm in staying {
@@ -350,7 +350,7 @@ fn requested_tags(input: &Document) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// The name in the ARN of an alarm of this Region.
+/// The name in the request's ARN, which must be that of an alarm of this Region.
 fn alarm_name_in_arn<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
     let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));

@@ -26,7 +26,7 @@ pub(super) fn describe_alarms(request: &Request<'_>) -> Result<Document> {
             [&alarm.ok_actions, &alarm.alarm_actions, &alarm.insufficient_actions].into_iter().flatten();
         (names.is_empty() || names.contains(&alarm.name))
             && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
-            // Without types, metric alarms only.
+            // Without types, only metric alarms are listed.
             && if types.is_empty() { kind == "MetricAlarm" || relatives.is_some() } else { types.iter().any(|wanted| wanted == kind) }
             && state.is_none_or(|state| alarm.state.name() == state)
             && action.is_none_or(|prefix| actions.any(|action| action.starts_with(prefix)))
@@ -46,7 +46,7 @@ pub(super) fn describe_alarms(request: &Request<'_>) -> Result<Document> {
         .done())
 }
 
-/// The children of a composite alarm, or the parents of any, if the call asks for those.
+/// The names of a composite alarm's children or of an alarm's parents, if the call asks for either.
 fn wanted_relatives(request: &Request<'_>) -> Result<Option<Vec<String>>> {
     let children_of = |alarm: &Alarm| match &alarm.watches {
         Watches::Alarms { rule, .. } => {

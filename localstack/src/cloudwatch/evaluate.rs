@@ -1,16 +1,16 @@
-//! Which state an alarm ought to be in: pure, after the CloudWatch User Guide, "Configuring how CloudWatch alarms treat
-//! missing data".
+//! The state that an alarm's data points call for, after the CloudWatch User Guide, "Configuring how CloudWatch
+//! alarms treat missing data".
 //!
-//! More points are looked at than are evaluated, so that a gap is filled from before it; only when there are too few real
-//! points in that wider range are missing ones treated as the alarm says.
+//! More points are retrieved than are evaluated, so that older points fill a gap. Missing points are treated as the
+//! alarm says only if there are too few real ones in that wider range.
 
 use crate::monitoring::alarm::{AlarmState, Treatment};
 
-/// How many more points are looked at than are evaluated; five for three in the guide's examples.
+/// The number of points that are retrieved beyond those that are evaluated: five for three in the guide's examples.
 pub(super) const EXTRA_POINTS: usize = 2;
 
-/// The state that `points` ask for (oldest first; whether each breaches, `None` where there is none), or `None` if the
-/// alarm stays as it is. `points` holds `periods` + `EXTRA_POINTS` of them.
+/// The state that `points` call for, or `None` if the alarm stays as it is. The points are `periods` + `EXTRA_POINTS`
+/// many, oldest first: whether each breaches, `None` for a missing one.
 pub(super) fn evaluate_points(
     points: &[Option<bool>],
     periods: usize,
@@ -36,8 +36,8 @@ pub(super) fn evaluate_points(
     }
 }
 
-/// How many points ago the oldest real one was; none is younger than any. The guide's own rule against waiting for
-/// points that do not come: one that breaches, and is old enough, counts until a good one comes.
+/// How many points ago the oldest real point was; 0 if there is none. This is the guide's rule against waiting for
+/// points that never come: a breaching point that is old enough counts until a good one comes.
 fn age_of_oldest(points: &[Option<bool>]) -> usize {
     points.iter().position(Option::is_some).map_or(0, |index| points.len() - index)
 }

@@ -13,7 +13,7 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
     let found: Vec<(usize, HistoryItem)> = request.read(|monitor| {
         let mut times = (None, 0);
         let numbered = monitor.history.iter().map(|item| {
-            // Counted within a moment: what is forgotten at the beginning changes no other number.
+            // Numbered within a moment, so that dropping the oldest items changes no other number.
             times = if times.0 == Some(item.at) { (times.0, times.1 + 1) } else { (Some(item.at), 0) };
             (times.1, item)
         });
@@ -32,7 +32,7 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
     });
     let is_rising = input.text("ScanBy") == Some("TimestampAscending");
     let order = if is_rising { Order::Rising } else { Order::Falling };
-    // In the order in which they came, which their times alone do not tell.
+    // In the order in which they were recorded, which their times alone do not determine.
     let (items, token) = page(input, 100, order, found, |(number, item)| {
         format!("{:020} {number:08}", item.at.timestamp_micros())
     })?;

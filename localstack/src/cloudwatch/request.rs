@@ -1,4 +1,4 @@
-//! A call of CloudWatch, and what all its actions share: refusals, pages, dimensions.
+//! A call of CloudWatch, and what its actions share: refusals, pages, dimensions.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Request<'_> {
     }
 }
 
-/// Everything CloudWatch refuses is the caller's fault.
+/// All of CloudWatch's refusals are the caller's fault.
 pub(super) fn refusal(code: &str, message: impl Into<String>) -> ApiError {
     let status = if code == "ResourceNotFound" { 404 } else { 400 };
     ApiError { code: code.to_owned(), status, message: message.into() }
@@ -55,7 +55,7 @@ pub(super) enum Order {
     Falling,
 }
 
-/// The parameter that says how many items a page shall have.
+/// The parameter for the number of items on a page.
 pub(super) const PAGE_SIZE: &str = "MaxRecords";
 
 /// A page of `items` in the order of their keys, which are unique. The token is the last key of a page, so that items which
@@ -92,7 +92,7 @@ pub(super) fn page<T>(
     Ok((keyed.into_iter().map(|(_, item)| item).collect(), token))
 }
 
-/// An answer of nothing.
+/// The answer of an action that returns nothing.
 pub(super) fn empty_result() -> Document {
     Fields::new().done()
 }

@@ -71,7 +71,7 @@ fn evaluate_due_alarms(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: 
     }
 }
 
-/// Evaluates all metric alarms, or only some, and then every composite one.
+/// Evaluates all metric alarms, or only some of them, and then every composite alarm.
 fn evaluate_alarms(
     monitor: &mut Monitor,
     now: DateTime<Utc>,
@@ -110,7 +110,7 @@ fn evaluate_alarms(
     transitions
 }
 
-/// What the points of its metric say about an alarm; `None` leaves it as it is.
+/// The state that the points of its metric call for; `None` if the alarm stays as it is.
 fn evaluate_metric(
     watch: &MetricWatch,
     now: DateTime<Utc>,

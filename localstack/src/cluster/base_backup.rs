@@ -1,7 +1,7 @@
 //! Base backups, and the archived write-ahead log that recovers them to a time.
 //!
-//! A base backup is complete in itself: the log that makes it consistent lies in its own `pg_wal`. To go further, a
-//! recovery reads the archive of the instance it was taken of.
+//! A base backup is complete in itself: the log that makes it consistent is in its own `pg_wal`. To go further, a
+//! recovery reads the archive of the instance from which it was taken.
 
 use std::fs;
 use std::io;
@@ -19,10 +19,10 @@ use crate::cluster::server::Server;
 use crate::home::{ClusterPaths, Home, Owner};
 use crate::resources::BaseBackup;
 
-/// How long a segment may take into the archive.
+/// The longest time that archiving a segment may take.
 const ARCHIVING: Duration = Duration::from_secs(60);
 
-/// Takes a base backup into `place`.
+/// Takes a base backup into `directory`.
 pub(crate) async fn take_base_backup(
     home: &Home,
     server: &Server,
@@ -32,7 +32,7 @@ pub(crate) async fn take_base_backup(
 ) -> anyhow::Result<BaseBackup> {
     let paths = home.cluster(resource_id);
     make_room(place)?;
-    // Start and stop belong to one session: the backup ends with it.
+    // Start and stop must use the same session: the backup ends with it.
     let client = server.connect("postgres").await.context("cannot connect to take a base backup")?;
     let is_old = server_major(&client).await? < 15;
     let start = if is_old {
@@ -68,7 +68,7 @@ pub(crate) async fn take_base_backup(
     Ok(BaseBackup { resource_id: resource_id.to_owned(), start_segment, complete_until, consistent_at })
 }
 
-/// Puts a base backup's files where a server can start on them.
+/// Copies a base backup to where a server can start on it.
 pub(crate) async fn lay_out_base_backup(
     home: &Home,
     backup: &Path,
@@ -84,8 +84,8 @@ pub(crate) fn request_recovery(home: &Home, paths: &ClusterPaths) -> io::Result<
     home.write_private(&paths.data.join("recovery.signal"), "")
 }
 
-/// Makes sure that everything committed so far is in the archive, followed by a commit: a recovery to a time needs
-/// to see a later one, or it fails. Returns up to when (machine's time) the archive is then complete.
+/// Makes sure that everything committed so far is in the archive, followed by a commit: a recovery to a point in time
+/// fails unless it sees a later one. Returns the machine's time up to which the archive is then complete.
 pub(crate) async fn archive_everything(
     home: &Home,
     server: &Server,
@@ -94,7 +94,7 @@ pub(crate) async fn archive_everything(
 ) -> anyhow::Result<DateTime<Utc>> {
     let until = Clock::machine_now();
     let client = server.connect("postgres").await.context("cannot connect to the source of a recovery")?;
-    // Its own transaction, and thus a commit: an idle database has no other.
+    // This is a transaction of its own, and thus a commit: an idle database has no other.
     client.query_one("select pg_current_xact_id()::text", &[]).await?;
     let segment: String =
         client.query_one("select pg_walfile_name(pg_switch_wal() - 1)", &[]).await?.try_get(0)?;
@@ -102,7 +102,7 @@ pub(crate) async fn archive_everything(
     Ok(until)
 }
 
-/// Removes archived segments before `oldest`, or all if nothing needs them.
+/// Removes archived segments before `oldest`, or all segments if nothing needs them.
 pub(crate) fn prune_archive(archive: &Path, oldest: Option<&str>) -> io::Result<()> {
     for name in list_names(archive)? {
         let is_needed = !is_segment(&name) || oldest.is_some_and(|oldest| name.as_str() >= oldest);
@@ -113,7 +113,7 @@ pub(crate) fn prune_archive(archive: &Path, oldest: Option<&str>) -> io::Result<
     Ok(())
 }
 
-/// Copies a cluster without keeping the runtime's threads busy.
+/// Copies a cluster without blocking the runtime's threads.
 pub(crate) async fn copy_cluster(
     from: std::path::PathBuf,
     to: std::path::PathBuf,

@@ -1,4 +1,4 @@
-//! Which PostgreSQL versions are installed here.
+//! The PostgreSQL versions that are installed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-/// The majors that the stack is made for.
+/// The major versions that the stack supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 
 /// One installed version.
@@ -29,12 +29,12 @@ impl Engine {
 pub(crate) struct Engines(BTreeMap<u32, Engine>);
 
 impl Engines {
-    /// Looks in `chosen` if given, else in `LIFEBOAT_PG_BIN`, else in PATH and the usual places. The first of a major
-    /// wins.
+    /// Searches `chosen` if given, else `LIFEBOAT_PG_BIN`, else PATH and the usual directories. Of each major
+    /// version, the first one found is used.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When no supported version is found.
     pub(crate) fn find(chosen: Option<&Path>) -> anyhow::Result<Self> {
         let told = chosen
             .map(Path::as_os_str)
@@ -73,7 +73,7 @@ impl Engines {
         self.0.values()
     }
 
-    /// The version that `asked` names: a major (`15`) or exactly an installed one (`15.18`).
+    /// The version that `asked` names: a major version (`15`) or exactly an installed one (`15.18`).
     pub(crate) fn find_version(&self, asked: &str) -> Option<&Engine> {
         self.0.values().find(|engine| engine.version == asked || engine.major.to_string() == asked)
     }
@@ -102,7 +102,7 @@ fn usual_directories() -> Vec<PathBuf> {
     places
 }
 
-/// The version in that directory, if it is one with everything that is needed.
+/// The version in a directory, if it is supported and complete.
 fn inspect_directory(bin: &Path) -> Option<Engine> {
     if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
         return None;

@@ -1,8 +1,9 @@
-//! Extensions that RDS lets its `rds_superuser` create, and PostgreSQL only a superuser.
+//! Extensions that `rds_superuser` may create on RDS, but only a superuser in PostgreSQL.
 //!
-//! PostgreSQL looks for its files from where its program lies. So the program is copied into a tree of the same shape, in
-//! which everything is a link to the installation but the extensions' own files: there they are marked as trusted (see
-//! "trusted" in PostgreSQL's "Extension Control Files"), and what they bring is granted to `rds_superuser`.
+//! PostgreSQL finds its files relative to its program. So the program is copied into a tree of the same shape, which
+//! links to the installation for everything but the extensions' own files: in these the extensions are marked as
+//! trusted (see "trusted" in PostgreSQL's "Extension Control Files"), and their objects are granted to
+//! `rds_superuser`.
 
 use std::fs;
 use std::io;
@@ -19,10 +20,10 @@ const SUPPORTED: &str = "amcheck bloom bool_plperl btree_gin btree_gist citext c
     pg_walinspect pgcrypto pgrowlocks pgstattuple plperl plpgsql pltcl postgres_fdw refint seg sslinfo \
     tablefunc tcn test_parser tsm_system_rows tsm_system_time unaccent uuid-ossp vector";
 
-/// What RDS loads into every server.
+/// The library that RDS loads into every server.
 const PRELOADED: &str = "pg_stat_statements";
 
-/// Where an installation has its files, as its own server says.
+/// The paths of an installation, as its own server reports them.
 pub(crate) struct Installation {
     pub(crate) program: PathBuf,
     pub(crate) share: PathBuf,
@@ -30,7 +31,7 @@ pub(crate) struct Installation {
     pub(crate) modules: PathBuf,
 }
 
-/// What servers of a version run, and what they have.
+/// The program and the extensions of the servers of a version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Equipment {
     /// The program, in the tree or in the installation.
@@ -41,8 +42,8 @@ pub(crate) struct Equipment {
     pub(crate) preloaded: Option<String>,
 }
 
-/// Lays the tree out at `place`. An installation that cannot be copied that way is used as it is; whether the copy runs is the
-/// caller's to find out.
+/// Builds the tree in `directory`. An installation that cannot be copied is used as it is; the caller has to find out
+/// whether the copy runs.
 pub(crate) fn prepare_equipment(installation: &Installation, place: &Path) -> io::Result<Equipment> {
     let installed = installation.share.join("extension");
     let extensions: Vec<String> = SUPPORTED
@@ -80,7 +81,7 @@ fn build_tree(installation: &Installation, extensions: &[String], place: &Path) 
     }
     for directory in [&installation.libraries, &installation.modules] {
         let target = at(directory);
-        // One may lie in the other.
+        // One directory may lie in the other.
         if !target.exists() && target.parent().is_some_and(|parent| make_traversable(parent, place).is_ok()) {
             symlink(directory, target)?;
         }
@@ -92,7 +93,7 @@ fn build_tree(installation: &Installation, extensions: &[String], place: &Path) 
     Ok(program)
 }
 
-/// Makes a directory, and those above it up to `top`, that everybody walks through and reads.
+/// Makes a directory that everybody can traverse and read, and those above it up to `top`.
 fn make_traversable(directory: &Path, top: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     for made in directory.ancestors().take_while(|made| made.starts_with(top)) {
@@ -140,7 +141,7 @@ fn write_changed(source: &Path, target: &Path, extension: &str) -> io::Result<()
     fs::set_permissions(target, fs::Permissions::from_mode(0o644))
 }
 
-/// At the end of a script, so that the rights count as those that the extension came with, and no dump carries them.
+/// Appended to a script, so that the rights count as part of the extension, and no dump contains them.
 fn grant_sql(extension: &str) -> String {
     format!(
         "\n\

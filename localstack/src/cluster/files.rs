@@ -30,7 +30,7 @@ const LEFT_OUT: [&str; 6] = [
     "recovery.signal",
 ];
 
-/// What a copy takes along.
+/// What a copy contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A cluster at rest: everything.
@@ -39,8 +39,8 @@ pub(crate) enum Content {
     BaseBackup,
 }
 
-/// Copies a tree; the kernel shares the blocks where the file system can. Ends early, with
-/// `io::ErrorKind::Interrupted`, when `cancel` says so.
+/// Copies a tree; the kernel shares the blocks where the file system supports it. Fails with
+/// `io::ErrorKind::Interrupted` as soon as `cancel` is set.
 pub(crate) fn copy_tree(
     from: &Path,
     to: &Path,
@@ -92,7 +92,7 @@ impl TreeCopy<'_> {
                     self.copy_directory(&source, &target, false)?;
                 }
             } else if kind.is_file() {
-                // PostgreSQL's own tools copy the control file after everything else; so does this.
+                // The control file is copied after everything else, as PostgreSQL's own tools do.
                 if text == "pg_control" {
                     last = Some((source, target));
                 } else {
@@ -115,7 +115,7 @@ impl TreeCopy<'_> {
     fn copy_file(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::copy(from, to) {
             Ok(_) => self.give_to_owner(to),
-            // Dropped or truncated while the backup ran: its write-ahead log tells.
+            // The file was dropped or truncated during the backup; the write-ahead log accounts for it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.content == Content::BaseBackup => {
                 Ok(())
             }
@@ -131,7 +131,7 @@ impl TreeCopy<'_> {
     }
 }
 
-/// Removes a tree that may not be there, or may be half there.
+/// Removes a tree that may be missing or incomplete.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -139,7 +139,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names in a directory; none when it is not there.
+/// The names in a directory; none if it does not exist.
 pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries
@@ -150,7 +150,7 @@ pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
     }
 }
 
-/// Makes room for a tree that is about to be made: removes what an interrupted attempt left, makes its parent.
+/// Prepares for a new tree: removes what an interrupted attempt left, and makes the parent directory.
 pub(crate) fn make_room(path: &Path) -> io::Result<PathBuf> {
     remove_tree(path)?;
     if let Some(parent) = path.parent() {

@@ -1,6 +1,6 @@
-//! A fresh cluster per installed version, made once and copied for each new instance: a copy takes a tenth of what
-//! `initdb` takes. All copies share one system identifier; nothing here streams from one server to another, which is
-//! all that it is for.
+//! A new cluster per installed version, made once and copied for each new instance: a copy takes a tenth of the time
+//! of `initdb`. All copies share one system identifier, which matters only to streaming replication, and nothing here
+//! streams.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,10 +25,10 @@ use crate::cluster::orphans::end_orphans;
 use crate::cluster::server::{SUPERUSER, Server, find_free_port};
 use crate::home::{ClusterPaths, Home};
 
-/// Goes up when what a template contains changes: older ones are then not used.
+/// Incremented when the content of a template changes: older templates are then not used.
 const RECIPE: u32 = 3;
 
-/// What each version's server can be set to, and a cluster to copy.
+/// A cluster to copy, and what is known of servers of its version.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) data: PathBuf,
@@ -48,7 +48,7 @@ pub(crate) struct Setting {
     pub(crate) choices: Vec<String>,
 }
 
-/// The file beside a template that says what its servers run and have.
+/// The file beside a template that describes its servers' program and extensions.
 const EQUIPMENT: &str = "equipment.json";
 
 /// The templates, each made when it is first needed.
@@ -60,7 +60,7 @@ impl Templates {
         Self(engines.all().map(|engine| (engine.major, OnceCell::new())).collect())
     }
 
-    /// The template of a version, if it was needed before.
+    /// The template of a version, if it has been made.
     pub(crate) fn get_if_made(&self, engine: &Engine) -> Option<&Template> {
         self.0.get(&engine.major)?.get()
     }
@@ -94,14 +94,14 @@ async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> 
     })
 }
 
-/// Of a version, and of the installation that its tree has links to: two of one version share no template.
+/// The name of a template: installations of the same version share none, because its tree links to one of them.
 fn template_name(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.program("postgres").hash(&mut hasher);
     format!("{}-{RECIPE}-{:08x}", engine.version, hasher.finish() as u32)
 }
 
-/// Waits until no other stack makes this template.
+/// Waits until no other stack is making this template.
 async fn lock_template(file: PathBuf) -> anyhow::Result<File> {
     let locked = tokio::task::spawn_blocking(move || {
         let lock = File::options().write(true).create(true).truncate(false).open(&file)?;
@@ -111,7 +111,7 @@ async fn lock_template(file: PathBuf) -> anyhow::Result<File> {
     locked.await?.context("cannot lock a template")
 }
 
-/// Makes the template. The list of settings is written last: a template without it is not finished.
+/// Makes a template. The list of settings is written last: a template without it is not finished.
 async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
     make_room(place)?;
     home.make_private(place)?;
@@ -146,7 +146,7 @@ async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Re
     let mut equipment = prepare_equipment(&installation, &place.join("tree"))?;
     match Server::start(home, &equipment.program, &paths, port, &CancelSignal::never()).await {
         Ok(server) => server.stop().await,
-        // An installation of another shape: it is used as it is.
+        // An installation of another shape is used as it is.
         Err(_) => equipment.program = installation.program,
     }
     replace_file(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
@@ -157,7 +157,7 @@ async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Re
     Ok(())
 }
 
-/// Where the server that runs has its files.
+/// The paths of the installation that a server runs from.
 async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
     let client = server.connect("postgres").await?;
     let rows = client.query("select name, setting from pg_catalog.pg_config", &[]).await?;
@@ -168,7 +168,7 @@ async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<
     let mut path =
         |name: &str| known.remove(name).flatten().map(PathBuf::from).context("no directory of that name");
     Ok(Installation {
-        // Often a link to the place from where PostgreSQL finds its files.
+        // Often a link into the directory from which PostgreSQL finds its files.
         program: program.canonicalize()?,
         share: path("SHAREDIR")?,
         libraries: path("LIBDIR")?,
@@ -184,7 +184,7 @@ async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyho
         .arg("-D")
         .arg(&paths.data)
         .args(["-U", SUPERUSER, "-A", "scram-sha-256", "--locale=C", "--encoding=UTF8"])
-        // Small segments keep an archive of many switched ones small.
+        // With small segments, an archive with many switched segments stays small.
         .args(["--wal-segsize=1", "--no-sync", "--no-instructions"])
         .arg(format!("--pwfile={}", password.display()))
         .env("LC_ALL", "C")
@@ -204,10 +204,11 @@ async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyho
     Ok(())
 }
 
-/// Has members of `rds_replication` use replication slots: RDS's own check asks for that role, PostgreSQL's for an attribute.
+/// Lets members of `rds_replication` use replication slots: RDS checks for that role, PostgreSQL for an attribute.
 ///
-/// PostgreSQL runs its built-in functions with the rights of the caller whatever their definition says, so each is defined
-/// once more under its name. The rights are written down as those that the functions came with: no dump carries them.
+/// PostgreSQL runs its built-in functions with the rights of the caller, whatever their definition says, so each one
+/// is defined again under its name. The rights are recorded as the functions' initial ones, so that no dump contains
+/// them.
 const SLOTS: &str = "set allow_system_table_mods = on;
 do $slots$
 declare f record;
@@ -230,7 +231,7 @@ begin
 end
 $slots$";
 
-/// The roles and the database that every RDS instance has, and what the server can be set to.
+/// Creates the roles and the database that every RDS instance has, and returns the server's settings.
 async fn set_up_cluster(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
     let client = server.connect("postgres").await?;
     let roles = "create role rds_superuser; create role rds_replication; create role rds_password; create role rds_iam; \

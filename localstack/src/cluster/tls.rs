@@ -13,7 +13,7 @@ use rcgen::{
 use crate::atomic_file::replace_file;
 use crate::home::Home;
 
-/// The names by which a server on this machine is reached.
+/// The names of a server on this machine.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 pub(crate) struct Authority {
@@ -33,7 +33,7 @@ pub(crate) struct Credentials {
 }
 
 impl Authority {
-    /// Opens DIR's authority, or makes it. A key without its certificate, or the other way round, is made anew.
+    /// Opens the authority of a stack's directory, or makes a new one if the key or the certificate is missing.
     pub(crate) fn open(home: &Home) -> anyhow::Result<Self> {
         let (certificate, key) = (home.file("ca.pem"), home.file("ca.key"));
         let issuer = match read_key(&key)? {
@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-/// The same every time, so that the key alone brings the authority back.
+/// The same every time, so that the key alone restores the authority.
 fn authority_params() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = distinguished_name("lifeboat local stack");

@@ -1,4 +1,4 @@
-//! Queues work for instances, and does it.
+//! Queues work for instances, and performs it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::lifecycle::job::{Job, Superseded};
 use crate::stack::{Shared, report_problem};
 
 impl Shared {
-    /// Queues work for an instance. May be called with the state locked: that keeps the order of the decisions.
+    /// Queues work for an instance. Calling this with the state locked preserves the order of the decisions.
     pub(crate) fn queue_work(self: &Arc<Self>, resource_id: &str, work: Work) {
         if self.stopping.listener().is_set() {
             return;
@@ -29,18 +29,18 @@ impl Shared {
         if work == Work::Delete {
             actor.canceller.cancel();
         }
-        // Fails only when the actor has done its last piece, and then there is no instance to work on.
+        // This fails only when the actor has done its last piece of work, and then there is no instance left.
         let _ = actor.queue.send(work);
     }
 
-    /// Has all work end itself.
+    /// Signals all work to end.
     pub(crate) fn cancel_all_work(&self) {
         for actor in self.actors.lock().values() {
             actor.canceller.cancel();
         }
     }
 
-    /// Has all work end itself, and waits for that.
+    /// Signals all work to end, and waits until it has ended.
     pub(crate) async fn stop_all_work(&self) {
         self.stopping.cancel();
         let actors: Vec<Actor> = self.actors.lock().drain().map(|(_, actor)| actor).collect();
@@ -49,7 +49,7 @@ impl Shared {
         }
         for actor in actors {
             drop(actor.queue);
-            // A panic in there was reported by the runtime.
+            // The runtime has already reported a panic in the task.
             let _ = actor.task.await;
         }
     }

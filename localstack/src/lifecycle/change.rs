@@ -1,4 +1,4 @@
-//! Changes of an instance that lives: settings, password, name, reboot, stop, start.
+//! Changes of an existing instance: settings, password, name, reboot, stop, start.
 
 use chrono::{DateTime, Utc};
 
@@ -16,8 +16,8 @@ use crate::resources::{Instance, ParameterStatus, Pending};
 use crate::storage;
 
 impl Job {
-    /// Makes pending changes happen. The password, and a retention that is neither switched on nor off, never wait; the
-    /// rest does, unless `all`.
+    /// Applies pending changes. The password, the port and a retention that is neither turned on nor off never wait
+    /// for the maintenance window; the rest waits unless all changes are asked for.
     pub(super) async fn apply_pending(&self, all: bool) -> anyhow::Result<()> {
         self.hold_stage(self.shared.clock.now(), Stage::Settle).await?;
         if let Some(verifier) = self.instance()?.pending.verifier {
@@ -74,7 +74,7 @@ impl Job {
         self.hold_stage(since, Stage::ResetCredentials).await?;
         let applied = verifier.to_owned();
         self.enter_status_with(Status::Available, |instance| {
-            // A newer password may have come meanwhile; it is next.
+            // If a newer password was requested in the meantime, it is applied next.
             if instance.pending.verifier.as_ref() == Some(&applied) {
                 instance.pending.verifier = None;
             }
@@ -86,7 +86,7 @@ impl Job {
         Ok(())
     }
 
-    /// Writes what happened into the settings and takes it off the list.
+    /// Moves the applied changes from the pending changes into the settings.
     fn settle_changes(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
         self.shared.store.change(|state| {
             let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
@@ -97,7 +97,7 @@ impl Job {
             if let Some(new_id) = &due.new_id {
                 let (region, old_id) = (instance.region.clone(), instance.id.clone());
                 let instances = &mut state.region_mut(&region).instances;
-                // Taken meanwhile: the old name stays, and the wish is dropped.
+                // If another instance took the new name in the meantime, the rename is dropped.
                 if !instances.contains_key(new_id)
                     && let Some(mut instance) = instances.remove(&old_id)
                 {
@@ -133,7 +133,7 @@ impl Job {
         Ok(())
     }
 
-    /// Restarts the server. One that does not start with its parameters leaves the instance in
+    /// Restarts the server. If the server does not start with its parameters, the instance becomes
     /// `incompatible-parameters`, as on AWS.
     async fn restart_server(&self, due: &Pending) -> anyhow::Result<()> {
         self.shared.stop_server(&self.resource_id).await;
@@ -190,7 +190,7 @@ impl Job {
         self.enter_status_with(Status::Stopped, |instance| {
             instance.archived_until = Some(until);
             instance.stopped_at = Some(now);
-            // What waited for the maintenance window is dropped.
+            // Changes that waited for the maintenance window are dropped.
             instance.pending = Pending::default();
         })?;
         self.record_event(&event_messages::STOPPED);
@@ -216,14 +216,14 @@ impl Job {
     }
 }
 
-/// What of the pending changes happens now.
+/// The pending changes that are applied now.
 fn due_changes(instance: &Instance, all: bool) -> Pending {
     let mut due = Pending { verifier: None, ..instance.pending.clone() };
     if !all {
-        // From one number of days to another: at once, whatever the caller said about applying.
+        // From one number of days to another: immediately, whatever `ApplyImmediately` said.
         let is_switch = |days: i64| days == 0 || instance.settings.retention_days == 0;
         let retention_days = due.retention_days.filter(|days| !is_switch(*days));
-        // A new port restarts the database whatever the caller said about applying.
+        // A new port restarts the database whatever `ApplyImmediately` said.
         due = Pending { retention_days, port: due.port, ..Pending::default() };
     }
     due
@@ -242,7 +242,7 @@ enum Moment {
     Done,
 }
 
-/// The events with which changes begin or end.
+/// The events that announce the beginning or the end of changes.
 fn change_events(due: &Pending, moment: Moment) -> Vec<&'static EventMessage> {
     let (class, storage, multi_az, single_az) = match moment {
         Moment::Begun => (
@@ -267,7 +267,7 @@ fn needs_restart(due: &Pending) -> bool {
     due.class.is_some() || due.port.is_some() || due.new_id.is_some() || due.ca.is_some()
 }
 
-/// Moves `due` from the pending changes into the settings. A change that was replaced meanwhile stays pending.
+/// Moves `due` from the pending changes into the settings. A change that was replaced in the meantime stays pending.
 fn move_into_settings(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
     fn move_over<T: Clone + PartialEq>(due: &Option<T>, pending: &mut Option<T>, setting: &mut T) {
         if let Some(value) = due {

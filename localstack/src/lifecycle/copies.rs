@@ -1,4 +1,4 @@
-//! Copies of snapshots: they become available when their time has come.
+//! Copies of snapshots, which become available after a while.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::resources::{EventSource, SnapshotStatus};
 use crate::scope;
 use crate::stack::Shared;
 
-/// Makes a copy available when its time has come. The copy shares the base backup, which never changes, with its
-/// source; the files are there for as long as either is.
+/// Makes a copy available after as long as the pace wants. The copy shares the base backup, which never changes, with
+/// its source; the files stay as long as either of the two needs them.
 pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) {
     let (shared, region, name) = (Arc::clone(shared), region.to_owned(), name.to_owned());
     tokio::spawn(async move {
@@ -49,7 +49,7 @@ pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) 
     });
 }
 
-/// Whether a copy waits for its turn, and from which other Region it comes; nothing when it is gone or done.
+/// Whether a copy is still `pending`, and from which other Region it comes; `None` if it is gone or complete.
 fn copy_under_way(shared: &Shared, region: &str, name: &str) -> Option<(bool, Option<String>)> {
     shared.store.read(|state| {
         let snapshot = state.regions.get(region)?.snapshots.get(name).filter(|one| one.is_under_way())?;
@@ -60,7 +60,7 @@ fn copy_under_way(shared: &Shared, region: &str, name: &str) -> Option<(bool, Op
     })
 }
 
-/// Copies of snapshots that were under way.
+/// Finishes the copies that were under way when the stack ended.
 pub(super) fn finish_copies(shared: &Arc<Shared>) {
     let copies = shared.store.read(|state| {
         let snapshots = state.snapshots();

@@ -1,4 +1,4 @@
-//! How a database comes to be: empty, from a snapshot, or from a time.
+//! Creating a database: empty, from a snapshot, or at a point in time.
 
 use std::time::Duration;
 
@@ -69,12 +69,12 @@ impl Job {
             }
         })?;
         self.record_origin(&instance);
-        // What it was made from may have been deleted meanwhile, and is then needed no longer.
+        // The source of the restore may have been deleted in the meantime, and is no longer needed now.
         sweep_files(&self.shared)?;
         if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
     }
 
-    /// The end that the control endpoint asked for.
+    /// Ends a restore in the status that the control endpoint asked for.
     async fn end_restore(&self, outcome: &RestoreOutcome) -> anyhow::Result<()> {
         let is_running = outcome.status.is_running();
         if !is_running {
@@ -82,7 +82,7 @@ impl Job {
         }
         let now = self.shared.clock.now();
         self.enter_status_with(outcome.status.clone(), |instance| {
-            // One that is stuck in `creating` begins again when the stack does, and is stuck again.
+            // An instance stuck in `creating` keeps its origin, so that a restarted stack gets stuck in the same way.
             if outcome.status != Status::Creating {
                 instance.origin = Origin::Done;
             }
@@ -92,7 +92,7 @@ impl Job {
         Ok(())
     }
 
-    /// Where the instance came from. A restore from a snapshot is told of both.
+    /// Records where the instance came from. A restore from a snapshot is an event of the snapshot, too.
     fn record_origin(&self, was: &Instance) {
         match &was.origin {
             Origin::New { .. } | Origin::Done => self.record_event(&event_messages::CREATED),
@@ -170,17 +170,17 @@ impl Job {
             if self.shared.is_lazy() { open_proxy(&self.shared, instance).await? } else { server.port };
         self.edit_instance(|instance| instance.port = Some(port))?;
         if !matches!(instance.origin, Origin::New { .. }) {
-            // The recovery is over: its settings go.
+            // The recovery is complete: its settings are removed.
             self.shared.reload_server(instance)?;
             self.run_restored_sql(&server, instance).await?;
         }
         Ok(())
     }
 
-    /// Makes sure that the log of the source reaches beyond the target.
+    /// Makes sure that the archived log of the source reaches beyond the target.
     ///
-    /// One that is stopped, or gone, had everything archived on its way there; one that is just restarting, stopping or
-    /// being deleted is waited for.
+    /// A source that is stopped or gone archived everything on its way there. A source that is just restarting,
+    /// stopping or being deleted is waited for.
     async fn archive_source(&self, source: &str) -> anyhow::Result<()> {
         loop {
             let look = || {
@@ -191,7 +191,7 @@ impl Job {
                 return Ok(());
             }
             if self.shared.is_lazy() {
-                // Asleep, it archives nothing.
+                // A server that does not run archives nothing.
                 let _ = wake_server(&self.shared, source, &self.cancel).await;
             }
             let outcome = match self.shared.server(source) {
@@ -200,7 +200,7 @@ impl Job {
                 }
                 None => Err(anyhow::anyhow!("the source's PostgreSQL server does not run")),
             };
-            // Looked at again: it may have begun to stop while we were at it.
+            // Checked again, because the source may have begun to stop during the attempt.
             let is_passing = look().is_none_or(|found| {
                 matches!(
                     found.status,
@@ -220,7 +220,7 @@ impl Job {
         }
     }
 
-    /// Runs what the control endpoint queued for the next restored copy.
+    /// Runs the SQL that the control endpoint queued for the next restored instance.
     async fn run_restored_sql(&self, server: &Server, instance: &Instance) -> anyhow::Result<()> {
         for entry in self.shared.injected.take_sql() {
             let outcome = run_sql(server, &entry.database, &entry.sql, &self.cancel).await;
@@ -255,19 +255,20 @@ async fn run_sql(server: &Server, database: &str, sql: &str, cancel: &CancelSign
     }
 }
 
-/// The server's own words; tokio-postgres says only "db error".
+/// The server's own message; tokio-postgres says only "db error".
 fn server_message(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
         .map_or_else(|| error.to_string(), |error| format!("{}: {}", error.severity(), error.message()))
 }
 
-/// Makes the master user as RDS makes it: no superuser, but owner of its databases and member of `rds_superuser`.
+/// Creates the master user as RDS does: no superuser, but owner of the databases and member of `rds_superuser`.
 async fn create_master_user(server: &Server, instance: &Instance, verifier: &str) -> anyhow::Result<()> {
     let client = server.connect("postgres").await?;
     let user = instance.settings.master_username.as_deref().context("no master user")?;
     let user = quote_identifier(user);
-    // A verifier is base64, `$` and `:`: nothing to escape. The password itself is never in the SQL.
+    // A verifier consists of base64, `$` and `:`, so there is nothing to escape. The password itself is never part of
+    // the SQL.
     client
         .batch_execute(&format!(
             "create role {user} login createdb createrole password '{verifier}' valid until 'infinity';\n\

@@ -1,4 +1,4 @@
-//! The end of an instance.
+//! Deleting an instance.
 
 use crate::cancel::CancelSignal;
 use crate::clock::Clock;
@@ -13,8 +13,8 @@ use crate::pace::Stage;
 use crate::resources::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
 
 impl Job {
-    /// The actor's last piece of work. The signal that ended the pieces before it has been given; from here on only the
-    /// stack's own end interrupts.
+    /// Deletes the instance, as its actor's last piece of work. The signal that ended the work before it has been
+    /// given; from here on only the end of the stack interrupts.
     pub(super) async fn delete(&self) -> anyhow::Result<()> {
         let last = Job { cancel: self.shared.stopping.listener(), ..self.clone() };
         last.delete_uninterrupted().await
@@ -28,11 +28,11 @@ impl Job {
             && self.is_snapshot_missing(&instance, id)
         {
             if instance.settings.is_postgres() && self.shared.server(&self.resource_id).is_none() {
-                // The stack ended in the middle of this deletion, and began again.
+                // The stack was restarted in the middle of this deletion.
                 self.shared.start_server(&instance, None, &self.cancel).await?;
             }
             if let Err(error) = self.fill_snapshot(id).await {
-                // Without its final snapshot an instance is not deleted.
+                // An instance is not deleted without its final snapshot.
                 if !self.cancel.is_set() {
                     let is_up = self.shared.server(&self.resource_id).is_some();
                     self.edit_instance(|instance| {
@@ -73,7 +73,7 @@ impl Job {
             let region = state.region_mut(&instance.region);
             let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
             let Some(mut instance) = region.instances.remove(&name) else { return };
-            // Nothing to keep of an instance that never had a complete backup.
+            // An instance that never had a complete backup leaves nothing to keep.
             let has_backup = region.snapshots.values().any(|snapshot| is_kept(snapshot, &instance));
             if deletion.keep_automated_backups && instance.settings.retention_days > 0 && has_backup {
                 instance.archived_until.get_or_insert_with(Clock::machine_now);
@@ -87,7 +87,7 @@ impl Job {
         sweep_files(&self.shared)
     }
 
-    /// Whether the final snapshot is still to be taken.
+    /// Whether the final snapshot has yet to be taken.
     fn is_snapshot_missing(&self, instance: &Instance, snapshot: &str) -> bool {
         self.shared.store.read(|state| {
             let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
@@ -95,7 +95,7 @@ impl Job {
         })
     }
 
-    /// The control endpoint can say that an instance never goes away.
+    /// Waits for as long as the control endpoint says that the instance never goes away.
     async fn wait_while_undying(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
         let mut changes = self.shared.store.subscribe();
         while self.instance()?.is_undying() {

@@ -1,4 +1,4 @@
-//! One piece of work on an instance: what every kind of work does with the instance's state, server and time.
+//! What every piece of work on an instance needs: its state, its server, and the time that a state lasts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::pace::Stage;
 use crate::resources::{EventSource, Instance};
 use crate::stack::Shared;
 
-/// The work was overtaken: its instance is being deleted, or the stack stops.
+/// The work is no longer wanted: its instance is being deleted, or the stack stops.
 #[derive(Debug)]
 pub(crate) struct Superseded;
 
@@ -44,12 +44,12 @@ impl Job {
         self.instance().map_or_else(|_| self.resource_id.clone(), |instance| instance.id)
     }
 
-    /// Takes the instance to `next`, if that may follow the state it is in.
+    /// Moves the instance to the status `next`, if that may follow its current status.
     pub(super) fn enter_status(&self, next: Status) -> Result<(), Superseded> {
         self.enter_status_with(next, |_| {})
     }
 
-    /// The same, with an edit at the same moment.
+    /// The same, with an edit of the instance in the same step.
     pub(super) fn enter_status_with(
         &self,
         next: Status,
@@ -76,12 +76,12 @@ impl Job {
         })
     }
 
-    /// Waits until `stage`, which began at `since`, has taken as long as the pace wants.
+    /// Waits until `stage`, which began at `since`, has lasted as long as the pace wants.
     pub(super) async fn hold_stage(&self, since: DateTime<Utc>, stage: Stage) -> Result<(), Superseded> {
         self.hold_stage_with_progress(since, stage, |_| {}).await
     }
 
-    /// The same, telling now and then how many percent of the time are over.
+    /// The same, reporting ten times how many percent of the time have passed.
     pub(super) async fn hold_stage_with_progress(
         &self,
         since: DateTime<Utc>,
@@ -101,10 +101,10 @@ impl Job {
         Ok(())
     }
 
-    /// Work failed half way: the instance is what its server makes it.
+    /// After work that failed half way: the instance is `available` if its server runs, `failed` otherwise.
     pub(super) fn settle_after_failure(&self) {
         let is_up = self.shared.is_lazy() || self.shared.server(&self.resource_id).is_some();
-        // An instance that is gone needs no recovery.
+        // An instance that is gone has no status to settle.
         let _ = self.edit_instance(|instance| {
             let was_passing = matches!(
                 instance.status,

@@ -13,7 +13,7 @@ use crate::lifecycle::sweep::sweep_after_start;
 use crate::resources::{Instance, SnapshotKind, SnapshotStatus};
 use crate::stack::{Shared, report_problem};
 
-/// Brings every instance back to where it was when the stack ended, before calls are answered.
+/// Brings every instance back to where it was when the stack ended, before the first call is answered.
 pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()> {
     sweep_after_start(shared)?;
     let instances = shared.store.read(|state| state.instances().cloned().collect::<Vec<_>>());
@@ -37,7 +37,7 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
             (instance, outcome)
         }));
     }
-    // All servers first, then the work: a restore under way may need the server of another instance.
+    // All servers start before any work: a restore under way may need the server of another instance.
     let mut started = Vec::new();
     for start in starting {
         started.push(start.await.context("the start of an instance was lost")?);
@@ -45,8 +45,8 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
     let now = shared.clock.now();
     shared.store.change(|state| {
         for instance in state.instances_mut() {
-            // Windows that passed while the stack was down are not made up for: an instance that was available
-            // is available when the first call is answered.
+            // Windows that passed while the stack was down are skipped: an instance that was available is available
+            // when the first call is answered.
             instance.backup_considered_at = instance.backup_considered_at.max(now);
             instance.maintenance_considered_at = instance.maintenance_considered_at.max(now);
         }
@@ -57,12 +57,12 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Decides where an instance goes on, once its server runs on the port that `outcome` tells, if it needs one.
+/// Decides how an instance continues; `outcome` has the port of its server, if it needs one.
 fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<Option<u16>>) {
     let resource_id = &was.resource_id;
     let unfinished = shared.store.change(|state| {
         let region = state.region_mut(&was.region);
-        // An automated snapshot that was not finished is dropped; the next one comes.
+        // An unfinished automated snapshot is dropped: the next one will follow.
         region.snapshots.retain(|_, snapshot| {
             snapshot.resource_id != *resource_id
                 || snapshot.kind != SnapshotKind::Automated

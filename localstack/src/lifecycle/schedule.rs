@@ -17,11 +17,11 @@ use crate::windows::Window;
 /// How long events are kept.
 const EVENTS_KEPT: TimeDelta = TimeDelta::days(14);
 
-/// Looks at the schedules now and then, and whenever the clock jumps, for as long as the stack runs.
+/// Begins the work that is due, every tick and whenever the clock jumps, for as long as the stack runs.
 pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
     let stopping = shared.stopping.listener();
     let mut archives_due = shared.clock.now();
-    // Up to when windows are over, and how many jumps there were by then.
+    // Up to when windows have been dealt with, and how many jumps there had been by then.
     let (mut over, mut jumps) = shared.clock.now_and_jumps();
     loop {
         let (now, jumps_so_far) = shared.clock.now_and_jumps();
@@ -43,7 +43,8 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
     }
 }
 
-/// Begins what is due, of the windows after `over` if that is given, and returns whether something else has to end first.
+/// Begins the work that is due, ignoring windows that began before `over`, if that is given. Returns whether a backup
+/// has to wait for other work to end.
 fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -> bool {
     let work = shared.store.read(|state| {
         let has_server =
@@ -110,15 +111,15 @@ enum DueWork {
     /// The window passed while no backup could be taken.
     Skip,
     Change,
-    /// Its server ended by itself.
+    /// The server ended unexpectedly.
     Revive,
-    /// It was stopped for as long as it may be.
+    /// The instance was stopped for as long as RDS allows.
     Start,
-    /// A backup, as soon as it is no longer busy.
+    /// A backup, as soon as the instance is no longer busy.
     Wait,
 }
 
-/// What an instance's windows, and its server, ask for now.
+/// The work that the windows and the server of an instance call for now.
 fn due_work(
     instance: &Instance,
     has_server: bool,
@@ -162,7 +163,8 @@ fn due_work(
     Some((instance.resource_id.clone(), due))
 }
 
-/// An instance without backups archives its log too (a manual snapshot needs it); here it goes.
+/// An instance without automated backups archives its log too, because a manual snapshot needs it. This removes what
+/// nothing needs any more.
 fn queue_pruning(shared: &Arc<Shared>) {
     let idle = shared.store.read(|state| {
         state

@@ -1,4 +1,4 @@
-//! Snapshots: manual and automated, and when automated ones end.
+//! Taking snapshots, manual and automated, and the expiry of automated ones.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::stack::Shared;
 use crate::store::Region;
 
 impl Job {
-    /// Fills a manual snapshot; the instance was set to `backing-up` when it was asked for.
+    /// Fills a manual snapshot. The call that asked for it has set the instance to `backing-up`.
     pub(super) async fn take_snapshot(&self, id: &str) -> anyhow::Result<()> {
         let outcome = self.fill_snapshot(id).await;
-        // Whatever became of the snapshot, the instance is as it was, unless it is being deleted by now.
+        // Whatever became of the snapshot, the instance is available again, unless it is being deleted by now.
         let after = self.enter_status(Status::Available);
         outcome?;
         Ok(after?)
     }
 
-    /// Takes an automated snapshot and drops those that are past the retention.
+    /// Takes an automated snapshot and drops those that have expired.
     pub(super) async fn back_up(&self) -> anyhow::Result<()> {
         let instance = self.instance()?;
         if instance.settings.retention_days == 0 || !instance.settings.is_postgres() {
@@ -59,8 +59,8 @@ impl Job {
 
     /// Takes the base backup behind a snapshot that is `creating`, and makes it `available`.
     ///
-    /// A manual one is finished even when its instance is to be deleted meanwhile: someone asked for it. Only the
-    /// stack's own end stops it.
+    /// A manual snapshot is finished even if its instance is deleted in the meantime: a caller asked for it. Only the
+    /// end of the stack interrupts it.
     pub(super) async fn fill_snapshot(&self, id: &str) -> anyhow::Result<()> {
         let instance = self.instance()?;
         let since = self.shared.clock.now();
@@ -142,7 +142,7 @@ impl Job {
         self.shared.store.change(|state| {
             let backup_id = backup.as_ref().map(|(id, _)| id.clone());
             let snapshots = &mut state.region_mut(&instance.region).snapshots;
-            // Deleted while it was being taken: the sweep removes its files.
+            // If the snapshot was deleted in the meantime, the sweep removes its files.
             if let Some(snapshot) = snapshots.get_mut(id) {
                 snapshot.backup = backup_id;
                 snapshot.status = SnapshotStatus::Available;
@@ -163,7 +163,7 @@ impl Job {
     }
 }
 
-/// A snapshot of the instance as it is, `creating`.
+/// A snapshot of the instance as it is now, in the status `creating`.
 pub(crate) fn new_snapshot(instance: &Instance, id: &str, kind: SnapshotKind) -> Snapshot {
     Snapshot {
         id: id.to_owned(),
@@ -196,7 +196,7 @@ fn automated_snapshot_id(region: &Region, instance: &str, now: DateTime<Utc>) ->
         .expect("a Region holds finitely many snapshots")
 }
 
-/// Drops automated snapshots that are past their instance's retention, and retained backups whose time is over.
+/// Drops automated snapshots that are older than their instance's retention, and retained backups that have expired.
 pub(super) fn expire_backups(shared: &Arc<Shared>) {
     let now = shared.clock.now();
     shared.store.change(|state| {

@@ -1,4 +1,4 @@
-//! What nothing refers to any more: base backups, archives, clusters of instances that are gone.
+//! Removes files that nothing refers to any more: base backups, archives, and clusters of instances that are gone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::store::State;
 
 /// Removes base backups without a snapshot, and archives without an automated backup.
 ///
-/// A restore under way refers to what it restores from, so that deleting a snapshot or an instance meanwhile does not
-/// pull the ground away.
+/// A restore under way refers to its source, so deleting that snapshot or instance in the meantime does not remove
+/// the files that the restore reads.
 pub(super) fn sweep_files(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    // Listed first: an instance is in the state before its archive is on disk, so a directory that was listed and has
+    // Listed first: an instance is in the state before its archive is on disk, so an archive that was listed and has
     // no instance has lost it.
     let archives = list_names(&shared.home.archives())?;
     let (backups, archives) = shared.store.change(|state| {
@@ -34,7 +34,7 @@ pub(super) fn sweep_files(shared: &Arc<Shared>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sweeps without keeping the caller: a base backup can be large.
+/// Sweeps in the background: a base backup can be large.
 pub(crate) fn sweep_later(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     tokio::task::spawn_blocking(move || {
@@ -44,7 +44,7 @@ pub(crate) fn sweep_later(shared: &Arc<Shared>) {
     });
 }
 
-/// At the start, when no work is under way: also what a killed stack left unfinished.
+/// Sweeps at the start, when no work is under way: also what a killed stack left unfinished.
 pub(super) fn sweep_after_start(shared: &Arc<Shared>) -> anyhow::Result<()> {
     let (backups, instances) = shared.store.read(|state| {
         let backups: HashSet<String> = state.backups.keys().cloned().collect();
@@ -65,8 +65,8 @@ pub(super) fn sweep_after_start(shared: &Arc<Shared>) -> anyhow::Result<()> {
     sweep_files(shared)
 }
 
-/// Throws away the archived log before the oldest base backup that a recovery may start from. To be called by the
-/// instance's own actor: no backup is then being taken.
+/// Removes the archived log before the oldest base backup that a recovery may start from. Only the instance's own
+/// actor may call this, so that no backup is being taken at the same time.
 pub(super) fn prune_archive_of(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
     let oldest = shared.store.read(|state| {
         let automated = state

@@ -68,9 +68,9 @@ pub(crate) struct Alarm {
     pub(crate) state: AlarmState,
     pub(crate) reason: String,
     pub(crate) reason_data: Option<String>,
-    /// When the state was last set, to the same value or another.
+    /// When the state was last set, be it to the same value.
     pub(crate) state_at: DateTime<Utc>,
-    /// When it last became another.
+    /// When the state last changed.
     pub(crate) turned_at: DateTime<Utc>,
     pub(crate) configured_at: DateTime<Utc>,
     pub(crate) tags: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub(crate) struct Alarm {
 #[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
 pub(crate) enum Watches {
     Metric(MetricWatch),
-    /// Other alarms, by a rule.
+    /// A composite alarm watches other alarms by a rule.
     Alarms {
         rule: String,
         suppressor: Option<String>,
@@ -89,10 +89,10 @@ pub(crate) enum Watches {
     },
 }
 
-/// What of a metric is watched, and how.
+/// What is watched of a metric, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MetricWatch {
-    /// Absent when it is computed from several.
+    /// Absent if it is computed from several metrics.
     pub(crate) metric: Option<Metric>,
     pub(crate) statistic: Option<String>,
     pub(crate) extended_statistic: Option<String>,
@@ -104,7 +104,7 @@ pub(crate) struct MetricWatch {
     pub(crate) comparison: String,
     pub(crate) missing: Option<Treatment>,
     pub(crate) low_sample: Option<String>,
-    /// Metric math, as it was given.
+    /// Metric math, as the request had it.
     pub(crate) metrics: Vec<Document>,
     pub(crate) threshold_metric: Option<String>,
 }
@@ -122,7 +122,7 @@ impl Alarm {
         if self.is_composite() { "CompositeAlarm" } else { "MetricAlarm" }
     }
 
-    /// What it does when it comes into `state`.
+    /// The actions that it runs when it enters `state`.
     pub(crate) fn actions(&self, state: AlarmState) -> &[String] {
         match state {
             AlarmState::Ok => &self.ok_actions,

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// CloudWatch keeps points by the minute for 15 days; the stack keeps nothing longer.
+/// CloudWatch keeps points by the minute for 15 days; the stack keeps none longer.
 const KEPT: TimeDelta = TimeDelta::days(15);
 
-/// Values of a minute that percentiles are computed from; more are only counted and summed.
+/// The number of values of a minute that are kept for percentiles; more are only counted and summed.
 const MOST_VALUES: usize = 500;
 
 pub(crate) const MINUTE: i64 = 60;
 
-/// Dimensions are a set: their order says nothing.
+/// Dimensions by name: they are a set, so their order does not matter.
 pub(crate) type Dimensions = BTreeMap<String, String>;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Metric {
     pub(crate) dimensions: Dimensions,
 }
 
-/// What was measured in one minute, or in several.
+/// The measurements of one minute, or of several.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bucket {
     pub(crate) count: f64,
@@ -55,7 +55,7 @@ impl Bucket {
         Self { count, sum: value * count, minimum: value, maximum: value, values: vec![value] }
     }
 
-    /// A statistic by CloudWatch's name for it; percentiles as `p90`, `p99.9`.
+    /// A statistic by CloudWatch's name; percentiles are called `p90`, `p99.9`.
     pub(crate) fn statistic(&self, name: &str) -> Option<f64> {
         match name {
             _ if self.count <= 0.0 => None,
@@ -106,7 +106,7 @@ impl Metrics {
         points.entry(unit.to_owned()).or_default().entry(minute).or_default().add(bucket);
     }
 
-    /// A value in place of what was measured in that minute.
+    /// Replaces the measurements of a minute with one value.
     pub(crate) fn replace(&mut self, metric: &Metric, unit: &str, at: DateTime<Utc>, value: f64) {
         let minute = at.timestamp().div_euclid(MINUTE) * MINUTE;
         if let Some(points) = self.0.get_mut(metric).and_then(|units| units.get_mut(unit)) {
@@ -115,7 +115,7 @@ impl Metrics {
         self.add(metric, unit, at, &Bucket::from_value(value, 1.0));
     }
 
-    /// Everything measured in `[start, end)`, in seconds. Without a unit, all units count.
+    /// The measurements in `[start, end)`, in seconds. Without a unit, those of all units.
     pub(crate) fn bucket_between(&self, metric: &Metric, unit: Option<&str>, start: i64, end: i64) -> Bucket {
         let mut total = Bucket::default();
         for (of, points) in self.0.get(metric).into_iter().flatten() {

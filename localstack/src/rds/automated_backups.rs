@@ -1,4 +1,4 @@
-//! Automated backups: of living instances, and those kept of deleted ones.
+//! Automated backups: those of existing instances, those that deleted ones left, and replicas of both.
 
 use crate::error::{ApiError, Result};
 use crate::lifecycle::{drop_automated_snapshots, sweep_later};

@@ -1,7 +1,7 @@
 //! What can be ordered: engines, their versions, instance classes.
 //!
-//! PostgreSQL's versions are the installed ones. Other engines are listed so that a request for one is understood;
-//! there is no server behind them.
+//! The versions of PostgreSQL are the installed ones. Other engines are listed so that requests for them are
+//! understood; no server is behind them.
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page, page_up_to};
@@ -27,7 +27,7 @@ const OTHERS: [(&str, &str, &str, &str, u16); 12] = [
     ("aurora-postgresql", "16.9", "aurora-postgresql16", "postgresql-license", 5432),
 ];
 
-/// Instance classes that PostgreSQL can be ordered on.
+/// The instance classes that PostgreSQL is offered on.
 const CLASSES: [(&str, &[&str]); 14] = [
     ("db.t3", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
     ("db.t4g", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
@@ -54,7 +54,7 @@ const CLASSES: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Families that exist, and on which today's PostgreSQL is not offered.
+/// Families that exist, but that current versions of PostgreSQL are not offered on.
 const OLD_FAMILIES: [&str; 9] =
     ["db.t1", "db.t2", "db.m1", "db.m2", "db.m3", "db.m4", "db.r3", "db.r4", "db.x1"];
 

@@ -1,4 +1,4 @@
-//! DescribeDBClusters. A cluster is there as long as an instance says that it is a member; there is nothing behind it.
+//! DescribeDBClusters. A cluster exists as long as an instance is a member of it; nothing else is behind it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::rds::request::{Request, local_name};
 use crate::resources::{Instance, arn};
 use crate::wire::Xml;
 
-/// There are none, whatever is asked for.
+/// The stack has no cluster snapshots.
 pub(super) fn describe_db_cluster_snapshots(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(

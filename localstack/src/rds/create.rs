@@ -84,8 +84,8 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
     })
 }
 
-/// The settings of a new or restored instance: what the request names, `defaults` otherwise. Some settings never come along
-/// from a source, and fall back to RDS's own defaults.
+/// The settings of a new or restored instance: what the request names, `defaults` otherwise. Some settings are never
+/// inherited, and fall back to RDS's own defaults.
 pub(super) fn requested_settings(request: &Request<'_>, defaults: Settings) -> Result<Settings> {
     let query = request.query;
     let (backup_window, maintenance_window) = requested_windows(query, request.now)?;
@@ -193,7 +193,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
             "The request would exceed the allowed number of DB instances for this account.",
         ));
     }
-    // Taken after all checks: a request that is refused must leave an injected outcome for the next.
+    // Taken after all checks: a request that is refused must leave an injected outcome for the next one.
     let is_new = matches!(origin, Origin::New { .. });
     let fate = if is_new { None } else { request.shared.injected.take_restore_outcome() };
     let mut instance = Instance {
@@ -229,7 +229,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
     instance_result(request, state, &id)
 }
 
-/// The backup and the maintenance window of a request. What it leaves out is chosen so that the two do not overlap.
+/// The backup and the maintenance window of a request. A missing one is chosen so that the two do not overlap.
 fn requested_windows(query: &Query, now: DateTime<Utc>) -> Result<(String, String)> {
     let backup_text = query.owned("PreferredBackupWindow");
     let maintenance_text = query.get("PreferredMaintenanceWindow").map(str::to_ascii_lowercase);
@@ -286,7 +286,7 @@ pub(super) fn scram_verifier(password: &str) -> String {
     postgres_protocol::password::scram_sha_256(password.as_bytes())
 }
 
-/// The key of an encrypted instance: the one named, else RDS's own.
+/// The key of an encrypted instance: the one in the request, RDS's own otherwise.
 fn storage_key(request: &Request<'_>) -> Result<Option<String>> {
     let query = request.query;
     match (query.flag("StorageEncrypted")?.unwrap_or(false), query.get("KmsKeyId")) {

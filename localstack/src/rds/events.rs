@@ -40,7 +40,7 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
             .map(|(number, event)| (number, event.clone()))
             .collect()
     });
-    // In the order in which they happened, which their times alone do not tell.
+    // In the order in which they were recorded, which their times alone do not determine.
     let page = page(query, found, |(number, _)| format!("{number:010}"))?;
     Ok(page.to_xml("Events", "Event", |xml, (_, event)| {
         xml.text("SourceIdentifier", &event.source)

@@ -1,4 +1,5 @@
-//! KMS keys. There is no KMS behind them: every text that has the form of a key in the caller's Region is one.
+//! KMS keys. There is no KMS behind them: every text that has the form of a key of the caller's Region is accepted as
+//! one.
 
 use crate::error::{ApiError, Result};
 use crate::ids::format_uuid;
@@ -27,7 +28,7 @@ pub(super) fn resolve_key(at: &str, text: &str) -> Result<String> {
         _ => return Err(refused()),
     };
     if let Some(service) = name.strip_prefix("alias/aws/") {
-        // The keys that AWS keeps for other services are theirs alone.
+        // A key that AWS keeps for another service cannot be used for RDS.
         return if service == "rds" && owner == at { Ok(default_key(at, service)) } else { Err(refused()) };
     }
     if let Some(alias) = name.strip_prefix("alias/") {

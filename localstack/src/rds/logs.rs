@@ -1,4 +1,4 @@
-//! The server's log, as RDS lists and hands it out. There is one file, which never turns over.
+//! The server's log, as RDS lists and returns it. There is one file, which is never rotated.
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ use crate::rds::request::Request;
 use crate::wire::Xml;
 
 const NAME: &str = "error/postgresql.log";
-/// As many lines as a portion has unless the caller says otherwise, and as long as one may be.
+/// The default and maximum number of lines in a portion, and its maximum length.
 const LINES: i64 = 10_000;
 const LONGEST: usize = 1 << 20;
 
@@ -66,7 +66,7 @@ pub(super) fn download_log_portion(request: &Request<'_>) -> Result<Xml> {
     }
     let text = std::fs::read(&path).map_err(|error| ApiError::new("InternalFailure", error.to_string()))?;
     let most = usize::try_from(query.number("NumberOfLines")?.unwrap_or(LINES).clamp(1, LINES)).unwrap_or(1);
-    // The marker is the place of the first byte that was not handed out yet.
+    // The marker is the position of the first byte that has not been returned yet.
     let start = match query.get("Marker") {
         None => start_of_last_lines(&text, most),
         Some(marker) => marker
@@ -82,7 +82,7 @@ pub(super) fn download_log_portion(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
-/// Where the last so many lines begin.
+/// The position at which the last `most` lines begin.
 fn start_of_last_lines(text: &[u8], most: usize) -> usize {
     let ends = text.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
     ends.map(|(at, _)| at + 1).nth(most).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Long answers in pages, and filters.
+//! Pages of long answers, and filters.
 
 use crate::error::{ApiError, Result};
 use crate::wire::{Query, Xml, decode_page_token, encode_page_token};
@@ -83,7 +83,7 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Whether something with these names under filter `name` passes. Case does not matter, as in identifiers.
+    /// Whether the filter `name` admits something that has one of these values. Case is ignored, as in identifiers.
     pub(super) fn admit(&self, name: &str, is: &[&str]) -> bool {
         self.0
             .iter()

@@ -1,4 +1,4 @@
-//! DB parameter groups. Which settings there are, and what they may be, is what the installed PostgreSQL says.
+//! DB parameter groups. The installed PostgreSQL determines which settings exist, and which values they accept.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use crate::resources::{ParameterGroup, ParameterStatus, arn};
 use crate::store::Region;
 use crate::wire::{Query, Xml};
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 pub(super) const MOST: usize = 50;
 
-/// Settings that RDS adds to PostgreSQL's, with their defaults.
+/// Settings that RDS adds to PostgreSQL's: name, description and default.
 const RDS_SETTINGS: [(&str, &str, &str); 3] = [
     ("rds.force_ssl", "Force SSL connections.", "1"),
     (
@@ -187,7 +187,7 @@ fn name_result(name: &str) -> Xml {
 /// The name of a parameter and its new value; `None` stands for the default.
 type Change = (String, Option<String>);
 
-/// Has the instances of a group take up what changed: at once, or at their next start.
+/// Applies a change to the members of a group: immediately, or at their next start.
 fn apply_to_members(
     request: &Request<'_>,
     region: &mut Region,
@@ -256,7 +256,7 @@ pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> 
     })
 }
 
-/// How a parameter is to be applied; the default is with the next start.
+/// Whether a parameter is applied immediately; by default it is applied at the next start.
 fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
     match parameter.get("ApplyMethod").unwrap_or("pending-reboot") {
         "immediate" if is_static => {
@@ -284,7 +284,7 @@ pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     insert_group(request, ParameterGroup { name: target, description, tags, ..source })
 }
 
-/// The name of a group that a request refers to, if its family is right.
+/// The name of the group that a request refers to, if it is of the family.
 pub(super) fn group_of_family(
     request: &Request<'_>,
     region: &Region,
@@ -325,7 +325,7 @@ fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
     own.or_else(default).ok_or_else(|| no_parameter_group(name))
 }
 
-/// What a family's server can be set to; for engines without a server, nothing.
+/// The settings of a family's server; none for engines without a server.
 async fn family_settings(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
     let major = family.strip_prefix("postgres").and_then(|major| major.parse().ok());
     let Some(engine) = major.and_then(|major| request.shared.engines.major(major)) else {
@@ -358,10 +358,10 @@ fn rds_default(name: &str, family: &str) -> Option<String> {
     Some(if name == "rds.force_ssl" && is_old { "0" } else { value }.to_owned())
 }
 
-/// Checks a value against what its setting allows. Values with a unit or an RDS formula are left to the server.
+/// Checks a value against its setting. Values with a unit are left to the server.
 fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
     if !name.starts_with("rds.") && !is_applied(name) {
-        // Accepted and kept, as the stack decides about it; a caller's group may well name it.
+        // Accepted and stored: the stack decides this setting, but a caller's group may well name it.
         return Ok(());
     }
     let outside = || {
@@ -371,7 +371,7 @@ fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
         ))
     };
     if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
-        // What it comes to depends on the instance.
+        // Its value depends on the instance.
         let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
         return evaluate_formula(value, &any).map(|_| ()).ok_or_else(outside);
     }

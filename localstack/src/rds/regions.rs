@@ -1,4 +1,4 @@
-//! What RDS has in every Region: certificate authorities, default option groups, and the other Regions.
+//! What every Region has: certificate authorities, default option groups, and the other Regions.
 
 use chrono::{DateTime, Utc};
 
@@ -10,11 +10,11 @@ use crate::resources::arn;
 use crate::scope;
 use crate::wire::Xml;
 
-/// What every Region has without anybody making it.
+/// The certificate authority of instances that name none.
 pub(super) const DEFAULT_CA: &str = "rds-ca-rsa2048-g1";
 
-/// Certificate authorities, with thumbprint, begin and end: those of us-east-1. The servers of the stack have certificates
-/// from its own.
+/// The certificate authorities of us-east-1: name, thumbprint, begin and end. The servers of the stack have
+/// certificates from the stack's own authority.
 const AUTHORITIES: [(&str, &str, i64, i64); 3] = [
     ("rds-ca-ecc384-g1", "24a97b91cbe86911190576c35c36aab4fa7b25de", 1_621_982_515, 4_777_659_715),
     (DEFAULT_CA, "2fa77ef894d983ba9d37ad699c84ab0f657be1c8", 1_621_982_097, 2_884_289_697),
@@ -41,7 +41,7 @@ const REGIONS: [&str; 17] = [
     "us-west-2",
 ];
 
-/// Checks that there is a certificate authority of that name.
+/// Checks that a certificate authority exists.
 pub(super) fn existing_authority(name: &str) -> Result<&str> {
     if AUTHORITIES.iter().any(|(known, ..)| *known == name) {
         return Ok(name);
@@ -70,7 +70,7 @@ pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
-/// The option groups that there are by themselves; nobody can make others here.
+/// The default option groups; callers cannot make others here.
 pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;

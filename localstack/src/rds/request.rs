@@ -20,13 +20,13 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The identifier in a parameter, lowercased as RDS stores it; an ARN stands for its last part.
+    /// The identifier in a parameter, in lower case as RDS stores it. An ARN counts as the name in it.
     pub(super) fn resolve_identifier(&self, parameter: &str) -> Result<String> {
         Ok(self.resolve_name(self.query.required(parameter)?))
     }
 
-    /// The name of the object in this Region that a name or an ARN refers to. The ARN of another Region's object stays whole,
-    /// and is then not found.
+    /// The name of the object in this Region that a name or an ARN refers to. The ARN of another Region's object
+    /// stays whole, and is then not found.
     pub(super) fn resolve_name(&self, text: &str) -> String {
         let is_elsewhere = scope::scope_of_arn(text).is_some_and(|scope| scope != self.region);
         if is_elsewhere { text.to_lowercase() } else { local_name(text) }

@@ -1,8 +1,8 @@
 //! RestoreDBInstanceFromDBSnapshot and RestoreDBInstanceToPointInTime.
 //!
-//! What a restored instance takes over from its source, and what it does not, is the table in the RDS API reference:
-//! class, port, storage and retention come along; groups, Multi-AZ, IAM authentication, copying of tags and deletion
-//! protection fall back to defaults unless the request names them; tags come along only when the request has none.
+//! The table in the RDS API reference says what a restored instance inherits: class, port, storage and retention; not
+//! the groups, Multi-AZ, IAM authentication, copying of tags and deletion protection, which have their defaults
+//! unless the request names them; and the tags only if the request has none.
 
 use chrono::TimeDelta;
 
@@ -115,7 +115,7 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
             Some(time) => clock.typed_time(time),
             None => clock.machine_time(window.latest),
         };
-        // The window is rounded to milliseconds: the target may lie up to one before the backup.
+        // The window is rounded to milliseconds, so the target may lie up to one before the backup.
         let found = newest_backup_before(state, &source, target)
             .or_else(|| newest_backup_before(state, &source, target + TimeDelta::milliseconds(1)));
         let Some((backup, base)) = found else {

@@ -8,7 +8,7 @@ use crate::scope;
 use crate::store::State;
 use crate::wire::Xml;
 
-/// With how many accounts a snapshot can be shared.
+/// The number of accounts that a snapshot can be shared with.
 const MOST: usize = 20;
 /// Stands for every account.
 const EVERYBODY: &str = "all";

@@ -50,7 +50,7 @@ pub(super) fn no_snapshot_now(id: &str) -> ApiError {
     ))
 }
 
-/// Puts a manual snapshot in its Region, `creating`; the caller queues the work that fills it.
+/// Adds a manual snapshot to its Region, in the status `creating`. The caller queues the work that fills it.
 pub(super) fn begin_snapshot(
     request: &Request<'_>,
     state: &mut State,

@@ -1,5 +1,5 @@
-//! DB subnet groups. There is no network behind them: a subnet is a name, and its zone follows from its place in the
-//! list. Every Region has the group `default`.
+//! DB subnet groups. There is no network behind them: a subnet is a name, and its Availability Zone follows from its
+//! position in the list. Every Region has the group `default`.
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
@@ -9,12 +9,12 @@ use crate::resources::{SubnetGroup, arn};
 use crate::store::{Region, State};
 use crate::wire::Xml;
 
-/// The VPC of the group `default`; groups of the caller's own lie in it too.
+/// The VPC of the group `default`, and of the groups that callers make.
 const VPC: &str = "vpc-0a1b2c3d4e5f60718";
 const DEFAULT_SUBNETS: [&str; 3] =
     ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0bbbbbbbbbbbbbbb2", "subnet-0ccccccccccccccc3"];
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 pub(super) const MOST: usize = 50;
 pub(super) const MOST_SUBNETS: usize = 20;
 
@@ -150,7 +150,7 @@ pub(super) fn existing_group(region: &Region, name: &str) -> Result<String> {
     }
 }
 
-/// The VPC that a group lies in.
+/// The VPC of a group.
 pub(super) fn vpc_of(region: &Region, group: &str) -> String {
     region.subnet_groups.get(group).map_or(VPC, |group| &group.vpc).to_owned()
 }
@@ -182,7 +182,7 @@ fn no_subnet_group(name: &str) -> ApiError {
     ApiError::new("DBSubnetGroupNotFoundFault", format!("DB subnet group '{name}' does not exist."))
 }
 
-/// Names of subnet groups may have dots, spaces and underscores.
+/// The name of a subnet group in lower case. It may contain periods, spaces and underscores.
 fn valid_group_name(parameter: &str, text: &str) -> Result<String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte));
     if is_plain && text.len() <= 255 {

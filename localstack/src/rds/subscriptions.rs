@@ -1,6 +1,6 @@
-//! Event subscriptions: which events of which sources go to which SNS topic. They are really delivered, at once.
+//! Event subscriptions: which events of which sources go to which SNS topic. `event_delivery` delivers them.
 //!
-//! Categories differ by the type of source, as on AWS: `DescribeEventCategories` tells which there are.
+//! Categories depend on the type of source, as on AWS: `DescribeEventCategories` lists them.
 
 use crate::error::{ApiError, Result};
 use crate::event_delivery::EVENTS_SERVICE;
@@ -12,7 +12,7 @@ use crate::scope;
 use crate::sns;
 use crate::wire::Xml;
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 const MOST: usize = 20;
 
 /// Types of sources and their categories (Amazon RDS User Guide, "Amazon RDS event categories and event messages").
@@ -193,7 +193,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     Ok(subscription_result(request, &fresh))
 }
 
-/// Edits one subscription and shows it.
+/// Changes a subscription and returns it.
 fn edit_subscription(
     request: &Request<'_>,
     edit: impl FnOnce(&mut EventSubscription) -> Result<()>,
@@ -310,7 +310,7 @@ fn write_subscription(request: &Request<'_>, xml: &mut Xml, subscription: &Event
         .text("EventSubscriptionArn", arn(request.region, "es", &subscription.name));
 }
 
-/// Whether events of such a source can have that category; if not, why not.
+/// Checks that events of a type of source can have a category.
 pub(crate) fn check_event_category(source: EventSource, category: &str) -> std::result::Result<(), String> {
     check_categories(Some(source.name()), &[category.to_owned()]).map_err(|error| error.message)
 }

@@ -43,7 +43,7 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
         write_tags(&mut xml, &[]);
         return Ok(xml);
     }
-    // A change that changes nothing: looking the tags up is the same either way.
+    // A change that changes nothing, because finding the tags needs the state to be mutable.
     let tags = request.shared.store.change(|state| find_tags(request, state, name).cloned())?;
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
@@ -56,7 +56,7 @@ pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {
     });
 }
 
-/// Whether an ARN is that of something that nobody made and that therefore has no tags: a default group, or a cluster.
+/// Whether an ARN names something that nobody made, and that therefore has no tags: a default group, or a cluster.
 fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
     if scope::scope_of_arn(arn).as_deref() != Some(request.region) {
         return false;

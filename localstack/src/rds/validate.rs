@@ -1,12 +1,12 @@
-//! The rules that values must follow, and RDS's words when they do not.
+//! Rules for values, with RDS's messages for those that break them.
 
 use crate::error::{ApiError, Result};
 use crate::resources::Tag;
 use crate::windows::{Window, WindowFault};
 use crate::wire::Query;
 
-/// Checks an identifier that a caller makes up: letters, digits and hyphens, a letter first, no hyphen last or doubled.
-/// Returns it lowercased.
+/// Checks an identifier that a caller chooses: letters, digits and hyphens, a letter first, no hyphen last or
+/// doubled. Returns it in lower case.
 pub(super) fn check_identifier(parameter: &str, text: &str, longest: usize) -> Result<String> {
     let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -33,7 +33,7 @@ pub(super) fn check_password(text: &str) -> Result<()> {
     Err(ApiError::invalid_value(format!("The parameter MasterUserPassword {why}")))
 }
 
-/// Checks a master user's name.
+/// Checks the name of a master user.
 pub(super) fn check_master_username(text: &str) -> Result<()> {
     const RESERVED: [&str; 12] = [
         "admin",
@@ -119,7 +119,7 @@ pub(super) fn parse_maintenance_window(text: &str) -> Result<Window> {
     })
 }
 
-/// Checks that two windows do not meet; either may be absent.
+/// Checks that two windows do not overlap; either may be absent.
 pub(super) fn refuse_overlap(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
     match (backup, maintenance) {
         (Some(backup), Some(maintenance)) if backup.overlaps(maintenance) => {
@@ -143,7 +143,7 @@ pub(super) fn check_security_groups(groups: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Checks how often and as whom enhanced monitoring measures.
+/// Checks the interval and the role of enhanced monitoring.
 pub(super) fn check_monitoring(interval: i64, role: Option<&str>) -> Result<()> {
     if ![0, 1, 5, 10, 15, 30, 60].contains(&interval) {
         return Err(ApiError::invalid_value(format!(
@@ -164,7 +164,7 @@ pub(super) fn check_monitoring(interval: i64, role: Option<&str>) -> Result<()> 
     }
 }
 
-/// Checks for how many days Performance Insights keeps what it measures.
+/// Checks the retention period of Performance Insights.
 pub(super) fn check_insights_days(days: i64) -> Result<i64> {
     if days == 7 || days == 731 || (days % 31 == 0 && (1..=23).contains(&(days / 31))) {
         return Ok(days);
@@ -175,7 +175,7 @@ pub(super) fn check_insights_days(days: i64) -> Result<i64> {
     )))
 }
 
-/// Checks that a word is one of those that there are.
+/// Checks that a value is one of the known ones.
 pub(super) fn check_one_of<'t>(parameter: &str, text: &'t str, known: &[&str]) -> Result<&'t str> {
     if known.contains(&text) {
         return Ok(text);
@@ -223,7 +223,7 @@ fn check_tag(tag: &Tag) -> Result<()> {
     Err(ApiError::invalid_value(format!("Invalid tag {}: {why}", tag.key)))
 }
 
-/// How many tags a resource can have.
+/// Checks the number of tags of a resource.
 pub(super) fn check_tag_count(tags: &[Tag]) -> Result<()> {
     if tags.len() <= 50 {
         return Ok(());

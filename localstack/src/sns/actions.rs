@@ -25,7 +25,7 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a Query,
 }
 
-/// Does what `action` asks for.
+/// Performs an action.
 pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
         "CreateTopic" => create_topic(request),
@@ -51,7 +51,7 @@ pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml>
     }
 }
 
-/// Whether an action's answer has no result element, only metadata.
+/// Whether the answer to an action has no result element, only metadata.
 pub(crate) fn has_no_result(action: &str) -> bool {
     ["DeleteTopic", "SetTopicAttributes", "Unsubscribe", "SetSubscriptionAttributes"].contains(&action)
 }
@@ -235,7 +235,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
 
 fn subscribe(request: &Request<'_>) -> Result<Xml> {
     let topic = request.topic_arn()?;
-    // First of all: who asks about a topic that is not there hears that.
+    // Checked first: a topic that does not exist is the most important error.
     if !request.shared.monitoring.read(|all| all.sns.topics.contains_key(topic)) {
         return Err(no_topic());
     }
@@ -263,7 +263,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
     }
     let given = requested_attributes(request.query);
     given.iter().try_for_each(|(name, value)| check_attribute(name, value))?;
-    // The owner of both sides has nothing to confirm.
+    // Endpoints of the same account need no confirmation.
     let is_own = ["sqs", "lambda", "firehose", "sms", "application"].contains(&protocol);
     let fresh = Subscription {
         topic: topic.to_owned(),
@@ -394,7 +394,7 @@ fn check_attribute(name: &str, value: &str) -> Result<()> {
     }
 }
 
-/// How many bytes a message may have, its attributes included.
+/// The maximum length of a message in bytes, its attributes included.
 const LONGEST_MESSAGE: usize = 256 * 1024;
 
 fn publish_message(request: &Request<'_>) -> Result<Xml> {
@@ -423,7 +423,7 @@ fn publish_message(request: &Request<'_>) -> Result<Xml> {
     Ok(Xml::with_text("MessageId", id))
 }
 
-/// What subscribers get who have no form of their own; those of the local stack have none.
+/// The text for subscribers whose protocol has none of its own, which are all of the local stack's.
 fn message_text(request: &Request<'_>, message: &str) -> Result<String> {
     if request.query.get("MessageStructure") != Some("json") {
         return Ok(message.to_owned());
@@ -435,7 +435,7 @@ fn message_text(request: &Request<'_>, message: &str) -> Result<String> {
     })
 }
 
-/// Attributes of a message, as they are delivered with it.
+/// The attributes of a message as they are delivered.
 fn message_attributes(request: &Request<'_>) -> serde_json::Value {
     let mut all = serde_json::Map::new();
     for number in 1.. {

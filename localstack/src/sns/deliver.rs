@@ -1,4 +1,4 @@
-//! Delivery: into queues at once, by HTTP to this machine with a few retries, and nowhere else.
+//! Delivery: into queues immediately, over HTTP to this machine with a few retries, and nowhere else.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ async fn send(subscription: &Subscription, envelope: &Envelope) -> Result<(), St
     let (host, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
     let addresses = tokio::net::lookup_host((host.trim_matches(['[', ']']), port));
     let addresses: Vec<SocketAddr> = addresses.await.map_err(|error| error.to_string())?.collect();
-    // The local stack must not call out.
+    // The local stack must not call other machines.
     if addresses.is_empty() || addresses.iter().any(|address| !address.ip().is_loopback()) {
         return Err("the local stack delivers to loopback addresses only".to_owned());
     }
@@ -95,7 +95,7 @@ async fn send(subscription: &Subscription, envelope: &Envelope) -> Result<(), St
         .await
         .map_err(|error| error.to_string())?;
     tokio::spawn(async move {
-        // Its end shows in the answer.
+        // How the connection ends shows in the answer.
         let _ = connection.await;
     });
     let request = hyper::Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
@@ -110,7 +110,7 @@ async fn send(subscription: &Subscription, envelope: &Envelope) -> Result<(), St
         .map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = answer.status();
-    // Read to its end, so that the other side is done with it.
+    // Read to the end, so that the endpoint can finish.
     let _ = answer.into_body().collect().await;
     if status.is_success() { Ok(()) } else { Err(format!("the endpoint answered {status}")) }
 }

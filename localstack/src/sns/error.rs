@@ -1,4 +1,4 @@
-//! How SNS refuses.
+//! Refusals of SNS.
 
 use crate::error::ApiError;
 

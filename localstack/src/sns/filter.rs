@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::monitoring::sns_memory::Subscription;
 use crate::sns::error::invalid_parameter;
 
-/// Checks a policy as it is set; the empty text takes it away.
+/// Checks a filter policy that is about to be set; an empty text removes it.
 pub(super) fn check_filter_policy(policy: &str) -> Result<()> {
     if policy.is_empty() {
         return Ok(());
@@ -61,11 +61,11 @@ pub(super) fn wants_message(subscription: &Subscription, message: &str, attribut
     policy.is_none_or(|policy| policy_admits(policy, scope, message, attributes))
 }
 
-/// Whether a message with these attributes passes. With the scope `MessageBody` its text is looked at instead.
+/// Whether a message with these attributes passes. With the scope `MessageBody`, its text is compared instead.
 fn policy_admits(policy: &str, scope: Option<&str>, message: &str, attributes: &Value) -> bool {
     let Ok(Value::Object(policy)) = serde_json::from_str(policy) else { return true };
     if scope == Some("MessageBody") {
-        // A text that is no JSON has nothing that a policy could match.
+        // A text that is not JSON cannot match any policy.
         return serde_json::from_str(message).is_ok_and(|body| policy_matches(&policy, &body));
     }
     let plain: Map<String, Value> = attributes
@@ -103,7 +103,7 @@ fn policy_matches(policy: &Map<String, Value>, given: &Value) -> bool {
     })
 }
 
-/// Whether a value, or one of several, is what a rule asks for.
+/// Whether a value, or one of several, matches a rule.
 fn rule_matches(rule: &Value, given: Option<&Value>) -> bool {
     let values: Vec<&Value> = match given {
         None => Vec::new(),
@@ -154,7 +154,7 @@ fn operator_matches(kind: &str, wanted: &Value, given: &Value) -> bool {
                 }
             })
         }
-        // Networks are not compared here.
+        // `cidr` is not supported.
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::monitoring::sns_memory::Topic;
 use crate::scope;
 
-/// Who publishes: a service on behalf of one of its objects, or a user of the account.
+/// Who publishes: a service on behalf of one of its resources, or a user of the account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Publisher<'a> {
     /// Such as `cloudwatch.amazonaws.com`; empty for a user.
@@ -15,7 +15,7 @@ pub(crate) struct Publisher<'a> {
     pub(crate) region: &'a str,
 }
 
-/// The policy of a topic that was given none: its account may do everything, services included.
+/// The policy of a topic that has none set: its account may do everything, services included.
 fn default_policy(arn: &str) -> String {
     json!({
         "Version": "2008-10-17",
@@ -40,7 +40,7 @@ pub(super) fn policy_of(topic: &Topic, arn: &str) -> String {
     topic.attributes.get("Policy").cloned().unwrap_or_else(|| default_policy(arn))
 }
 
-/// Whether `policy` lets the publisher publish to `topic`: an allow that matches, and no deny that does.
+/// Whether `policy` lets the publisher publish to `topic`: a matching statement allows it, and none denies it.
 pub(super) fn policy_allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
     let statements = one_or_many(&policy["Statement"]);
