@@ -7,6 +7,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cancel::Canceller;
 
+/// Which of the pending changes are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// Those that never wait for the maintenance window.
+    Urgent,
+    All,
+}
+
 /// A piece of work on one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -16,10 +24,7 @@ pub(crate) enum Work {
     Snapshot(String),
     /// Take an automated snapshot.
     BackUp,
-    /// Apply pending changes.
-    Change {
-        all: bool,
-    },
+    ApplyChanges(Changes),
     /// Make the server reload its configuration.
     Reload,
     Reboot {

@@ -89,25 +89,33 @@ struct ConfirmRequest {
 
 pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, body: &[u8]) -> Answer {
     let outcome = match (method.as_str(), path.trim_end_matches('/')) {
-        ("POST", "faults") => {
-            read_request::<FaultRequest>(body).and_then(|fault| shared.injected.add_fault(fault)).map(done)
+        ("POST", "faults") => read_request::<FaultRequest>(body)
+            .and_then(|fault| shared.injected.add_fault(fault))
+            .map(|()| confirmation()),
+        ("DELETE", "faults") => confirm(|| shared.injected.clear_faults()),
+        ("POST", "statuses") => {
+            read_request(body).and_then(|request| set_status(shared, request)).map(|()| confirmation())
         }
-        ("DELETE", "faults") => run(|| shared.injected.clear_faults()),
-        ("POST", "statuses") => read_request(body).and_then(|request| set_status(shared, request)).map(done),
-        ("DELETE", "statuses") => run(|| clear_statuses(shared)),
-        ("POST", "restored-sql") => {
-            read_request::<RestoredSql>(body).and_then(|sql| shared.injected.add_sql(sql)).map(done)
-        }
-        ("DELETE", "restored-sql") => run(|| shared.injected.clear_sql()),
+        ("DELETE", "statuses") => confirm(|| clear_statuses(shared)),
+        ("POST", "restored-sql") => read_request::<RestoredSql>(body)
+            .and_then(|sql| shared.injected.add_sql(sql))
+            .map(|()| confirmation()),
+        ("DELETE", "restored-sql") => confirm(|| shared.injected.clear_sql()),
         ("POST", "clock") => read_request(body).and_then(|request| advance_clock(shared, &request)),
         ("GET", "clock") => Ok(json!({ "now": format_timestamp(shared.clock.now()) })),
         ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
-        ("DELETE", "calls") => run(|| shared.calls.clear()),
+        ("DELETE", "calls") => confirm(|| shared.calls.clear()),
         ("GET", "instances") => Ok(list_instances(shared)),
-        ("POST", "storage") => read_request(body).and_then(|request| set_storage(shared, &request)).map(done),
-        ("POST", "metrics") => read_request(body).and_then(|request| set_metric(shared, request)).map(done),
-        ("DELETE", "metrics") => run(|| clear_overrides(shared)),
-        ("POST", "events") => read_request(body).and_then(|request| add_event(shared, request)).map(done),
+        ("POST", "storage") => {
+            read_request(body).and_then(|request| set_storage(shared, &request)).map(|()| confirmation())
+        }
+        ("POST", "metrics") => {
+            read_request(body).and_then(|request| set_metric(shared, request)).map(|()| confirmation())
+        }
+        ("DELETE", "metrics") => confirm(|| clear_overrides(shared)),
+        ("POST", "events") => {
+            read_request(body).and_then(|request| add_event(shared, request)).map(|()| confirmation())
+        }
         ("POST", "confirmations") => {
             read_request(body).map(|request: ConfirmRequest| sns::confirm_endpoint(shared, &request.endpoint))
         }
@@ -115,14 +123,14 @@ pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, 
             .monitoring
             .read(|all| serde_json::to_value(&all.sns.sent))
             .map_err(|error| error.to_string()),
-        ("DELETE", "messages") => run(|| shared.monitoring.change(|all| all.sns.sent.clear())),
+        ("DELETE", "messages") => confirm(|| shared.monitoring.change(|all| all.sns.sent.clear())),
         ("GET", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
             Ok(shared.monitoring.read(|all| all.sns.queues.get(name).cloned().unwrap_or_default()).into())
         }
         ("DELETE", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            run(|| drop(shared.monitoring.change(|all| all.sns.queues.remove(name))))
+            confirm(|| drop(shared.monitoring.change(|all| all.sns.queues.remove(name))))
         }
         (_, known) if PATHS.contains(&known) => {
             return refuse_request(405, &format!("`/_control/{known}` does not take {method}"));
@@ -135,13 +143,13 @@ pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, 
     }
 }
 
-fn done((): ()) -> Value {
+fn confirmation() -> Value {
     json!({ "ok": true })
 }
 
-fn run(change: impl FnOnce()) -> Result<Value, String> {
+fn confirm(change: impl FnOnce()) -> Result<Value, String> {
     change();
-    Ok(done(()))
+    Ok(confirmation())
 }
 
 fn read_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {

@@ -250,7 +250,7 @@ fn build_rule(request: FaultRequest) -> Result<Rule, String> {
         Some(per_second) if per_second > 0.0 && per_second.is_finite() => {
             Some(Rate { per_second, tokens: per_second.max(1.0), at: Instant::now() })
         }
-        Some(other) => return Err(format!("`above_per_second` must be a number above 0, not {other}")),
+        Some(other) => return Err(format!("`above_per_second` must be greater than 0, not {other}")),
     };
     let until = until.map(|span| Instant::now() + span);
     let FaultRequest { action, region, account, about, .. } = request;

@@ -73,7 +73,7 @@ impl Home {
             && fs::symlink_metadata(directory).is_ok()
             && !belongs_to_me(directory)
         {
-            bail!("`{}` is not ours alone: choose another directory with `--data`", directory.display());
+            bail!("others can write to `{}`: choose another directory with `--data`", directory.display());
         }
         make_directory(directory, 0o755).with_context(|| format!("cannot make `{}`", directory.display()))?;
         let root =
@@ -93,7 +93,7 @@ impl Home {
             .with_context(|| format!("cannot lock `{}`", root.display()))?;
         if !lock.try_lock_exclusive().unwrap_or(false) {
             bail!(
-                "another local stack uses `{}`: stop it, or choose another directory with `--data`",
+                "another local stack uses `{}`: stop it or choose another directory with `--data`",
                 root.display()
             );
         }
@@ -238,7 +238,9 @@ fn server_owner() -> anyhow::Result<Option<Owner>> {
     match find_account(&accounts, "postgres").or_else(|| find_account(&accounts, "nobody")) {
         Some(owner) => Ok(Some(owner)),
         None => {
-            bail!("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
+            bail!(
+                "PostgreSQL does not run as root, and neither user `postgres` nor user `nobody` exists to run it"
+            )
         }
     }
 }

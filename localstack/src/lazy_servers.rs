@@ -54,10 +54,10 @@ pub(crate) async fn wake_server(
     cancel: &CancelSignal,
 ) -> anyhow::Result<Arc<Server>> {
     let connections = shared.proxies.lock().get(resource_id).map(|proxy| Arc::clone(&proxy.connections));
-    let connections = connections.context("its proxy is closed")?;
+    let connections = connections.context("the instance accepts no connections")?;
     let _switching = connections.switching.lock().await;
     if !shared.proxies.lock().contains_key(resource_id) {
-        anyhow::bail!("its proxy was closed");
+        anyhow::bail!("the instance accepts no connections any more");
     }
     connections.mark_used();
     if let Some(server) = shared.server(resource_id) {

@@ -194,7 +194,7 @@ impl Stack {
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}: choose another port with `--listen 127.0.0.1:0`", options.listen)
         })?;
-        let address = listener.local_addr().context("the port is gone")?;
+        let address = listener.local_addr().context("cannot read the address of the listening socket")?;
         let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
         orphans::end_orphans(&home.clusters())?;
         let authority = Authority::open(&home)?;

@@ -114,7 +114,10 @@ impl Shared {
     pub(crate) fn engine_of(&self, instance: &Instance) -> anyhow::Result<&Engine> {
         let major = instance.settings.major().parse().unwrap_or(0);
         self.engines.major(major).ok_or_else(|| {
-            anyhow::anyhow!("`{}` needs PostgreSQL {major}, which is not installed here", instance.id)
+            anyhow::anyhow!(
+                "instance `{}` needs PostgreSQL {major}, which is not installed here",
+                instance.id
+            )
         })
     }
 

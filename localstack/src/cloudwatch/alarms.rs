@@ -137,9 +137,8 @@ fn requested_actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
 
 fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
     let metrics = input.items("Metrics").to_vec();
-    let is_math = !metrics.is_empty();
     let metric = match (input.text("Namespace"), input.text("MetricName")) {
-        _ if is_math => None,
+        _ if !metrics.is_empty() => None,
         (Some(namespace), Some(name)) => {
             if namespace.len() > 255 || namespace.starts_with(':') {
                 return Err(validation_error("The value for Namespace is invalid."));
@@ -175,11 +174,11 @@ fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
         metrics,
         threshold_metric: input.owned("ThresholdMetricId"),
     };
-    check_metric_watch(&watch, is_math)?;
+    check_metric_watch(&watch)?;
     Ok(watch)
 }
 
-fn check_metric_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
+fn check_metric_watch(watch: &MetricWatch) -> Result<()> {
     const COMPARISONS: [&str; 7] = [
         "GreaterThanOrEqualToThreshold",
         "GreaterThanThreshold",
@@ -207,7 +206,7 @@ fn check_metric_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
     if watch.datapoints_to_alarm.is_some_and(|points| points < 1 || points > periods) {
         return Err(validation_error("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
     }
-    if is_math {
+    if !watch.metrics.is_empty() {
         return Ok(());
     }
     match (&watch.statistic, &watch.extended_statistic) {

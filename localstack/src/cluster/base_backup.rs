@@ -52,7 +52,7 @@ pub(crate) async fn take_base_backup(
         .context("cannot end a base backup")?;
     let consistent_at = Clock::machine_now();
     let (stop_segment, label): (String, String) = (end.try_get(0)?, end.try_get(1)?);
-    let start_segment = segment_in_label(&label).context("a backup label without a start")?;
+    let start_segment = segment_in_label(&label).context("the backup label names no start segment")?;
     let label_file = place.join("backup_label");
     fs::write(&label_file, &label)?;
     home.give_to_owner(&label_file)?;
@@ -125,7 +125,7 @@ pub(crate) async fn copy_cluster(
     let from_shown = from.display().to_string();
     tokio::task::spawn_blocking(move || copy_tree(&from, &to, content, owner, &cancel))
         .await
-        .context("a copy was lost")?
+        .context("the task that copied was lost")?
         .with_context(|| format!("cannot copy `{from_shown}`"))
 }
 

@@ -66,7 +66,7 @@ impl Templates {
     }
 
     pub(crate) async fn get_or_make(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
-        let cell = self.0.get(&engine.major).context("no template for that version")?;
+        let cell = self.0.get(&engine.major).context("the version is not installed here")?;
         cell.get_or_try_init(|| open_or_make(home, engine)).await
     }
 }
@@ -165,8 +165,9 @@ async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<
     for row in rows {
         known.insert(row.try_get::<_, String>(0)?, row.try_get::<_, Option<String>>(1)?);
     }
-    let mut path =
-        |name: &str| known.remove(name).flatten().map(PathBuf::from).context("no directory of that name");
+    let mut path = |name: &str| {
+        known.remove(name).flatten().map(PathBuf::from).context("pg_config does not report the directory")
+    };
     Ok(Installation {
         // Often a link into the directory from which PostgreSQL finds its files.
         program: program.canonicalize()?,

@@ -85,7 +85,7 @@ fn distinguished_name(common_name: &str) -> DistinguishedName {
 fn read_key(file: &Path) -> anyhow::Result<Option<KeyPair>> {
     match fs::read_to_string(file) {
         Ok(pem) => {
-            Ok(Some(KeyPair::from_pem(&pem).with_context(|| format!("`{}` is no key", file.display()))?))
+            Ok(Some(KeyPair::from_pem(&pem).with_context(|| format!("`{}` is not a key", file.display()))?))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),

@@ -65,7 +65,7 @@ async fn run_actor(job: Job, mut queue: UnboundedReceiver<Work>) {
             Work::Create => job.create().await,
             Work::Snapshot(id) => job.take_snapshot(&id).await,
             Work::BackUp => job.back_up().await,
-            Work::Change { all } => job.apply_pending(all).await,
+            Work::ApplyChanges(changes) => job.apply_pending(changes).await,
             Work::Reload => job.reload_server(),
             Work::Reboot { failover } => job.reboot(failover).await,
             Work::Stop { snapshot } => job.stop(snapshot).await,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::actors::Changes;
 use crate::clock::Clock;
 use crate::cluster::base_backup::archive_everything;
 use crate::event_messages::{self, EventMessage};
@@ -18,13 +19,13 @@ use crate::storage;
 impl Job {
     /// Applies pending changes. The password, the port and a retention that is neither turned on nor off never wait
     /// for the maintenance window; the rest waits unless all changes are asked for.
-    pub(super) async fn apply_pending(&self, all: bool) -> anyhow::Result<()> {
+    pub(super) async fn apply_pending(&self, changes: Changes) -> anyhow::Result<()> {
         self.hold_stage(self.shared.clock.now(), Stage::Settle).await?;
         if let Some(verifier) = self.instance()?.pending.verifier {
             self.reset_password(&verifier).await?;
         }
         let instance = self.instance()?;
-        let due = due_changes(&instance, all);
+        let due = due_changes(&instance, changes);
         if due == Pending::default() {
             return Ok(());
         }
@@ -217,9 +218,9 @@ impl Job {
 }
 
 /// The pending changes that are applied now.
-fn due_changes(instance: &Instance, all: bool) -> Pending {
+fn due_changes(instance: &Instance, changes: Changes) -> Pending {
     let mut due = Pending { verifier: None, ..instance.pending.clone() };
-    if !all {
+    if changes == Changes::Urgent {
         // From one number of days to another: immediately, whatever `ApplyImmediately` said.
         let is_switch = |days: i64| days == 0 || instance.settings.retention_days == 0;
         let retention_days = due.retention_days.filter(|days| !is_switch(*days));

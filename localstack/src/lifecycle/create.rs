@@ -122,7 +122,7 @@ impl Job {
         let paths = self.shared.home.cluster(&self.resource_id);
         self.shared.make_cluster_room(&self.resource_id)?;
         let server = match &instance.origin {
-            Origin::Done => bail!("it has no origin"),
+            Origin::Done => bail!("the instance has no origin to create it from"),
             Origin::New { verifier } => {
                 let engine = self.shared.engine_of(instance)?;
                 let template = self.shared.templates.get_or_make(&self.shared.home, engine).await?;
@@ -198,7 +198,7 @@ impl Job {
                 Some(server) => {
                     archive_everything(&self.shared.home, &server, source, &self.cancel).await.map(|_| ())
                 }
-                None => Err(anyhow::anyhow!("the source's PostgreSQL server does not run")),
+                None => Err(anyhow::anyhow!("the PostgreSQL server of the source is not running")),
             };
             // Checked again, because the source may have begun to stop during the attempt.
             let is_passing = look().is_none_or(|found| {
@@ -265,7 +265,7 @@ fn server_message(error: &tokio_postgres::Error) -> String {
 /// Creates the master user as RDS does: no superuser, but owner of the databases and member of `rds_superuser`.
 async fn create_master_user(server: &Server, instance: &Instance, verifier: &str) -> anyhow::Result<()> {
     let client = server.connect("postgres").await?;
-    let user = instance.settings.master_username.as_deref().context("no master user")?;
+    let user = instance.settings.master_username.as_deref().context("the instance has no master user")?;
     let user = quote_identifier(user);
     // A verifier consists of base64, `$` and `:`, so there is nothing to escape. The password itself is never part of
     // the SQL.

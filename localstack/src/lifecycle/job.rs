@@ -127,7 +127,7 @@ impl Job {
             return wake_server(&self.shared, &self.resource_id, &self.cancel).await;
         }
         self.shared.server(&self.resource_id).ok_or_else(|| {
-            anyhow::anyhow!("its PostgreSQL server does not run; see the log in its cluster directory")
+            anyhow::anyhow!("the PostgreSQL server is not running; see the log in its cluster directory")
         })
     }
 

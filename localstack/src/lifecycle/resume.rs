@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::actors::Work;
+use crate::actors::{Changes, Work};
 use crate::cancel::CancelSignal;
 use crate::instance_status::Status;
 use crate::lazy_servers::open_proxy;
@@ -40,7 +40,7 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
     // All servers start before any work: a restore under way may need the server of another instance.
     let mut started = Vec::new();
     for start in starting {
-        started.push(start.await.context("the start of an instance was lost")?);
+        started.push(start.await.context("the task that started an instance was lost")?);
     }
     let now = shared.clock.now();
     shared.store.change(|state| {
@@ -90,7 +90,7 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
         });
     };
     if let Err(error) = &outcome {
-        report_problem(format_args!("instance `{}` does not start: {error:#}", was.id));
+        report_problem(format_args!("cannot start instance `{}`: {error:#}", was.id));
         return set(Status::Failed);
     }
     match &was.status {
@@ -112,8 +112,9 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
                 if was.status == Status::BackingUp {
                     shared.queue_work(resource_id, Work::BackUp);
                 }
-                let all = matches!(was.status, Status::Modifying | Status::Renaming);
-                shared.queue_work(resource_id, Work::Change { all });
+                let is_changing = matches!(was.status, Status::Modifying | Status::Renaming);
+                let changes = if is_changing { Changes::All } else { Changes::Urgent };
+                shared.queue_work(resource_id, Work::ApplyChanges(changes));
             }
         },
     }

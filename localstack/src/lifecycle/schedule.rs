@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::actors::Work;
+use crate::actors::{Changes, Work};
 use crate::event_delivery::record_event;
 use crate::event_messages;
 use crate::instance_status::Status;
@@ -67,7 +67,7 @@ fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTim
                 DueWork::Skip => instance.backup_considered_at = now,
                 DueWork::Change => {
                     instance.maintenance_considered_at = now;
-                    shared.queue_work(&resource_id, Work::Change { all: true });
+                    shared.queue_work(&resource_id, Work::ApplyChanges(Changes::All));
                 }
                 DueWork::Revive => shared.queue_work(&resource_id, Work::Reboot { failover: false }),
                 DueWork::Start => {

@@ -1,7 +1,7 @@
 //! ModifyDBInstance: which changes happen immediately, which soon, and which wait for the maintenance window unless
 //! `ApplyImmediately` is set.
 
-use crate::actors::Work;
+use crate::actors::{Changes, Work};
 use crate::error::{ApiError, Result};
 use crate::event_delivery::record_event;
 use crate::event_messages::{self, EventMessage};
@@ -20,7 +20,8 @@ use crate::wire::Xml;
 pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let id = request.resolve_identifier("DBInstanceIdentifier")?;
-    let apply_now = query.flag("ApplyImmediately")?.unwrap_or(false);
+    let is_immediate = query.flag("ApplyImmediately")?.unwrap_or(false);
+    let changes = if is_immediate { Changes::All } else { Changes::Urgent };
     let mut events = Vec::new();
     let xml = request.shared.store.change(|state| {
         let instance = request.instance(state, &id)?;
@@ -38,7 +39,7 @@ pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
         let resource_id = changed.resource_id.clone();
         events = immediate_events(&region.instances[&id].settings, &changed.settings);
         region.instances.insert(id.clone(), changed);
-        request.shared.queue_work(&resource_id, Work::Change { all: apply_now });
+        request.shared.queue_work(&resource_id, Work::ApplyChanges(changes));
         instance_result(request, state, &id)
     })?;
     for event in events {
