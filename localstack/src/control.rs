@@ -15,7 +15,7 @@ use crate::http::{Answer, build_answer, refuse_request};
 use crate::instance_status::Status;
 use crate::rds::check_event_category;
 use crate::resources::{EventSource, Instance, RestoreOutcome, ShownStatus};
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::format_timestamp;
 use crate::{scope, sns};
 
@@ -87,50 +87,49 @@ struct ConfirmRequest {
     endpoint: String,
 }
 
-pub(crate) fn answer_control(shared: &Arc<Shared>, method: &Method, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn answer_control(cx: &Arc<Context>, method: &Method, path: &str, body: &[u8]) -> Answer {
     let outcome = match (method.as_str(), path.trim_end_matches('/')) {
         ("POST", "faults") => read_request::<FaultRequest>(body)
-            .and_then(|fault| shared.injected.add_fault(fault))
+            .and_then(|fault| cx.injected.add_fault(fault))
             .map(|()| confirmation()),
-        ("DELETE", "faults") => confirm(|| shared.injected.clear_faults()),
+        ("DELETE", "faults") => confirm(|| cx.injected.clear_faults()),
         ("POST", "statuses") => {
-            read_request(body).and_then(|request| set_status(shared, request)).map(|()| confirmation())
+            read_request(body).and_then(|request| set_status(cx, request)).map(|()| confirmation())
         }
-        ("DELETE", "statuses") => confirm(|| clear_statuses(shared)),
+        ("DELETE", "statuses") => confirm(|| clear_statuses(cx)),
         ("POST", "restored-sql") => read_request::<RestoredSql>(body)
-            .and_then(|sql| shared.injected.add_sql(sql))
+            .and_then(|sql| cx.injected.add_sql(sql))
             .map(|()| confirmation()),
-        ("DELETE", "restored-sql") => confirm(|| shared.injected.clear_sql()),
-        ("POST", "clock") => read_request(body).and_then(|request| advance_clock(shared, &request)),
-        ("GET", "clock") => Ok(json!({ "now": format_timestamp(shared.clock.now()) })),
-        ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
-        ("DELETE", "calls") => confirm(|| shared.calls.clear()),
-        ("GET", "instances") => Ok(list_instances(shared)),
+        ("DELETE", "restored-sql") => confirm(|| cx.injected.clear_sql()),
+        ("POST", "clock") => read_request(body).and_then(|request| advance_clock(cx, &request)),
+        ("GET", "clock") => Ok(json!({ "now": format_timestamp(cx.clock.now()) })),
+        ("GET", "calls") => serde_json::to_value(cx.calls.all()).map_err(|error| error.to_string()),
+        ("DELETE", "calls") => confirm(|| cx.calls.clear()),
+        ("GET", "instances") => Ok(list_instances(cx)),
         ("POST", "storage") => {
-            read_request(body).and_then(|request| set_storage(shared, &request)).map(|()| confirmation())
+            read_request(body).and_then(|request| set_storage(cx, &request)).map(|()| confirmation())
         }
         ("POST", "metrics") => {
-            read_request(body).and_then(|request| set_metric(shared, request)).map(|()| confirmation())
+            read_request(body).and_then(|request| set_metric(cx, request)).map(|()| confirmation())
         }
-        ("DELETE", "metrics") => confirm(|| clear_overrides(shared)),
+        ("DELETE", "metrics") => confirm(|| clear_overrides(cx)),
         ("POST", "events") => {
-            read_request(body).and_then(|request| add_event(shared, request)).map(|()| confirmation())
+            read_request(body).and_then(|request| add_event(cx, request)).map(|()| confirmation())
         }
         ("POST", "confirmations") => {
-            read_request(body).map(|request: ConfirmRequest| sns::confirm_endpoint(shared, &request.endpoint))
+            read_request(body).map(|request: ConfirmRequest| sns::confirm_endpoint(cx, &request.endpoint))
         }
-        ("GET", "messages") => shared
-            .monitoring
-            .read(|all| serde_json::to_value(&all.sns.sent))
-            .map_err(|error| error.to_string()),
-        ("DELETE", "messages") => confirm(|| shared.monitoring.change(|all| all.sns.sent.clear())),
+        ("GET", "messages") => {
+            cx.monitoring.read(|all| serde_json::to_value(&all.sns.sent)).map_err(|error| error.to_string())
+        }
+        ("DELETE", "messages") => confirm(|| cx.monitoring.change(|all| all.sns.sent.clear())),
         ("GET", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            Ok(shared.monitoring.read(|all| all.sns.queues.get(name).cloned().unwrap_or_default()).into())
+            Ok(cx.monitoring.read(|all| all.sns.queues.get(name).cloned().unwrap_or_default()).into())
         }
         ("DELETE", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            confirm(|| drop(shared.monitoring.change(|all| all.sns.queues.remove(name))))
+            confirm(|| drop(cx.monitoring.change(|all| all.sns.queues.remove(name))))
         }
         (_, known) if PATHS.contains(&known) => {
             return refuse_request(405, &format!("`/_control/{known}` does not take {method}"));
@@ -156,7 +155,7 @@ fn read_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| format!("cannot read the request: {error}"))
 }
 
-fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String> {
+fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
     let is_name = !request.status.is_empty()
         && request.status.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     if !is_name {
@@ -167,11 +166,11 @@ fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String
     }
     let status = Status::from_name(&request.status);
     if request.instance == NEXT_RESTORE {
-        shared.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
+        cx.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
         return Ok(());
     }
     let id = request.instance.to_lowercase();
-    shared.store.change(|state| {
+    cx.store.change(|state| {
         let instance = state.instances_mut().find(|instance| instance.id == id);
         let instance = instance.ok_or_else(|| no_instance(&id))?;
         let is_real = instance.status == status && !request.stay;
@@ -184,9 +183,9 @@ fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String
     })
 }
 
-fn clear_statuses(shared: &Arc<Shared>) {
-    shared.injected.clear_restore_outcomes();
-    shared.store.change(|state| {
+fn clear_statuses(cx: &Arc<Context>) {
+    cx.injected.clear_restore_outcomes();
+    cx.store.change(|state| {
         for instance in state.instances_mut() {
             instance.shown = None;
             instance.fate = None;
@@ -195,9 +194,9 @@ fn clear_statuses(shared: &Arc<Shared>) {
 }
 
 /// The instance of that name in any Region.
-fn find_instance(shared: &Shared, name: &str) -> Result<Instance, String> {
+fn find_instance(cx: &Context, name: &str) -> Result<Instance, String> {
     let id = name.to_lowercase();
-    let found = shared.store.read(|state| state.instances().find(|instance| instance.id == id).cloned());
+    let found = cx.store.read(|state| state.instances().find(|instance| instance.id == id).cloned());
     found.ok_or_else(|| no_instance(&id))
 }
 
@@ -205,60 +204,60 @@ fn no_instance(id: &str) -> String {
     format!("instance `{id}` does not exist")
 }
 
-fn set_storage(shared: &Arc<Shared>, request: &StorageRequest) -> Result<(), String> {
+fn set_storage(cx: &Arc<Context>, request: &StorageRequest) -> Result<(), String> {
     if !request.taken_bytes.is_finite() {
         return Err("`taken_bytes` must be finite".to_owned());
     }
-    let resource_id = find_instance(shared, &request.instance)?.resource_id;
-    shared.monitoring.change(|all| {
+    let resource_id = find_instance(cx, &request.instance)?.resource_id;
+    cx.monitoring.change(|all| {
         all.overrides.entry(resource_id).or_default().taken_bytes = request.taken_bytes;
         all.revision += 1;
     });
     Ok(())
 }
 
-fn set_metric(shared: &Arc<Shared>, request: MetricRequest) -> Result<(), String> {
-    let resource_id = find_instance(shared, &request.instance)?.resource_id;
-    shared.monitoring.change(|all| {
+fn set_metric(cx: &Arc<Context>, request: MetricRequest) -> Result<(), String> {
+    let resource_id = find_instance(cx, &request.instance)?.resource_id;
+    cx.monitoring.change(|all| {
         all.overrides.entry(resource_id).or_default().metrics.insert(request.metric, request.value);
         all.revision += 1;
     });
     Ok(())
 }
 
-fn clear_overrides(shared: &Shared) {
-    shared.monitoring.change(|all| {
+fn clear_overrides(cx: &Context) {
+    cx.monitoring.change(|all| {
         all.overrides.clear();
         all.revision += 1;
     });
 }
 
-fn add_event(shared: &Arc<Shared>, request: EventRequest) -> Result<(), String> {
+fn add_event(cx: &Arc<Context>, request: EventRequest) -> Result<(), String> {
     check_event_category(EventSource::Instance, &request.category)?;
-    let instance = find_instance(shared, &request.instance)?;
+    let instance = find_instance(cx, &request.instance)?;
     let id = event_id_of(&request.message);
     let event = EventMessage { id, category: request.category.into(), text: request.message.into() };
-    record_event(shared, &instance.region, EventSource::Instance, &instance.id, &event);
+    record_event(cx, &instance.region, EventSource::Instance, &instance.id, &event);
     Ok(())
 }
 
-fn advance_clock(shared: &Arc<Shared>, request: &ClockRequest) -> Result<Value, String> {
+fn advance_clock(cx: &Arc<Context>, request: &ClockRequest) -> Result<Value, String> {
     if !(1..=FURTHEST_JUMP).contains(&request.advance_seconds) {
         return Err(format!(
             "`advance_seconds` must be between 1 and {FURTHEST_JUMP}: the clock only moves forward"
         ));
     }
-    let jumps = shared.clock.advance(TimeDelta::seconds(request.advance_seconds));
-    shared.store.change(|state| state.jumps = jumps);
-    Ok(json!({ "now": format_timestamp(shared.clock.now()) }))
+    let jumps = cx.clock.advance(TimeDelta::seconds(request.advance_seconds));
+    cx.store.change(|state| state.jumps = jumps);
+    Ok(json!({ "now": format_timestamp(cx.clock.now()) }))
 }
 
-fn list_instances(shared: &Arc<Shared>) -> Value {
-    shared.store.read(|state| {
+fn list_instances(cx: &Arc<Context>) -> Value {
+    cx.store.read(|state| {
         state
             .instances()
             .map(|instance| {
-                let server = shared.server(&instance.resource_id);
+                let server = cx.server(&instance.resource_id);
                 json!({
                     "id": instance.id,
                     "region": scope::region_of(&instance.region),

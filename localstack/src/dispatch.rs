@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::faults::{Fault, FaultTarget};
 use crate::http::{Answer, LONGEST_BODY, decode_body, refuse_request};
 use crate::ids::random_uuid;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::format_timestamp;
 use crate::{cloudwatch, control, iam, rds, scope, secrets_manager, sns, sts};
 
@@ -33,7 +33,7 @@ use reply::{Body, Outcome, write_reply};
 const NOTHING_HERE: &str = "the API is at POST /, the control endpoint is below /_control/";
 
 /// Answers calls for as long as the stack runs.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn serve(cx: Arc<Context>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -41,9 +41,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let cx = Arc::clone(&cx);
         connections.spawn(async move {
-            let service = service_fn(move |request| answer_request(Arc::clone(&shared), request));
+            let service = service_fn(move |request| answer_request(Arc::clone(&cx), request));
             let connection = hyper::server::conn::http1::Builder::new();
             // An error here is a client that went away, or one that a fault cut off.
             let _ = connection.serve_connection(TokioIo::new(stream), service).await;
@@ -52,7 +52,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn answer_request(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Answer> {
+async fn answer_request(cx: Arc<Context>, request: Request<Incoming>) -> io::Result<Answer> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(io::Error::other)?.to_bytes();
     let body = match decode_body(&head.headers, body) {
@@ -65,33 +65,33 @@ async fn answer_request(shared: Arc<Shared>, request: Request<Incoming>) -> io::
         if head.headers.contains_key(ORIGIN) {
             refuse_request(403, "the control endpoint does not answer web pages")
         } else {
-            let answer = control::answer_control(&shared, &head.method, rest, &body);
-            shared.store.wait_until_saved().await;
+            let answer = control::answer_control(&cx, &head.method, rest, &body);
+            cx.store.wait_until_saved().await;
             answer
         }
     } else if path == "/" && head.method == Method::GET {
-        follow_link(&shared, head.uri.query().unwrap_or_default())
+        follow_link(&cx, head.uri.query().unwrap_or_default())
     } else if (path == "/" || path.starts_with("/service/")) && head.method == Method::POST {
-        answer_call(&shared, &ApiCall::read(path, &head.headers, &body), &head.headers).await?
+        answer_call(&cx, &ApiCall::read(path, &head.headers, &body), &head.headers).await?
     } else {
         refuse_request(404, NOTHING_HERE)
     };
-    let date = shared.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let date = cx.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let Ok(date) = date.parse() {
         answer.headers_mut().insert(DATE, date);
     }
     Ok(answer)
 }
 
-fn follow_link(shared: &Arc<Shared>, query: &str) -> Answer {
+fn follow_link(cx: &Arc<Context>, query: &str) -> Answer {
     let Some(call) = ApiCall::from_link(query) else { return refuse_request(404, NOTHING_HERE) };
     let request_id = random_uuid();
-    let outcome = perform_sns(shared, &call, &request_id);
-    log_outcome(shared, &call, &outcome);
+    let outcome = perform_sns(cx, &call, &request_id);
+    log_outcome(cx, &call, &outcome);
     write_reply(&call, outcome, &request_id)
 }
 
-async fn answer_call(shared: &Arc<Shared>, call: &ApiCall, headers: &HeaderMap) -> io::Result<Answer> {
+async fn answer_call(cx: &Arc<Context>, call: &ApiCall, headers: &HeaderMap) -> io::Result<Answer> {
     let request_id = random_uuid();
     let target = FaultTarget {
         action: &call.action,
@@ -99,9 +99,9 @@ async fn answer_call(shared: &Arc<Shared>, call: &ApiCall, headers: &HeaderMap) 
         account: scope::account_of(&call.region),
         parameters: &call.parameters,
     };
-    let fault = shared.injected.take_fault(&target, Instant::now());
+    let fault = cx.injected.take_fault(&target, Instant::now());
     if fault == Some(Fault::Cut) {
-        log_call(shared, call, "cut", None, None);
+        log_call(cx, call, "cut", None, None);
         return Err(io::Error::other("cut off on request"));
     }
     let outcome = match &fault {
@@ -109,30 +109,30 @@ async fn answer_call(shared: &Arc<Shared>, call: &ApiCall, headers: &HeaderMap) 
         _ if !headers.contains_key(AUTHORIZATION) && !call.may_be_unsigned() => {
             Err(ApiError::new("MissingAuthenticationToken", "Request is missing Authentication Token"))
         }
-        _ => perform_call(shared, call, &request_id).await,
+        _ => perform_call(cx, call, &request_id).await,
     };
     // A caller must not be told of a change that a stack killed now would forget.
-    shared.store.wait_until_saved().await;
+    cx.store.wait_until_saved().await;
     if fault == Some(Fault::LoseResponse) {
         let code = outcome.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-        log_call(shared, call, "lost-response", None, Some(code));
+        log_call(cx, call, "lost-response", None, Some(code));
         return Err(io::Error::other("response lost on request"));
     }
-    log_outcome(shared, call, &outcome);
+    log_outcome(cx, call, &outcome);
     if let Some(Fault::Slow(span)) = fault {
         tokio::time::sleep(span).await;
     }
     Ok(write_reply(call, outcome, &request_id))
 }
 
-async fn perform_call(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
+async fn perform_call(cx: &Arc<Context>, call: &ApiCall, request_id: &str) -> Outcome {
     if call.action.is_empty() {
         return Err(ApiError::new("MissingAction", "The request must contain the parameter Action."));
     }
     let (action, region) = (call.action.as_str(), call.region.as_str());
-    let now = shared.clock.now();
+    let now = cx.clock.now();
     match call.service {
-        Service::SecretsManager => secrets_manager::perform_action(shared, region, action, &call.json)
+        Service::SecretsManager => secrets_manager::perform_action(cx, region, action, &call.json)
             .map(|answer| Body::Text(answer.to_string())),
         Service::Sts => {
             let request = sts::Request { signer: &call.signer, query: &call.parameters, now };
@@ -140,10 +140,10 @@ async fn perform_call(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) ->
             Ok(Body::Text(xml.response(sts::NAMESPACE, action, true, request_id)))
         }
         Service::Iam => {
-            let xml = iam::perform_action(&shared.injected, &call.parameters, action)?;
+            let xml = iam::perform_action(&cx.injected, &call.parameters, action)?;
             Ok(Body::Text(xml.response(iam::NAMESPACE, action, true, request_id)))
         }
-        Service::Sns => perform_sns(shared, call, request_id),
+        Service::Sns => perform_sns(cx, call, request_id),
         Service::Ec2 | Service::Other if call.protocol == Protocol::Query => Err(ApiError::new(
             "InvalidAction",
             format!(
@@ -157,34 +157,34 @@ async fn perform_call(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) ->
             "The local stack has no such service.",
         )),
         Service::CloudWatch => {
-            let request = cloudwatch::Request { shared, region, input: &call.document, now };
+            let request = cloudwatch::Request { cx, region, input: &call.document, now };
             cloudwatch::perform_action(&request, action).map(Body::Document)
         }
         Service::Rds => {
-            let request = rds::Request { shared, region, query: &call.parameters, now };
+            let request = rds::Request { cx, region, query: &call.parameters, now };
             let xml = rds::perform_action(&request, action).await?;
             Ok(Body::Text(xml.response(rds::NAMESPACE, action, !rds::has_no_result(action), request_id)))
         }
     }
 }
 
-fn perform_sns(shared: &Arc<Shared>, call: &ApiCall, request_id: &str) -> Outcome {
-    let request = sns::Request { shared, region: &call.region, query: &call.parameters };
+fn perform_sns(cx: &Arc<Context>, call: &ApiCall, request_id: &str) -> Outcome {
+    let request = sns::Request { cx, region: &call.region, query: &call.parameters };
     let xml = sns::perform_action(&request, &call.action)?;
     let has_result = !sns::has_no_result(&call.action);
     Ok(Body::Text(xml.response(sns::NAMESPACE, &call.action, has_result, request_id)))
 }
 
-fn log_outcome(shared: &Shared, call: &ApiCall, outcome: &Outcome) {
+fn log_outcome(cx: &Context, call: &ApiCall, outcome: &Outcome) {
     match outcome {
-        Ok(_) => log_call(shared, call, "ok", Some(200), None),
-        Err(error) => log_call(shared, call, &error.code, Some(error.status), Some(&error.message)),
+        Ok(_) => log_call(cx, call, "ok", Some(200), None),
+        Err(error) => log_call(cx, call, &error.code, Some(error.status), Some(&error.message)),
     }
 }
 
-fn log_call(shared: &Shared, call: &ApiCall, outcome: &str, status: Option<u16>, message: Option<&str>) {
-    shared.calls.add(Call {
-        time: format_timestamp(shared.clock.now()),
+fn log_call(cx: &Context, call: &ApiCall, outcome: &str, status: Option<u16>, message: Option<&str>) {
+    cx.calls.add(Call {
+        time: format_timestamp(cx.clock.now()),
         service: call.service.name(),
         action: call.action.clone(),
         region: scope::region_of(&call.region).to_owned(),

@@ -7,35 +7,35 @@ use serde_json::json;
 use crate::event_messages::EventMessage;
 use crate::resources::{Event, EventSource, EventSubscription, arn};
 use crate::sns;
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// The service that publishes events to SNS.
 pub(crate) const EVENTS_SERVICE: &str = "events.rds.amazonaws.com";
 
 /// Records and delivers something that happens now to an instance or a snapshot.
 pub(crate) fn record_event(
-    shared: &Arc<Shared>,
+    cx: &Arc<Context>,
     region: &str,
     source_type: EventSource,
     source: &str,
     what: &EventMessage,
 ) {
     let event = Event {
-        at: shared.clock.now(),
+        at: cx.clock.now(),
         source: source.to_owned(),
         source_type,
         category: what.category.clone().into_owned(),
         message: what.text.clone().into_owned(),
         id: what.id.to_owned(),
     };
-    shared.store.change(|state| state.region_mut(region).events.push(event.clone()));
-    deliver_event(shared, region, &event);
+    cx.store.change(|state| state.region_mut(region).events.push(event.clone()));
+    deliver_event(cx, region, &event);
 }
 
 /// Publishes an event to the topics of every subscription that asked for it.
-fn deliver_event(shared: &Arc<Shared>, region: &str, event: &Event) {
+fn deliver_event(cx: &Arc<Context>, region: &str, event: &Event) {
     let kind = event.source_type.name();
-    let wanted: Vec<EventSubscription> = shared.store.read(|state| {
+    let wanted: Vec<EventSubscription> = cx.store.read(|state| {
         let all = state.region(region).subscriptions.values();
         all.filter(|one| {
             one.enabled
@@ -72,6 +72,6 @@ fn deliver_event(shared: &Arc<Shared>, region: &str, event: &Event) {
             ..sns::Message::default()
         };
         // A topic that is gone or refuses RDS shows in the subscription's status; events are best effort.
-        let _ = sns::publish(shared, &subscription.topic, &message, &publisher);
+        let _ = sns::publish(cx, &subscription.topic, &message, &publisher);
     }
 }

@@ -24,7 +24,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use fs4::fs_std::FileExt as _;
 
 use crate::atomic_file::replace_file;
@@ -203,10 +203,10 @@ fn cache_directory() -> PathBuf {
 
 fn user_directory(variable: &str, below_home: &str, name: &str) -> PathBuf {
     let uid = rustix::process::geteuid();
-    let told = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home));
-    match told.or(home) {
-        Some(place) if !uid.is_root() => place.join(name),
+    match given.or(home) {
+        Some(parent) if !uid.is_root() => parent.join(name),
         _ => PathBuf::from(format!("/var/tmp/{name}-{}", uid.as_raw())),
     }
 }

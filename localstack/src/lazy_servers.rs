@@ -19,11 +19,11 @@ use crate::cluster::server::Server;
 use crate::instance_status::Status;
 use crate::proxies::{Connections, Proxy};
 use crate::resources::Instance;
-use crate::stack::{Shared, report_problem};
+use crate::stack::{Context, report_problem};
 
 /// Opens the proxy of an instance, if it is not open, and returns its port.
-pub(crate) async fn open_proxy(shared: &Arc<Shared>, instance: &Instance) -> io::Result<u16> {
-    if let Some(proxy) = shared.proxies.lock().get(&instance.resource_id) {
+pub(crate) async fn open_proxy(cx: &Arc<Context>, instance: &Instance) -> io::Result<u16> {
+    if let Some(proxy) = cx.proxies.lock().get(&instance.resource_id) {
         return Ok(proxy.port);
     }
     let wanted = instance.wanted_port();
@@ -33,45 +33,45 @@ pub(crate) async fn open_proxy(shared: &Arc<Shared>, instance: &Instance) -> io:
     };
     let port = listener.local_addr()?.port();
     let connections = Arc::new(Connections::new());
-    let (weak, resource_id) = (Arc::downgrade(shared), instance.resource_id.clone());
+    let (weak, resource_id) = (Arc::downgrade(cx), instance.resource_id.clone());
     let counted = Arc::clone(&connections);
     let listening = tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let Some(shared) = weak.upgrade() else { return };
+            let Some(cx) = weak.upgrade() else { return };
             let (resource_id, connections) = (resource_id.clone(), Arc::clone(&counted));
-            tokio::spawn(async move { forward(&shared, &resource_id, &connections, client).await });
+            tokio::spawn(async move { forward(&cx, &resource_id, &connections, client).await });
         }
     });
     let proxy = Proxy { port, listening: listening.abort_handle(), connections };
-    shared.proxies.lock().insert(instance.resource_id.clone(), proxy);
+    cx.proxies.lock().insert(instance.resource_id.clone(), proxy);
     Ok(port)
 }
 
 /// The server of an instance, started if it does not run.
 pub(crate) async fn wake_server(
-    shared: &Arc<Shared>,
+    cx: &Arc<Context>,
     resource_id: &str,
     cancel: &CancelSignal,
 ) -> anyhow::Result<Arc<Server>> {
-    let connections = shared.proxies.lock().get(resource_id).map(|proxy| Arc::clone(&proxy.connections));
+    let connections = cx.proxies.lock().get(resource_id).map(|proxy| Arc::clone(&proxy.connections));
     let connections = connections.context("the instance accepts no connections")?;
     let _switching = connections.switching.lock().await;
-    if !shared.proxies.lock().contains_key(resource_id) {
+    if !cx.proxies.lock().contains_key(resource_id) {
         anyhow::bail!("the instance accepts no connections any more");
     }
     connections.mark_used();
-    if let Some(server) = shared.server(resource_id) {
+    if let Some(server) = cx.server(resource_id) {
         return Ok(server);
     }
-    let instance = shared.store.read(|state| state.instance(resource_id).cloned());
+    let instance = cx.store.read(|state| state.instance(resource_id).cloned());
     let instance = instance.context("the instance was deleted")?;
     if let Some(backup) = &instance.asleep {
-        shared.make_cluster_room(resource_id)?;
-        let paths = shared.home.cluster(resource_id);
-        lay_out_base_backup(&shared.home, &shared.home.backup(backup), &paths, cancel).await?;
+        cx.make_cluster_room(resource_id)?;
+        let paths = cx.home.cluster(resource_id);
+        lay_out_base_backup(&cx.home, &cx.home.backup(backup), &paths, cancel).await?;
     }
-    let server = shared.start_server(&instance, None, cancel).await?;
-    shared.store.change(|state| {
+    let server = cx.start_server(&instance, None, cancel).await?;
+    cx.store.change(|state| {
         if let Some(instance) = state.instance_mut(resource_id) {
             instance.asleep = None;
         }
@@ -81,8 +81,8 @@ pub(crate) async fn wake_server(
 }
 
 /// Forwards one connection to the server of an instance.
-async fn forward(shared: &Arc<Shared>, resource_id: &str, connections: &Connections, mut client: TcpStream) {
-    let is_open = shared.store.read(|state| {
+async fn forward(cx: &Arc<Context>, resource_id: &str, connections: &Connections, mut client: TcpStream) {
+    let is_open = cx.store.read(|state| {
         // An instance that was stopped, or is still being created, accepts no connections.
         state
             .instance(resource_id)
@@ -92,7 +92,7 @@ async fn forward(shared: &Arc<Shared>, resource_id: &str, connections: &Connecti
         return;
     }
     connections.open.fetch_add(1, Ordering::SeqCst);
-    match wake_server(shared, resource_id, &shared.stopping.listener()).await {
+    match wake_server(cx, resource_id, &cx.stopping.listener()).await {
         Ok(server) => {
             if let Ok(mut upstream) = TcpStream::connect(("127.0.0.1", server.port)).await {
                 // How a connection ends is between client and server.
@@ -107,26 +107,24 @@ async fn forward(shared: &Arc<Shared>, resource_id: &str, connections: &Connecti
 }
 
 /// Shuts down servers without connections, for as long as the stack runs.
-pub(crate) async fn stop_idle_servers(shared: Arc<Shared>) {
+pub(crate) async fn stop_idle_servers(cx: Arc<Context>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let idle: Vec<(String, Arc<Connections>)> = shared
+        let idle: Vec<(String, Arc<Connections>)> = cx
             .proxies
             .lock()
             .iter()
-            .filter(|(resource_id, proxy)| {
-                proxy.connections.are_idle() && shared.server(resource_id).is_some()
-            })
+            .filter(|(resource_id, proxy)| proxy.connections.are_idle() && cx.server(resource_id).is_some())
             .map(|(resource_id, proxy)| (resource_id.clone(), Arc::clone(&proxy.connections)))
             .collect();
         for (resource_id, connections) in idle {
             let _switching = connections.switching.lock().await;
             // In any other state, the work under way needs the server.
-            let is_at_rest = shared.store.read(|state| {
+            let is_at_rest = cx.store.read(|state| {
                 state.instance(&resource_id).is_some_and(|instance| instance.status == Status::Available)
             });
             if connections.are_idle() && is_at_rest {
-                shared.stop_server(&resource_id).await;
+                cx.stop_server(&resource_id).await;
             }
         }
     }

@@ -87,7 +87,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -96,7 +96,7 @@ use crate::cluster::orphans;
 use crate::cluster::tls::Authority;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
-use crate::stack::{Parts, Shared, report_problem};
+use crate::stack::{Context, Parts, report_problem};
 use crate::store::Store;
 
 pub use crate::pace::Pace;
@@ -170,7 +170,7 @@ impl From<anyhow::Error> for StartError {
 /// A running local RDS. Its servers end with it: in order on `stop`, immediately when it is dropped.
 #[derive(Debug)]
 pub struct Stack {
-    shared: Arc<Shared>,
+    cx: Arc<Context>,
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     warm_up: Option<JoinHandle<()>>,
@@ -212,24 +212,24 @@ impl Stack {
             windows_only_in_jumps: options.windows_only_in_jumps,
             endpoint: format!("http://{address}"),
         };
-        let shared = Arc::new(Shared::new(parts));
-        let writer = Arc::clone(&shared);
+        let cx = Arc::new(Context::new(parts));
+        let writer = Arc::clone(&cx);
         let mut tasks = vec![tokio::spawn(async move {
             let trouble = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
             writer.store.keep_writing(trouble).await;
         })];
-        let writer = Arc::clone(&shared);
+        let writer = Arc::clone(&cx);
         tasks.push(tokio::spawn(async move {
             let trouble = |error: &_| report_problem(format_args!("cannot write monitoring.json: {error}"));
             writer.monitoring.keep_writing(trouble).await;
         }));
-        lifecycle::resume_instances(&shared).await?;
-        tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(lazy_servers::stop_idle_servers(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(dispatch::serve(Arc::clone(&shared), listener)));
-        let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
-        Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
+        lifecycle::resume_instances(&cx).await?;
+        tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(lazy_servers::stop_idle_servers(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(dispatch::serve(Arc::clone(&cx), listener)));
+        let warm_up = tokio::spawn(warm_up(Arc::clone(&cx)));
+        Ok(Self { cx, address, tasks, warm_up: Some(warm_up) })
     }
 
     /// The endpoint URL for AWS clients.
@@ -239,12 +239,12 @@ impl Stack {
 
     /// The certificate that clients of the databases trust.
     pub fn ca_path(&self) -> PathBuf {
-        self.shared.home.file("ca.pem")
+        self.cx.home.file("ca.pem")
     }
 
     /// The directory of the stack.
     pub fn directory(&self) -> &Path {
-        self.shared.home.root()
+        self.cx.home.root()
     }
 
     /// Stops everything in order. A stack that starts with the same directory has every instance as it was.
@@ -253,13 +253,13 @@ impl Stack {
         for task in self.tasks.drain(1..) {
             task.abort();
         }
-        self.shared.proxies.close_all();
-        self.shared.stop_all_work().await;
+        self.cx.proxies.close_all();
+        self.cx.stop_all_work().await;
         if let Some(warm_up) = self.warm_up.take() {
             // It has reported its own failure.
             let _ = warm_up.await;
         }
-        self.shared.stop_all_servers().await;
+        self.cx.stop_all_servers().await;
         self.shut_down();
     }
 
@@ -267,13 +267,13 @@ impl Stack {
         for task in self.tasks.drain(..) {
             task.abort();
         }
-        if let Err(error) = self.shared.store.flush() {
+        if let Err(error) = self.cx.store.flush() {
             report_problem(format_args!("cannot write state.json: {error}"));
         }
-        if let Err(error) = self.shared.monitoring.flush() {
+        if let Err(error) = self.cx.monitoring.flush() {
             report_problem(format_args!("cannot write monitoring.json: {error}"));
         }
-        self.shared.home.release();
+        self.cx.home.release();
     }
 }
 
@@ -282,18 +282,18 @@ impl Drop for Stack {
         if self.tasks.is_empty() {
             return;
         }
-        self.shared.stopping.cancel();
-        self.shared.proxies.close_all();
-        self.shared.cancel_all_work();
-        self.shared.abandon_all_servers();
+        self.cx.stopping.cancel();
+        self.cx.proxies.close_all();
+        self.cx.cancel_all_work();
+        self.cx.abandon_all_servers();
         self.shut_down();
     }
 }
 
 /// Makes the template of the newest version before anybody needs it.
-async fn warm_up(shared: Arc<Shared>) {
-    let engine = shared.engines.newest();
-    if let Err(error) = shared.templates.get_or_make(&shared.home, engine).await {
+async fn warm_up(cx: Arc<Context>) {
+    let engine = cx.engines.newest();
+    if let Err(error) = cx.templates.get_or_make(&cx.home, engine).await {
         report_problem(format_args!("{error:#}"));
     }
 }

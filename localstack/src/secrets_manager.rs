@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// Performs `action` and returns a JSON document.
 pub(crate) fn perform_action(
-    shared: &Shared,
+    cx: &Context,
     region: &str,
     action: &str,
     body: &Value,
@@ -18,7 +18,7 @@ pub(crate) fn perform_action(
     let id = body["SecretId"].as_str().ok_or_else(|| {
         ApiError::with_status(400, "InvalidParameterException", "You must provide a SecretId.")
     })?;
-    shared.store.read(|state| {
+    cx.store.read(|state| {
         let instances = state.region(region).instances.values();
         let found = instances
             .filter_map(|instance| Some((instance, instance.secret.as_ref()?)))

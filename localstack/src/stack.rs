@@ -42,7 +42,7 @@ impl Default for Limits {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) engines: Engines,
     pub(crate) templates: Templates,
@@ -75,7 +75,7 @@ pub(crate) struct Parts {
     pub(crate) endpoint: String,
 }
 
-impl Shared {
+impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));

@@ -336,7 +336,7 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
         Ok(enter_state(alarm, &mut monitor.history, verdict, request.now))
     })?;
     if let Some(transition) = transition {
-        run_actions(request.shared, request.region, transition);
+        run_actions(request.cx, request.region, transition);
     }
     Ok(empty_result())
 }

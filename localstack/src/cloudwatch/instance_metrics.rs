@@ -16,7 +16,7 @@ use crate::event_messages;
 use crate::instance_class::{GIBIBYTE, class_size};
 use crate::monitoring::metrics::Metric;
 use crate::resources::{EventSource, Instance};
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// How many minutes are filled after a jump of the clock.
 const MOST_FILLED_MINUTES: i64 = 20;
@@ -36,16 +36,12 @@ pub(super) struct Round {
 type Measurements = Vec<(&'static str, &'static str, f64)>;
 
 /// Measures every running instance if a new minute began or the overrides changed; new instances at once.
-pub(super) async fn measure_instances(
-    shared: &Arc<Shared>,
-    last: Option<Round>,
-    now: DateTime<Utc>,
-) -> Round {
+pub(super) async fn measure_instances(cx: &Arc<Context>, last: Option<Round>, now: DateTime<Utc>) -> Round {
     let minute = now.timestamp().div_euclid(60);
     let mut round = last.unwrap_or_else(|| Round { minute: minute - 1, ..Round::default() });
-    let revision = shared.monitoring.read(|all| all.revision);
+    let revision = cx.monitoring.read(|all| all.revision);
     let is_due = minute > round.minute || revision != round.revision;
-    let instances = shared.store.read(|state| {
+    let instances = cx.store.read(|state| {
         let up = state.instances().filter(|instance| instance.status.is_running());
         up.filter(|instance| is_due || !round.instances.contains(&instance.resource_id))
             .cloned()
@@ -57,12 +53,12 @@ pub(super) async fn measure_instances(
         } else {
             (round.minute + 1).clamp(minute - MOST_FILLED_MINUTES, minute)
         };
-        let Some(measured) = measure_instance(shared, &instance).await else {
+        let Some(measured) = measure_instance(cx, &instance).await else {
             round.instances.remove(&instance.resource_id);
             continue;
         };
-        record_low_storage(shared, &instance, &measured, &mut round.full);
-        shared.monitoring.change(|all| {
+        record_low_storage(cx, &instance, &measured, &mut round.full);
+        cx.monitoring.change(|all| {
             let overrides = all.overrides.get(&instance.resource_id).cloned().unwrap_or_default();
             let monitor = all.monitors.entry(instance.region.clone()).or_default();
             monitor.has_new_metrics = true;
@@ -84,7 +80,7 @@ pub(super) async fn measure_instances(
     round
 }
 
-async fn measure_instance(shared: &Arc<Shared>, instance: &Instance) -> Option<Measurements> {
+async fn measure_instance(cx: &Arc<Context>, instance: &Instance) -> Option<Measurements> {
     let settings = &instance.settings;
     let is_aurora = settings.engine.starts_with("aurora");
     let memory = class_size(&settings.class).memory_bytes;
@@ -118,11 +114,11 @@ async fn measure_instance(shared: &Arc<Shared>, instance: &Instance) -> Option<M
         measured.push(("DBLoad", "Count", 0.1));
     }
     if settings.is_postgres() {
-        measure_server(shared, instance, &mut measured).await?;
+        measure_server(cx, instance, &mut measured).await?;
     } else {
         measured.push(("DatabaseConnections", "Count", 0.0));
         if !is_aurora {
-            let free = settings.allocated_storage as f64 * GIBIBYTE * 0.9 - taken_bytes(shared, instance);
+            let free = settings.allocated_storage as f64 * GIBIBYTE * 0.9 - taken_bytes(cx, instance);
             measured.push(("FreeStorageSpace", "Bytes", free.max(0.0)));
         }
     }
@@ -130,13 +126,9 @@ async fn measure_instance(shared: &Arc<Shared>, instance: &Instance) -> Option<M
 }
 
 /// Measures what only the real server knows. `None` while it does not answer.
-async fn measure_server(
-    shared: &Arc<Shared>,
-    instance: &Instance,
-    measured: &mut Measurements,
-) -> Option<()> {
-    let server = shared.server(&instance.resource_id)?;
-    let data = shared.home.cluster(&instance.resource_id).data;
+async fn measure_server(cx: &Arc<Context>, instance: &Instance, measured: &mut Measurements) -> Option<()> {
+    let server = cx.server(&instance.resource_id)?;
+    let data = cx.home.cluster(&instance.resource_id).data;
     let (used, log) =
         tokio::task::spawn_blocking(move || (directory_size(&data), directory_size(&data.join("pg_wal"))))
             .await
@@ -157,7 +149,7 @@ async fn measure_server(
     };
     let row = tokio::time::timeout(Duration::from_secs(5), ask).await.ok().flatten()?;
     let size = instance.settings.allocated_storage as f64 * GIBIBYTE;
-    measured.push(("FreeStorageSpace", "Bytes", (size - used - taken_bytes(shared, instance)).max(0.0)));
+    measured.push(("FreeStorageSpace", "Bytes", (size - used - taken_bytes(cx, instance)).max(0.0)));
     measured.push(("DatabaseConnections", "Count", row.try_get(0).ok()?));
     measured.push(("MaximumUsedTransactionIDs", "Count", row.try_get(1).ok()?));
     measured.push(("TransactionLogsDiskUsage", "Bytes", log));
@@ -171,15 +163,14 @@ async fn measure_server(
 }
 
 /// The storage that the control endpoint says is occupied by something else.
-fn taken_bytes(shared: &Shared, instance: &Instance) -> f64 {
-    shared
-        .monitoring
+fn taken_bytes(cx: &Context, instance: &Instance) -> f64 {
+    cx.monitoring
         .read(|all| all.overrides.get(&instance.resource_id).map_or(0.0, |overrides| overrides.taken_bytes))
 }
 
 /// Records RDS-EVENT-0089 once each time that an instance fills up.
 fn record_low_storage(
-    shared: &Arc<Shared>,
+    cx: &Arc<Context>,
     instance: &Instance,
     measured: &Measurements,
     full: &mut BTreeSet<String>,
@@ -197,7 +188,7 @@ fn record_low_storage(
             instance.id, instance.settings.allocated_storage
         );
         let event = event_messages::low_storage(message);
-        record_event(shared, &instance.region, EventSource::Instance, &instance.id, &event);
+        record_event(cx, &instance.region, EventSource::Instance, &instance.id, &event);
     }
 }
 

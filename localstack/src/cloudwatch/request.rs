@@ -8,14 +8,14 @@ use crate::document::{Document, Fields};
 use crate::error::{ApiError, Result};
 use crate::monitoring::Monitor;
 use crate::monitoring::metrics::Dimensions;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::{decode_page_token, encode_page_token};
 
 pub(crate) const VERSION: &str = "2010-08-01";
 
 /// A call of one action.
 pub(crate) struct Request<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) cx: &'a Arc<Context>,
     pub(crate) region: &'a str,
     pub(crate) input: &'a Document,
     pub(crate) now: DateTime<Utc>,
@@ -23,14 +23,14 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     pub(super) fn read<T>(&self, look: impl FnOnce(&Monitor) -> T) -> T {
-        self.shared.monitoring.read(|all| match all.monitors.get(self.region) {
+        self.cx.monitoring.read(|all| match all.monitors.get(self.region) {
             Some(monitor) => look(monitor),
             None => look(&Monitor::default()),
         })
     }
 
     pub(super) fn change<T>(&self, edit: impl FnOnce(&mut Monitor) -> T) -> T {
-        self.shared.monitoring.change_monitor(self.region, edit)
+        self.cx.monitoring.change_monitor(self.region, edit)
     }
 }
 

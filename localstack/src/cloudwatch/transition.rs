@@ -11,7 +11,7 @@ use crate::monitoring::history::HistoryItem;
 use crate::monitoring::metrics::Dimensions;
 use crate::scope;
 use crate::sns;
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// A time as alarms write it inside texts.
 pub(super) fn format_short(time: DateTime<Utc>) -> String {
@@ -65,10 +65,10 @@ pub(super) fn enter_state(
 }
 
 /// Runs the actions of an alarm's new state, and records in its history how each went.
-pub(super) fn run_actions(shared: &Arc<Shared>, region: &str, transition: Transition) {
+pub(super) fn run_actions(cx: &Arc<Context>, region: &str, transition: Transition) {
     let Transition { alarm, was } = transition;
     // A composite alarm may depend on it.
-    shared.monitoring.change_monitor(region, |monitor| monitor.changed_alarms.insert(alarm.name.clone()));
+    cx.monitoring.change_monitor(region, |monitor| monitor.changed_alarms.insert(alarm.name.clone()));
     if !alarm.actions_enabled {
         return;
     }
@@ -78,7 +78,7 @@ pub(super) fn run_actions(shared: &Arc<Shared>, region: &str, transition: Transi
         let outcome = if action.starts_with("arn:aws:sns:") {
             let publisher = sns::Publisher { service: "cloudwatch.amazonaws.com", arn: &arn, region };
             let message = sns::Message { subject: Some(&subject), text: &text, ..sns::Message::default() };
-            sns::publish(shared, action, &message, &publisher).map_err(|error| error.message)
+            sns::publish(cx, action, &message, &publisher).map_err(|error| error.message)
         } else {
             // Lambda, Systems Manager, Auto Scaling.
             Err("The local stack has no service behind this action".to_owned())
@@ -100,8 +100,8 @@ pub(super) fn run_actions(shared: &Arc<Shared>, region: &str, transition: Transi
                 summary
             }
         };
-        let item = HistoryItem::new(&alarm, shared.clock.now(), "Action", summary, data.to_string());
-        shared.monitoring.change_monitor(region, |monitor| monitor.history.push(item));
+        let item = HistoryItem::new(&alarm, cx.clock.now(), "Action", summary, data.to_string());
+        cx.monitoring.change_monitor(region, |monitor| monitor.history.push(item));
     }
 }
 

@@ -17,29 +17,29 @@ use crate::monitoring::Monitor;
 use crate::monitoring::alarm::{Alarm, AlarmState, MetricWatch, Treatment, Watches};
 use crate::monitoring::history;
 use crate::monitoring::metrics::Metric;
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// Measures instances and evaluates alarms for as long as the stack runs.
-pub(crate) async fn keep_watch(shared: Arc<Shared>) {
-    let stopping = shared.stopping.listener();
+pub(crate) async fn keep_watch(cx: Arc<Context>) {
+    let stopping = cx.stopping.listener();
     let mut measured = None;
     let mut minute = None;
     loop {
-        let now = shared.clock.now();
-        measured = Some(measure_instances(&shared, measured, now).await);
+        let now = cx.clock.now();
+        measured = Some(measure_instances(&cx, measured, now).await);
         let this_minute = now.timestamp().div_euclid(60);
-        evaluate_due_alarms(&shared, now, minute != Some(this_minute));
+        evaluate_due_alarms(&cx, now, minute != Some(this_minute));
         minute = Some(this_minute);
         tokio::select! {
-            () = shared.clock.sleep_until(now + TimeDelta::from_std(shared.pace.tick()).unwrap_or_default()) => {}
+            () = cx.clock.sleep_until(now + TimeDelta::from_std(cx.pace.tick()).unwrap_or_default()) => {}
             () = stopping.wait() => return,
         }
     }
 }
 
 /// Evaluates the alarms of every Region with new metrics or changed alarms; all of them when a new minute began.
-fn evaluate_due_alarms(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: bool) {
-    let has_work = shared.monitoring.read(|all| {
+fn evaluate_due_alarms(cx: &Arc<Context>, now: DateTime<Utc>, is_new_minute: bool) {
+    let has_work = cx.monitoring.read(|all| {
         is_new_minute
             || all
                 .monitors
@@ -49,7 +49,7 @@ fn evaluate_due_alarms(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: 
     if !has_work {
         return;
     }
-    let transitions = shared.monitoring.change(|all| {
+    let transitions = cx.monitoring.change(|all| {
         let mut transitions = Vec::new();
         for (region, monitor) in &mut all.monitors {
             if is_new_minute {
@@ -67,7 +67,7 @@ fn evaluate_due_alarms(shared: &Arc<Shared>, now: DateTime<Utc>, is_new_minute: 
         transitions
     });
     for (region, transition) in transitions {
-        run_actions(shared, &region, transition);
+        run_actions(cx, &region, transition);
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use tokio_postgres::Client;
 
@@ -27,11 +27,11 @@ pub(crate) async fn take_base_backup(
     home: &Home,
     server: &Server,
     resource_id: &str,
-    place: &Path,
+    directory: &Path,
     cancel: &CancelSignal,
 ) -> anyhow::Result<BaseBackup> {
     let paths = home.cluster(resource_id);
-    make_room(place)?;
+    make_room(directory)?;
     // Start and stop must use the same session: the backup ends with it.
     let client = server.connect("postgres").await.context("cannot connect to take a base backup")?;
     let is_old = server_major(&client).await? < 15;
@@ -41,7 +41,7 @@ pub(crate) async fn take_base_backup(
         "select pg_backup_start($1, true)::text"
     };
     client.query_one(start, &[&"lifeboat-localstack"]).await.context("cannot begin a base backup")?;
-    copy_cluster(paths.data.clone(), place.to_owned(), Content::BaseBackup, home.owner(), cancel).await?;
+    copy_cluster(paths.data.clone(), directory.to_owned(), Content::BaseBackup, home.owner(), cancel).await?;
     let complete_until = Clock::machine_now();
     let stop = if is_old { "pg_stop_backup(false, false)" } else { "pg_backup_stop(false)" };
     // `- 1`: the last byte of the backup, since a position on a segment's boundary names different segments in
@@ -53,14 +53,14 @@ pub(crate) async fn take_base_backup(
     let consistent_at = Clock::machine_now();
     let (stop_segment, label): (String, String) = (end.try_get(0)?, end.try_get(1)?);
     let start_segment = segment_in_label(&label).context("the backup label names no start segment")?;
-    let label_file = place.join("backup_label");
+    let label_file = directory.join("backup_label");
     fs::write(&label_file, &label)?;
     home.give_to_owner(&label_file)?;
     let archive = home.archive(resource_id);
     wait_for_segment(&archive, &stop_segment, cancel).await?;
     for segment in list_names(&archive)? {
         if is_segment(&segment) && start_segment <= segment && segment <= stop_segment {
-            let target = place.join("pg_wal").join(&segment);
+            let target = directory.join("pg_wal").join(&segment);
             fs::copy(archive.join(&segment), &target)?;
             home.give_to_owner(&target)?;
         }

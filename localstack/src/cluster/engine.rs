@@ -36,25 +36,25 @@ impl Engines {
     ///
     /// When no supported version is found.
     pub(crate) fn find(chosen: Option<&Path>) -> anyhow::Result<Self> {
-        let told = chosen
+        let given = chosen
             .map(Path::as_os_str)
             .map(ToOwned::to_owned)
             .or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
-        let places = match &told {
-            Some(told) => std::env::split_paths(told).collect(),
+        let directories = match &given {
+            Some(given) => std::env::split_paths(given).collect(),
             None => usual_directories(),
         };
         let mut found = BTreeMap::new();
-        for bin in places {
+        for bin in directories {
             if let Some(engine) = inspect_directory(&bin) {
                 found.entry(engine.major).or_insert(engine);
             }
         }
         if found.is_empty() {
             let (first, last) = SUPPORTED.into_inner();
-            let place = told.map_or_else(String::new, |told| format!(" in `{}`", told.display()));
+            let searched = given.map_or_else(String::new, |given| format!(" in `{}`", given.display()));
             bail!(
-                "found no PostgreSQL {first} to {last}{place} (`initdb` and `postgres`): install one, for example \
+                "found no PostgreSQL {first} to {last}{searched} (`initdb` and `postgres`): install one, for example \
                  `sudo apt-get install postgresql`, or name its directory with `--pg-bin`"
             );
         }
@@ -80,7 +80,7 @@ impl Engines {
 }
 
 fn usual_directories() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> =
+    let mut directories: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     for (parent, prefix, rest) in [
         ("/usr/lib/postgresql", "", "bin"),
@@ -97,9 +97,9 @@ fn usual_directories() -> Vec<PathBuf> {
             .map(|entry| entry.path().join(rest))
             .collect();
         versions.sort();
-        places.extend(versions.into_iter().rev());
+        directories.extend(versions.into_iter().rev());
     }
-    places
+    directories
 }
 
 /// The version in a directory, if it is supported and complete.

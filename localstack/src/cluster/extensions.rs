@@ -44,7 +44,7 @@ pub(crate) struct Equipment {
 
 /// Builds the tree in `directory`. An installation that cannot be copied is used as it is; the caller has to find out
 /// whether the copy runs.
-pub(crate) fn prepare_equipment(installation: &Installation, place: &Path) -> io::Result<Equipment> {
+pub(crate) fn prepare_equipment(installation: &Installation, tree: &Path) -> io::Result<Equipment> {
     let installed = installation.share.join("extension");
     let extensions: Vec<String> = SUPPORTED
         .split_whitespace()
@@ -55,18 +55,18 @@ pub(crate) fn prepare_equipment(installation: &Installation, place: &Path) -> io
         ["so", "dylib"].iter().any(|end| installation.modules.join(format!("{name}.{end}")).is_file())
     };
     let preloaded = has_module(PRELOADED).then(|| PRELOADED.to_owned());
-    if place.exists() {
-        fs::remove_dir_all(place)?;
+    if tree.exists() {
+        fs::remove_dir_all(tree)?;
     }
     let program =
-        build_tree(installation, &extensions, place).unwrap_or_else(|_| installation.program.clone());
+        build_tree(installation, &extensions, tree).unwrap_or_else(|_| installation.program.clone());
     Ok(Equipment { program, extensions, preloaded })
 }
 
-fn build_tree(installation: &Installation, extensions: &[String], place: &Path) -> io::Result<PathBuf> {
-    let at = |path: &Path| place.join(path.strip_prefix("/").unwrap_or(path));
+fn build_tree(installation: &Installation, extensions: &[String], tree: &Path) -> io::Result<PathBuf> {
+    let at = |path: &Path| tree.join(path.strip_prefix("/").unwrap_or(path));
     let share = at(&installation.share);
-    make_traversable(&share.join("extension"), place)?;
+    make_traversable(&share.join("extension"), tree)?;
     link_all(&installation.share, &share, "extension")?;
     let from = installation.share.join("extension");
     for entry in fs::read_dir(&from)? {
@@ -82,12 +82,12 @@ fn build_tree(installation: &Installation, extensions: &[String], place: &Path) 
     for directory in [&installation.libraries, &installation.modules] {
         let target = at(directory);
         // One directory may lie in the other.
-        if !target.exists() && target.parent().is_some_and(|parent| make_traversable(parent, place).is_ok()) {
+        if !target.exists() && target.parent().is_some_and(|parent| make_traversable(parent, tree).is_ok()) {
             symlink(directory, target)?;
         }
     }
     let program = at(&installation.program);
-    make_traversable(program.parent().unwrap_or(place), place)?;
+    make_traversable(program.parent().unwrap_or(tree), tree)?;
     fs::copy(&installation.program, &program)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(program)

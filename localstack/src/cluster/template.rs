@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use fs4::fs_std::FileExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
@@ -73,22 +73,22 @@ impl Templates {
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
     let name = template_name(engine);
-    let place = home.templates().join(&name);
-    let settings = place.join("settings.json");
+    let directory = home.templates().join(&name);
+    let settings = directory.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
         let _lock = lock_template(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
-            end_orphans(&place)?;
-            make_template(home, engine, &place).await.with_context(|| {
+            end_orphans(&directory)?;
+            make_template(home, engine, &directory).await.with_context(|| {
                 format!("cannot make a database cluster with PostgreSQL {}", engine.version)
             })?;
         }
     }
     let settings = std::fs::read(&settings).context("cannot read a template's settings")?;
-    let equipment = std::fs::read(place.join(EQUIPMENT)).context("cannot read a template's equipment")?;
+    let equipment = std::fs::read(directory.join(EQUIPMENT)).context("cannot read a template's equipment")?;
     Ok(Template {
-        data: place.join("cluster/data"),
+        data: directory.join("cluster/data"),
         settings: serde_json::from_slice(&settings)?,
         equipment: serde_json::from_slice(&equipment)?,
     })
@@ -112,16 +112,16 @@ async fn lock_template(file: PathBuf) -> anyhow::Result<File> {
 }
 
 /// Makes a template. The list of settings is written last: a template without it is not finished.
-async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
-    make_room(place)?;
-    home.make_private(place)?;
-    let paths = ClusterPaths::at_root(place.join("cluster"));
+async fn make_template(home: &Home, engine: &Engine, directory: &Path) -> anyhow::Result<()> {
+    make_room(directory)?;
+    home.make_private(directory)?;
+    let paths = ClusterPaths::at_root(directory.join("cluster"));
     home.make_private(&paths.root)?;
     run_initdb(home, engine, &paths).await?;
     for leftover in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         std::fs::remove_file(paths.data.join(leftover))?;
     }
-    let archive = place.join("archive");
+    let archive = directory.join("archive");
     home.make_private(&archive)?;
     let port = find_free_port()?;
     let none = BTreeMap::new();
@@ -143,17 +143,17 @@ async fn make_template(home: &Home, engine: &Engine, place: &Path) -> anyhow::Re
     let outcome = outcome.await;
     server.stop().await;
     let (settings, installation) = outcome?;
-    let mut equipment = prepare_equipment(&installation, &place.join("tree"))?;
+    let mut equipment = prepare_equipment(&installation, &directory.join("tree"))?;
     match Server::start(home, &equipment.program, &paths, port, &CancelSignal::never()).await {
         Ok(server) => server.stop().await,
         // An installation of another shape is used as it is.
         Err(_) => equipment.program = installation.program,
     }
-    replace_file(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
+    replace_file(&directory.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
     let settings = serde_json::to_vec(&settings)?;
     std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(ignore_absent)?;
     std::fs::remove_dir_all(&archive)?;
-    replace_file(&place.join("settings.json"), &settings)?;
+    replace_file(&directory.join("settings.json"), &settings)?;
     Ok(())
 }
 

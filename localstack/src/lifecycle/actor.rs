@@ -7,9 +7,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::actors::{Actor, Work};
 use crate::cancel::Canceller;
 use crate::lifecycle::job::{Job, Superseded};
-use crate::stack::{Shared, report_problem};
+use crate::stack::{Context, report_problem};
 
-impl Shared {
+impl Context {
     /// Queues work for an instance. Calling this with the state locked preserves the order of the decisions.
     pub(crate) fn queue_work(self: &Arc<Self>, resource_id: &str, work: Work) {
         if self.stopping.listener().is_set() {
@@ -20,7 +20,7 @@ impl Shared {
             let (queue, received) = unbounded_channel();
             let canceller = Canceller::new();
             let job = Job {
-                shared: Arc::clone(self),
+                cx: Arc::clone(self),
                 resource_id: resource_id.to_owned(),
                 cancel: canceller.listener(),
             };
@@ -57,7 +57,7 @@ impl Shared {
 
 async fn run_actor(job: Job, mut queue: UnboundedReceiver<Work>) {
     while let Some(work) = queue.recv().await {
-        if job.shared.stopping.listener().is_set() {
+        if job.cx.stopping.listener().is_set() {
             return;
         }
         let is_last = work == Work::Delete;
@@ -81,7 +81,7 @@ async fn run_actor(job: Job, mut queue: UnboundedReceiver<Work>) {
             job.settle_after_failure();
         }
         if is_last {
-            job.shared.actors.lock().remove(&job.resource_id);
+            job.cx.actors.lock().remove(&job.resource_id);
             return;
         }
     }

@@ -20,7 +20,7 @@ impl Job {
     /// Applies pending changes. The password, the port and a retention that is neither turned on nor off never wait
     /// for the maintenance window; the rest waits unless all changes are asked for.
     pub(super) async fn apply_pending(&self, changes: Changes) -> anyhow::Result<()> {
-        self.hold_stage(self.shared.clock.now(), Stage::Settle).await?;
+        self.hold_stage(self.cx.clock.now(), Stage::Settle).await?;
         if let Some(verifier) = self.instance()?.pending.verifier {
             self.reset_password(&verifier).await?;
         }
@@ -29,12 +29,12 @@ impl Job {
         if due == Pending::default() {
             return Ok(());
         }
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         self.enter_status(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
         for event in change_events(&due, Moment::Begun) {
             self.record_event(event);
         }
-        if needs_restart(&due) && self.shared.server(&self.resource_id).is_some() {
+        if needs_restart(&due) && self.cx.server(&self.resource_id).is_some() {
             self.restart_server(&due).await?;
         }
         self.hold_stage(since, Stage::Modify).await?;
@@ -43,10 +43,10 @@ impl Job {
         self.settle_changes(&due, since)?;
         if was > 0 && becomes == 0 {
             self.record_event(&event_messages::BACKUPS_DISABLED);
-            self.shared.store.change(|state| {
+            self.cx.store.change(|state| {
                 drop_automated_snapshots(state.region_mut(&instance.region), &self.resource_id);
             });
-            sweep_files(&self.shared)?;
+            sweep_files(&self.cx)?;
             self.prune_archive()?;
         }
         for event in change_events(&due, Moment::Done) {
@@ -57,7 +57,7 @@ impl Job {
             return self.back_up().await;
         }
         if changes_storage(&due) {
-            let since = self.shared.clock.now();
+            let since = self.cx.clock.now();
             self.enter_status(Status::StorageOptimization)?;
             self.hold_stage(since, Stage::Modify).await?;
         }
@@ -65,7 +65,7 @@ impl Job {
     }
 
     async fn reset_password(&self, verifier: &str) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         self.enter_status(Status::ResettingMasterCredentials)?;
         let instance = self.instance()?;
         if let (true, Some(user)) = (instance.settings.is_postgres(), &instance.settings.master_username) {
@@ -89,7 +89,7 @@ impl Job {
 
     /// Moves the applied changes from the pending changes into the settings.
     fn settle_changes(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
-        self.shared.store.change(|state| {
+        self.cx.store.change(|state| {
             let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
             move_into_settings(instance, due, now);
             if due.retention_days.is_some() {
@@ -111,11 +111,11 @@ impl Job {
     }
 
     pub(super) fn reload_server(&self) -> anyhow::Result<()> {
-        self.shared.reload_server(&self.instance()?)
+        self.cx.reload_server(&self.instance()?)
     }
 
     pub(super) async fn reboot(&self, failover: bool) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         self.enter_status(Status::Rebooting)?;
         self.record_event(if failover {
             &event_messages::FAILOVER_BEGUN
@@ -137,8 +137,8 @@ impl Job {
     /// Restarts the server. If the server does not start with its parameters, the instance becomes
     /// `incompatible-parameters`, as on AWS.
     async fn restart_server(&self, due: &Pending) -> anyhow::Result<()> {
-        self.shared.stop_server(&self.resource_id).await;
-        self.shared.store.change(|state| {
+        self.cx.stop_server(&self.resource_id).await;
+        self.cx.store.change(|state| {
             let Some(values) = state.instance(&self.resource_id).map(|instance| state.group_values(instance))
             else {
                 return;
@@ -153,14 +153,14 @@ impl Job {
             instance.port = None;
             instance.settings.asked_port = port;
         }
-        let started = if self.shared.is_lazy() {
+        let started = if self.cx.is_lazy() {
             if due.port.is_some() {
-                self.shared.proxies.close(&self.resource_id).await;
+                self.cx.proxies.close(&self.resource_id).await;
             }
-            let port = open_proxy(&self.shared, &instance).await?;
-            wake_server(&self.shared, &self.resource_id, &self.cancel).await.map(|_| port)
+            let port = open_proxy(&self.cx, &instance).await?;
+            wake_server(&self.cx, &self.resource_id, &self.cancel).await.map(|_| port)
         } else {
-            self.shared.start_server(&instance, None, &self.cancel).await.map(|server| server.port)
+            self.cx.start_server(&instance, None, &self.cancel).await.map(|server| server.port)
         };
         match started {
             Ok(port) => Ok(self.edit_instance(|instance| instance.port = Some(port))?),
@@ -174,20 +174,20 @@ impl Job {
     }
 
     pub(super) async fn stop(&self, snapshot: Option<String>) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         if let Some(id) = snapshot {
             self.fill_snapshot(&id).await?;
         }
         let mut until = Clock::machine_now();
-        if self.shared.is_lazy() {
+        if self.cx.is_lazy() {
             self.running_server().await?;
         }
-        if let Some(server) = self.shared.server(&self.resource_id) {
-            until = archive_everything(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
-            self.shared.stop_server(&self.resource_id).await;
+        if let Some(server) = self.cx.server(&self.resource_id) {
+            until = archive_everything(&self.cx.home, &server, &self.resource_id, &self.cancel).await?;
+            self.cx.stop_server(&self.resource_id).await;
         }
         self.hold_stage(since, Stage::Stop).await?;
-        let now = self.shared.clock.now();
+        let now = self.cx.clock.now();
         self.enter_status_with(Status::Stopped, |instance| {
             instance.archived_until = Some(until);
             instance.stopped_at = Some(now);
@@ -199,13 +199,13 @@ impl Job {
     }
 
     pub(super) async fn start(&self) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         self.enter_status(Status::Starting)?;
         if self.instance()?.settings.is_postgres() {
             self.restart_server(&Pending::default()).await?;
         }
         self.hold_stage(since, Stage::Start).await?;
-        let now = self.shared.clock.now();
+        let now = self.cx.clock.now();
         self.enter_status_with(Status::Available, |instance| {
             instance.archived_until = None;
             if let Some(stop) = instance.stopped_at.take() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use tokio_postgres::Client;
 
 use crate::call_log::Call;
@@ -26,13 +26,13 @@ use crate::wire::format_timestamp;
 impl Job {
     pub(super) async fn create(&self) -> anyhow::Result<()> {
         let instance = self.instance()?;
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         let is_new = matches!(instance.origin, Origin::New { .. });
-        if self.shared.is_lazy()
+        if self.cx.is_lazy()
             && let Origin::Snapshot { backup, .. } = &instance.origin
-            && !self.shared.injected.has_sql()
+            && !self.cx.injected.has_sql()
         {
-            let port = open_proxy(&self.shared, &instance).await?;
+            let port = open_proxy(&self.cx, &instance).await?;
             self.edit_instance(|instance| {
                 (instance.port, instance.asleep) = (Some(port), Some(backup.clone()))
             })?;
@@ -42,7 +42,7 @@ impl Job {
             if error.is::<Superseded>() || self.cancel.is_set() {
                 return Err(Superseded.into());
             }
-            self.shared.stop_server(&self.resource_id).await;
+            self.cx.stop_server(&self.resource_id).await;
             let status = if is_new { Status::Failed } else { Status::IncompatibleRestore };
             let event = event_messages::failed(status.name());
             self.enter_status_with(status, |instance| instance.origin = Origin::Done)?;
@@ -50,7 +50,7 @@ impl Job {
             return Err(error);
         }
         self.hold_stage(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
-        let now = self.shared.clock.now();
+        let now = self.cx.clock.now();
         let fate = self.instance()?.fate.filter(|fate| fate.status != Status::Deleting);
         if let Some(fate) = fate {
             return self.end_restore(&fate).await;
@@ -70,7 +70,7 @@ impl Job {
         })?;
         self.record_origin(&instance);
         // The source of the restore may have been deleted in the meantime, and is no longer needed now.
-        sweep_files(&self.shared)?;
+        sweep_files(&self.cx)?;
         if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
     }
 
@@ -78,9 +78,9 @@ impl Job {
     async fn end_restore(&self, outcome: &RestoreOutcome) -> anyhow::Result<()> {
         let is_running = outcome.status.is_running();
         if !is_running {
-            self.shared.stop_server(&self.resource_id).await;
+            self.cx.stop_server(&self.resource_id).await;
         }
-        let now = self.shared.clock.now();
+        let now = self.cx.clock.now();
         self.enter_status_with(outcome.status.clone(), |instance| {
             // An instance stuck in `creating` keeps its origin, so that a restarted stack gets stuck in the same way.
             if outcome.status != Status::Creating {
@@ -99,19 +99,17 @@ impl Job {
             Origin::Snapshot { snapshot, .. } => {
                 let restored = event_messages::restored_from_snapshot(snapshot);
                 self.record_event(&restored);
-                let is_here = self.shared.store.read(|state| {
+                let is_here = self.cx.store.read(|state| {
                     let region = state.regions.get(&was.region);
                     region.is_some_and(|region| region.snapshots.contains_key(snapshot))
                 });
                 if is_here {
-                    record_event(&self.shared, &was.region, EventSource::Snapshot, snapshot, &restored);
+                    record_event(&self.cx, &was.region, EventSource::Snapshot, snapshot, &restored);
                 }
             }
             Origin::Time { source, .. } => {
-                let named = self
-                    .shared
-                    .store
-                    .read(|state| state.instance(source).map(|instance| instance.id.clone()));
+                let named =
+                    self.cx.store.read(|state| state.instance(source).map(|instance| instance.id.clone()));
                 let source = named.unwrap_or_else(|| source.clone());
                 self.record_event(&event_messages::restored_to_time(&source, &was.id));
             }
@@ -119,14 +117,14 @@ impl Job {
     }
 
     async fn build_database(&self, instance: &Instance) -> anyhow::Result<()> {
-        let paths = self.shared.home.cluster(&self.resource_id);
-        self.shared.make_cluster_room(&self.resource_id)?;
+        let paths = self.cx.home.cluster(&self.resource_id);
+        self.cx.make_cluster_room(&self.resource_id)?;
         let server = match &instance.origin {
             Origin::Done => bail!("the instance has no origin to create it from"),
             Origin::New { verifier } => {
-                let engine = self.shared.engine_of(instance)?;
-                let template = self.shared.templates.get_or_make(&self.shared.home, engine).await?;
-                let owner = self.shared.home.owner();
+                let engine = self.cx.engine_of(instance)?;
+                let template = self.cx.templates.get_or_make(&self.cx.home, engine).await?;
+                let owner = self.cx.home.owner();
                 copy_cluster(
                     template.data.clone(),
                     paths.data.clone(),
@@ -135,43 +133,32 @@ impl Job {
                     &self.cancel,
                 )
                 .await?;
-                let server = self.shared.start_server(instance, None, &self.cancel).await?;
+                let server = self.cx.start_server(instance, None, &self.cancel).await?;
                 create_master_user(&server, instance, verifier)
                     .await
                     .context("cannot set up the master user")?;
                 server
             }
             Origin::Snapshot { backup, .. } => {
-                lay_out_base_backup(
-                    &self.shared.home,
-                    &self.shared.home.backup(backup),
-                    &paths,
-                    &self.cancel,
-                )
-                .await?;
-                self.shared.start_server(instance, None, &self.cancel).await?
+                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
+                    .await?;
+                self.cx.start_server(instance, None, &self.cancel).await?
             }
             Origin::Time { source, backup, target, .. } => {
                 self.archive_source(source).await?;
-                lay_out_base_backup(
-                    &self.shared.home,
-                    &self.shared.home.backup(backup),
-                    &paths,
-                    &self.cancel,
-                )
-                .await?;
-                request_recovery(&self.shared.home, &paths)?;
-                let archive = self.shared.home.archive(source);
+                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
+                    .await?;
+                request_recovery(&self.cx.home, &paths)?;
+                let archive = self.cx.home.archive(source);
                 let recovery = Recovery { archive: &archive, target: *target };
-                self.shared.start_server(instance, Some(recovery), &self.cancel).await?
+                self.cx.start_server(instance, Some(recovery), &self.cancel).await?
             }
         };
-        let port =
-            if self.shared.is_lazy() { open_proxy(&self.shared, instance).await? } else { server.port };
+        let port = if self.cx.is_lazy() { open_proxy(&self.cx, instance).await? } else { server.port };
         self.edit_instance(|instance| instance.port = Some(port))?;
         if !matches!(instance.origin, Origin::New { .. }) {
             // The recovery is complete: its settings are removed.
-            self.shared.reload_server(instance)?;
+            self.cx.reload_server(instance)?;
             self.run_restored_sql(&server, instance).await?;
         }
         Ok(())
@@ -184,19 +171,19 @@ impl Job {
     async fn archive_source(&self, source: &str) -> anyhow::Result<()> {
         loop {
             let look = || {
-                let found = self.shared.store.read(|state| state.instance(source).cloned());
+                let found = self.cx.store.read(|state| state.instance(source).cloned());
                 found.filter(|found| found.archived_until.is_none())
             };
             if look().is_none() {
                 return Ok(());
             }
-            if self.shared.is_lazy() {
+            if self.cx.is_lazy() {
                 // A server that does not run archives nothing.
-                let _ = wake_server(&self.shared, source, &self.cancel).await;
+                let _ = wake_server(&self.cx, source, &self.cancel).await;
             }
-            let outcome = match self.shared.server(source) {
+            let outcome = match self.cx.server(source) {
                 Some(server) => {
-                    archive_everything(&self.shared.home, &server, source, &self.cancel).await.map(|_| ())
+                    archive_everything(&self.cx.home, &server, source, &self.cancel).await.map(|_| ())
                 }
                 None => Err(anyhow::anyhow!("the PostgreSQL server of the source is not running")),
             };
@@ -222,11 +209,11 @@ impl Job {
 
     /// Runs the SQL that the control endpoint queued for the next restored instance.
     async fn run_restored_sql(&self, server: &Server, instance: &Instance) -> anyhow::Result<()> {
-        for entry in self.shared.injected.take_sql() {
+        for entry in self.cx.injected.take_sql() {
             let outcome = run_sql(server, &entry.database, &entry.sql, &self.cancel).await;
             let message = outcome.as_ref().err().map(ToString::to_string);
-            self.shared.calls.add(Call {
-                time: format_timestamp(self.shared.clock.now()),
+            self.cx.calls.add(Call {
+                time: format_timestamp(self.cx.clock.now()),
                 service: "control",
                 action: "restored-sql".to_owned(),
                 region: scope::region_of(&instance.region).to_owned(),

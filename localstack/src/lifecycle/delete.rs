@@ -16,25 +16,25 @@ impl Job {
     /// Deletes the instance, as its actor's last piece of work. The signal that ended the work before it has been
     /// given; from here on only the end of the stack interrupts.
     pub(super) async fn delete(&self) -> anyhow::Result<()> {
-        let last = Job { cancel: self.shared.stopping.listener(), ..self.clone() };
+        let last = Job { cancel: self.cx.stopping.listener(), ..self.clone() };
         last.delete_uninterrupted().await
     }
 
     async fn delete_uninterrupted(&self) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         let instance = self.instance()?;
         let deletion = instance.deletion.clone().ok_or(Superseded)?;
         if let Some(id) = &deletion.final_snapshot
             && self.is_snapshot_missing(&instance, id)
         {
-            if instance.settings.is_postgres() && self.shared.server(&self.resource_id).is_none() {
+            if instance.settings.is_postgres() && self.cx.server(&self.resource_id).is_none() {
                 // The stack was restarted in the middle of this deletion.
-                self.shared.start_server(&instance, None, &self.cancel).await?;
+                self.cx.start_server(&instance, None, &self.cancel).await?;
             }
             if let Err(error) = self.fill_snapshot(id).await {
                 // An instance is not deleted without its final snapshot.
                 if !self.cancel.is_set() {
-                    let is_up = self.shared.server(&self.resource_id).is_some();
+                    let is_up = self.cx.server(&self.resource_id).is_some();
                     self.edit_instance(|instance| {
                         instance.status = if is_up { Status::Available } else { Status::Failed };
                         instance.deletion = None;
@@ -43,33 +43,30 @@ impl Job {
                 return Err(error);
             }
         }
-        let is_source = self.shared.store.read(|state| {
+        let is_source = self.cx.store.read(|state| {
             state.instances().any(
                 |other| matches!(&other.origin, Origin::Time { source, .. } if *source == self.resource_id),
             )
         });
-        if (deletion.keep_automated_backups || is_source)
-            && self.shared.is_lazy()
-            && instance.status.is_running()
+        if (deletion.keep_automated_backups || is_source) && self.cx.is_lazy() && instance.status.is_running()
         {
             self.running_server().await?;
         }
         if (deletion.keep_automated_backups || is_source)
             && instance.archived_until.is_none()
-            && let Some(server) = self.shared.server(&self.resource_id)
+            && let Some(server) = self.cx.server(&self.resource_id)
         {
-            let until =
-                archive_everything(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
+            let until = archive_everything(&self.cx.home, &server, &self.resource_id, &self.cancel).await?;
             self.edit_instance(|instance| instance.archived_until = Some(until))?;
         }
-        self.shared.proxies.close(&self.resource_id).await;
-        self.shared.stop_server(&self.resource_id).await;
+        self.cx.proxies.close(&self.resource_id).await;
+        self.cx.stop_server(&self.resource_id).await;
         self.hold_stage(since, Stage::Delete).await?;
         self.wait_while_undying(&self.cancel).await?;
-        remove_tree(&self.shared.home.cluster(&self.resource_id).root)?;
-        let now = self.shared.clock.now();
+        remove_tree(&self.cx.home.cluster(&self.resource_id).root)?;
+        let now = self.cx.clock.now();
         self.record_event(&event_messages::DELETED);
-        self.shared.store.change(|state| {
+        self.cx.store.change(|state| {
             let region = state.region_mut(&instance.region);
             let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
             let Some(mut instance) = region.instances.remove(&name) else { return };
@@ -84,12 +81,12 @@ impl Job {
                 drop_automated_snapshots(region, &self.resource_id);
             }
         });
-        sweep_files(&self.shared)
+        sweep_files(&self.cx)
     }
 
     /// Whether the final snapshot has yet to be taken.
     fn is_snapshot_missing(&self, instance: &Instance, snapshot: &str) -> bool {
-        self.shared.store.read(|state| {
+        self.cx.store.read(|state| {
             let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
             found.is_some_and(|snapshot| snapshot.status == SnapshotStatus::Creating)
         })
@@ -97,7 +94,7 @@ impl Job {
 
     /// Waits for as long as the control endpoint says that the instance never goes away.
     async fn wait_while_undying(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
-        let mut changes = self.shared.store.subscribe();
+        let mut changes = self.cx.store.subscribe();
         while self.instance()?.is_undying() {
             tokio::select! {
                 _ = changes.changed() => {}

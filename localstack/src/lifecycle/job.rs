@@ -13,7 +13,7 @@ use crate::lazy_servers::wake_server;
 use crate::lifecycle::sweep::prune_archive_of;
 use crate::pace::Stage;
 use crate::resources::{EventSource, Instance};
-use crate::stack::Shared;
+use crate::stack::Context;
 
 /// The work is no longer wanted: its instance is being deleted, or the stack stops.
 #[derive(Debug)]
@@ -30,14 +30,14 @@ impl std::error::Error for Superseded {}
 /// An instance with work under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
-    pub(super) shared: Arc<Shared>,
+    pub(super) cx: Arc<Context>,
     pub(super) resource_id: String,
     pub(super) cancel: CancelSignal,
 }
 
 impl Job {
     pub(super) fn instance(&self) -> Result<Instance, Superseded> {
-        self.shared.store.read(|state| state.instance(&self.resource_id).cloned()).ok_or(Superseded)
+        self.cx.store.read(|state| state.instance(&self.resource_id).cloned()).ok_or(Superseded)
     }
 
     pub(super) fn instance_name(&self) -> String {
@@ -55,7 +55,7 @@ impl Job {
         next: Status,
         edit: impl FnOnce(&mut Instance),
     ) -> Result<(), Superseded> {
-        self.shared.store.change(|state| {
+        self.cx.store.change(|state| {
             let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
             if !instance.status.may_become(&next) {
                 return Err(Superseded);
@@ -70,7 +70,7 @@ impl Job {
     }
 
     pub(super) fn edit_instance(&self, edit: impl FnOnce(&mut Instance)) -> Result<(), Superseded> {
-        self.shared.store.change(|state| {
+        self.cx.store.change(|state| {
             edit(state.instance_mut(&self.resource_id).ok_or(Superseded)?);
             Ok(())
         })
@@ -88,13 +88,13 @@ impl Job {
         stage: Stage,
         mut tell: impl FnMut(u8),
     ) -> Result<(), Superseded> {
-        let length = self.shared.pace.length(stage);
+        let length = self.cx.pace.length(stage);
         if length <= TimeDelta::zero() {
             return Ok(());
         }
         for tenth in 1..=10_u8 {
             tokio::select! {
-                () = self.shared.clock.sleep_until(since + length * i32::from(tenth) / 10) => tell(tenth * 10),
+                () = self.cx.clock.sleep_until(since + length * i32::from(tenth) / 10) => tell(tenth * 10),
                 () = self.cancel.wait() => return Err(Superseded),
             }
         }
@@ -103,7 +103,7 @@ impl Job {
 
     /// After work that failed half way: the instance is `available` if its server runs, `failed` otherwise.
     pub(super) fn settle_after_failure(&self) {
-        let is_up = self.shared.is_lazy() || self.shared.server(&self.resource_id).is_some();
+        let is_up = self.cx.is_lazy() || self.cx.server(&self.resource_id).is_some();
         // An instance that is gone has no status to settle.
         let _ = self.edit_instance(|instance| {
             let was_passing = matches!(
@@ -123,21 +123,21 @@ impl Job {
     }
 
     pub(super) async fn running_server(&self) -> anyhow::Result<Arc<Server>> {
-        if self.shared.is_lazy() {
-            return wake_server(&self.shared, &self.resource_id, &self.cancel).await;
+        if self.cx.is_lazy() {
+            return wake_server(&self.cx, &self.resource_id, &self.cancel).await;
         }
-        self.shared.server(&self.resource_id).ok_or_else(|| {
+        self.cx.server(&self.resource_id).ok_or_else(|| {
             anyhow::anyhow!("the PostgreSQL server is not running; see the log in its cluster directory")
         })
     }
 
     pub(super) fn record_event(&self, what: &EventMessage) {
         if let Ok(instance) = self.instance() {
-            record_event(&self.shared, &instance.region, EventSource::Instance, &instance.id, what);
+            record_event(&self.cx, &instance.region, EventSource::Instance, &instance.id, what);
         }
     }
 
     pub(super) fn prune_archive(&self) -> anyhow::Result<()> {
-        prune_archive_of(&self.shared, &self.resource_id)
+        prune_archive_of(&self.cx, &self.resource_id)
     }
 }

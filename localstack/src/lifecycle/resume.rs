@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::Context as _;
 
 use crate::actors::{Changes, Work};
 use crate::cancel::CancelSignal;
@@ -11,26 +11,23 @@ use crate::lazy_servers::open_proxy;
 use crate::lifecycle::copies::finish_copies;
 use crate::lifecycle::sweep::sweep_after_start;
 use crate::resources::{Instance, SnapshotKind, SnapshotStatus};
-use crate::stack::{Shared, report_problem};
+use crate::stack::{Context, report_problem};
 
 /// Brings every instance back to where it was when the stack ended, before the first call is answered.
-pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    sweep_after_start(shared)?;
-    let instances = shared.store.read(|state| state.instances().cloned().collect::<Vec<_>>());
-    finish_copies(shared);
+pub(crate) async fn resume_instances(cx: &Arc<Context>) -> anyhow::Result<()> {
+    sweep_after_start(cx)?;
+    let instances = cx.store.read(|state| state.instances().cloned().collect::<Vec<_>>());
+    finish_copies(cx);
     let mut starting = Vec::new();
     for instance in instances {
         let runs = instance.settings.is_postgres()
             && (instance.status.is_running() || instance.status == Status::Starting);
-        let shared = Arc::clone(shared);
+        let cx = Arc::clone(cx);
         starting.push(tokio::spawn(async move {
-            let outcome = if runs && shared.is_lazy() {
-                open_proxy(&shared, &instance).await.map(Some).map_err(Into::into)
+            let outcome = if runs && cx.is_lazy() {
+                open_proxy(&cx, &instance).await.map(Some).map_err(Into::into)
             } else if runs {
-                shared
-                    .start_server(&instance, None, &CancelSignal::never())
-                    .await
-                    .map(|server| Some(server.port))
+                cx.start_server(&instance, None, &CancelSignal::never()).await.map(|server| Some(server.port))
             } else {
                 Ok(None)
             };
@@ -42,8 +39,8 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
     for start in starting {
         started.push(start.await.context("the task that started an instance was lost")?);
     }
-    let now = shared.clock.now();
-    shared.store.change(|state| {
+    let now = cx.clock.now();
+    cx.store.change(|state| {
         for instance in state.instances_mut() {
             // Windows that passed while the stack was down are skipped: an instance that was available is available
             // when the first call is answered.
@@ -52,15 +49,15 @@ pub(crate) async fn resume_instances(shared: &Arc<Shared>) -> anyhow::Result<()>
         }
     });
     for (instance, outcome) in started {
-        resume_instance(shared, &instance, outcome);
+        resume_instance(cx, &instance, outcome);
     }
     Ok(())
 }
 
 /// Decides how an instance continues; `outcome` has the port of its server, if it needs one.
-fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result<Option<u16>>) {
+fn resume_instance(cx: &Arc<Context>, was: &Instance, outcome: anyhow::Result<Option<u16>>) {
     let resource_id = &was.resource_id;
-    let unfinished = shared.store.change(|state| {
+    let unfinished = cx.store.change(|state| {
         let region = state.region_mut(&was.region);
         // An unfinished automated snapshot is dropped: the next one will follow.
         region.snapshots.retain(|_, snapshot| {
@@ -80,7 +77,7 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
             .next()
     });
     let set = |status: Status| {
-        shared.store.change(|state| {
+        cx.store.change(|state| {
             if let Some(instance) = state.instance_mut(resource_id) {
                 instance.status = status;
                 if let Ok(Some(port)) = outcome {
@@ -94,9 +91,9 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
         return set(Status::Failed);
     }
     match &was.status {
-        Status::Creating => shared.queue_work(resource_id, Work::Create),
-        Status::Deleting => shared.queue_work(resource_id, Work::Delete),
-        Status::Stopping => shared.queue_work(resource_id, Work::Stop { snapshot: unfinished }),
+        Status::Creating => cx.queue_work(resource_id, Work::Create),
+        Status::Deleting => cx.queue_work(resource_id, Work::Delete),
+        Status::Stopping => cx.queue_work(resource_id, Work::Stop { snapshot: unfinished }),
         Status::Stopped
         | Status::Failed
         | Status::IncompatibleRestore
@@ -105,16 +102,16 @@ fn resume_instance(shared: &Arc<Shared>, was: &Instance, outcome: anyhow::Result
         _ => match unfinished {
             Some(snapshot) => {
                 set(Status::BackingUp);
-                shared.queue_work(resource_id, Work::Snapshot(snapshot));
+                cx.queue_work(resource_id, Work::Snapshot(snapshot));
             }
             None => {
                 set(Status::Available);
                 if was.status == Status::BackingUp {
-                    shared.queue_work(resource_id, Work::BackUp);
+                    cx.queue_work(resource_id, Work::BackUp);
                 }
                 let is_changing = matches!(was.status, Status::Modifying | Status::Renaming);
                 let changes = if is_changing { Changes::All } else { Changes::Urgent };
-                shared.queue_work(resource_id, Work::ApplyChanges(changes));
+                cx.queue_work(resource_id, Work::ApplyChanges(changes));
             }
         },
     }

@@ -11,33 +11,33 @@ use crate::instance_status::Status;
 use crate::lifecycle::snapshots::expire_backups;
 use crate::lifecycle::sweep::sweep_files;
 use crate::resources::{EventSource, Instance, Pending, SnapshotKind};
-use crate::stack::{Shared, report_problem};
+use crate::stack::{Context, report_problem};
 use crate::windows::Window;
 
 /// How long events are kept.
 const EVENTS_KEPT: TimeDelta = TimeDelta::days(14);
 
 /// Begins the work that is due, every tick and whenever the clock jumps, for as long as the stack runs.
-pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
-    let stopping = shared.stopping.listener();
-    let mut archives_due = shared.clock.now();
+pub(crate) async fn keep_schedules(cx: Arc<Context>) {
+    let stopping = cx.stopping.listener();
+    let mut archives_due = cx.clock.now();
     // Up to when windows have been dealt with, and how many jumps there had been by then.
-    let (mut over, mut jumps) = shared.clock.now_and_jumps();
+    let (mut over, mut jumps) = cx.clock.now_and_jumps();
     loop {
-        let (now, jumps_so_far) = shared.clock.now_and_jumps();
-        if shared.windows_only_in_jumps && jumps == jumps_so_far {
+        let (now, jumps_so_far) = cx.clock.now_and_jumps();
+        if cx.windows_only_in_jumps && jumps == jumps_so_far {
             over = now;
         }
-        let is_waited_for = begin_due_work(&shared, now, shared.windows_only_in_jumps.then_some(over));
+        let is_waited_for = begin_due_work(&cx, now, cx.windows_only_in_jumps.then_some(over));
         if !is_waited_for {
             (over, jumps) = (now, jumps_so_far);
         }
         if now >= archives_due {
             archives_due = now + TimeDelta::minutes(1);
-            queue_pruning(&shared);
+            queue_pruning(&cx);
         }
         tokio::select! {
-            () = shared.clock.sleep_until(now + TimeDelta::from_std(shared.pace.tick()).unwrap_or_default()) => {}
+            () = cx.clock.sleep_until(now + TimeDelta::from_std(cx.pace.tick()).unwrap_or_default()) => {}
             () = stopping.wait() => return,
         }
     }
@@ -45,10 +45,9 @@ pub(crate) async fn keep_schedules(shared: Arc<Shared>) {
 
 /// Begins the work that is due, ignoring windows that began before `over`, if that is given. Returns whether a backup
 /// has to wait for other work to end.
-fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -> bool {
-    let work = shared.store.read(|state| {
-        let has_server =
-            |instance: &Instance| shared.is_lazy() || shared.server(&instance.resource_id).is_some();
+fn begin_due_work(cx: &Arc<Context>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -> bool {
+    let work = cx.store.read(|state| {
+        let has_server = |instance: &Instance| cx.is_lazy() || cx.server(&instance.resource_id).is_some();
         state
             .instances()
             .filter_map(|instance| due_work(instance, has_server(instance), now, over))
@@ -57,32 +56,32 @@ fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTim
     let is_waited_for = work.iter().any(|(_, due)| *due == DueWork::Wait);
     for (resource_id, due) in work {
         let mut too_long = None;
-        shared.store.change(|state| {
+        cx.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
             match due {
                 DueWork::BackUp => {
                     instance.backup_considered_at = now;
-                    shared.queue_work(&resource_id, Work::BackUp);
+                    cx.queue_work(&resource_id, Work::BackUp);
                 }
                 DueWork::Skip => instance.backup_considered_at = now,
                 DueWork::Change => {
                     instance.maintenance_considered_at = now;
-                    shared.queue_work(&resource_id, Work::ApplyChanges(Changes::All));
+                    cx.queue_work(&resource_id, Work::ApplyChanges(Changes::All));
                 }
-                DueWork::Revive => shared.queue_work(&resource_id, Work::Reboot { failover: false }),
+                DueWork::Revive => cx.queue_work(&resource_id, Work::Reboot { failover: false }),
                 DueWork::Start => {
                     instance.status = Status::Starting;
                     too_long = Some((instance.region.clone(), instance.id.clone()));
-                    shared.queue_work(&resource_id, Work::Start);
+                    cx.queue_work(&resource_id, Work::Start);
                 }
                 DueWork::Wait => {}
             }
         });
         if let Some((region, id)) = too_long {
-            record_event(shared, &region, EventSource::Instance, &id, &event_messages::STOPPED_TOO_LONG);
+            record_event(cx, &region, EventSource::Instance, &id, &event_messages::STOPPED_TOO_LONG);
         }
     }
-    let is_time_to_expire = shared.store.read(|state| {
+    let is_time_to_expire = cx.store.read(|state| {
         state.regions.values().any(|region| {
             region.events.first().is_some_and(|event| event.at < now - EVENTS_KEPT)
                 || region.snapshots.values().any(|snapshot| {
@@ -92,13 +91,13 @@ fn begin_due_work(shared: &Arc<Shared>, now: DateTime<Utc>, over: Option<DateTim
         })
     });
     if is_time_to_expire {
-        shared.store.change(|state| {
+        cx.store.change(|state| {
             for region in state.regions.values_mut() {
                 region.events.retain(|event| event.at >= now - EVENTS_KEPT);
             }
         });
-        expire_backups(shared);
-        if let Err(error) = sweep_files(shared) {
+        expire_backups(cx);
+        if let Err(error) = sweep_files(cx) {
             report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     }
@@ -165,8 +164,8 @@ fn due_work(
 
 /// An instance without automated backups archives its log too, because a manual snapshot needs it. This removes what
 /// nothing needs any more.
-fn queue_pruning(shared: &Arc<Shared>) {
-    let idle = shared.store.read(|state| {
+fn queue_pruning(cx: &Arc<Context>) {
+    let idle = cx.store.read(|state| {
         state
             .instances()
             .filter(|instance| instance.status == Status::Available && instance.settings.is_postgres())
@@ -174,6 +173,6 @@ fn queue_pruning(shared: &Arc<Shared>) {
             .collect::<Vec<_>>()
     });
     for resource_id in idle {
-        shared.queue_work(&resource_id, Work::PruneArchive);
+        cx.queue_work(&resource_id, Work::PruneArchive);
     }
 }

@@ -14,7 +14,7 @@ use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
 use crate::resources::{BaseBackup, EventSource, Instance, Snapshot, SnapshotKind, SnapshotStatus};
 use crate::restorable::retention_start;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::store::Region;
 
 impl Job {
@@ -35,8 +35,8 @@ impl Job {
         }
         self.enter_status(Status::BackingUp)?;
         self.record_event(&event_messages::BACKING_UP);
-        let now = self.shared.clock.now();
-        let id = self.shared.store.change(|state| {
+        let now = self.cx.clock.now();
+        let id = self.cx.store.change(|state| {
             let region = state.region_mut(&instance.region);
             let id = automated_snapshot_id(region, &instance.id, now);
             let tags =
@@ -47,14 +47,14 @@ impl Job {
         });
         let outcome = self.fill_snapshot(&id).await;
         if outcome.is_err() {
-            self.shared.store.change(|state| state.region_mut(&instance.region).snapshots.remove(&id));
+            self.cx.store.change(|state| state.region_mut(&instance.region).snapshots.remove(&id));
         }
         let after = self.enter_status(Status::Available);
         outcome?;
         after?;
         self.record_event(&event_messages::BACKED_UP);
-        expire_backups(&self.shared);
-        sweep_files(&self.shared)
+        expire_backups(&self.cx);
+        sweep_files(&self.cx)
     }
 
     /// Takes the base backup behind a snapshot that is `creating`, and makes it `available`.
@@ -63,9 +63,9 @@ impl Job {
     /// end of the stack interrupts it.
     pub(super) async fn fill_snapshot(&self, id: &str) -> anyhow::Result<()> {
         let instance = self.instance()?;
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         let kind = self
-            .shared
+            .cx
             .store
             .read(|state| Some(state.regions.get(&instance.region)?.snapshots.get(id)?.kind))
             .ok_or(Superseded)?;
@@ -74,14 +74,11 @@ impl Job {
             SnapshotKind::Manual | SnapshotKind::Awsbackup => &event_messages::MANUAL_SNAPSHOT_BEGUN,
         };
         self.record_snapshot_event(&instance, id, begun);
-        let cancel = if kind == SnapshotKind::Automated {
-            self.cancel.clone()
-        } else {
-            self.shared.stopping.listener()
-        };
+        let cancel =
+            if kind == SnapshotKind::Automated { self.cancel.clone() } else { self.cx.stopping.listener() };
         let patient = Job { cancel, ..self.clone() };
         let edit_snapshot = |edit: &dyn Fn(&mut Snapshot)| {
-            self.shared.store.change(|state| {
+            self.cx.store.change(|state| {
                 let region = state.region_mut(&instance.region);
                 region.snapshots.get_mut(id).into_iter().for_each(edit);
             });
@@ -98,7 +95,7 @@ impl Job {
                 Ok(())
             }
             Err(error) => {
-                if kind == SnapshotKind::Manual && !self.shared.stopping.listener().is_set() {
+                if kind == SnapshotKind::Manual && !self.cx.stopping.listener().is_set() {
                     edit_snapshot(&|snapshot| snapshot.status = SnapshotStatus::Failed);
                 }
                 Err(error)
@@ -107,7 +104,7 @@ impl Job {
     }
 
     fn record_snapshot_event(&self, instance: &Instance, id: &str, what: &EventMessage) {
-        record_event(&self.shared, &instance.region, EventSource::Snapshot, id, what);
+        record_event(&self.cx, &instance.region, EventSource::Snapshot, id, what);
     }
 
     /// The id and the description of the new backup; `None` for an engine without a server.
@@ -116,10 +113,9 @@ impl Job {
             return Ok(None);
         }
         let id = format!("{:032x}", rand::random::<u128>());
-        let directory = self.shared.home.backup(&id);
+        let directory = self.cx.home.backup(&id);
         let server = self.running_server().await?;
-        match take_base_backup(&self.shared.home, &server, &self.resource_id, &directory, &self.cancel).await
-        {
+        match take_base_backup(&self.cx.home, &server, &self.resource_id, &directory, &self.cancel).await {
             Ok(backup) => Ok(Some((id, backup))),
             Err(error) => {
                 remove_tree(&directory)?;
@@ -136,10 +132,10 @@ impl Job {
         backup: Option<(String, BaseBackup)>,
     ) {
         let taken_at = match &backup {
-            Some((_, backup)) => self.shared.clock.stack_time(backup.complete_until),
-            None => self.shared.clock.now(),
+            Some((_, backup)) => self.cx.clock.stack_time(backup.complete_until),
+            None => self.cx.clock.now(),
         };
-        self.shared.store.change(|state| {
+        self.cx.store.change(|state| {
             let backup_id = backup.as_ref().map(|(id, _)| id.clone());
             let snapshots = &mut state.region_mut(&instance.region).snapshots;
             // If the snapshot was deleted in the meantime, the sweep removes its files.
@@ -197,9 +193,9 @@ fn automated_snapshot_id(region: &Region, instance: &str, now: DateTime<Utc>) ->
 }
 
 /// Drops automated snapshots that are older than their instance's retention, and retained backups that have expired.
-pub(super) fn expire_backups(shared: &Arc<Shared>) {
-    let now = shared.clock.now();
-    shared.store.change(|state| {
+pub(super) fn expire_backups(cx: &Arc<Context>) {
+    let now = cx.clock.now();
+    cx.store.change(|state| {
         for region in state.regions.values_mut() {
             let over: Vec<String> = region
                 .retained

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use crate::cluster::base_backup::prune_archive;
 use crate::cluster::files::{list_names, remove_tree};
 use crate::resources::{Origin, SnapshotKind};
-use crate::stack::{Shared, report_problem};
+use crate::stack::{Context, report_problem};
 use crate::store::State;
 
 /// Removes base backups without a snapshot, and archives without an automated backup.
 ///
 /// A restore under way refers to its source, so deleting that snapshot or instance in the meantime does not remove
 /// the files that the restore reads.
-pub(super) fn sweep_files(shared: &Arc<Shared>) -> anyhow::Result<()> {
+pub(super) fn sweep_files(cx: &Arc<Context>) -> anyhow::Result<()> {
     // Listed first: an instance is in the state before its archive is on disk, so an archive that was listed and has
     // no instance has lost it.
-    let archives = list_names(&shared.home.archives())?;
-    let (backups, archives) = shared.store.change(|state| {
+    let archives = list_names(&cx.home.archives())?;
+    let (backups, archives) = cx.store.change(|state| {
         let wanted = referred_backups(state);
         let gone: Vec<String> = state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
         state.backups.retain(|id, _| wanted.contains(id));
@@ -26,49 +26,49 @@ pub(super) fn sweep_files(shared: &Arc<Shared>) -> anyhow::Result<()> {
         (gone, archives)
     });
     for id in backups {
-        remove_tree(&shared.home.backup(&id))?;
+        remove_tree(&cx.home.backup(&id))?;
     }
     for name in archives {
-        remove_tree(&shared.home.archive(&name))?;
+        remove_tree(&cx.home.archive(&name))?;
     }
     Ok(())
 }
 
 /// Sweeps in the background: a base backup can be large.
-pub(crate) fn sweep_later(shared: &Arc<Shared>) {
-    let shared = Arc::clone(shared);
+pub(crate) fn sweep_later(cx: &Arc<Context>) {
+    let cx = Arc::clone(cx);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = sweep_files(&shared) {
+        if let Err(error) = sweep_files(&cx) {
             report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     });
 }
 
 /// Sweeps at the start, when no work is under way: also what a killed stack left unfinished.
-pub(super) fn sweep_after_start(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    let (backups, instances) = shared.store.read(|state| {
+pub(super) fn sweep_after_start(cx: &Arc<Context>) -> anyhow::Result<()> {
+    let (backups, instances) = cx.store.read(|state| {
         let backups: HashSet<String> = state.backups.keys().cloned().collect();
         let instances: HashSet<String> =
             state.instances().map(|instance| instance.resource_id.clone()).collect();
         (backups, instances)
     });
-    for id in list_names(&shared.home.backups())? {
+    for id in list_names(&cx.home.backups())? {
         if !backups.contains(&id) {
-            remove_tree(&shared.home.backup(&id))?;
+            remove_tree(&cx.home.backup(&id))?;
         }
     }
-    for id in list_names(&shared.home.clusters())? {
+    for id in list_names(&cx.home.clusters())? {
         if !instances.contains(&id) {
-            remove_tree(&shared.home.cluster(&id).root)?;
+            remove_tree(&cx.home.cluster(&id).root)?;
         }
     }
-    sweep_files(shared)
+    sweep_files(cx)
 }
 
 /// Removes the archived log before the oldest base backup that a recovery may start from. Only the instance's own
 /// actor may call this, so that no backup is being taken at the same time.
-pub(super) fn prune_archive_of(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
-    let oldest = shared.store.read(|state| {
+pub(super) fn prune_archive_of(cx: &Arc<Context>, resource_id: &str) -> anyhow::Result<()> {
+    let oldest = cx.store.read(|state| {
         let automated = state
             .regions
             .values()
@@ -87,7 +87,7 @@ pub(super) fn prune_archive_of(shared: &Arc<Shared>, resource_id: &str) -> anyho
             .map(|backup| backup.start_segment.clone())
             .min()
     });
-    prune_archive(&shared.home.archive(resource_id), oldest.as_deref())?;
+    prune_archive(&cx.home.archive(resource_id), oldest.as_deref())?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::rds::tags::write_tags;
 use crate::resources::{Instance, Replicated, Settings};
 use crate::restorable::{RestoreWindow, restore_window};
 use crate::scope;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::store::State;
 use crate::wire::Xml;
 
@@ -25,7 +25,7 @@ pub(super) struct Backup<'a> {
 
 impl<'a> Backup<'a> {
     /// A replica, unless its source is gone and left no backups.
-    pub(super) fn of_replica(shared: &Shared, state: &'a State, replica: &'a Replicated) -> Option<Self> {
+    pub(super) fn of_replica(cx: &Context, state: &'a State, replica: &'a Replicated) -> Option<Self> {
         let region = state.region(&replica.source_region);
         let living = region.instances.values().find(|instance| instance.resource_id == replica.resource_id);
         let retained = || region.retained.get(&replica.resource_id).map(|kept| &kept.instance);
@@ -34,7 +34,7 @@ impl<'a> Backup<'a> {
         let retention_days = replica.retention_days.min(instance.settings.retention_days);
         let settings = Settings { retention_days, ..instance.settings.clone() };
         let limited = Instance { settings, ..instance.clone() };
-        let window = restore_window(state, &shared.clock, shared.pace, &limited)
+        let window = restore_window(state, &cx.clock, cx.pace, &limited)
             .filter(|window| replica.since < window.latest)
             .map(|window| RestoreWindow { earliest: window.earliest.max(replica.since), ..window });
         Some(Self { instance, window, status: "replicating", replica: Some(replica) })
@@ -56,7 +56,7 @@ pub(super) fn describe_automated_backups(request: &Request<'_>) -> Result<Xml> {
     let id = query.get("DBInstanceIdentifier").map(|id| request.resolve_name(id));
     let resource = query.get("DbiResourceId");
     let arn = query.get("DBInstanceAutomatedBackupsArn");
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let found: Vec<Backup<'_>> = list_backups(request, state)
             .into_iter()
             .filter(|backup| {
@@ -88,7 +88,7 @@ pub(super) fn delete_automated_backup(request: &Request<'_>) -> Result<Xml> {
     let named = resource.or(arn).ok_or_else(|| {
         ApiError::invalid_combination("Specify either DbiResourceId or DBInstanceAutomatedBackupsArn.")
     })?;
-    let xml = request.shared.store.change(|state| {
+    let xml = request.cx.store.change(|state| {
         let backup = list_backups(request, state)
             .into_iter()
             .find(|backup| {
@@ -113,13 +113,13 @@ pub(super) fn delete_automated_backup(request: &Request<'_>) -> Result<Xml> {
         xml.replace_text("Status", "deleting");
         Ok(xml)
     })?;
-    sweep_later(request.shared);
+    sweep_later(request.cx);
     Ok(xml)
 }
 
 fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> {
     let region = state.region(request.region);
-    let window = |instance| restore_window(state, &request.shared.clock, request.shared.pace, instance);
+    let window = |instance| restore_window(state, &request.cx.clock, request.cx.pace, instance);
     let living = region
         .instances
         .values()
@@ -136,7 +136,7 @@ fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> 
         replica: None,
     });
     let replicas = region.replicated.values();
-    let replicated = replicas.filter_map(|replica| Backup::of_replica(request.shared, state, replica));
+    let replicated = replicas.filter_map(|replica| Backup::of_replica(request.cx, state, replica));
     living.chain(retained).chain(replicated).collect()
 }
 

@@ -8,7 +8,7 @@ use crate::rds::paging::{Filters, page, page_up_to};
 use crate::rds::request::Request;
 use crate::resources::DEFAULT_PORT;
 use crate::scope;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::Xml;
 
 /// Engines without a server: name, version, parameter group family, licence, port.
@@ -68,11 +68,11 @@ pub(super) struct EngineChoice {
 }
 
 /// The engine and version that a request names; the newest when it names no version.
-pub(super) fn choose_engine(shared: &Shared, name: &str, version: Option<&str>) -> Result<EngineChoice> {
+pub(super) fn choose_engine(cx: &Context, name: &str, version: Option<&str>) -> Result<EngineChoice> {
     if name == "postgres" {
         let engine = match version {
-            None => shared.engines.newest(),
-            Some(asked) => shared.engines.find_version(asked).ok_or_else(|| {
+            None => cx.engines.newest(),
+            Some(asked) => cx.engines.find_version(asked).ok_or_else(|| {
                 ApiError::invalid_combination(format!("Cannot find version {asked} for postgres"))
             })?,
         };
@@ -119,15 +119,15 @@ pub(super) fn option_group_of(engine: &str, version: &str) -> OptionGroup {
     OptionGroup { engine: engine.to_owned(), major }
 }
 
-pub(super) fn list_option_groups(shared: &Shared) -> Vec<OptionGroup> {
-    let all = list_versions(shared).into_iter().filter(|version| !version.engine.starts_with("aurora"));
+pub(super) fn list_option_groups(cx: &Context) -> Vec<OptionGroup> {
+    let all = list_versions(cx).into_iter().filter(|version| !version.engine.starts_with("aurora"));
     all.map(|version| option_group_of(version.engine, &version.version)).collect()
 }
 
 /// Whether a parameter group family exists.
-pub(super) fn is_family(shared: &Shared, name: &str) -> bool {
+pub(super) fn is_family(cx: &Context, name: &str) -> bool {
     OTHERS.iter().any(|(_, _, family, ..)| *family == name)
-        || shared.engines.all().any(|engine| format!("postgres{}", engine.major) == name)
+        || cx.engines.all().any(|engine| format!("postgres{}", engine.major) == name)
 }
 
 /// Checks an instance class against an engine and its version.
@@ -161,9 +161,9 @@ struct Version {
     is_default: bool,
 }
 
-fn list_versions(shared: &Shared) -> Vec<Version> {
-    let newest = shared.engines.newest().major;
-    let own = shared.engines.all().map(|engine| Version {
+fn list_versions(cx: &Context) -> Vec<Version> {
+    let newest = cx.engines.newest().major;
+    let own = cx.engines.all().map(|engine| Version {
         engine: "postgres",
         major: engine.major.to_string(),
         version: engine.version.clone(),
@@ -188,7 +188,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
     )?;
     let default_only = query.flag("DefaultOnly")?.unwrap_or(false);
     let is_asked = |name: &str, values: &[&str]| query.get(name).is_none_or(|asked| values.contains(&asked));
-    let found = list_versions(request.shared)
+    let found = list_versions(request.cx)
         .into_iter()
         .filter(|version| {
             is_asked("Engine", &[version.engine])
@@ -234,10 +234,10 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let engine = query.required("Engine")?;
     Filters::parse(query, &[])?;
-    let choice = choose_engine(request.shared, engine, None)?;
+    let choice = choose_engine(request.cx, engine, None)?;
     let is_asked = |name: &str, value: &str| query.get(name).is_none_or(|asked| asked == value);
     let mut found = Vec::new();
-    for version in list_versions(request.shared).into_iter().filter(|version| version.engine == engine) {
+    for version in list_versions(request.cx).into_iter().filter(|version| version.engine == engine) {
         let is_version =
             query.get("EngineVersion").is_none_or(|asked| asked == version.version || asked == version.major);
         if !is_version || !is_asked("LicenseModel", choice.license) {

@@ -34,7 +34,7 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
         query,
         &["clone-group-id", "db-cluster-id", "db-cluster-resource-id", "domain", "engine"],
     )?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let mut clusters: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
         for instance in state.region(request.region).instances.values() {
             if let Some(cluster) = &instance.settings.cluster {

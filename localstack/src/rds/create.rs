@@ -29,7 +29,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
             "The engine of a DB cluster's member must be the cluster's."
         }));
     }
-    let choice = catalogue::choose_engine(request.shared, &engine_name, query.get("EngineVersion"))?;
+    let choice = catalogue::choose_engine(request.cx, &engine_name, query.get("EngineVersion"))?;
     catalogue::check_class(class, &engine_name, &choice.version, choice.license)?;
     let (master_username, secret, verifier) = if is_aurora {
         (None, None, String::new())
@@ -75,7 +75,7 @@ pub(super) fn create_db_instance(request: &Request<'_>) -> Result<Xml> {
         storage::fill_in_performance(&mut settings);
     }
     let tags = validate::requested_tags(query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         add_instance(
             request,
             state,
@@ -187,7 +187,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
     assign_network(request, region, &mut settings)?;
     validate::check_tag_count(&tags)?;
     refuse_duplicate(region, &id)?;
-    if region.instances.len() >= request.shared.limits.instances {
+    if region.instances.len() >= request.cx.limits.instances {
         return Err(ApiError::new(
             "InstanceQuotaExceeded",
             "The request would exceed the allowed number of DB instances for this account.",
@@ -195,7 +195,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
     }
     // Taken after all checks: a request that is refused must leave an injected outcome for the next one.
     let is_new = matches!(origin, Origin::New { .. });
-    let fate = if is_new { None } else { request.shared.injected.take_restore_outcome() };
+    let fate = if is_new { None } else { request.cx.injected.take_restore_outcome() };
     let mut instance = Instance {
         id: id.clone(),
         resource_id: random_resource_id(),
@@ -224,7 +224,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
         parameters: None,
     };
     instance.parameters = Some(state.group_values(&instance));
-    request.shared.queue_work(&instance.resource_id, Work::Create);
+    request.cx.queue_work(&instance.resource_id, Work::Create);
     state.region_mut(request.region).instances.insert(id.clone(), instance);
     instance_result(request, state, &id)
 }

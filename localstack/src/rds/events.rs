@@ -25,7 +25,7 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
         return Err(ApiError::invalid_combination("The start time must be before the end time."));
     }
     let categories = query.list("EventCategories", "EventCategory");
-    let found: Vec<(usize, Event)> = request.shared.store.read(|state| {
+    let found: Vec<(usize, Event)> = request.cx.store.read(|state| {
         let events =
             state.regions.get(request.region).map(|region| region.events.as_slice()).unwrap_or_default();
         events

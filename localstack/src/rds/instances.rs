@@ -14,7 +14,7 @@ use crate::rds::tags::write_tags;
 use crate::rds::validate;
 use crate::resources::{Deletion, Instance, ManagedSecret, ParameterStatus, arn};
 use crate::restorable::restore_window;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::store::{Region, State};
 use crate::wire::Xml;
 
@@ -23,7 +23,7 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
         request.query,
         &["db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine"],
     )?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let found: Vec<&Instance> = match request.query.get("DBInstanceIdentifier") {
             Some(id) => vec![request.instance(state, &request.resolve_name(id))?],
             None => state.region(request.region).instances.values().collect(),
@@ -44,7 +44,7 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
         }
         let page = page(request.query, found, |instance| instance.id.clone())?;
         Ok(page.to_xml("DBInstances", "DBInstance", |xml, instance| {
-            write_instance(xml, request.shared, state, instance);
+            write_instance(xml, request.cx, state, instance);
         }))
     })
 }
@@ -55,7 +55,7 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
     let skip = query.flag("SkipFinalSnapshot")?.unwrap_or(false);
     let final_snapshot = query.get("FinalDBSnapshotIdentifier");
     let keep_automated_backups = !query.flag("DeleteAutomatedBackups")?.unwrap_or(true);
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?.clone();
         if *instance.shown_status() == Status::Deleting || instance.status == Status::Deleting {
             return Err(ApiError::instance_state(format!("Instance {id} is already being deleted.")));
@@ -99,7 +99,7 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
         if !instance.is_undying() {
             instance.shown = None;
         }
-        request.shared.queue_work(&instance.resource_id.clone(), Work::Delete);
+        request.cx.queue_work(&instance.resource_id.clone(), Work::Delete);
         instance_result(request, state, &id)
     })
 }
@@ -141,7 +141,7 @@ pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
     let source = request.resolve_identifier("SourceDBInstanceIdentifier")?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let instance = request.instance(state, &source)?;
         refuse_duplicate(state.region(request.region), &id)?;
         if instance.settings.retention_days == 0 {
@@ -172,7 +172,7 @@ fn begin_operation(
     work: impl FnOnce(&mut State) -> Result<Work>,
 ) -> Result<Xml> {
     let id = request.resolve_identifier("DBInstanceIdentifier")?;
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?;
         if !permits_operation(instance.shown_status(), operation) {
             return Err(ApiError::instance_state(format!("Instance {id} is not in {needed} state.")));
@@ -186,7 +186,7 @@ fn begin_operation(
         let instance = request.instance_mut(state, &id)?;
         instance.status = next;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue_work(&instance.resource_id.clone(), work);
+        request.cx.queue_work(&instance.resource_id.clone(), work);
         instance_result(request, state, &id)
     })
 }
@@ -195,12 +195,12 @@ fn begin_operation(
 pub(super) fn instance_result(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
     let mut xml = Xml::new();
     let instance = request.instance(state, id)?;
-    xml.within("DBInstance", |xml| write_instance(xml, request.shared, state, instance));
+    xml.within("DBInstance", |xml| write_instance(xml, request.cx, state, instance));
     Ok(xml)
 }
 
 /// Writes an instance as RDS shows it.
-pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, instance: &Instance) {
+pub(super) fn write_instance(xml: &mut Xml, cx: &Context, state: &State, instance: &Instance) {
     let settings = &instance.settings;
     xml.text("DBInstanceIdentifier", &instance.id)
         .text("DBInstanceClass", &settings.class)
@@ -235,7 +235,7 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
         .text("PreferredMaintenanceWindow", &settings.maintenance_window)
         .within("PendingModifiedValues", |xml| write_pending_changes(xml, instance));
     if settings.is_postgres() {
-        let latest = restore_window(state, &shared.clock, shared.pace, instance).map(|window| window.latest);
+        let latest = restore_window(state, &cx.clock, cx.pace, instance).map(|window| window.latest);
         xml.time("LatestRestorableTime", latest);
     }
     xml.text("MultiAZ", settings.multi_az)

@@ -20,9 +20,8 @@ struct LogFile {
 /// The log of an instance, if its server ever wrote one.
 fn find_log(request: &Request<'_>) -> Result<(std::path::PathBuf, Option<LogFile>)> {
     let id = request.resolve_identifier("DBInstanceIdentifier")?;
-    let resource_id =
-        request.shared.store.read(|state| Ok(request.instance(state, &id)?.resource_id.clone()))?;
-    let path = request.shared.home.cluster(&resource_id).log;
+    let resource_id = request.cx.store.read(|state| Ok(request.instance(state, &id)?.resource_id.clone()))?;
+    let path = request.cx.home.cluster(&resource_id).log;
     let file = std::fs::metadata(&path).ok().map(|metadata| LogFile {
         written_at: metadata
             .modified()

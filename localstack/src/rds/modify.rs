@@ -23,7 +23,7 @@ pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
     let is_immediate = query.flag("ApplyImmediately")?.unwrap_or(false);
     let changes = if is_immediate { Changes::All } else { Changes::Urgent };
     let mut events = Vec::new();
-    let xml = request.shared.store.change(|state| {
+    let xml = request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?;
         let is_possible_while_stopped =
             *instance.shown_status() == Status::Stopped && needs_no_database(request);
@@ -39,11 +39,11 @@ pub(super) fn modify_db_instance(request: &Request<'_>) -> Result<Xml> {
         let resource_id = changed.resource_id.clone();
         events = immediate_events(&region.instances[&id].settings, &changed.settings);
         region.instances.insert(id.clone(), changed);
-        request.shared.queue_work(&resource_id, Work::ApplyChanges(changes));
+        request.cx.queue_work(&resource_id, Work::ApplyChanges(changes));
         instance_result(request, state, &id)
     })?;
     for event in events {
-        record_event(request.shared, request.region, EventSource::Instance, &id, &event);
+        record_event(request.cx, request.region, EventSource::Instance, &id, &event);
     }
     Ok(xml)
 }
@@ -249,7 +249,7 @@ fn queue_changes(request: &Request<'_>, region: &Region, instance: &mut Instance
     if let Some(version) = query.get("EngineVersion")
         && settings.is_postgres()
     {
-        let choice = catalogue::choose_engine(request.shared, &settings.engine, Some(version))?;
+        let choice = catalogue::choose_engine(request.cx, &settings.engine, Some(version))?;
         if choice.version != settings.engine_version {
             // The data of one major is not readable to another, and of each major only one minor is installed.
             return Err(ApiError::invalid_combination(format!(

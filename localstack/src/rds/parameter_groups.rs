@@ -34,7 +34,7 @@ pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
         validate::check_identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
     let description = query.required("Description")?.to_owned();
-    if !catalogue::is_family(request.shared, &family) {
+    if !catalogue::is_family(request.cx, &family) {
         return Err(ApiError::invalid_value(format!(
             "ParameterGroupFamily {family} is not a valid parameter group family"
         )));
@@ -44,7 +44,7 @@ pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
 }
 
 fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let groups = &mut state.region_mut(request.region).parameter_groups;
         let name = group.name.clone();
         if groups.contains_key(&name) {
@@ -69,12 +69,10 @@ fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
 pub(super) fn describe_parameter_groups(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let mut found: Vec<ParameterGroup> = request
-        .shared
+        .cx
         .store
         .read(|state| state.region(request.region).parameter_groups.values().cloned().collect());
-    found.extend(
-        request.shared.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))),
-    );
+    found.extend(request.cx.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))));
     if let Some(asked) = request.query.get("DBParameterGroupName") {
         let asked = asked.to_lowercase();
         found.retain(|group| group.name == asked);
@@ -90,7 +88,7 @@ pub(super) fn describe_parameter_groups(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn delete_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBParameterGroupName")?.to_lowercase();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if is_default(&name) {
             return Err(group_state(format!("The parameter group {name} cannot be deleted")));
@@ -165,7 +163,7 @@ pub(super) async fn modify_parameter_group(request: &Request<'_>) -> Result<Xml>
         check_value(&parameter_name, &value, setting)?;
         values.push((parameter_name, value, immediate));
     }
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         let Some(group) = region.parameter_groups.get_mut(&name) else {
             return Err(no_parameter_group(&name));
@@ -210,7 +208,7 @@ fn apply_to_members(
             };
         }
         if !at_once.is_empty() && instance.status.is_running() {
-            request.shared.queue_work(&instance.resource_id, Work::Reload);
+            request.cx.queue_work(&instance.resource_id, Work::Reload);
         }
     }
 }
@@ -242,7 +240,7 @@ pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> 
     if all {
         wanted = group.values.keys().map(|name| (name.clone(), !is_static(name))).collect();
     }
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         let Some(group) = region.parameter_groups.get_mut(&name) else {
             return Err(no_parameter_group(&name));
@@ -295,7 +293,7 @@ pub(super) fn group_of_family(
     let found = match region.parameter_groups.get(&name) {
         Some(group) => group.family.clone(),
         None => match name.strip_prefix("default.") {
-            Some(default) if catalogue::is_family(request.shared, default) => default.to_owned(),
+            Some(default) if catalogue::is_family(request.cx, default) => default.to_owned(),
             _ => return Err(no_parameter_group(&name)),
         },
     };
@@ -316,11 +314,10 @@ struct Parameter {
 }
 
 fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
-    let own =
-        request.shared.store.read(|state| state.region(request.region).parameter_groups.get(name).cloned());
+    let own = request.cx.store.read(|state| state.region(request.region).parameter_groups.get(name).cloned());
     let default = || {
         let family = name.strip_prefix("default.")?;
-        catalogue::is_family(request.shared, family).then(|| default_group(family))
+        catalogue::is_family(request.cx, family).then(|| default_group(family))
     };
     own.or_else(default).ok_or_else(|| no_parameter_group(name))
 }
@@ -328,10 +325,10 @@ fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
 /// The settings of a family's server; none for engines without a server.
 async fn family_settings(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
     let major = family.strip_prefix("postgres").and_then(|major| major.parse().ok());
-    let Some(engine) = major.and_then(|major| request.shared.engines.major(major)) else {
+    let Some(engine) = major.and_then(|major| request.cx.engines.major(major)) else {
         return Ok(BTreeMap::new());
     };
-    let template = request.shared.templates.get_or_make(&request.shared.home, engine).await;
+    let template = request.cx.templates.get_or_make(&request.cx.home, engine).await;
     let template = template.map_err(|error| ApiError::new("InternalFailure", format!("{error:#}")))?;
     let mut settings = template.settings.clone();
     for (name, description, _) in RDS_SETTINGS {

@@ -86,7 +86,7 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
             "EngineName is required when MajorEngineVersion is specified.",
         ));
     }
-    let mut found = catalogue::list_option_groups(request.shared);
+    let mut found = catalogue::list_option_groups(request.cx);
     found.retain(|group| {
         name.as_ref().is_none_or(|name| *name == group.name())
             && engine.is_none_or(|engine| engine == group.engine)

@@ -32,7 +32,7 @@ pub(super) fn start_replication(request: &Request<'_>) -> Result<Xml> {
     let days = validate::check_retention(query.number("BackupRetentionPeriod")?.unwrap_or(7))?;
     let key = query.get("KmsKeyId").map(|key| keys::resolve_key(request.region, key)).transpose()?;
     let tags = validate::requested_tags(query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let source = find_source(request, state)?.clone();
         if source.settings.retention_days == 0 || !source.settings.is_postgres() {
             return Err(ApiError::instance_state(format!(
@@ -67,7 +67,7 @@ pub(super) fn start_replication(request: &Request<'_>) -> Result<Xml> {
 }
 
 pub(super) fn stop_replication(request: &Request<'_>) -> Result<Xml> {
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let source = find_source(request, state)?;
         let (id, resource_id) = (source.id.clone(), source.resource_id.clone());
         let replica = state.region_mut(request.region).replicated.remove(&resource_id);
@@ -81,6 +81,6 @@ pub(super) fn stop_replication(request: &Request<'_>) -> Result<Xml> {
 }
 
 fn replica_result(request: &Request<'_>, state: &State, replica: &Replicated) -> Xml {
-    let backup = Backup::of_replica(request.shared, state, replica);
+    let backup = Backup::of_replica(request.cx, state, replica);
     backup.map_or_else(Xml::new, |backup| backup_result(request, state, &backup))
 }

@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use crate::error::{ApiError, Result};
 use crate::resources::Instance;
 use crate::scope;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::store::State;
 use crate::wire::Query;
 
 /// A call of one action.
 pub(crate) struct Request<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) cx: &'a Arc<Context>,
     pub(crate) region: &'a str,
     pub(crate) query: &'a Query,
     pub(crate) now: DateTime<Utc>,

@@ -31,7 +31,7 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     }
     let named = query.required("DBSnapshotIdentifier")?;
     let given_tags = validate::requested_tags(query)?;
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let snapshot = sharing::find_snapshot(state, request.region, named)
             .ok()
             .filter(|found| scope::region_of(&found.region) == scope::region_of(request.region))
@@ -81,7 +81,7 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         }
         (time, _) => time,
     };
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let (source, window) = find_source(request, state)?;
         refuse_duplicate(state.region_mut(request.region), &id)?;
         if source.settings.cluster.is_some() {
@@ -95,7 +95,7 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
                 format!("Point-in-time restore is not enabled for {}: its backup retention period is 0.", source.id),
             ));
         }
-        let clock = &request.shared.clock;
+        let clock = &request.cx.clock;
         let Some(window) = window else {
             return Err(ApiError::instance_state(format!(
                 "DB instance {} has no restorable time yet: its first automated backup is not complete.",
@@ -145,7 +145,7 @@ fn find_source(request: &Request<'_>, state: &State) -> Result<(Instance, Option
     let backup_arn = query.get("SourceDBInstanceAutomatedBackupsArn");
     let replica =
         region.replicated.values().find(|replica| Some(&*replica.arn(request.region)) == backup_arn);
-    if let Some(backup) = replica.and_then(|replica| Backup::of_replica(request.shared, state, replica)) {
+    if let Some(backup) = replica.and_then(|replica| Backup::of_replica(request.cx, state, replica)) {
         let mut source = backup.instance.clone();
         source.settings.kms_key = replica.and_then(|replica| replica.kms_key.clone());
         return Ok((source, backup.window));
@@ -172,7 +172,7 @@ fn find_source(request: &Request<'_>, state: &State) -> Result<(Instance, Option
     if !is_kept && found.status == Status::Deleting {
         return Err(ApiError::instance_state(format!("Instance {} is being deleted.", found.id)));
     }
-    let window = restore_window(state, &request.shared.clock, request.shared.pace, found);
+    let window = restore_window(state, &request.cx.clock, request.cx.pace, found);
     Ok((found.clone(), window))
 }
 

@@ -69,7 +69,7 @@ pub(super) fn shared_snapshots<'s>(state: &'s State, at: &str) -> impl Iterator<
 
 pub(super) fn describe_db_snapshot_attributes(request: &Request<'_>) -> Result<Xml> {
     let name = request.resolve_identifier("DBSnapshotIdentifier")?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let snapshot = state.region(request.region).snapshots.get(&name);
         snapshot.map(attributes_result).ok_or_else(|| ApiError::no_snapshot(&name))
     })
@@ -96,7 +96,7 @@ pub(super) fn modify_db_snapshot_attribute(request: &Request<'_>) -> Result<Xml>
             "A value may not be both added and removed: {both}"
         )));
     }
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         let snapshot = region.snapshots.get_mut(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         if snapshot.kind == SnapshotKind::Automated {

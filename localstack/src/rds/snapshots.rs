@@ -13,7 +13,7 @@ use crate::rds::tags::write_tags;
 use crate::rds::{keys, subnet_groups, validate};
 use crate::resources::{EventSource, Instance, Snapshot, SnapshotKind, SnapshotStatus, Tag, arn};
 use crate::scope;
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::store::{Region, State};
 use crate::wire::Xml;
 
@@ -22,7 +22,7 @@ pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let name = validate::check_identifier("DBSnapshotIdentifier", name, 255)?;
     let id = request.resolve_identifier("DBInstanceIdentifier")?;
     let tags = validate::requested_tags(request.query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?.clone();
         if instance.settings.cluster.is_some() {
             return Err(ApiError::invalid_combination(
@@ -39,7 +39,7 @@ pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         let instance = request.instance_mut(state, &id)?;
         instance.status = Status::BackingUp;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue_work(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
+        request.cx.queue_work(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
         snapshot_result(request, state, &name)
     })
 }
@@ -60,7 +60,7 @@ pub(super) fn begin_snapshot(
 ) -> Result<()> {
     let region = state.region_mut(request.region);
     refuse_duplicate(region, name)?;
-    refuse_too_many(request.shared, region)?;
+    refuse_too_many(request.cx, region)?;
     let mut tags = given_tags;
     if instance.settings.copy_tags_to_snapshot {
         let own: Vec<String> = tags.iter().map(|tag| tag.key.clone()).collect();
@@ -85,9 +85,9 @@ fn refuse_duplicate(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn refuse_too_many(shared: &Shared, region: &Region) -> Result<()> {
+fn refuse_too_many(cx: &Context, region: &Region) -> Result<()> {
     let manual = region.snapshots.values().filter(|snapshot| snapshot.kind == SnapshotKind::Manual).count();
-    if manual >= shared.limits.manual_snapshots {
+    if manual >= cx.limits.manual_snapshots {
         return Err(ApiError::new(
             "SnapshotQuotaExceeded",
             "Cannot create more snapshots: the quota of manual snapshots in this Region is used up.",
@@ -113,10 +113,11 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
     let instance = query.get("DBInstanceIdentifier").map(|id| request.resolve_name(id));
     let resource = query.get("DbiResourceId");
     // A type in the request decides alone whether snapshots of other accounts are listed.
-    let asked =
+    let is_included =
         |name: &str, own: &str| Ok(kind == Some(own) || (kind.is_none() && query.flag(name)? == Some(true)));
-    let (shared, public) = (asked("IncludeShared", "shared")?, asked("IncludePublic", "public")?);
-    request.shared.store.read(|state| {
+    let include_shared = is_included("IncludeShared", "shared")?;
+    let include_public = is_included("IncludePublic", "public")?;
+    request.cx.store.read(|state| {
         let at = request.region;
         let named = query.get("DBSnapshotIdentifier");
         let found: Vec<&Snapshot> = match named {
@@ -130,8 +131,8 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
                 let own = state.region(at).snapshots.values();
                 let others = sharing::shared_snapshots(state, at).filter(|snapshot| {
                     match sharing::sharing_with(snapshot, at) {
-                        Some(Sharing::Shared) => shared,
-                        Some(Sharing::Public) => public,
+                        Some(Sharing::Shared) => include_shared,
+                        Some(Sharing::Public) => include_public,
                         None => false,
                     }
                 });
@@ -179,11 +180,11 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let target = validate::check_identifier("TargetDBSnapshotIdentifier", target, 255)?;
     let tags = validate::requested_tags(query)?;
     let copy_tags = query.flag("CopyTags")?.unwrap_or(false);
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let source = sharing::find_snapshot(state, request.region, source_text)?.clone();
         let region = state.region_mut(request.region);
         refuse_duplicate(region, &target)?;
-        refuse_too_many(request.shared, region)?;
+        refuse_too_many(request.cx, region)?;
         if source.status != SnapshotStatus::Available {
             return Err(ApiError::snapshot_unavailable(&source.id));
         }
@@ -213,7 +214,7 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
             ..source
         };
         region.snapshots.insert(target.clone(), copy);
-        finish_copy_later(request.shared, request.region, &target);
+        finish_copy_later(request.cx, request.region, &target);
         snapshot_result(request, state, &target)
     })
 }
@@ -239,7 +240,7 @@ fn copy_key(request: &Request<'_>, source: &Snapshot) -> Result<Option<String>> 
 
 pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let name = request.resolve_identifier("DBSnapshotIdentifier")?;
-    let xml = request.shared.store.change(|state| {
+    let xml = request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         let snapshot = region.snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         if snapshot.kind == SnapshotKind::Automated {
@@ -255,14 +256,8 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         xml.replace_text("Status", "deleted");
         Ok(xml)
     })?;
-    record_event(
-        request.shared,
-        request.region,
-        EventSource::Snapshot,
-        &name,
-        &event_messages::SNAPSHOT_DELETED,
-    );
-    sweep_later(request.shared);
+    record_event(request.cx, request.region, EventSource::Snapshot, &name, &event_messages::SNAPSHOT_DELETED);
+    sweep_later(request.cx);
     Ok(xml)
 }
 
@@ -270,7 +265,7 @@ pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = request.resolve_identifier("DBSnapshotIdentifier")?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let snapshots = &state.region(request.region).snapshots;
         let snapshot = snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         let is_manual = snapshot.kind == SnapshotKind::Manual;

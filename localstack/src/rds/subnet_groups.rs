@@ -24,7 +24,7 @@ pub(super) fn create_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let description = query.required("DBSubnetGroupDescription")?.to_owned();
     let subnets = requested_subnets(request)?;
     let tags = validate::requested_tags(query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" || region.subnet_groups.contains_key(&name) {
             return Err(ApiError::new(
@@ -48,7 +48,7 @@ pub(super) fn modify_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = request.resolve_identifier("DBSubnetGroupName")?;
     let subnets = requested_subnets(request)?;
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
             return Err(ApiError::new(
@@ -101,7 +101,7 @@ fn requested_subnets(request: &Request<'_>) -> Result<Vec<String>> {
 
 pub(super) fn describe_subnet_groups(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let groups = &state.region(request.region).subnet_groups;
         let mut names: Vec<&str> = groups.keys().map(String::as_str).collect();
         names.push("default");
@@ -121,7 +121,7 @@ pub(super) fn describe_subnet_groups(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn delete_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBSubnetGroupName")?.to_lowercase();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
             return Err(ApiError::new("InvalidDBSubnetGroupStateFault", "The group default cannot be deleted."));

@@ -108,7 +108,7 @@ fn check_topic(request: &Request<'_>, topic: &str) -> Result<()> {
     if !topic.starts_with("arn:aws:sns:") || topic.ends_with(".fifo") {
         return refused(400, "SNSInvalidTopic", "Invalid topic");
     }
-    match sns::publish_admission(request.shared, topic, EVENTS_SERVICE, request.region) {
+    match sns::publish_admission(request.cx, topic, EVENTS_SERVICE, request.region) {
         sns::Admission::Admitted => Ok(()),
         sns::Admission::NoTopic => refused(404, "SNSTopicArnNotFound", "SNS topic ARN not found"),
         sns::Admission::Denied => {
@@ -125,7 +125,7 @@ fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>)
     let Some(kind) = kind else {
         return Err(ApiError::invalid_combination("A source type must be given with source ids."));
     };
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let region = state.region(request.region);
         let exists = |id: &String| match kind {
             "db-instance" => region.instances.contains_key(id),
@@ -177,7 +177,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
         created_at: request.now,
         tags: validate::requested_tags(query)?.unwrap_or_default(),
     };
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if region.subscriptions.contains_key(&name) {
             let message = format!("Subscription already exists: {name}");
@@ -199,7 +199,7 @@ fn edit_subscription(
     edit: impl FnOnce(&mut EventSubscription) -> Result<()>,
 ) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let edited = request.shared.store.change(|state| {
+    let edited = request.cx.store.change(|state| {
         let subscriptions = &mut state.region_mut(request.region).subscriptions;
         let subscription = subscriptions.get_mut(&name).ok_or_else(|| no_subscription(&name))?;
         let mut edited = subscription.clone();
@@ -240,7 +240,7 @@ pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
     let id = request.query.required("SourceIdentifier")?.to_owned();
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let kind = request.shared.store.read(|state| {
+    let kind = request.cx.store.read(|state| {
         let subscription = state.region(request.region).subscriptions.get(&name);
         subscription
             .map(|subscription| subscription.source_type.clone())
@@ -265,7 +265,7 @@ pub(super) fn remove_source(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn delete_subscription(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let gone = request.shared.store.change(|state| {
+    let gone = request.cx.store.change(|state| {
         state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| no_subscription(&name))
     })?;
     Ok(subscription_result(request, &gone))
@@ -274,7 +274,7 @@ pub(super) fn delete_subscription(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn describe_subscriptions(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.owned("SubscriptionName").map(|name| name.to_lowercase());
-    let found: Vec<EventSubscription> = request.shared.store.read(|state| {
+    let found: Vec<EventSubscription> = request.cx.store.read(|state| {
         let all = state.region(request.region).subscriptions.values();
         all.filter(|one| name.as_ref().is_none_or(|name| *name == one.name)).cloned().collect()
     });
@@ -292,12 +292,12 @@ fn subscription_result(request: &Request<'_>, subscription: &EventSubscription) 
 }
 
 fn write_subscription(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
-    let status =
-        match sns::publish_admission(request.shared, &subscription.topic, EVENTS_SERVICE, request.region) {
-            sns::Admission::Admitted => "active",
-            sns::Admission::NoTopic => "topic-not-exist",
-            sns::Admission::Denied => "no-permission",
-        };
+    let status = match sns::publish_admission(request.cx, &subscription.topic, EVENTS_SERVICE, request.region)
+    {
+        sns::Admission::Admitted => "active",
+        sns::Admission::NoTopic => "topic-not-exist",
+        sns::Admission::Denied => "no-permission",
+    };
     xml.text("CustomerAwsId", scope::account_of(request.region))
         .text("CustSubscriptionId", &subscription.name)
         .text("SnsTopicArn", &subscription.topic)

@@ -13,7 +13,7 @@ pub(super) fn add_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
     let given =
         validate::requested_tags(request.query)?.ok_or_else(|| ApiError::missing_parameter("Tags"))?;
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let tags = find_tags(request, state, name)?;
         let mut all: Vec<Tag> =
             tags.iter().filter(|tag| given.iter().all(|new| new.key != tag.key)).cloned().collect();
@@ -29,7 +29,7 @@ pub(super) fn remove_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
     let keys =
         request.query.list("TagKeys", "member").ok_or_else(|| ApiError::missing_parameter("TagKeys"))?;
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         find_tags(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
         Ok(Xml::new())
     })
@@ -44,7 +44,7 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
         return Ok(xml);
     }
     // A change that changes nothing, because finding the tags needs the state to be mutable.
-    let tags = request.shared.store.change(|state| find_tags(request, state, name).cloned())?;
+    let tags = request.cx.store.change(|state| find_tags(request, state, name).cloned())?;
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)
@@ -66,10 +66,10 @@ fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
         Some("subgrp") => name == "default",
         Some("pg") => {
             let family = name.strip_prefix("default.");
-            family.is_some_and(|family| catalogue::is_family(request.shared, family))
+            family.is_some_and(|family| catalogue::is_family(request.cx, family))
         }
-        Some("og") => catalogue::list_option_groups(request.shared).iter().any(|group| group.name() == name),
-        Some("cluster") => request.shared.store.read(|state| {
+        Some("og") => catalogue::list_option_groups(request.cx).iter().any(|group| group.name() == name),
+        Some("cluster") => request.cx.store.read(|state| {
             let mut instances = state.region(request.region).instances.values();
             instances.any(|instance| instance.settings.cluster.as_deref() == Some(name.as_str()))
         }),

@@ -12,7 +12,7 @@ use crate::sns::error::{invalid_parameter, not_found, refusal};
 use crate::sns::filter::check_filter_policy;
 use crate::sns::policy::{Publisher, policy_of};
 use crate::sns::publish::{Message, publish};
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::{Query, Xml, decode_page_token, encode_page_token};
 
 pub(crate) const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
@@ -20,7 +20,7 @@ pub(crate) const VERSION: &str = "2010-03-31";
 
 /// A call of one action.
 pub(crate) struct Request<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) cx: &'a Arc<Context>,
     pub(crate) region: &'a str,
     pub(crate) query: &'a Query,
 }
@@ -92,7 +92,7 @@ fn create_topic(request: &Request<'_>) -> Result<Xml> {
     check_policy(&attributes)?;
     let arn = format!("arn:aws:sns:{}:{name}", scope::arn_part(request.region));
     let given: BTreeMap<String, String> = requested_tags(request.query).into_iter().collect();
-    request.shared.monitoring.change(|all| {
+    request.cx.monitoring.change(|all| {
         let topics = &mut all.sns.topics;
         if let Some(old) = topics.get(&arn)
             && attributes.iter().any(|(name, value)| old.attributes.get(name) != Some(value))
@@ -126,7 +126,7 @@ fn check_policy(attributes: &BTreeMap<String, String>) -> Result<()> {
 
 fn delete_topic(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("TopicArn")?;
-    request.shared.monitoring.change(|all| {
+    request.cx.monitoring.change(|all| {
         all.sns.topics.remove(arn);
         all.sns.subscriptions.retain(|_, subscription| subscription.topic != arn);
     });
@@ -155,7 +155,7 @@ fn page_of_arns<T>(
 fn list_topics(request: &Request<'_>) -> Result<Xml> {
     let ours = format!("arn:aws:sns:{}:", scope::arn_part(request.region));
     let arns: Vec<String> = request
-        .shared
+        .cx
         .monitoring
         .read(|all| all.sns.topics.keys().filter(|arn| arn.starts_with(&ours)).cloned().collect());
     let (arns, token) = page_of_arns(request.query, arns, String::as_str)?;
@@ -194,7 +194,7 @@ fn no_topic() -> ApiError {
 fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.topic_arn()?;
     let mut xml = Xml::new();
-    request.shared.monitoring.read(|all| {
+    request.cx.monitoring.read(|all| {
         let topic = all.sns.topics.get(arn).ok_or_else(no_topic)?;
         let count = |pending: bool| {
             let subscriptions = all.sns.subscriptions.values();
@@ -222,7 +222,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("AttributeName")?.to_owned();
     let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
     check_policy(&[(name.clone(), value.clone())].into())?;
-    request.shared.monitoring.change(|all| {
+    request.cx.monitoring.change(|all| {
         let topic = all.sns.topics.get_mut(arn).ok_or_else(no_topic)?;
         if value.is_empty() {
             topic.attributes.remove(&name);
@@ -236,7 +236,7 @@ fn set_topic_attributes(request: &Request<'_>) -> Result<Xml> {
 fn subscribe(request: &Request<'_>) -> Result<Xml> {
     let topic = request.topic_arn()?;
     // Checked first: a topic that does not exist is the most important error.
-    if !request.shared.monitoring.read(|all| all.sns.topics.contains_key(topic)) {
+    if !request.cx.monitoring.read(|all| all.sns.topics.contains_key(topic)) {
         return Err(no_topic());
     }
     let protocol = request.query.required("Protocol")?;
@@ -272,7 +272,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
         token: (!is_own).then(|| format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())),
         attributes: given,
     };
-    let (arn, subscription) = request.shared.monitoring.change(|all| {
+    let (arn, subscription) = request.cx.monitoring.change(|all| {
         if !all.sns.topics.contains_key(topic) {
             return Err(no_topic());
         }
@@ -286,7 +286,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
         all.sns.subscriptions.insert(arn.clone(), fresh.clone());
         Ok((arn, fresh))
     })?;
-    request_confirmation(request.shared, &arn, &subscription);
+    request_confirmation(request.cx, &arn, &subscription);
     let wants_arn = request.query.flag("ReturnSubscriptionArn")?.unwrap_or(false);
     Ok(Xml::with_text(
         "SubscriptionArn",
@@ -296,7 +296,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
 
 fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
     let (topic, token) = (request.query.required("TopicArn")?, request.query.required("Token")?);
-    let arn = request.shared.monitoring.change(|all| {
+    let arn = request.cx.monitoring.change(|all| {
         let mut waiting = all.sns.subscriptions.iter_mut();
         let found = waiting.find(|(_, one)| one.topic == topic && one.token.as_deref() == Some(token));
         let (arn, subscription) = found.ok_or_else(|| invalid_parameter("Invalid parameter: Token"))?;
@@ -308,13 +308,13 @@ fn confirm_subscription(request: &Request<'_>) -> Result<Xml> {
 
 fn unsubscribe(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
-    request.shared.monitoring.change(|all| all.sns.subscriptions.remove(arn));
+    request.cx.monitoring.change(|all| all.sns.subscriptions.remove(arn));
     Ok(Xml::new())
 }
 
 fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml> {
     let ours = format!("arn:aws:sns:{}:", scope::arn_part(request.region));
-    let found: Vec<(String, Subscription)> = request.shared.monitoring.read(|all| {
+    let found: Vec<(String, Subscription)> = request.cx.monitoring.read(|all| {
         if let Some(topic) = topic
             && !all.sns.topics.contains_key(topic)
         {
@@ -341,7 +341,7 @@ fn list_subscriptions(request: &Request<'_>, topic: Option<&str>) -> Result<Xml>
 fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let arn = request.query.required("SubscriptionArn")?;
     let mut xml = Xml::new();
-    request.shared.monitoring.read(|all| {
+    request.cx.monitoring.read(|all| {
         let one = all.sns.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
         let mut shown: BTreeMap<&str, String> = [
             ("SubscriptionArn", arn.to_owned()),
@@ -368,7 +368,7 @@ fn set_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("AttributeName")?.to_owned();
     let value = request.query.get("AttributeValue").unwrap_or_default().to_owned();
     check_attribute(&name, &value)?;
-    request.shared.monitoring.change(|all| {
+    request.cx.monitoring.change(|all| {
         let one =
             all.sns.subscriptions.get_mut(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
         if value.is_empty() {
@@ -419,7 +419,7 @@ fn publish_message(request: &Request<'_>) -> Result<Xml> {
     }
     let publisher = Publisher { service: "", arn: "", region: request.region };
     let message = Message { subject, text: &text, attributes };
-    let id = publish(request.shared, arn, &message, &publisher)?;
+    let id = publish(request.cx, arn, &message, &publisher)?;
     Ok(Xml::with_text("MessageId", id))
 }
 
@@ -449,7 +449,7 @@ fn message_attributes(request: &Request<'_>) -> serde_json::Value {
 
 fn change_tags<T>(request: &Request<'_>, edit: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> Result<T> {
     let arn = request.query.required("ResourceArn")?;
-    request.shared.monitoring.change(|all| {
+    request.cx.monitoring.change(|all| {
         let topic = all.sns.topics.get_mut(arn);
         let topic = topic.ok_or_else(|| refusal("ResourceNotFound", 404, "Resource does not exist"))?;
         Ok(edit(&mut topic.tags))

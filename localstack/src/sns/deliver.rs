@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::ids::random_uuid;
 use crate::monitoring::sns_memory::{MOST_MESSAGES, Subscription};
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::format_timestamp;
 
 const ATTEMPTS: u32 = 4;
@@ -27,38 +27,37 @@ pub(super) struct Envelope {
     pub(super) body: String,
 }
 
-pub(super) fn deliver(shared: &Arc<Shared>, subscription: &Subscription, envelope: Envelope) {
+pub(super) fn deliver(cx: &Arc<Context>, subscription: &Subscription, envelope: Envelope) {
     match subscription.protocol.as_str() {
         "sqs" => {
             let name = subscription.endpoint.rsplit(':').next().unwrap_or_default().to_owned();
-            let message =
-                json!({ "received_at": format_timestamp(shared.clock.now()), "body": envelope.body });
-            shared.monitoring.change(|all| {
+            let message = json!({ "received_at": format_timestamp(cx.clock.now()), "body": envelope.body });
+            cx.monitoring.change(|all| {
                 let queue = all.sns.queues.entry(name).or_default();
                 if queue.len() >= MOST_MESSAGES {
                     queue.remove(0);
                 }
                 queue.push(message);
             });
-            record_outcome(shared, &envelope.message_id, &subscription.endpoint, "delivered");
+            record_outcome(cx, &envelope.message_id, &subscription.endpoint, "delivered");
         }
         "http" => {
-            let (shared, subscription) = (Arc::clone(shared), subscription.clone());
+            let (cx, subscription) = (Arc::clone(cx), subscription.clone());
             tokio::spawn(async move {
                 let outcome = send_with_retries(&subscription, &envelope).await;
                 let outcome = outcome.map_or_else(|why| why, |()| "delivered".to_owned());
-                record_outcome(&shared, &envelope.message_id, &subscription.endpoint, &outcome);
+                record_outcome(&cx, &envelope.message_id, &subscription.endpoint, &outcome);
             });
         }
         other => {
             let why = format!("not delivered: the local stack does not deliver over {other}");
-            record_outcome(shared, &envelope.message_id, &subscription.endpoint, &why);
+            record_outcome(cx, &envelope.message_id, &subscription.endpoint, &why);
         }
     }
 }
 
-fn record_outcome(shared: &Shared, message_id: &str, endpoint: &str, outcome: &str) {
-    shared.monitoring.change(|all| {
+fn record_outcome(cx: &Context, message_id: &str, endpoint: &str, outcome: &str) {
+    cx.monitoring.change(|all| {
         let sent = all.sns.sent.iter_mut().rev().find(|sent| sent.message_id == message_id);
         let deliveries = sent.into_iter().flat_map(|sent| sent.deliveries.iter_mut());
         for delivery in deliveries.filter(|delivery| delivery.endpoint == endpoint) {
@@ -116,7 +115,7 @@ async fn send(subscription: &Subscription, envelope: &Envelope) -> Result<(), St
 }
 
 /// Asks an HTTP endpoint to confirm its subscription.
-pub(super) fn request_confirmation(shared: &Arc<Shared>, arn: &str, subscription: &Subscription) {
+pub(super) fn request_confirmation(cx: &Arc<Context>, arn: &str, subscription: &Subscription) {
     let Some(token) = subscription.token.as_deref().filter(|_| subscription.protocol == "http") else {
         return;
     };
@@ -131,20 +130,20 @@ pub(super) fn request_confirmation(shared: &Arc<Shared>, arn: &str, subscription
             "You have chosen to subscribe to the topic {topic}.\nTo confirm the subscription, visit the SubscribeURL \
              included in this message."
         ),
-        "SubscribeURL": format!("{}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}", shared.endpoint()),
-        "Timestamp": format_timestamp(shared.clock.now()),
+        "SubscribeURL": format!("{}/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}", cx.endpoint()),
+        "Timestamp": format_timestamp(cx.clock.now()),
         "SignatureVersion": "1",
         "Signature": "bm90IHNpZ25lZA==",
         "SigningCertURL": "https://sns.amazonaws.com/none.pem",
     });
     let kind = "SubscriptionConfirmation";
     let envelope = Envelope { message_id, kind, subscription_arn: arn.to_owned(), body: body.to_string() };
-    deliver(shared, subscription, envelope);
+    deliver(cx, subscription, envelope);
 }
 
 /// Confirms every subscription of an endpoint, as its owner would by following the link in a mail. Returns how many.
-pub(crate) fn confirm_endpoint(shared: &Shared, endpoint: &str) -> Value {
-    shared.monitoring.change(|all| {
+pub(crate) fn confirm_endpoint(cx: &Context, endpoint: &str) -> Value {
+    cx.monitoring.change(|all| {
         let waiting = all.sns.subscriptions.values_mut();
         let waiting = waiting.filter(|one| one.endpoint == endpoint && one.token.is_some());
         json!({ "confirmed": waiting.map(|one| one.token = None).count() })

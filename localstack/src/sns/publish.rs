@@ -12,7 +12,7 @@ use crate::sns::deliver::{Envelope, deliver};
 use crate::sns::error::{invalid_parameter, not_authorized, not_found};
 use crate::sns::filter::wants_message;
 use crate::sns::policy::{Publisher, policy_allows, policy_of};
-use crate::stack::Shared;
+use crate::stack::Context;
 use crate::wire::format_timestamp;
 
 /// What is published.
@@ -30,14 +30,14 @@ pub(crate) struct Message<'a> {
 ///
 /// When the topic does not exist, lies in another Region, is FIFO, or does not admit the publisher.
 pub(crate) fn publish(
-    shared: &Arc<Shared>,
+    cx: &Arc<Context>,
     arn: &str,
     message: &Message<'_>,
     publisher: &Publisher<'_>,
 ) -> Result<String> {
-    let now = shared.clock.now();
+    let now = cx.clock.now();
     let id = random_uuid();
-    let subscribers = shared.monitoring.change(|all| {
+    let subscribers = cx.monitoring.change(|all| {
         let topic = all.sns.topics.get(arn);
         let topic = topic.filter(|_| scope::scope_of_arn(arn).as_deref() == Some(publisher.region));
         check_publisher(topic.ok_or_else(|| not_found("Topic does not exist"))?, arn, publisher)?;
@@ -85,7 +85,7 @@ pub(crate) fn publish(
             "SignatureVersion": "1",
             "Signature": "bm90IHNpZ25lZA==",
             "SigningCertURL": "https://sns.amazonaws.com/none.pem",
-            "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", shared.endpoint()),
+            "UnsubscribeURL": format!("{}/?Action=Unsubscribe&SubscriptionArn={subscription_arn}", cx.endpoint()),
         });
         if let Some(subject) = message.subject {
             body["Subject"] = subject.into();
@@ -96,7 +96,7 @@ pub(crate) fn publish(
         let is_raw = subscription.attributes.get("RawMessageDelivery").is_some_and(|raw| raw == "true");
         let body = if is_raw { message.text.to_owned() } else { body.to_string() };
         let envelope = Envelope { message_id: id.clone(), kind: "Notification", subscription_arn, body };
-        deliver(shared, &subscription, envelope);
+        deliver(cx, &subscription, envelope);
     }
     Ok(id)
 }
@@ -110,8 +110,8 @@ pub(crate) enum Admission {
 }
 
 /// Whether `service` may publish events of the Region to a topic.
-pub(crate) fn publish_admission(shared: &Shared, arn: &str, service: &str, region: &str) -> Admission {
-    shared.monitoring.read(|all| {
+pub(crate) fn publish_admission(cx: &Context, arn: &str, service: &str, region: &str) -> Admission {
+    cx.monitoring.read(|all| {
         let topic = all.sns.topics.get(arn).filter(|_| scope::scope_of_arn(arn).as_deref() == Some(region));
         let Some(topic) = topic else { return Admission::NoTopic };
         let source = format!("arn:aws:rds:{}:es:any", scope::arn_part(region));
