@@ -34,8 +34,8 @@ pub(crate) fn is_formula(text: &str) -> bool {
 pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64> {
     let mut rest = Rest { text: text.trim(), variables };
     let value = rest.parse_value()?;
-    let is_over = rest.text.is_empty() && value.is_finite();
-    is_over.then_some(value.floor() as i64)
+    let is_complete = rest.text.is_empty() && value.is_finite();
+    is_complete.then_some(value.floor() as i64)
 }
 
 /// The rest of a formula that has not been parsed yet.

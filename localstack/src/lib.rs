@@ -215,13 +215,14 @@ impl Stack {
         let cx = Arc::new(Context::new(parts));
         let writer = Arc::clone(&cx);
         let mut tasks = vec![tokio::spawn(async move {
-            let trouble = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
-            writer.store.keep_writing(trouble).await;
+            let report_failure = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
+            writer.store.keep_writing(report_failure).await;
         })];
         let writer = Arc::clone(&cx);
         tasks.push(tokio::spawn(async move {
-            let trouble = |error: &_| report_problem(format_args!("cannot write monitoring.json: {error}"));
-            writer.monitoring.keep_writing(trouble).await;
+            let report_failure =
+                |error: &_| report_problem(format_args!("cannot write monitoring.json: {error}"));
+            writer.monitoring.keep_writing(report_failure).await;
         }));
         lifecycle::resume_instances(&cx).await?;
         tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&cx))));

@@ -411,7 +411,7 @@ impl Instance {
     }
 
     /// Whether the control endpoint says that it never goes away.
-    pub(crate) fn is_undying(&self) -> bool {
+    pub(crate) fn is_stuck_deleting(&self) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.stay && shown.status == Status::Deleting)
             || self.fate.as_ref().is_some_and(|fate| fate.stay && fate.status == Status::Deleting)
     }

@@ -76,8 +76,9 @@ fn automated_backups<'a>(
 ) -> impl Iterator<Item = (&'a str, &'a BaseBackup)> {
     let resource_id = instance.resource_id.clone();
     state.region(&instance.region).snapshots.values().filter_map(move |snapshot| {
-        let is_its = snapshot.status == SnapshotStatus::Available && snapshot.is_automated_of(&resource_id);
-        let id = snapshot.backup.as_ref().filter(|_| is_its)?;
+        let is_candidate =
+            snapshot.status == SnapshotStatus::Available && snapshot.is_automated_of(&resource_id);
+        let id = snapshot.backup.as_ref().filter(|_| is_candidate)?;
         Some((id.as_str(), state.backups.get(id)?))
     })
 }

@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn each_type_has_its_bounds() {
-        for (kind, size, iops, throughput, is_fine) in [
+        for (kind, size, iops, throughput, is_valid) in [
             ("gp3", 20, None, None, true),
             ("gp3", 19, None, None, false),
             ("gp3", 399, Some(3_000), Some(125), true),
@@ -277,7 +277,7 @@ mod tests {
             ("tape", 100, None, None, false),
         ] {
             let asked = settings(kind, size, iops, throughput);
-            assert_eq!(check_storage(&asked).is_ok(), is_fine, "{kind} {size} {iops:?} {throughput:?}");
+            assert_eq!(check_storage(&asked).is_ok(), is_valid, "{kind} {size} {iops:?} {throughput:?}");
         }
     }
 

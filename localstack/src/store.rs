@@ -138,14 +138,14 @@ impl Store {
     }
 
     /// Writes changes as they come, for as long as the stack runs.
-    pub(crate) async fn keep_writing(&self, trouble: impl Fn(&io::Error)) {
+    pub(crate) async fn keep_writing(&self, report_failure: impl Fn(&io::Error)) {
         let mut changes = self.changes.subscribe();
         loop {
             let made = *changes.borrow_and_update();
             if made > *self.written.borrow()
                 && let Err(error) = self.write(made)
             {
-                trouble(&error);
+                report_failure(&error);
             }
             if changes.changed().await.is_err() {
                 return;

@@ -61,7 +61,7 @@ fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     if description.as_ref().is_some_and(|text| text.chars().count() > 1024) {
         return Err(too_long("alarmDescription", 1024));
     }
-    let mut fresh = Alarm {
+    let mut new = Alarm {
         name: name.to_owned(),
         description,
         actions_enabled: input.flag("ActionsEnabled")?.unwrap_or(true),
@@ -79,28 +79,28 @@ fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     };
     request.change(|monitor| {
         let verb = match monitor.alarms.get(name) {
-            Some(old) if old.is_composite() != fresh.is_composite() => {
+            Some(old) if old.is_composite() != new.is_composite() => {
                 return Err(validation_error(format!("Alarm {name} exists already and is of another type.")));
             }
             Some(old) => {
-                fresh.state = old.state;
-                fresh.reason.clone_from(&old.reason);
-                fresh.reason_data.clone_from(&old.reason_data);
-                (fresh.state_at, fresh.turned_at) = (old.state_at, old.turned_at);
-                fresh.tags.clone_from(&old.tags);
+                new.state = old.state;
+                new.reason.clone_from(&old.reason);
+                new.reason_data.clone_from(&old.reason_data);
+                (new.state_at, new.turned_at) = (old.state_at, old.turned_at);
+                new.tags.clone_from(&old.tags);
                 "updated"
             }
             None => "created",
         };
         let data = json!({ "version": "1.0", "type": if verb == "created" { "Create" } else { "Update" } });
         monitor.history.push(HistoryItem::new(
-            &fresh,
+            &new,
             request.now,
             "ConfigurationUpdate",
             format!("Alarm \"{name}\" {verb}"),
             data.to_string(),
         ));
-        monitor.alarms.insert(name.to_owned(), fresh);
+        monitor.alarms.insert(name.to_owned(), new);
         monitor.changed_alarms.insert(name.to_owned());
         Ok(empty_result())
     })
@@ -280,8 +280,8 @@ pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
 
 /// One of `names` that a composite alarm outside of them depends on, and that alarm.
 fn dependent_alarm<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
-    let staying = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
-    for alarm in staying {
+    let remaining = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
+    for alarm in remaining {
         let Watches::Alarms { rule, .. } = &alarm.watches else { continue };
         let rule = Rule::parse(rule)?;
         if let Some(child) = rule.children().into_iter().find(|child| names.iter().any(|name| name == child))

@@ -24,12 +24,12 @@ pub(super) fn evaluate_points(
         return Some(verdict(breaching));
     }
     let filled = periods - real.len();
-    let has_good = real.len() > breaching;
+    let has_healthy = real.len() > breaching;
     match treatment {
         Treatment::Breaching => Some(verdict(breaching + filled)),
         Treatment::NotBreaching => Some(verdict(breaching)),
         _ if breaching >= to_alarm => Some(AlarmState::Alarm),
-        _ if has_good => Some(AlarmState::Ok),
+        _ if has_healthy => Some(AlarmState::Ok),
         Treatment::Ignore => None,
         Treatment::Missing if age_of_oldest(points) >= to_alarm => Some(AlarmState::Alarm),
         Treatment::Missing => Some(AlarmState::InsufficientData),

@@ -36,7 +36,7 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
     let (items, token) = page(input, 100, order, found, |(number, item)| {
         format!("{:020} {number:08}", item.at.timestamp_micros())
     })?;
-    let shown: Vec<Document> = items
+    let rows: Vec<Document> = items
         .into_iter()
         .map(|(_, item)| {
             Fields::new()
@@ -49,5 +49,5 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
                 .done()
         })
         .collect();
-    Ok(Fields::new().with("AlarmHistoryItems", shown).maybe("NextToken", token).done())
+    Ok(Fields::new().with("AlarmHistoryItems", rows).maybe("NextToken", token).done())
 }

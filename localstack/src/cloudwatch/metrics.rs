@@ -275,7 +275,7 @@ pub(super) fn list_metrics(request: &Request<'_>) -> Result<Document> {
     let (metrics, token) = page(input, 500, Order::Rising, found, |metric| {
         format!("{}\0{}\0{:?}", metric.namespace, metric.name, metric.dimensions)
     })?;
-    let shown: Vec<Document> = metrics
+    let rows: Vec<Document> = metrics
         .iter()
         .map(|metric| {
             Fields::new()
@@ -285,5 +285,5 @@ pub(super) fn list_metrics(request: &Request<'_>) -> Result<Document> {
                 .done()
         })
         .collect();
-    Ok(Fields::new().with("Metrics", shown).maybe("NextToken", token).done())
+    Ok(Fields::new().with("Metrics", rows).maybe("NextToken", token).done())
 }

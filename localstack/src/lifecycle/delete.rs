@@ -25,7 +25,7 @@ impl Job {
         let instance = self.instance()?;
         let deletion = instance.deletion.clone().ok_or(Superseded)?;
         if let Some(id) = &deletion.final_snapshot
-            && self.is_snapshot_missing(&instance, id)
+            && self.is_snapshot_creating(&instance, id)
         {
             if instance.settings.is_postgres() && self.cx.server(&self.resource_id).is_none() {
                 // The stack was restarted in the middle of this deletion.
@@ -62,7 +62,7 @@ impl Job {
         self.cx.proxies.close(&self.resource_id).await;
         self.cx.stop_server(&self.resource_id).await;
         self.hold_stage(since, Stage::Delete).await?;
-        self.wait_while_undying(&self.cancel).await?;
+        self.wait_while_stuck(&self.cancel).await?;
         remove_tree(&self.cx.home.cluster(&self.resource_id).root)?;
         let now = self.cx.clock.now();
         self.record_event(&event_messages::DELETED);
@@ -85,7 +85,7 @@ impl Job {
     }
 
     /// Whether the final snapshot has yet to be taken.
-    fn is_snapshot_missing(&self, instance: &Instance, snapshot: &str) -> bool {
+    fn is_snapshot_creating(&self, instance: &Instance, snapshot: &str) -> bool {
         self.cx.store.read(|state| {
             let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
             found.is_some_and(|snapshot| snapshot.status == SnapshotStatus::Creating)
@@ -93,9 +93,9 @@ impl Job {
     }
 
     /// Waits for as long as the control endpoint says that the instance never goes away.
-    async fn wait_while_undying(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
+    async fn wait_while_stuck(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
         let mut changes = self.cx.store.subscribe();
-        while self.instance()?.is_undying() {
+        while self.instance()?.is_stuck_deleting() {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = cancel.wait() => return Err(Superseded),

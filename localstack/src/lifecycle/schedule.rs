@@ -22,15 +22,15 @@ pub(crate) async fn keep_schedules(cx: Arc<Context>) {
     let stopping = cx.stopping.listener();
     let mut archives_due = cx.clock.now();
     // Up to when windows have been dealt with, and how many jumps there had been by then.
-    let (mut over, mut jumps) = cx.clock.now_and_jumps();
+    let (mut handled_until, mut jumps) = cx.clock.now_and_jumps();
     loop {
         let (now, jumps_so_far) = cx.clock.now_and_jumps();
         if cx.windows_only_in_jumps && jumps == jumps_so_far {
-            over = now;
+            handled_until = now;
         }
-        let is_waited_for = begin_due_work(&cx, now, cx.windows_only_in_jumps.then_some(over));
-        if !is_waited_for {
-            (over, jumps) = (now, jumps_so_far);
+        let must_wait = begin_due_work(&cx, now, cx.windows_only_in_jumps.then_some(handled_until));
+        if !must_wait {
+            (handled_until, jumps) = (now, jumps_so_far);
         }
         if now >= archives_due {
             archives_due = now + TimeDelta::minutes(1);
@@ -43,19 +43,19 @@ pub(crate) async fn keep_schedules(cx: Arc<Context>) {
     }
 }
 
-/// Begins the work that is due, ignoring windows that began before `over`, if that is given. Returns whether a backup
+/// Begins the work that is due, ignoring windows that began before `handled_until`, if that is given. Returns whether a backup
 /// has to wait for other work to end.
-fn begin_due_work(cx: &Arc<Context>, now: DateTime<Utc>, over: Option<DateTime<Utc>>) -> bool {
+fn begin_due_work(cx: &Arc<Context>, now: DateTime<Utc>, handled_until: Option<DateTime<Utc>>) -> bool {
     let work = cx.store.read(|state| {
         let has_server = |instance: &Instance| cx.is_lazy() || cx.server(&instance.resource_id).is_some();
         state
             .instances()
-            .filter_map(|instance| due_work(instance, has_server(instance), now, over))
+            .filter_map(|instance| due_work(instance, has_server(instance), now, handled_until))
             .collect::<Vec<_>>()
     });
-    let is_waited_for = work.iter().any(|(_, due)| *due == DueWork::Wait);
+    let must_wait = work.iter().any(|(_, due)| *due == DueWork::Wait);
     for (resource_id, due) in work {
-        let mut too_long = None;
+        let mut restarted = None;
         cx.store.change(|state| {
             let Some(instance) = state.instance_mut(&resource_id) else { return };
             match due {
@@ -71,16 +71,22 @@ fn begin_due_work(cx: &Arc<Context>, now: DateTime<Utc>, over: Option<DateTime<U
                 DueWork::Revive => cx.queue_work(&resource_id, Work::Reboot { failover: false }),
                 DueWork::Start => {
                     instance.status = Status::Starting;
-                    too_long = Some((instance.region.clone(), instance.id.clone()));
+                    restarted = Some((instance.region.clone(), instance.id.clone()));
                     cx.queue_work(&resource_id, Work::Start);
                 }
                 DueWork::Wait => {}
             }
         });
-        if let Some((region, id)) = too_long {
+        if let Some((region, id)) = restarted {
             record_event(cx, &region, EventSource::Instance, &id, &event_messages::STOPPED_TOO_LONG);
         }
     }
+    expire_old(cx, now);
+    must_wait
+}
+
+/// Drops old events and expired backups, if there are any.
+fn expire_old(cx: &Arc<Context>, now: DateTime<Utc>) {
     let is_time_to_expire = cx.store.read(|state| {
         state.regions.values().any(|region| {
             region.events.first().is_some_and(|event| event.at < now - EVENTS_KEPT)
@@ -101,7 +107,6 @@ fn begin_due_work(cx: &Arc<Context>, now: DateTime<Utc>, over: Option<DateTime<U
             report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
         }
     }
-    is_waited_for
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,10 +128,10 @@ fn due_work(
     instance: &Instance,
     has_server: bool,
     now: DateTime<Utc>,
-    over: Option<DateTime<Utc>>,
+    handled_until: Option<DateTime<Utc>>,
 ) -> Option<(String, DueWork)> {
     let passed = |window: Result<Window, _>, considered: DateTime<Utc>| {
-        let considered = over.map_or(considered, |over| considered.max(over));
+        let considered = handled_until.map_or(considered, |handled_until| considered.max(handled_until));
         window.is_ok_and(|window: Window| window.last_start(now) > considered)
     };
     let is_free = instance.status == Status::Available && instance.shown.is_none();

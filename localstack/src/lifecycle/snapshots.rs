@@ -197,7 +197,7 @@ pub(super) fn expire_backups(cx: &Arc<Context>) {
     let now = cx.clock.now();
     cx.store.change(|state| {
         for region in state.regions.values_mut() {
-            let over: Vec<String> = region
+            let expired: Vec<String> = region
                 .retained
                 .iter()
                 .filter(|(_, kept)| {
@@ -205,7 +205,7 @@ pub(super) fn expire_backups(cx: &Arc<Context>) {
                 })
                 .map(|(resource_id, _)| resource_id.clone())
                 .collect();
-            for resource_id in over {
+            for resource_id in expired {
                 region.retained.remove(&resource_id);
                 drop_automated_snapshots(region, &resource_id);
             }

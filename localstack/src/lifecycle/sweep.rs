@@ -19,11 +19,12 @@ pub(super) fn sweep_files(cx: &Arc<Context>) -> anyhow::Result<()> {
     let archives = list_names(&cx.home.archives())?;
     let (backups, archives) = cx.store.change(|state| {
         let wanted = referred_backups(state);
-        let gone: Vec<String> = state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
+        let unreferenced: Vec<String> =
+            state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
         state.backups.retain(|id, _| wanted.contains(id));
         let wanted = referred_archives(state);
         let archives: Vec<String> = archives.into_iter().filter(|name| !wanted.contains(name)).collect();
-        (gone, archives)
+        (unreferenced, archives)
     });
     for id in backups {
         remove_tree(&cx.home.backup(&id))?;
@@ -102,11 +103,11 @@ fn referred_backups(state: &State) -> HashSet<String> {
 }
 
 fn referred_archives(state: &State) -> HashSet<String> {
-    let living = state.instances().map(|instance| instance.resource_id.clone());
+    let existing = state.instances().map(|instance| instance.resource_id.clone());
     let retained = state.regions.values().flat_map(|region| region.retained.keys().cloned());
     let sources = state.instances().filter_map(|instance| match &instance.origin {
         Origin::Time { source, .. } => Some(source.clone()),
         _ => None,
     });
-    living.chain(retained).chain(sources).collect()
+    existing.chain(retained).chain(sources).collect()
 }

@@ -27,9 +27,9 @@ impl<'a> Backup<'a> {
     /// A replica, unless its source is gone and left no backups.
     pub(super) fn of_replica(cx: &Context, state: &'a State, replica: &'a Replicated) -> Option<Self> {
         let region = state.region(&replica.source_region);
-        let living = region.instances.values().find(|instance| instance.resource_id == replica.resource_id);
+        let existing = region.instances.values().find(|instance| instance.resource_id == replica.resource_id);
         let retained = || region.retained.get(&replica.resource_id).map(|kept| &kept.instance);
-        let instance = living.or_else(retained)?;
+        let instance = existing.or_else(retained)?;
         // Nothing from before the replication began can be restored.
         let retention_days = replica.retention_days.min(instance.settings.retention_days);
         let settings = Settings { retention_days, ..instance.settings.clone() };
@@ -120,7 +120,7 @@ pub(super) fn delete_automated_backup(request: &Request<'_>) -> Result<Xml> {
 fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> {
     let region = state.region(request.region);
     let window = |instance| restore_window(state, &request.cx.clock, request.cx.pace, instance);
-    let living = region
+    let existing = region
         .instances
         .values()
         .filter(|instance| instance.settings.retention_days > 0 && instance.settings.is_postgres())
@@ -137,7 +137,7 @@ fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> 
     });
     let replicas = region.replicated.values();
     let replicated = replicas.filter_map(|replica| Backup::of_replica(request.cx, state, replica));
-    living.chain(retained).chain(replicated).collect()
+    existing.chain(retained).chain(replicated).collect()
 }
 
 /// Writes one backup as the result of an action.

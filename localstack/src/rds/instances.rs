@@ -96,7 +96,7 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
         let instance = request.instance_mut(state, &id)?;
         instance.deletion = Some(Deletion { final_snapshot, keep_automated_backups });
         instance.status = Status::Deleting;
-        if !instance.is_undying() {
+        if !instance.is_stuck_deleting() {
             instance.shown = None;
         }
         request.cx.queue_work(&instance.resource_id.clone(), Work::Delete);

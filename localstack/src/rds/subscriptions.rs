@@ -69,9 +69,9 @@ pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     if let Some(kind) = kind {
         check_type(kind)?;
     }
-    let shown = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
+    let listed = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
     let mut xml = Xml::new();
-    xml.list("EventCategoriesMapList", "EventCategoriesMap", shown, |xml, (of, categories)| {
+    xml.list("EventCategoriesMapList", "EventCategoriesMap", listed, |xml, (of, categories)| {
         xml.text("SourceType", of).values("EventCategories", "EventCategory", *categories);
     });
     Ok(xml)
@@ -167,7 +167,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     let ids = query.list("SourceIds", "SourceId").unwrap_or_default();
     let sources = existing_sources(request, kind.as_deref(), ids)?;
     check_topic(request, &topic)?;
-    let fresh = EventSubscription {
+    let subscription = EventSubscription {
         name: name.clone(),
         topic,
         source_type: kind,
@@ -187,10 +187,10 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
             let message = "You have reached the maximum number of event subscriptions.";
             return Err(ApiError::with_status(400, "EventSubscriptionQuotaExceeded", message));
         }
-        region.subscriptions.insert(name, fresh.clone());
+        region.subscriptions.insert(name, subscription.clone());
         Ok(())
     })?;
-    Ok(subscription_result(request, &fresh))
+    Ok(subscription_result(request, &subscription))
 }
 
 /// Changes a subscription and returns it.
@@ -265,10 +265,10 @@ pub(super) fn remove_source(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn delete_subscription(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let gone = request.cx.store.change(|state| {
+    let removed = request.cx.store.change(|state| {
         state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| no_subscription(&name))
     })?;
-    Ok(subscription_result(request, &gone))
+    Ok(subscription_result(request, &removed))
 }
 
 pub(super) fn describe_subscriptions(request: &Request<'_>) -> Result<Xml> {

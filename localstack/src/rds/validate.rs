@@ -206,7 +206,7 @@ pub(super) fn requested_tags(query: &Query) -> Result<Option<Vec<Tag>>> {
 
 fn check_tag(tag: &Tag) -> Result<()> {
     let lower = tag.key.to_lowercase();
-    let is_fine = |text: &str| {
+    let is_valid = |text: &str| {
         text.chars().all(|character| character.is_alphanumeric() || " _.:/=+-@".contains(character))
     };
     let why = if tag.key.is_empty() || tag.key.chars().count() > 128 {
@@ -215,7 +215,7 @@ fn check_tag(tag: &Tag) -> Result<()> {
         "Tag values must be at most 256 characters long."
     } else if lower.starts_with("aws:") || lower.starts_with("rds:") {
         "Tag keys must not begin with aws: or rds:."
-    } else if !is_fine(&tag.key) || !is_fine(&tag.value) {
+    } else if !is_valid(&tag.key) || !is_valid(&tag.value) {
         "Tags may only contain letters, digits, whitespace and the characters _ . : / = + - @."
     } else {
         return Ok(());

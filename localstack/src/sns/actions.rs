@@ -65,7 +65,7 @@ fn requested_attributes(query: &Query) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn show_attributes<'a>(xml: &mut Xml, attributes: impl IntoIterator<Item = (&'a str, String)>) {
+fn write_attributes<'a>(xml: &mut Xml, attributes: impl IntoIterator<Item = (&'a str, String)>) {
     xml.list("Attributes", "entry", attributes, |xml, (key, value)| {
         xml.text("key", key).text("value", value);
     });
@@ -200,7 +200,7 @@ fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
             let subscriptions = all.sns.subscriptions.values();
             subscriptions.filter(|one| one.topic == arn && one.token.is_some() == pending).count().to_string()
         };
-        let mut shown: BTreeMap<&str, String> = [
+        let mut attributes: BTreeMap<&str, String> = [
             ("TopicArn", arn.to_owned()),
             ("Owner", scope::account_of(request.region).to_owned()),
             ("Policy", policy_of(topic, arn)),
@@ -210,8 +210,8 @@ fn get_topic_attributes(request: &Request<'_>) -> Result<Xml> {
             ("SubscriptionsDeleted", "0".to_owned()),
         ]
         .into();
-        shown.extend(topic.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        show_attributes(&mut xml, shown);
+        attributes.extend(topic.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        write_attributes(&mut xml, attributes);
         Ok(())
     })?;
     Ok(xml)
@@ -265,7 +265,7 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
     given.iter().try_for_each(|(name, value)| check_attribute(name, value))?;
     // Endpoints of the same account need no confirmation.
     let is_own = ["sqs", "lambda", "firehose", "sms", "application"].contains(&protocol);
-    let fresh = Subscription {
+    let new = Subscription {
         topic: topic.to_owned(),
         protocol: protocol.to_owned(),
         endpoint: endpoint.to_owned(),
@@ -277,14 +277,14 @@ fn subscribe(request: &Request<'_>) -> Result<Xml> {
             return Err(no_topic());
         }
         let same = all.sns.subscriptions.iter().find(|(_, old)| {
-            (&old.topic, &old.protocol, &old.endpoint) == (&fresh.topic, &fresh.protocol, &fresh.endpoint)
+            (&old.topic, &old.protocol, &old.endpoint) == (&new.topic, &new.protocol, &new.endpoint)
         });
         if let Some((arn, old)) = same {
             return Ok((arn.clone(), old.clone()));
         }
         let arn = format!("{topic}:{}", random_uuid());
-        all.sns.subscriptions.insert(arn.clone(), fresh.clone());
-        Ok((arn, fresh))
+        all.sns.subscriptions.insert(arn.clone(), new.clone());
+        Ok((arn, new))
     })?;
     request_confirmation(request.cx, &arn, &subscription);
     let wants_arn = request.query.flag("ReturnSubscriptionArn")?.unwrap_or(false);
@@ -343,7 +343,7 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
     let mut xml = Xml::new();
     request.cx.monitoring.read(|all| {
         let one = all.sns.subscriptions.get(arn).ok_or_else(|| not_found("Subscription does not exist"))?;
-        let mut shown: BTreeMap<&str, String> = [
+        let mut attributes: BTreeMap<&str, String> = [
             ("SubscriptionArn", arn.to_owned()),
             ("TopicArn", one.topic.clone()),
             ("Protocol", one.protocol.clone()),
@@ -354,10 +354,10 @@ fn get_subscription_attributes(request: &Request<'_>) -> Result<Xml> {
         ]
         .into();
         if one.attributes.contains_key("FilterPolicy") {
-            shown.insert("FilterPolicyScope", "MessageAttributes".to_owned());
+            attributes.insert("FilterPolicyScope", "MessageAttributes".to_owned());
         }
-        shown.extend(one.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        show_attributes(&mut xml, shown);
+        attributes.extend(one.attributes.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        write_attributes(&mut xml, attributes);
         Ok::<_, ApiError>(())
     })?;
     Ok(xml)
