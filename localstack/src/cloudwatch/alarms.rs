@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use crate::cloudwatch::composite_rule::Rule;
 use crate::cloudwatch::request::{
     Request, empty_result, missing_parameter, read_dimensions, refusal, validation_error,
@@ -12,7 +10,7 @@ use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
 use crate::error::{ApiError, Result};
 use crate::monitoring::Monitor;
-use crate::monitoring::alarm::{Alarm, AlarmState, MetricWatch, Treatment, Watches};
+use crate::monitoring::alarm::{Alarm, AlarmState, Comparison, MetricWatch, Treatment, Watches};
 use crate::monitoring::history::HistoryItem;
 use crate::monitoring::metrics::{Metric, is_extended, is_statistic};
 use crate::scope;
@@ -78,7 +76,7 @@ fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
         tags: requested_tags(input)?,
     };
     request.change(|monitor| {
-        let verb = match monitor.alarms.get(name) {
+        let (change, summary) = match monitor.alarms.get(name) {
             Some(old) if old.is_composite() != new.is_composite() => {
                 return Err(validation_error(format!("Alarm {name} exists already and is of another type.")));
             }
@@ -88,18 +86,11 @@ fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
                 new.reason_data.clone_from(&old.reason_data);
                 (new.state_at, new.turned_at) = (old.state_at, old.turned_at);
                 new.tags.clone_from(&old.tags);
-                "updated"
+                ("Update", "updated")
             }
-            None => "created",
+            None => ("Create", "created"),
         };
-        let data = json!({ "version": "1.0", "type": if verb == "created" { "Create" } else { "Update" } });
-        monitor.history.push(HistoryItem::new(
-            &new,
-            request.now,
-            "ConfigurationUpdate",
-            format!("Alarm \"{name}\" {verb}"),
-            data.to_string(),
-        ));
+        monitor.history.push(HistoryItem::configuration(&new, request.now, change, summary));
         monitor.alarms.insert(name.to_owned(), new);
         monitor.changed_alarms.insert(name.to_owned());
         Ok(empty_result())
@@ -160,7 +151,7 @@ fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
         evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
         datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
         threshold: input.number("Threshold")?,
-        comparison: input.text("ComparisonOperator").ok_or_else(|| missing_parameter("ComparisonOperator"))?.to_owned(),
+        comparison: read_comparison(input)?,
         missing: match input.text("TreatMissingData") {
             None => None,
             Some(text) => Some(Treatment::from_name(text).ok_or_else(|| {
@@ -178,24 +169,18 @@ fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
     Ok(watch)
 }
 
+fn read_comparison(input: &Document) -> Result<Comparison> {
+    let name = input.text("ComparisonOperator").ok_or_else(|| missing_parameter("ComparisonOperator"))?;
+    Comparison::from_name(name).ok_or_else(|| {
+        let known = Comparison::ALL.map(Comparison::name).join(", ");
+        validation_error(format!(
+            "1 validation error detected: Value '{name}' at 'comparisonOperator' failed to satisfy constraint: Member must \
+             satisfy enum value set: [{known}]"
+        ))
+    })
+}
+
 fn check_metric_watch(watch: &MetricWatch) -> Result<()> {
-    const COMPARISONS: [&str; 7] = [
-        "GreaterThanOrEqualToThreshold",
-        "GreaterThanThreshold",
-        "LessThanThreshold",
-        "LessThanOrEqualToThreshold",
-        "LessThanLowerOrGreaterThanUpperThreshold",
-        "LessThanLowerThreshold",
-        "GreaterThanUpperThreshold",
-    ];
-    if !COMPARISONS.contains(&watch.comparison.as_str()) {
-        return Err(validation_error(format!(
-            "1 validation error detected: Value '{}' at 'comparisonOperator' failed to satisfy constraint: Member must \
-             satisfy enum value set: [{}]",
-            watch.comparison,
-            COMPARISONS.join(", ")
-        )));
-    }
     if watch.threshold_metric.is_none() && !watch.threshold.is_some_and(f64::is_finite) {
         return Err(missing_parameter("Threshold"));
     }
@@ -263,15 +248,7 @@ pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
         }
         for name in &names {
             if let Some(alarm) = monitor.alarms.remove(name) {
-                let summary = format!("Alarm \"{name}\" deleted");
-                let data = json!({ "version": "1.0", "type": "Delete" }).to_string();
-                monitor.history.push(HistoryItem::new(
-                    &alarm,
-                    request.now,
-                    "ConfigurationUpdate",
-                    summary,
-                    data,
-                ));
+                monitor.history.push(HistoryItem::configuration(&alarm, request.now, "Delete", "deleted"));
             }
         }
         Ok(empty_result())
@@ -292,21 +269,15 @@ fn dependent_alarm<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String
     None
 }
 
-pub(super) fn set_actions_enabled(request: &Request<'_>, on: bool) -> Result<Document> {
+pub(super) fn set_actions_enabled(request: &Request<'_>, enabled: bool) -> Result<Document> {
     let names = request.input.texts("AlarmNames");
     request.change(|monitor| {
         for name in names {
             let Some(alarm) = monitor.alarms.get_mut(&name) else { continue };
-            alarm.actions_enabled = on;
+            alarm.actions_enabled = enabled;
             alarm.configured_at = request.now;
-            let verb = if on { "enabled" } else { "disabled" };
-            let item = HistoryItem::new(
-                alarm,
-                request.now,
-                "ConfigurationUpdate",
-                format!("Alarm \"{name}\" updated: actions {verb}"),
-                json!({ "version": "1.0", "type": "Update" }).to_string(),
-            );
+            let summary = if enabled { "updated: actions enabled" } else { "updated: actions disabled" };
+            let item = HistoryItem::configuration(alarm, request.now, "Update", summary);
             monitor.history.push(item);
         }
         Ok(empty_result())

@@ -132,7 +132,7 @@ fn write_metric_watch(fields: Fields, watch: &MetricWatch) -> Fields {
         .with("EvaluationPeriods", watch.evaluation_periods)
         .maybe("DatapointsToAlarm", watch.datapoints_to_alarm)
         .maybe("Threshold", watch.threshold)
-        .with("ComparisonOperator", watch.comparison.as_str())
+        .with("ComparisonOperator", watch.comparison.name())
         .maybe("TreatMissingData", watch.missing.map(Treatment::name))
         .maybe("EvaluateLowSampleCountPercentile", watch.low_sample.as_deref())
         .maybe("ThresholdMetricId", watch.threshold_metric.as_deref());

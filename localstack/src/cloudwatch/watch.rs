@@ -14,7 +14,7 @@ use crate::cloudwatch::evaluate::{EXTRA_POINTS, evaluate_points};
 use crate::cloudwatch::instance_metrics::measure_instances;
 use crate::cloudwatch::transition::{Transition, Verdict, enter_state, format_short, run_actions};
 use crate::monitoring::Monitor;
-use crate::monitoring::alarm::{Alarm, AlarmState, MetricWatch, Treatment, Watches};
+use crate::monitoring::alarm::{Alarm, AlarmState, Comparison, MetricWatch, Treatment, Watches};
 use crate::monitoring::history;
 use crate::monitoring::metrics::Metric;
 use crate::stack::Context;
@@ -127,7 +127,7 @@ fn evaluate_metric(
             (start, value(metric, start, start + period))
         })
         .collect();
-    let breaches = |value: f64| is_breach(&watch.comparison, value, watch.threshold.unwrap_or(f64::NAN));
+    let breaches = |value: f64| watch.comparison.is_breached(value, watch.threshold.unwrap_or(f64::NAN));
     let breaching: Vec<Option<bool>> = points.iter().map(|(_, value)| value.map(breaches)).collect();
     let treatment = watch.missing.unwrap_or_default();
     let state = evaluate_points(&breaching, periods, to_alarm, treatment)?;
@@ -144,16 +144,6 @@ fn evaluate_metric(
         "threshold": watch.threshold,
     });
     Some(Verdict { state, reason, data: Some(data.to_string()) })
-}
-
-fn is_breach(comparison: &str, value: f64, threshold: f64) -> bool {
-    match comparison {
-        "GreaterThanOrEqualToThreshold" => value >= threshold,
-        "GreaterThanThreshold" => value > threshold,
-        "LessThanThreshold" => value < threshold,
-        "LessThanOrEqualToThreshold" => value <= threshold,
-        _ => false,
-    }
 }
 
 /// How a metric alarm came to its state.
@@ -191,16 +181,16 @@ impl Evaluation<'_> {
         let is_alarm = state == AlarmState::Alarm;
         let counted: Vec<String> = recent
             .iter()
-            .filter(|(_, value)| is_breach(&watch.comparison, *value, threshold) == is_alarm)
+            .filter(|(_, value)| watch.comparison.is_breached(*value, threshold) == is_alarm)
             .map(|(start, value)| {
                 let at = DateTime::from_timestamp(*start, 0).unwrap_or_default();
                 format!("{value:?} ({})", at.format("%d/%m/%y %H:%M:%S"))
             })
             .collect();
-        let words = match watch.comparison.as_str() {
-            "GreaterThanOrEqualToThreshold" => "greater than or equal to",
-            "GreaterThanThreshold" => "greater than",
-            "LessThanThreshold" => "less than",
+        let words = match watch.comparison {
+            Comparison::GreaterThanOrEqualToThreshold => "greater than or equal to",
+            Comparison::GreaterThanThreshold => "greater than",
+            Comparison::LessThanThreshold => "less than",
             _ => "less than or equal to",
         };
         let filled = if missing > 0 && treatment == Treatment::Breaching && is_alarm {

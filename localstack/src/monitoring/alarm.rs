@@ -77,7 +77,6 @@ pub(crate) struct Alarm {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
 pub(crate) enum Watches {
     Metric(MetricWatch),
     /// A composite alarm watches other alarms by a rule.
@@ -101,12 +100,56 @@ pub(crate) struct MetricWatch {
     pub(crate) evaluation_periods: i64,
     pub(crate) datapoints_to_alarm: Option<i64>,
     pub(crate) threshold: Option<f64>,
-    pub(crate) comparison: String,
+    pub(crate) comparison: Comparison,
     pub(crate) missing: Option<Treatment>,
     pub(crate) low_sample: Option<String>,
     /// Metric math, as the request had it.
     pub(crate) metrics: Vec<Document>,
     pub(crate) threshold_metric: Option<String>,
+}
+
+/// How a metric is compared with the threshold. The last three compare with a band of metric math.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::enum_variant_names, reason = "these are CloudWatch's own names")]
+pub(crate) enum Comparison {
+    GreaterThanOrEqualToThreshold,
+    GreaterThanThreshold,
+    LessThanThreshold,
+    LessThanOrEqualToThreshold,
+    LessThanLowerOrGreaterThanUpperThreshold,
+    LessThanLowerThreshold,
+    GreaterThanUpperThreshold,
+}
+
+impl Comparison {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::GreaterThanOrEqualToThreshold,
+        Self::GreaterThanThreshold,
+        Self::LessThanThreshold,
+        Self::LessThanOrEqualToThreshold,
+        Self::LessThanLowerOrGreaterThanUpperThreshold,
+        Self::LessThanLowerThreshold,
+        Self::GreaterThanUpperThreshold,
+    ];
+
+    /// CloudWatch's name, which is the variant's.
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|comparison| comparison.name() == name)
+    }
+
+    pub(crate) fn is_breached(self, value: f64, threshold: f64) -> bool {
+        match self {
+            Self::GreaterThanOrEqualToThreshold => value >= threshold,
+            Self::GreaterThanThreshold => value > threshold,
+            Self::LessThanThreshold => value < threshold,
+            Self::LessThanOrEqualToThreshold => value <= threshold,
+            _ => false,
+        }
+    }
 }
 
 impl Alarm {

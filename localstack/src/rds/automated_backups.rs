@@ -13,12 +13,31 @@ use crate::stack::Context;
 use crate::store::State;
 use crate::wire::Xml;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BackupStatus {
+    Creating,
+    Active,
+    Retained,
+    Replicating,
+}
+
+impl BackupStatus {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Active => "active",
+            Self::Retained => "retained",
+            Self::Replicating => "replicating",
+        }
+    }
+}
+
 /// One automated backup.
 #[derive(Clone, Copy)]
 pub(super) struct Backup<'a> {
     pub(super) instance: &'a Instance,
     pub(super) window: Option<RestoreWindow>,
-    status: &'static str,
+    status: BackupStatus,
     /// Present for a replica of the backups of another Region's instance.
     pub(super) replica: Option<&'a Replicated>,
 }
@@ -37,7 +56,7 @@ impl<'a> Backup<'a> {
         let window = restore_window(state, &cx.clock, cx.pace, &limited)
             .filter(|window| replica.since < window.latest)
             .map(|window| RestoreWindow { earliest: window.earliest.max(replica.since), ..window });
-        Some(Self { instance, window, status: "replicating", replica: Some(replica) })
+        Some(Self { instance, window, status: BackupStatus::Replicating, replica: Some(replica) })
     }
 
     pub(super) fn arn(&self, region: &str) -> String {
@@ -66,7 +85,7 @@ pub(super) fn describe_automated_backups(request: &Request<'_>) -> Result<Xml> {
                     && arn.is_none_or(|arn| arn == backup.arn(request.region))
                     && filters.admit("db-instance-id", &[&instance.id, &instance.arn()])
                     && filters.admit("dbi-resource-id", &[&instance.resource_id])
-                    && filters.admit("status", &[backup.status])
+                    && filters.admit("status", &[backup.status.name()])
             })
             .collect();
         let named = resource.or(arn);
@@ -96,7 +115,7 @@ pub(super) fn delete_automated_backup(request: &Request<'_>) -> Result<Xml> {
                     && arn.is_none_or(|arn| arn == backup.arn(request.region))
             })
             .ok_or_else(|| ApiError::no_automated_backup(named))?;
-        if backup.status != "retained" {
+        if backup.status != BackupStatus::Retained {
             return Err(ApiError::new(
                 "InvalidDBInstanceAutomatedBackupState",
                 format!(
@@ -126,13 +145,13 @@ fn list_backups<'s>(request: &Request<'_>, state: &'s State) -> Vec<Backup<'s>> 
         .filter(|instance| instance.settings.retention_days > 0 && instance.settings.is_postgres())
         .map(|instance| {
             let window = window(instance);
-            let status = if window.is_some() { "active" } else { "creating" };
+            let status = if window.is_some() { BackupStatus::Active } else { BackupStatus::Creating };
             Backup { instance, window, status, replica: None }
         });
     let retained = region.retained.values().map(|kept| Backup {
         instance: &kept.instance,
         window: window(&kept.instance),
-        status: "retained",
+        status: BackupStatus::Retained,
         replica: None,
     });
     let replicas = region.replicated.values();
@@ -161,7 +180,7 @@ fn write_backup(xml: &mut Xml, request: &Request<'_>, state: &State, backup: &Ba
             }
         })
         .text("AllocatedStorage", settings.allocated_storage)
-        .text("Status", status)
+        .text("Status", status.name())
         .text("Port", settings.asked_port)
         .maybe("AvailabilityZone", Some(&settings.availability_zone).filter(|_| is_own))
         .maybe("VpcId", Some(vpc).filter(|_| is_own))

@@ -67,7 +67,7 @@ pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let kind = request.query.get("SourceType");
     if let Some(kind) = kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
     let listed = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
     let mut xml = Xml::new();
@@ -77,7 +77,7 @@ pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     Ok(xml)
 }
 
-fn check_type(kind: &str) -> Result<()> {
+fn check_source_type(kind: &str) -> Result<()> {
     if CATEGORIES.iter().any(|(of, _)| *of == kind) {
         return Ok(());
     }
@@ -160,7 +160,7 @@ pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     let topic = query.required("SnsTopicArn")?.to_owned();
     let kind = query.owned("SourceType");
     if let Some(kind) = &kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
     let categories = query.list("EventCategories", "EventCategory").unwrap_or_default();
     check_categories(kind.as_deref(), &categories)?;
@@ -218,7 +218,7 @@ pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
     }
     let kind = query.owned("SourceType");
     if let Some(kind) = &kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
     let is_cleared = query.clears_list("EventCategories");
     let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
@@ -327,6 +327,6 @@ mod tests {
         assert_eq!(refused(Some("db-instance"), "backup"), None);
         assert_eq!(refused(Some("db-snapshot"), "backup").as_deref(), Some("SubscriptionCategoryNotFound"));
         assert_eq!(refused(None, "backup"), None);
-        assert!(check_type("db-mainframe").is_err());
+        assert!(check_source_type("db-mainframe").is_err());
     }
 }
