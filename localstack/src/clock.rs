@@ -147,20 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_that_was_lived_maps_back() {
+    fn every_moment_that_was_not_jumped_over_maps_back() {
         for machine in [0, 99, 100, 150, 199, 200, 400] {
             assert_eq!(machine_time(&jumps(), stack_time(&jumps(), at(machine))), at(machine), "{machine}");
         }
     }
 
     #[test]
-    fn a_moment_jumped_over_is_the_moment_of_the_jump() {
+    fn a_moment_that_was_jumped_over_is_the_moment_of_the_jump() {
         assert_eq!(machine_time(&jumps(), at(500)), at(100));
         assert_eq!(machine_time(&jumps(), at(2000)), at(200));
     }
 
     #[test]
-    fn a_database_timestamp_after_a_jump_is_taken_for_what_it_is() {
+    fn a_database_timestamp_after_a_jump_is_read_as_machine_time() {
         assert_eq!(typed_time(&jumps(), at(250), at(300)), at(250));
         // The machine has not reached it either, so it is the moment of the jump.
         assert_eq!(typed_time(&jumps(), at(500), at(300)), at(100));

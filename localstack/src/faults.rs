@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_may_be_of_one_region_account_or_object_alone() {
+    fn a_fault_can_be_limited_to_a_region_account_or_object() {
         let of = |more: &str| injected(&[&format!(r#"{{"action":"*","fault":"cut","times":9,{more}}}"#)]);
         let parameters = Query::from_pair("RoleArn", "arn:aws:iam::111122223333:role/x");
         let now = Instant::now();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_meets_its_action_as_often_as_it_was_told() {
+    fn a_fault_meets_its_action_as_many_times_as_requested() {
         let injected = injected(&[r#"{"action":"DescribeDBInstances","fault":"throttle","times":2}"#]);
         let now = Instant::now();
         assert_eq!(injected.take_fault(&met("CreateDBSnapshot", &Query::default()), now), None);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_lets_so_many_calls_through() {
+    fn a_rate_admits_that_many_calls() {
         let injected = injected(&[r#"{"action":"*","fault":"throttle","above_per_second":5}"#]);
         let began = Instant::now();
         let refused = |from: Duration| {
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_mean_nothing_are_refused() {
+    fn contradictory_requests_are_refused() {
         for request in [
             r#"{"action":"","fault":"cut"}"#,
             r#"{"action":"*","fault":"cut","times":0}"#,
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn sql_runs_in_order_and_as_often_as_told() {
+    fn sql_runs_in_order_and_as_many_times_as_requested() {
         let injected = InjectedFaults::default();
         for (sql, times) in [("a", 1), ("b", 2)] {
             injected.add_sql(RestoredSql { database: "app".to_owned(), sql: sql.to_owned(), times }).unwrap();

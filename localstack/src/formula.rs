@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_formula_has_no_value() {
+    fn invalid_formulas_have_no_value() {
         for text in [
             "",
             "{",

@@ -107,7 +107,7 @@ pub use crate::stack::Limits;
 pub struct Options {
     /// The loopback address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// The directory of the stack; `default_directory()` if not given.
+    /// The directory of the stack; by default one per user.
     pub data: Option<PathBuf>,
     /// How fast states change.
     pub pace: Pace,
@@ -134,11 +134,6 @@ impl Default for Options {
             windows_only_in_jumps: false,
         }
     }
-}
-
-/// The directory of a stack that is given none: one per user.
-pub fn default_directory() -> PathBuf {
-    home::default_directory()
 }
 
 /// Why a stack did not start.
@@ -195,7 +190,7 @@ impl Stack {
             format!("cannot listen on {}: choose another port with `--listen 127.0.0.1:0`", options.listen)
         })?;
         let address = listener.local_addr().context("cannot read the address of the listening socket")?;
-        let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
+        let home = Home::open(&options.data.unwrap_or_else(home::default_directory))?;
         orphans::end_orphans(&home.clusters())?;
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_share_a_minute_meet_on_any_day_and_over_midnight() {
+    fn windows_that_share_a_minute_overlap_on_any_day_and_over_midnight() {
         assert!(daily("04:00-04:30").overlaps(weekly("wed:04:15-wed:05:00")));
         assert!(weekly("wed:04:15-wed:05:00").overlaps(daily("04:00-04:30")));
         assert!(daily("23:45-00:15").overlaps(weekly("mon:00:00-mon:00:30")));
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_only_touch_do_not_meet() {
+    fn windows_that_only_touch_do_not_overlap() {
         assert!(!daily("04:00-04:30").overlaps(weekly("wed:04:30-wed:05:00")));
         assert!(!daily("04:30-05:00").overlaps(weekly("wed:04:00-wed:04:30")));
         assert!(!daily("23:30-00:00").overlaps(weekly("mon:00:00-mon:00:30")));
     }
 
     #[test]
-    fn texts_that_are_no_windows_are_refused() {
+    fn invalid_windows_are_refused() {
         for text in
             ["", "04:00", "4:00-5:00", "24:00-25:00", "04:00-04:60", "99:99-zz", "04:00–04:30", "+4:00-05:00"]
         {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_made_up_do_not_meet_the_other() {
+    fn chosen_windows_do_not_overlap_the_other() {
         let now = "2026-11-21T10:20:30Z".parse::<DateTime<Utc>>().unwrap();
         for wide in [daily("00:00-22:30"), daily("08:00-07:00")] {
             let made = random_weekly(Some(wide), now);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_made_up_come_as_late_as_can_be_at_any_hour() {
+    fn chosen_windows_come_as_late_as_possible_at_any_hour() {
         let monday = "2026-11-23T00:00:59Z".parse::<DateTime<Utc>>().unwrap();
         for minute in 0..WEEK {
             let now = monday + TimeDelta::minutes(i64::from(minute));

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_with_fewer_dimensions_or_another_unit_finds_nothing() {
+    fn a_query_with_fewer_dimensions_or_another_unit_finds_nothing() {
         let mut metrics = Metrics::default();
         metrics.replace(&metric(&[("D", "x")]), "Bytes", at(0), 7.0);
         metrics.replace(&metric(&[("D", "x")]), "Bytes", at(0), 1.0);

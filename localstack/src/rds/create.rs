@@ -224,8 +224,9 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
         parameters: None,
     };
     instance.parameters = Some(state.group_values(&instance));
-    request.cx.queue_work(&instance.resource_id, Work::Create);
+    let resource_id = instance.resource_id.clone();
     state.region_mut(request.region).instances.insert(id.clone(), instance);
+    request.cx.queue_work(&resource_id, Work::Create);
     instance_result(request, state, &id)
 }
 

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_here_is_not_accessible() {
+    fn texts_that_are_not_keys_are_refused() {
         for text in [
             "garbage key!",
             "nonsense",

@@ -130,7 +130,7 @@ fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>)
         let exists = |id: &String| match kind {
             "db-instance" => region.instances.contains_key(id),
             "db-snapshot" => region.snapshots.contains_key(id),
-            _ => true,
+            _ => state.regions.contains_key(request.region),
         };
         match ids.iter().find(|id| !exists(id)) {
             None => Ok(()),

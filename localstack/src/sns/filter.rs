@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_looked_at_when_the_policy_is_about_it() {
+    fn the_message_body_is_matched_in_its_scope() {
         let policy = json!({"detail": {"state": ["ALARM"]}}).to_string();
         let admits = |message: &str| policy_admits(&policy, Some("MessageBody"), message, &Value::Null);
         assert!(admits(r#"{"detail": {"state": "ALARM"}}"#));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_policy_is_refused() {
+    fn invalid_policies_are_refused() {
         for bad in [
             "{",
             "[]",

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_was_replaced_shuts_out_whom_it_does_not_name() {
+    fn a_policy_denies_services_that_it_does_not_name() {
         let events = r#"{"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sns:Publish", "Resource": "*"}}"#;
         assert!(!policy_allows(events, &ALARM, TOPIC));
