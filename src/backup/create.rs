@@ -12,7 +12,7 @@ use super::dump_reader::Held;
 use super::identity::Identity;
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::script::TableName;
-use super::stream::{Inflow, Target, hexadecimal};
+use super::stream::{Inflow, Target};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
     cannot_write, catalogue, check, dump, follow, interrupted, parallel, sqlite,
@@ -256,7 +256,7 @@ pub(crate) async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<M
 
 /// Two backups of one database at once would only be in each other's way: the second waits.
 async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock> {
-    let key = hexadecimal(&sha2::Sha256::digest(request.database.as_bytes()));
+    let key = hex::encode(sha2::Sha256::digest(request.database.as_bytes()));
     let name = format!(".locks/{}", &key[..16]);
     let give_up = Instant::now() + request.wait;
     let mut told = false;
@@ -683,7 +683,7 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
     };
     manifest.globals = Some(Globals {
         file_size: content.len() as u64,
-        sha256: hexadecimal(&sha2::Sha256::digest(&content)),
+        sha256: hex::encode(sha2::Sha256::digest(&content)),
         with_passwords,
     });
     Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])
