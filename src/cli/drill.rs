@@ -17,13 +17,13 @@ use super::waiting::parse_poll;
 use super::{Session, notify, now};
 use crate::aws::Poll;
 use crate::config::parse_duration;
-use crate::drill::integrity;
 use crate::drill::journal;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof;
 use crate::drill::removal;
 use crate::drill::sweep::{self, SweepReport};
-use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
+use crate::drill::verify_evidence;
+use crate::drill::{self, Afterwards, BaselineChoice, Context, CopyLogin, Event, Plan, Report, Request};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
@@ -288,7 +288,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             plans.push(PlanReport::new(&plan, aws.region()));
             continue;
         }
-        let surroundings = Surroundings {
+        let cx = Context {
             aws: &aws,
             vault: &vault,
             interrupt: &interrupt,
@@ -297,7 +297,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             host: host(),
             stop: &|| None,
         };
-        let taken = take_lease(&plan, &surroundings).await;
+        let taken = take_lease(&plan, &cx).await;
         let lease = match taken {
             Ok(lease) => lease,
             Err(error) => {
@@ -311,7 +311,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             }
         };
         announce(output, &plan);
-        let report = drill::run(plan, &lease, &surroundings)
+        let report = drill::run(plan, &lease, &cx)
             .await
             .map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
         lease.release(now());
@@ -339,7 +339,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
 }
 
 /// Takes the lease of a source, and puts away what a dead holder of it has left.
-async fn take_lease(plan: &Plan, to: &Surroundings<'_>) -> Result<Lease> {
+async fn take_lease(plan: &Plan, to: &Context<'_>) -> Result<Lease> {
     let lease = tokio::select! {
         biased;
         kind = to.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
@@ -402,7 +402,7 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let report = journal::find(&vault, which)?;
-    let outcome = if integrity::is_sound(&vault, &report.source.id, &report.run)? {
+    let outcome = if verify_evidence::is_sound(&vault, &report.source.id, &report.run)? {
         journal::outcome(&vault, &report)?
     } else {
         session.output.warn(format!(

@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::context::{Context, Event};
 use super::sweep::{self, Action};
-use super::{Event, Surroundings};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
@@ -72,22 +72,22 @@ pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
 }
 
 /// Removes what the former, dead holder of a lease has left of its throwaway.
-pub(crate) async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
+pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
-    (to.tell)(Event::Note(&format!(
+    (cx.tell)(Event::Note(&format!(
         "the lease of `{}` was left by {}; it is taken over",
         source.id,
         dead.told()
     )));
-    let plan = sweep::plan_of(to.aws, to.vault, &source.resource_id, to.aws.now((to.clock)())).await?;
-    let swept = sweep::apply(plan, to.aws, to.vault, poll, to.tell).await;
+    let plan = sweep::plan_of(cx.aws, cx.vault, &source.resource_id, cx.aws.now((cx.clock)())).await?;
+    let swept = sweep::apply(plan, cx.aws, cx.vault, poll, cx.tell).await;
     for one in &swept.instances {
         let word = match one.action {
             Action::Removed | Action::WouldRemove => "is removed",
             Action::Left => "is left alone",
             Action::Failed => "could not be removed",
         };
-        (to.tell)(Event::Note(&format!("throwaway `{}` {word}: {}", one.id, one.reason)));
+        (cx.tell)(Event::Note(&format!("throwaway `{}` {word}: {}", one.id, one.reason)));
         if one.action == Action::Failed {
             return Err(Error::new(
                 Kind::LeftBehind,

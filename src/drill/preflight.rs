@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::throwaway;
-use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
+use super::context::Event;
+use super::plan::{BaselineChoice, CopyLogin, Plan, Request};
+use super::{checks, throwaway};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Health, Instance, InstanceId, NoSource, RunId, Tags, tag};

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
+use crate::drill::Event;
 use crate::drill::estimate::{Earlier, Left, left_of_all};
-use crate::drill::{Event, TEAR_DOWN};
+use crate::drill::evidence::TEAR_DOWN;
 use crate::output::Output;
 use crate::when::{format_rough_span, format_span};
 

@@ -15,7 +15,7 @@ use super::record::{self, Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
 use crate::aws::{Aws, Poll};
 use crate::drill::lease;
-use crate::drill::{self, Event, Report, Surroundings};
+use crate::drill::{self, Context, Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::interrupt::Interrupt;
@@ -299,7 +299,7 @@ where
         }
         (crew.tell)(id, event);
     };
-    let surroundings = Surroundings {
+    let cx = Context {
         aws,
         vault,
         interrupt: &crew.interrupt,
@@ -309,7 +309,7 @@ where
         stop: &|| hours.reached(),
     };
     let poll = Poll { every: request.poll, give_up_after: request.teardown_timeout };
-    lease::clear(&lease, source, &surroundings, poll).await?;
+    lease::clear(&lease, source, &cx, poll).await?;
     if let Some(reason) = ceiling::no_room(aws, most).await? {
         lease.release((crew.clock)());
         return Ok(End::Full(reason));
@@ -319,7 +319,7 @@ where
         kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
         planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, aws.now((crew.clock)()), &tell) => planned,
     };
-    let report = drill::run(planned?, &lease, &surroundings).await?;
+    let report = drill::run(planned?, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
 }
