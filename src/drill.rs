@@ -59,6 +59,6 @@ pub(crate) mod verify_evidence;
 
 pub(crate) use context::{Context, Event};
 pub(crate) use evidence::Report;
-pub(crate) use plan::{Afterwards, BaselineChoice, CopyLogin, Plan, Request, copy_settings};
+pub(crate) use plan::{Afterwards, BaselineChoice, CopyLogin, DEFAULT_FROM, Plan, Request, copy_settings};
 pub(crate) use preflight::plan;
-pub(crate) use run::run;
+pub(crate) use run::{run, run_alone};

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::estimate::Earlier;
+use super::plan::Plan;
 use crate::aws::Aws;
 use crate::error::Error;
 use crate::fleet::InstanceId;
@@ -12,8 +13,13 @@ use crate::vault::Vault;
 /// What a drill tells while it runs.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A drill begins, and this is what earlier ones of the database took.
-    Begun(&'a Earlier),
+    /// A drill begins.
+    Begun {
+        /// Which.
+        plan: &'a Plan,
+        /// What earlier drills of the database took.
+        earlier: &'a Earlier,
+    },
     /// A part begins.
     Phase(&'a str),
     /// An instance has another status than before.

@@ -35,17 +35,22 @@ pub(crate) fn want(
     vault.lease(&name(&source.resource_id), Holder::new(host, what, now))
 }
 
-/// Takes the lease of a source for a single drill. One whose holder may be dead is watched until that is known.
-pub(crate) async fn take(
-    vault: &Vault,
-    source: &Instance,
-    host: &str,
-    clock: fn() -> DateTime<Utc>,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Lease> {
+/// Takes the lease of a source for a drill of its own, and removes what a dead holder of it has left behind. A lease whose
+/// holder may be dead is watched until that is known.
+pub(crate) async fn take(source: &Instance, poll: Poll, cx: &Context<'_>) -> Result<Lease> {
+    let lease = tokio::select! {
+        biased;
+        kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        lease = wait_for_lease(source, cx) => lease,
+    }?;
+    clear(&lease, source, cx, poll).await?;
+    Ok(lease)
+}
+
+async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
     let (began, mut was_told) = (tokio::time::Instant::now(), false);
     loop {
-        match want(vault, source, host, None, clock())? {
+        match want(cx.vault, source, &cx.host, None, (cx.clock)())? {
             Leased::Ours(lease) => return Ok(lease),
             Leased::Theirs(theirs) if theirs.is_alive || began.elapsed() > theirs.lasts * 2 => {
                 return Err(held(source, &theirs));
@@ -53,7 +58,7 @@ pub(crate) async fn take(
             Leased::Theirs(theirs) => {
                 if !was_told {
                     let error = held(source, &theirs);
-                    tell(Event::Note(&format!(
+                    (cx.tell)(Event::Note(&format!(
                         "{error}; whether that process is still alive will be known within {}",
                         format_span(theirs.lasts.as_secs_f64())
                     )));

@@ -6,13 +6,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::throwaway;
-use crate::aws::{Restore, RestoreFrom};
-use crate::config::{Check, Freshness};
+use crate::aws::{Poll, Restore, RestoreFrom};
+use crate::config::{Check, DrillSettings, Freshness};
 use crate::fleet::{Instance, InstanceId, RunId, Settings};
 use crate::postgres::Server;
 use crate::restore::isolation::Isolation;
 use crate::restore::{Chosen, Wanted, Way};
+use crate::verify::depth::Tables;
 use crate::verify::{Baseline, Look, Recorded};
+
+/// What is restored unless something else is asked for.
+pub(crate) const DEFAULT_FROM: &str = "latest-snapshot";
 
 /// What a drill is asked to do.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub(crate) struct Request {
     /// How large a part of a table, 0 to 1, may stay open without leaving the drill unknown.
     pub tolerance: f64,
     /// Tables that are emptied and loaded anew as a matter of course.
-    pub churning: crate::verify::depth::Tables,
+    pub churning: Tables,
     /// How often to look.
     pub poll: Duration,
     /// How long the restore may take.
@@ -67,6 +71,46 @@ pub(crate) struct Request {
     pub fleet: Option<String>,
     /// How long a restore that the quota leaves no room for is asked for again.
     pub patience_for_room: Duration,
+}
+
+impl Request {
+    /// The drill of a database by its settings; what they leave open has its default.
+    pub(crate) fn new(source: InstanceId, wanted: Wanted, settings: DrillSettings, look: Look) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let wait = settings.wait.unwrap_or(2 * HOUR);
+        Request {
+            source,
+            wanted,
+            asked_for: settings.from.unwrap_or(DEFAULT_FROM.to_owned()),
+            class: settings.class.unwrap_or("db.t3.micro".to_owned()),
+            subnet_group: settings.subnet_group,
+            security_groups: settings.security_groups.unwrap_or_default(),
+            parameter_group: settings.parameter_group,
+            option_group: settings.option_group,
+            login: CopyLogin::default(),
+            databases: settings.databases.unwrap_or_default(),
+            look,
+            baseline: BaselineChoice::default(),
+            checks: Vec::new(),
+            freshness: None,
+            rto: settings.rto.unwrap_or(HOUR),
+            rpo: settings.rpo.unwrap_or(24 * HOUR),
+            tolerance: settings.tolerance_percent.unwrap_or(10.0) / 100.0,
+            churning: Tables::new(settings.churning.unwrap_or_default()),
+            poll: Duration::from_secs(15),
+            wait,
+            teardown_timeout: HOUR / 2,
+            expires_after: wait + 4 * HOUR,
+            afterwards: Afterwards::default(),
+            fleet: None,
+            patience_for_room: Duration::ZERO,
+        }
+    }
+
+    /// How often to ask AWS while the throwaway is removed, and for how long.
+    pub(crate) fn teardown_poll(&self) -> Poll {
+        Poll { every: self.poll, give_up_after: self.teardown_timeout }
+    }
 }
 
 /// How to log in to the restored copy.

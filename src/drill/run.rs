@@ -18,7 +18,7 @@ use super::journal::Journal;
 use super::objectives::age_of_newest_row;
 use super::plan::{Afterwards, Plan};
 use super::removal::{self, Claim, Remains};
-use super::{checks, compare};
+use super::{checks, compare, lease};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
@@ -27,6 +27,16 @@ use crate::restore::{Chosen, isolation};
 use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 use crate::when::format_span;
+
+/// Runs a drill that is no part of a fleet run: under the lease of its source, which it takes and gives back.
+pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
+    let lease = lease::take(&plan.source, plan.request.teardown_poll(), cx).await?;
+    let id = plan.source.id.clone();
+    let report =
+        run(plan, &lease, cx).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+    lease.release((cx.clock)());
+    Ok(report)
+}
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
@@ -40,7 +50,7 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     let source = &plan.source;
     let before = super::journal::newest(cx.vault, source.id.as_str(), &source.resource_id.0);
     let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
-    (cx.tell)(Event::Begun(&earlier));
+    (cx.tell)(Event::Begun { plan: &plan, earlier: &earlier });
     let started_at = report.started_at;
     journal.begin(&mut report, started_at)?;
 
@@ -401,7 +411,7 @@ impl Drill<'_> {
             resource_id: self.copy.resource_id.clone(),
             may_yet_appear: self.copy.is_unsure && !exists,
         };
-        let poll = Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+        let poll = self.plan.request.teardown_poll();
         // One signal ends the drill, and its throwaway with it. Whoever insists is let go.
         let signals = if self.cx.interrupt.first().is_some() { 3 } else { 2 };
         let removed = tokio::select! {
@@ -439,8 +449,7 @@ impl Drill<'_> {
         let removed = if throwaway.left_behind.is_some() {
             Err("its instance is still there".to_owned())
         } else {
-            let poll =
-                Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+            let poll = self.plan.request.teardown_poll();
             let signals = if self.cx.interrupt.first().is_some() { 3 } else { 2 };
             tokio::select! {
                 biased;

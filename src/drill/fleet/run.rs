@@ -13,7 +13,7 @@ use super::ceiling::{self, Hours};
 use super::plan::{Plan, Todo, not_due};
 use super::record::{self, Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
-use crate::aws::{Aws, Poll};
+use crate::aws::Aws;
 use crate::drill::lease;
 use crate::drill::{self, Context, Event, Report};
 use crate::error::{Error, Kind, Result};
@@ -308,18 +308,14 @@ where
         host: crew.host.clone(),
         stop: &|| hours.reached(),
     };
-    let poll = Poll { every: request.poll, give_up_after: request.teardown_timeout };
-    lease::clear(&lease, source, &cx, poll).await?;
+    lease::clear(&lease, source, &cx, request.teardown_poll()).await?;
     if let Some(reason) = ceiling::no_room(aws, most).await? {
         lease.release((crew.clock)());
         return Ok(End::Full(reason));
     }
-    let planned = tokio::select! {
-        biased;
-        kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, aws.now((crew.clock)()), &tell) => planned,
-    };
-    let report = drill::run(planned?, &lease, &cx).await?;
+    let connect = async |source: &Instance| (crew.connect)(aws, source).await;
+    let plan = drill::plan(request.clone(), connect, &cx).await?;
+    let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
 }
