@@ -23,7 +23,7 @@ demo: setup-database setup-build $(CLIENTS)/cli
 test: setup
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	cargo test --quiet --workspace --no-run
+	cargo build --quiet --workspace --bins --tests
 	tests/in_memory cargo test --quiet --workspace
 
 bench: setup

@@ -9,7 +9,7 @@ mod difference;
 mod kinds;
 mod policy;
 mod prove;
-pub mod publish;
+pub(crate) mod publish;
 mod removal;
 mod subscriptions;
 mod threshold;
@@ -31,11 +31,12 @@ use crate::fleet::{
     Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions,
 };
 use crate::interrupt::Interrupt;
+use crate::words::quote_names;
 
-pub use audit::{Audit, Audited, Fault, Gap, Unwatched, audit};
-pub use prove::{Outcome, Proof, Test, prove};
-pub use removal::{Removal, plan_removal, remove};
-pub use wanted::Skipped;
+pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit};
+pub(crate) use prove::{Proof, Test, prove};
+pub(crate) use removal::{Removal, plan_removal, remove};
+pub(crate) use wanted::Skipped;
 
 use topics::Topics;
 use wanted::{Known, PREFIX, PURPOSE, Wanted};
@@ -49,7 +50,7 @@ const METRIC_USD: f64 = 0.30;
 
 /// Whose alarms.
 #[derive(Clone, Debug)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// All instances of the Region but throwaways.
     All,
     /// These.
@@ -59,7 +60,7 @@ pub enum Scope {
 /// What happens to an alarm or an event subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// It is made.
     Create,
     /// It is changed.
@@ -72,7 +73,7 @@ pub enum Action {
 
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Field {
+pub(crate) struct Field {
     /// Its name.
     pub name: String,
     /// As it is.
@@ -83,7 +84,7 @@ pub struct Field {
 
 /// What has to be done about one alarm or event subscription.
 #[derive(Clone, Debug, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// Its name.
     pub alarm: String,
     /// `alarm` or `event-subscription`.
@@ -153,7 +154,7 @@ impl Change {
 
 /// What is to be done, decided and not yet done.
 #[derive(Debug, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// `lifeboat.alarms/1`.
     pub schema: &'static str,
     /// The Region; of several, all of them.
@@ -183,7 +184,7 @@ pub struct Plan {
 
 impl Plan {
     /// One plan over several places, to be looked at; there is at least one.
-    pub fn over(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
+    pub(crate) fn over(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
         let mut all = plans.into_iter();
         let mut whole = all.next()?;
         for plan in all {
@@ -203,13 +204,13 @@ impl Plan {
     }
 
     /// How many changes there are.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.changes.iter().filter(|change| change.action != Action::None).count()
     }
 }
 
 /// The instances of a scope; throwaways of drills have no alarms.
-pub async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
+pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
     match scope {
         Scope::All => {
             let mut all = aws.instances().await?;
@@ -230,13 +231,13 @@ pub async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>> {
 }
 
 /// Checks what the configuration says of alarms, before AWS is asked anything.
-pub fn check(config: &Config) -> Result<()> {
+pub(crate) fn check(config: &Config) -> Result<()> {
     wanted::check(&config.alarms)?;
     config.databases.values().try_for_each(|database| wanted::check(&database.alarms))
 }
 
 /// Decides what has to be done so that the instances of a scope have the alarms they should have.
-pub async fn plan(
+pub(crate) async fn plan(
     aws: &Aws,
     config: &Config,
     scope: &Scope,
@@ -335,7 +336,7 @@ async fn unmeasured(aws: &Aws, own: &BTreeSet<Metric>, here: DateTime<Utc>) -> R
         format!(
             "nobody measures the backups of {}{more}: their alarms go off until `lifeboat status --publish` runs every 15 \
              minutes",
-            silent.iter().take(3).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+            quote_names(silent.iter().take(3))
         )
     }))
 }
@@ -365,7 +366,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
 }
 
 /// What keeps messages of CloudWatch and RDS from arriving at a topic, each with its remedy.
-pub fn obstacles(topic: &Topic) -> Vec<(String, String)> {
+pub(crate) fn obstacles(topic: &Topic) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
         for blocked in topics::obstacles(topic, service) {
@@ -409,7 +410,7 @@ fn is_ours(tags: &Tags) -> bool {
 
 /// What `apply` did.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The plan.
     #[serde(flatten)]
     pub plan: Plan,
@@ -425,7 +426,7 @@ pub struct Report {
 
 impl Report {
     /// One report over several places; there is at least one.
-    pub fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+    pub(crate) fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let (mut plans, mut failed) = (Vec::new(), Vec::new());
         let (mut applied, mut left, mut interrupted) = (0, 0, false);
         for report in reports {
@@ -441,7 +442,7 @@ impl Report {
 
 /// A change that could not be made.
 #[derive(Debug, Serialize)]
-pub struct Failed {
+pub(crate) struct Failed {
     /// The alarm or event subscription.
     pub alarm: String,
     /// Where it is.
@@ -453,7 +454,7 @@ pub struct Failed {
 
 /// Makes the changes of a plan, no faster than CloudWatch allows. After an interruption a new plan holds what is left.
 /// `tell` hears how many changes are done, of how many, and what is done now.
-pub async fn apply(
+pub(crate) async fn apply(
     aws: &Aws,
     plan: Plan,
     interrupt: &Interrupt,
@@ -527,7 +528,7 @@ async fn make(aws: &Aws, change: &Change) -> Result<()> {
 }
 
 /// What the exit code of `apply` says.
-pub fn verdict(report: &Report) -> Option<ErrorKind> {
+pub(crate) fn verdict(report: &Report) -> Option<ErrorKind> {
     match report.failed.len() {
         0 if !report.plan.unreached.is_empty() => Some(ErrorKind::Partial),
         0 => None,
@@ -538,7 +539,7 @@ pub fn verdict(report: &Report) -> Option<ErrorKind> {
 
 /// An alarm of ours, for `list`.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Name.
     pub name: String,
     /// Where it is.
@@ -557,7 +558,7 @@ pub struct Listed {
 }
 
 /// Our alarms in a scope, those in alarm first.
-pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
+pub(crate) async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
     let mut listed: Vec<Listed> = ours(aws, scope)
         .await?
         .into_iter()
@@ -577,7 +578,7 @@ pub async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
 }
 
 /// Those in alarm first.
-pub fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
+pub(crate) fn most_urgent_first(left: &Listed, right: &Listed) -> std::cmp::Ordering {
     let urgency = |state: &str| ["ALARM", "INSUFFICIENT_DATA", "OK"].iter().position(|one| *one == state);
     (urgency(&left.state), &left.name, &left.place).cmp(&(urgency(&right.state), &right.name, &right.place))
 }

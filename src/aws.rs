@@ -21,16 +21,15 @@ mod throttling;
 mod time;
 mod wait;
 
-pub use access::{Access, Role};
-pub use identity::{Identity, Keys};
-pub use modify::BackupChange;
-pub use parameters::{Parameter, ParameterGroup};
-pub use proof::Proof;
-pub use query::{Decision, Query, Service, Who, identity_of_policies};
-pub use rds::{Delete, Quota, Restore, RestoreFrom};
-pub use secrets::MasterSecret;
-pub use snapshots::CopySnapshot;
-pub use wait::{LOOKS_UNTIL_GONE, Poll, Seen};
+pub(crate) use access::{Access, Role};
+pub(crate) use identity::Identity;
+pub(crate) use modify::BackupChange;
+pub(crate) use parameters::Parameter;
+pub(crate) use proof::Proof;
+pub(crate) use query::{Query, Service, identity_of_policies};
+pub(crate) use rds::{Delete, Restore, RestoreFrom};
+pub(crate) use snapshots::CopySnapshot;
+pub(crate) use wait::{LOOKS_UNTIL_GONE, Poll, Seen};
 
 use std::future::Future;
 use std::time::Duration;
@@ -47,7 +46,7 @@ use crate::fleet::Place;
 
 /// Connections to the services that we use, in one Region.
 #[derive(Clone, Debug)]
-pub struct Aws {
+pub(crate) struct Aws {
     account: Option<String>,
     region: String,
     access: Access,
@@ -63,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 impl Aws {
     /// Finds the Region and credentials and makes sure that there are some, before anything else is tried.
-    pub async fn connect(access: &Access) -> Result<Self> {
+    pub(crate) async fn connect(access: &Access) -> Result<Self> {
         access.endpoint_url.as_deref().map_or(Ok(()), check_endpoint)?;
         let config = configuration(access).await;
         let Some(region) = config.region().map(|region| region.to_string()) else {
@@ -89,22 +88,22 @@ impl Aws {
     }
 
     /// The same account, in another Region.
-    pub async fn elsewhere(&self, region: &str) -> Result<Self> {
+    pub(crate) async fn elsewhere(&self, region: &str) -> Result<Self> {
         Aws::connect(&Access { region: Some(region.to_owned()), ..self.access.clone() }).await
     }
 
     /// The Region that all calls go to.
-    pub fn region(&self) -> &str {
+    pub(crate) fn region(&self) -> &str {
         &self.region
     }
 
     /// The account, by its name in `lifeboat.toml`, and the Region.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place { account: self.account.clone(), region: self.region.clone() }
     }
 
     /// The ARN of whoever is calling, for the record of who ran a drill.
-    pub async fn caller(&self) -> std::result::Result<String, Failure> {
+    pub(crate) async fn caller(&self) -> std::result::Result<String, Failure> {
         let answer = aws_sdk_sts::Client::new(&self.config)
             .get_caller_identity()
             .send()

@@ -9,44 +9,44 @@
 //! which it removes.
 
 mod authenticity;
-pub mod catalogue;
+pub(crate) mod catalogue;
 mod check;
 mod coding;
-pub mod create;
+pub(crate) mod create;
 mod dump;
 mod dump_reader;
-pub mod failures;
-pub mod found;
-pub mod identity;
+pub(crate) mod failures;
+pub(crate) mod found;
+pub(crate) mod identity;
 mod judge;
-pub mod loss;
-pub mod manifest;
+pub(crate) mod loss;
+pub(crate) mod manifest;
 mod name;
 mod parallel;
-pub mod prune;
-pub mod restore;
+pub(crate) mod prune;
+pub(crate) mod restore;
 mod roles;
 mod script;
-pub mod schedule;
+pub(crate) mod schedule;
 mod seal;
 mod sqlite;
 mod sqlite_url;
 mod statement;
-pub mod stats;
+pub(crate) mod stats;
 mod stream;
 
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-pub use authenticity::{Seal, SealKeys};
-pub use check::{Means, verify};
-pub use coding::Compression;
-pub use manifest::{DatabaseType, Format, Level, Manifest, Verification};
-pub use name::BackupName;
-pub use seal::{Identities, Recipients};
-pub use sqlite_url::{sqlite_destination, sqlite_path, sqlite_url};
-pub use stream::{Packing, Totals};
+pub(crate) use authenticity::SealKeys;
+pub(crate) use check::{Means, verify};
+pub(crate) use coding::Compression;
+pub(crate) use manifest::{DatabaseType, Format, Level, Manifest, Verification};
+pub(crate) use name::BackupName;
+pub(crate) use seal::{Identities, Recipients};
+pub(crate) use sqlite_url::{sqlite_destination, sqlite_path, sqlite_url};
+pub(crate) use stream::{Packing, Totals};
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -55,7 +55,7 @@ use crate::vault::Vault;
 
 /// A database that can be backed up.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// A database of a PostgreSQL server.
     Postgresql {
         /// The server, and who we are there.
@@ -72,7 +72,7 @@ pub enum Source {
 
 impl Source {
     /// What it is called when nobody gives it a name.
-    pub fn usual_name(&self) -> String {
+    pub(crate) fn usual_name(&self) -> String {
         match self {
             Source::Postgresql { dbname, .. } => dbname.clone(),
             Source::Sqlite { path } => {
@@ -82,7 +82,7 @@ impl Source {
     }
 
     /// Kind of database.
-    pub const fn kind(&self) -> DatabaseType {
+    pub(crate) const fn kind(&self) -> DatabaseType {
         match self {
             Source::Postgresql { .. } => DatabaseType::Postgresql,
             Source::Sqlite { .. } => DatabaseType::Sqlite,
@@ -90,7 +90,7 @@ impl Source {
     }
 
     /// For people; without a password.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Source::Postgresql { server, dbname } => server.url(dbname),
             Source::Sqlite { path } => sqlite_url(path),
@@ -99,7 +99,7 @@ impl Source {
 }
 
 /// What a backup works with.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// Where backups are kept.
     pub vault: &'a Vault,
     /// Signals.
@@ -114,7 +114,7 @@ pub struct Surroundings<'a> {
 
 /// What happens during a backup, a proof or a restore.
 #[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// Something begins.
     Phase(&'a str),
     /// So many bytes of content have passed.
@@ -126,7 +126,7 @@ pub enum Event<'a> {
 }
 
 /// How many threads compress or expand, unless told otherwise.
-pub fn usual_threads() -> usize {
+pub(crate) fn usual_threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(1, 8)
 }
 

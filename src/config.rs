@@ -15,14 +15,14 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
 
-pub use accounts::{AccountSettings, Narrow};
-pub use alarms::{AlarmKindSettings, AlarmSettings};
-pub use notify::{ChannelKind, ChannelSettings, Encryption, Mail, NotifySettings, Secret};
+pub(crate) use accounts::{AccountSettings, Narrow};
+pub(crate) use alarms::{AlarmKindSettings, AlarmSettings};
+pub(crate) use notify::{ChannelKind, ChannelSettings, Encryption, Mail, NotifySettings, Secret};
 
 /// The file, or the defaults where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// AWS Region.
     pub region: Option<String>,
     /// AWS profile.
@@ -65,7 +65,7 @@ pub struct Config {
 /// How long the copies of one retention class are kept: a lifetime (`pre-migration = "30d"`), or counts too.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "toml::Value")]
-pub struct ClassSettings {
+pub(crate) struct ClassSettings {
     /// `30d`, `12 months`, `forever`.
     pub keep_for: Option<String>,
     /// The newest so many.
@@ -113,7 +113,7 @@ impl TryFrom<toml::Value> for ClassSettings {
 /// What is special about one database.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DatabaseSettings {
+pub(crate) struct DatabaseSettings {
     /// How its drills are run.
     #[serde(default)]
     pub drill: DrillSettings,
@@ -135,7 +135,7 @@ pub struct DatabaseSettings {
 /// How instances are to be backed up; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PolicySettings {
+pub(crate) struct PolicySettings {
     /// Days that automated backups are kept, at least; `policy set` sets this many. 7 by default.
     pub retention_days: Option<i32>,
     /// Backup window, UTC.
@@ -170,7 +170,7 @@ impl PolicySettings {
 /// How drills are run; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DrillSettings {
+pub(crate) struct DrillSettings {
     /// What to restore, as `--from`.
     pub from: Option<String>,
     /// Class of the throwaway.
@@ -233,7 +233,7 @@ impl DrillSettings {
 /// How fleets are drilled; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FleetSettings {
+pub(crate) struct FleetSettings {
     /// Drills at once, in one process.
     pub concurrency: Option<u16>,
     /// Throwaways at once in an account and Region, over all processes.
@@ -248,7 +248,7 @@ pub struct FleetSettings {
 /// How logical backups are made; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BackupSettings {
+pub(crate) struct BackupSettings {
     /// The database: `postgresql://…`, `sqlite:///path`, or `env:NAME` for the variable that holds it.
     pub url: Option<String>,
     /// `gzip`, `zstd` or `none`.
@@ -266,7 +266,7 @@ pub struct BackupSettings {
 impl BackupSettings {
     /// These settings, and `general` where they say nothing.
     #[must_use]
-    pub fn over(self, general: &BackupSettings) -> BackupSettings {
+    pub(crate) fn over(self, general: &BackupSettings) -> BackupSettings {
         let general = general.clone();
         BackupSettings {
             url: self.url,
@@ -283,7 +283,7 @@ impl BackupSettings {
 /// A question to a restored copy, in SQL, and the answer that it must give.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Check {
+pub(crate) struct Check {
     /// What the check is called in reports; otherwise its query.
     pub name: Option<String>,
     /// Database to ask.
@@ -298,7 +298,7 @@ pub struct Check {
 /// Where the time of the newest row is found.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// Database to ask.
     pub database: String,
     /// A query that returns one timestamp.
@@ -307,7 +307,7 @@ pub struct Freshness {
 
 impl Config {
     /// Reads `file`, or `lifeboat.toml` here if there is one.
-    pub fn load(file: Option<&Path>) -> Result<Self> {
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self> {
         let path = match file {
             Some(path) => path.to_owned(),
             None => {
@@ -324,7 +324,7 @@ impl Config {
     }
 
     /// Reads what `text`, the content of the file `path`, says.
-    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         let wrong = || {
             Error::request(format!("`{}` is not a configuration of lifeboat", path.display()))
                 .hint("The section \"Configuration\" of README lists every key.")
@@ -336,35 +336,35 @@ impl Config {
     }
 
     /// How drills of one database are run.
-    pub fn drill_of(&self, instance: &str) -> DrillSettings {
+    pub(crate) fn drill_of(&self, instance: &str) -> DrillSettings {
         let own = self.databases.get(instance).map(|database| database.drill.clone()).unwrap_or_default();
         own.over(&self.drill)
     }
 
     /// How one database is to be backed up.
-    pub fn policy_of(&self, instance: &str) -> PolicySettings {
+    pub(crate) fn policy_of(&self, instance: &str) -> PolicySettings {
         let own = self.databases.get(instance).map(|database| database.policy.clone()).unwrap_or_default();
         own.over(&self.policy)
     }
 
     /// How backups of one database are made, if the file names it.
-    pub fn backup_of(&self, database: &str) -> Option<&BackupSettings> {
+    pub(crate) fn backup_of(&self, database: &str) -> Option<&BackupSettings> {
         self.databases.get(database).and_then(|database| database.backup.as_ref())
     }
 
     /// How alarms of one database are set.
-    pub fn alarms_of(&self, instance: &str) -> AlarmSettings {
+    pub(crate) fn alarms_of(&self, instance: &str) -> AlarmSettings {
         let own = self.databases.get(instance).map(|database| database.alarms.clone()).unwrap_or_default();
         own.over(&self.alarms)
     }
 
     /// The checks of one database.
-    pub fn checks_of(&self, instance: &str) -> &[Check] {
+    pub(crate) fn checks_of(&self, instance: &str) -> &[Check] {
         self.databases.get(instance).map(|database| database.checks.as_slice()).unwrap_or_default()
     }
 
     /// Where the newest row of one database is found.
-    pub fn freshness_of(&self, instance: &str) -> Option<&Freshness> {
+    pub(crate) fn freshness_of(&self, instance: &str) -> Option<&Freshness> {
         self.databases.get(instance).and_then(|database| database.freshness.as_ref())
     }
 }
@@ -377,7 +377,7 @@ fn place_and_message(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`.
-pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(366 * 86_400);
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= LONGEST => Ok(duration),

@@ -13,12 +13,12 @@
 //! settings     lifeboat.toml, keys, topics, where messages go
 //! ```
 
-pub mod identity;
-pub mod network;
-pub mod permissions;
-pub mod settings;
-pub mod storage;
-pub mod tools;
+pub(crate) mod identity;
+pub(crate) mod network;
+pub(crate) mod permissions;
+pub(crate) mod settings;
+pub(crate) mod storage;
+pub(crate) mod tools;
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ use crate::fleet::Place;
 /// A command that a machine is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Task {
+pub(crate) enum Task {
     /// `lifeboat status`.
     Status,
     /// `lifeboat policy`.
@@ -51,7 +51,7 @@ pub enum Task {
 
 impl Task {
     /// All of them.
-    pub const ALL: [Task; 8] = [
+    pub(crate) const ALL: [Task; 8] = [
         Task::Status,
         Task::Policy,
         Task::Snapshot,
@@ -63,11 +63,11 @@ impl Task {
     ];
 
     /// Those that speak to AWS about a fleet.
-    pub const OF_AWS: [Task; 6] =
+    pub(crate) const OF_AWS: [Task; 6] =
         [Task::Status, Task::Policy, Task::Snapshot, Task::Restore, Task::Drill, Task::Alarms];
 
     /// As it is typed.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Task::Status => "status",
             Task::Policy => "policy",
@@ -84,7 +84,7 @@ impl Task {
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// As it should be.
     Pass,
     /// It works, and is worth a look.
@@ -97,7 +97,7 @@ pub enum Outcome {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// What it is about: `configuration`, `credentials`, `clock`, `network`, `permissions`, `databases`, `tools`, `vault`, `alarms`.
     pub group: &'static str,
     /// A word for programs, the same whatever came out: `pg_dump`, `vault_writable`.
@@ -118,7 +118,7 @@ pub struct Check {
 
 impl Check {
     /// A check that came out in this way.
-    pub fn new(
+    pub(crate) fn new(
         group: &'static str,
         code: impl Into<String>,
         verdict: Outcome,
@@ -137,21 +137,21 @@ impl Check {
 
     /// With what mends it.
     #[must_use]
-    pub fn mended_by(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn mended_by(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
     /// Of a place.
     #[must_use]
-    pub fn at(mut self, place: &Place) -> Self {
+    pub(crate) fn at(mut self, place: &Place) -> Self {
         self.place = Some(place.clone());
         self
     }
 
     /// Needed by these commands.
     #[must_use]
-    pub fn for_tasks(mut self, tasks: &[Task]) -> Self {
+    pub(crate) fn for_tasks(mut self, tasks: &[Task]) -> Self {
         self.commands = tasks.to_vec();
         self
     }
@@ -159,7 +159,7 @@ impl Check {
 
 /// How a command fares.
 #[derive(Clone, Debug, Serialize)]
-pub struct Ability {
+pub(crate) struct Ability {
     /// The command.
     pub command: Task,
     /// The worst of what it needs.
@@ -170,7 +170,7 @@ pub struct Ability {
 
 /// Everything that was looked at (`lifeboat.doctor/1`).
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The name of this form.
     pub schema: &'static str,
     /// When.
@@ -189,7 +189,7 @@ pub struct Report {
 
 impl Report {
     /// What was found for some commands; checks that none of them needs are left out.
-    pub fn new(mut checks: Vec<Check>, wanted: &[Task], host: String, at: DateTime<Utc>) -> Self {
+    pub(crate) fn new(mut checks: Vec<Check>, wanted: &[Task], host: String, at: DateTime<Utc>) -> Self {
         checks.retain(|check| check.commands.iter().any(|task| wanted.contains(task)));
         for check in &mut checks {
             check.commands.retain(|task| wanted.contains(task));

@@ -27,37 +27,37 @@
 //! ```
 
 mod bring_up;
-pub mod calendar;
-pub mod chain;
-pub mod checks;
+pub(crate) mod calendar;
+pub(crate) mod chain;
+pub(crate) mod checks;
 mod compare;
 mod decimal;
-pub mod dossier;
-pub mod estimate;
-pub mod fleet;
-pub mod headline;
-pub mod integrity;
-pub mod journal;
-pub mod lease;
-pub mod notes;
-pub mod outcome;
+pub(crate) mod dossier;
+pub(crate) mod estimate;
+pub(crate) mod fleet;
+pub(crate) mod headline;
+pub(crate) mod integrity;
+pub(crate) mod journal;
+pub(crate) mod lease;
+pub(crate) mod notes;
+pub(crate) mod outcome;
 pub(crate) mod page;
 mod preflight;
-pub mod proof;
-pub mod report;
-pub mod removal;
+pub(crate) mod proof;
+pub(crate) mod report;
+pub(crate) mod removal;
 mod run;
-pub mod sweep;
-pub mod throwaway;
+pub(crate) mod sweep;
+pub(crate) mod throwaway;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-pub use preflight::plan;
-pub use report::{Report, State};
-pub use run::run;
+pub(crate) use preflight::plan;
+pub(crate) use report::{Report, State};
+pub(crate) use run::run;
 
 use estimate::Earlier;
 
@@ -77,7 +77,7 @@ pub(crate) const TEAR_DOWN: &str = "tear down";
 
 /// What a drill is asked to do.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The instance to drill.
     pub source: InstanceId,
     /// What to restore.
@@ -132,7 +132,7 @@ pub struct Request {
 
 /// How to log in to the restored copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CopyLogin {
+pub(crate) enum CopyLogin {
     /// As the master user with a new random password: works however old the backup is.
     #[default]
     ResetPassword,
@@ -144,7 +144,7 @@ pub enum CopyLogin {
 
 /// What a copy is compared with, where there is a choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BaselineChoice {
+pub(crate) enum BaselineChoice {
     /// What was recorded with the backup if that is in the vault, else the source as it is now.
     #[default]
     Best,
@@ -156,7 +156,7 @@ pub enum BaselineChoice {
 
 /// What becomes of the throwaway when the drill is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Afterwards {
+pub(crate) enum Afterwards {
     /// It is removed, whatever happened.
     #[default]
     Remove,
@@ -166,7 +166,7 @@ pub enum Afterwards {
 
 /// A drill that can be run. By value: it cannot run twice.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Its id.
     pub run: RunId,
     /// Name of the throwaway.
@@ -191,7 +191,7 @@ pub struct Plan {
 
 /// What a drill tells while it runs.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A drill begins, and this is what earlier ones of the database took.
     Begun(&'a Earlier),
     /// A part begins.
@@ -202,8 +202,6 @@ pub enum Event<'a> {
         id: &'a InstanceId,
         /// What AWS says.
         status: &'a str,
-        /// Since when we have been waiting.
-        elapsed: Duration,
     },
     /// Tables are being read.
     Counting {
@@ -227,7 +225,7 @@ pub enum Event<'a> {
 }
 
 /// What a drill works with.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// AWS.
     pub aws: &'a Aws,
     /// Where the record is kept.
@@ -246,13 +244,13 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// The time by AWS's clock.
-    pub fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.aws.now((self.clock)())
     }
 }
 
 /// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.
-pub fn copy_settings(source: &Instance, class: String) -> Settings {
+pub(crate) fn copy_settings(source: &Instance, class: String) -> Settings {
     Settings {
         class: Some(class),
         subnet_group: source.subnet_group.clone(),
@@ -270,7 +268,7 @@ pub fn copy_settings(source: &Instance, class: String) -> Settings {
 
 impl Plan {
     /// By which way the moment comes back, and which baseline that allows.
-    pub fn way(&self) -> (Way, Baseline) {
+    pub(crate) fn way(&self) -> (Way, Baseline) {
         match self.chosen {
             Chosen::Snapshot(_) if self.recorded.is_some() => (Way::Snapshot, Baseline::Recorded),
             Chosen::Snapshot(_) => (Way::Snapshot, Baseline::Live),
@@ -280,13 +278,13 @@ impl Plan {
     }
 
     /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
-    pub fn parameter_group(&self) -> Option<String> {
+    pub(crate) fn parameter_group(&self) -> Option<String> {
         let made = self.isolation.group().map(|group| group.name.clone());
         made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
     }
 
     /// The restore that will be asked for; `at` is the aligned moment, where there is one.
-    pub fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
+    pub(crate) fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
         let (source, request) = (&self.source, &self.request);
         let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at };
         let from = match (&self.chosen, at) {

@@ -7,7 +7,7 @@ mod place;
 mod run;
 mod settings;
 mod source;
-pub mod tag;
+pub(crate) mod tag;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use alarm::{
+pub(crate) use alarm::{
     Alarm, AlarmSpec, Comparison, EventSubscription, HistoryItem, Measurement, Metric, MetricWatch, Topic,
     Treatment, Watch,
 };
-pub use place::{Place, Unreached, regions};
-pub use run::RunId;
-pub use settings::{SETTINGS_TAG, Settings};
-pub use source::{NoSource, THROWAWAY_PREFIX};
+pub(crate) use place::{Place, Unreached, regions};
+pub(crate) use run::RunId;
+pub(crate) use settings::{SETTINGS_TAG, Settings};
+pub(crate) use source::{NoSource, THROWAWAY_PREFIX};
 
 use crate::error::{Error, Result};
 
@@ -61,11 +61,11 @@ impl std::str::FromStr for InstanceId {
 /// The id of a DB snapshot: 1 to 255 characters; automated ones are called `rds:…`, those of AWS Backup `awsbackup:…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SnapshotId(String);
+pub(crate) struct SnapshotId(String);
 
 impl SnapshotId {
     /// Checks `text` against AWS's rule; an `rds:` or `awsbackup:` prefix and ARNs (shared snapshots) are allowed.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         if text.starts_with("arn:") {
             return Ok(SnapshotId(text.to_owned()));
         }
@@ -78,7 +78,7 @@ impl SnapshotId {
     }
 
     /// The id as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -101,12 +101,12 @@ impl fmt::Display for ResourceId {
 }
 
 /// The number of the account in an ARN.
-pub fn account_of(arn: &str) -> Option<&str> {
+pub(crate) fn account_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(4).filter(|account| !account.is_empty())
 }
 
 /// Tags of a resource, by key.
-pub type Tags = BTreeMap<String, String>;
+pub(crate) type Tags = BTreeMap<String, String>;
 
 /// A DB instance as AWS reports it.
 #[derive(Clone, Debug, Default)]
@@ -179,7 +179,7 @@ pub struct Instance {
 
 /// A DB snapshot as AWS reports it.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Its name.
     pub id: SnapshotId,
     /// Its ARN.
@@ -221,17 +221,17 @@ pub struct Snapshot {
 impl Snapshot {
     /// The type of those that AWS Backup takes. They can be restored like any other; RDS lists them only if they are asked for, and
     /// only AWS Backup deletes them.
-    pub const OF_AWS_BACKUP: &str = "awsbackup";
+    pub(crate) const OF_AWS_BACKUP: &str = "awsbackup";
 
     /// The moment that a restore of it goes back to.
-    pub fn moment(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn moment(&self) -> Option<DateTime<Utc>> {
         self.database_time.or(self.original_created_at)
     }
 }
 
 /// The span that an instance can be restored to, and the backups that give it.
 #[derive(Clone, Debug)]
-pub struct RestoreWindow {
+pub(crate) struct RestoreWindow {
     /// Earliest moment.
     pub earliest: Option<DateTime<Utc>>,
     /// Latest moment.
@@ -242,7 +242,7 @@ pub struct RestoreWindow {
 
 /// The automated backups of an instance, which may be gone.
 #[derive(Clone, Debug)]
-pub struct AutomatedBackup {
+pub(crate) struct AutomatedBackup {
     /// Whose, by name.
     pub instance: String,
     /// Whose, by immutable id.

@@ -15,7 +15,7 @@ use crate::fleet::Instance;
 
 /// What was found in one Region.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The Region.
     pub region: String,
     /// The account's number.
@@ -28,7 +28,7 @@ pub struct Seen {
 
 /// A database that is backed up over a connection, found by a variable of the environment.
 #[derive(Clone, Debug)]
-pub struct Local {
+pub(crate) struct Local {
     /// What it is called in the file.
     pub name: String,
     /// `PostgreSQL` or `SQLite`.
@@ -39,7 +39,7 @@ pub struct Local {
 
 /// Everything that goes into the file.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Region by Region.
     pub places: Vec<Seen>,
     /// The profile, if one was named.
@@ -53,7 +53,7 @@ pub struct Found {
 }
 
 /// Looks at one Region. Reads only.
-pub async fn look(aws: &Aws) -> Result<Seen> {
+pub(crate) async fn look(aws: &Aws) -> Result<Seen> {
     let (instances, topics) = tokio::try_join!(aws.instances(), aws.topics())?;
     let instances: Vec<Instance> = instances.into_iter().filter(|it| !it.is_throwaway()).collect();
     let caller = aws.caller().await.unwrap_or_default();
@@ -69,7 +69,7 @@ pub async fn look(aws: &Aws) -> Result<Seen> {
 }
 
 /// The file, and proof that our own reader takes it.
-pub fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
+pub(crate) fn written(found: &Found, now: DateTime<Utc>) -> Result<String> {
     let text = text(found, now);
     Config::parse(&text, Path::new("lifeboat.toml")).map_err(|error| {
         Error::new(Kind::Bug, "what was to be written is not a configuration").caused_by(error)

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 
 /// Signals that have arrived so far.
 #[derive(Clone, Debug)]
-pub struct Interrupt {
+pub(crate) struct Interrupt {
     arrived: watch::Receiver<Vec<Kind>>,
     // Without signals to listen to, as in tests, the sender must outlive the receiver all the same.
     _sender: Arc<watch::Sender<Vec<Kind>>>,
@@ -18,7 +18,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Listens from now on.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         let failed = |error| Error::new(Kind::Bug, "signals cannot be listened to").caused_by(error);
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -44,18 +44,18 @@ impl Interrupt {
     }
 
     /// Hears nothing, ever.
-    pub fn never() -> Self {
+    pub(crate) fn never() -> Self {
         let (sender, arrived) = watch::channel(Vec::new());
         Interrupt { arrived, _sender: Arc::new(sender) }
     }
 
     /// The first signal, if one has arrived.
-    pub fn first(&self) -> Option<Kind> {
+    pub(crate) fn first(&self) -> Option<Kind> {
         self.arrived.borrow().first().copied()
     }
 
     /// Waits until `count` signals have arrived in all; returns the first.
-    pub async fn wait(&self, count: usize) -> Kind {
+    pub(crate) async fn wait(&self, count: usize) -> Kind {
         let mut arrived = self.arrived.clone();
         let has_come = arrived.wait_for(|arrived| arrived.len() >= count).await.is_ok();
         if !has_come {

@@ -26,34 +26,38 @@
 //! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
 //! fleet      the nouns: instances, snapshots, their ids and states
+//! page       the kit of every page: style, marks, names of others
 //! when       times as people say them
+//! words      how counts, sizes, lists and verdicts are said
 //! interrupt  SIGINT and SIGTERM as something to wait for
 //! error      what went wrong, and the exit code that says so
 //! ```
 
 pub mod cli;
-pub mod server;
-pub mod init;
-pub mod doctor;
-pub mod output;
-pub mod runbook;
-pub mod tables;
-pub mod drill;
-pub mod status;
-pub mod restore;
-pub mod snapshot;
-pub mod alarms;
-pub mod policy;
-pub mod backup;
-pub mod verify;
-pub mod notify;
-pub mod retention;
-pub mod vault;
-pub mod config;
-pub mod aws;
-pub mod web;
-pub mod postgres;
-pub mod fleet;
-pub mod when;
-pub mod interrupt;
+pub(crate) mod server;
+pub(crate) mod init;
+pub(crate) mod doctor;
+pub(crate) mod output;
+pub(crate) mod runbook;
+pub(crate) mod tables;
+pub(crate) mod drill;
+pub(crate) mod status;
+pub(crate) mod restore;
+pub(crate) mod snapshot;
+pub(crate) mod alarms;
+pub(crate) mod policy;
+pub(crate) mod backup;
+pub(crate) mod verify;
+pub(crate) mod notify;
+pub(crate) mod retention;
+pub(crate) mod vault;
+pub(crate) mod config;
+pub(crate) mod aws;
+pub(crate) mod web;
+pub(crate) mod postgres;
+pub(crate) mod fleet;
+pub(crate) mod page;
+pub(crate) mod when;
+pub(crate) mod words;
+pub(crate) mod interrupt;
 pub mod error;

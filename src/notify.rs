@@ -12,17 +12,17 @@
 
 mod channel;
 mod mail;
-pub mod message;
-pub mod state;
+pub(crate) mod message;
+pub(crate) mod state;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use channel::{Channel, ping};
-pub use message::{Message, Sender};
-pub use state::{Change, Nature, State, Subject, Told};
+pub(crate) use channel::Channel;
+pub(crate) use message::{Message, Sender};
+pub(crate) use state::{Change, Nature, State, Subject, Told};
 
 use crate::aws::Access;
 use crate::config::NotifySettings;
@@ -36,7 +36,7 @@ const BUDGET: Duration = Duration::from_secs(6);
 
 /// How a channel fared.
 #[derive(Clone, Debug, Serialize)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The channel.
     pub channel: String,
     /// `sns`, `slack`, `webhook`, `ping`.
@@ -49,7 +49,7 @@ pub struct Delivery {
 
 /// The channels that are configured.
 #[derive(Debug)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     channels: Vec<Channel>,
     remind_after: Duration,
     digest_every: Option<Duration>,
@@ -67,7 +67,7 @@ const DIGEST: &str = "notify/digest.json";
 
 impl Notifier {
     /// Of what is configured. Nothing is looked up yet.
-    pub fn new(settings: &NotifySettings, access: Access, sender: Sender) -> Self {
+    pub(crate) fn new(settings: &NotifySettings, access: Access, sender: Sender) -> Self {
         let channels = settings.channels.iter().map(|(name, settings)| Channel::new(name, settings.clone()));
         Notifier {
             channels: channels.collect(),
@@ -79,23 +79,23 @@ impl Notifier {
     }
 
     /// With a dead man's switch that was named for this call only.
-    pub fn with_ping(mut self, url: Option<&str>) -> Self {
+    pub(crate) fn with_ping(mut self, url: Option<&str>) -> Self {
         self.channels.extend(url.map(Channel::ping_of));
         self
     }
 
     /// Whether there is nobody to tell.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
 
     /// The channels.
-    pub fn channels(&self) -> &[Channel] {
+    pub(crate) fn channels(&self) -> &[Channel] {
         &self.channels
     }
 
     /// Tells the dead man's switches of a command that it begins. What did not arrive is returned in words.
-    pub async fn begin(&self, command: &str, run: &str) -> Vec<Delivery> {
+    pub(crate) async fn begin(&self, command: &str, run: &str) -> Vec<Delivery> {
         let all =
             self.switches(command).map(async |channel| channel.delivery(in_time(channel.start(run)).await));
         futures::future::join_all(all).await
@@ -106,19 +106,19 @@ impl Notifier {
     }
 
     /// Tells the switches how a command ended.
-    pub async fn end(&self, command: &str, run: &str, exit_code: u8, line: &str) -> Vec<Delivery> {
+    pub(crate) async fn end(&self, command: &str, run: &str, exit_code: u8, line: &str) -> Vec<Delivery> {
         let all = self.switches(command);
         let all = all.map(async |channel| channel.delivery(in_time(channel.end(run, exit_code, line)).await));
         futures::future::join_all(all).await
     }
 
     /// Whether anything but a switch listens to a command.
-    pub fn listens(&self, command: &str) -> bool {
+    pub(crate) fn listens(&self, command: &str) -> bool {
         self.channels.iter().any(|channel| !channel.is_ping() && channel.carries(command))
     }
 
     /// Finds out what of this is news, against what the vault has kept. Reads only.
-    pub fn news(
+    pub(crate) fn news(
         &self,
         vault: &Vault,
         command: &str,
@@ -145,7 +145,7 @@ impl Notifier {
     }
 
     /// What cannot be held against what was said before is all said, but for good news.
-    pub fn all_news(&self, command: &str, told: Vec<Told>) -> News {
+    pub(crate) fn all_news(&self, command: &str, told: Vec<Told>) -> News {
         let item = |told: Told| {
             let change = (told.state != State::Ok).then_some(Change::Failed);
             Item { told, kept: None, change }
@@ -154,7 +154,7 @@ impl Notifier {
     }
 
     /// Sends what is news. What did not arrive anywhere will be news again.
-    pub async fn send(&self, news: &News, now: DateTime<Utc>) -> Vec<Delivery> {
+    pub(crate) async fn send(&self, news: &News, now: DateTime<Utc>) -> Vec<Delivery> {
         let mut messages = news.messages(&self.sender, now);
         if messages.len() > SINGLE {
             messages = vec![Message::of_many(&news.command, messages, &self.sender, now)];
@@ -173,7 +173,7 @@ impl Notifier {
     }
 
     /// Sends one message through one channel, whatever it carries otherwise.
-    pub async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Delivery {
+    pub(crate) async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Delivery {
         let message = Message::test(&channel.name, &self.sender, now);
         let sent = match channel.is_ping() {
             true => in_time(channel.note(&message.headline())).await,
@@ -183,7 +183,7 @@ impl Notifier {
     }
 
     /// Keeps what was said.
-    pub fn keep(
+    pub(crate) fn keep(
         &self,
         vault: &Vault,
         news: &News,
@@ -215,7 +215,7 @@ async fn in_time(work: impl Future<Output = Result<(), String>>) -> Result<(), S
 
 /// What a command said, held against what was said before.
 #[derive(Debug)]
-pub struct News {
+pub(crate) struct News {
     command: String,
     pub(crate) items: Vec<Item>,
     digest: Option<Vec<state::Kept>>,
@@ -231,7 +231,7 @@ pub(crate) struct Item {
 
 impl News {
     /// A summary of everything, now.
-    pub fn of_everything(vault: &Vault) -> crate::error::Result<Self> {
+    pub(crate) fn of_everything(vault: &Vault) -> crate::error::Result<Self> {
         Ok(News { command: "notify digest".to_owned(), items: Vec::new(), digest: Some(state::all(vault)?) })
     }
 

@@ -16,16 +16,17 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-pub use crate::postgres::redacted;
+pub(crate) use crate::postgres::redacted;
 use crate::verify::Verdict;
-use crate::when::span;
+use crate::when::format_span;
+use crate::words::Tone;
 
-pub use commands::Repeated;
+pub(crate) use commands::Repeated;
 use live::Live;
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
@@ -37,7 +38,7 @@ pub enum Color {
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -45,29 +46,14 @@ pub enum Format {
     Json,
 }
 
-/// What something means, said by colour as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
-    /// As it should be.
-    Good,
-    /// As it should not be.
-    Bad,
-    /// Not known, or worth a look.
-    Doubt,
-    /// Beside the point.
-    Faint,
-    /// A heading.
-    Strong,
-}
-
 /// What a command has to say, for people and for programs.
-pub trait Report: Serialize {
+pub(crate) trait Report: Serialize {
     /// Writes it for people.
     fn render(&self, page: &mut Page);
 }
 
 /// Text for people, in the making.
-pub struct Page {
+pub(crate) struct Page {
     text: String,
     colored: bool,
     /// Of the terminal; none where whoever reads it is no person.
@@ -77,19 +63,19 @@ pub struct Page {
 
 impl Page {
     /// A line, or several; on a terminal it is wrapped between words.
-    pub fn line(&mut self, text: impl AsRef<str>) {
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
         self.verbatim(wrapped(&self.repeated.complete(text.as_ref()), self.width));
     }
 
     /// The head of a report: its verdict or state, then what it is about, then how long that took.
-    pub fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
-        let took = seconds.map_or(String::new(), |seconds| format!(", {}", span(seconds)));
+    pub(crate) fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
+        let took = seconds.map_or(String::new(), |seconds| format!(", {}", format_span(seconds)));
         let (word, about) = (self.toned(tone, word), self.toned(Tone::Strong, plain(about.as_ref())));
         self.line(format!("{word}  {about}{took}"));
     }
 
     /// The head of a report on what was compared or checked; returns the tone of the verdict.
-    pub fn verdict(&mut self, verdict: Verdict, about: impl AsRef<str>, seconds: Option<f64>) -> Tone {
+    pub(crate) fn verdict(&mut self, verdict: Verdict, about: impl AsRef<str>, seconds: Option<f64>) -> Tone {
         let (tone, word) = match verdict {
             Verdict::Pass => (Tone::Good, "PASS"),
             Verdict::Fail => (Tone::Bad, "FAIL"),
@@ -100,18 +86,18 @@ impl Page {
     }
 
     /// Words in a tone.
-    pub fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
+    pub(crate) fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
         paint(self.colored, tone, text.as_ref())
     }
 
     /// A line that is copied as it stands, such as one of a script: it is not wrapped.
-    pub fn verbatim(&mut self, text: impl AsRef<str>) {
+    pub(crate) fn verbatim(&mut self, text: impl AsRef<str>) {
         self.text.push_str(text.as_ref());
         self.text.push('\n');
     }
 
     /// What to do about the lines above it: a command, or prose.
-    pub fn remedy(&mut self, indent: usize, text: &str) {
+    pub(crate) fn remedy(&mut self, indent: usize, text: &str) {
         let text = plain(text);
         let is_command = ["lifeboat ", "aws ", "psql ", "for "].iter().any(|start| text.starts_with(start));
         match is_command {
@@ -122,7 +108,7 @@ impl Page {
 
     /// A command behind a label: where it is longer than a line of the terminal, each but the last ends with a backslash, so that
     /// a shell takes it as it is shown.
-    pub fn command(&mut self, label: &str, command: &str) {
+    pub(crate) fn command(&mut self, label: &str, command: &str) {
         let command = self.repeated.complete(&plain(command));
         let lines = match self.width {
             Some(width) => layout::continue_command(label, &command, width),
@@ -137,7 +123,7 @@ impl Page {
 
     /// A table; an empty one is left out. The cells of one column may carry a tone. Where it is too wide for the terminal, its
     /// rows become blocks.
-    pub fn table(&mut self, header: &[&str], rows: Vec<layout::Row>) {
+    pub(crate) fn table(&mut self, header: &[&str], rows: Vec<layout::Row>) {
         if rows.is_empty() {
             return;
         }
@@ -159,7 +145,7 @@ fn is_obeyed(c: char) -> bool {
 }
 
 /// Without characters that a terminal obeys, and on one line.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if is_obeyed(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
@@ -227,7 +213,7 @@ fn paint(colored: bool, tone: Tone, text: &str) -> String {
 }
 
 /// Where everything is printed.
-pub struct Output {
+pub(crate) struct Output {
     format: Format,
     colored_stdout: bool,
     colored_stderr: bool,
@@ -267,7 +253,7 @@ enum Severity {
 
 impl Output {
     /// The printer of this process.
-    pub fn new(format: Format, color: Color, quiet: bool) -> Self {
+    pub(crate) fn new(format: Format, color: Color, quiet: bool) -> Self {
         let wanted = |is_terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
@@ -288,14 +274,14 @@ impl Output {
 
     /// The same printer, which repeats these flags in the commands that it prints.
     #[must_use]
-    pub fn repeating(mut self, repeated: Repeated) -> Self {
+    pub(crate) fn repeating(mut self, repeated: Repeated) -> Self {
         self.repeated = repeated;
         self
     }
 
     /// The same printer, which puts a time and a level before each line if stderr is a file.
     #[must_use]
-    pub fn logging(mut self, clock: fn() -> DateTime<Utc>) -> Self {
+    pub(crate) fn logging(mut self, clock: fn() -> DateTime<Utc>) -> Self {
         let file_of = |found: rustix::io::Result<rustix::fs::Stat>| {
             let found = found.ok()?;
             let is_file =
@@ -309,12 +295,17 @@ impl Output {
 
     /// Prints the report of something that was done or checked. Where only what is wrong is wanted, one in which nothing is
     /// wrong is not printed, unless it was asked for as JSON.
-    pub fn conclude(&self, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
+    pub(crate) fn conclude(&self, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
         self.conclude_as(self.format, report, kind)
     }
 
     /// The same, in a form that the command itself has chosen.
-    pub fn conclude_as(&self, format: Format, report: &dyn ErasedReport, kind: Option<Kind>) -> Result<()> {
+    pub(crate) fn conclude_as(
+        &self,
+        format: Format,
+        report: &dyn ErasedReport,
+        kind: Option<Kind>,
+    ) -> Result<()> {
         match (format, &self.log) {
             (Format::Text, _) if self.quiet && kind.is_none() => Ok(()),
             // In a log it stands among lines that have a time.
@@ -334,12 +325,12 @@ impl Output {
     }
 
     /// Prints a report on stdout.
-    pub fn report(&self, report: &dyn ErasedReport) -> Result<()> {
+    pub(crate) fn report(&self, report: &dyn ErasedReport) -> Result<()> {
         self.report_as(self.format, report)
     }
 
     /// Prints a report on stdout in a form that the command itself has chosen.
-    pub fn report_as(&self, format: Format, report: &dyn ErasedReport) -> Result<()> {
+    pub(crate) fn report_as(&self, format: Format, report: &dyn ErasedReport) -> Result<()> {
         self.settle();
         self.is_reported.store(true, Ordering::Relaxed);
         let text = match format {
@@ -364,67 +355,67 @@ impl Output {
     }
 
     /// A line of talk that stays.
-    pub fn say(&self, text: impl AsRef<str>) {
+    pub(crate) fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
             self.talk(Severity::Info, text.as_ref());
         }
     }
 
     /// Words in a tone, for talk.
-    pub fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
+    pub(crate) fn toned(&self, tone: Tone, text: impl AsRef<str>) -> String {
         paint(self.colored_stderr, tone, text.as_ref())
     }
 
     /// A question, which is asked even when quiet.
-    pub fn ask(&self, text: impl AsRef<str>) {
+    pub(crate) fn ask(&self, text: impl AsRef<str>) {
         self.settle();
         self.talk(Severity::Info, text.as_ref());
     }
 
     /// A line that stays, and is said even when quiet.
-    pub fn warn(&self, text: impl AsRef<str>) {
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
         let word = paint(self.colored_stderr, Tone::Doubt, "warning");
         self.talk(Severity::Warning, &format!("{}{}", self.label(&word), text.as_ref()));
     }
 
     /// What happens at the moment, with the time since `began`: a live line on a terminal, nothing otherwise.
-    pub fn show_live(&self, text: impl Into<String>, began: Instant) {
+    pub(crate) fn show_live(&self, text: impl Into<String>, began: Instant) {
         let text = text.into();
         self.show_live_as(move |_| text.clone(), began);
     }
 
     /// The same of what changes as time passes: asked again for each drawing, in so many columns.
-    pub fn show_live_as(&self, text: impl Fn(usize) -> String + Send + 'static, began: Instant) {
+    pub(crate) fn show_live_as(&self, text: impl Fn(usize) -> String + Send + 'static, began: Instant) {
         if let Some(live) = &self.live {
             live.show(text, began);
         }
     }
 
     /// Ends the live line.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if let Some(live) = &self.live {
             live.settle();
         }
     }
 
     /// How reports are printed unless a command chooses otherwise.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.format
     }
 
     /// Whether talk goes to a terminal.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.live.is_some()
     }
 
     /// Whether lines of talk carry a time and a level.
-    pub fn is_log(&self) -> bool {
+    pub(crate) fn is_log(&self) -> bool {
         self.log.is_some()
     }
 
     /// Says that a command line was refused, in the words of whoever read it. In a document, a paragraph of these is a hint each,
     /// after `hints`.
-    pub fn refuse(&self, words: &str, hints: &[String]) {
+    pub(crate) fn refuse(&self, words: &str, hints: &[String]) {
         let words = words.trim_end();
         let inner = words.trim_start_matches("error: ");
         self.talk(Severity::Error, if self.is_log() { inner } else { words });
@@ -441,7 +432,7 @@ impl Output {
 
     /// Tells an error: what, why, and what to do. An argument that it repeats may be a URL in the wrong place, with a password in
     /// it.
-    pub fn error(&self, error: &Error) {
+    pub(crate) fn error(&self, error: &Error) {
         self.settle();
         let word = paint(self.colored_stderr, Tone::Bad, "error");
         let mut text = format!("{}{error}", self.label(&word));
@@ -458,7 +449,7 @@ impl Output {
     }
 
     /// Tells the error with which a command ends: a program that was promised a document gets one.
-    pub fn fail(&self, error: &Error) {
+    pub(crate) fn fail(&self, error: &Error) {
         self.error(error);
         self.document(error);
     }
@@ -542,7 +533,7 @@ fn stamped(log: &Log, severity: Severity, text: &str) -> String {
 }
 
 /// [`Report`] without its type, since `Serialize` has no trait objects.
-pub trait ErasedReport {
+pub(crate) trait ErasedReport {
     /// As JSON.
     fn to_json(&self) -> Result<String>;
     /// As text.
@@ -561,52 +552,9 @@ impl<R: Report> ErasedReport for R {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes as people say them, in decimal units: `812 bytes`, `4.1 kB`, `2.3 GB`.
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for next in UNITS {
-        if value < 999.95 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    format!("{value:.1} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn bytes_read_like_people_say_them() {
-        assert_eq!(
-            [0, 999, 4_100, 999_960, 2_345_678_901].map(human_bytes),
-            ["0 bytes", "999 bytes", "4.1 kB", "1.0 MB", "2.3 GB"]
-        );
-    }
 
     #[test]
     fn control_characters_of_names_are_shown_not_obeyed() {

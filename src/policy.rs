@@ -4,8 +4,8 @@
 //! here first. It never lowers the retention without being told the instance's name twice, since AWS deletes automated
 //! backups with that, and it never fires other changes that are queued unless that is said outright.
 
-pub mod check;
-pub mod window;
+pub(crate) mod check;
+pub(crate) mod window;
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use tokio::time::Instant;
 use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
-use crate::when::utc;
+use crate::when::format_time;
 
 use check::Finding;
 use window::Window;
 
 /// How an instance is backed up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct State {
+pub(crate) struct State {
     /// Days that automated backups are kept; zero: there are none.
     pub retention_days: i32,
     /// Backup window, UTC.
@@ -42,7 +42,7 @@ pub struct State {
 
 impl State {
     /// That of an instance.
-    pub fn of(instance: &Instance) -> Self {
+    pub(crate) fn of(instance: &Instance) -> Self {
         State {
             retention_days: instance.retention_days,
             backup_window: instance.settings.backup_window.clone(),
@@ -57,7 +57,7 @@ impl State {
 
 /// Policies of instances (`lifeboat.policy/1`).
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The name of this form.
     pub schema: &'static str,
     /// Whether nothing was to be changed.
@@ -71,14 +71,14 @@ pub struct Report {
 
 impl Report {
     /// Of these.
-    pub fn new(databases: Vec<Database>, unreached: Vec<Unreached>, dry_run: bool) -> Self {
+    pub(crate) fn new(databases: Vec<Database>, unreached: Vec<Unreached>, dry_run: bool) -> Self {
         Report { schema: "lifeboat.policy/1", dry_run, databases, unreached }
     }
 }
 
 /// The policy of one instance.
 #[derive(Debug, Serialize)]
-pub struct Database {
+pub(crate) struct Database {
     /// Its id.
     pub id: String,
     /// Where it is.
@@ -99,7 +99,7 @@ pub struct Database {
 
 /// What goes when automated backups are kept for fewer days, or for none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// The earliest moment that can be restored now.
     pub earliest: Option<DateTime<Utc>>,
     /// The earliest moment that can be restored afterwards; absent if none can.
@@ -110,7 +110,7 @@ pub struct Lost {
 
 impl Lost {
     /// What goes, as a person is told.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let snapshots = match self.snapshots.as_slice() {
             [] => String::new(),
             [one] => format!(", and snapshot `{one}`"),
@@ -121,12 +121,16 @@ impl Lost {
         match (self.earliest, self.earliest_afterwards) {
             (None, _) if self.snapshots.is_empty() => "there are no automated backups yet".to_owned(),
             (None, _) => snapshots.trim_start_matches(", and ").to_owned(),
-            (Some(earliest), None) => format!("every moment from {} on{snapshots}", utc(earliest)),
+            (Some(earliest), None) => format!("every moment from {} on{snapshots}", format_time(earliest)),
             (Some(earliest), Some(after)) if earliest >= after && self.snapshots.is_empty() => {
-                format!("nothing yet: the earliest restorable time is {}", utc(earliest))
+                format!("nothing yet: the earliest restorable time is {}", format_time(earliest))
             }
             (Some(earliest), Some(after)) => {
-                format!("every moment from {} to {}{snapshots}", utc(earliest), utc(after.max(earliest)))
+                format!(
+                    "every moment from {} to {}{snapshots}",
+                    format_time(earliest),
+                    format_time(after.max(earliest))
+                )
             }
         }
     }
@@ -134,7 +138,7 @@ impl Lost {
 
 /// What is to be changed.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub(crate) struct Request {
     /// Days that automated backups are kept, 0 to 35.
     pub retention_days: Option<i32>,
     /// Days that automated backups are kept at least: this raises the retention, and never lowers it.
@@ -151,7 +155,7 @@ pub struct Request {
 
 /// A change that can be made. By value: it is made once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The instance.
     pub instance: Instance,
     /// Where it is.
@@ -167,12 +171,12 @@ pub struct Plan {
 
 impl Plan {
     /// Whether there is anything to change.
-    pub fn is_needed(&self) -> bool {
+    pub(crate) fn is_needed(&self) -> bool {
         self.after != State::of(&self.instance)
     }
 
     /// As it would be.
-    pub fn database(&self) -> Database {
+    pub(crate) fn database(&self) -> Database {
         Database {
             id: self.instance.id.to_string(),
             place: self.place.clone(),
@@ -186,7 +190,7 @@ impl Plan {
 }
 
 /// Reads a retention, by AWS's rule.
-pub fn retention(text: &str) -> Result<i32> {
+pub(crate) fn retention(text: &str) -> Result<i32> {
     text.parse::<i32>().ok().filter(|days| (0..=35).contains(days)).ok_or_else(|| {
         Error::request(format!("`{}` is not a backup retention period", text.escape_default()))
             .hint("AWS keeps automated backups for 1 to 35 days; 0 turns them off and deletes them all.")
@@ -194,7 +198,7 @@ pub fn retention(text: &str) -> Result<i32> {
 }
 
 /// Holds a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
-pub async fn plan(aws: &Aws, id: &InstanceId, request: &Request, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan(aws: &Aws, id: &InstanceId, request: &Request, now: DateTime<Utc>) -> Result<Plan> {
     let instance = aws.existing_instance(id).await?;
     let before = State::of(&instance);
     refuse_members(&instance, request)?;
@@ -329,7 +333,7 @@ fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut
 }
 
 /// Makes the change and waits until it is so; [`Kind::StillGoing`] if it is not by then.
-pub async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
+pub(crate) async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
     loop {

@@ -22,18 +22,17 @@ mod tls;
 mod trust;
 mod url;
 
-pub use authorities::Authorities;
-pub use copy::major_version;
-pub use environment::Environment;
-pub use password::{PassFile, Password, generate};
-pub use private::{PrivateServer, can_start};
-pub use programs::{Connecting, Programs};
-pub use psql::Psql;
-pub use raw_text::{AS_IT_IS, RawText};
-pub use redaction::redacted;
-pub use resolution::{Target, TlsSaidBy};
-pub use tls::{Tls, TlsMode};
-pub use url::{is_connection_string, is_url, refuse_quotes};
+pub(crate) use authorities::Authorities;
+pub(crate) use copy::major_version;
+pub(crate) use password::{PassFile, Password, generate};
+pub(crate) use private::{PrivateServer, can_start};
+pub(crate) use programs::{Connecting, Programs};
+pub(crate) use psql::Psql;
+pub(crate) use raw_text::{AS_IT_IS, RawText};
+pub(crate) use redaction::redacted;
+pub(crate) use resolution::{Target, TlsSaidBy};
+pub(crate) use tls::{Tls, TlsMode};
+pub(crate) use url::{is_connection_string, refuse_quotes};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -641,7 +640,7 @@ impl CopyIn {
 }
 
 /// The databases of an instance that hold users' data, and whether we may connect to each.
-pub async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
+pub(crate) async fn user_databases(session: &Session) -> Result<Vec<(String, bool)>> {
     // `rdsadmin` is Amazon's own: the master user may not connect to it.
     let sql = "select datname::text, datallowconn and has_database_privilege(oid, 'CONNECT') from pg_catalog.pg_database
                where datname not in ('template0', 'template1', 'rdsadmin')
@@ -668,12 +667,12 @@ fn texts_of(
 }
 
 /// An identifier, quoted so that any name means itself.
-pub fn quoted(identifier: &str) -> String {
+pub(crate) fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
 /// A text as an SQL literal that means itself, whatever `standard_conforming_strings` says.
-pub fn quoted_literal(text: &str) -> String {
+pub(crate) fn quoted_literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

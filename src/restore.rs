@@ -10,9 +10,9 @@
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
-pub mod apply;
-pub mod isolation;
-pub mod plan;
+pub(crate) mod apply;
+pub(crate) mod isolation;
+pub(crate) mod plan;
 
 use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Instance, Snapshot, SnapshotId};
-use crate::when::{self, utc};
+use crate::when::{self, format_time};
 
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
@@ -41,7 +41,7 @@ pub enum Wanted {
 
 impl Wanted {
     /// Reads what the user asked for; `now` and `zone` are theirs.
-    pub fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Self>
+    pub(crate) fn parse<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<Self>
     where
         Z::Offset: std::fmt::Display,
     {
@@ -50,13 +50,13 @@ impl Wanted {
             "latest-automated" => Ok(Wanted::LatestAutomated),
             "latest-manual" => Ok(Wanted::LatestManual),
             "latest" => Ok(Wanted::Latest),
-            time if when::is_said_as_a_time(time) => when::parse_time(time, now, zone).map(Wanted::Time),
+            time if when::looks_like_a_time(time) => when::parse_time(time, now, zone).map(Wanted::Time),
             id => SnapshotId::parse(id).map(Wanted::Snapshot),
         }
     }
 
     /// Whether the user chose the very backup, so that its age says nothing about the routine.
-    pub fn is_by_hand(&self) -> bool {
+    pub(crate) fn is_by_hand(&self) -> bool {
         matches!(self, Wanted::Snapshot(_) | Wanted::Time(_))
     }
 }
@@ -64,7 +64,7 @@ impl Wanted {
 /// How a backup brings back its moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub(crate) enum Way {
     /// By restoring a snapshot.
     Snapshot,
     /// By replaying the transaction log up to a time.
@@ -73,7 +73,7 @@ pub enum Way {
 
 /// A backup that exists, and the moment that it brings back.
 #[derive(Clone, Debug)]
-pub enum Chosen {
+pub(crate) enum Chosen {
     /// A snapshot.
     Snapshot(Box<Snapshot>),
     /// The automated backups, up to a moment inside their window.
@@ -86,7 +86,7 @@ pub enum Chosen {
 }
 
 /// Finds the backup that brings back what is wanted, or says why there is none.
-pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
+pub(crate) async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Chosen> {
     match wanted {
         Wanted::Snapshot(id) => named_snapshot(aws, source, id).await,
         Wanted::LatestSnapshot => newest_snapshot(aws, source, None).await,
@@ -99,8 +99,16 @@ pub async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Result<Cho
         Wanted::Time(at) => {
             let (earliest, latest) = window(aws, source).await?;
             if *at < earliest || *at > latest {
-                return Err(Error::request(format!("`{}` cannot be restored to {}", source.id, utc(*at)))
-                    .hint(format!("Choose a time from {} to {}.", utc(earliest), utc(latest))));
+                return Err(Error::request(format!(
+                    "`{}` cannot be restored to {}",
+                    source.id,
+                    format_time(*at)
+                ))
+                .hint(format!(
+                    "Choose a time from {} to {}.",
+                    format_time(earliest),
+                    format_time(latest)
+                )));
             }
             Ok(Chosen::Time(*at))
         }
@@ -193,7 +201,7 @@ mod tests {
         assert_eq!(read("latest").unwrap(), Wanted::Latest);
         for time in ["2026-11-21T15:45:00+01:00", "20 minutes ago", "14:45", "2026-11-21 14:45 UTC"] {
             let Wanted::Time(at) = read(time).unwrap() else { panic!("{time} is not a time") };
-            assert_eq!(utc(at), "2026-11-21T14:45:00Z");
+            assert_eq!(format_time(at), "2026-11-21T14:45:00Z");
         }
         assert!(matches!(read("rds:orders-2026-11-20-03-07").unwrap(), Wanted::Snapshot(_)));
         for wrong in ["2026-11-21", "yesterday", "yesterday!", "", "25:00"] {

@@ -9,7 +9,7 @@
 
 mod proof;
 
-pub use proof::{Drilled, Proof, Proofs, Subject};
+pub(crate) use proof::{Drilled, Proof, Proofs, Subject};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,11 +20,11 @@ use serde::Serialize;
 use crate::config::ClassSettings;
 use crate::error::{Error, Result};
 use crate::fleet::{Place, Unreached};
-use crate::when::utc;
+use crate::when::format_time;
 
 /// A copy of a database, as far as retention goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copy {
+pub(crate) struct Copy {
     /// What it is called; unique among those that are judged together.
     pub id: String,
     /// The database that it is of. Two databases that had the same name one after the other are not the same.
@@ -47,7 +47,7 @@ pub struct Copy {
 
 /// How long something is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
+pub(crate) enum Lifetime {
     /// A span of time.
     Span(TimeDelta),
     /// Calendar months.
@@ -58,7 +58,7 @@ pub enum Lifetime {
 
 impl Lifetime {
     /// When something of `start` expires; `None` if never.
-    pub fn end(self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(crate) fn end(self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
             Lifetime::Span(span) => start.checked_add_signed(span),
             Lifetime::Months(months) => start.checked_add_months(Months::new(months)),
@@ -116,7 +116,7 @@ impl fmt::Display for Lifetime {
 
 /// What a class keeps. A copy stays if any part of the rule keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Every copy, for this long.
     pub keep_for: Lifetime,
     /// The newest so many of each database, however old.
@@ -133,14 +133,14 @@ pub struct Rule {
 
 impl Rule {
     /// Every copy for `keep_for`, and no more.
-    pub const fn lasting(keep_for: Lifetime) -> Self {
+    pub(crate) const fn lasting(keep_for: Lifetime) -> Self {
         Rule { keep_for, keep_last: 0, keep_daily: 0, keep_weekly: 0, keep_monthly: 0, keep_yearly: 0 }
     }
 }
 
 /// The rule of each class.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules(pub BTreeMap<String, Rule>);
+pub(crate) struct Rules(pub BTreeMap<String, Rule>);
 
 impl Default for Rules {
     fn default() -> Self {
@@ -156,7 +156,7 @@ impl Default for Rules {
 
 impl Rules {
     /// The default rules, and over them what `[retention]` of lifeboat.toml says.
-    pub fn configured(settings: &BTreeMap<String, ClassSettings>) -> Result<Self> {
+    pub(crate) fn configured(settings: &BTreeMap<String, ClassSettings>) -> Result<Self> {
         let mut rules = Rules::default();
         for (class, settings) in settings {
             check_class_name(class)?;
@@ -185,7 +185,7 @@ impl Rules {
     }
 
     /// The rule of a class that someone named.
-    pub fn of(&self, class: &str) -> Result<&Rule> {
+    pub(crate) fn of(&self, class: &str) -> Result<&Rule> {
         self.0.get(class).ok_or_else(|| {
             let known: Vec<String> = self.0.keys().map(|name| format!("`{name}`")).collect();
             Error::request(format!("there is no retention class `{}`", class.escape_default())).hint(format!(
@@ -210,7 +210,7 @@ fn check_class_name(name: &str) -> Result<()> {
 
 /// What is to become of a copy, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// The copy.
     pub id: String,
     /// The database that it is of.
@@ -230,7 +230,7 @@ pub struct Verdict {
 
 /// What a prune found and did (`lifeboat.prune/1`).
 #[derive(Debug, Serialize)]
-pub struct PruneReport {
+pub(crate) struct PruneReport {
     /// The name of this form.
     pub schema: &'static str,
     /// Whether nothing was to be removed.
@@ -248,7 +248,7 @@ pub struct PruneReport {
 
 /// A copy that could not be removed.
 #[derive(Debug, Serialize)]
-pub struct PruneFailure {
+pub(crate) struct PruneFailure {
     /// Its id.
     pub id: String,
     /// Where it is, of a snapshot.
@@ -259,7 +259,7 @@ pub struct PruneFailure {
 }
 
 /// Judges all copies: one verdict each, by database, newest first.
-pub fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict> {
+pub(crate) fn judge(copies: &[Copy], rules: &Rules, now: DateTime<Utc>) -> Vec<Verdict> {
     let mut ordered: Vec<&Copy> = copies.iter().collect();
     ordered.sort_by(|a, b| {
         a.database.cmp(&b.database).then_with(|| b.taken_at.cmp(&a.taken_at)).then_with(|| a.id.cmp(&b.id))
@@ -424,17 +424,17 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(end), _) if end > now => {
-            reasons.push(format!("{by_what} for {keep_for}: until {}", utc(end)));
+            reasons.push(format!("{by_what} for {keep_for}: until {}", format_time(end)));
             true
         }
         (Some(_), Some(until)) => {
-            reasons.push(format!("it was promised to be kept until {}", utc(until)));
+            reasons.push(format!("it was promised to be kept until {}", format_time(until)));
             true
         }
         (Some(end), None) => {
             // Whoever reads the reasons of a copy that is kept all the same need not be told what speaks against it.
             if reasons.is_empty() {
-                reasons.push(format!("{by_what} for {keep_for}: it expired {}", utc(end)));
+                reasons.push(format!("{by_what} for {keep_for}: it expired {}", format_time(end)));
             }
             false
         }

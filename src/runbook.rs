@@ -8,38 +8,37 @@
 //! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
 //! runbook; parameters reach shells as environment variables only.
 
-pub mod confined;
-pub mod document;
+pub(crate) mod confined;
+pub(crate) mod document;
 mod evaluation;
-pub mod expect;
+pub(crate) mod expect;
 mod fence;
 mod front;
-pub mod gate;
-pub mod journal;
-pub mod lint;
+pub(crate) mod gate;
+pub(crate) mod journal;
+pub(crate) mod lint;
 mod objects;
 mod page;
 mod parse;
-pub mod plan;
-pub mod preflight;
+pub(crate) mod plan;
+pub(crate) mod preflight;
 mod reading;
 mod redact;
-pub mod record;
-pub mod report;
-pub mod run;
+pub(crate) mod record;
+pub(crate) mod report;
+pub(crate) mod run;
 mod script;
 mod shell;
-pub mod shipped;
+pub(crate) mod shipped;
 mod sql;
-pub mod state;
+pub(crate) mod state;
 mod undo;
-pub mod values;
+pub(crate) mod values;
 mod wait;
-pub mod words;
+pub(crate) mod words;
 
-pub use document::{Fault, Kind, Mode, Origin, Position, Runbook, Severity, Step};
-pub use redact::Redactor;
-pub use undo::{Undoing, undo};
+pub(crate) use document::{Kind, Mode, Origin, Runbook, Severity, Step};
+pub(crate) use undo::{Undoing, undo};
 
 use std::path::Path;
 
@@ -50,7 +49,7 @@ pub(crate) use crate::vault::chain::sha256;
 const LARGEST: u64 = 1024 * 1024;
 
 /// Reads a runbook: a file, or one that is built in, by its name. What is wrong inside is in its faults.
-pub fn load(place: &str) -> Result<Runbook> {
+pub(crate) fn load(place: &str) -> Result<Runbook> {
     let path = Path::new(place);
     let looks_like_a_name = !place.contains('/') && !place.ends_with(".md");
     if looks_like_a_name && !path.is_file() {
@@ -79,19 +78,19 @@ pub fn load(place: &str) -> Result<Runbook> {
 }
 
 /// The same, refused if it cannot be run as it is written.
-pub fn load_sound(place: &str) -> Result<Runbook> {
+pub(crate) fn load_sound(place: &str) -> Result<Runbook> {
     sound(load(place)?)
 }
 
 /// Says that a runbook has no such step, and which it has.
-pub fn unknown_step(runbook: &Runbook, step: &str) -> Error {
+pub(crate) fn unknown_step(runbook: &Runbook, step: &str) -> Error {
     let known: Vec<&str> = runbook.steps.iter().map(|step| step.id.as_str()).collect();
     Error::request(format!("the runbook has no step `{}`", step.escape_default()))
         .hint(format!("It has {}.", known.join(", ")))
 }
 
 /// Refuses a runbook that cannot be run as it is written.
-pub fn sound(runbook: Runbook) -> Result<Runbook> {
+pub(crate) fn sound(runbook: Runbook) -> Result<Runbook> {
     let mut malformed = runbook.faults.iter().filter(|fault| fault.severity == Severity::Malformed);
     let Some(first) = malformed.next() else { return Ok(runbook) };
     let more = malformed.count();

@@ -24,7 +24,7 @@ mod overview;
 mod page;
 mod readiness;
 mod refusals;
-pub mod tokens;
+pub(crate) mod tokens;
 pub(crate) mod words;
 
 use std::net::SocketAddr;
@@ -48,7 +48,7 @@ use endpoints::{Act, ENDPOINTS};
 
 /// A backup that somebody asks for.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Of which database of lifeboat.toml; otherwise of the usual one.
     pub database: Option<String>,
     /// Its name.
@@ -59,7 +59,7 @@ pub struct Wanted {
 
 /// What was settled about a database.
 #[derive(Clone, Copy, Debug)]
-pub struct Objectives {
+pub(crate) struct Objectives {
     /// Recovery time objective.
     pub rto: Option<Duration>,
     /// Recovery point objective.
@@ -67,7 +67,7 @@ pub struct Objectives {
 }
 
 /// How requests become what `backup` understands: flags, lifeboat.toml and environment, as the command line reads them.
-pub struct Orders {
+pub(crate) struct Orders {
     /// Databases that a request may name.
     pub databases: Vec<String>,
     /// The one that is meant when none is named, if lifeboat.toml names it.
@@ -94,7 +94,7 @@ pub struct Orders {
 
 /// A database that can be backed up from here.
 #[derive(Clone, Debug)]
-pub struct Reached {
+pub(crate) struct Reached {
     /// Its name in lifeboat.toml; nothing, if it is meant when none is named.
     pub named: Option<String>,
     /// Which one it is, where that could be found out.
@@ -102,13 +102,13 @@ pub struct Reached {
 }
 
 /// Something that the command line knows.
-pub type Asked<A, B> = Box<dyn Fn(&A) -> B + Send + Sync>;
+pub(crate) type Asked<A, B> = Box<dyn Fn(&A) -> B + Send + Sync>;
 
 /// Decides which older backups a new one makes superfluous.
-pub type Prune = Box<dyn Fn(&Manifest, &Vault) -> Result<Option<prune::Plan>> + Send + Sync>;
+pub(crate) type Prune = Box<dyn Fn(&Manifest, &Vault) -> Result<Option<prune::Plan>> + Send + Sync>;
 
 /// Looks at the DB instances of a Region, and judges them.
-pub type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
+pub(crate) type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
 
 /// What every call works with.
 struct App {
@@ -127,7 +127,7 @@ struct App {
 }
 
 /// A server that has its address and may begin.
-pub struct Server {
+pub(crate) struct Server {
     listener: tokio::net::TcpListener,
     app: Arc<App>,
     /// How many jobs of dead servers were found.
@@ -136,7 +136,12 @@ pub struct Server {
 
 impl Server {
     /// Takes the address and the vault, and puts right what dead processes left.
-    pub fn open(address: SocketAddr, vault: Vault, orders: Orders, interrupt: Interrupt) -> Result<Self> {
+    pub(crate) fn open(
+        address: SocketAddr,
+        vault: Vault,
+        orders: Orders,
+        interrupt: Interrupt,
+    ) -> Result<Self> {
         let is_local = address.ip().is_loopback();
         if !is_local && tokens::list(&vault)?.is_empty() {
             return Err(Error::request(format!(
@@ -177,14 +182,14 @@ impl Server {
     }
 
     /// Where it can be reached.
-    pub fn address(&self) -> Result<SocketAddr> {
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
         self.listener
             .local_addr()
             .map_err(|error| Error::outside("the address is not known").caused_by(error))
     }
 
     /// Answers until a signal comes; then lets what is running come to an end.
-    pub async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<()> {
         overview::watch(&self.app);
         let router = router(&self.app);
         let interrupt = self.app.interrupt.clone();

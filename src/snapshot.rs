@@ -12,12 +12,12 @@
 //! adopt      one that was made without lifeboat
 //! ```
 
-pub mod adopt;
-pub mod baseline;
-pub mod copy;
-pub mod create;
-pub mod delete;
-pub mod prune;
+pub(crate) mod adopt;
+pub(crate) mod baseline;
+pub(crate) mod copy;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod prune;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::retention::{Proof, Proofs, Subject};
 
 /// What taking, copying and removing tells while it runs.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// Something has another status than before.
     Status {
         /// What.
@@ -58,11 +58,11 @@ fn proof_of(snapshot: &Snapshot, region: &str, proofs: &Proofs) -> Proof {
 }
 
 /// Where events go.
-pub type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
+pub(crate) type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 
 /// How long to wait for the end of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// At most so long.
     AtMost(Duration),
     /// Not at all: it goes on by itself.
@@ -71,7 +71,7 @@ pub enum Wait {
 
 /// A snapshot as reports show it (`lifeboat.snapshot/1`).
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The name of this form.
     pub schema: &'static str,
     /// Its id.
@@ -124,7 +124,7 @@ pub struct Report {
 
 /// The instance that a snapshot is of.
 #[derive(Clone, Debug, Serialize)]
-pub struct Source {
+pub(crate) struct Source {
     /// By name.
     pub id: String,
     /// By immutable id.
@@ -136,7 +136,7 @@ pub struct Source {
 
 impl Report {
     /// A snapshot in a place.
-    pub fn of(snapshot: &Snapshot, place: &Place) -> Self {
+    pub(crate) fn of(snapshot: &Snapshot, place: &Place) -> Self {
         let is_settings = |key: &str| key.starts_with(crate::fleet::SETTINGS_TAG);
         Report {
             schema: "lifeboat.snapshot/1",
@@ -176,7 +176,7 @@ impl Report {
 }
 
 /// The snapshot of that id, or what to say when there is none.
-pub async fn existing(aws: &Aws, id: &SnapshotId) -> Result<Snapshot> {
+pub(crate) async fn existing(aws: &Aws, id: &SnapshotId) -> Result<Snapshot> {
     aws.snapshot(id).await?.ok_or_else(|| {
         Error::request(format!("snapshot `{id}` does not exist in {}", aws.region()))
             .hint("`lifeboat snapshot list` lists those that do; choose another Region with `--region`.")
@@ -184,18 +184,18 @@ pub async fn existing(aws: &Aws, id: &SnapshotId) -> Result<Snapshot> {
 }
 
 /// Its retention class, if it carries one.
-pub fn class_of(snapshot: &Snapshot) -> Option<&str> {
+pub(crate) fn class_of(snapshot: &Snapshot) -> Option<&str> {
     snapshot.tags.get(tag::CLASS).map(String::as_str)
 }
 
 /// When it expires, as far as was said when it was made.
-pub fn expiry_of(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+pub(crate) fn expiry_of(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
     let text = snapshot.tags.get(tag::EXPIRES)?;
     Some(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 
 /// Whether one can restore from it.
-pub fn is_good(snapshot: &Snapshot) -> bool {
+pub(crate) fn is_good(snapshot: &Snapshot) -> bool {
     snapshot.reported_status == "available"
 }
 

@@ -27,14 +27,14 @@ const STALE_DRILL: TimeDelta = TimeDelta::days(35);
 
 /// What AWS says of a Region.
 #[derive(Debug, Default)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     instances: Vec<Instance>,
     snapshots: BTreeMap<ResourceId, Vec<Snapshot>>,
     windows: BTreeMap<ResourceId, RestoreWindow>,
 }
 
 /// Lists what is needed: of the whole Region, or of single instances where there are few.
-pub async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
+pub(crate) async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
     let mut fleet = Fleet::default();
     let snapshots = match only {
         [one] => {
@@ -74,7 +74,7 @@ pub async fn look(aws: &Aws, only: &[InstanceId]) -> Result<Fleet> {
 
 /// The last drill of a database.
 #[derive(Clone, Debug, Serialize)]
-pub struct LastDrill {
+pub(crate) struct LastDrill {
     /// Its run.
     pub run: String,
     /// When it ended.
@@ -85,7 +85,7 @@ pub struct LastDrill {
 
 /// What is known of a database besides AWS's word.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// How it is to be backed up.
     pub policy: PolicySettings,
     /// Its recovery point objective.
@@ -96,7 +96,7 @@ pub struct Wanted {
 
 /// The state of a fleet (`lifeboat.status/1`).
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     schema: &'static str,
     /// The Region; of several, all of them.
     pub region: String,
@@ -112,7 +112,7 @@ pub struct Report {
 
 impl Database {
     /// When the newest of its snapshots was taken, whoever took it.
-    pub fn newest_snapshot(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn newest_snapshot(&self) -> Option<DateTime<Utc>> {
         let newest = [&self.newest_automated, &self.newest_manual, &self.newest_aws_backup];
         newest.into_iter().flatten().map(|it| it.created_at).max()
     }
@@ -120,7 +120,7 @@ impl Database {
 
 impl Report {
     /// One report over several places, looked at about the same time; there is at least one.
-    pub fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+    pub(crate) fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let mut all = reports.into_iter();
         let mut whole = all.next()?;
         for report in all {
@@ -135,14 +135,14 @@ impl Report {
     }
 
     /// Whether several accounts or Regions were asked for.
-    pub fn is_over_several(&self) -> bool {
+    pub(crate) fn is_over_several(&self) -> bool {
         self.places.len() + self.unreached.len() > 1
     }
 }
 
 /// The state of one database.
 #[derive(Debug, Serialize)]
-pub struct Database {
+pub(crate) struct Database {
     /// Its id.
     pub id: String,
     /// Where it is.
@@ -180,7 +180,7 @@ pub struct Database {
 
 /// The newest snapshot of a kind.
 #[derive(Clone, Debug, Serialize)]
-pub struct Newest {
+pub(crate) struct Newest {
     /// Its id.
     pub snapshot_id: String,
     /// When it was taken.
@@ -191,7 +191,7 @@ pub struct Newest {
 
 /// From when to when a database can be restored.
 #[derive(Clone, Debug, Serialize)]
-pub struct Restorable {
+pub(crate) struct Restorable {
     /// Earliest moment.
     pub earliest: Option<DateTime<Utc>>,
     /// Latest moment.
@@ -202,7 +202,7 @@ pub struct Restorable {
 
 /// How much would be lost if the database were lost now.
 #[derive(Clone, Debug, Serialize)]
-pub struct Rpo {
+pub(crate) struct Rpo {
     /// What is allowed.
     pub objective_seconds: f64,
     /// Age of the newest moment that can be brought back; absent if there is none.
@@ -212,7 +212,7 @@ pub struct Rpo {
 }
 
 /// Judges what was seen of a place.
-pub fn judge(
+pub(crate) fn judge(
     fleet: &Fleet,
     place: &Place,
     wanted: impl Fn(&Instance) -> Wanted,
@@ -373,7 +373,7 @@ fn drills(instance: &Instance, last: Option<&LastDrill>, now: DateTime<Utc>) -> 
 }
 
 /// What the last drill of a database calls for.
-pub fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
+pub(crate) fn of_last_drill(id: &str, last: Option<&LastDrill>, now: DateTime<Utc>) -> Option<Finding> {
     let run = format!("lifeboat drill run {id}");
     match last {
         None => Some(Finding::warning(

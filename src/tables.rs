@@ -30,7 +30,7 @@ const LIFETIME: chrono::TimeDelta = chrono::TimeDelta::hours(12);
 
 /// A table, by schema and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableName {
+pub(crate) struct TableName {
     schema: String,
     name: String,
 }
@@ -102,7 +102,7 @@ impl std::fmt::Display for TableName {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The live instance.
     pub source: InstanceId,
     /// The backup.
@@ -117,7 +117,7 @@ pub struct Request {
 
 /// Tables that can be brought back. By value: it is done once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The run.
     pub run: RunId,
     /// The throwaway.
@@ -136,7 +136,7 @@ pub struct Plan {
 
 /// What was brought back (`lifeboat.restore-table/1`).
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     schema: &'static str,
     /// Whether nothing was to be done.
     pub dry_run: bool,
@@ -156,7 +156,7 @@ pub struct Report {
 
 /// A table that was brought back.
 #[derive(Debug, Serialize)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Schema.
     pub schema: String,
     /// Name.
@@ -176,7 +176,7 @@ pub struct Restored {
 
 /// The throwaway.
 #[derive(Debug, Serialize)]
-pub struct Throwaway {
+pub(crate) struct Throwaway {
     /// Its id.
     pub id: String,
     /// Whether AWS no longer knows it.
@@ -193,7 +193,7 @@ pub struct Throwaway {
 
 impl Plan {
     /// What would be done.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         Report {
             schema: "lifeboat.restore-table/1",
             dry_run: true,
@@ -226,7 +226,7 @@ impl Plan {
 }
 
 /// Checks what can be known beforehand. Reads only.
-pub async fn plan(
+pub(crate) async fn plan(
     aws: &Aws,
     request: Request,
     server: impl AsyncFnOnce(&Instance) -> Result<Server>,
@@ -376,7 +376,7 @@ async fn has_schema(session: &Session, schema: &str) -> Result<bool> {
 }
 
 /// Brings the tables back. The throwaway is removed whatever happens; an error says what became of the tables.
-pub async fn apply(
+pub(crate) async fn apply(
     mut plan: Plan,
     aws: &Aws,
     interrupt: &Interrupt,

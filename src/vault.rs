@@ -15,7 +15,7 @@
 //! Calls block, as reads and writes of files do; those of an object store run on a thread of their own.
 
 mod audit;
-pub mod chain;
+pub(crate) mod chain;
 mod directory;
 mod lease;
 mod log;
@@ -24,12 +24,11 @@ mod scratch;
 mod store;
 mod trial;
 
-pub use audit::{Act, Begun, Outcome};
-pub use directory::{link_or_copy, rename_new, sync_folder};
-pub use lease::{Holder, Lease, Leased, Theirs, is_held};
-pub use log::Log;
-pub use scratch::{Scratch, Secrecy};
-pub use trial::Trial;
+pub(crate) use audit::{Act, Begun, Outcome};
+pub(crate) use directory::{link_or_copy, rename_new, sync_folder};
+pub(crate) use lease::{Holder, Lease, Leased, Theirs, is_held};
+pub(crate) use log::Log;
+pub(crate) use scratch::{Scratch, Secrecy};
 
 use std::fmt;
 use std::fs::File;
@@ -46,7 +45,7 @@ use crate::error::{Error, Kind, Result};
 
 /// Where what must last is kept.
 #[derive(Clone, Debug)]
-pub struct Vault {
+pub(crate) struct Vault {
     place: Arc<dyn Place>,
 }
 
@@ -88,7 +87,7 @@ type FilesOf<'a> = &'a dyn Fn(&[u8]) -> Vec<String>;
 
 /// What lies in a folder of the vault, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Files; hidden ones too.
     pub files: Vec<Found>,
     /// Names of folders.
@@ -97,7 +96,7 @@ pub struct Listing {
 
 /// A file in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Its name in the folder.
     pub name: String,
     /// Its bytes.
@@ -106,19 +105,19 @@ pub struct Found {
 
 impl Listing {
     /// Whether a file of that name is there.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|file| file.name == name)
     }
 
     /// How large a file is; `None` if there is none.
-    pub fn size(&self, name: &str) -> Option<u64> {
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
         self.files.iter().find(|file| file.name == name).map(|file| file.size)
     }
 }
 
 /// What [`Vault::recover`] found and put right.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// Names whose publication was finished.
     pub published: Vec<String>,
     /// Names whose deletion was finished.
@@ -130,7 +129,7 @@ pub struct Recovered {
 /// A lock on something in the vault, held until the value is dropped. It ends with the process, however that ends: in a
 /// directory at once, in an object store half a minute later.
 #[derive(Debug)]
-pub struct Lock(Held);
+pub(crate) struct Lock(Held);
 
 #[derive(Debug)]
 enum Held {
@@ -141,7 +140,7 @@ enum Held {
 impl Lock {
     /// Whether it is still held, for whoever is about to destroy something: a process that was stopped for long may have
     /// lost its lock to another.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match &self.0 {
             Held::File { .. } => Ok(()),
             Held::Lease(lease) => lease.check(),
@@ -151,7 +150,7 @@ impl Lock {
 
 /// A file of the vault that was opened once: whenever it is read it is the same bytes, whatever happens to its name.
 #[derive(Clone, Debug)]
-pub struct Content(Opened);
+pub(crate) struct Content(Opened);
 
 #[derive(Clone, Debug)]
 enum Opened {
@@ -161,12 +160,12 @@ enum Opened {
 
 impl Content {
     /// A file that is open already.
-    pub fn of(file: File) -> Self {
+    pub(crate) fn of(file: File) -> Self {
         Content(Opened::File(Arc::new(file)))
     }
 
     /// Reads it from its beginning.
-    pub fn reader(&self) -> Box<dyn Read + Send> {
+    pub(crate) fn reader(&self) -> Box<dyn Read + Send> {
         match &self.0 {
             Opened::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
             Opened::Object(object) => Box::new(object.reader()),
@@ -190,7 +189,7 @@ impl Read for FileReader {
 
 /// A large file in the making; dropped before it is published, it leaves nothing.
 #[derive(Debug)]
-pub struct Draft(Making);
+pub(crate) struct Draft(Making);
 
 #[derive(Debug)]
 enum Making {
@@ -200,7 +199,7 @@ enum Making {
 
 impl Draft {
     /// What its content is written through. The content is complete when the writer was flushed and dropped.
-    pub fn writer(&self) -> Result<Box<dyn Write + Send>> {
+    pub(crate) fn writer(&self) -> Result<Box<dyn Write + Send>> {
         match &self.0 {
             Making::File(draft) => Ok(Box::new(draft.file()?)),
             Making::Upload(upload) => Ok(Box::new(upload.writer())),
@@ -208,7 +207,7 @@ impl Draft {
     }
 
     /// What was written, to be read again. After this nothing can be written.
-    pub fn content(&mut self) -> Result<Content> {
+    pub(crate) fn content(&mut self) -> Result<Content> {
         match &mut self.0 {
             Making::File(draft) => Ok(Content::of(draft.file()?)),
             Making::Upload(upload) => upload.complete().map(|object| Content(Opened::Object(object))),
@@ -216,7 +215,7 @@ impl Draft {
     }
 
     /// Where it lies for now, if that is a file of this machine.
-    pub fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         match &self.0 {
             Making::File(draft) => Some(draft.path()),
             Making::Upload(_) => None,
@@ -224,7 +223,7 @@ impl Draft {
     }
 
     /// Makes it last, described by `manifest`, with small files beside it. All of it or nothing.
-    pub fn publish(self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
+    pub(crate) fn publish(self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
         match self.0 {
             Making::File(draft) => draft.publish(beside, manifest),
             Making::Upload(upload) => upload.publish(beside, manifest),
@@ -234,7 +233,7 @@ impl Draft {
 
 impl Vault {
     /// Opens the vault at `place`, a directory or the URL of a bucket, and proves that it is usable.
-    pub fn open(place: &str, access: &Access) -> Result<Self> {
+    pub(crate) fn open(place: &str, access: &Access) -> Result<Self> {
         if let Some(store) = store::Store::open(place, access)? {
             return Ok(Vault { place: Arc::new(store) });
         }
@@ -242,7 +241,7 @@ impl Vault {
     }
 
     /// Opens the vault to read it; a directory that does not exist is an empty vault.
-    pub fn open_to_read(place: &str, access: &Access) -> Result<Self> {
+    pub(crate) fn open_to_read(place: &str, access: &Access) -> Result<Self> {
         if let Some(store) = store::Store::open(place, access)? {
             return Ok(Vault { place: Arc::new(store) });
         }
@@ -250,90 +249,94 @@ impl Vault {
     }
 
     /// The time by the clock that stamps the files in here.
-    pub fn clock(&self) -> Result<DateTime<Utc>> {
+    pub(crate) fn clock(&self) -> Result<DateTime<Utc>> {
         self.place.clock()
     }
 
     /// Where `name` lies, for people who want to look at it.
-    pub fn shown(&self, name: &str) -> String {
+    pub(crate) fn shown(&self, name: &str) -> String {
         self.place.shown(name)
     }
 
     /// The directory that it is, if it is one: then files can be made in it that are renamed within it.
-    pub fn directory(&self) -> Option<&Path> {
+    pub(crate) fn directory(&self) -> Option<&Path> {
         self.place.directory()
     }
 
     /// Writes `content` under `name`, whole or not at all, replacing what was there.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         self.place.write(checked(name)?, content)
     }
 
     /// Adds a line to a log. An object store cannot append: there each line is an object below that name.
-    pub fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()> {
+    pub(crate) fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()> {
         self.place.append(checked(name)?, at, line)
     }
 
     /// The content of `name`, if it exists.
-    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.place.read(checked(name)?, LARGEST_READ)
     }
 
     /// The content of `name`, if it exists and has at most so many bytes.
-    pub fn read_at_most(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read_at_most(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
         self.place.read(checked(name)?, largest)
     }
 
     /// The contents of several, in their order.
-    pub fn read_all(&self, names: &[String]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+    pub(crate) fn read_all(&self, names: &[String]) -> Result<Vec<Result<Option<Vec<u8>>>>> {
         self.read_all_at_most(names, LARGEST_READ)
     }
 
     /// The contents of several, in their order; of one that has more bytes than that it is an error.
-    pub fn read_all_at_most(&self, names: &[String], largest: u64) -> Result<Vec<Result<Option<Vec<u8>>>>> {
+    pub(crate) fn read_all_at_most(
+        &self,
+        names: &[String],
+        largest: u64,
+    ) -> Result<Vec<Result<Option<Vec<u8>>>>> {
         names.iter().try_for_each(|name| checked(name).map(drop))?;
         Ok(self.place.read_all(names, largest))
     }
 
     /// What lies in a folder; `""` is the root. Nothing, if there is no such folder.
-    pub fn list(&self, folder: &str) -> Result<Listing> {
+    pub(crate) fn list(&self, folder: &str) -> Result<Listing> {
         self.place.list(checked(folder)?)
     }
 
     /// Whether `name` exists.
-    pub fn contains(&self, name: &str) -> Result<bool> {
+    pub(crate) fn contains(&self, name: &str) -> Result<bool> {
         Ok(self.place.size(checked(name)?)?.is_some())
     }
 
     /// Removes a record that has served its purpose.
-    pub fn forget(&self, name: &str) -> Result<()> {
+    pub(crate) fn forget(&self, name: &str) -> Result<()> {
         self.place.remove(checked(name)?)
     }
 
     /// Opens a file once, to be checked and used through the same handle: what was checked is what is used.
-    pub fn open_file(&self, name: &str) -> Result<Content> {
+    pub(crate) fn open_file(&self, name: &str) -> Result<Content> {
         self.place.open(checked(name)?)
     }
 
     /// Takes the lock `name`, or says `None` when another process holds it.
-    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+    pub(crate) fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
         self.place.try_lock(checked(name)?)
     }
 
     /// What tells the lock `name` of this vault from one in a copy of the vault: the machine since its latest start, the
     /// file system and the file; of an object store, the address. Only where a lock has the mark that it had when it was
     /// taken does it say anything that nobody holds it now.
-    pub fn lock_mark(&self, name: &str) -> Result<Option<String>> {
+    pub(crate) fn lock_mark(&self, name: &str) -> Result<Option<String>> {
         Ok(self.place.mark(checked(name)?))
     }
 
     /// Takes the lock of the manifests, waiting for whoever holds it. It is held for moments only.
-    pub fn quiet(&self) -> Result<Lock> {
+    pub(crate) fn quiet(&self) -> Result<Lock> {
         self.lock(".lock")
     }
 
     /// Takes a lock that is held for moments only, waiting for whoever holds it.
-    pub fn lock(&self, name: &str) -> Result<Lock> {
+    pub(crate) fn lock(&self, name: &str) -> Result<Lock> {
         let give_up = Instant::now() + Duration::from_secs(120);
         loop {
             if let Some(lock) = self.try_lock(name)? {
@@ -348,24 +351,24 @@ impl Vault {
     }
 
     /// Begins the file `payload` of a backup `stem`; `None` while another process makes one of that name.
-    pub fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
+    pub(crate) fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
         checked(payload)?;
         self.place.draft(checked(stem)?, payload)
     }
 
     /// Puts right what processes left that died on the way. What living ones are making is not touched.
-    pub fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
+    pub(crate) fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
         self.place.recover(files_of)
     }
 
     /// Gives what lies under `from` a second name at the root, where nothing is.
-    pub fn copy(&self, from: &str, to: &str) -> Result<()> {
+    pub(crate) fn copy(&self, from: &str, to: &str) -> Result<()> {
         self.place.copy(checked(from)?, checked(to)?)
     }
 
     /// Deletes a backup: from the first moment on it does not count, and from then on it will be deleted, even if
     /// this process dies. The caller holds [`Vault::quiet`].
-    pub fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
+    pub(crate) fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         files.iter().try_for_each(|file| checked(file).map(drop))?;
         self.place.delete(checked(stem)?, files)
     }

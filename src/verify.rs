@@ -8,30 +8,32 @@
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
 mod catalog;
-pub mod connections;
-pub mod depth;
-pub mod fingerprint;
-pub mod indexes;
-pub mod judge;
-pub mod lineage;
-pub mod observation;
-pub mod observe;
-pub mod narrow;
-pub mod pair;
-pub mod physical;
+pub(crate) mod connections;
+pub(crate) mod depth;
+pub(crate) mod fingerprint;
+pub(crate) mod indexes;
+pub(crate) mod judge;
+pub(crate) mod lineage;
+pub(crate) mod observation;
+pub(crate) mod observe;
+pub(crate) mod narrow;
+pub(crate) mod pair;
+pub(crate) mod physical;
 mod read;
-pub mod record;
-pub mod schema;
+pub(crate) mod record;
+pub(crate) mod schema;
 mod shape;
-pub mod wording;
+pub(crate) mod wording;
 
-pub use depth::{Copies, Depth, DepthRule, Depths, Look};
-pub use judge::{Judgement, TableVerdict, Word};
-pub use lineage::{Boundary, Horizon};
-pub use observe::{Counted, Databases, Observation, Question, Table, WriteCounters};
-pub use record::{Origin, Recorded, Recording};
+pub(crate) use depth::{Copies, Depth, DepthRule, Depths, Look};
+pub(crate) use judge::{Judgement, TableVerdict, Word};
+pub(crate) use lineage::Horizon;
+pub(crate) use observe::{Databases, Observation, Question};
+pub(crate) use record::{Origin, Recorded, Recording};
 
 use serde::{Deserialize, Serialize};
+
+use crate::words::Tone;
 
 /// The answer to a question that may have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +47,29 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// The word for programs.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Verdict::Pass => Tone::Good,
+            Verdict::Fail => Tone::Bad,
+            Verdict::Unknown => Tone::Doubt,
+        }
+    }
+}
+
 /// What the restored copy is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Baseline {
+pub(crate) enum Baseline {
     /// The source as it was at the very moment of the restore.
     Aligned,
     /// An observation that was saved with the backup.

@@ -17,18 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 16 << 20;
 
 /// What a URL shows.
-pub async fn get(url: &str) -> Result<String> {
+pub(crate) async fn get(url: &str) -> Result<String> {
     call(url, Method::GET, String::new()).await
 }
 
 /// The status that a URL answers with.
-pub async fn status(url: &str) -> Result<u16> {
+pub(crate) async fn status(url: &str) -> Result<u16> {
     Ok(ask(url, Method::GET, String::new()).await?.0)
 }
 
 /// Something to deliver.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// To which URL.
     pub url: &'a str,
     /// With these headers.
@@ -41,7 +41,7 @@ pub struct Call<'a> {
 
 /// Posts it, and returns the status of the answer; a redirect is an answer like others. What else the answer says is
 /// not looked at.
-pub async fn deliver(call: Call<'_>) -> Result<u16> {
+pub(crate) async fn deliver(call: Call<'_>) -> Result<u16> {
     check(call.url)
         .map_err(|_| Error::request("the URL is not one").hint("It begins with http:// or https://."))?;
     let request = request(call.url, Method::POST, call.headers, call.body.to_owned())?;
@@ -54,7 +54,7 @@ pub async fn deliver(call: Call<'_>) -> Result<u16> {
 }
 
 /// Refuses what is no web address, before anything is done.
-pub fn check(url: &str) -> Result<()> {
+pub(crate) fn check(url: &str) -> Result<()> {
     let host = url.strip_prefix("http://").or(url.strip_prefix("https://")).unwrap_or_default();
     if host.is_empty()
         || host.starts_with(['/', ':'])
@@ -67,7 +67,7 @@ pub fn check(url: &str) -> Result<()> {
 }
 
 /// The address without what may be secret in it: path and query often are.
-pub fn origin(url: &str) -> &str {
+pub(crate) fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
     let host = url[start..end].rsplit('@').next().unwrap_or_default();
@@ -122,7 +122,7 @@ async fn ask(url: &str, method: Method, body: String) -> Result<(u16, String)> {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// HTTP status.
     pub status: u16,
     /// The body.
@@ -130,7 +130,7 @@ pub struct Answer {
 }
 
 /// Makes a request that somebody else has put together, and signed if need be.
-pub async fn send(request: Request<Full<Bytes>>) -> Result<Answer> {
+pub(crate) async fn send(request: Request<Full<Bytes>>) -> Result<Answer> {
     let url = request.uri().to_string();
     let failed = |why: String| failed(&url, &why);
     let client = client().map_err(failed)?;

@@ -20,7 +20,7 @@ use rules::World;
 
 /// A way in which an alarm fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// A word for programs.
     pub code: &'static str,
     /// What is wrong.
@@ -31,7 +31,7 @@ pub struct Fault {
 
 /// An alarm or event subscription, and what is wrong with it.
 #[derive(Debug, Serialize)]
-pub struct Audited {
+pub(crate) struct Audited {
     /// Its name.
     pub name: String,
     /// Where it is.
@@ -48,7 +48,7 @@ pub struct Audited {
 
 /// A database that no working alarm watches at all.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Unwatched {
+pub(crate) struct Unwatched {
     /// The DB instance.
     pub database: String,
     /// Where it is.
@@ -58,7 +58,7 @@ pub struct Unwatched {
 
 /// What a database goes without.
 #[derive(Debug, Serialize)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// The DB instance.
     pub database: String,
     /// Where it is.
@@ -70,7 +70,7 @@ pub struct Gap {
 
 /// The state of a Region's alarms.
 #[derive(Debug, Serialize)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// `lifeboat.alarms.audit/1`.
     pub schema: &'static str,
     /// The Region; of several, all of them.
@@ -93,7 +93,7 @@ pub struct Audit {
 
 impl Audit {
     /// One audit over several places; there is at least one.
-    pub fn over(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
+    pub(crate) fn over(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
         let mut all = audits.into_iter();
         let mut whole = all.next()?;
         for audit in all {
@@ -110,7 +110,7 @@ impl Audit {
     }
 
     /// Alarms with faults.
-    pub fn faulty(&self) -> impl Iterator<Item = &Audited> {
+    pub(crate) fn faulty(&self) -> impl Iterator<Item = &Audited> {
         self.alarms.iter().filter(|alarm| !alarm.faults.is_empty())
     }
 }
@@ -119,7 +119,7 @@ impl Audit {
 const HISTORY: TimeDelta = TimeDelta::days(30);
 
 /// Looks at everything.
-pub async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
+pub(crate) async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let instances = aws.instances().await?;
     let alarms = aws.alarms(None).await?;
     let subscriptions = aws.event_subscriptions().await?;

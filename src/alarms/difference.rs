@@ -208,7 +208,7 @@ mod tests {
     fn found(edit: impl FnOnce(&mut AlarmSpec), tags: &[(&str, &str)]) -> (Alarm, Tags) {
         let mut spec = spec();
         edit(&mut spec);
-        let alarm = Alarm { arn: "a".into(), spec, state: "OK".into(), reason: String::new(), since: None };
+        let alarm = Alarm { arn: "a".into(), spec, state: "OK".into(), since: None };
         (alarm, tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// What became of an action.
 #[derive(Debug, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// ARN of the topic or other action.
     pub action: String,
     /// `succeeded`, `failed` or `unknown`.
@@ -28,7 +28,7 @@ pub struct Outcome {
 
 /// What a test came to.
 #[derive(Debug, Serialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     /// `lifeboat.alarms.test/1`.
     pub schema: &'static str,
     /// The alarm.
@@ -49,7 +49,7 @@ pub struct Proof {
 
 impl Proof {
     /// What the exit code says.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             "pass" => None,
             "fail" => Some(Kind::No),
@@ -60,7 +60,7 @@ impl Proof {
 
 /// What is tested, and how.
 #[derive(Clone, Debug)]
-pub struct Test {
+pub(crate) struct Test {
     /// The alarm.
     pub alarm: String,
     /// A word that nobody else uses: by it the message is known again.
@@ -72,7 +72,12 @@ pub struct Test {
 }
 
 /// Sets an alarm off and follows what it does.
-pub async fn prove(aws: &Aws, test: &Test, here: DateTime<Utc>, interrupt: &Interrupt) -> Result<Proof> {
+pub(crate) async fn prove(
+    aws: &Aws,
+    test: &Test,
+    here: DateTime<Utc>,
+    interrupt: &Interrupt,
+) -> Result<Proof> {
     let Test { alarm: name, mark, .. } = test;
     let alarm = aws.alarm(name).await?.ok_or_else(|| {
         Error::request(format!("there is no alarm `{name}` in {}", aws.region())).hint(

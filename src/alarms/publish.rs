@@ -16,7 +16,7 @@ use crate::fleet::{InstanceId, Measurement};
 
 /// The last restore drill of a database.
 #[derive(Clone, Debug, Serialize)]
-pub struct LastDrill {
+pub(crate) struct LastDrill {
     /// When it ended.
     pub at: DateTime<Utc>,
     /// Whether it passed.
@@ -27,7 +27,7 @@ pub struct LastDrill {
 
 /// How well a database is backed up, as far as is known.
 #[derive(Clone, Debug, Serialize)]
-pub struct Health {
+pub(crate) struct Health {
     /// The DB instance.
     pub database: String,
     /// When the newest backup that could be restored was taken.
@@ -41,7 +41,7 @@ pub struct Health {
 }
 
 /// What is to be published about a database at `now`.
-pub fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
+pub(crate) fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
     // A clock that is a little behind AWS's must not make an age negative.
     let age = |at: DateTime<Utc>| (now - at).max(TimeDelta::zero()).as_seconds_f64();
     let drill = health.last_drill.as_ref();
@@ -62,19 +62,19 @@ pub fn measurements(health: &Health, now: DateTime<Utc>) -> Vec<Measurement> {
 
 /// When what the newest copy of an instance's snapshots holds was taken, in the Region where copies are kept: a copy of an
 /// old one is old.
-pub async fn newest_copy(elsewhere: &Aws, database: &InstanceId) -> Result<Option<DateTime<Utc>>> {
+pub(crate) async fn newest_copy(elsewhere: &Aws, database: &InstanceId) -> Result<Option<DateTime<Utc>>> {
     let copies = elsewhere.snapshots_of(database).await?;
     let usable = copies.iter().filter(|copy| copy.reported_status == "available");
     Ok(usable.filter_map(|copy| copy.original_created_at).max())
 }
 
 /// Puts measurements into CloudWatch.
-pub async fn publish(aws: &Aws, measurements: &[Measurement]) -> Result<()> {
+pub(crate) async fn publish(aws: &Aws, measurements: &[Measurement]) -> Result<()> {
     Ok(aws.publish(OWN, measurements).await?)
 }
 
 /// Writes a file for node_exporter's textfile collector: it is there whole or as it was.
-pub fn write_textfile(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_textfile(path: &Path, text: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
 
     let failed = |error: std::io::Error| {

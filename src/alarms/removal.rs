@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// What is to be removed, decided and not yet done.
 #[derive(Debug, Serialize)]
-pub struct Removal {
+pub(crate) struct Removal {
     /// `lifeboat.alarms.remove/1`.
     pub schema: &'static str,
     /// Where.
@@ -26,7 +26,7 @@ pub struct Removal {
 }
 
 /// Decides what `remove` takes away: only what name and tag prove to be ours.
-pub async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
+pub(crate) async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
     let (ours, strange): (Vec<_>, Vec<_>) =
         ours(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
     let (mut gone, mut sources) = (Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ pub async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
 }
 
 /// Removes what was planned.
-pub async fn remove(aws: &Aws, removal: Removal) -> Result<Removal> {
+pub(crate) async fn remove(aws: &Aws, removal: Removal) -> Result<Removal> {
     aws.delete_alarms(&removal.alarms).await?;
     for name in &removal.event_subscriptions {
         aws.delete_event_subscription(name).await?;

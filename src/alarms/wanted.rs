@@ -23,7 +23,7 @@ pub(super) struct Wanted {
 
 /// A kind of alarm that an instance does not get, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// The instance.
     pub database: String,
     /// The kind.

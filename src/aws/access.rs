@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 
 /// Where and as whom to speak to AWS, as the AWS CLI's flags of the same names have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// What the account is called in `lifeboat.toml`, if it is named there.
     pub account: Option<String>,
     /// Region; otherwise `AWS_REGION` or the profile's.
@@ -36,7 +36,7 @@ pub struct Access {
 
 /// A role, mostly of another account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
+pub(crate) struct Role {
     /// Its ARN.
     pub arn: String,
     /// What its trust policy asks for, if it asks for one.

@@ -22,7 +22,7 @@ const NAMES_PER_CALL: usize = 100;
 
 impl Aws {
     /// All alarms whose names begin so, composite ones too.
-    pub async fn alarms(&self, prefix: Option<&str>) -> Result<Vec<Alarm>, Failure> {
+    pub(crate) async fn alarms(&self, prefix: Option<&str>) -> Result<Vec<Alarm>, Failure> {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -49,7 +49,7 @@ impl Aws {
     }
 
     /// One alarm, of whatever type.
-    pub async fn alarm(&self, name: &str) -> Result<Option<Alarm>, Failure> {
+    pub(crate) async fn alarm(&self, name: &str) -> Result<Option<Alarm>, Failure> {
         let answer = patiently(|| async {
             self.cloudwatch
                 .describe_alarms()
@@ -66,7 +66,7 @@ impl Aws {
     }
 
     /// The tags of an alarm; none if it is gone.
-    pub async fn alarm_tags(&self, arn: &str) -> Result<Tags, Failure> {
+    pub(crate) async fn alarm_tags(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = patiently(|| async {
             let answer = self.cloudwatch.list_tags_for_resource().resource_arn(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
@@ -84,7 +84,7 @@ impl Aws {
     }
 
     /// Creates an alarm with its tags, or replaces all settings of an existing one; CloudWatch then ignores tags.
-    pub async fn put_alarm(&self, spec: &AlarmSpec, tags: &Tags) -> Result<(), Failure> {
+    pub(crate) async fn put_alarm(&self, spec: &AlarmSpec, tags: &Tags) -> Result<(), Failure> {
         let Watch::Metric(watch) = &spec.watch else { return Ok(()) };
         let is_percentile = watch.statistic.starts_with('p');
         let put = || async {
@@ -117,7 +117,7 @@ impl Aws {
     }
 
     /// Sets tags of an alarm, and takes others away.
-    pub async fn tag_alarm(&self, arn: &str, set: &Tags, remove: &[String]) -> Result<(), Failure> {
+    pub(crate) async fn tag_alarm(&self, arn: &str, set: &Tags, remove: &[String]) -> Result<(), Failure> {
         let resource = || format!("`{arn}`");
         if !set.is_empty() {
             patiently(|| async {
@@ -145,7 +145,7 @@ impl Aws {
     }
 
     /// Deletes metric alarms; names that do not exist are no error.
-    pub async fn delete_alarms(&self, names: &[String]) -> Result<(), Failure> {
+    pub(crate) async fn delete_alarms(&self, names: &[String]) -> Result<(), Failure> {
         for names in names.chunks(NAMES_PER_CALL) {
             let deleted = patiently(|| async {
                 let answer =
@@ -163,7 +163,7 @@ impl Aws {
     }
 
     /// Puts an alarm into a state, until CloudWatch evaluates it the next time. Actions are carried out.
-    pub async fn set_alarm_state(&self, name: &str, state: &str, reason: &str) -> Result<(), Failure> {
+    pub(crate) async fn set_alarm_state(&self, name: &str, state: &str, reason: &str) -> Result<(), Failure> {
         let set = || async {
             let call = self.cloudwatch.set_alarm_state().alarm_name(name);
             let answer = call.state_value(StateValue::from(state)).state_reason(reason).send().await;
@@ -173,7 +173,7 @@ impl Aws {
     }
 
     /// What an alarm's actions came to since `since`, oldest first.
-    pub async fn alarm_actions_since(
+    pub(crate) async fn alarm_actions_since(
         &self,
         name: &str,
         since: DateTime<Utc>,
@@ -197,7 +197,6 @@ impl Aws {
             .alarm_history_items()
             .iter()
             .map(|item| HistoryItem {
-                at: item.timestamp().and_then(time),
                 summary: item.history_summary().unwrap_or_default().to_owned(),
                 details: item.history_data().unwrap_or_default().to_owned(),
             })
@@ -206,7 +205,7 @@ impl Aws {
 
     /// Publishes measurements in `namespace`. CloudWatch stamps them with its own time: an alarm metric must never be
     /// backfilled.
-    pub async fn publish(&self, namespace: &str, measurements: &[Measurement]) -> Result<(), Failure> {
+    pub(crate) async fn publish(&self, namespace: &str, measurements: &[Measurement]) -> Result<(), Failure> {
         for some in measurements.chunks(DATA_PER_CALL) {
             patiently(|| async {
                 let data = some.iter().map(|one| {
@@ -229,7 +228,7 @@ impl Aws {
     }
 
     /// Those of `metrics` that have any data in the day before `now`.
-    pub async fn metrics_with_data(
+    pub(crate) async fn metrics_with_data(
         &self,
         metrics: &BTreeSet<Metric>,
         now: DateTime<Utc>,
@@ -346,7 +345,6 @@ fn metric_alarm(row: &MetricAlarm) -> Alarm {
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
         state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
-        reason: row.state_reason().unwrap_or_default().to_owned(),
         since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(time),
     }
 }
@@ -393,7 +391,6 @@ fn composite_alarm(row: &CompositeAlarm) -> Alarm {
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
         state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
-        reason: row.state_reason().unwrap_or_default().to_owned(),
         since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(time),
     }
 }

@@ -7,7 +7,7 @@ use crate::fleet::{EventSubscription, Tags};
 
 impl Aws {
     /// All event subscriptions of the Region, without their tags.
-    pub async fn event_subscriptions(&self) -> Result<Vec<EventSubscription>, Failure> {
+    pub(crate) async fn event_subscriptions(&self) -> Result<Vec<EventSubscription>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -28,7 +28,7 @@ impl Aws {
     }
 
     /// The tags of an RDS object.
-    pub async fn rds_tags(&self, arn: &str) -> Result<Tags, Failure> {
+    pub(crate) async fn rds_tags(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
@@ -42,7 +42,7 @@ impl Aws {
     }
 
     /// The categories that events of a type of source come in.
-    pub async fn event_categories(&self, source_type: &str) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn event_categories(&self, source_type: &str) -> Result<Vec<String>, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_event_categories().source_type(source_type).send().await;
             answer.map_err(|error| Failure::of("DescribeEventCategories", format!("`{source_type}`"), error))
@@ -56,7 +56,7 @@ impl Aws {
     }
 
     /// Makes an event subscription.
-    pub async fn create_event_subscription(&self, wanted: &EventSubscription) -> Result<(), Failure> {
+    pub(crate) async fn create_event_subscription(&self, wanted: &EventSubscription) -> Result<(), Failure> {
         let tags = wanted.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
         let tags: Vec<Tag> = tags.collect();
         let create = || async {
@@ -89,7 +89,7 @@ impl Aws {
     }
 
     /// Sets topic, categories and switch of an event subscription, and adds sources.
-    pub async fn modify_event_subscription(
+    pub(crate) async fn modify_event_subscription(
         &self,
         wanted: &EventSubscription,
         new_sources: &[String],
@@ -120,7 +120,7 @@ impl Aws {
     }
 
     /// Takes a database out of an event subscription.
-    pub async fn remove_event_source(&self, subscription: &str, source: &str) -> Result<(), Failure> {
+    pub(crate) async fn remove_event_source(&self, subscription: &str, source: &str) -> Result<(), Failure> {
         let removed = patiently(|| async {
             let call = self.rds.remove_source_identifier_from_subscription().subscription_name(subscription);
             let answer = call.source_identifier(source).send().await;
@@ -131,7 +131,7 @@ impl Aws {
     }
 
     /// Deletes an event subscription.
-    pub async fn delete_event_subscription(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_event_subscription(&self, name: &str) -> Result<(), Failure> {
         let deleted = patiently(|| async {
             let answer = self.rds.delete_event_subscription().subscription_name(name).send().await;
             let resource = format!("event subscription `{name}`");
@@ -141,7 +141,7 @@ impl Aws {
     }
 
     /// `max_connections` as somebody set it in a parameter group, if it is a plain number.
-    pub async fn max_connections_in(&self, group: &str) -> Result<Option<u32>, Failure> {
+    pub(crate) async fn max_connections_in(&self, group: &str) -> Result<Option<u32>, Failure> {
         let mut marker: Option<String> = None;
         loop {
             let page = patiently(|| async {

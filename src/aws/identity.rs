@@ -12,14 +12,14 @@ use crate::error::{Error, Result};
 
 /// Credentials, and the Region and endpoint that go with them.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     config: SdkConfig,
     latest: Arc<tokio::sync::Mutex<Option<(Keys, Instant)>>>,
 }
 
 /// Credentials of one moment. Nothing shows them.
 #[derive(Clone)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Access key id.
     pub id: String,
     /// Secret access key.
@@ -39,7 +39,7 @@ const FRESH: Duration = Duration::from_secs(60);
 
 impl Identity {
     /// Finds credentials, and makes sure that there are some.
-    pub async fn find(access: &Access) -> Result<Self> {
+    pub(crate) async fn find(access: &Access) -> Result<Self> {
         access.endpoint_url.as_deref().map_or(Ok(()), check_endpoint)?;
         let config = configuration(access).await;
         config.endpoint_url().map_or(Ok(()), check_endpoint)?;
@@ -48,17 +48,17 @@ impl Identity {
     }
 
     /// The Region, if one is set.
-    pub fn region(&self) -> Option<&str> {
+    pub(crate) fn region(&self) -> Option<&str> {
         self.config.region().map(AsRef::as_ref)
     }
 
     /// The endpoint, where it is not AWS's own.
-    pub fn endpoint(&self) -> Option<&str> {
+    pub(crate) fn endpoint(&self) -> Option<&str> {
         self.config.endpoint_url()
     }
 
     /// The credentials of this moment.
-    pub async fn keys(&self) -> Result<Keys> {
+    pub(crate) async fn keys(&self) -> Result<Keys> {
         let mut latest = self.latest.lock().await;
         if let Some((keys, at)) = latest.as_ref()
             && at.elapsed() < FRESH

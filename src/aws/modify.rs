@@ -6,7 +6,7 @@ use crate::fleet::{InstanceId, Settings};
 /// A change of backups: retention and window. Neither needs `ApplyImmediately` between two retentions above zero, and
 /// that flag would also apply every other change that is queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BackupChange {
+pub(crate) struct BackupChange {
     /// Days that automated backups are kept.
     pub retention_days: Option<i32>,
     /// Backup window, UTC.
@@ -21,7 +21,7 @@ pub struct BackupChange {
 
 impl Aws {
     /// Sets what a restore does not take. None of it needs `ApplyImmediately`.
-    pub async fn change_settings(&self, id: &InstanceId, settings: &Settings) -> Result<(), Failure> {
+    pub(crate) async fn change_settings(&self, id: &InstanceId, settings: &Settings) -> Result<(), Failure> {
         patiently(|| async {
             let request = self
                 .rds
@@ -40,7 +40,7 @@ impl Aws {
     }
 
     /// Changes how an instance is backed up.
-    pub async fn change_backups(&self, id: &InstanceId, change: &BackupChange) -> Result<(), Failure> {
+    pub(crate) async fn change_backups(&self, id: &InstanceId, change: &BackupChange) -> Result<(), Failure> {
         patiently(|| async {
             let request = self
                 .rds

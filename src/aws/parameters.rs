@@ -11,7 +11,7 @@ const MOST_AT_ONCE: usize = 20;
 
 /// A parameter of a DB parameter group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     /// Its name.
     pub name: String,
     /// Its value, if the group has one.
@@ -24,7 +24,7 @@ pub struct Parameter {
 
 /// A DB parameter group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterGroup {
+pub(crate) struct ParameterGroup {
     /// Its name.
     pub name: String,
     /// Its ARN.
@@ -35,7 +35,7 @@ pub struct ParameterGroup {
 
 impl Aws {
     /// Everything that is in a DB parameter group.
-    pub async fn parameters(&self, group: &str) -> Result<Vec<Parameter>, Failure> {
+    pub(crate) async fn parameters(&self, group: &str) -> Result<Vec<Parameter>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -55,7 +55,7 @@ impl Aws {
     }
 
     /// All DB parameter groups of the Region.
-    pub async fn parameter_groups(&self) -> Result<Vec<ParameterGroup>, Failure> {
+    pub(crate) async fn parameter_groups(&self) -> Result<Vec<ParameterGroup>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -74,7 +74,10 @@ impl Aws {
     }
 
     /// The DB parameter group of that name, in one look.
-    pub async fn look_at_parameter_group(&self, name: &str) -> Result<Option<ParameterGroup>, Failure> {
+    pub(crate) async fn look_at_parameter_group(
+        &self,
+        name: &str,
+    ) -> Result<Option<ParameterGroup>, Failure> {
         let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
         match answer.map_err(|error| Failure::of("DescribeDBParameterGroups", resource(name), error)) {
             Ok(answer) => Ok(answer.db_parameter_groups().first().and_then(group)),
@@ -84,7 +87,7 @@ impl Aws {
     }
 
     /// The tags of whatever RDS has under an ARN.
-    pub async fn tags_of(&self, arn: &str) -> Result<Tags, Failure> {
+    pub(crate) async fn tags_of(&self, arn: &str) -> Result<Tags, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
@@ -94,7 +97,7 @@ impl Aws {
     }
 
     /// Makes a DB parameter group. After a lost answer it may be there already, which is the caller's to judge.
-    pub async fn create_parameter_group(
+    pub(crate) async fn create_parameter_group(
         &self,
         name: &str,
         family: &str,
@@ -113,7 +116,11 @@ impl Aws {
     }
 
     /// Sets parameters of a group, for instances that start with it from now on.
-    pub async fn set_parameters(&self, group: &str, values: &[(String, String)]) -> Result<(), Failure> {
+    pub(crate) async fn set_parameters(
+        &self,
+        group: &str,
+        values: &[(String, String)],
+    ) -> Result<(), Failure> {
         for some in values.chunks(MOST_AT_ONCE) {
             let rows = some.iter().map(|(name, value)| {
                 let row = Row::builder().parameter_name(name).parameter_value(value);
@@ -131,7 +138,7 @@ impl Aws {
     }
 
     /// Deletes a DB parameter group; AWS refuses while an instance uses it.
-    pub async fn delete_parameter_group(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete_parameter_group(&self, name: &str) -> Result<(), Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.delete_db_parameter_group().db_parameter_group_name(name).send().await;
             answer.map_err(|error| Failure::of("DeleteDBParameterGroup", resource(name), error))

@@ -20,7 +20,7 @@ const HEADER: &str = "x-lifeboat-approval";
 
 /// A signature, and what AWS must know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proof {
+pub(crate) struct Proof {
     date: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     session: Option<String>,
@@ -47,7 +47,7 @@ fn caller_query() -> Query {
 
 impl Aws {
     /// Signs that we agree to `purpose`.
-    pub async fn prove_identity(&self, purpose: &str, now: DateTime<Utc>) -> Result<Proof> {
+    pub(crate) async fn prove_identity(&self, purpose: &str, now: DateTime<Utc>) -> Result<Proof> {
         let signed = self.signed(&caller_query(), &[(HEADER, purpose)], now).await?;
         let header =
             |name: &str| signed.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -60,7 +60,7 @@ impl Aws {
     }
 
     /// Who has signed `purpose`, as AWS says; the reason if it is nobody.
-    pub async fn identity_of(
+    pub(crate) async fn identity_of(
         &self,
         proof: &Proof,
         purpose: &str,

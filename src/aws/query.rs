@@ -20,7 +20,7 @@ use crate::web;
 
 /// A service that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
+pub(crate) enum Service {
     /// Amazon RDS.
     Rds,
     /// Amazon CloudWatch.
@@ -35,7 +35,7 @@ pub enum Service {
 
 impl Service {
     /// The prefix of its actions in policies.
-    pub fn prefix(self) -> &'static str {
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Service::Rds => "rds",
             Service::CloudWatch => "cloudwatch",
@@ -83,7 +83,7 @@ impl Service {
 
 /// A call.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub(crate) struct Query {
     /// Of which service.
     pub service: Service,
     /// Which action.
@@ -103,7 +103,7 @@ impl Query {
 
 /// As whom we speak to AWS, as far as may be told.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub(crate) struct Who {
     /// Where the credentials come from, in words.
     pub source: String,
     /// The last characters of the access key id, by which somebody knows it again.
@@ -114,7 +114,7 @@ pub struct Who {
 
 /// What a simulation says of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// Such as `rds:CreateDBSnapshot`.
     pub action: String,
     /// Whether it is allowed.
@@ -124,7 +124,7 @@ pub struct Decision {
 }
 
 /// The identity whose policies count: of a session of a role, the role. Where that has a path, its ARN does not tell.
-pub fn identity_of_policies(caller: &str) -> Option<String> {
+pub(crate) fn identity_of_policies(caller: &str) -> Option<String> {
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let ["arn", partition, service, "", account, name] = parts[..] else { return None };
     match (service, name.strip_prefix("assumed-role/")) {
@@ -138,7 +138,7 @@ pub fn identity_of_policies(caller: &str) -> Option<String> {
 
 impl Aws {
     /// The URL that a service is reached at.
-    pub fn endpoint_of(&self, service: Service) -> String {
+    pub(crate) fn endpoint_of(&self, service: Service) -> String {
         match self.config.endpoint_url() {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("https://{}", service.host(&self.region)),
@@ -152,7 +152,7 @@ impl Aws {
     }
 
     /// As whom we speak.
-    pub async fn who(&self) -> Result<Who> {
+    pub(crate) async fn who(&self) -> Result<Who> {
         let credentials = self.credentials().await?;
         let id = credentials.access_key_id();
         let ending = id.len().saturating_sub(4);
@@ -164,7 +164,11 @@ impl Aws {
     }
 
     /// Makes a call once, and says whether it was answered or why not.
-    pub async fn ask(&self, query: &Query, now: DateTime<Utc>) -> std::result::Result<String, Failure> {
+    pub(crate) async fn ask(
+        &self,
+        query: &Query,
+        now: DateTime<Utc>,
+    ) -> std::result::Result<String, Failure> {
         let failed = |fault: Fault, code: Option<String>, message: String| Failure {
             operation: query.action,
             resource: format!("{} in {}", query.service.prefix(), self.region),
@@ -226,7 +230,7 @@ impl Aws {
 
     /// What IAM's simulator says of actions on a resource, where we may ask it. It knows the policies of the identity, not
     /// those of resources and keys.
-    pub async fn simulate(
+    pub(crate) async fn simulate(
         &self,
         identity: &str,
         actions: &[String],

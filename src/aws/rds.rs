@@ -18,10 +18,11 @@ use crate::fleet::{
     Tags,
 };
 use crate::postgres::Password;
+use crate::words::quote_names;
 
 /// What a restore goes back to.
 #[derive(Clone, Debug)]
-pub enum RestoreFrom {
+pub(crate) enum RestoreFrom {
     /// A snapshot.
     Snapshot(SnapshotId),
     /// A moment in the automated backups of an instance, by its immutable id. RDS counts in whole seconds.
@@ -38,7 +39,7 @@ pub enum RestoreFrom {
 /// A new instance from a backup. Everything is said explicitly, for what RDS defaults to is another instance
 /// than the source: default security group, parameter group and option group, the source's tags, its retention.
 #[derive(Clone, Debug)]
-pub struct Restore {
+pub(crate) struct Restore {
     /// Name of the new instance.
     pub id: InstanceId,
     /// From what.
@@ -51,7 +52,7 @@ pub struct Restore {
 
 /// What a request to delete came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delete {
+pub(crate) enum Delete {
     /// AWS has begun to delete it, now or earlier.
     Accepted,
     /// There is no such instance.
@@ -60,7 +61,7 @@ pub enum Delete {
 
 /// How much of a quota is used.
 #[derive(Clone, Copy, Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// In use.
     pub used: i64,
     /// Allowed.
@@ -69,12 +70,12 @@ pub struct Quota {
 
 impl Aws {
     /// The instance, if there is one of that name. Throttling and lost answers are tried again for a while.
-    pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
+    pub(crate) async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
         patiently(|| self.look_at_instance(id)).await
     }
 
     /// The instance, in one look.
-    pub async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
+    pub(crate) async fn look_at_instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
         let answer = self.rds.describe_db_instances().db_instance_identifier(id.as_str()).send().await;
         match answer.map_err(|error| Failure::of("DescribeDBInstances", format!("instance `{id}`"), error)) {
             Ok(answer) => Ok(answer.db_instances().first().and_then(instance)),
@@ -87,7 +88,7 @@ impl Aws {
     ///
     /// AWS answers such a question with a list, which may be empty; only an empty list says that there is none. It never
     /// answers it with `DBInstanceNotFound`, so that is passed on as a failure like any other.
-    pub async fn look_by_resource_id(&self, resource: &ResourceId) -> Result<Vec<Instance>, Failure> {
+    pub(crate) async fn look_by_resource_id(&self, resource: &ResourceId) -> Result<Vec<Instance>, Failure> {
         let filter = Filter::builder().name("dbi-resource-id").values(&resource.0).build();
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
@@ -108,7 +109,7 @@ impl Aws {
     }
 
     /// All instances of the Region, in one look. As of [`Aws::look_by_resource_id`], "not found" is no answer to this.
-    pub async fn look_at_all_instances(&self) -> Result<Vec<Instance>, Failure> {
+    pub(crate) async fn look_at_all_instances(&self) -> Result<Vec<Instance>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -124,7 +125,7 @@ impl Aws {
     }
 
     /// All instances of the Region.
-    pub async fn instances(&self) -> Result<Vec<Instance>, Failure> {
+    pub(crate) async fn instances(&self) -> Result<Vec<Instance>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -146,7 +147,10 @@ impl Aws {
 
     /// The span that the automated backups of an instance reach, by its immutable id: several rows can carry one
     /// name (retained backups of earlier instances).
-    pub async fn restore_window(&self, resource: &ResourceId) -> Result<Option<RestoreWindow>, Failure> {
+    pub(crate) async fn restore_window(
+        &self,
+        resource: &ResourceId,
+    ) -> Result<Option<RestoreWindow>, Failure> {
         let answer = patiently(|| async {
             let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
             request.send().await.map_err(|error| {
@@ -171,7 +175,7 @@ impl Aws {
     }
 
     /// All automated backups of the Region, those kept of deleted instances among them.
-    pub async fn automated_backups(&self) -> Result<Vec<AutomatedBackup>, Failure> {
+    pub(crate) async fn automated_backups(&self) -> Result<Vec<AutomatedBackup>, Failure> {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
@@ -191,7 +195,7 @@ impl Aws {
     }
 
     /// Used and allowed DB instances of the account in this Region.
-    pub async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
+    pub(crate) async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_account_attributes().send().await;
             answer.map_err(|error| Failure::of("DescribeAccountAttributes", "the account's quotas", error))
@@ -205,7 +209,7 @@ impl Aws {
     }
 
     /// Whether a class can be had for an engine version, as far as AWS says.
-    pub async fn class_is_orderable(
+    pub(crate) async fn class_is_orderable(
         &self,
         engine: &str,
         version: &str,
@@ -236,7 +240,7 @@ impl Aws {
     }
 
     /// Whether there is a DB subnet group of that name.
-    pub async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
+    pub(crate) async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
             answer.map_err(|error| {
@@ -248,7 +252,7 @@ impl Aws {
     }
 
     /// Whether there is a DB parameter group of that name.
-    pub async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
+    pub(crate) async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
         let answer = patiently(|| async {
             let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
             answer.map_err(|error| {
@@ -261,7 +265,7 @@ impl Aws {
 
     /// Asks for a restore, once: the SDK must not repeat it behind our back, since after a lost answer the next
     /// attempt is refused as a name already taken, and only the caller can tell whether that is its own.
-    pub async fn begin_restore(&self, restore: &Restore) -> Result<Instance, Failure> {
+    pub(crate) async fn begin_restore(&self, restore: &Restore) -> Result<Instance, Failure> {
         let resource = format!("instance `{}`", restore.id);
         let tags = Some(
             restore.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect(),
@@ -336,7 +340,7 @@ impl Aws {
     }
 
     /// Sets a new password for the master user of an instance, now. RDS does it in the background.
-    pub async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
+    pub(crate) async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
         patiently(|| async {
             let request = self
                 .rds
@@ -351,7 +355,12 @@ impl Aws {
     }
 
     /// A token that stands in for the password of a database user that has `rds_iam`, for 15 minutes.
-    pub async fn login_token(&self, host: &str, port: u16, user: &str) -> crate::error::Result<Password> {
+    pub(crate) async fn login_token(
+        &self,
+        host: &str,
+        port: u16,
+        user: &str,
+    ) -> crate::error::Result<Password> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::outside(format!("no IAM login token for user `{user}` could be made")).caused_by(error)
         };
@@ -368,7 +377,7 @@ impl Aws {
 
     /// Asks AWS to delete an instance with all its automated backups and without a final snapshot. What may be
     /// deleted is the caller's to prove; one attempt, since the caller looks again before it repeats.
-    pub async fn begin_delete_for_good(&self, id: &InstanceId) -> Result<Delete, Failure> {
+    pub(crate) async fn begin_delete_for_good(&self, id: &InstanceId) -> Result<Delete, Failure> {
         let answer = self
             .rds
             .delete_db_instance()
@@ -392,7 +401,7 @@ impl Aws {
     }
 
     /// The instance of that name, or what to say when there is none.
-    pub async fn existing_instance(&self, id: &InstanceId) -> crate::error::Result<Instance> {
+    pub(crate) async fn existing_instance(&self, id: &InstanceId) -> crate::error::Result<Instance> {
         if let Some(instance) = self.instance(id).await? {
             return Ok(instance);
         }
@@ -547,8 +556,6 @@ fn settings(row: &DbInstance) -> Settings {
 
 /// What a restore does not bring along by itself, and ours does not ask for (Amazon RDS API, `RestoreDBInstanceFromDBSnapshot`).
 fn beyond_restore(row: &DbInstance) -> Vec<String> {
-    let named =
-        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let domains: Vec<&str> =
         row.domain_memberships().iter().filter_map(|it| it.domain().or(it.fqdn())).collect();
     let processor: Vec<String> = row
@@ -565,9 +572,9 @@ fn beyond_restore(row: &DbInstance) -> Vec<String> {
         row.master_user_secret().map(|_| {
             "the password of the master user is not managed in Secrets Manager: the source's secret does not follow".to_owned()
         }),
-        (!domains.is_empty()).then(|| format!("its membership in the directory domain {}", named(domains))),
+        (!domains.is_empty()).then(|| format!("its membership in the directory domain {}", quote_names(domains))),
         (!processor.is_empty()).then(|| format!("its processor features ({})", processor.join(", "))),
-        (!volumes.is_empty()).then(|| format!("the settings of its additional storage volumes {}", named(volumes))),
+        (!volumes.is_empty()).then(|| format!("the settings of its additional storage volumes {}", quote_names(volumes))),
         insights.map(|days| format!("that Performance Insights keeps {days} days: RDS's default is 7")),
     ]
     .into_iter()

@@ -4,18 +4,16 @@ use serde::Deserialize;
 
 use super::{Aws, Failure, Fault, patiently};
 
-/// The user and password in a secret that RDS manages.
+/// What is needed of a secret that RDS manages.
 #[derive(Deserialize)]
-pub struct MasterSecret {
-    /// User name; absent in secrets that hold only a password.
-    pub username: Option<String>,
+pub(crate) struct MasterSecret {
     /// Password. Never printed: the type has no `Debug`.
     pub password: String,
 }
 
 impl Aws {
     /// Reads a secret (a name or an ARN) of the form that RDS writes: `{"username": …, "password": …}`.
-    pub async fn master_secret(&self, secret: &str) -> Result<MasterSecret, Failure> {
+    pub(crate) async fn master_secret(&self, secret: &str) -> Result<MasterSecret, Failure> {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
         let answer = patiently(|| async {
             client

@@ -9,7 +9,7 @@ use crate::fleet::{InstanceId, Snapshot, SnapshotId, Tags};
 
 /// A copy of a snapshot, in the Region of the connection that asks for it.
 #[derive(Clone, Debug)]
-pub struct CopySnapshot {
+pub(crate) struct CopySnapshot {
     /// Id of the source, or its ARN if it is in another Region or shared.
     pub source: String,
     /// Where the source is.
@@ -32,23 +32,23 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Aws {
     /// The automated and manual snapshots of an instance, in the order in which AWS lists them.
-    pub async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
+    pub(crate) async fn snapshots_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
         self.list_snapshots(Some(id), None).await
     }
 
     /// All snapshots of the Region: automated and manual ones, or those of one type (`shared`, `awsbackup`, …).
-    pub async fn snapshots(&self, kind: Option<&str>) -> Result<Vec<Snapshot>, Failure> {
+    pub(crate) async fn snapshots(&self, kind: Option<&str>) -> Result<Vec<Snapshot>, Failure> {
         self.list_snapshots(None, kind).await
     }
 
     /// The snapshots that an instance can be restored from: automated and manual ones, and those of AWS Backup, which RDS lists only
     /// if they are asked for.
-    pub async fn backups_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
+    pub(crate) async fn backups_of(&self, id: &InstanceId) -> Result<Vec<Snapshot>, Failure> {
         self.with_those_of_aws_backup(Some(id)).await
     }
 
     /// The same of the Region.
-    pub async fn backups(&self) -> Result<Vec<Snapshot>, Failure> {
+    pub(crate) async fn backups(&self) -> Result<Vec<Snapshot>, Failure> {
         self.with_those_of_aws_backup(None).await
     }
 
@@ -91,12 +91,12 @@ impl Aws {
     }
 
     /// One snapshot. Throttling and lost answers are tried again for a while.
-    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+    pub(crate) async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
         patiently(|| self.look_at_snapshot(id)).await
     }
 
     /// One snapshot, in one look. RDS finds those of AWS Backup and shared ones only if they are asked for.
-    pub async fn look_at_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+    pub(crate) async fn look_at_snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
         let kinds: &[Option<&str>] = match id.as_str() {
             text if text.starts_with("rds:") => &[Some("automated")],
             text if text.starts_with("awsbackup:") => &[Some("awsbackup")],
@@ -121,7 +121,7 @@ impl Aws {
 
     /// Asks for a snapshot, once: after a lost answer a repeated request is refused as a name already taken, and
     /// only the caller can tell whether that snapshot is its own.
-    pub async fn begin_snapshot(
+    pub(crate) async fn begin_snapshot(
         &self,
         instance: &InstanceId,
         id: &SnapshotId,
@@ -141,7 +141,7 @@ impl Aws {
     }
 
     /// Asks for a copy of a snapshot, once.
-    pub async fn begin_copy(&self, copy: &CopySnapshot) -> Result<Snapshot, Failure> {
+    pub(crate) async fn begin_copy(&self, copy: &CopySnapshot) -> Result<Snapshot, Failure> {
         let resource = format!("snapshot `{}`", copy.id);
         // Encrypted content leaves its Region only with a request that is signed for the Region that it leaves.
         let presigned = if copy.is_encrypted && copy.source_region != self.region {
@@ -173,7 +173,7 @@ impl Aws {
 
     /// Deletes a manual snapshot; `false` if it was gone already. What may be deleted is the caller's to judge. RDS is
     /// eventually consistent: that there is none is believed when it was said several times.
-    pub async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
+    pub(crate) async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
         for _ in 0..LOOKS {
             let answer = patiently(|| async {
                 let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
@@ -190,7 +190,7 @@ impl Aws {
     }
 
     /// One snapshot that was there a moment ago; `None` only if several looks did not find it.
-    pub async fn snapshot_again(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
+    pub(crate) async fn snapshot_again(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
         for _ in 0..LOOKS {
             match self.snapshot(id).await? {
                 Some(snapshot) => return Ok(Some(snapshot)),
@@ -201,7 +201,7 @@ impl Aws {
     }
 
     /// Adds tags to an object, by its ARN; those of the same key are replaced.
-    pub async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<(), Failure> {
+    pub(crate) async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<(), Failure> {
         patiently(|| async {
             let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
             let answer = request.send().await;

@@ -7,7 +7,7 @@ use crate::fleet::Topic;
 
 impl Aws {
     /// The ARNs of all topics of the Region.
-    pub async fn topics(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn topics(&self) -> Result<Vec<String>, Failure> {
         let (mut all, mut token) = (Vec::new(), None);
         loop {
             let page = patiently(|| async {
@@ -24,7 +24,7 @@ impl Aws {
     }
 
     /// The topic of that ARN, if there is one in this Region.
-    pub async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
+    pub(crate) async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
         let answer = patiently(|| async {
             let answer = self.sns.get_topic_attributes().topic_arn(arn).send().await;
             answer.map_err(|error| Failure::of("GetTopicAttributes", format!("topic `{arn}`"), error))
@@ -48,7 +48,7 @@ impl Aws {
 
     /// Publishes a message that is written in several forms, as a JSON object of them; `default` is one. It is sent once:
     /// an answer that was lost may make it arrive twice, which its id shows.
-    pub async fn publish_message(
+    pub(crate) async fn publish_message(
         &self,
         topic: &str,
         subject: &str,

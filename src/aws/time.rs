@@ -55,7 +55,7 @@ impl Intercept for LatestAnswer {
 impl Aws {
     /// The time by AWS's clock, to the second, if it has answered anything yet; otherwise `here`, this machine's. Between
     /// answers it goes on by this machine's stopwatch.
-    pub fn now(&self, here: DateTime<Utc>) -> DateTime<Utc> {
+    pub(crate) fn now(&self, here: DateTime<Utc>) -> DateTime<Utc> {
         let Some((answered, heard)) = self.latest_answer.get() else { return here };
         let since = chrono::TimeDelta::from_std(heard.elapsed()).unwrap_or_default();
         let there = answered.checked_add_signed(since).unwrap_or(answered);
@@ -64,12 +64,12 @@ impl Aws {
     }
 
     /// Whether AWS has told the time.
-    pub fn has_told_time(&self) -> bool {
+    pub(crate) fn has_told_time(&self) -> bool {
         self.latest_answer.get().is_some()
     }
 
     /// By how much this machine's clock differs from AWS's, if by more than five minutes.
-    pub fn clock_is_off_by(&self, here: DateTime<Utc>) -> Option<chrono::TimeDelta> {
+    pub(crate) fn clock_is_off_by(&self, here: DateTime<Utc>) -> Option<chrono::TimeDelta> {
         Some(here - self.now(here)).filter(|difference| difference.abs() > TOLERABLE)
     }
 }

@@ -16,11 +16,11 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// How often in a row something must not be found before it counts as gone: RDS is eventually consistent, and one answer may be
 /// an old one.
-pub const LOOKS_UNTIL_GONE: u32 = 4;
+pub(crate) const LOOKS_UNTIL_GONE: u32 = 4;
 
 /// How often to look, and when to stop looking.
 #[derive(Clone, Copy, Debug)]
-pub struct Poll {
+pub(crate) struct Poll {
     /// The longest pause between two looks; each pause is 80 to 100 percent of it, so that fleets do not march in step.
     pub every: Duration,
     /// How long to wait in all.
@@ -29,13 +29,13 @@ pub struct Poll {
 
 impl Poll {
     /// One pause.
-    pub async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         tokio::time::sleep(self.every.mul_f64(0.8 + 0.2 * rand::random::<f64>())).await;
     }
 }
 
 /// What one look found.
-pub enum Seen<'a> {
+pub(crate) enum Seen<'a> {
     /// The instance as it is now; `None` if AWS knows no such instance.
     Instance(Option<&'a Instance>),
     /// AWS did not say: throttled, or no answer.
@@ -45,7 +45,7 @@ pub enum Seen<'a> {
 impl Aws {
     /// Looks at an instance until `judge` returns a value. `Ok(None)` when the time is up; an error only when AWS
     /// refuses to tell us for good (denied, malformed): waiting would not change that.
-    pub async fn watch<T>(
+    pub(crate) async fn watch<T>(
         &self,
         id: &InstanceId,
         poll: Poll,
@@ -64,7 +64,7 @@ impl Aws {
 
     /// The same for a snapshot: `judge` gets what a look found (`None`: there is no such snapshot), or why it found
     /// nothing.
-    pub async fn watch_snapshot<T>(
+    pub(crate) async fn watch_snapshot<T>(
         &self,
         id: &SnapshotId,
         poll: Poll,

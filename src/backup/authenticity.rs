@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::manifest::Manifest;
-use super::stream::hexadecimal;
 use crate::error::{Error, Kind, Result};
 
 /// What proves by which key a manifest was written.
@@ -33,7 +32,7 @@ const SHORTEST: usize = 32;
 
 /// Keys of seals. The first one seals; by all of them is looked.
 #[derive(Clone, Default)]
-pub struct SealKeys(Vec<hmac::Key>);
+pub(crate) struct SealKeys(Vec<hmac::Key>);
 
 impl fmt::Debug for SealKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +42,7 @@ impl fmt::Debug for SealKeys {
 
 impl SealKeys {
     /// Reads a file with a key in each line, the one to seal with first.
-    pub fn from_file(path: &Path) -> Result<Self> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self> {
         let unusable = || {
             Error::request(format!("cannot use the seal key in `{}`", path.display())).hint(
                 "Make one with `openssl rand -hex 32`, and keep the file out of the vault. Each line is a key; the first \
@@ -63,14 +62,14 @@ impl SealKeys {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Seals a manifest, if there is a key.
     pub(super) fn seal(&self, manifest: &mut Manifest) -> Result<()> {
         let Some(key) = self.0.first() else { return Ok(()) };
-        let mac = hexadecimal(hmac::sign(key, &sealed_text(manifest)?).as_ref());
+        let mac = hex::encode(hmac::sign(key, &sealed_text(manifest)?).as_ref());
         manifest.seal = Some(Seal { algorithm: ALGORITHM.to_owned(), key: name_of(key), mac });
         Ok(())
     }
@@ -110,7 +109,7 @@ impl SealKeys {
 
 /// What a key is called, so that one can tell which is missing.
 fn name_of(key: &hmac::Key) -> String {
-    hexadecimal(&hmac::sign(key, b"lifeboat seal key").as_ref()[..4])
+    hex::encode(&hmac::sign(key, b"lifeboat seal key").as_ref()[..4])
 }
 
 fn bytes_of(digits: &str) -> Option<Vec<u8>> {

@@ -11,7 +11,7 @@ use crate::verify::Verdict;
 
 /// What is known of a backup without reading its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Its file is there, and as large as it should be.
     Present,
     /// Its file is not there.
@@ -22,7 +22,7 @@ pub enum State {
 
 /// A backup of the vault.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its manifest.
     pub manifest: Manifest,
     /// What became of its file.
@@ -31,7 +31,7 @@ pub struct Entry {
 
 /// What a vault holds.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue {
+pub(crate) struct Catalogue {
     /// Backups, newest first.
     pub entries: Vec<Entry>,
     /// Manifests that cannot be read, with the reason: whatever they describe is left alone.
@@ -41,7 +41,7 @@ pub struct Catalogue {
 }
 
 /// Reads every manifest.
-pub fn read(vault: &Vault) -> Result<Catalogue> {
+pub(crate) fn read(vault: &Vault) -> Result<Catalogue> {
     let mut catalogue = Catalogue { listing: vault.list("")?, ..Catalogue::default() };
     let listing = &catalogue.listing;
     let stems = listing.files.iter().filter_map(|file| file.name.strip_suffix(".json"));
@@ -85,7 +85,7 @@ fn entry(listing: &Listing, name: &BackupName, text: &[u8]) -> Result<Entry> {
 }
 
 /// One backup, by name.
-pub fn find(vault: &Vault, name: &str) -> Result<Entry> {
+pub(crate) fn find(vault: &Vault, name: &str) -> Result<Entry> {
     let name: BackupName = name.parse()?;
     if let Some(text) = vault.read_at_most(&manifest::manifest_name(&name), manifest::LARGEST)? {
         return entry(&vault.list("")?, &name, &text);
@@ -103,7 +103,7 @@ pub fn find(vault: &Vault, name: &str) -> Result<Entry> {
 }
 
 /// Puts right what dead processes left.
-pub fn recover(vault: &Vault) -> Result<Recovered> {
+pub(crate) fn recover(vault: &Vault) -> Result<Recovered> {
     vault.recover(&|text| Manifest::parse(text).map(|manifest| manifest.files()).unwrap_or_default())
 }
 
@@ -164,7 +164,11 @@ pub(super) fn rename(vault: &Vault, backup: &Manifest, keys: &SealKeys) -> Resul
 }
 
 /// Changes a manifest, if the backup is still there.
-pub fn amend(vault: &Vault, name: &BackupName, change: impl FnOnce(&mut Manifest)) -> Result<Manifest> {
+pub(crate) fn amend(
+    vault: &Vault,
+    name: &BackupName,
+    change: impl FnOnce(&mut Manifest),
+) -> Result<Manifest> {
     let quiet = vault.quiet()?;
     let mut manifest = find(vault, name.as_str())?.manifest;
     change(&mut manifest);
@@ -174,7 +178,7 @@ pub fn amend(vault: &Vault, name: &BackupName, change: impl FnOnce(&mut Manifest
 }
 
 /// Records a look at a backup, under the name that it has by now: a newer backup may have been given its own meanwhile.
-pub fn record(vault: &Vault, examined: &Manifest, proof: Verification) -> Result<Manifest> {
+pub(crate) fn record(vault: &Vault, examined: &Manifest, proof: Verification) -> Result<Manifest> {
     let is_it = |found: &Manifest| found.sha256 == examined.sha256 && found.timestamp == examined.timestamp;
     let (name, quiet) = (&examined.backup_name, vault.quiet()?);
     let here = match find(vault, name.as_str()) {
@@ -207,7 +211,7 @@ pub(super) fn written(manifest: &Manifest) -> Result<Vec<u8>> {
 }
 
 /// Files at the root of the vault that look like backups but that no manifest describes.
-pub fn strangers(catalogue: &Catalogue) -> Vec<String> {
+pub(crate) fn strangers(catalogue: &Catalogue) -> Vec<String> {
     let known: Vec<String> = catalogue.entries.iter().flat_map(|entry| entry.manifest.files()).collect();
     let looks_like_one = |file: &String| {
         let plain = file.trim_end_matches(".age").trim_end_matches(".gz").trim_end_matches(".zst");
@@ -226,6 +230,6 @@ pub fn strangers(catalogue: &Catalogue) -> Vec<String> {
 }
 
 /// Age in seconds; a copy from the future, after the clock was set back, is new.
-pub fn age_seconds(manifest: &Manifest, now: DateTime<Utc>) -> u64 {
+pub(crate) fn age_seconds(manifest: &Manifest, now: DateTime<Utc>) -> u64 {
     u64::try_from((now - manifest.timestamp).num_seconds()).unwrap_or(0)
 }

@@ -37,7 +37,7 @@ use crate::verify::Verdict;
 
 /// What a proof needs besides the backup.
 #[derive(Clone, Debug, Default)]
-pub struct Means {
+pub(crate) struct Means {
     /// Keys for encrypted backups.
     pub identities: Identities,
     /// A server to restore into for a proof; otherwise one of our own is started.
@@ -56,7 +56,7 @@ pub struct Means {
 
 impl Means {
     /// Refuses a backup whose manifest is not sealed by one of our keys; without a key any is taken.
-    pub fn require_seal(&self, manifest: &Manifest) -> Result<()> {
+    pub(crate) fn require_seal(&self, manifest: &Manifest) -> Result<()> {
         self.trust_in(manifest).map(drop)
     }
 
@@ -144,7 +144,7 @@ impl Finding {
 }
 
 /// Proves a backup of the vault, and records in its manifest what came out: this look at it, and the manifest then.
-pub async fn verify(
+pub(crate) async fn verify(
     name: &str,
     level: Level,
     means: &Means,

@@ -12,7 +12,7 @@ use super::dump_reader::Held;
 use super::identity::Identity;
 use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
 use super::script::TableName;
-use super::stream::{Inflow, Target, hexadecimal};
+use super::stream::{Inflow, Target};
 use super::{
     BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
     cannot_write, catalogue, check, dump, follow, interrupted, parallel, sqlite,
@@ -28,7 +28,7 @@ use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Reco
 
 /// A backup that is wanted.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// Of what.
     pub source: Source,
     /// What retention and statistics group by.
@@ -67,7 +67,7 @@ pub struct Request {
 
 impl Request {
     /// What is known of the database before it is reached from `host`.
-    pub fn identity(&self, host: &str) -> Identity {
+    pub(crate) fn identity(&self, host: &str) -> Identity {
         let (name, id) = (self.database.clone(), self.database_id.clone());
         let origin = Origin::of(&self.source, name, id, (String::new(), None));
         Identity::from_origin(self.source.kind(), &origin, host)
@@ -77,7 +77,7 @@ impl Request {
 /// What becomes of an earlier backup of the same database that has the name of a new one. That of another database is never
 /// touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IfTaken {
+pub(crate) enum IfTaken {
     /// It stays, and the new one is not made.
     Refuse,
     /// Its own time is appended to its name, so that the name is always that of the newest.
@@ -86,7 +86,7 @@ pub enum IfTaken {
 
 /// Whether roles are kept with a backup of PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Roles {
+pub(crate) enum Roles {
     /// No.
     #[default]
     Without,
@@ -98,7 +98,7 @@ pub enum Roles {
 
 /// A backup that is going to be made.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What is wanted.
     pub request: Request,
     /// Version of the server or of the SQLite that reads.
@@ -113,7 +113,7 @@ pub struct Plan {
 
 impl Plan {
     /// The program that dumps, and its version.
-    pub fn tool(&self) -> String {
+    pub(crate) fn tool(&self) -> String {
         match &self.programs {
             Some(programs) => format!("pg_dump {}", programs.version),
             None => format!("SQLite {}", sqlite::version()),
@@ -128,7 +128,7 @@ impl Plan {
     }
 
     /// The form of the content.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         match self.request.source {
             Source::Postgresql { .. } if self.request.jobs > 1 => Format::Directory,
             Source::Postgresql { .. } => self.request.format,
@@ -144,7 +144,7 @@ impl Plan {
     }
 
     /// The name of the file.
-    pub fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         self.file_name_of(&self.name)
     }
 
@@ -155,7 +155,7 @@ impl Plan {
 }
 
 /// Looks whether the backup can be made; changes nothing.
-pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
     let listing = vault.list("")?;
     let name = match &request.name {
         // What is being made, or was by a process that has died, is found out under its lock.
@@ -196,7 +196,7 @@ pub async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result
 }
 
 /// Where a database is, and what makes it the same as another. A server that does not answer is known by its address alone.
-pub async fn origin_of(source: &Source, database: String, database_id: Option<String>) -> Origin {
+pub(crate) async fn origin_of(source: &Source, database: String, database_id: Option<String>) -> Origin {
     let mut server = (String::new(), None);
     if let Source::Postgresql { server: at, dbname } = source
         && let Ok(session) = at.connect(dbname).await
@@ -218,7 +218,7 @@ pub(super) fn is_there(name: &BackupName) -> Error {
 }
 
 /// Makes the backup. It has its name when this returns it, and not before.
-pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
+pub(crate) async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
     let vault = surroundings.vault;
     catalogue::recover(vault)?;
     let _turn = turn(&plan.request, surroundings).await?;
@@ -256,7 +256,7 @@ pub async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest
 
 /// Two backups of one database at once would only be in each other's way: the second waits.
 async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock> {
-    let key = hexadecimal(&sha2::Sha256::digest(request.database.as_bytes()));
+    let key = hex::encode(sha2::Sha256::digest(request.database.as_bytes()));
     let name = format!(".locks/{}", &key[..16]);
     let give_up = Instant::now() + request.wait;
     let mut told = false;
@@ -683,13 +683,13 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
     };
     manifest.globals = Some(Globals {
         file_size: content.len() as u64,
-        sha256: hexadecimal(&sha2::Sha256::digest(&content)),
+        sha256: hex::encode(sha2::Sha256::digest(&content)),
         with_passwords,
     });
     Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])
 }
 
 /// Without its key an encrypted backup can be proven by its checksum alone.
-pub fn possible_level(level: Level, packing: &Packing, means: &Means) -> Level {
+pub(crate) fn possible_level(level: Level, packing: &Packing, means: &Means) -> Level {
     if packing.recipients.is_empty() || !means.identities.is_empty() { level } else { Level::Checksum }
 }

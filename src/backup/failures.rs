@@ -19,7 +19,7 @@ const MOST: usize = 200;
 
 /// A backup that did not come about (`lifeboat.backup-failure/1`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// `lifeboat.backup-failure/1`.
     pub schema: String,
     /// Never.
@@ -51,12 +51,12 @@ pub struct Failure {
 
 impl Failure {
     /// Which database it was, as far as that was known.
-    pub fn identity(&self) -> Option<Identity> {
+    pub(crate) fn identity(&self) -> Option<Identity> {
         self.origin.as_ref().map(|origin| Identity::from_origin(self.database_type, origin, &self.host))
     }
 
     /// Whether it was of this database; where that cannot be told from another one of the name and kind, it was.
-    pub fn is_of(&self, identity: &Identity) -> bool {
+    pub(crate) fn is_of(&self, identity: &Identity) -> bool {
         match self.identity() {
             Some(own) => own.is_at_the_place_of(identity),
             None => self.database == identity.database() && self.database_type == identity.kind(),
@@ -66,7 +66,7 @@ impl Failure {
 
 /// What was wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Of what.
     pub source: Source,
     /// What retention and statistics group by.
@@ -83,7 +83,7 @@ pub struct Wanted {
 
 /// Whether a failure is one of the backup, and not of the request for it: what someone mistyped at a terminal is no outage,
 /// what a schedule cannot do is one. That another backup is still being made is neither.
-pub fn is_worth_a_record(kind: Kind, trigger: &str) -> bool {
+pub(crate) fn is_worth_a_record(kind: Kind, trigger: &str) -> bool {
     match kind {
         Kind::StillGoing => false,
         Kind::Request => trigger != "cli",
@@ -92,7 +92,7 @@ pub fn is_worth_a_record(kind: Kind, trigger: &str) -> bool {
 }
 
 /// Records a failure, in words that hold no secret. Old records go.
-pub fn record(
+pub(crate) fn record(
     wanted: &Wanted,
     error: &Error,
     words: String,
@@ -144,7 +144,7 @@ pub fn record(
 }
 
 /// All that are recorded, newest first. Records that cannot be read are passed over: they tell nothing of a backup.
-pub fn read(vault: &Vault) -> Result<Vec<Failure>> {
+pub(crate) fn read(vault: &Vault) -> Result<Vec<Failure>> {
     let listing = vault.list(FOLDER)?;
     let names: Vec<String> = listing.files.iter().map(|file| format!("{FOLDER}/{}", file.name)).collect();
     let texts = vault.read_all(&names)?.into_iter().filter_map(|text| text.ok().flatten());

@@ -25,7 +25,7 @@ use prepared::Prepared;
 
 /// A file, and what could be read of it.
 #[derive(Debug)]
-pub struct FoundFile {
+pub(crate) struct FoundFile {
     content: Content,
     manifest: Manifest,
     /// What it was laid out as, which lies there as long as this does.
@@ -37,7 +37,7 @@ const HEAD: usize = 64 << 10;
 
 impl FoundFile {
     /// Looks at a file, and reads it to its end.
-    pub async fn survey(path: &Path, surroundings: &Surroundings<'_>) -> Result<Self> {
+    pub(crate) async fn survey(path: &Path, surroundings: &Surroundings<'_>) -> Result<Self> {
         refuse_living(path)?;
         let failed = |error: std::io::Error| {
             Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
@@ -142,12 +142,12 @@ impl FoundFile {
     }
 
     /// What could be read of it.
-    pub fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     /// Proves it. What it needs besides its content, such as roles, is taken from it.
-    pub async fn prove(
+    pub(crate) async fn prove(
         &mut self,
         level: Level,
         means: &Means,
@@ -402,7 +402,7 @@ fn name_of(path: &Path) -> BackupName {
 
 /// A file that is to become a backup of the vault.
 #[derive(Debug)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     /// Its name; otherwise that of the file.
     pub name: Option<BackupName>,
     /// The database that it is a backup of; otherwise one of its own, by what the file says.
@@ -422,7 +422,7 @@ pub struct Adoption {
 }
 
 /// Copies a file into the vault, proven, as a backup like any other. The file itself stays as it is.
-pub async fn adopt(
+pub(crate) async fn adopt(
     mut found: FoundFile,
     adoption: Adoption,
     surroundings: &Surroundings<'_>,

@@ -141,7 +141,7 @@ impl From<Identity> for String {
 
 /// What people call each database of a list, in which one may stand several times: its name, and what tells it from another one
 /// of that name, its kind or its place.
-pub fn names(identities: &[Identity]) -> Vec<String> {
+pub(crate) fn names(identities: &[Identity]) -> Vec<String> {
     let groups = group(identities);
     let firsts: Vec<&Identity> = groups.iter().map(|group| &identities[group[0]]).collect();
     let mut names = vec![String::new(); identities.len()];
@@ -162,7 +162,7 @@ pub fn names(identities: &[Identity]) -> Vec<String> {
 }
 
 /// Sorts databases that are the same together: the numbers of those in each group, in the order in which they are first met.
-pub fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
+pub(crate) fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
     // Of thousands of backups few are of different databases.
     let mut alike: BTreeMap<&Identity, Vec<usize>> = BTreeMap::new();
     for (number, identity) in identities.iter().enumerate() {
@@ -188,7 +188,7 @@ pub fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
 }
 
 /// What a file is known by wherever it is moved on its file system; `None` where the file system does not tell.
-pub fn file_id(path: &Path) -> Option<String> {
+pub(crate) fn file_id(path: &Path) -> Option<String> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statvfs, statx};
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME).ok()?;
     let born = match StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) {

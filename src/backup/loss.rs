@@ -8,11 +8,11 @@ use super::Source;
 use super::catalogue::{Catalogue, Entry, State};
 use super::identity::Identity;
 use super::restore::Plan;
-use crate::when::{span, utc};
+use crate::when::{format_span, format_time};
 
 /// What will be gone, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Loss {
+pub(crate) struct Loss {
     /// The server, or the machine whose file it is.
     pub host: String,
     /// PostgreSQL or SQLite.
@@ -25,7 +25,7 @@ pub struct Loss {
 
 impl Loss {
     /// Of a restore that is planned on `host`.
-    pub fn of_restore(plan: &Plan, host: &str) -> Self {
+    pub(crate) fn of_restore(plan: &Plan, host: &str) -> Self {
         let source = plan.destination.source();
         let (host, database, kept) = match source {
             Source::Postgresql { server, dbname } => (
@@ -33,7 +33,7 @@ impl Loss {
                 dbname.clone(),
                 match plan.manner.keep_old {
                     Duration::ZERO => "nothing is kept of it".to_owned(),
-                    kept => format!("it is kept as another database for {}", span(kept.as_secs_f64())),
+                    kept => format!("it is kept as another database for {}", format_span(kept.as_secs_f64())),
                 },
             ),
             Source::Sqlite { path } => {
@@ -48,7 +48,7 @@ impl Loss {
     }
 
     /// Of a deletion of a backup.
-    pub fn of_deletion(entry: &Entry, catalogue: &Catalogue) -> Self {
+    pub(crate) fn of_deletion(entry: &Entry, catalogue: &Catalogue) -> Self {
         let manifest = &entry.manifest;
         let identity = Identity::of(manifest);
         let others = catalogue.entries.iter().filter(|other| {
@@ -68,12 +68,16 @@ impl Loss {
             host: origin.server.clone().unwrap_or_else(|| manifest.made_by.host.clone()),
             engine: manifest.database_type.title(),
             database: place.unwrap_or(&origin.database).clone(),
-            gone: format!("`{}`, its content of {}; {left}", manifest.file_path, utc(manifest.timestamp)),
+            gone: format!(
+                "`{}`, its content of {}; {left}",
+                manifest.file_path,
+                format_time(manifest.timestamp)
+            ),
         }
     }
 
     /// A label and what it says, for whoever is asked.
-    pub fn facts(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
         vec![
             ("host", self.host.clone()),
             ("engine", self.engine.to_owned()),

@@ -285,11 +285,11 @@ pub struct Manifest {
 }
 
 /// What "starts" a backup that was taken over.
-pub const ADOPTED: &str = "adopt";
+pub(crate) const ADOPTED: &str = "adopt";
 /// The schema of manifests.
-pub const SCHEMA: &str = "lifeboat.backup/1";
+pub(crate) const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
-pub const LARGEST: u64 = 64 << 20;
+pub(crate) const LARGEST: u64 = 64 << 20;
 
 impl Manifest {
     /// Reads a manifest, if it is one.
@@ -344,23 +344,28 @@ impl Manifest {
 }
 
 /// The name of a backup's file.
-pub fn file_name(name: &BackupName, format: Format, compression: Compression, encrypted: bool) -> String {
+pub(crate) fn file_name(
+    name: &BackupName,
+    format: Format,
+    compression: Compression,
+    encrypted: bool,
+) -> String {
     let age = if encrypted { ".age" } else { "" };
     format!("{name}{}{}{age}", format.extension(), compression.extension())
 }
 
 /// The name of a manifest.
-pub fn manifest_name(name: &BackupName) -> String {
+pub(crate) fn manifest_name(name: &BackupName) -> String {
     format!("{name}.json")
 }
 
 /// The name of the file with roles and tablespaces.
-pub fn globals_name(name: &BackupName, encrypted: bool) -> String {
+pub(crate) fn globals_name(name: &BackupName, encrypted: bool) -> String {
     format!("{name}.globals.sql{}", if encrypted { ".age" } else { "" })
 }
 
 /// Every name that a file of a backup of that name could have.
-pub fn file_names(name: &BackupName) -> Vec<String> {
+pub(crate) fn file_names(name: &BackupName) -> Vec<String> {
     let formats = [Format::Sql, Format::Custom, Format::Directory, Format::Sqlite];
     let compressions = [Compression::None, Compression::Gzip, Compression::Zstd];
     let mut names = vec![manifest_name(name), globals_name(name, false), globals_name(name, true)];

@@ -16,18 +16,18 @@ use crate::vault::Vault;
 use crate::verify;
 
 /// The class of backups that were given none.
-pub const USUAL_CLASS: &str = "backup";
+pub(crate) const USUAL_CLASS: &str = "backup";
 
 /// What is going to be removed.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     verdicts: Vec<Verdict>,
     manifests: BTreeMap<String, Manifest>,
 }
 
 /// Whose rule a backup without a class is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// The one that it was made under, if that was said when it was made.
     AsMade,
     /// The one that is given now, whatever it was made under.
@@ -36,7 +36,7 @@ pub enum Measure {
 
 /// How careful to be with the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caution {
+pub(crate) enum Caution {
     /// Somebody asked for it: the rules as they are.
     Asked,
     /// After a backup, unasked: after a gap, which may be an outage or a clock that has jumped, what the gap alone made
@@ -45,7 +45,7 @@ pub enum Caution {
 }
 
 /// Judges the backups of a vault, or of some databases.
-pub fn plan(
+pub(crate) fn plan(
     catalogue: &Catalogue,
     databases: &[String],
     (rules, measure): (&Rules, Measure),
@@ -110,7 +110,7 @@ fn confirmed(copies: &[Copy]) -> DateTime<Utc> {
 
 impl Plan {
     /// What would be done, for a dry run.
-    pub fn preview(&self) -> PruneReport {
+    pub(crate) fn preview(&self) -> PruneReport {
         PruneReport {
             schema: "lifeboat.prune/1",
             dry_run: true,
@@ -122,13 +122,13 @@ impl Plan {
     }
 
     /// How many would be removed.
-    pub fn removals(&self) -> usize {
+    pub(crate) fn removals(&self) -> usize {
         self.verdicts.iter().filter(|verdict| !verdict.keep).count()
     }
 }
 
 /// Removes what no rule keeps, oldest first, so that an abort leaves the newest.
-pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
+pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     let _alone = vault.try_lock(".locks/prune")?.ok_or_else(|| {
         Error::new(Kind::StillGoing, "another prune of this vault is going on")
             .hint("Run it again when it is done.")
@@ -156,7 +156,7 @@ pub fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
 }
 
 /// Deletes one backup by hand. What is pinned is refused, and the last good one of a database is guarded.
-pub fn delete(
+pub(crate) fn delete(
     vault: &Vault,
     catalogue: &Catalogue,
     name: &BackupName,
@@ -210,7 +210,7 @@ fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
 
 /// Refuses when the clock that we read is a day or more ahead of the one that stamps the vault's files: one of them is wrong,
 /// and backups would be taken for older than they are. A clock that is behind takes them for younger, and removes too little.
-pub fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
+pub(crate) fn check_clock(vault: &Vault, now: DateTime<Utc>) -> Result<()> {
     let stamped = vault.clock()?;
     let ahead = now - stamped;
     if ahead < TimeDelta::days(1) {

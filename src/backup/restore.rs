@@ -25,12 +25,12 @@ use crate::error::{Error, Kind, Result};
 use crate::vault::{Content, Vault};
 
 pub(super) use postgres::{Ground, rehearse};
-pub use swap::undo;
-pub use tolerance::{Difference, LeftOut, Tolerance};
+pub(crate) use swap::undo;
+pub(crate) use tolerance::{Difference, LeftOut, Tolerance};
 
 /// Where a backup is restored to.
 #[derive(Clone, Debug)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// In place of what is there now, or where nothing is.
     Replace(Source),
     /// To a name where nothing is yet: a database of the server, or a file.
@@ -39,7 +39,7 @@ pub enum Destination {
 
 impl Destination {
     /// The database.
-    pub fn source(&self) -> &Source {
+    pub(crate) fn source(&self) -> &Source {
         match self {
             Destination::Replace(source) | Destination::New(source) => source,
         }
@@ -48,7 +48,7 @@ impl Destination {
 
 /// How it is restored.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub(crate) struct Manner {
     /// How many jobs restore a custom backup.
     pub jobs: usize,
     /// How long the replaced database is kept; zero drops it at once.
@@ -78,7 +78,7 @@ impl Part {
 
 /// A restore that is going to be made.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The backup.
     pub manifest: Manifest,
     /// Where to.
@@ -91,7 +91,7 @@ pub struct Plan {
 
 /// What a restore did (`lifeboat.backup-restore/1`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `lifeboat.backup-restore/1`.
     pub schema: String,
     /// The backup.
@@ -132,13 +132,18 @@ pub struct Report {
 
 impl Report {
     /// Whether the copy is what was recorded, but for what whoever restored accepted.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.differences.iter().all(|difference| difference.accepted)
     }
 }
 
 /// Looks whether a restore can be made; changes nothing.
-pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &Vault) -> Result<Plan> {
+pub(crate) async fn plan(
+    name: &str,
+    destination: Destination,
+    manner: Manner,
+    vault: &Vault,
+) -> Result<Plan> {
     let entry = catalogue::find(vault, name)?;
     let manifest = entry.manifest;
     manner.means.require_seal(&manifest)?;
@@ -178,7 +183,7 @@ pub async fn plan(name: &str, destination: Destination, manner: Manner, vault: &
 }
 
 /// Restores.
-pub async fn apply(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(crate) async fn apply(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Report> {
     catalogue::recover(surroundings.vault)?;
     let began = std::time::Instant::now();
     let mut report = match plan.destination.source().clone() {

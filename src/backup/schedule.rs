@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::stream::hexadecimal;
 use crate::error::{Error, Result};
 
 /// How often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Rhythm {
+pub(crate) enum Rhythm {
     /// Every hour, kept 2 days
     Hourly,
     /// Every day, kept 7 days
@@ -29,10 +28,10 @@ pub enum Rhythm {
 
 impl Rhythm {
     /// All of them.
-    pub const ALL: [Rhythm; 4] = [Rhythm::Hourly, Rhythm::Daily, Rhythm::Weekly, Rhythm::Monthly];
+    pub(crate) const ALL: [Rhythm; 4] = [Rhythm::Hourly, Rhythm::Daily, Rhythm::Weekly, Rhythm::Monthly];
 
     /// Its retention class.
-    pub const fn class(self) -> &'static str {
+    pub(crate) const fn class(self) -> &'static str {
         match self {
             Rhythm::Hourly => "hourly",
             Rhythm::Daily => "daily",
@@ -42,7 +41,7 @@ impl Rhythm {
     }
 
     /// How many days backups of its class are kept, unless lifeboat.toml says otherwise.
-    pub const fn usual_days(self) -> u32 {
+    pub(crate) const fn usual_days(self) -> u32 {
         match self {
             Rhythm::Hourly => 2,
             Rhythm::Daily => 7,
@@ -82,7 +81,7 @@ impl Rhythm {
 
 /// An hour and a minute, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeOfDay {
+pub(crate) struct TimeOfDay {
     hour: u8,
     minute: u8,
 }
@@ -105,7 +104,7 @@ impl std::str::FromStr for TimeOfDay {
 /// What runs the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Runner {
+pub(crate) enum Runner {
     /// A service and a timer for each rhythm
     Systemd,
     /// A file for /etc/cron.d for each rhythm
@@ -114,7 +113,7 @@ pub enum Runner {
 
 /// A schedule that is wanted.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// What runs it.
     pub runner: Runner,
     /// How often.
@@ -141,7 +140,7 @@ pub struct Schedule {
 
 /// A file of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ScheduleFile {
+pub(crate) struct ScheduleFile {
     /// Where it goes.
     pub path: PathBuf,
     /// What is in it.
@@ -150,7 +149,7 @@ pub struct ScheduleFile {
 
 impl Schedule {
     /// The files.
-    pub fn files(&self) -> Result<Vec<ScheduleFile>> {
+    pub(crate) fn files(&self) -> Result<Vec<ScheduleFile>> {
         let paths = [&self.program, &self.environment_file, &self.log, &self.directory]
             .map(|path| path.to_string_lossy());
         let texts = self
@@ -236,8 +235,8 @@ impl Schedule {
 }
 
 /// What a schedule of some databases is called: their names, as both systemd and cron take them for part of a file's.
-pub fn name_of(databases: &[String]) -> String {
-    let short_hash = |text: &str| hexadecimal(&Sha256::digest(text.as_bytes()))[..8].to_owned();
+pub(crate) fn name_of(databases: &[String]) -> String {
+    let short_hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()))[..8].to_owned();
     let is_plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let plain = |name: &String| match is_plain(name) && !name.is_empty() {
         true => name.clone(),
@@ -269,7 +268,7 @@ fn systemd_path(path: &Path) -> String {
 }
 
 /// A word as a shell takes it for one.
-pub fn shell_word(word: &str) -> String {
+pub(crate) fn shell_word(word: &str) -> String {
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:@,+".contains(c)) {
         return word.to_owned();
     }

@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 
 /// Whom backups are encrypted to; nobody means that they are not encrypted.
 #[derive(Clone, Default)]
-pub struct Recipients(Vec<age::x25519::Recipient>);
+pub(crate) struct Recipients(Vec<age::x25519::Recipient>);
 
 impl Recipients {
     /// Reads recipients as age writes them: `age1…`.
-    pub fn parse(texts: &[String]) -> Result<Self> {
+    pub(crate) fn parse(texts: &[String]) -> Result<Self> {
         let parse = |text: &String| {
             text.trim().parse().map_err(|why: &str| {
                 // Somebody may have pasted the secret key.
@@ -34,7 +34,7 @@ impl Recipients {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -68,11 +68,11 @@ impl fmt::Debug for Recipients {
 
 /// The secret keys to read encrypted backups with.
 #[derive(Clone, Default)]
-pub struct Identities(Vec<Arc<age::x25519::Identity>>);
+pub(crate) struct Identities(Vec<Arc<age::x25519::Identity>>);
 
 impl Identities {
     /// Reads a file of secret keys, as `age-keygen` writes it.
-    pub fn from_file(path: &Path) -> Result<Self> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self> {
         let unusable = || {
             Error::request(format!("cannot use the age keys in `{}`", path.display()))
                 .hint("Name the file that `age-keygen -o FILE` wrote: it has a line that begins with `AGE-SECRET-KEY-`.")
@@ -88,7 +88,7 @@ impl Identities {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

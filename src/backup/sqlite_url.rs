@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// `sqlite:///path` is absolute, and relative to Rails, Django and SQLAlchemy; `sqlite+driver:///path` is SQLAlchemy's and
 /// relative; `file:path` is relative, to Prisma below `prisma/`.
-pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
+pub(crate) fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
     let Some(readings) = readings(url.trim())? else { return Ok(None) };
     match readings.existing().as_slice() {
         [] => Ok(readings.all().next().cloned()),
@@ -25,7 +25,7 @@ pub fn sqlite_path(url: &str) -> Result<Option<PathBuf>> {
 
 /// The file that a URL names, which may be lost: the one that is `recorded`, if the URL can mean that; otherwise the one that
 /// is there. Where it can mean several and there is none, it is refused.
-pub fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
+pub(crate) fn sqlite_destination(url: &str, recorded: Option<&str>) -> Result<Option<PathBuf>> {
     let Some(readings) = readings(url.trim())? else { return Ok(None) };
     let is_recorded = |path: &&PathBuf| absolute(path).to_str().is_some_and(|path| recorded == Some(path));
     if let Some(known) = readings.all().find(is_recorded) {
@@ -77,7 +77,7 @@ fn ambiguous(one: &Path, other: &Path, why: &str) -> Error {
 }
 
 /// The URL that means a file.
-pub fn sqlite_url(path: &Path) -> String {
+pub(crate) fn sqlite_url(path: &Path) -> String {
     /// What a path may hold as it is; the rest would mean something else in a URL, or end it.
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
         .add(b'%')

@@ -10,7 +10,7 @@ use super::{DatabaseType, Manifest};
 
 /// Numbers of a vault (`lifeboat.backup-stats/1`).
 #[derive(Clone, Debug, Serialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// `lifeboat.backup-stats/1`.
     pub schema: &'static str,
     /// How many backups there are.
@@ -35,7 +35,7 @@ pub struct Stats {
 
 /// Numbers of one database.
 #[derive(Clone, Debug, Serialize)]
-pub struct DatabaseStats {
+pub(crate) struct DatabaseStats {
     /// Its name.
     pub database: String,
     /// Its kind.
@@ -64,7 +64,7 @@ pub struct DatabaseStats {
 
 /// The size of a database at one moment.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Point {
+pub(crate) struct Point {
     /// When.
     pub at: DateTime<Utc>,
     /// Bytes of the content.
@@ -74,7 +74,7 @@ pub struct Point {
 }
 
 /// Counts.
-pub fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
+pub(crate) fn stats(catalogue: &Catalogue, failures: &[Failure], now: DateTime<Utc>) -> Stats {
     let manifests = || catalogue.entries.iter().map(|entry| &entry.manifest);
     let is_bad = |manifest: &Manifest| {
         manifest.verification.as_ref().is_some_and(|proof| proof.result == crate::verify::Verdict::Fail)

@@ -24,9 +24,10 @@ use crate::backup::{
 use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, human_bytes};
+use crate::output::Output;
 use crate::vault::Vault;
 use crate::verify::Depth;
+use crate::words::format_bytes;
 
 use render::{Backups, Listing, Plans, Proofs};
 
@@ -639,12 +640,12 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.settle();
         match outcome {
             Ok(proof) => {
-                worst = worse(worst, render::kind_of(&proof));
+                worst = Kind::worse(worst, render::kind_of(&proof));
                 proven.push((file.display().to_string(), proof));
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 session.output.error(&error);
             }
         }
@@ -663,7 +664,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.settle();
         match outcome {
             Ok((proof, manifest)) => {
-                worst = worse(worst, render::kind_of(&proof));
+                worst = Kind::worse(worst, render::kind_of(&proof));
                 proven.push((manifest.backup_name.to_string(), proof));
             }
             Err(_) if args.all && has_gone(vault, name) => {
@@ -673,7 +674,7 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 session.output.error(&error);
             }
         }
@@ -688,14 +689,6 @@ async fn verify(args: VerifyArgs, session: &Session) -> Result<Option<Kind>> {
 /// Whether a backup that was there is there no longer: another process may prune, or give its name to a newer one.
 fn has_gone(vault: &Vault, name: &str) -> bool {
     catalogue::find(vault, name).is_err_and(|error| error.kind() == Kind::Request)
-}
-
-/// A backup that is bad outranks one that could not be proven.
-fn worse(left: Option<Kind>, right: Option<Kind>) -> Option<Kind> {
-    match (left, right) {
-        (Some(Kind::No), _) | (_, Some(Kind::No)) => Some(Kind::No),
-        (left, right) => left.or(right),
-    }
 }
 
 /// What is told while something goes on.
@@ -715,9 +708,9 @@ impl<'a> Live<'a> {
             Event::Phase(phase) => self.output.show_live(format!("{} · {phase}", self.what), self.began),
             Event::Bytes(bytes) if self.output.is_live() => {
                 let seconds = self.began.elapsed().as_secs_f64().max(0.1);
-                let rate = human_bytes((bytes as f64 / seconds) as u64);
+                let rate = format_bytes((bytes as f64 / seconds) as u64);
                 self.output
-                    .show_live(format!("{} · {} · {rate}/s", self.what, human_bytes(bytes)), self.began);
+                    .show_live(format!("{} · {} · {rate}/s", self.what, format_bytes(bytes)), self.began);
             }
             Event::Bytes(_) => {}
             Event::Note(text) => self.output.say(text),

@@ -11,9 +11,10 @@ use super::backup::{asked, audited};
 use super::{Session, now};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{Page, Report, Tone};
+use crate::output::{Page, Report};
 use crate::server::tokens::{self, Scope, Token};
 use crate::server::{Objectives, Orders, Server};
+use crate::words::Tone;
 
 /// A day and an hour: a daily backup is never later than that, and never flaps.
 const USUAL_RPO: Duration = Duration::from_secs(25 * 3600);

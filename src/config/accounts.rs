@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// An account: its name here, how to get into it, and the Regions in which it has databases.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AccountSettings {
+pub(crate) struct AccountSettings {
     /// What it is called in reports and by `--account`.
     pub name: String,
     /// Profile of `~/.aws/config`; otherwise the usual credentials.
@@ -27,7 +27,7 @@ pub struct AccountSettings {
 
 /// What flags say of where to look.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Narrow<'a> {
+pub(crate) struct Narrow<'a> {
     /// `--account`.
     pub account: Option<&'a str>,
     /// `--region`.
@@ -38,7 +38,7 @@ pub struct Narrow<'a> {
 
 impl Config {
     /// The accounts and Regions that a command over a fleet spans; `usual` alone, where no accounts are named.
-    pub fn places(&self, usual: &Access, only: Narrow<'_>) -> Result<Vec<Access>> {
+    pub(crate) fn places(&self, usual: &Access, only: Narrow<'_>) -> Result<Vec<Access>> {
         if let Some(name) = only.account
             && !self.accounts.iter().any(|account| account.name == name)
         {

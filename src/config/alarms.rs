@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 /// How alarms are set; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AlarmSettings {
+pub(crate) struct AlarmSettings {
     /// Who is told: names or ARNs of SNS topics, or names from `topics`.
     #[serde(default, deserialize_with = "one_or_many")]
     pub topic: Option<Vec<String>>,
@@ -30,7 +30,7 @@ pub struct AlarmSettings {
 /// How alarms of one kind are set; every key is optional.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AlarmKindSettings {
+pub(crate) struct AlarmKindSettings {
     /// Whether there is one at all.
     pub enabled: Option<bool>,
     /// `10%`, `26h`, `2GiB` or a number, as the kind has it.

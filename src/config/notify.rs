@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// Who is told what changed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NotifySettings {
+pub(crate) struct NotifySettings {
     /// When a condition that lasts is told again; a day by default.
     #[serde(default, deserialize_with = "super::duration")]
     pub remind_after: Option<Duration>,
@@ -24,7 +24,7 @@ pub struct NotifySettings {
 
 /// Where a secret is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// In an environment variable.
     Variable(String),
     /// In a file, alone.
@@ -35,7 +35,7 @@ pub enum Secret {
 
 /// What a channel is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChannelKind {
+pub(crate) enum ChannelKind {
     /// An SNS topic, by its ARN.
     Sns(String),
     /// A Slack-compatible webhook.
@@ -50,7 +50,7 @@ pub enum ChannelKind {
 
 /// How mail is sent, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mail {
+pub(crate) struct Mail {
     /// Host of the server.
     pub host: String,
     /// Its port: 587, or 465 with `tls = "implicit"`, or 25 with `tls = "none"`, unless named.
@@ -69,7 +69,7 @@ pub struct Mail {
 
 /// How a connection to a mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encryption {
+pub(crate) enum Encryption {
     /// STARTTLS, which the server must offer.
     StartTls,
     /// TLS from the first byte.
@@ -81,7 +81,7 @@ pub enum Encryption {
 /// A channel.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "toml::Value")]
-pub struct ChannelSettings {
+pub(crate) struct ChannelSettings {
     /// What it is.
     pub kind: ChannelKind,
     /// Only what these commands say, such as `drill run`; all by default.

@@ -12,7 +12,7 @@ const SOON: TimeDelta = TimeDelta::hours(1);
 
 /// What became of logging in to a place.
 #[derive(Debug)]
-pub struct Login {
+pub(crate) struct Login {
     /// The connection, if AWS knows us.
     pub aws: Option<Aws>,
     /// The ARN of who we are.
@@ -22,7 +22,7 @@ pub struct Login {
 }
 
 /// Logs in: finds credentials, assumes the role if there is one, and asks AWS who that is.
-pub async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
+pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
     let place = Place { account: access.account.clone(), region: access.region.clone().unwrap_or_default() };
     let failed = |check: Check| Login { aws: None, caller: String::new(), checks: vec![check] };
     let aws = match Aws::connect(access).await {
@@ -37,7 +37,7 @@ pub async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
         match who.expires {
             None => message.push_str(", without an end"),
             Some(at) => {
-                message.push_str(&format!(", until {}", crate::when::utc(at)));
+                message.push_str(&format!(", until {}", crate::when::format_time(at)));
                 let is_renewed = access.role.is_some() || !who.source.contains("environment");
                 if at - now < SOON && !is_renewed {
                     verdict = Outcome::Warning;
@@ -116,7 +116,7 @@ fn unknown_to_aws(failure: &Failure) -> Check {
 }
 
 /// This machine's clock against AWS's. `asked` is AWS after it has answered something.
-pub fn clock(asked: &Aws, here: DateTime<Utc>) -> Check {
+pub(crate) fn clock(asked: &Aws, here: DateTime<Utc>) -> Check {
     let there = asked.now(here);
     let off = here - there;
     let check =

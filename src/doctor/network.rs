@@ -15,7 +15,7 @@ use crate::fleet::Place;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The endpoints of a place, each once.
-pub async fn check(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
+pub(crate) async fn check(aws: &Aws, wanted: &[Task]) -> Vec<Check> {
     let mut services = vec![(Service::Rds, &Task::OF_AWS[..]), (Service::Sts, &Task::OF_AWS[..])];
     if wanted.contains(&Task::Alarms) || wanted.contains(&Task::Status) {
         services.push((Service::CloudWatch, &[Task::Alarms, Task::Status]));

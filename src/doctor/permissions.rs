@@ -93,7 +93,7 @@ const NEEDS: &[Need] = &[
 
 /// What the checks of a place stand on.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub(crate) struct Ground {
     /// Who we are, as STS says.
     pub caller: String,
     /// A DB instance that there is, if there is one.
@@ -103,7 +103,7 @@ pub struct Ground {
 }
 
 /// Looks at every action that some commands need.
-pub async fn check(aws: &Aws, ground: &Ground, wanted: &[Task], now: DateTime<Utc>) -> Vec<Check> {
+pub(crate) async fn check(aws: &Aws, ground: &Ground, wanted: &[Task], now: DateTime<Utc>) -> Vec<Check> {
     let needs: Vec<&Need> =
         NEEDS.iter().filter(|need| need.tasks.iter().any(|task| wanted.contains(task))).collect();
     let simulated = simulate(aws, ground, &needs, now).await;

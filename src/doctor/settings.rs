@@ -19,7 +19,7 @@ fn failed(group: &'static str, code: &str, error: &Error, otherwise: &str) -> Ch
 }
 
 /// The file itself; `wrong` is why it could not be read, and then everything else goes by the defaults.
-pub fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
+pub(crate) fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
     let check = match (wrong, file) {
         (Some(error), _) => failed("configuration", "lifeboat_toml", error, "Correct it."),
         (None, Some(path)) => Check::new(
@@ -37,7 +37,7 @@ pub fn file(file: Option<&Path>, wrong: Option<&Error>) -> Check {
 }
 
 /// Values in it that only the commands that need them look at.
-pub fn values(config: &Config) -> Vec<Check> {
+pub(crate) fn values(config: &Config) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Err(error) = Rules::configured(&config.retention) {
         let tasks = [Task::Snapshot, Task::Backup, Task::Serve];
@@ -60,7 +60,7 @@ pub fn values(config: &Config) -> Vec<Check> {
 }
 
 /// age: whom backups are encrypted to, and the secret key to read them with, if one is named.
-pub fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check> {
+pub(crate) fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check> {
     const TASKS: [Task; 2] = [Task::Backup, Task::Serve];
     let mut checks = Vec::new();
     let own = config.databases.values().filter_map(|database| database.backup.as_ref());
@@ -87,7 +87,7 @@ pub fn encryption(config: &Config, identity: Option<&Path>) -> Vec<Check> {
 }
 
 /// Where word goes that all is well, or not.
-pub fn ping(url: Option<&str>) -> Option<Check> {
+pub(crate) fn ping(url: Option<&str>) -> Option<Check> {
     let tasks = [Task::Status, Task::Backup];
     let check = match web::check(url?) {
         Ok(()) => {
@@ -100,7 +100,7 @@ pub fn ping(url: Option<&str>) -> Option<Check> {
 }
 
 /// The channels of notifications: whether what they need to know is there. Nothing is sent: `lifeboat notify test` does that.
-pub fn channels(config: &Config) -> Vec<Check> {
+pub(crate) fn channels(config: &Config) -> Vec<Check> {
     const TASKS: [Task; 4] = [Task::Drill, Task::Status, Task::Snapshot, Task::Backup];
     let check = |name: &str, channel: &ChannelSettings| {
         let needed: Vec<&Secret> = match &channel.kind {
@@ -146,7 +146,7 @@ fn lacking(secret: &Secret) -> Option<String> {
 }
 
 /// The topics that alarms tell, in one place: whether they are there, and whether what is published arrives.
-pub async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
+pub(crate) async fn topics(aws: &Aws, caller: &str, config: &Config) -> Vec<Check> {
     let place = aws.place();
     let check = |verdict, message: String| {
         Check::new("alarms", "topic", verdict, message).at(&place).for_tasks(&[Task::Alarms])

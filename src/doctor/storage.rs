@@ -12,7 +12,7 @@ const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Drill];
 const LITTLE: u64 = 256 << 20;
 
 /// Tries the vault at `place`. One that does not exist yet is not made.
-pub fn check(place: &str, access: &Access) -> Vec<Check> {
+pub(crate) fn check(place: &str, access: &Access) -> Vec<Check> {
     let checks = match place.contains("://") {
         true => tried(place, access),
         false => directory(place, access),
@@ -98,7 +98,7 @@ fn tried(place: &str, access: &Access) -> Vec<Check> {
         format!("`{place}`: written, read and removed a file"),
     )];
     if let Some(free) = trial.free_bytes {
-        let shown = crate::output::human_bytes(free);
+        let shown = crate::words::format_bytes(free);
         let check = match free {
             free if free < LITTLE => {
                 check_of("vault_space", Outcome::Warning, format!("only {shown} are free"))

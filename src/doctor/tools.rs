@@ -9,7 +9,7 @@ use crate::postgres::{Authorities, Programs, Tls};
 
 /// A PostgreSQL server that is to be backed up or copied from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// As people call it.
     pub name: String,
     /// Its major version.
@@ -19,7 +19,7 @@ pub struct Known {
 const TASKS: [Task; 3] = [Task::Backup, Task::Serve, Task::Restore];
 
 /// PostgreSQL's programs against the servers that are known. Where all databases are SQLite's, none are needed.
-pub fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) -> Vec<Check> {
+pub(crate) fn programs(known: &[Known], only: Option<&Path>, is_needed: bool) -> Vec<Check> {
     let installed = Programs::installed(only);
     let check = |verdict, message: String| Check::new("tools", "pg_dump", verdict, message).for_tasks(&TASKS);
     let mut versions: Vec<String> = installed.iter().map(|programs| programs.version.clone()).collect();
@@ -78,7 +78,7 @@ fn install(major: Option<u32>) -> String {
 }
 
 /// The certificate authorities that databases are held against: a file, or those of RDS that are built in.
-pub fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
+pub(crate) fn authorities(tls: &Tls, now: DateTime<Utc>) -> Check {
     const TASKS: [Task; 5] = [Task::Drill, Task::Snapshot, Task::Restore, Task::Backup, Task::Serve];
     let check = |verdict, message: String| Check::new("tools", "ca", verdict, message).for_tasks(&TASKS);
     let found = match Authorities::of(tls) {

@@ -96,7 +96,7 @@ impl Drill<'_> {
                 let status = &instance.reported_status;
                 if status.0 != said {
                     said.clone_from(&status.0);
-                    tell(Event::Status { id, status: &said, elapsed: started.elapsed() });
+                    tell(Event::Status { id, status: &said });
                 }
                 match status.health() {
                     Health::Usable if instance.endpoint.is_some() => {

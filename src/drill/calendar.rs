@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// A stretch of whole days, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Period {
+pub(crate) struct Period {
     /// Its first day.
     pub from: NaiveDate,
     /// Its last day.
@@ -19,7 +19,7 @@ pub struct Period {
 
 impl Period {
     /// From one day to another, both included.
-    pub fn new(from: NaiveDate, to: NaiveDate) -> Result<Self> {
+    pub(crate) fn new(from: NaiveDate, to: NaiveDate) -> Result<Self> {
         if from > to {
             return Err(Error::request(format!("{from} is after {to}")).hint("Exchange `--from` and `--to`."));
         }
@@ -30,7 +30,7 @@ impl Period {
     }
 
     /// A calendar year.
-    pub fn year(year: i32) -> Result<Self> {
+    pub(crate) fn year(year: i32) -> Result<Self> {
         let day = |month, day| {
             NaiveDate::from_ymd_opt(year, month, day)
                 .filter(|_| (1970..=9999).contains(&year))
@@ -40,24 +40,24 @@ impl Period {
     }
 
     /// A month, by any of its days.
-    pub fn month_of(day: NaiveDate) -> Result<Self> {
+    pub(crate) fn month_of(day: NaiveDate) -> Result<Self> {
         let first = first_of(day);
         Period::new(first, first + Months::new(1) - chrono::Days::new(1))
     }
 
     /// The whole months before the one of `today`.
-    pub fn last_months(count: u32, today: NaiveDate) -> Result<Self> {
+    pub(crate) fn last_months(count: u32, today: NaiveDate) -> Result<Self> {
         let this = first_of(today);
         Period::new(this - Months::new(count.max(1)), this - chrono::Days::new(1))
     }
 
     /// Whether a moment is in it.
-    pub fn contains(&self, at: DateTime<Utc>) -> bool {
+    pub(crate) fn contains(&self, at: DateTime<Utc>) -> bool {
         (self.from..=self.to).contains(&at.date_naive())
     }
 
     /// First days of its months.
-    pub fn months(&self) -> Vec<NaiveDate> {
+    pub(crate) fn months(&self) -> Vec<NaiveDate> {
         let last = first_of(self.to);
         std::iter::successors(Some(first_of(self.from)), |month| Some(*month + Months::new(1)))
             .take_while(|month| *month <= last)
@@ -71,7 +71,7 @@ fn first_of(day: NaiveDate) -> NaiveDate {
 
 /// A database: its name is its own within an account and Region only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Which {
+pub(crate) struct Which {
     /// Its name.
     pub id: String,
     /// The number of its account; `None` where it is not known.
@@ -82,14 +82,14 @@ pub struct Which {
 
 impl Which {
     /// Whether both may be the same: an account that is not known may be any.
-    pub fn may_be(&self, other: &Which) -> bool {
+    pub(crate) fn may_be(&self, other: &Which) -> bool {
         let is_same = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
         (&self.id, &self.region) == (&other.id, &other.region) && is_same(&self.account, &other.account)
     }
 }
 
 /// What each is called: its name, with Region and account where that alone could be several.
-pub fn labels(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
+pub(crate) fn labels(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
     let mut namesakes = BTreeMap::<&str, Vec<&Which>>::new();
     for which in of {
         namesakes.entry(&which.id).or_default().push(which);
@@ -111,7 +111,7 @@ pub fn labels(of: &BTreeSet<Which>) -> BTreeMap<Which, String> {
 
 /// A drill, as far as the calendar is concerned.
 #[derive(Clone, Debug)]
-pub struct Drilled {
+pub(crate) struct Drilled {
     /// The database.
     pub source: Which,
     /// The run.
@@ -124,7 +124,7 @@ pub struct Drilled {
 
 /// What AWS says of the databases that exist.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Existing {
+pub(crate) struct Existing {
     /// Whether it could be asked.
     pub asked: bool,
     /// Whether nobody wanted it to be asked.
@@ -145,7 +145,7 @@ pub struct Existing {
 /// How a month came out for a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Month {
+pub(crate) enum Month {
     /// A drill passed.
     Pass,
     /// Drills failed, and none passed.
@@ -166,14 +166,14 @@ pub enum Month {
 
 impl Month {
     /// Whether it speaks against the database.
-    pub fn is_short(self) -> bool {
+    pub(crate) fn is_short(self) -> bool {
         matches!(self, Month::Fail | Month::Unknown | Month::Gap)
     }
 }
 
 /// A month of a database.
 #[derive(Clone, Debug, Serialize)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// Which, as `2026-03`.
     pub month: String,
     /// How it came out.
@@ -190,7 +190,7 @@ pub struct Cell {
 
 /// A database.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its name.
     pub id: String,
     /// The number of its account, as far as it is known.
@@ -218,7 +218,7 @@ pub struct Row {
 
 /// Databases by months.
 #[derive(Clone, Debug, Serialize)]
-pub struct Calendar {
+pub(crate) struct Calendar {
     /// From when to when.
     #[serde(flatten)]
     pub period: Period,
@@ -229,7 +229,7 @@ pub struct Calendar {
 }
 
 /// Draws up the calendar. `drills` are all that are known, from before the period too.
-pub fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTime<Utc>) -> Calendar {
+pub(crate) fn draw(period: Period, drills: &[Drilled], existing: Existing, now: DateTime<Utc>) -> Calendar {
     let known: BTreeSet<&Which> =
         existing.databases.keys().chain(drills.iter().map(|drill| &drill.source)).collect();
     // Evidence without an account is that of the only one that has such a database.

@@ -17,7 +17,7 @@ use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 
 /// Name and version of a link.
-pub const SCHEMA: &str = "lifeboat.chain/1";
+pub(crate) const SCHEMA: &str = "lifeboat.chain/1";
 
 /// Links at the end that are read to add another.
 const RECENT: u64 = 32;
@@ -28,7 +28,7 @@ pub(super) const ABSENT: &str = "absent";
 /// What a link records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub(crate) enum What {
     /// Evidence from before there was a chain, as it was found.
     Adopted,
     /// A drill began.
@@ -44,7 +44,7 @@ pub enum What {
 /// A link of the chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Link {
+pub(crate) struct Link {
     /// `lifeboat.chain/1`.
     pub schema: String,
     /// Its number, from 1.
@@ -68,7 +68,7 @@ pub struct Link {
 
 /// Where a record stands in the chain; part of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// Number of its link.
     pub seq: u64,
     /// Hash of the link before.
@@ -79,7 +79,7 @@ pub struct Place {
 
 /// Evidence that another one names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Earlier {
+pub(crate) struct Earlier {
     /// Its run.
     pub run: String,
     /// SHA-256 of its `evidence.json`.

@@ -27,7 +27,7 @@ enum Comparison {
 }
 
 /// Refuses expectations that cannot be understood, before anything is created.
-pub fn check_syntax(checks: &[Check]) -> Result<()> {
+pub(crate) fn check_syntax(checks: &[Check]) -> Result<()> {
     for check in checks {
         if check.query.trim().is_empty() {
             return Err(Error::request(format!("check `{}` has no `query`", title(check))));
@@ -42,7 +42,7 @@ pub fn check_syntax(checks: &[Check]) -> Result<()> {
 }
 
 /// Makes every check, each in a transaction of its own that cannot write.
-pub async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
+pub(crate) async fn make(checks: &[Check], copy: &Server) -> Vec<CheckResult> {
     let mut results = Vec::new();
     for check in checks {
         let answer = ask(copy, &check.database, &check.query).await;

@@ -305,7 +305,7 @@ async fn try_to_name_rows(
     Ok(())
 }
 
-fn counting(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress<'_>) {
+fn counting(tell: &(dyn Fn(Event<'_>) + Sync), side: &'static str, progress: Progress) {
     tell(Event::Counting {
         side,
         tables: progress.tables,

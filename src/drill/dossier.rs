@@ -19,14 +19,14 @@ use crate::error::Result;
 use crate::vault::Vault;
 use crate::vault::chain::sha256;
 
-pub use page::render;
+pub(crate) use page::render;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.drill-report/1";
+pub(crate) const SCHEMA: &str = "lifeboat.drill-report/1";
 
 /// Who draws it up, with what.
 #[derive(Clone, Debug, Serialize)]
-pub struct Author {
+pub(crate) struct Author {
     /// A user of this machine.
     pub by: String,
     /// The machine.
@@ -37,7 +37,7 @@ pub struct Author {
 
 /// Drills of a period, counted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// All of them.
     pub drills: usize,
     /// Those that passed.
@@ -54,7 +54,7 @@ pub struct Totals {
 
 /// A later drill of the same database that passed.
 #[derive(Clone, Debug, Serialize)]
-pub struct Later {
+pub(crate) struct Later {
     /// Its run.
     pub run: String,
     /// When it began.
@@ -63,7 +63,7 @@ pub struct Later {
 
 /// Hashes of what was recorded.
 #[derive(Clone, Debug, Serialize)]
-pub struct Hashes {
+pub(crate) struct Hashes {
     /// SHA-256 of `evidence.json`.
     pub evidence_sha256: Option<String>,
     /// SHA-256 of `evidence.html`; a drill that died has no page.
@@ -76,7 +76,7 @@ pub struct Hashes {
 
 /// A drill.
 #[derive(Clone, Debug, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What became of it.
     pub outcome: Outcome,
     /// What its database is called here: with account and Region, if another one has its name.
@@ -94,24 +94,24 @@ pub struct Entry {
 
 impl Entry {
     /// Whether it proved the backup.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.outcome == Outcome::Pass
     }
 
     /// What was done about it.
-    pub fn answers(&self) -> impl Iterator<Item = &Note> {
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &Note> {
         self.notes.iter().filter(|note| note.reviewer.is_none())
     }
 
     /// Who has signed it off.
-    pub fn sign_offs(&self) -> impl Iterator<Item = &Note> {
+    pub(crate) fn sign_offs(&self) -> impl Iterator<Item = &Note> {
         self.notes.iter().filter(|note| note.reviewer.is_some())
     }
 }
 
 /// The document.
 #[derive(Clone, Debug, Serialize)]
-pub struct Dossier {
+pub(crate) struct Dossier {
     /// `lifeboat.drill-report/1`.
     pub schema: &'static str,
     /// When it was drawn up.
@@ -134,7 +134,7 @@ pub struct Dossier {
 }
 
 /// What is known of all drills: the records, what became of them, and records that cannot be read.
-pub struct History {
+pub(crate) struct History {
     /// Newest first.
     pub reports: Vec<(Report, Outcome)>,
     /// Why others cannot be read.
@@ -149,7 +149,7 @@ pub struct History {
 
 impl History {
     /// Reads it; `only` some databases, or all.
-    pub fn read(vault: &Vault, only: &[String]) -> Result<Self> {
+    pub(crate) fn read(vault: &Vault, only: &[String]) -> Result<Self> {
         let mut records = proof::list(vault, only)?;
         let (findings, is_altered) = (std::mem::take(&mut records.findings), records.is_altered());
         let reports = std::mem::take(&mut records.reports).into_iter().map(|report| {
@@ -162,7 +162,7 @@ impl History {
     }
 
     /// How many drills of a period no chain protected when they were recorded, by database.
-    pub fn unchained(&self, period: Period) -> BTreeMap<String, usize> {
+    pub(crate) fn unchained(&self, period: Period) -> BTreeMap<String, usize> {
         let mut unchained = BTreeMap::new();
         for (report, _) in self.reports.iter().filter(|(report, _)| period.contains(report.started_at)) {
             let key = (report.source.id.clone(), report.run.clone());
@@ -174,7 +174,7 @@ impl History {
     }
 
     /// Databases by months.
-    pub fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
+    pub(crate) fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
         let drilled = self.reports.iter().map(|(report, outcome)| Drilled {
             source: report.which(),
             run: report.run.clone(),
@@ -186,7 +186,7 @@ impl History {
 }
 
 /// Draws it up.
-pub fn draw_up(
+pub(crate) fn draw_up(
     vault: &Vault,
     only: &[String],
     (period, existing): (Period, Existing),
@@ -301,7 +301,7 @@ pub(super) struct Against {
 
 impl Dossier {
     /// What it comes to.
-    pub fn headline(&self) -> Headline {
+    pub(crate) fn headline(&self) -> Headline {
         let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
         let is_altered = self.integrity.verdict == Integrity::Altered;
         let is_unchained = self.drills.iter().any(|entry| entry.integrity.verdict == Integrity::Unchained);

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use super::report::{Report, State, rough_span, span};
+use super::report::{Report, State};
+use crate::when::{format_rough_span, format_span};
 
 /// What earlier drills of a database took, the newest first.
 #[derive(Clone, Debug, Default)]
-pub struct Earlier {
+pub(crate) struct Earlier {
     drills: Vec<Vec<Took>>,
 }
 
@@ -20,7 +21,7 @@ struct Took {
 
 /// What is left of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub(crate) enum Left {
     /// As long as the last drill took from here on.
     About {
         /// What is left.
@@ -37,7 +38,7 @@ pub enum Left {
 
 impl Earlier {
     /// Of these drills, the newest first: those that went through to the removal of the throwaway.
-    pub fn of<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Self {
+    pub(crate) fn of<'a>(reports: impl IntoIterator<Item = &'a Report>) -> Self {
         let is_whole = |report: &&Report| {
             let has = |name: &str| report.phases.iter().any(|phase| phase.name == name);
             report.state == State::Finished
@@ -56,7 +57,7 @@ impl Earlier {
     }
 
     /// What is left of a drill that has been in `phase` since so long.
-    pub fn left(&self, phase: &str, since: Duration) -> Option<Left> {
+    pub(crate) fn left(&self, phase: &str, since: Duration) -> Option<Left> {
         let newest = self.drills.iter().find(|drill| drill.iter().any(|took| took.phase == phase))?;
         let of_phase =
             |drill: &Vec<Took>| drill.iter().find(|took| took.phase == phase).map(|took| took.time);
@@ -74,32 +75,36 @@ impl Earlier {
     }
 
     /// What the last drill took in all.
-    pub fn last_took(&self) -> Option<Duration> {
+    pub(crate) fn last_took(&self) -> Option<Duration> {
         self.drills.first().map(|drill| drill.iter().map(|took| took.time).sum())
     }
 
     /// What a phase took in the last drill that went through it.
-    pub fn phase_took(&self, phase: &str) -> Option<Duration> {
+    pub(crate) fn phase_took(&self, phase: &str) -> Option<Duration> {
         self.drills.iter().flatten().find(|took| took.phase == phase).map(|took| took.time)
     }
 }
 
 impl Left {
     /// `about 11 min left (last drill took 15 min)`.
-    pub fn told(self) -> String {
+    pub(crate) fn told(self) -> String {
         match self {
             Left::About { left, last_took } => {
-                format!("about {} left (last drill took {})", rough_span(left), rough_span(last_took))
+                format!(
+                    "about {} left (last drill took {})",
+                    format_rough_span(left),
+                    format_rough_span(last_took)
+                )
             }
             Left::Longer { longest } => {
-                format!("longer than ever before ({} at most)", span(longest.as_secs_f64()))
+                format!("longer than ever before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
     }
 }
 
 /// What is left of several drills, so many of which run at once; nothing, unless it is known of each.
-pub fn left_of_all(
+pub(crate) fn left_of_all(
     under_way: impl IntoIterator<Item = Option<Duration>>,
     waiting: impl IntoIterator<Item = Option<Duration>>,
     at_once: usize,

@@ -14,7 +14,7 @@
 mod ceiling;
 mod due;
 mod plan;
-pub mod record;
+pub(crate) mod record;
 mod run;
 
 use std::fmt;
@@ -24,16 +24,16 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-pub use plan::{Ask, Plan, Todo, plan};
-pub use record::{Fleet, Outcome, Row};
-pub use run::{Crew, run};
+pub(crate) use plan::{Ask, Todo, plan};
+pub(crate) use record::{Fleet, Outcome, Row};
+pub(crate) use run::{Crew, run};
 
 use crate::error::Error;
 use crate::fleet::{Instance, InstanceId, ResourceId};
 
 /// Which databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// These; with none, all.
     pub databases: Vec<InstanceId>,
     /// Those that carry all of these tags.
@@ -44,7 +44,7 @@ pub struct Selection {
 
 impl Selection {
     /// How long a proof lasts, if that counts.
-    pub fn due(&self) -> Option<Duration> {
+    pub(crate) fn due(&self) -> Option<Duration> {
         self.due_seconds.map(Duration::from_secs)
     }
 
@@ -62,7 +62,7 @@ impl Selection {
 /// One of several parts of a fleet, by a hash of what does not change of a database: its resource id. Databases that come
 /// and go move no other to another part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Which, from 0.
     pub index: u32,
     /// Of how many.
@@ -71,7 +71,7 @@ pub struct Shard {
 
 impl Shard {
     /// Whether a database falls to this part.
-    pub fn admits(&self, resource: &ResourceId) -> bool {
+    pub(crate) fn admits(&self, resource: &ResourceId) -> bool {
         let digest = digest(&SHA256, resource.0.as_bytes());
         let head: [u8; 8] = std::array::from_fn(|at| digest.as_ref()[at]);
         u64::from_be_bytes(head) % u64::from(self.count) == u64::from(self.index)
@@ -102,7 +102,7 @@ impl fmt::Display for Shard {
 
 /// How much a fleet run may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ceilings {
+pub(crate) struct Ceilings {
     /// Drills at once, in this process.
     pub concurrency: usize,
     /// Throwaways at once in an account and Region, those of other processes with this vault counted.

@@ -4,12 +4,12 @@
 use serde::Serialize;
 
 use super::calendar::{Calendar, Month, Row};
-use super::page::words::{Tone, counted};
+use crate::words::{Tone, format_count};
 
 /// Whether all is proven that should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It is.
     Complete,
     /// Something is missing, failed, or was altered.
@@ -30,7 +30,7 @@ impl Standing {
 
 /// What is wrong with the records that a calendar was drawn from.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// Something was changed since it was recorded.
     pub is_altered: bool,
     /// Something could not be read, or not be held against its chain.
@@ -41,7 +41,7 @@ pub struct Evidence {
 
 /// The sentence at the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Headline {
+pub(crate) struct Headline {
     /// Whether every month and database has its proof.
     pub standing: Standing,
     /// How it is drawn: a proof of the month is no good news while the last drill failed.
@@ -51,7 +51,7 @@ pub struct Headline {
 }
 
 /// What a calendar comes to.
-pub fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
+pub(crate) fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
     let rows = &calendar.databases;
     let says = |standing: Standing, words: &str| Headline {
         standing,
@@ -93,7 +93,7 @@ pub fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
 
 fn drills_of(databases: usize) -> String {
     let drills = if databases == 1 { "drill" } else { "drills" };
-    format!("{drills} of {}", counted(databases, "database", "databases"))
+    format!("{drills} of {}", format_count(databases, "database", "databases"))
 }
 
 /// Which months are meant where it is complete: neither those before the first drill, nor those that may yet get one, nor those of a
@@ -116,7 +116,7 @@ fn scope(calendar: &Calendar) -> String {
 }
 
 /// What is missing or failed, database by database.
-pub fn reasons(calendar: &Calendar) -> Vec<String> {
+pub(crate) fn reasons(calendar: &Calendar) -> Vec<String> {
     calendar.databases.iter().flat_map(reasons_of).collect()
 }
 
@@ -139,7 +139,7 @@ fn reasons_of(row: &Row) -> Vec<String> {
     }
     if row.failed_since_pass > 0 {
         let since = row.last_pass.map_or("ever".to_owned(), |at| format!("since {}", at.format("%Y-%m-%d")));
-        let failed = counted(row.failed_since_pass, "drill", "drills");
+        let failed = format_count(row.failed_since_pass, "drill", "drills");
         reasons.push(format!("`{}`: {failed} failed, and none has passed {since}", row.label));
     }
     reasons

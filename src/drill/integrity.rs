@@ -15,17 +15,17 @@ use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.evidence-check/1";
+pub(crate) const SCHEMA: &str = "lifeboat.evidence-check/1";
 
 /// What this cannot find out.
-pub const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
+pub(crate) const LIMITS: &str = "Tamper-evident, not tamper-proof: whoever may write to this vault can rewrite a whole chain with its \
                           head, and that shows only against a head that was kept elsewhere (`--expect-head`, \
                           `--expect-heads`). Whether what was recorded was true when it was written is not asked.";
 
 /// How a source, or all of them, came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Everything is as it was recorded.
     Intact,
     /// Nothing is known to have been changed, and some evidence is from before there was a chain, or says so: how it was before a
@@ -40,7 +40,7 @@ pub enum Verdict {
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It has another content.
     Altered,
     /// It has the content of another file.
@@ -59,7 +59,7 @@ pub enum Fault {
 
 /// One file that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What is wrong.
     pub fault: Fault,
     /// Where the file lies, or should.
@@ -73,7 +73,7 @@ pub struct Finding {
 
 /// One source.
 #[derive(Clone, Debug, Serialize)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// Which.
     pub source: String,
     /// How it came out.
@@ -101,7 +101,7 @@ pub struct Checked {
 impl Checked {
     /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
     /// chain that says so. What a link noticed when it was added speaks against no record.
-    pub fn is_sound(&self, run: &str) -> bool {
+    pub(crate) fn is_sound(&self, run: &str) -> bool {
         self.findings.iter().all(|finding| match run_of(&finding.name) {
             Some(of) => of != run,
             None => finding.fault == Fault::Noticed || finding.name.starts_with("last-"),
@@ -111,7 +111,7 @@ impl Checked {
 
 /// A head that was kept elsewhere, found in the chain.
 #[derive(Clone, Debug, Serialize)]
-pub struct Since {
+pub(crate) struct Since {
     /// The expected head.
     pub sha256: String,
     /// Links after it.
@@ -120,7 +120,7 @@ pub struct Since {
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `lifeboat.evidence-check/1`.
     pub schema: &'static str,
     /// When it was looked at.
@@ -137,7 +137,7 @@ pub struct Report {
 
 impl Report {
     /// Of a vault without evidence.
-    pub fn of_nothing(vault: &Vault, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of_nothing(vault: &Vault, now: DateTime<Utc>) -> Self {
         let verdict = Verdict::Intact;
         Report {
             schema: SCHEMA,
@@ -152,7 +152,7 @@ impl Report {
 
 /// A head that was kept elsewhere; without a source where only one is looked at.
 #[derive(Clone, Debug)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Whose it is.
     pub source: Option<String>,
     /// The hash.
@@ -160,7 +160,7 @@ pub struct Expected {
 }
 
 /// Reads heads from an earlier report of this check.
-pub fn heads_of(report: &[u8]) -> Result<Vec<Expected>> {
+pub(crate) fn heads_of(report: &[u8]) -> Result<Vec<Expected>> {
     #[derive(Deserialize)]
     struct Kept {
         source: String,
@@ -186,7 +186,12 @@ pub fn heads_of(report: &[u8]) -> Result<Vec<Expected>> {
 }
 
 /// Looks at some sources, or at all.
-pub fn check(vault: &Vault, only: &[String], expected: &[Expected], now: DateTime<Utc>) -> Result<Report> {
+pub(crate) fn check(
+    vault: &Vault,
+    only: &[String],
+    expected: &[Expected],
+    now: DateTime<Utc>,
+) -> Result<Report> {
     let known = vault.list("drills")?.folders;
     let mut sources: BTreeSet<String> = only.iter().cloned().collect();
     if only.is_empty() {
@@ -228,7 +233,7 @@ pub fn check(vault: &Vault, only: &[String], expected: &[Expected], now: DateTim
 }
 
 /// Looks at one source, again if it was being written to meanwhile.
-pub fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
+pub(crate) fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     for _ in 0..20 {
         let before = stamp(vault, source);
         let checked = look(vault, source, expected)?;
@@ -242,7 +247,7 @@ pub fn check_source(vault: &Vault, source: &str, expected: &[&str]) -> Result<Ch
 
 /// Whether the record of a run can be relied on, by as little reading as that takes: the link that it says it stands in, and
 /// those after it.
-pub fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
+pub(crate) fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
     if is_sound_by_its_links(vault, source, run)? {
         return Ok(true);
     }

@@ -15,7 +15,7 @@ use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 
 /// The record of one run, open for writing.
-pub struct Journal<'a> {
+pub(crate) struct Journal<'a> {
     vault: &'a Vault,
     source: String,
     run: String,
@@ -32,25 +32,25 @@ struct Stamp {
 
 impl<'a> Journal<'a> {
     /// Opens the record of a new run.
-    pub fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
+    pub(crate) fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
         let lock = vault.try_lock(&lock_name(source, run))?;
         let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already going on")))?;
         Ok(Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock })
     }
 
     /// Where the record will be.
-    pub fn evidence(&self) -> Evidence {
+    pub(crate) fn evidence(&self) -> Evidence {
         let path = |name: &str| self.vault.shown(&format!("{}/{name}", folder(&self.source, &self.run)));
         Evidence { json: path("evidence.json"), html: path("evidence.html") }
     }
 
     /// What tells the lock that this run holds from one in a copy of the vault.
-    pub fn lock_mark(&self) -> Option<String> {
+    pub(crate) fn lock_mark(&self) -> Option<String> {
         self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
     }
 
     /// Writes the record as it stands while the drill goes on: when it begins, and when AWS has said which instance it made.
-    pub fn begin(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
+    pub(crate) fn begin(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
         self.record(What::Begun, at, |place| {
             report.chain = Some(place.clone());
             Ok(vec![(format!("{}/evidence.json", self.run), to_json(report)?)])
@@ -59,7 +59,7 @@ impl<'a> Journal<'a> {
 
     /// Writes the record of a drill that is over, its page, and the two stamps: a watcher that knows only the last
     /// pass cannot tell a drill that keeps failing from one that is no longer run.
-    pub fn close(self, report: &mut Report) -> Result<()> {
+    pub(crate) fn close(self, report: &mut Report) -> Result<()> {
         let at = report.finished_at.unwrap_or(report.started_at);
         self.seal(report, at, true)
     }
@@ -96,7 +96,7 @@ impl<'a> Journal<'a> {
 }
 
 /// When a database was last drilled, and with which verdict, by the stamp in its folder.
-pub fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
+pub(crate) fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>, Verdict)>> {
     let name = format!("drills/{source}/last-run.json");
     let Some(json) = vault.read(&name)? else { return Ok(None) };
     let stamp: Stamp = serde_json::from_slice(&json)
@@ -106,7 +106,7 @@ pub fn last(vault: &Vault, source: &str) -> Result<Option<(String, DateTime<Utc>
 
 /// Whether the process of a run is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Process {
+pub(crate) enum Process {
     /// It holds its lock.
     Alive,
     /// Its lock is free.
@@ -119,7 +119,7 @@ pub enum Process {
 
 /// Whether the process of a run is still there, by the lock that it holds in the vault. The lock in a copy of the vault
 /// is always free, so a free lock counts only if it is the very one that the run took.
-pub fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
+pub(crate) fn process_of(vault: &Vault, source: &str, run: &str) -> Result<Process> {
     let Some(report) = read(vault, source, run)? else { return Ok(Process::NotHere) };
     process_of_report(vault, source, &report)
 }
@@ -137,7 +137,7 @@ fn process_of_report(vault: &Vault, source: &str, report: &Report) -> Result<Pro
 }
 
 /// The record of a run, if this vault has it and it can be read.
-pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
+pub(crate) fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let name = format!("{}/evidence.json", folder(source, run));
     let Some(json) = vault.read(&name)? else { return Ok(None) };
     parse(vault, &name, &json).map(Some)
@@ -152,7 +152,7 @@ fn parse(vault: &Vault, name: &str, json: &[u8]) -> Result<Report> {
 }
 
 /// Finds a run by its id, whatever its source; the newest of a database by the database's name; `latest` is the newest of all.
-pub fn find(vault: &Vault, run: &str) -> Result<Report> {
+pub(crate) fn find(vault: &Vault, run: &str) -> Result<Report> {
     let newest_of = match run {
         "latest" => Some(Vec::new()),
         run if RunId::parse(run).is_some() => None,
@@ -171,7 +171,7 @@ pub fn find(vault: &Vault, run: &str) -> Result<Report> {
 }
 
 /// The source whose drill a run was.
-pub fn source_of(vault: &Vault, run: &str) -> Result<String> {
+pub(crate) fn source_of(vault: &Vault, run: &str) -> Result<String> {
     for source in vault.list("drills")?.folders {
         if RunId::parse(run).is_some()
             && vault.contains(&format!("{}/evidence.json", folder(&source, run)))?
@@ -191,7 +191,7 @@ fn unknown(run: &str) -> Error {
 }
 
 /// The newest drills of an instance that can be read, the newest first: as many as tell what the next one may take.
-pub fn newest(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
+pub(crate) fn newest(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
     const EXAMPLES: usize = 5;
     let mut runs = vault.list(&format!("drills/{source}")).map(|found| found.folders).unwrap_or_default();
     runs.retain(|run| RunId::parse(run).is_some());
@@ -201,7 +201,7 @@ pub fn newest(vault: &Vault, source: &str, resource_id: &str) -> Vec<Report> {
 }
 
 /// Runs of this vault, newest first, and those whose record cannot be read, with the reason.
-pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
+pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut damaged) = (Vec::new(), Vec::new());
     for source in vault.list("drills")?.folders {
         if !only.is_empty() && !only.contains(&source) {
@@ -233,7 +233,7 @@ pub fn list(vault: &Vault, only: &[String]) -> Result<(Vec<Report>, Vec<String>)
 
 /// What became of a run, in a word: a record that says `running` under a free lock is of a process that died, or, where
 /// the lock is that of a copy of the vault, `unfinished`.
-pub fn outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
+pub(crate) fn outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
     if report.state != State::Running {
         return Ok(Outcome::of(report));
     }
@@ -247,7 +247,7 @@ pub fn outcome(vault: &Vault, report: &Report) -> Result<Outcome> {
 
 /// What a sweep has found out about the throwaway of a drill that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// The sweep has removed it.
     Removed,
     /// AWS does not know it.
@@ -256,7 +256,13 @@ pub enum Found {
 
 /// Closes the record of a drill whose process has ended before the drill did: what became of its throwaway is known now. Does
 /// nothing if the record is closed, or its process alive.
-pub fn close_dead(vault: &Vault, source: &str, run: &str, found: Found, at: DateTime<Utc>) -> Result<()> {
+pub(crate) fn close_dead(
+    vault: &Vault,
+    source: &str,
+    run: &str,
+    found: Found,
+    at: DateTime<Utc>,
+) -> Result<()> {
     let Some(mut report) = read(vault, source, run)? else { return Ok(()) };
     let is_over = report.state != State::Running;
     // A record that was altered must not be sealed as it is.

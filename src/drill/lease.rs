@@ -5,23 +5,23 @@
 
 use chrono::{DateTime, Utc};
 
-use super::report::span;
 use super::sweep::{self, Action};
 use super::{Event, Surroundings};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::vault::{Holder, Lease, Leased, Theirs, Vault, is_held};
+use crate::when::format_span;
 
 /// The name of a source's lease in the vault.
-pub fn name(resource: &ResourceId) -> String {
+pub(crate) fn name(resource: &ResourceId) -> String {
     // AWS makes it of letters, digits and hyphens; this holds even if it does not.
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     format!("leases/{}.json", resource.0.chars().map(plain).collect::<String>())
 }
 
 /// Wants the lease of a source.
-pub fn want(
+pub(crate) fn want(
     vault: &Vault,
     source: &Instance,
     host: &str,
@@ -36,7 +36,7 @@ pub fn want(
 }
 
 /// Takes the lease of a source for a single drill. One whose holder may be dead is watched until that is known.
-pub async fn take(
+pub(crate) async fn take(
     vault: &Vault,
     source: &Instance,
     host: &str,
@@ -55,7 +55,7 @@ pub async fn take(
                     let error = held(source, &theirs);
                     tell(Event::Note(&format!(
                         "{error}; whether that process is still alive will be known within {}",
-                        span(theirs.lasts.as_secs_f64())
+                        format_span(theirs.lasts.as_secs_f64())
                     )));
                     was_told = true;
                 }
@@ -66,13 +66,13 @@ pub async fn take(
 }
 
 /// Says that somebody else drills a source.
-pub fn held(source: &Instance, theirs: &Theirs) -> Error {
+pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
     is_held(&format!("the lease of `{}`", source.id), theirs)
         .hint("One database is drilled by one process at a time: wait for that drill, `lifeboat drill list` shows it.")
 }
 
 /// Removes what the former, dead holder of a lease has left of its throwaway.
-pub async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
+pub(crate) async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
     (to.tell)(Event::Note(&format!(
         "the lease of `{}` was left by {}; it is taken over",

@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 use crate::vault::Vault;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.note/1";
+pub(crate) const SCHEMA: &str = "lifeboat.note/1";
 
 /// The longest text of a note: more belongs into the ticket.
 const LONGEST: usize = 10_000;
 
 /// What somebody wants to add.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The text.
     pub note: String,
     /// Where the work is tracked.
@@ -36,7 +36,7 @@ pub struct Wanted {
 
 /// A note.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Note {
+pub(crate) struct Note {
     /// `lifeboat.note/1`.
     pub schema: String,
     /// The run that it is about.
@@ -66,7 +66,7 @@ pub struct Note {
 }
 
 /// Adds a note to a run. What was written before stays.
-pub fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
+pub(crate) fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Result<Note> {
     let texts = [Some(&wanted.note), wanted.ticket.as_ref(), wanted.owner.as_ref(), wanted.reviewer.as_ref()];
     if texts.iter().flatten().any(|text| text.trim().is_empty()) {
         return Err(Error::request("a note cannot be empty")
@@ -103,7 +103,7 @@ pub fn add(vault: &Vault, run: &str, wanted: Wanted, now: DateTime<Utc>) -> Resu
 }
 
 /// The notes of a run, oldest first, and those that cannot be read, with the reason.
-pub fn of(vault: &Vault, source: &str, run: &str) -> Result<(Vec<Note>, Vec<String>)> {
+pub(crate) fn of(vault: &Vault, source: &str, run: &str) -> Result<(Vec<Note>, Vec<String>)> {
     let folder = format!("{}/{run}", chain::folder(source));
     let names: Vec<String> = vault
         .list(&folder)?

@@ -1,17 +1,16 @@
 //! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
 //! pages and reports ask here, so that no two of them say different things of one drill.
 
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-
-use super::page::words::Tone;
 use super::report::{Met, Report, State, Throwaway};
 use crate::verify::Verdict;
+use crate::words::Tone;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 /// What became of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The backup is good.
     Pass,
     /// It is not.
@@ -32,7 +31,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// By the record alone, whose process is not asked.
-    pub fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report) -> Self {
         match (report.state, report.verdict) {
             (State::Running, _) => Outcome::Unfinished,
             (State::Died, _) => Outcome::Died,
@@ -45,7 +44,7 @@ impl Outcome {
     }
 
     /// In a word.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Outcome::Pass => "pass",
             Outcome::Fail => "fail",
@@ -59,7 +58,7 @@ impl Outcome {
     }
 
     /// At the head of a page: the verdict, and what kept it from being one.
-    pub const fn headline(self) -> &'static str {
+    pub(crate) const fn headline(self) -> &'static str {
         match self {
             Outcome::Pass => "PASS",
             Outcome::Fail => "FAIL",
@@ -77,13 +76,13 @@ impl Outcome {
         match self {
             Outcome::Pass => Tone::Good,
             Outcome::Fail | Outcome::Altered => Tone::Bad,
-            Outcome::Running => Tone::Quiet,
+            Outcome::Running => Tone::Faint,
             Outcome::Unknown | Outcome::Interrupted | Outcome::Died | Outcome::Unfinished => Tone::Doubt,
         }
     }
 
     /// Whether it is over and did not pass.
-    pub fn is_short(self) -> bool {
+    pub(crate) fn is_short(self) -> bool {
         !matches!(self, Outcome::Pass | Outcome::Running)
     }
 }
@@ -142,7 +141,7 @@ impl<'a> Fate<'a> {
             Fate::LeftBehind(_) => Tone::Bad,
             Fate::Removed(_) | Fate::NotThere(_) => Tone::Good,
             Fate::Kept(_) | Fate::NotKnown => Tone::Doubt,
-            Fate::InUse | Fate::NeverMade => Tone::Quiet,
+            Fate::InUse | Fate::NeverMade => Tone::Faint,
         }
     }
 
@@ -195,7 +194,7 @@ impl Met {
             Met::Pass => Tone::Good,
             Met::Fail => Tone::Bad,
             Met::Unknown => Tone::Doubt,
-            Met::NotJudged => Tone::Quiet,
+            Met::NotJudged => Tone::Faint,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::verify::record;
 use crate::verify::{Databases, Recorded};
 
 /// Checks that a drill can be run, and plans it.
-pub async fn plan(
+pub(crate) async fn plan(
     aws: &Aws,
     vault: &Vault,
     request: Request,

@@ -18,7 +18,7 @@ use crate::verify::Verdict;
 
 /// The records of drills.
 #[derive(Debug, Default)]
-pub struct Records {
+pub(crate) struct Records {
     /// Newest first. Those that prove nothing have no verdict.
     pub reports: Vec<Report>,
     /// Why others cannot be read.
@@ -35,22 +35,22 @@ pub struct Records {
 
 impl Records {
     /// Whether the record of a run is as it was written.
-    pub fn is_sound(&self, report: &Report) -> bool {
+    pub(crate) fn is_sound(&self, report: &Report) -> bool {
         !self.unsound.contains_key(&(report.source.id.clone(), report.run.clone()))
     }
 
     /// Whether something was changed since it was recorded.
-    pub fn is_altered(&self) -> bool {
+    pub(crate) fn is_altered(&self) -> bool {
         self.integrity == Some(Integrity::Altered)
     }
 
     /// What became of a run.
-    pub fn outcome(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
+    pub(crate) fn outcome(&self, vault: &Vault, report: &Report) -> Result<Outcome> {
         if self.is_sound(report) { journal::outcome(vault, report) } else { Ok(Outcome::Altered) }
     }
 
     /// What drills have found out about snapshots.
-    pub fn proofs(&self) -> Proofs {
+    pub(crate) fn proofs(&self) -> Proofs {
         let drilled = self.reports.iter().filter_map(|report| {
             let key = (report.source.id.clone(), report.run.clone());
             let stands = self.unsound.get(&key).copied().unwrap_or(report.verdict);
@@ -73,7 +73,7 @@ impl Records {
 }
 
 /// The records of some sources, or of all, held against their chains.
-pub fn list(vault: &Vault, only: &[String]) -> Result<Records> {
+pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
     let (mut reports, damaged) = journal::list(vault, only)?;
     let mut records = Records { damaged, ..Records::default() };
     let sources: BTreeSet<String> = vault
@@ -111,7 +111,7 @@ fn demote(report: &mut Report, checked: &Checked) {
 }
 
 /// The record of a run, if it is as it was written.
-pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
+pub(crate) fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let Some(report) = journal::read(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
     Ok((is_its && integrity::is_sound(vault, source, run)?).then_some(report))
@@ -119,7 +119,7 @@ pub fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
 
 /// A drill that was over last.
 #[derive(Clone, Debug)]
-pub struct Last {
+pub(crate) struct Last {
     /// Its run.
     pub run: String,
     /// When it ended.
@@ -131,7 +131,7 @@ pub struct Last {
 }
 
 /// The last drill of a database, and what it proves: nothing, if its record or the stamp that names it is not as it was written.
-pub fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
+pub(crate) fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
     let Some((run, at, stamped)) = journal::last(vault, source)? else { return Ok(None) };
     let record = read(vault, source, &run)?.filter(|record| record.verdict == stamped);
     let is_last = integrity::is_last_stamp_sound(vault, source)?;

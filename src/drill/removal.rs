@@ -25,7 +25,7 @@ const APPEARANCE: Duration = Duration::from_secs(45);
 
 /// What is known of a throwaway whose restore was asked for.
 #[derive(Clone, Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The name that it was given.
     pub id: InstanceId,
     /// The run that asked for it.
@@ -38,7 +38,7 @@ pub struct Claim {
 
 /// A throwaway that is still there, or may be.
 #[derive(Debug)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// What it was called when it was last seen.
     pub known_as: InstanceId,
     /// Why it was not removed.
@@ -47,13 +47,13 @@ pub struct Remains {
 
 impl Remains {
     /// The command that removes it, for a person who has made sure of what it is.
-    pub fn command(&self, region: &str) -> String {
+    pub(crate) fn command(&self, region: &str) -> String {
         delete_command(&self.known_as, region)
     }
 }
 
 /// The command with which a person removes an instance.
-pub fn delete_command(id: &InstanceId, region: &str) -> String {
+pub(crate) fn delete_command(id: &InstanceId, region: &str) -> String {
     format!(
         "aws rds delete-db-instance --region {region} --db-instance-identifier {id} --skip-final-snapshot \
          --delete-automated-backups"
@@ -63,7 +63,7 @@ pub fn delete_command(id: &InstanceId, region: &str) -> String {
 /// Removes the throwaway of a run, and returns when AWS no longer knows it; `false` if there never was one.
 ///
 /// It is followed by its resource id: a new name does not hide it, and another instance under its old name is left alone.
-pub async fn remove_claimed(
+pub(crate) async fn remove_claimed(
     aws: &Aws,
     claim: &Claim,
     poll: Poll,
@@ -102,7 +102,7 @@ fn unproven(id: &InstanceId, reason: &str) -> Error {
 }
 
 /// Removes a proven throwaway, and returns when AWS no longer knows it.
-pub async fn remove(
+pub(crate) async fn remove(
     aws: &Aws,
     proof: Proof,
     poll: Poll,
@@ -228,7 +228,7 @@ async fn remove_made(
                 }
                 if instance.reported_status.0 != said {
                     said.clone_from(&instance.reported_status.0);
-                    tell(Event::Status { id: &known_as, status: &said, elapsed: started.elapsed() });
+                    tell(Event::Status { id: &known_as, status: &said });
                 }
                 if let Err(reason) = prove_by_resource_id(&instance, sought.run, made) {
                     let error = unproven(&instance.id, &reason);

@@ -13,16 +13,16 @@ use crate::fleet::account_of;
 use crate::restore::{Chosen, Way};
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
-use crate::when::utc;
+use crate::when::format_time;
 
-pub use crate::when::span;
+use crate::when::format_span;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.drill/1";
+pub(crate) const SCHEMA: &str = "lifeboat.drill/1";
 
 /// Everything about one drill.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `lifeboat.drill/1`.
     pub schema: String,
     /// Id of the run.
@@ -86,7 +86,7 @@ pub struct Report {
 /// Whether a drill is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     /// Still going on, or its process ended and no sweep has found that yet.
     Running,
     /// Over.
@@ -101,7 +101,7 @@ pub enum State {
 
 /// Who ran a drill, with what.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RanBy {
+pub(crate) struct RanBy {
     /// ARN of the caller, if AWS told.
     pub caller: Option<String>,
     /// Host name.
@@ -115,7 +115,7 @@ pub struct RanBy {
 
 /// The database that was drilled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Source {
+pub(crate) struct Source {
     /// Instance id.
     pub id: String,
     /// Immutable id.
@@ -139,7 +139,7 @@ pub struct Source {
 
 /// What a restore went back to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// By which way.
     pub kind: Way,
     /// The snapshot, if it was one.
@@ -154,7 +154,7 @@ pub struct Moment {
 
 /// The instance that was made for a drill.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Throwaway {
+pub(crate) struct Throwaway {
     /// Instance id.
     pub id: String,
     /// Immutable id, once AWS has said it.
@@ -181,7 +181,7 @@ pub struct Throwaway {
 
 /// How a copy was kept from acting by itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Isolated {
+pub(crate) struct Isolated {
     /// The parameter group that it started with.
     pub parameter_group: Option<String>,
     /// Whether that was made for it.
@@ -198,7 +198,7 @@ pub struct Isolated {
 
 /// One part of a drill.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Phase {
+pub(crate) struct Phase {
     /// Which.
     pub name: String,
     /// When it began.
@@ -209,7 +209,7 @@ pub struct Phase {
 
 /// The result of one of the user's checks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckResult {
+pub(crate) struct CheckResult {
     /// What it is called.
     pub name: String,
     /// Database that was asked.
@@ -229,7 +229,7 @@ pub struct CheckResult {
 /// Whether an objective was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Met {
+pub(crate) enum Met {
     /// It was.
     Pass,
     /// It was not.
@@ -242,7 +242,7 @@ pub enum Met {
 
 /// Recovery time: from the request to restore until the copy was validated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Rto {
+pub(crate) struct Rto {
     /// At most.
     pub objective_seconds: f64,
     /// Until every row had been read and every check made.
@@ -255,7 +255,7 @@ pub struct Rto {
 
 /// Recovery point: how much would have been lost, had the source gone when the drill began.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Rpo {
+pub(crate) struct Rpo {
     /// At most.
     pub objective_seconds: f64,
     /// Age of what was restored when the drill began.
@@ -283,8 +283,8 @@ pub(super) fn age_of_newest_row(
     if newest > latest + SKEW {
         return Err(format!(
             "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
-            utc(newest),
-            utc(latest)
+            format_time(newest),
+            format_time(latest)
         ));
     }
     Ok((began - newest).as_seconds_f64().max(0.0))
@@ -295,7 +295,7 @@ fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::re
     match moment {
         None => Err("AWS does not say of which moment the backup is".to_owned()),
         Some(at) if at > began + SKEW => {
-            Err(format!("AWS dates the backup {}, which was after the drill began", utc(at)))
+            Err(format!("AWS dates the backup {}, which was after the drill began", format_time(at)))
         }
         Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
     }
@@ -303,7 +303,7 @@ fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::re
 
 /// Where the record of a drill is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// This document.
     pub json: String,
     /// The page for people.
@@ -312,14 +312,14 @@ pub struct Evidence {
 
 impl Throwaway {
     /// What it is called now.
-    pub fn current_name(&self) -> &str {
+    pub(crate) fn current_name(&self) -> &str {
         self.known_as.as_deref().unwrap_or(&self.id)
     }
 }
 
 impl Report {
     /// Which database it was. Whoever drilled it was of its account.
-    pub fn which(&self) -> Which {
+    pub(crate) fn which(&self) -> Which {
         let caller = || self.ran_by.caller.as_deref().and_then(account_of).map(str::to_owned);
         let source = &self.source;
         let account = source.account.clone().or_else(caller);
@@ -448,7 +448,8 @@ impl Report {
         for (name, verdict, measured, objective) in missed {
             if verdict == Met::Fail {
                 self.verdict = Verdict::Fail;
-                let (measured, objective) = (span(measured.unwrap_or_default()), span(objective));
+                let (measured, objective) =
+                    (format_span(measured.unwrap_or_default()), format_span(objective));
                 self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
             }
             if verdict == Met::Unknown {
@@ -463,7 +464,7 @@ impl Report {
     }
 
     /// What the drill means to its caller; `None` when every check holds.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
         if self.throwaway.left_behind.is_some() || group.is_some() {
             return Some(Kind::LeftBehind);
@@ -507,17 +508,6 @@ fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
         ));
     }
     not_tested
-}
-
-/// A span that is no more than a guess: `3 s`, `40 s`, `11 min`, `1h 20m`.
-pub fn rough_span(time: std::time::Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds.round() as u64 {
-        whole @ 0..10 => format!("{} s", whole.max(1)),
-        10..90 => format!("{} s", (seconds / 10.0).round() * 10.0),
-        90..5_400 => format!("{:.0} min", seconds / 60.0),
-        _ => span((seconds / 300.0).round() * 300.0),
-    }
 }
 
 #[cfg(test)]

@@ -21,14 +21,14 @@ use crate::fleet::{
 };
 use crate::restore::isolation;
 use crate::vault::Vault;
-use crate::when::utc;
+use crate::when::format_time;
 
 /// For how long after its expiry a throwaway is left to a drill that may still be removing it.
 const MARGIN: TimeDelta = TimeDelta::minutes(15);
 
 /// What a sweep found and did.
 #[derive(Debug, Serialize)]
-pub struct SweepReport {
+pub(crate) struct SweepReport {
     /// `lifeboat.sweep/1`.
     pub schema: &'static str,
     /// Regions that were swept.
@@ -50,7 +50,7 @@ pub struct SweepReport {
 
 /// What became of a parameter group that was made for a throwaway.
 #[derive(Clone, Debug, Serialize)]
-pub struct SweptGroup {
+pub(crate) struct SweptGroup {
     /// Its name.
     pub name: String,
     /// Its account and Region.
@@ -66,7 +66,7 @@ pub struct SweptGroup {
 
 /// What became of one instance.
 #[derive(Clone, Debug, Serialize)]
-pub struct Swept {
+pub(crate) struct Swept {
     /// Its id.
     pub id: String,
     /// Its account and Region.
@@ -91,7 +91,7 @@ pub struct Swept {
 /// What was done with an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// It is gone.
     Removed,
     /// It would be removed.
@@ -104,7 +104,7 @@ pub enum Action {
 
 impl SweepReport {
     /// The sweeps of several accounts and Regions as one.
-    pub fn of(sweeps: impl IntoIterator<Item = SweepReport>, unreached: &[Unreached]) -> SweepReport {
+    pub(crate) fn of(sweeps: impl IntoIterator<Item = SweepReport>, unreached: &[Unreached]) -> SweepReport {
         let mut all = SweepReport {
             schema: SCHEMA,
             region: String::new(),
@@ -127,7 +127,7 @@ impl SweepReport {
     }
 
     /// What the sweep means to its caller.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         let is_left = self.instances.iter().any(|swept| swept.action == Action::Failed || swept.left_behind)
             || self.parameter_groups.iter().any(|swept| swept.action == Action::Failed);
         is_left.then_some(Kind::LeftBehind)
@@ -135,7 +135,7 @@ impl SweepReport {
 }
 
 /// A sweep that has been decided and not yet made.
-pub struct SweepPlan {
+pub(crate) struct SweepPlan {
     remove: Vec<(Proof, Instance, String)>,
     left: Vec<Swept>,
     /// Parameter groups, those that are to be removed among them.
@@ -150,7 +150,7 @@ pub struct SweepPlan {
 const UNTIL_SHOWN: TimeDelta = TimeDelta::minutes(15);
 
 /// Decides what to remove. Reads only.
-pub async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
+pub(crate) async fn plan(aws: &Aws, vault: &Vault, now: DateTime<Utc>) -> Result<SweepPlan> {
     plan_where(aws, vault, now, |_| true).await
 }
 
@@ -349,10 +349,11 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
     match read_origin(&instance.tags) {
         _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
         Ok((_, origin)) if origin.expires + MARGIN > now => {
-            Decision::Leave(run, format!("{unproven}; it expires at {}", utc(origin.expires)))
+            Decision::Leave(run, format!("{unproven}; it expires at {}", format_time(origin.expires)))
         }
         Ok((_, origin)) => {
-            let reason = format!("its tags say that it expired at {}, and {unproven}", utc(origin.expires));
+            let reason =
+                format!("its tags say that it expired at {}, and {unproven}", format_time(origin.expires));
             Decision::Doubt(run, reason)
         }
         Err(_) if purpose == Some("drill") || is_generated(instance.id.as_str()) => {
@@ -367,7 +368,7 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
 
 /// Why what a run has made may be removed, or else why not.
 fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Result<String, String> {
-    let until = utc(origin.expires);
+    let until = format_time(origin.expires);
     let expired = format!("it expired at {until}");
     let process = journal::process_of(vault, &origin.source, &origin.run).unwrap_or(Process::Unknown);
     match process {
@@ -391,7 +392,7 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
 
 impl SweepPlan {
     /// What would be done.
-    pub fn preview(&self, aws: &Aws) -> SweepReport {
+    pub(crate) fn preview(&self, aws: &Aws) -> SweepReport {
         let removable = self.remove.iter().map(|(proof, instance, reason)| {
             swept(instance, aws, Some(proof.origin.run.clone()), Action::WouldRemove, reason.clone())
         });
@@ -412,7 +413,7 @@ const SCHEMA: &str = "lifeboat.sweep/1";
 
 /// Removes what was decided to be removable; one that cannot be removed does not keep the others. What became of the throwaways of
 /// drills that died is written into their records.
-pub async fn apply(
+pub(crate) async fn apply(
     plan: SweepPlan,
     aws: &Aws,
     vault: &Vault,

@@ -10,7 +10,7 @@ use crate::fleet::{Instance, InstanceId, ResourceId, RunId, THROWAWAY_PREFIX, Ta
 const CLOCK_SKEW: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// The name of a run's throwaway: at most 63 characters, whatever the source is called.
-pub fn name(source: &str, run: &RunId) -> Result<InstanceId> {
+pub(crate) fn name(source: &str, run: &RunId) -> Result<InstanceId> {
     let tail = format!("-{}-{}", run.day(), run.random());
     let room = 63 - THROWAWAY_PREFIX.len() - tail.len();
     let middle: String = source.chars().take(room).collect();
@@ -19,7 +19,7 @@ pub fn name(source: &str, run: &RunId) -> Result<InstanceId> {
 
 /// The tags of a run's throwaway. RDS would copy the source's if none were passed, and the copy would then look
 /// like production to everything that goes by tags.
-pub fn tags(source: &Instance, run: &RunId, expires: DateTime<Utc>) -> Tags {
+pub(crate) fn tags(source: &Instance, run: &RunId, expires: DateTime<Utc>) -> Tags {
     Tags::from([
         (PURPOSE.to_owned(), "drill".to_owned()),
         (RUN.to_owned(), run.to_string()),
@@ -31,7 +31,7 @@ pub fn tags(source: &Instance, run: &RunId, expires: DateTime<Utc>) -> Tags {
 
 /// What a throwaway says of itself.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Run that made it.
     pub run: String,
     /// Source that it is a copy of.
@@ -42,7 +42,7 @@ pub struct Origin {
 
 /// Proof that an instance was made by a drill.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub(crate) struct Proof {
     pub(super) id: InstanceId,
     pub(super) resource_id: ResourceId,
     /// What it says of itself.
@@ -54,7 +54,7 @@ pub struct Proof {
 /// Tags alone prove nothing, since they can be copied; nor does a name. Asked for are the prefix, all tags, a name
 /// that fits the tags, a resource id that is not the source's, and that it was created after its run began, which
 /// an instance that someone renamed and tagged was not.
-pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
+pub(crate) fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
     let (run, origin) = read_tags(instance)?;
     if !instance.id.as_str().starts_with(THROWAWAY_PREFIX) {
         return Err(format!("its name does not begin with `{THROWAWAY_PREFIX}`"));
@@ -71,7 +71,7 @@ pub fn prove(instance: &Instance) -> std::result::Result<Proof, String> {
 
 /// Proves that an instance is the one that AWS made for a run, whatever it is called by now: its resource id is the one
 /// that AWS gave to that run and never gives again, and its tags are those of the run.
-pub fn prove_by_resource_id(
+pub(crate) fn prove_by_resource_id(
     instance: &Instance,
     run: &str,
     made: &ResourceId,

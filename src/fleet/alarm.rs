@@ -10,7 +10,7 @@ use super::Tags;
 
 /// The identity of a metric: CloudWatch finds one only with *all* of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Metric {
+pub(crate) struct Metric {
     /// Such as `AWS/RDS`.
     pub namespace: String,
     /// Such as `FreeStorageSpace`.
@@ -21,7 +21,7 @@ pub struct Metric {
 
 impl Metric {
     /// A metric of one DB instance.
-    pub fn of_instance(namespace: &str, name: &str, instance: &str) -> Self {
+    pub(crate) fn of_instance(namespace: &str, name: &str, instance: &str) -> Self {
         Metric {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -43,7 +43,7 @@ impl fmt::Display for Metric {
 /// On which side of its threshold a value breaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Comparison {
+pub(crate) enum Comparison {
     /// `>`
     Above,
     /// `>=`
@@ -58,7 +58,7 @@ pub enum Comparison {
 
 impl Comparison {
     /// The sign that people write.
-    pub fn sign(self) -> &'static str {
+    pub(crate) fn sign(self) -> &'static str {
         match self {
             Comparison::Above => ">",
             Comparison::AtLeast => ">=",
@@ -69,12 +69,12 @@ impl Comparison {
     }
 
     /// Whether large values breach.
-    pub fn is_upward(self) -> bool {
+    pub(crate) fn is_upward(self) -> bool {
         matches!(self, Comparison::Above | Comparison::AtLeast)
     }
 
     /// Whether small values breach.
-    pub fn is_downward(self) -> bool {
+    pub(crate) fn is_downward(self) -> bool {
         matches!(self, Comparison::Below | Comparison::AtMost)
     }
 }
@@ -82,7 +82,7 @@ impl Comparison {
 /// How CloudWatch takes points that are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Treatment {
+pub(crate) enum Treatment {
     /// Without any point: `INSUFFICIENT_DATA`. CloudWatch's default.
     Missing,
     /// The alarm stays as it is.
@@ -95,7 +95,7 @@ pub enum Treatment {
 
 impl Treatment {
     /// CloudWatch's word.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Treatment::Missing => "missing",
             Treatment::Ignore => "ignore",
@@ -107,7 +107,7 @@ impl Treatment {
 
 /// One metric under watch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MetricWatch {
+pub(crate) struct MetricWatch {
     /// Which.
     pub metric: Metric,
     /// `Average`, `Minimum`, … or a percentile such as `p90`.
@@ -131,7 +131,7 @@ pub struct MetricWatch {
 /// What an alarm looks at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Watch {
+pub(crate) enum Watch {
     /// One metric.
     Metric(MetricWatch),
     /// Metric math, a query, anomaly detection: these metrics go into it.
@@ -142,7 +142,7 @@ pub enum Watch {
 
 impl Watch {
     /// The one metric that is watched, if it is of that namespace.
-    pub fn metric(&self, namespace: &str) -> Option<Metric> {
+    pub(crate) fn metric(&self, namespace: &str) -> Option<Metric> {
         match self {
             Watch::Metric(watch) if watch.metric.namespace == namespace => Some(watch.metric.clone()),
             _ => None,
@@ -152,7 +152,7 @@ impl Watch {
 
 /// Everything that `PutMetricAlarm` sets; it replaces all of it at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AlarmSpec {
+pub(crate) struct AlarmSpec {
     /// Unique in a Region.
     pub name: String,
     /// What it means and what to do.
@@ -171,24 +171,20 @@ pub struct AlarmSpec {
 
 /// An alarm as CloudWatch reports it.
 #[derive(Clone, Debug)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     /// ARN.
     pub arn: String,
     /// How it is set.
     pub spec: AlarmSpec,
     /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
     pub state: String,
-    /// Why.
-    pub reason: String,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
 }
 
 /// Something that happened to an alarm.
 #[derive(Clone, Debug)]
-pub struct HistoryItem {
-    /// When.
-    pub at: Option<DateTime<Utc>>,
+pub(crate) struct HistoryItem {
     /// In a sentence.
     pub summary: String,
     /// In JSON.
@@ -197,7 +193,7 @@ pub struct HistoryItem {
 
 /// An SNS topic.
 #[derive(Clone, Debug)]
-pub struct Topic {
+pub(crate) struct Topic {
     /// ARN.
     pub arn: String,
     /// Subscriptions that are delivered to.
@@ -212,7 +208,7 @@ pub struct Topic {
 
 /// Which events of RDS go to which topic.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EventSubscription {
+pub(crate) struct EventSubscription {
     /// Name.
     pub name: String,
     /// ARN.
@@ -235,7 +231,7 @@ pub struct EventSubscription {
 
 /// A value of a metric of our own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// Whose.
     pub database: String,
     /// Name of the metric in the namespace `Lifeboat`.

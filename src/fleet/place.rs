@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One Region of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// What the account is called in `lifeboat.toml`; absent where that names no accounts.
     pub account: Option<String>,
     /// The Region.
@@ -15,7 +15,7 @@ pub struct Place {
 
 impl Place {
     /// The flags that mean this place and no other.
-    pub fn flags(&self) -> String {
+    pub(crate) fn flags(&self) -> String {
         match &self.account {
             Some(account) if self.region.is_empty() => format!("--account {account}"),
             Some(account) => format!("--account {account} --region {}", self.region),
@@ -24,7 +24,7 @@ impl Place {
     }
 
     /// Commands of ours, as they are to be run for something in this place, if there are several.
-    pub fn in_commands(&self, text: &str) -> String {
+    pub(crate) fn in_commands(&self, text: &str) -> String {
         if self.account.is_none() || !text.starts_with("lifeboat ") {
             return text.to_owned();
         }
@@ -46,7 +46,7 @@ impl fmt::Display for Place {
 
 /// A place that could not be looked at, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unreached {
+pub(crate) struct Unreached {
     /// Which.
     #[serde(flatten)]
     pub place: Place,
@@ -55,7 +55,7 @@ pub struct Unreached {
 }
 
 /// The Regions of some places, each once, as one word for a report over all of them.
-pub fn regions(places: &[Place]) -> String {
+pub(crate) fn regions(places: &[Place]) -> String {
     let mut regions: Vec<&str> = Vec::new();
     for place in places {
         if !regions.contains(&place.region.as_str()) {

@@ -4,11 +4,11 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 /// The id of a run: when it began, in UTC, and a random part, as in `20261121-140500-k3x9qa`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunId(String);
+pub(crate) struct RunId(String);
 
 impl RunId {
     /// A new id.
-    pub fn new(now: DateTime<Utc>) -> Self {
+    pub(crate) fn new(now: DateTime<Utc>) -> Self {
         const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let random: String =
             (0..6).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
@@ -16,7 +16,7 @@ impl RunId {
     }
 
     /// Reads an id; `None` if it is not one of ours.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let run = RunId(text.to_owned());
         let is_ours = run.random().len() == 6
             && run.random().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -24,23 +24,23 @@ impl RunId {
     }
 
     /// The id as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// When the run began.
-    pub fn began(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn began(&self) -> Option<DateTime<Utc>> {
         let (time, _) = self.0.rsplit_once('-')?;
         Some(NaiveDateTime::parse_from_str(time, "%Y%m%d-%H%M%S").ok()?.and_utc())
     }
 
     /// The random part.
-    pub fn random(&self) -> &str {
+    pub(crate) fn random(&self) -> &str {
         self.0.rsplit('-').next().unwrap_or_default()
     }
 
     /// The day on which it began, as `20261121`.
-    pub fn day(&self) -> &str {
+    pub(crate) fn day(&self) -> &str {
         self.0.split('-').next().unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Instance, Tags};
 
 /// Tags that hold saved settings begin with this; more than 256 characters go on in `…-2`, `…-3`.
-pub const SETTINGS_TAG: &str = "lifeboat:settings";
+pub(crate) const SETTINGS_TAG: &str = "lifeboat:settings";
 
 /// The longest value of a tag.
 const LONGEST: usize = 256;

@@ -9,7 +9,7 @@ use super::Instance;
 use super::tag::{PURPOSE, SOURCE, SOURCE_RESOURCE};
 
 /// Prefix of every throwaway, first in the name so that IAM can bound a role by ARN.
-pub const THROWAWAY_PREFIX: &str = "lifeboat-drill-";
+pub(crate) const THROWAWAY_PREFIX: &str = "lifeboat-drill-";
 
 /// Why an instance is not among the databases that a fleet drill drills.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,46 +4,46 @@ use super::Tags;
 use crate::error::{Error, Result};
 
 /// What it was made for: `drill`, `snapshot`, `restore`.
-pub const PURPOSE: &str = "lifeboat:purpose";
+pub(crate) const PURPOSE: &str = "lifeboat:purpose";
 /// The run that made it.
-pub const RUN: &str = "lifeboat:run";
+pub(crate) const RUN: &str = "lifeboat:run";
 /// The instance that it is of, by name.
-pub const SOURCE: &str = "lifeboat:source";
+pub(crate) const SOURCE: &str = "lifeboat:source";
 /// The instance that it is of, by immutable id.
-pub const SOURCE_RESOURCE: &str = "lifeboat:source-resource-id";
+pub(crate) const SOURCE_RESOURCE: &str = "lifeboat:source-resource-id";
 /// When it may be removed, RFC 3339.
-pub const EXPIRES: &str = "lifeboat:expires";
+pub(crate) const EXPIRES: &str = "lifeboat:expires";
 /// Its retention class.
-pub const CLASS: &str = "lifeboat:class";
+pub(crate) const CLASS: &str = "lifeboat:class";
 /// SHA-256 of the baseline that was saved with it.
-pub const BASELINE: &str = "lifeboat:baseline";
+pub(crate) const BASELINE: &str = "lifeboat:baseline";
 /// ARN of the snapshot that it was copied from.
-pub const COPIED_FROM: &str = "lifeboat:copied-from";
+pub(crate) const COPIED_FROM: &str = "lifeboat:copied-from";
 /// The key under which a pipeline finds its snapshot again.
-pub const IDEMPOTENCY_KEY: &str = "lifeboat:idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "lifeboat:idempotency-key";
 /// The commit that was about to be deployed.
-pub const GIT_SHA: &str = "lifeboat:git-sha";
+pub(crate) const GIT_SHA: &str = "lifeboat:git-sha";
 /// The run of the pipeline.
-pub const CI_RUN: &str = "lifeboat:ci-run";
+pub(crate) const CI_RUN: &str = "lifeboat:ci-run";
 /// Who asked for it.
-pub const WHO: &str = "lifeboat:who";
+pub(crate) const WHO: &str = "lifeboat:who";
 
 /// Most tags that a resource can have.
-pub const MOST: usize = 50;
+pub(crate) const MOST: usize = 50;
 
 /// Whether AWS would take a text as a tag's value or key: letters, digits, spaces and `_.:/=+-@`.
-pub fn is_allowed(text: &str) -> bool {
+pub(crate) fn is_allowed(text: &str) -> bool {
     text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c))
 }
 
 /// `text` as AWS takes it: other characters become `_`, what is too long is cut off.
-pub fn fitting(text: &str) -> String {
+pub(crate) fn fitting(text: &str) -> String {
     let plain = text.chars().map(|c| if is_allowed(&c.to_string()) { c } else { '_' });
     plain.take(256).collect()
 }
 
 /// Reads `KEY=VALUE` and holds it against AWS's rules.
-pub fn parse(text: &str) -> Result<(String, String)> {
+pub(crate) fn parse(text: &str) -> Result<(String, String)> {
     let wrong = |why: &str| {
         Error::request(format!("`{}` is not a tag: {why}", text.escape_default())).hint(
             "Write it as KEY=VALUE. AWS allows letters, digits, spaces and _.:/=+-@, at most 128 of them in the key \
@@ -68,7 +68,7 @@ pub fn parse(text: &str) -> Result<(String, String)> {
 }
 
 /// The tags that a person gave, without lifeboat's and AWS's own.
-pub fn foreign(tags: &Tags) -> Tags {
+pub(crate) fn foreign(tags: &Tags) -> Tags {
     let is_own = |key: &str| ["lifeboat:", "aws:", "rds:"].iter().any(|own| key.starts_with(own));
     tags.iter().filter(|(key, _)| !is_own(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }

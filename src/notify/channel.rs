@@ -27,7 +27,7 @@ type Sent = Result<(), String>;
 
 /// A channel.
 #[derive(Clone, Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     /// What it is called.
     pub name: String,
     settings: ChannelSettings,
@@ -45,7 +45,7 @@ impl Channel {
     }
 
     /// `sns`, `slack`, `webhook`, `smtp`, `ping`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.settings.kind {
             ChannelKind::Sns(_) => "sns",
             ChannelKind::Slack(_) => "slack",
@@ -56,7 +56,7 @@ impl Channel {
     }
 
     /// What it carries, in words.
-    pub fn carries_what(&self) -> String {
+    pub(crate) fn carries_what(&self) -> String {
         let commands = match self.settings.commands.as_slice() {
             [] => "every command".to_owned(),
             some => some.join(", "),
@@ -68,7 +68,7 @@ impl Channel {
     }
 
     /// Where it goes, as far as that is no secret.
-    pub fn goes_to(&self) -> String {
+    pub(crate) fn goes_to(&self) -> String {
         let place = |secret: &Secret| match secret {
             Secret::Plain(url) => web::origin(url).to_owned(),
             Secret::Variable(name) => format!("the URL in ${name}"),
@@ -185,7 +185,7 @@ impl Channel {
 
 /// Tells a service such as healthchecks.io, whose URL takes `/start`, `/fail` or an exit code after it; `run` pairs the
 /// start with the end.
-pub async fn ping(url: &str, end: &str, run: &str, line: &str) -> Result<(), String> {
+pub(crate) async fn ping(url: &str, end: &str, run: &str, line: &str) -> Result<(), String> {
     let (base, query) = url.split_once('?').map_or((url, ""), |(base, rest)| (base, rest));
     let run = if run.is_empty() { String::new() } else { format!("rid={run}") };
     let query: Vec<&str> = [query, &run].into_iter().filter(|part| !part.is_empty()).collect();
@@ -197,8 +197,7 @@ pub async fn ping(url: &str, end: &str, run: &str, line: &str) -> Result<(), Str
 fn sign(key: &str, seconds: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex::encode(tag))
 }
 
 /// Slack takes three characters for its own.

@@ -10,7 +10,7 @@ use super::state::{Change, Kept, State, Subject};
 use crate::postgres::redacted;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.notification/1";
+pub(crate) const SCHEMA: &str = "lifeboat.notification/1";
 
 /// Characters of a reason that are sent; the evidence has the rest.
 const LONGEST: usize = 600;
@@ -20,7 +20,7 @@ const LISTED: usize = 20;
 
 /// Who sends.
 #[derive(Clone, Debug, Serialize)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// The machine.
     pub host: String,
     /// Version of lifeboat.
@@ -29,7 +29,7 @@ pub struct Sender {
 
 /// A message.
 #[derive(Clone, Debug, Serialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// `lifeboat.notification/1`.
     pub schema: &'static str,
     /// A number that no other message has: what arrives twice can be told.
@@ -179,7 +179,7 @@ impl Message {
     }
 
     /// The message in a line: verdict first.
-    pub fn headline(&self) -> String {
+    pub(crate) fn headline(&self) -> String {
         let word = match self.change {
             Change::Test => "TEST".to_owned(),
             Change::Digest => "DIGEST".to_owned(),
@@ -194,13 +194,13 @@ impl Message {
     }
 
     /// A subject that SNS takes: at most 100 characters of ASCII, which do not begin with a space.
-    pub fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         let ascii = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
         self.headline().chars().map(ascii).take(100).collect()
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = self.headline();
         let previous = match (self.change, self.previous_state) {
             (Change::Test | Change::Digest, _) | (_, None) => String::new(),
@@ -226,7 +226,7 @@ impl Message {
     }
 
     /// For programs.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -18,7 +18,7 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 /// How it is with something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub(crate) enum State {
     /// As it should be.
     Ok,
     /// Worth a look.
@@ -31,7 +31,7 @@ pub enum State {
 
 impl State {
     /// In a word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             State::Ok => "ok",
             State::Warning => "warning",
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// How urgent that is.
-    pub fn severity(self) -> &'static str {
+    pub(crate) fn severity(self) -> &'static str {
         match self {
             State::Ok => "info",
             State::Warning | State::Unknown => "warning",
@@ -52,7 +52,7 @@ impl State {
 
 /// What something is said of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// A database.
     Database(String),
     /// A runbook.
@@ -63,7 +63,7 @@ pub enum Subject {
 
 /// Whether something happens or lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
+pub(crate) enum Nature {
     /// Each failure is news, such as that of a drill.
     Event,
     /// The same again is no news, such as what `status` finds every quarter of an hour.
@@ -72,7 +72,7 @@ pub enum Nature {
 
 /// What a command has to say.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// Of what.
     pub subject: Subject,
     /// In which account and Region, where there are several.
@@ -96,7 +96,7 @@ pub struct Told {
 /// Why something is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub(crate) enum Change {
     /// It was well before, or nothing was known.
     Failed,
     /// It failed before too.
@@ -113,7 +113,7 @@ pub enum Change {
 
 /// What was said last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Kept {
+pub(crate) struct Kept {
     schema: String,
     /// By which command.
     pub command: String,
@@ -159,7 +159,7 @@ pub(super) fn name(command: &str, subject: &Subject, place: Option<&str>) -> Str
 }
 
 /// Everything that was said last.
-pub fn all(vault: &Vault) -> Result<Vec<Kept>> {
+pub(crate) fn all(vault: &Vault) -> Result<Vec<Kept>> {
     let mut names = Vec::new();
     for command in vault.list("notify/state")?.folders {
         let folder = format!("notify/state/{command}");

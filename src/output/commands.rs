@@ -3,14 +3,14 @@
 
 /// Global flags, each with its value as a shell takes it.
 #[derive(Clone, Debug, Default)]
-pub struct Repeated {
+pub(crate) struct Repeated {
     flags: Vec<(&'static str, String)>,
     subcommands: Vec<String>,
 }
 
 impl Repeated {
     /// Of these flags, in commands that begin with one of `subcommands`.
-    pub fn new(flags: Vec<(&'static str, String)>, subcommands: Vec<String>) -> Self {
+    pub(crate) fn new(flags: Vec<(&'static str, String)>, subcommands: Vec<String>) -> Self {
         Repeated { flags, subcommands }
     }
 

@@ -10,7 +10,7 @@ use crate::fleet::Instance;
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Data is at risk now.
     Critical,
     /// It should be mended.
@@ -19,7 +19,7 @@ pub enum Severity {
 
 /// One way in which an instance falls short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// A word for programs.
     pub code: &'static str,
     /// How much it matters.
@@ -32,24 +32,28 @@ pub struct Finding {
 
 impl Finding {
     /// A finding that puts data at risk.
-    pub fn critical(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn critical(
+        code: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Finding { code, severity: Severity::Critical, message: message.into(), remedy: remedy.into() }
     }
 
     /// A finding that should be mended.
-    pub fn warning(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Finding { code, severity: Severity::Warning, message: message.into(), remedy: remedy.into() }
     }
 }
 
 /// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
-pub fn worst(findings: &[Finding]) -> Option<Severity> {
+pub(crate) fn worst(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).min()
 }
 
 /// A finding, and all databases of which it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The finding; its remedy mends all of them at once.
     #[serde(flatten)]
     pub finding: Finding,
@@ -58,11 +62,11 @@ pub struct Shared {
 }
 
 /// Commands of ours that take several databases.
-pub const FOR_SEVERAL: [&str; 4] =
+pub(crate) const FOR_SEVERAL: [&str; 4] =
     ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply", "lifeboat backup create"];
 
 /// The same finding of several databases is one, with one command. Worst first, then those of most databases.
-pub fn share<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {
+pub(crate) fn share<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {
     let mut shared: Vec<(Shared, String)> = Vec::new();
     for (database, findings) in of {
         for finding in findings {
@@ -117,7 +121,7 @@ fn with_word(text: &str, name: &str, other: &str) -> String {
 }
 
 /// What an instance falls short of, and what is special about it.
-pub fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
+pub(crate) fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
     let state = State::of(instance);
     let id = &instance.id;
     let (mut findings, mut notes) = (Vec::new(), Vec::new());

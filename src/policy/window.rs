@@ -9,7 +9,7 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A part of each day, or of each week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     start: u32,
     length: u32,
     every: u32,
@@ -17,7 +17,7 @@ pub struct Window {
 
 impl Window {
     /// Reads a backup window, `hh24:mi-hh24:mi`, of at least 30 minutes (Amazon RDS API, `ModifyDBInstance`).
-    pub fn daily(text: &str) -> Result<Self> {
+    pub(crate) fn daily(text: &str) -> Result<Self> {
         let read = || {
             let (start, end) = text.split_once('-')?;
             Some((time_of_day(start)?, time_of_day(end)?))
@@ -33,7 +33,7 @@ impl Window {
     }
 
     /// Reads a maintenance window, `ddd:hh24:mi-ddd:hh24:mi`.
-    pub fn weekly(text: &str) -> Result<Self> {
+    pub(crate) fn weekly(text: &str) -> Result<Self> {
         let read = || {
             let (start, end) = text.split_once('-')?;
             Some((time_of_week(start)?, time_of_week(end)?))
@@ -49,7 +49,7 @@ impl Window {
     }
 
     /// A backup window of half an hour that meets none of `others`: the first from 03:00 on.
-    pub fn clear_of(others: &[Window]) -> Option<String> {
+    pub(crate) fn clear_of(others: &[Window]) -> Option<String> {
         let text = |start: u32| format!("{:02}:{:02}", start / 60 % 24, start % 60);
         (0..DAY / SHORTEST)
             .map(|turn| (3 * 60 + turn * SHORTEST) % DAY)
@@ -66,7 +66,7 @@ impl Window {
     }
 
     /// Whether some minute of some week belongs to both; windows that only touch do not meet.
-    pub fn meets(self, other: Self) -> bool {
+    pub(crate) fn meets(self, other: Self) -> bool {
         self.starts().any(|a| {
             other
                 .starts()

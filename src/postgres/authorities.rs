@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// Certificate authorities.
 #[derive(Clone, Debug)]
-pub struct Authorities {
+pub(crate) struct Authorities {
     /// How many.
     pub count: usize,
     /// When each ends, of those that say so in the usual way.
@@ -17,7 +17,7 @@ pub struct Authorities {
 
 impl Authorities {
     /// Those that connections are held against; an error if they could not be used.
-    pub fn of(tls: &Tls) -> Result<Self> {
+    pub(crate) fn of(tls: &Tls) -> Result<Self> {
         let roots = tls.roots()?;
         let ends = roots.iter().filter_map(|root| Certificate::parse(root)?.ends).collect();
         Ok(Authorities { count: roots.len(), ends })

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 
 use cluster::Cluster;
 
-use super::{Environment, Target};
+use super::Target;
+use super::environment::Environment;
 
 /// What is asked of whatever answers.
 const QUESTION: &str = "select current_setting('cluster_name'), current_database(), current_user,

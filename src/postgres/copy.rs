@@ -10,7 +10,12 @@ use crate::error::{Error, Result};
 
 impl Programs {
     /// Copies one table, as it is called, from one database into another, in one transaction there. `table` is quoted.
-    pub async fn copy_table(&self, from: (&Server, &str), to: (&Server, &str), table: &str) -> Result<()> {
+    pub(crate) async fn copy_table(
+        &self,
+        from: (&Server, &str),
+        to: (&Server, &str),
+        table: &str,
+    ) -> Result<()> {
         // The files that tell the programs their passwords are there until both have ended.
         let Connecting { command, _kept: dump_files } = self.connecting("pg_dump", from.0, from.1)?;
         let mut dump_command = Command::from(command);
@@ -52,7 +57,7 @@ fn cannot(program: &str, error: impl Into<Box<dyn std::error::Error + Send + Syn
 }
 
 /// The major version of a server.
-pub async fn major_version(session: &Session) -> Result<u32> {
+pub(crate) async fn major_version(session: &Session) -> Result<u32> {
     let row = session.row("select current_setting('server_version_num')::int4 / 10000", &[]).await?;
     Ok(u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// The environment as libpq looks at it.
 #[derive(Clone, Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// Variables that are not empty: an empty one counts as not set, as everywhere here.
     pub(super) variables: BTreeMap<String, String>,
     pub(super) home: Option<PathBuf>,
@@ -21,7 +21,7 @@ const SERVICE_FOLDERS: [&str; 3] = ["/etc/postgresql-common", "/etc/sysconfig/pg
 
 impl Environment {
     /// That of this process.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))

@@ -47,20 +47,20 @@ impl fmt::Debug for Password {
 
 /// A new random password of 40 letters and digits: within what RDS takes (8 to 128 printable ASCII characters,
 /// without `/`, `"`, `@`, `'` and space).
-pub fn generate() -> Password {
+pub(crate) fn generate() -> Password {
     let mut rng = rand::rng();
     Password((0..40).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect())
 }
 
 /// A password file (PostgreSQL documentation, "The Password File"): the first line that fits a login has its password.
 #[derive(Debug, Default)]
-pub struct PassFile {
+pub(crate) struct PassFile {
     lines: Vec<[String; 5]>,
 }
 
 impl PassFile {
     /// Reads one. `None` if it is not there; an error, for people, if libpq would pass it over too.
-    pub fn read(path: &Path) -> std::result::Result<Option<Self>, String> {
+    pub(crate) fn read(path: &Path) -> std::result::Result<Option<Self>, String> {
         use std::os::unix::fs::PermissionsExt as _;
         let Ok(metadata) = fs::metadata(path) else { return Ok(None) };
         let shown = path.display();
@@ -79,7 +79,7 @@ impl PassFile {
     }
 
     /// The passwords for a login, each with the database that its line names (`*` for all), in the order of the file.
-    pub fn passwords_for(&self, host: &str, port: u16, user: &str) -> Vec<(String, Password)> {
+    pub(crate) fn passwords_for(&self, host: &str, port: u16, user: &str) -> Vec<(String, Password)> {
         let port = port.to_string();
         let fits = |pattern: &str, value: &str| pattern == ANY || unescaped(pattern) == value;
         self.lines

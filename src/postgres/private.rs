@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// A server that is ours alone.
 #[derive(Debug)]
-pub struct PrivateServer {
+pub(crate) struct PrivateServer {
     server: Server,
     child: Child,
 }
@@ -30,7 +30,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 impl PrivateServer {
     /// Makes and starts one with the programs given. It takes some seconds.
-    pub async fn start(programs: &Programs) -> Result<Self> {
+    pub(crate) async fn start(programs: &Programs) -> Result<Self> {
         let failed = |error: std::io::Error| {
             Error::outside("a private PostgreSQL server cannot be set up").caused_by(error)
         };
@@ -88,7 +88,7 @@ impl PrivateServer {
     }
 
     /// How to reach it.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
@@ -162,7 +162,7 @@ pub(super) fn owner() -> Result<Option<(u32, u32)>> {
 }
 
 /// Whether the programs for a private server are there.
-pub fn can_start(programs: &Programs) -> bool {
+pub(crate) fn can_start(programs: &Programs) -> bool {
     programs.has("initdb") && programs.has("postgres")
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// A directory with pg_dump, pg_restore and psql of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Programs {
+pub(crate) struct Programs {
     directory: PathBuf,
     /// Major version, such as 16.
     pub major: u32,
@@ -35,7 +35,7 @@ const PLACES: [(&str, &str); 5] = [
 
 impl Programs {
     /// Those that fit a server of the given major version. Only in `only`, if that is given.
-    pub fn for_server(major: u32, only: Option<&Path>) -> Result<Self> {
+    pub(crate) fn for_server(major: u32, only: Option<&Path>) -> Result<Self> {
         let found = Self::installed(only);
         let newest = found.iter().max_by_key(|programs| programs.major).cloned();
         match (found.into_iter().filter(|programs| programs.major >= major).min_by_key(|programs| programs.major), newest) {
@@ -56,7 +56,7 @@ impl Programs {
     }
 
     /// All that are installed, or those of one directory.
-    pub fn installed(only: Option<&Path>) -> Vec<Self> {
+    pub(crate) fn installed(only: Option<&Path>) -> Vec<Self> {
         let directories = match only {
             Some(directory) => vec![directory.to_owned()],
             None => directories(),
@@ -84,18 +84,18 @@ impl Programs {
     }
 
     /// The path of one of them.
-    pub fn path(&self, program: &str) -> PathBuf {
+    pub(crate) fn path(&self, program: &str) -> PathBuf {
         self.directory.join(program)
     }
 
     /// Whether it is there; servers' programs often are not.
-    pub fn has(&self, program: &str) -> bool {
+    pub(crate) fn has(&self, program: &str) -> bool {
         self.path(program).is_file()
     }
 
     /// A program that will connect to `database`. What it needs to know goes through its environment and through
     /// anonymous memory, and nothing through its arguments, which everybody can read.
-    pub fn connecting(&self, program: &str, server: &Server, database: &str) -> Result<Connecting> {
+    pub(crate) fn connecting(&self, program: &str, server: &Server, database: &str) -> Result<Connecting> {
         let mut command = self.without_connection(program);
         let mut kept = Vec::new();
         for (name, value) in connection_environment(server, Some(database), &mut kept)? {
@@ -122,7 +122,7 @@ impl Programs {
     }
 
     /// A program that connects to nothing.
-    pub fn without_connection(&self, program: &str) -> Command {
+    pub(crate) fn without_connection(&self, program: &str) -> Command {
         let mut command = Command::new(self.path(program));
         command.env_clear().stdin(Stdio::null()).current_dir("/");
         for name in ["PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"] {
@@ -138,7 +138,7 @@ impl Programs {
 
 /// A command, and what must stay open until it has been started.
 #[derive(Debug)]
-pub struct Connecting {
+pub(crate) struct Connecting {
     /// The command.
     pub command: Command,
     pub(super) _kept: Vec<OwnedFd>,

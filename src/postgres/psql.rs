@@ -7,14 +7,14 @@ use super::programs::{connection_environment, shared_memory};
 use crate::error::{Error, Result};
 
 /// psql, ready to be started.
-pub struct Psql {
+pub(crate) struct Psql {
     command: tokio::process::Command,
     _kept: Vec<OwnedFd>,
 }
 
 impl Psql {
     /// Where libpq's environment says. What is sent reaches psql through memory that has no name.
-    pub fn of_environment(database: Option<&str>, text: &str) -> Result<Self> {
+    pub(crate) fn of_environment(database: Option<&str>, text: &str) -> Result<Self> {
         let (path, memory) = shared_memory(text.as_bytes())
             .ok_or_else(|| Error::outside("SQL cannot be handed to psql: there is no anonymous memory"))?;
         let mut command = tokio::process::Command::new("psql");
@@ -26,7 +26,7 @@ impl Psql {
     }
 
     /// On a server; its password comes from it, or from where libpq finds one.
-    pub fn of(server: &Server, database: Option<&str>, text: &str) -> Result<Self> {
+    pub(crate) fn of(server: &Server, database: Option<&str>, text: &str) -> Result<Self> {
         let mut psql = Psql::of_environment(database, text)?;
         // A service or a list of hosts in the environment would come before what is said here.
         for name in ["PGSERVICE", "PGHOSTADDR", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGREQUIRESSL"]
@@ -44,7 +44,7 @@ impl Psql {
     }
 
     /// The server is told to change nothing.
-    pub fn read_only(&mut self) {
+    pub(crate) fn read_only(&mut self) {
         let given = self
             .command
             .as_std()
@@ -58,7 +58,7 @@ impl Psql {
     }
 
     /// The command; the value must stay until it has been started.
-    pub fn take(&mut self) -> tokio::process::Command {
+    pub(crate) fn take(&mut self) -> tokio::process::Command {
         std::mem::replace(&mut self.command, tokio::process::Command::new("psql"))
     }
 }

@@ -10,24 +10,24 @@ use tokio_postgres::types::{FromSql, Type};
 
 /// Says that a session wants the text of a database with the encoding SQL_ASCII as it is; the server would refuse to send
 /// what is not UTF-8.
-pub const AS_IT_IS: &str = "select set_config('client_encoding', 'SQL_ASCII', false) \
+pub(crate) const AS_IT_IS: &str = "select set_config('client_encoding', 'SQL_ASCII', false) \
                             where current_setting('server_encoding') = 'SQL_ASCII'";
 
 /// A text as the server sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawText {
+pub(crate) struct RawText {
     text: String,
     is_utf8: bool,
 }
 
 impl RawText {
     /// The text, with `\xe9` for a byte that is not UTF-8.
-    pub fn into_string(self) -> String {
+    pub(crate) fn into_string(self) -> String {
         self.text
     }
 
     /// Whether every byte was UTF-8: only then does the text mean the same in a query.
-    pub fn is_utf8(&self) -> bool {
+    pub(crate) fn is_utf8(&self) -> bool {
         self.is_utf8
     }
 }

@@ -2,7 +2,7 @@
 
 /// `text` without what looks like a password: between the first colon and the `@` of something like a URL, and after
 /// `password=`.
-pub fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     let is_end = |c: char| c.is_whitespace() || "`'\"<>".contains(c);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

@@ -13,10 +13,11 @@ use super::tls::{ClientCertificate, TlsVersion};
 use super::url::{self, unsupported};
 use super::{Password, Server, Tls, TlsMode, Wire};
 use crate::error::{Error, Result};
+use crate::words::quote_names;
 
 /// A database, or all databases of a server, and who we are there.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// The server.
     pub server: Server,
     /// The database that is named.
@@ -34,7 +35,7 @@ pub struct Target {
 
 /// What says how a connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsSaidBy {
+pub(crate) enum TlsSaidBy {
     /// The connection string, or the service that it names.
     Written,
     /// PGSSLMODE.
@@ -137,7 +138,7 @@ impl Settings {
 
 impl Target {
     /// One database of a server that is known.
-    pub fn of_database(server: Server, database: &str) -> Self {
+    pub(crate) fn of_database(server: Server, database: &str) -> Self {
         Target {
             server,
             database: Some(database.to_owned()),
@@ -150,17 +151,17 @@ impl Target {
     }
 
     /// What a connection string means to this process.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         Target::resolve(text, &Environment::of_process())
     }
 
     /// What the environment alone means, as for `psql` without arguments.
-    pub fn of_environment() -> Result<Self> {
+    pub(crate) fn of_environment() -> Result<Self> {
         Target::resolve("", &Environment::of_process())
     }
 
     /// A login on a server whose address is known, with the password that the environment or the password file has for it.
-    pub fn of_login(host: &str, port: u16, user: &str) -> Server {
+    pub(crate) fn of_login(host: &str, port: u16, user: &str) -> Server {
         let environment = Environment::of_process();
         let place = place(host.to_owned(), None, port);
         let settings = Settings(std::collections::BTreeMap::from_iter(
@@ -184,19 +185,19 @@ impl Target {
     }
 
     /// What a connection string means in an environment.
-    pub fn resolve(text: &str, environment: &Environment) -> Result<Self> {
+    pub(crate) fn resolve(text: &str, environment: &Environment) -> Result<Self> {
         let (settings, ignored) = Settings::gather(text, environment)?;
         let (mut note, mut warnings) = (None, Vec::new());
         if !ignored.is_empty() {
             let (names, verb) = (
-                ignored.join("`, `"),
+                quote_names(&ignored),
                 if ignored.len() == 1 {
                     "is for the application and changes"
                 } else {
                     "are for the application and change"
                 },
             );
-            note = Some(format!("`{names}` in the connection URL {verb} nothing here"));
+            note = Some(format!("{names} in the connection URL {verb} nothing here"));
         }
         if settings.get("gssencmode") == Some("require") {
             return Err(unsupported(&format!(
@@ -262,23 +263,23 @@ impl Target {
     }
 
     /// Whether several servers may be meant, or one only if it is what is asked for.
-    pub fn is_a_choice(&self) -> bool {
+    pub(crate) fn is_a_choice(&self) -> bool {
         !self.others.is_empty() || self.session_attributes != SessionAttributes::Any
     }
 
     /// Every server that may be meant, in the order in which libpq tries them.
-    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
         std::iter::once(&self.server).chain(&self.others)
     }
 
     /// Changes every server that may be meant.
-    pub fn for_each_server(&mut self, change: impl Fn(&mut Server)) {
+    pub(crate) fn for_each_server(&mut self, change: impl Fn(&mut Server)) {
         std::iter::once(&mut self.server).chain(&mut self.others).for_each(change);
     }
 
     /// Connects to one server after the other, as libpq does, and keeps the first that lets us in and is what is asked for:
     /// all connections of a run must reach the same one.
-    pub async fn choose_server(mut self) -> Result<Self> {
+    pub(crate) async fn choose_server(mut self) -> Result<Self> {
         if !self.is_a_choice() {
             return Ok(self);
         }
@@ -315,7 +316,7 @@ impl Target {
     }
 
     /// The URL without its password, for people, and for whoever gives it to psql or to us again.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.server.url(self.database.as_deref().unwrap_or_default())
     }
 }

@@ -46,12 +46,12 @@ const SCHEMES: [&str; 11] = [
 ];
 
 /// Whether it is a URL of PostgreSQL, in any of the ways in which they are written.
-pub fn is_url(text: &str) -> bool {
+pub(crate) fn is_url(text: &str) -> bool {
     split_scheme(text.trim()).is_some()
 }
 
 /// Whether it is a connection string as psql takes one in place of a database's name: a URL, or `host=… dbname=…`.
-pub fn is_connection_string(text: &str) -> bool {
+pub(crate) fn is_connection_string(text: &str) -> bool {
     is_url(text) || is_pairs(text)
 }
 
@@ -91,7 +91,7 @@ fn wrong(why: &str) -> Error {
 }
 
 /// An error if quotes are part of the value, as they are in a file for `docker --env-file`.
-pub fn refuse_quotes(text: &str, subject: &str) -> Result<()> {
+pub(crate) fn refuse_quotes(text: &str, subject: &str) -> Result<()> {
     if !text.starts_with(['"', '\'', '\u{201c}', '\u{2018}']) {
         return Ok(());
     }

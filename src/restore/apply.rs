@@ -16,7 +16,7 @@ use crate::snapshot::{Event, Tell};
 
 /// What was restored, or would be (`lifeboat.restore/1`).
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     schema: &'static str,
     /// Whether nothing was to be done.
     pub dry_run: bool,
@@ -54,7 +54,7 @@ pub struct Report {
 
 /// What psql has to be told besides where: what this machine has for it.
 #[derive(Clone, Debug, Default)]
-pub struct Psql {
+pub(crate) struct Psql {
     /// The user, if not the master user.
     pub user: Option<String>,
     /// The database, if not the one that AWS made with the instance.
@@ -93,7 +93,7 @@ fn in_conninfo(value: &str) -> String {
 
 /// Where an instance can be reached.
 #[derive(Debug, Serialize)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Host name.
     pub host: String,
     /// Port.
@@ -102,7 +102,7 @@ pub struct Endpoint {
 
 impl Report {
     /// What would be done.
-    pub fn of(plan: &Plan, psql: Psql) -> Self {
+    pub(crate) fn of(plan: &Plan, psql: Psql) -> Self {
         Report {
             psql,
             schema: "lifeboat.restore/1",
@@ -135,7 +135,7 @@ impl Report {
 }
 
 /// Asks for the instance until AWS has answered; after a lost answer the run's tag proves which one is ours.
-pub async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
+pub(crate) async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
     let give_up = Instant::now() + Duration::from_secs(300);
     let mut pause = Duration::from_millis(500);
     loop {
@@ -168,7 +168,7 @@ pub async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) 
 }
 
 /// Waits until it can be used, then sets what only a change can; [`Kind::StillGoing`] if it is not there by then.
-pub async fn finish(
+pub(crate) async fn finish(
     aws: &Aws,
     plan: Plan,
     report: &mut Report,
@@ -215,7 +215,7 @@ async fn set_the_rest(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
 }
 
 /// Waits until an instance can be used; `false` if it cannot by then.
-pub async fn wait(
+pub(crate) async fn wait(
     aws: &Aws,
     id: &InstanceId,
     poll: Poll,

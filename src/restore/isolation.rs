@@ -62,7 +62,7 @@ const OF_LIBRARIES: [&str; 4] = ["cron.", "pg_partman_bgw.", "pglogical.", "pg_t
 
 /// What is wanted of the isolation of a copy.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// What the group will be called, if one is made.
     pub name: &'a str,
     /// Its tags.
@@ -77,7 +77,7 @@ pub struct Wanted<'a> {
 
 /// How a copy is kept from acting by itself.
 #[derive(Clone, Debug)]
-pub struct Isolation {
+pub(crate) struct Isolation {
     /// What would act, as far as the source of today tells.
     pub acting: Vec<String>,
     /// What is done about it.
@@ -88,7 +88,7 @@ pub struct Isolation {
 
 /// What is done to keep a copy from acting.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub(crate) enum Way {
     /// It gets a group that is made for it.
     Made(Group),
     /// It gets the group that the user has chosen, in which nothing acts.
@@ -99,7 +99,7 @@ pub enum Way {
 
 /// A DB parameter group that is going to be made.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// Its name.
     pub name: String,
     family: String,
@@ -109,7 +109,7 @@ pub struct Group {
 
 impl Isolation {
     /// The group that is going to be made.
-    pub fn group(&self) -> Option<&Group> {
+    pub(crate) fn group(&self) -> Option<&Group> {
         match &self.way {
             Way::Made(group) => Some(group),
             Way::Given | Way::Nothing => None,
@@ -118,12 +118,12 @@ impl Isolation {
 
     /// How long a group that was made has to settle before the copy starts with it: not at all where nothing is known to act, since
     /// what a copy of such a source may do is rare, and five minutes are not.
-    pub fn settling(&self, poll: Poll) -> Duration {
+    pub(crate) fn settling(&self, poll: Poll) -> Duration {
         if self.acting.is_empty() { Duration::ZERO } else { poll.every * SETTLING }
     }
 
     /// Goes on without isolation, or refuses to where something is known to act.
-    pub fn give_up(&mut self, copy_of: &str, why: &str) -> Result<()> {
+    pub(crate) fn give_up(&mut self, copy_of: &str, why: &str) -> Result<()> {
         if !self.acting.is_empty() {
             return Err(refusal(copy_of, &self.acting, why));
         }
@@ -152,7 +152,7 @@ fn refusal(copy_of: &str, acting: &[String], why: &str) -> Error {
 
 /// What would act in a copy of this server by itself, as far as it tells: its logical subscriptions, whether they are enabled
 /// now or not, since they may have been when the backup was taken.
-pub async fn find_subscriptions(session: &Session) -> std::result::Result<Vec<String>, QueryFailure> {
+pub(crate) async fn find_subscriptions(session: &Session) -> std::result::Result<Vec<String>, QueryFailure> {
     // Everybody may read these columns, and see those of every database from any.
     let rows = session
         .rows(
@@ -172,7 +172,7 @@ pub async fn find_subscriptions(session: &Session) -> std::result::Result<Vec<St
 }
 
 /// The same of a server that is not connected to yet.
-pub async fn find_subscriptions_of(server: &Server, databases: &[String]) -> Result<Vec<String>> {
+pub(crate) async fn find_subscriptions_of(server: &Server, databases: &[String]) -> Result<Vec<String>> {
     Ok(find_subscriptions(&any_session(server, databases).await?).await?)
 }
 
@@ -189,7 +189,12 @@ async fn any_session(server: &Server, databases: &[String]) -> Result<Session> {
 }
 
 /// Decides how a copy is kept from acting. Reads only. `acting` is what the source tells of itself.
-pub async fn plan(aws: &Aws, copy_of: &str, wanted: Wanted<'_>, acting: Vec<String>) -> Result<Isolation> {
+pub(crate) async fn plan(
+    aws: &Aws,
+    copy_of: &str,
+    wanted: Wanted<'_>,
+    acting: Vec<String>,
+) -> Result<Isolation> {
     let mut isolation = Isolation { acting, way: Way::Nothing, notes: Vec::new() };
     if let Some(given) = wanted.given {
         let why = match aws.parameters(given).await {
@@ -311,7 +316,7 @@ const VISIBLE: Duration = Duration::from_secs(60);
 
 /// Makes the group, makes sure that AWS has it as it has to be, and then waits for `settling`. Says what could not be carried
 /// over.
-pub async fn make(
+pub(crate) async fn make(
     aws: &Aws,
     group: &Group,
     settling: Duration,
@@ -360,7 +365,7 @@ pub async fn make(
 }
 
 /// Whether a copy runs without the workers that would act.
-pub async fn is_at_rest(copy: &Server, databases: &[String]) -> Result<bool> {
+pub(crate) async fn is_at_rest(copy: &Server, databases: &[String]) -> Result<bool> {
     let session = any_session(copy, databases).await?;
     let row = session.row("select current_setting($1)", &[&WORKERS]).await?;
     Ok(row.get::<_, String>(0) == "0")
@@ -368,7 +373,7 @@ pub async fn is_at_rest(copy: &Server, databases: &[String]) -> Result<bool> {
 
 /// What would act in a copy of a source that its user means to use, as far as the source tells: an error if anything would take
 /// from the source what is its own. `parameter_group` is the one that the copy gets. Returns what is only worth knowing.
-pub async fn check_that_nothing_competes(
+pub(crate) async fn check_that_nothing_competes(
     aws: &Aws,
     source: &str,
     server: &Server,
@@ -402,7 +407,7 @@ const IN_USE: Duration = Duration::from_secs(600);
 const LOOKS: u32 = 3;
 
 /// Removes a group that a run has made, and returns when AWS no longer knows it.
-pub async fn remove(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
+pub(crate) async fn remove(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
     let give_up = Instant::now() + IN_USE.min(poll.give_up_after);
     let (mut looks, mut refused) = (0, None);
     loop {
@@ -439,7 +444,7 @@ pub async fn remove(aws: &Aws, name: &str, poll: Poll) -> Result<()> {
 }
 
 /// The command with which a person removes a group.
-pub fn remove_command(name: &str, region: &str) -> String {
+pub(crate) fn remove_command(name: &str, region: &str) -> String {
     format!("aws rds delete-db-parameter-group --region {region} --db-parameter-group-name {name}")
 }
 

@@ -11,11 +11,11 @@ use crate::fleet::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag,
 };
 use crate::snapshot;
-use crate::when::utc;
+use crate::when::format_time;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// What to go back to.
     pub from: From,
     /// Name of the new instance.
@@ -30,7 +30,7 @@ pub struct Request {
 
 /// What to go back to.
 #[derive(Clone, Debug)]
-pub enum From {
+pub(crate) enum From {
     /// A snapshot.
     Snapshot(SnapshotId),
     /// A moment in the automated backups of an instance: by its name, or by its resource id.
@@ -39,7 +39,7 @@ pub enum From {
 
 /// Which moment.
 #[derive(Clone, Copy, Debug)]
-pub enum Moment {
+pub(crate) enum Moment {
     /// This one.
     At(DateTime<Utc>),
     /// The newest that can be had.
@@ -48,7 +48,7 @@ pub enum Moment {
 
 /// What to do when the settings of the source are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub(crate) enum Unknown {
     /// Refuse: the default security group is rarely what is wanted.
     Refused,
     /// Take RDS's defaults.
@@ -58,7 +58,7 @@ pub enum Unknown {
 /// Where the settings come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SettingsFrom {
+pub(crate) enum SettingsFrom {
     /// The instance, which is there.
     Instance,
     /// The tags of the snapshot.
@@ -73,7 +73,7 @@ pub enum SettingsFrom {
 
 /// A restore that can be done. By value: it is done once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The run.
     pub run: RunId,
     /// What AWS will be asked.
@@ -98,7 +98,7 @@ pub struct Plan {
 
 /// A setting that is not as it was.
 #[derive(Clone, Debug, Serialize)]
-pub struct Change {
+pub(crate) struct Change {
     /// In the source.
     pub before: Option<String>,
     /// In the new instance.
@@ -121,7 +121,7 @@ struct Origin {
 }
 
 /// Finds backup and settings, and checks what can be known to fail.
-pub async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Result<Plan> {
     if let Some(taken) = aws.instance(&request.target).await? {
         return Err(Error::request(format!(
             "instance `{}` exists already: it is `{}`",
@@ -267,7 +267,7 @@ async fn saved_elsewhere(
 }
 
 /// The automated backups that a person means, by name or resource id: those of the living instance first.
-pub async fn automated_backup(aws: &Aws, name: &str) -> Result<(AutomatedBackup, Option<Instance>)> {
+pub(crate) async fn automated_backup(aws: &Aws, name: &str) -> Result<(AutomatedBackup, Option<Instance>)> {
     let all = aws.automated_backups().await?;
     let living = match InstanceId::parse(name) {
         Ok(id) => aws.instance(&id).await?,
@@ -302,7 +302,7 @@ pub async fn automated_backup(aws: &Aws, name: &str) -> Result<(AutomatedBackup,
         1 => Ok((found.remove(0), None)),
         _ => {
             let ids = found.iter().map(|backup| {
-                let until = backup.window.latest.map_or("an unknown time".to_owned(), utc);
+                let until = backup.window.latest.map_or("an unknown time".to_owned(), format_time);
                 format!("`{}` (until {until})", backup.resource_id)
             });
             Err(Error::request(format!("several instances were called `{name}`"))
@@ -335,16 +335,16 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     };
     // RDS counts in whole seconds; a moment in the first second of the window is in it.
     if at.timestamp() < earliest.timestamp() || at > latest {
-        let error = Error::request(format!("`{name}` cannot be restored to {}", utc(at)));
+        let error = Error::request(format!("`{name}` cannot be restored to {}", format_time(at)));
         return Err(if at > latest {
             error.hint(format!(
                 "RDS restores up to the latest restorable time, some minutes behind now: {} at the moment, or `--latest`.",
-                utc(latest)
+                format_time(latest)
             ))
         } else {
             error.hint(format!(
                 "Its automated backups begin at {}; older moments are in snapshots.",
-                utc(earliest)
+                format_time(earliest)
             ))
         });
     }

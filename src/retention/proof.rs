@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// What is known of a copy's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// Nothing: nobody has looked, or no look gave an answer.
     #[default]
     Unknown,
@@ -18,7 +18,7 @@ pub enum Proof {
 
 /// A drill of a snapshot, as far as retention goes.
 #[derive(Clone, Debug)]
-pub struct Drilled {
+pub(crate) struct Drilled {
     /// The snapshot.
     pub snapshot: String,
     /// The instance that it was thought to be of, by its immutable id.
@@ -39,13 +39,13 @@ pub struct Drilled {
 
 /// What drills have found out about snapshots.
 #[derive(Clone, Debug, Default)]
-pub struct Proofs {
+pub(crate) struct Proofs {
     drills: Vec<Drilled>,
 }
 
 /// A snapshot that may have been drilled.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// Its id.
     pub snapshot: &'a str,
     /// The instance that it is of, by its immutable id.
@@ -58,14 +58,14 @@ pub struct Subject<'a> {
 
 impl Proofs {
     /// Collects what drills have found out.
-    pub fn new(mut drills: Vec<Drilled>) -> Self {
+    pub(crate) fn new(mut drills: Vec<Drilled>) -> Self {
         drills.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.run.cmp(&b.run)));
         Proofs { drills }
     }
 
     /// What is known of a snapshot, by the newest drill of this very one that came to a verdict. A record that is not as it was
     /// written never speaks against a copy; where it speaks for one, the copy is not given up for that.
-    pub fn of(&self, subject: Subject<'_>) -> Proof {
+    pub(crate) fn of(&self, subject: Subject<'_>) -> Proof {
         let is_its = |drill: &&Drilled| {
             (drill.snapshot.as_str(), drill.resource_id.as_str(), drill.region.as_str())
                 == (subject.snapshot, subject.resource_id, subject.region)

@@ -14,7 +14,7 @@ use super::values::Values;
 pub(super) use programs::{Program, judge_call, search_path};
 
 /// Says whether a call of this tool only reads; the reason if it does not.
-pub type ReadsOnly<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
+pub(crate) type ReadsOnly<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Why a block cannot be confined.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::wait::Condition;
 
 /// A place in the file, both from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Position {
+pub(crate) struct Position {
     /// Line.
     pub line: usize,
     /// Column.
@@ -27,7 +27,7 @@ impl std::fmt::Display for Position {
 
 /// Where a runbook comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Built into the tool.
     Shipped(String),
     /// A file.
@@ -36,7 +36,7 @@ pub enum Origin {
 
 impl Origin {
     /// As people call it, and as [`super::load`] finds it again.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
             Origin::File(path) => match std::env::current_dir()
@@ -50,7 +50,7 @@ impl Origin {
     }
 
     /// As a journal has it: a path that is found from any directory.
-    pub fn recorded(&self) -> String {
+    pub(crate) fn recorded(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
             Origin::File(path) => path.display().to_string(),
@@ -58,7 +58,7 @@ impl Origin {
     }
 
     /// Its short name, as in `data-loss`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
             Origin::File(path) => {
@@ -73,7 +73,7 @@ impl Origin {
 /// Whether it is in earnest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub(crate) enum Mode {
     /// In earnest.
     Real,
     /// On throwaways, which are removed at the end.
@@ -82,7 +82,7 @@ pub enum Mode {
 
 impl Mode {
     /// In a word.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Mode::Real => "real",
             Mode::Rehearse => "rehearse",
@@ -93,7 +93,7 @@ impl Mode {
 /// How bad a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// It cannot be run as it is written.
     Malformed,
     /// It can be run, and will let somebody down one day.
@@ -104,7 +104,7 @@ pub enum Severity {
 
 /// Something wrong in a runbook.
 #[derive(Clone, Debug, Serialize)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Where.
     pub at: Position,
     /// How bad.
@@ -142,7 +142,7 @@ impl Fault {
 
 /// A runbook, with its faults: one that has malformed parts is never run.
 #[derive(Clone, Debug)]
-pub struct Runbook {
+pub(crate) struct Runbook {
     /// Where it comes from.
     pub origin: Origin,
     /// SHA-256 of the file.
@@ -159,7 +159,7 @@ pub struct Runbook {
 
 /// What stands before the text.
 #[derive(Clone, Debug, Default)]
-pub struct Front {
+pub(crate) struct Front {
     /// What the runbook is for.
     pub title: String,
     /// Who keeps it right.
@@ -178,7 +178,7 @@ pub struct Front {
 
 /// Something that must be said when a runbook is run.
 #[derive(Clone, Debug, Default)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     /// Its name, as the shell has it.
     pub name: String,
     /// Where it stands.
@@ -207,7 +207,7 @@ pub struct Parameter {
 
 /// What must be there before a run begins.
 #[derive(Clone, Debug, Default)]
-pub struct Needs {
+pub(crate) struct Needs {
     /// Programs.
     pub commands: Vec<String>,
     /// Files.
@@ -220,7 +220,7 @@ pub struct Needs {
 
 /// A file that must be there.
 #[derive(Clone, Debug, Default)]
-pub struct NeedsFile {
+pub(crate) struct NeedsFile {
     /// Its path, with places for values and with `$BACKUP_DIR`.
     pub path: String,
     /// A pattern of which it must have a line.
@@ -231,7 +231,7 @@ pub struct NeedsFile {
 
 /// A database that must let us in.
 #[derive(Clone, Debug, Default)]
-pub struct NeedsDatabase {
+pub(crate) struct NeedsDatabase {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
     /// Its name.
@@ -253,7 +253,7 @@ impl NeedsDatabase {
 
 /// The AWS account that a runbook is for.
 #[derive(Clone, Debug, Default)]
-pub struct NeedsAws {
+pub(crate) struct NeedsAws {
     /// Account id.
     pub account: Option<String>,
     /// Region.
@@ -262,7 +262,7 @@ pub struct NeedsAws {
 
 /// One thing to do.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// Its name in this runbook.
     pub id: String,
     /// The heading that it stands under.
@@ -291,7 +291,7 @@ pub struct Step {
 
 /// The text of a block.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub(crate) struct Script {
     /// The text.
     pub text: String,
     /// Where its first line stands.
@@ -304,7 +304,7 @@ pub struct Script {
 
 /// What a step is.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Shell commands.
     Sh(Act),
     /// SQL.
@@ -334,7 +334,7 @@ pub enum Kind {
 
 impl Kind {
     /// The role, as in the file.
-    pub const fn role(&self) -> &'static str {
+    pub(crate) const fn role(&self) -> &'static str {
         match self {
             Kind::Sh(_) => "sh",
             Kind::Sql(..) => "sql",
@@ -346,12 +346,12 @@ impl Kind {
     }
 
     /// Whether a person stands between here and the next step.
-    pub const fn is_gate(&self) -> bool {
+    pub(crate) const fn is_gate(&self) -> bool {
         matches!(self, Kind::Confirm { .. } | Kind::Manual { .. } | Kind::Approve { .. })
     }
 
     /// What is run, if something is.
-    pub fn act(&self) -> Option<&Act> {
+    pub(crate) fn act(&self) -> Option<&Act> {
         match self {
             Kind::Sh(act) | Kind::Sql(act, _) => Some(act),
             _ => None,
@@ -361,7 +361,7 @@ impl Kind {
 
 /// Something that is run.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub(crate) struct Act {
     /// What.
     pub script: Script,
     /// Variables that its shell sets and that later steps get.
@@ -382,14 +382,14 @@ pub struct Act {
 
 impl Act {
     /// Every variable that later steps get.
-    pub fn outputs(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = &String> {
         self.sets.iter().chain(&self.capture)
     }
 }
 
 /// The database that SQL is sent to.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub(crate) struct Place {
     /// Parameter with the id of a DB instance or with a URL; otherwise what libpq's environment says.
     pub on: Option<String>,
     /// Database.
@@ -398,7 +398,7 @@ pub struct Place {
 
 /// What is waited for.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// What must come true.
     pub condition: Condition,
     /// How often to look.
@@ -409,12 +409,12 @@ pub struct Waiting {
 
 impl Runbook {
     /// The step of that id.
-    pub fn step(&self, id: &str) -> Option<&Step> {
+    pub(crate) fn step(&self, id: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.id == id)
     }
 
     /// Whether any step speaks to AWS by itself.
-    pub fn uses_aws(&self) -> bool {
+    pub(crate) fn uses_aws(&self) -> bool {
         let makes = |step: &Step| {
             step.kind.act().is_some_and(|act| {
                 act.creates.iter().any(|object| object.starts_with("db:") || object.starts_with("snapshot:"))
@@ -427,7 +427,7 @@ impl Runbook {
     }
 
     /// Names whose values may have any characters: secrets and free text.
-    pub fn free_names(&self) -> BTreeSet<String> {
+    pub(crate) fn free_names(&self) -> BTreeSet<String> {
         let parameters = self.front.parameters.iter().filter(|it| it.secret || it.free_text);
         let acts =
             self.steps.iter().filter_map(|step| step.kind.act()).filter(|act| act.secret || act.free_text);
@@ -435,7 +435,7 @@ impl Runbook {
     }
 
     /// Names that the text may use: parameters, what steps set, and what every run has.
-    pub fn names(&self) -> BTreeMap<String, Option<usize>> {
+    pub(crate) fn names(&self) -> BTreeMap<String, Option<usize>> {
         let mut names: BTreeMap<String, Option<usize>> =
             ["run_id", "run_short", "run_mode"].map(|name| (name.to_owned(), None)).into();
         names.extend(self.front.parameters.iter().map(|it| (it.name.clone(), None)));

@@ -15,7 +15,7 @@ use crate::config::parse_duration;
 
 /// One sentence.
 #[derive(Clone, Debug)]
-pub struct Assertion {
+pub(crate) struct Assertion {
     /// As it is written.
     pub text: String,
     /// Where it stands.
@@ -65,7 +65,7 @@ const OF_THE_STEP: [&str; 3] = ["stdout", "stderr", "exit"];
 
 /// What a step gave.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// What it said, without the white space around it.
     pub stdout: String,
     /// What it said beside that.
@@ -158,7 +158,7 @@ impl Assertion {
     }
 
     /// Whether it holds; otherwise what was found in its place.
-    pub fn judge(&self, observed: &Observed, values: &Values) -> Result<(), String> {
+    pub(crate) fn judge(&self, observed: &Observed, values: &Values) -> Result<(), String> {
         let left = match self.left.as_str() {
             "stdout" => observed.stdout.trim().to_owned(),
             "stderr" => observed.stderr.trim().to_owned(),

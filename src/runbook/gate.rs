@@ -15,7 +15,7 @@ use crate::vault::Vault;
 
 /// What a person is shown.
 #[derive(Clone, Debug, Serialize)]
-pub struct Gate {
+pub(crate) struct Gate {
     /// Which step.
     pub step: String,
     /// `confirm`, `manual` or `approve`.
@@ -37,7 +37,7 @@ pub struct Gate {
 
 /// What came of asking a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// They typed this; nothing where they are only shown what somebody else is asked.
     Typed(String),
     /// They ended the input.
@@ -95,7 +95,10 @@ impl Gate {
     }
 
     /// Asks until the answer is the one that is wanted, or until nobody answers.
-    pub async fn ask_until_right(mut self, ask: &impl AsyncFn(&Gate) -> Result<Reply>) -> Result<Reply> {
+    pub(crate) async fn ask_until_right(
+        mut self,
+        ask: &impl AsyncFn(&Gate) -> Result<Reply>,
+    ) -> Result<Reply> {
         loop {
             match ask(&self).await? {
                 Reply::Typed(typed) => match self.judge(&typed) {
@@ -108,7 +111,7 @@ impl Gate {
     }
 
     /// What must be typed, in words.
-    pub fn wanted(&self) -> String {
+    pub(crate) fn wanted(&self) -> String {
         match (&self.answer, self.role) {
             (Some(answer), _) => format!("Type `{answer}` to go on."),
             (None, "manual") => "Write what you did to go on.".to_owned(),
@@ -119,7 +122,7 @@ impl Gate {
 
 /// That somebody else agrees.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Approval {
+pub(crate) struct Approval {
     /// Which step.
     pub step: String,
     /// Who.
@@ -252,7 +255,7 @@ fn principal_of(identity: &str) -> std::result::Result<String, String> {
 }
 
 /// What a second person is asked to approve.
-pub struct Request {
+pub(crate) struct Request {
     /// What they read.
     pub gate: Gate,
     /// What they agree to, as a hash; AWS can prove that it was they.
@@ -262,7 +265,13 @@ pub struct Request {
 }
 
 /// Finds what a run waits for.
-pub fn request(vault: &Vault, run: &str, runbook: &Runbook, values: &Values, by: &Actor) -> Result<Request> {
+pub(crate) fn request(
+    vault: &Vault,
+    run: &str,
+    runbook: &Runbook,
+    values: &Values,
+    by: &Actor,
+) -> Result<Request> {
     let story = Story::of(&journal::read(vault, run)?.lines)?;
     if story.state == RunState::Passed || story.state == RunState::Missed {
         return Err(Error::request(format!("run `{run}` is over")));
@@ -291,7 +300,7 @@ pub fn request(vault: &Vault, run: &str, runbook: &Runbook, values: &Values, by:
 }
 
 /// Gives the approval.
-pub fn approve(
+pub(crate) fn approve(
     request: Request,
     vault: &Vault,
     typed: &str,

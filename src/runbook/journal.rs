@@ -17,7 +17,7 @@ use crate::vault::{Lock, Log, Vault};
 
 /// One line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// Version of the format.
     pub v: u32,
     /// Number, from 1.
@@ -33,7 +33,7 @@ pub struct Line {
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// ARN of the caller, if AWS told; else user and host.
     pub identity: String,
     /// AWS account.
@@ -49,7 +49,7 @@ pub struct Actor {
 /// Something that happened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub(crate) enum Event {
     /// The run began.
     Start(Box<Start>),
     /// A process took the run up again.
@@ -174,7 +174,7 @@ pub enum Event {
 
 /// How a run began.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Start {
+pub(crate) struct Start {
     /// Id of the run.
     pub run: String,
     /// Name of the runbook.
@@ -196,7 +196,7 @@ pub struct Start {
 
 /// How a step ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct End {
+pub(crate) struct End {
     /// Which.
     pub step: String,
     /// What came of it.
@@ -218,7 +218,7 @@ pub struct End {
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It is done, and all is as expected.
     Done,
     /// It failed.
@@ -231,7 +231,7 @@ pub enum Ending {
 
 /// What a step said.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Output {
+pub(crate) struct Output {
     /// File beside the journal.
     pub file: String,
     /// Its hash.
@@ -242,7 +242,7 @@ pub struct Output {
 
 /// Something that a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub(crate) struct Made {
     /// As `kind:name`.
     pub object: String,
     /// What nothing else of that name can have, as far as the outside tells.
@@ -252,7 +252,7 @@ pub struct Made {
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It happened.
     Happened,
     /// It did not.
@@ -262,7 +262,7 @@ pub enum Answer {
 }
 
 /// The journal of one run, open for writing; nobody else has it meanwhile.
-pub struct Journal {
+pub(crate) struct Journal {
     vault: Vault,
     run: String,
     log: Log,
@@ -275,7 +275,7 @@ pub struct Journal {
 
 /// What was read.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// Whole lines.
     pub lines: Vec<Line>,
     /// Hash of the last one.
@@ -289,13 +289,13 @@ pub struct Found {
 }
 
 /// The folder of a run.
-pub fn folder(run: &str) -> String {
+pub(crate) fn folder(run: &str) -> String {
     format!("runs/{run}")
 }
 
 impl Journal {
     /// Begins the journal of a new run.
-    pub fn begin(vault: &Vault, run: &str) -> Result<Self> {
+    pub(crate) fn begin(vault: &Vault, run: &str) -> Result<Self> {
         let lock = lock(vault, run)?;
         let log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
         Ok(Journal {
@@ -310,7 +310,7 @@ impl Journal {
     }
 
     /// Takes up the journal of a run whose process has ended.
-    pub fn take_up(vault: &Vault, run: &str) -> Result<(Self, Found)> {
+    pub(crate) fn take_up(vault: &Vault, run: &str) -> Result<(Self, Found)> {
         read(vault, run)?;
         let lock = lock(vault, run)?;
         let mut log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
@@ -328,7 +328,7 @@ impl Journal {
     }
 
     /// Adds a line. It is on disk when this returns.
-    pub fn add(&mut self, event: Event, now: DateTime<Utc>) -> Result<()> {
+    pub(crate) fn add(&mut self, event: Event, now: DateTime<Utc>) -> Result<()> {
         let seq = self.lines.last().map_or(0, |line| line.seq) + 1;
         let line = Line { v: 1, seq, t: now, event, prev: self.last.clone() };
         let mut text = serde_json::to_vec(&line).map_err(|error| {
@@ -347,22 +347,22 @@ impl Journal {
     }
 
     /// All lines so far.
-    pub fn lines(&self) -> &[Line] {
+    pub(crate) fn lines(&self) -> &[Line] {
         &self.lines
     }
 
     /// Hash of the last line.
-    pub fn head(&self) -> &str {
+    pub(crate) fn head(&self) -> &str {
         &self.last
     }
 
     /// The vault that it lies in.
-    pub fn vault(&self) -> &Vault {
+    pub(crate) fn vault(&self) -> &Vault {
         &self.vault
     }
 
     /// Writes a file beside it.
-    pub fn write_beside(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write_beside(&self, name: &str, content: &[u8]) -> Result<()> {
         self.vault.write(&format!("{}/{name}", folder(&self.run)), content)
     }
 }
@@ -376,12 +376,12 @@ fn lock(vault: &Vault, run: &str) -> Result<Lock> {
 }
 
 /// Whether the process of a run is still there.
-pub fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
+pub(crate) fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
     Ok(vault.try_lock(&format!("{}/lock", folder(run)))?.is_none())
 }
 
 /// Reads the journal of a run without taking it up.
-pub fn read(vault: &Vault, run: &str) -> Result<Found> {
+pub(crate) fn read(vault: &Vault, run: &str) -> Result<Found> {
     let unknown = || {
         Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
             .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")

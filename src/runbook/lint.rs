@@ -12,10 +12,10 @@ use super::reading;
 use super::shell::{Scan, is_there};
 
 /// Says why a call of this tool is not understood, if it is not.
-pub type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
+pub(crate) type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
-pub fn check(
+pub(crate) fn check(
     runbook: &Runbook,
     now: DateTime<Utc>,
     understands: Understands<'_>,

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 
 /// What would be done (`lifeboat.runbook.plan/1`).
 #[derive(Debug, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     schema: &'static str,
     /// Name of the runbook.
     pub runbook: String,
@@ -53,7 +53,7 @@ pub struct Plan {
 
 /// One step.
 #[derive(Debug, Serialize)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// Its id.
     pub id: String,
     /// The heading that it stands under.
@@ -77,7 +77,7 @@ pub struct Planned {
 /// What a plan knows of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Prospect {
+pub(crate) enum Prospect {
     /// It only reads, was run, and all is as expected.
     Holds,
     /// It only reads, was run, and something is not as expected.
@@ -97,7 +97,7 @@ pub enum Prospect {
 }
 
 /// What a plan works with.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// AWS, if the runbook needs it.
     pub aws: Option<&'a Aws>,
     /// Signals.
@@ -115,7 +115,12 @@ pub struct Surroundings<'a> {
 }
 
 /// Makes the plan.
-pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surroundings<'_>) -> Result<Plan> {
+pub(crate) async fn plan(
+    runbook: &Runbook,
+    mode: Mode,
+    mut values: Values,
+    to: &Surroundings<'_>,
+) -> Result<Plan> {
     let mut redactor = Redactor::of_environment();
     for secret in values.secrets() {
         redactor.hide(secret);
@@ -152,7 +157,7 @@ pub async fn plan(runbook: &Runbook, mode: Mode, mut values: Values, to: &Surrou
         match need.state {
             Looked::Missing => plan.findings.push(need.text.clone()),
             Looked::Doubtful => plan.doubts.push(need.text.clone()),
-            Looked::There | Looked::NotLooked => {}
+            Looked::There | Looked::Unknown => {}
         }
         plan.needs.push(need);
     }

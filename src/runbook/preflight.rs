@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// What was found out about something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Looked {
+pub(crate) enum Looked {
     /// It is there.
     There,
     /// It is missing, and a step will fail.
@@ -31,12 +31,13 @@ pub enum Looked {
     /// A step may fail.
     Doubtful,
     /// It could not be looked at.
-    NotLooked,
+    #[serde(rename = "not_looked")]
+    Unknown,
 }
 
 /// Something that a later step needs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// How it stands.
     pub state: Looked,
     /// What, and why it stands so.

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
 /// The record of one run.
-pub fn of(vault: &Vault, run: &str) -> Result<Report> {
+pub(crate) fn of(vault: &Vault, run: &str) -> Result<Report> {
     let found = journal::read(vault, run)?;
     let mut story = Story::of(&found.lines)?;
     if story.state == RunState::Died && journal::is_alive(vault, run)? {
@@ -25,7 +25,7 @@ pub fn of(vault: &Vault, run: &str) -> Result<Report> {
 }
 
 /// Those of all runs, newest first, and what is wrong with those that cannot be read.
-pub fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
+pub(crate) fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut unreadable) = (Vec::new(), Vec::new());
     for run in vault.list("runs")?.folders.into_iter().rev() {
         match of(vault, &run) {
@@ -39,7 +39,7 @@ pub fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
 }
 
 /// The copy of the runbook that lies beside the journal.
-pub fn runbook(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
+pub(crate) fn runbook(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
     let path = vault.path(&format!("{}/runbook.md", journal::folder(run)))?;
     let mut runbook = load(&path.display().to_string())?;
     if runbook.sha256 != story.sha256 {

@@ -21,14 +21,14 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// Takes secrets out of text.
 #[derive(Clone, Debug, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     /// Longest first, since one may hold another.
     needles: Vec<String>,
 }
 
 impl Redactor {
     /// Knows what the environment keeps secret.
-    pub fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         let mut redactor = Redactor::default();
         for (name, value) in std::env::vars() {
             let name = name.to_ascii_uppercase();
@@ -60,7 +60,7 @@ impl Redactor {
     }
 
     /// Hides one more secret.
-    pub fn hide(&mut self, secret: &str) {
+    pub(crate) fn hide(&mut self, secret: &str) {
         if let Some(password) = password_of_url(secret) {
             self.hide_word(&password);
         }
@@ -91,7 +91,7 @@ impl Redactor {
     }
 
     /// `text` without them.
-    pub fn clean(&self, text: &str) -> String {
+    pub(crate) fn clean(&self, text: &str) -> String {
         let mut clean = text.to_owned();
         for needle in &self.needles {
             if needle.len() < LIKE_A_WORD {

@@ -15,11 +15,9 @@ use super::words::{self, Count};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-pub use crate::when::span;
-
 /// Everything about one run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `lifeboat.run/1`.
     pub schema: &'static str,
     /// Id of the run.
@@ -84,7 +82,7 @@ pub struct Report {
 
 /// Somebody who took a run up again.
 #[derive(Clone, Debug, Serialize)]
-pub struct Resumption {
+pub(crate) struct Resumption {
     /// When.
     pub at: DateTime<Utc>,
     /// Who.
@@ -93,7 +91,7 @@ pub struct Resumption {
 
 /// Taking back what a run did.
 #[derive(Clone, Debug, Serialize)]
-pub struct Undo {
+pub(crate) struct Undo {
     /// When it began.
     pub at: DateTime<Utc>,
     /// Who.
@@ -106,7 +104,7 @@ pub struct Undo {
 
 /// One step.
 #[derive(Clone, Debug, Serialize)]
-pub struct StepReport {
+pub(crate) struct StepReport {
     /// Its id.
     pub id: String,
     /// The heading that it stands under.
@@ -146,7 +144,7 @@ pub struct StepReport {
 /// Recovery time: from the start of the run until the step that completes the recovery. What comes after it, such as watching errors
 /// or removing a throwaway, is nobody's outage.
 #[derive(Clone, Debug, Serialize)]
-pub struct Rto {
+pub(crate) struct Rto {
     /// At most.
     pub objective_seconds: Option<f64>,
     /// Until the recovery was complete, or until the last thing happened.
@@ -161,7 +159,7 @@ pub struct Rto {
 
 /// Something that is still there.
 #[derive(Clone, Debug, Serialize)]
-pub struct Left {
+pub(crate) struct Left {
     /// Which step made it.
     pub step: String,
     /// What.
@@ -172,7 +170,7 @@ pub struct Left {
 
 /// Where the record is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// This document.
     pub json: String,
     /// The page for people.
@@ -181,7 +179,7 @@ pub struct Evidence {
 
 /// The journal that a record rests on.
 #[derive(Clone, Debug, Serialize)]
-pub struct JournalHead {
+pub(crate) struct JournalHead {
     /// File.
     pub file: String,
     /// How many lines.
@@ -191,7 +189,7 @@ pub struct JournalHead {
 }
 
 /// Makes the record of a run.
-pub fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: usize) -> Report {
+pub(crate) fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: usize) -> Report {
     let run = &story.start.run;
     let steps: Vec<StepReport> = runbook.steps.iter().map(|step| step_report(step, story)).collect();
     let is_rehearsal = story.start.mode == Mode::Rehearse;

@@ -25,13 +25,14 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::vault::Vault;
+use crate::when::format_span;
 use doubt::{Doubt, values_are_lost};
 
 /// How long a step may take that does not say.
 const USUAL: Duration = Duration::from_secs(300);
 
 /// What happens, for whoever watches.
-pub enum Tell<'a> {
+pub(crate) enum Tell<'a> {
     /// A step begins.
     Step(&'a Step, &'a Clock),
     /// What a step says, redacted.
@@ -56,7 +57,7 @@ pub enum Tell<'a> {
 
 /// How much time has passed, and how much is left.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Number of the step, from 1, and of how many.
     pub step: (usize, usize),
     /// Since the run began.
@@ -68,7 +69,7 @@ pub struct Clock {
 }
 
 /// What a run works with.
-pub struct Surroundings<'a, A> {
+pub(crate) struct Surroundings<'a, A> {
     /// Where journals lie.
     pub vault: &'a Vault,
     /// AWS, if the runbook needs it.
@@ -100,7 +101,7 @@ pub struct Surroundings<'a, A> {
 }
 
 /// What came of it: the record, and what kept the run from being over.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The record.
     pub report: Report,
     /// Why it stopped; `None` if it passed.
@@ -127,7 +128,7 @@ pub(super) struct Run<'a, A> {
 }
 
 /// Begins a run.
-pub async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     run: &RunId,
     mode: Mode,
@@ -160,7 +161,7 @@ pub async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
 
 /// Takes a run up again. `journal` and `found` come from [`Journal::take_up`]; `accepted` says that the runbook has changed since
 /// and that this one counts from now on.
-pub async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
     found: &Found,
@@ -349,8 +350,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         if let (None, "fail", Some(objective)) = (&stop, rto.verdict, rto.objective_seconds) {
             reasons.push(format!(
                 "the recovery took {}, and the objective is {}",
-                report::span(rto.measured_seconds),
-                report::span(objective)
+                format_span(rto.measured_seconds),
+                format_span(objective)
             ));
         }
         let mut left = Vec::new();

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 /// How a step stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StepState {
+pub(crate) enum StepState {
     /// Not begun.
     #[default]
     Todo,
@@ -35,7 +35,7 @@ pub enum StepState {
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunState {
+pub(crate) enum RunState {
     /// Its process is there.
     Running,
     /// Its process has ended without a word.
@@ -62,7 +62,7 @@ pub enum RunState {
 
 impl RunState {
     /// In a word.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             RunState::Running => "running",
             RunState::Died => "died",
@@ -79,7 +79,7 @@ impl RunState {
     }
 
     /// Whether it cannot be resumed.
-    pub const fn is_over(self) -> bool {
+    pub(crate) const fn is_over(self) -> bool {
         matches!(
             self,
             RunState::Passed
@@ -93,7 +93,7 @@ impl RunState {
 
 /// What the journal tells of one step.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub(crate) struct Told {
     /// How it stands.
     pub state: StepState,
     /// How often it has begun.
@@ -126,7 +126,7 @@ pub struct Told {
 
 /// What the journal tells of an undo.
 #[derive(Clone, Debug)]
-pub struct ToldUndo {
+pub(crate) struct ToldUndo {
     /// When it began.
     pub began: DateTime<Utc>,
     /// Who.
@@ -139,7 +139,7 @@ pub struct ToldUndo {
 
 /// What the journal tells of a run.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub(crate) struct Story {
     /// How it began.
     pub start: Start,
     /// When it began.
@@ -168,7 +168,7 @@ pub struct Story {
 
 impl Story {
     /// Reads it from the lines.
-    pub fn of(lines: &[Line]) -> Result<Self> {
+    pub(crate) fn of(lines: &[Line]) -> Result<Self> {
         let Some(Line { event: Event::Start(start), t, .. }) = lines.first() else {
             return Err(Error::new(Kind::Bug, "a journal does not begin with its start"));
         };
@@ -349,17 +349,17 @@ impl Story {
     }
 
     /// What is known of a step.
-    pub fn told(&self, id: &str) -> Told {
+    pub(crate) fn told(&self, id: &str) -> Told {
         self.steps.get(id).cloned().unwrap_or_default()
     }
 
     /// How a step stands.
-    pub fn state_of(&self, id: &str) -> StepState {
+    pub(crate) fn state_of(&self, id: &str) -> StepState {
         self.steps.get(id).map_or(StepState::Todo, |told| told.state)
     }
 
     /// What this run has made and not taken back, newest first, with the step that made it.
-    pub fn left(&self) -> Vec<(String, Made)> {
+    pub(crate) fn left(&self) -> Vec<(String, Made)> {
         let mut left = Vec::new();
         for step in self.order.iter().rev() {
             let told = self.told(step);
@@ -371,7 +371,7 @@ impl Story {
     }
 
     /// The first step that is not done.
-    pub fn next<'a>(&self, runbook: &'a Runbook) -> Option<&'a super::Step> {
+    pub(crate) fn next<'a>(&self, runbook: &'a Runbook) -> Option<&'a super::Step> {
         runbook.steps.iter().find(|step| {
             !matches!(self.state_of(&step.id), StepState::Done | StepState::Skipped | StepState::Undone)
         })

@@ -53,7 +53,7 @@ impl std::fmt::Display for Residue {
 }
 
 /// How much is taken back.
-pub struct Undoing<'a> {
+pub(crate) struct Undoing<'a> {
     /// The newest step that is kept, with all before it.
     pub keep: Option<&'a str>,
     /// Whether it is only looked at.
@@ -61,7 +61,7 @@ pub struct Undoing<'a> {
 }
 
 /// Takes back what a run did; on a real run somebody types the name of each thing that goes.
-pub async fn undo<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn undo<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
     found: &Found,

@@ -19,7 +19,7 @@ const LONGEST: usize = 4096;
 
 /// Values by name.
 #[derive(Clone, Debug, Default)]
-pub struct Values {
+pub(crate) struct Values {
     values: BTreeMap<String, Value>,
 }
 
@@ -31,7 +31,7 @@ struct Value {
 
 impl Values {
     /// Sets one.
-    pub fn set(&mut self, name: &str, text: &str, is_secret: bool) {
+    pub(crate) fn set(&mut self, name: &str, text: &str, is_secret: bool) {
         self.values.insert(name.to_owned(), Value { text: text.to_owned(), is_secret });
     }
 
@@ -55,33 +55,33 @@ impl Values {
     }
 
     /// One of them.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         Some(self.values.get(name)?.text.as_str())
     }
 
     /// Whether it must not be written down.
-    pub fn is_secret(&self, name: &str) -> bool {
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
         self.values.get(name).is_some_and(|value| value.is_secret)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value.text.as_str()))
     }
 
     /// Those that may be written down.
-    pub fn open(&self) -> BTreeMap<String, String> {
+    pub(crate) fn open(&self) -> BTreeMap<String, String> {
         let open = self.values.iter().filter(|(_, value)| !value.is_secret);
         open.map(|(name, value)| (name.clone(), value.text.clone())).collect()
     }
 
     /// Those that must not.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
         self.values.values().filter(|value| value.is_secret).map(|value| value.text.as_str())
     }
 
     /// `text` with its `{{places}}` filled.
-    pub fn fill(&self, text: &str) -> std::result::Result<String, String> {
+    pub(crate) fn fill(&self, text: &str) -> std::result::Result<String, String> {
         self.fill_with(text, str::to_owned)
     }
 
@@ -106,7 +106,7 @@ impl Values {
     }
 
     /// For people: places that have no value yet, and secrets, stay as they are written.
-    pub fn shown(&self, text: &str) -> String {
+    pub(crate) fn shown(&self, text: &str) -> String {
         let mut shown = text.to_owned();
         for name in placeholders(text) {
             if let Some(value) = self.values.get(&key(&name)).filter(|value| !value.is_secret) {
@@ -195,15 +195,15 @@ pub(super) fn without_placeholders(text: &str) -> String {
 }
 
 /// Whether a part of a value was kept out of the journal, since it looked secret.
-pub fn is_withheld(recorded: &str) -> bool {
+pub(crate) fn is_withheld(recorded: &str) -> bool {
     recorded.contains(HIDDEN) || recorded.contains('…')
 }
 
 /// Reads a time as people say it.
-pub type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
+pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
 
 /// Gives every parameter its value: what was said, else its environment variable, else its default.
-pub fn resolve(
+pub(crate) fn resolve(
     front: &Front,
     said: &[(String, String)],
     mode: Mode,
@@ -239,7 +239,11 @@ fn said_of<'a>(said: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 /// The parameters that have no value yet.
-pub fn list_missing<'a>(front: &'a Front, said: &[(String, String)], mode: Mode) -> Vec<&'a Parameter> {
+pub(crate) fn list_missing<'a>(
+    front: &'a Front,
+    said: &[(String, String)],
+    mode: Mode,
+) -> Vec<&'a Parameter> {
     let is_missing = |parameter: &&Parameter| {
         let is_written = match mode {
             Mode::Rehearse if parameter.rehearse.is_some() => true,
@@ -251,7 +255,7 @@ pub fn list_missing<'a>(front: &'a Front, said: &[(String, String)], mode: Mode)
 }
 
 /// A value as it is used, if the parameter takes it.
-pub fn read(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
+pub(crate) fn read(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
     let text = match parameter.is_time {
         true => read_time(&text)?.to_rfc3339_opts(SecondsFormat::Secs, true),
         false => text,

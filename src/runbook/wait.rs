@@ -15,7 +15,7 @@ use crate::fleet::{Health, InstanceId, SnapshotId};
 
 /// What must come true.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub(crate) struct Condition {
     /// As it is written.
     pub text: String,
     object: Object,
@@ -87,7 +87,7 @@ pub(super) fn read(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<
 
 impl Condition {
     /// Whether it is AWS that is asked.
-    pub fn is_of_aws(&self) -> bool {
+    pub(crate) fn is_of_aws(&self) -> bool {
         self.object != Object::Url
     }
 

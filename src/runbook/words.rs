@@ -1,14 +1,14 @@
 //! How a run and its steps stand, in words: one function each, asked by the terminal, the page, the JSON and the list of runs.
 
 use super::document::Mode;
-use super::report::{Report, Rto, span};
+use super::report::{Report, Rto};
 use super::state::{RunState, StepState};
-
-pub(crate) use crate::drill::page::words::Tone;
+use crate::when::format_span;
+use crate::words::Tone;
 
 /// What stands over a report.
 #[derive(Clone, Debug)]
-pub struct Headline {
+pub(crate) struct Headline {
     pub(crate) tone: Tone,
     /// `PASS`, `FAIL`, `STOPPED` and so on.
     pub word: &'static str,
@@ -17,7 +17,7 @@ pub struct Headline {
 }
 
 /// The headline of a run.
-pub fn headline(report: &Report) -> Headline {
+pub(crate) fn headline(report: &Report) -> Headline {
     let next = report.next.as_deref().unwrap_or("its next step");
     let count = Count::of(report);
     let (tone, word, meaning) = match report.state {
@@ -69,7 +69,7 @@ pub fn headline(report: &Report) -> Headline {
             "The process of the run ended without a word. The run can be resumed.".to_owned(),
         ),
         RunState::Undone => {
-            (Tone::Quiet, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
+            (Tone::Faint, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
         }
         RunState::NotUndone => {
             (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was taken back.", before(report)))
@@ -98,7 +98,7 @@ fn before(report: &Report) -> &'static str {
 
 /// How many steps are done, of how many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub(crate) struct Count {
     /// All of them.
     pub all: usize,
     /// Those that were done, whether they were taken back or not.
@@ -113,7 +113,7 @@ pub struct Count {
 
 impl Count {
     /// Counts the steps of a report.
-    pub fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report) -> Self {
         let mut count = Count { all: report.steps.len(), ..Count::default() };
         for step in &report.steps {
             count.done += usize::from(was_done(step.state));
@@ -125,12 +125,12 @@ impl Count {
     }
 
     /// How much of the steps were done, in percent.
-    pub fn percent(self) -> u32 {
+    pub(crate) fn percent(self) -> u32 {
         u32::try_from(self.done * 100 / self.all.max(1)).unwrap_or(0)
     }
 
     /// `12 of 16 steps were done.`
-    pub fn sentence(self, mode: Mode) -> String {
+    pub(crate) fn sentence(self, mode: Mode) -> String {
         let verb = if mode == Mode::Rehearse { "rehearsed" } else { "done" };
         let skipped = match self.skipped {
             0 => String::new(),
@@ -141,13 +141,13 @@ impl Count {
 }
 
 /// Whether a step was done, also if it was taken back later.
-pub const fn was_done(state: StepState) -> bool {
+pub(crate) const fn was_done(state: StepState) -> bool {
     matches!(state, StepState::Done | StepState::Undone)
 }
 
 /// How a step stands.
 #[derive(Clone, Debug)]
-pub struct StepWords {
+pub(crate) struct StepWords {
     pub(crate) tone: Tone,
     /// A mark of one character.
     pub mark: &'static str,
@@ -156,11 +156,11 @@ pub struct StepWords {
 }
 
 /// How a step stands; `is_next` if the run goes on with it.
-pub fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> StepWords {
+pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> StepWords {
     let (tone, mark, word) = match (state, taken_back) {
         (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not taken back"),
         (StepState::Done, _) => (Tone::Good, "✓", "done"),
-        (StepState::Undone, _) => (Tone::Quiet, "↶", "taken back"),
+        (StepState::Undone, _) => (Tone::Faint, "↶", "taken back"),
         (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, taken back"),
         (StepState::Failed, _) => (Tone::Bad, "✗", "failed"),
         (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, taken back"),
@@ -168,9 +168,9 @@ pub fn step_words(state: StepState, taken_back: Option<bool>, is_next: bool) -> 
         (StepState::Running, _) => (Tone::Doubt, "▸", "running"),
         (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, taken back"),
         (StepState::Unknown, _) => (Tone::Doubt, "?", "not known"),
-        (StepState::Skipped, _) => (Tone::Quiet, "–", "skipped"),
+        (StepState::Skipped, _) => (Tone::Faint, "–", "skipped"),
         (StepState::Todo, _) if is_next => (Tone::Doubt, "▸", "next"),
-        (StepState::Todo, _) => (Tone::Quiet, "○", "not reached"),
+        (StepState::Todo, _) => (Tone::Faint, "○", "not reached"),
     };
     StepWords { tone, mark, word }
 }
@@ -180,20 +180,20 @@ pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
     match rto.verdict {
         "pass" => (Tone::Good, "met"),
         "fail" => (Tone::Bad, "missed"),
-        _ if rto.objective_seconds.is_none() => (Tone::Quiet, "no objective"),
+        _ if rto.objective_seconds.is_none() => (Tone::Faint, "no objective"),
         _ if is_over => (Tone::Doubt, "not reached"),
         _ => (Tone::Doubt, "not over"),
     }
 }
 
 /// `12m 4s until \`healthy\` was done, of an RTO of 1h`.
-pub fn recovery_sentence(rto: &Rto) -> String {
+pub(crate) fn recovery_sentence(rto: &Rto) -> String {
     let until = match &rto.recovered_by {
-        Some(step) => format!("{} until `{step}` was done", span(rto.measured_seconds)),
-        None => format!("{} so far; the recovery was not complete", span(rto.measured_seconds)),
+        Some(step) => format!("{} until `{step}` was done", format_span(rto.measured_seconds)),
+        None => format!("{} so far; the recovery was not complete", format_span(rto.measured_seconds)),
     };
     match rto.objective_seconds {
-        Some(objective) => format!("{until}, of an RTO of {}", span(objective)),
+        Some(objective) => format!("{until}, of an RTO of {}", format_span(objective)),
         None => until,
     }
 }

@@ -18,7 +18,7 @@ const PREFIX: &str = "lifeboat_";
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+pub(crate) enum Scope {
     /// See backups, drills and metrics
     Read,
     /// Make and prove backups
@@ -31,10 +31,10 @@ pub enum Scope {
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Scope; 4] = [Scope::Read, Scope::Create, Scope::Restore, Scope::Delete];
+    pub(crate) const ALL: [Scope; 4] = [Scope::Read, Scope::Create, Scope::Restore, Scope::Delete];
 
     /// The word as it stands in files.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Scope::Read => "read",
             Scope::Create => "create",
@@ -46,7 +46,7 @@ impl Scope {
 
 /// A token, without what is secret about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Token {
+pub(crate) struct Token {
     /// What it is called.
     pub name: String,
     /// SHA-256 of the token.
@@ -64,7 +64,7 @@ struct File {
 }
 
 /// The tokens of a vault.
-pub fn list(vault: &Vault) -> Result<Vec<Token>> {
+pub(crate) fn list(vault: &Vault) -> Result<Vec<Token>> {
     let Some(text) = vault.read(FILE)? else { return Ok(Vec::new()) };
     let damaged = || {
         Error::outside(format!("`{}` is damaged", vault.shown(FILE)))
@@ -75,7 +75,7 @@ pub fn list(vault: &Vault) -> Result<Vec<Token>> {
 }
 
 /// Makes a token. What is returned is shown once and kept nowhere.
-pub fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> Result<String> {
+pub(crate) fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> Result<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
         return Err(Error::request(format!("`{}` cannot be the name of a token", name.escape_default()))
@@ -89,7 +89,7 @@ pub fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> R
         )));
     }
     let secret: [u8; 32] = rand::random();
-    let token = format!("{PREFIX}{}", hexadecimal(&secret));
+    let token = format!("{PREFIX}{}", hex::encode(secret));
     let mut scopes = scopes.to_vec();
     scopes.sort_unstable();
     scopes.dedup();
@@ -99,7 +99,7 @@ pub fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc>) -> R
 }
 
 /// Ends a token.
-pub fn revoke(vault: &Vault, name: &str) -> Result<Token> {
+pub(crate) fn revoke(vault: &Vault, name: &str) -> Result<Token> {
     let _quiet = vault.quiet()?;
     let mut tokens = list(vault)?;
     let Some(position) = tokens.iter().position(|token| token.name == name) else {
@@ -171,11 +171,7 @@ fn write(vault: &Vault, tokens: Vec<Token>) -> Result<()> {
 }
 
 fn digest(token: &str) -> String {
-    hexadecimal(&Sha256::digest(token.as_bytes()))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(token.as_bytes()))
 }
 
 #[cfg(test)]

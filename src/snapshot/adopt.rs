@@ -11,7 +11,7 @@ use crate::retention::{Proof, Proofs, Rules};
 
 /// A snapshot that is going to be taken over. By value: it happens once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     snapshot: Snapshot,
     tags: Tags,
     proof: Proof,
@@ -21,7 +21,7 @@ pub struct Plan {
 
 /// What was taken over (`lifeboat.snapshot-adopt/1`).
 #[derive(Debug, Serialize)]
-pub struct AdoptReport {
+pub(crate) struct AdoptReport {
     schema: &'static str,
     /// Whether nothing was to be changed.
     pub dry_run: bool,
@@ -32,7 +32,7 @@ pub struct AdoptReport {
 }
 
 /// Checks whether it can be taken over. Reads only. `proofs` is what drills have found out.
-pub async fn plan(
+pub(crate) async fn plan(
     aws: &Aws,
     id: &SnapshotId,
     class: &str,
@@ -104,7 +104,7 @@ pub async fn plan(
 
 impl Plan {
     /// What would be.
-    pub fn report(&self, place: &Place) -> AdoptReport {
+    pub(crate) fn report(&self, place: &Place) -> AdoptReport {
         let mut adopted = self.snapshot.clone();
         adopted.tags.extend(self.tags.clone());
         AdoptReport {
@@ -120,7 +120,7 @@ impl Plan {
 }
 
 /// Gives it the tags.
-pub async fn apply(plan: Plan, aws: &Aws) -> Result<AdoptReport> {
+pub(crate) async fn apply(plan: Plan, aws: &Aws) -> Result<AdoptReport> {
     let mut report = plan.report(&aws.place());
     // Between the plan and now somebody may have deleted it and given its name to another.
     let again = aws.snapshot_again(&plan.snapshot.id).await?;

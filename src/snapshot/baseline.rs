@@ -16,14 +16,19 @@ use crate::verify::observe::Progress;
 use crate::verify::{Look, Origin, Recording, record};
 
 /// A baseline in the making.
-pub struct Baseline {
+pub(crate) struct Baseline {
     recording: Recording,
     of: Origin,
 }
 
 impl Baseline {
     /// Fixes the instant, just before the request.
-    pub async fn begin(source: &Instance, server: &Server, only: &[String], look: &Look) -> Result<Self> {
+    pub(crate) async fn begin(
+        source: &Instance,
+        server: &Server,
+        only: &[String],
+        look: &Look,
+    ) -> Result<Self> {
         let recording = Recording::begin(server, only, look).await.map_err(|error| {
             Error::new(
                 error.kind(),
@@ -36,12 +41,12 @@ impl Baseline {
     }
 
     /// Reads the source, while the snapshot is being made.
-    pub async fn observe(&mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<()> {
+    pub(crate) async fn observe(&mut self, progress: &(dyn Fn(Progress) + Sync)) -> Result<()> {
         self.recording.observe(progress).await
     }
 
     /// Completes it when the snapshot is available, keeps it, and tags the snapshot with its seal.
-    pub async fn keep(
+    pub(crate) async fn keep(
         mut self,
         aws: &Aws,
         vault: &Vault,
@@ -60,7 +65,7 @@ impl Baseline {
 }
 
 /// The error of a snapshot that is there, and its baseline is not.
-pub fn missing(snapshot: &Snapshot, why: Error) -> Error {
+pub(crate) fn missing(snapshot: &Snapshot, why: Error) -> Error {
     Error::new(
         Kind::Partial,
         format!("snapshot `{}` was taken, but its baseline was not recorded", snapshot.id),

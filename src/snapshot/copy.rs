@@ -18,7 +18,7 @@ use crate::retention::Rules;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// What to copy.
     pub source: CopySource,
     /// Name of the copy, if not the usual one.
@@ -31,7 +31,7 @@ pub struct Request {
 
 /// What to copy.
 #[derive(Clone, Debug)]
-pub enum CopySource {
+pub(crate) enum CopySource {
     /// A snapshot.
     Snapshot(SnapshotId),
     /// The newest automated snapshot of an instance: its archive of this month.
@@ -40,7 +40,7 @@ pub enum CopySource {
 
 /// A copy that can be made. By value: it is made once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What is copied.
     pub source: Snapshot,
     /// Where to.
@@ -58,7 +58,7 @@ pub struct Plan {
 
 /// What would be copied (`lifeboat.snapshot-copy-plan/1`).
 #[derive(Debug, Serialize)]
-pub struct PlanReport {
+pub(crate) struct PlanReport {
     schema: &'static str,
     /// Id of the copy.
     pub snapshot_id: String,
@@ -80,7 +80,7 @@ pub struct PlanReport {
 
 impl Plan {
     /// For people and programs.
-    pub fn report(&self) -> PlanReport {
+    pub(crate) fn report(&self) -> PlanReport {
         PlanReport {
             schema: "lifeboat.snapshot-copy-plan/1",
             snapshot_id: self.id.to_string(),
@@ -96,7 +96,7 @@ impl Plan {
 }
 
 /// Checks what can be known beforehand. `here` is where the source is, `there` where the copy will be. Reads only.
-pub async fn plan(
+pub(crate) async fn plan(
     here: &Aws,
     there: &Aws,
     request: &Request,
@@ -243,7 +243,7 @@ async fn existing(
 }
 
 /// Asks for the copy until AWS has answered.
-pub async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<Taken> {
+pub(crate) async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<Taken> {
     let began = Instant::now();
     if let Some(snapshot) = plan.existing {
         return Ok(Taken::new(snapshot, true, began));
@@ -282,7 +282,7 @@ pub async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<Taken> {
 }
 
 /// What an interrupt before AWS's answer leaves open.
-pub fn interrupted(kind: Kind, id: &SnapshotId) -> Error {
+pub(crate) fn interrupted(kind: Kind, id: &SnapshotId) -> Error {
     Error::new(kind, "interrupted before AWS had answered")
         .hint(format!("`lifeboat snapshot show {id}` shows whether the copy was begun."))
 }

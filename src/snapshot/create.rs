@@ -19,7 +19,7 @@ use crate::retention::{Lifetime, Rules};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The instance.
     pub source: InstanceId,
     /// Name of the snapshot, if not the usual one.
@@ -40,7 +40,7 @@ pub struct Request {
 
 /// A snapshot that can be taken. By value: it cannot be taken twice.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The run that takes it.
     pub run: RunId,
     /// Its name.
@@ -66,7 +66,7 @@ pub struct Plan {
 
 /// What would be done (`lifeboat.snapshot-plan/1`).
 #[derive(Debug, Serialize)]
-pub struct PlanReport {
+pub(crate) struct PlanReport {
     schema: &'static str,
     /// Its id.
     pub snapshot_id: String,
@@ -88,7 +88,7 @@ pub struct PlanReport {
 
 impl Plan {
     /// For people and programs.
-    pub fn report(&self, place: &Place, baseline: bool) -> PlanReport {
+    pub(crate) fn report(&self, place: &Place, baseline: bool) -> PlanReport {
         PlanReport {
             schema: "lifeboat.snapshot-plan/1",
             snapshot_id: self.existing.as_ref().map_or(&self.id, |found| &found.id).to_string(),
@@ -120,14 +120,14 @@ impl Plan {
 }
 
 /// When a snapshot was begun: by AWS's word, or, while it is being made, by the run that asked for it.
-pub fn began(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+pub(crate) fn began(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
     let run = || RunId::parse(snapshot.tags.get(tag::RUN)?)?.began();
     snapshot.original_created_at.or_else(run)
 }
 
 /// A snapshot that AWS has begun, or that was there already.
 #[derive(Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// As it was when we last looked.
     pub snapshot: Snapshot,
     /// An earlier attempt had made it.
@@ -142,7 +142,7 @@ impl Taken {
     }
 
     /// For people and programs.
-    pub fn report(&self, place: &Place) -> Report {
+    pub(crate) fn report(&self, place: &Place) -> Report {
         Report {
             reused: Some(self.reused),
             seconds: is_good(&self.snapshot).then(|| self.began.elapsed().as_secs_f64()),
@@ -152,7 +152,7 @@ impl Taken {
 }
 
 /// Checks what can be known beforehand, and decides name, class, expiry and tags. Reads only.
-pub async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTime<Utc>) -> Result<Plan> {
     let rule = rules.of(&request.class)?;
     let source = aws.existing_instance(&request.source).await?;
     check_source(&source)?;
@@ -254,7 +254,7 @@ fn default_id(
         None => now.format("%H%M%S").to_string(),
         Some(key) => {
             let digest = Sha256::digest(format!("{source}\0{class}\0{key}\0{failed}"));
-            digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+            hex::encode(&digest[..4])
         }
     };
     SnapshotId::parse(&format!("{class}-{source}-{}-{last}", now.format("%Y%m%d")))
@@ -265,8 +265,7 @@ fn key_tag(key: &str) -> String {
     if tag::is_allowed(key) && key.chars().count() <= 256 && key.trim() == key {
         key.to_owned()
     } else {
-        let digest = Sha256::digest(key);
-        format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        format!("sha256:{}", hex::encode(Sha256::digest(key)))
     }
 }
 
@@ -311,7 +310,7 @@ fn tags(
 }
 
 /// Waits until AWS would take a snapshot: the instance is available, and no other snapshot of it is being made.
-pub async fn wait_for_turn(aws: &Aws, plan: &Plan, poll: Poll, tell: Tell<'_>) -> Result<()> {
+pub(crate) async fn wait_for_turn(aws: &Aws, plan: &Plan, poll: Poll, tell: Tell<'_>) -> Result<()> {
     let mut said = String::new();
     let id = &plan.source.id;
     let ended = aws
@@ -353,7 +352,7 @@ fn not_its_turn(id: &InstanceId, status: &str, poll: Poll) -> Error {
 }
 
 /// Asks for the snapshot until AWS has answered, or finds that an earlier attempt has it already.
-pub async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -> Result<Taken> {
+pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -> Result<Taken> {
     let began = Instant::now();
     if let Some(snapshot) = plan.existing {
         return Ok(Taken { snapshot, reused: true, began });
@@ -417,7 +416,7 @@ fn refused(plan: &Plan, failure: Failure) -> Error {
 }
 
 /// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.
-pub async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<'_>) -> Result<Option<Kind>> {
+pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<'_>) -> Result<Option<Kind>> {
     let id = taken.snapshot.id.clone();
     let (mut said, mut missing) = ((String::new(), -1), 0);
     let ended = aws

@@ -13,7 +13,7 @@ use crate::retention::{Proof, Proofs};
 
 /// Whether the newest good snapshot of a database may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastCopy {
+pub(crate) enum LastCopy {
     /// It stays.
     Guarded,
     /// The user said that it may go.
@@ -22,14 +22,14 @@ pub enum LastCopy {
 
 /// A snapshot that may be deleted. By value: it is deleted once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// It.
     pub snapshot: Snapshot,
 }
 
 /// What was deleted (`lifeboat.snapshot-delete/1`).
 #[derive(Debug, Serialize)]
-pub struct DeleteReport {
+pub(crate) struct DeleteReport {
     schema: &'static str,
     /// Whether nothing was to be deleted.
     pub dry_run: bool,
@@ -39,7 +39,7 @@ pub struct DeleteReport {
 
 impl Plan {
     /// What would be deleted.
-    pub fn report(&self, place: &Place) -> DeleteReport {
+    pub(crate) fn report(&self, place: &Place) -> DeleteReport {
         DeleteReport {
             schema: "lifeboat.snapshot-delete/1",
             dry_run: true,
@@ -49,7 +49,7 @@ impl Plan {
 }
 
 /// Holds a snapshot against the guards. Reads only. `proofs` is what drills have found out.
-pub async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy, proofs: &Proofs) -> Result<Plan> {
+pub(crate) async fn plan(aws: &Aws, id: &SnapshotId, last_copy: LastCopy, proofs: &Proofs) -> Result<Plan> {
     let snapshot = super::existing(aws, id).await?;
     check_kind(&snapshot)?;
     if last_copy == LastCopy::Guarded
@@ -119,7 +119,7 @@ fn check_kind(snapshot: &Snapshot) -> Result<()> {
 }
 
 /// Deletes it.
-pub async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
+pub(crate) async fn apply(plan: Plan, aws: &Aws) -> Result<DeleteReport> {
     let mut report = plan.report(&aws.place());
     // Between the plan and now someone has typed a name: it may be another snapshot by now.
     match aws.snapshot_again(&plan.snapshot.id).await? {

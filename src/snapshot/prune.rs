@@ -17,7 +17,7 @@ use crate::retention::{Copy, Proof, Proofs, PruneFailure, PruneReport, Rules, Ve
 
 /// What is to be removed, and why the rest stays. By value: it is applied once.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     verdicts: Vec<Verdict>,
     condemned: Vec<Snapshot>,
     rules: Rules,
@@ -27,7 +27,7 @@ pub struct Plan {
 
 impl Plan {
     /// What would be done.
-    pub fn report(&self) -> PruneReport {
+    pub(crate) fn report(&self) -> PruneReport {
         PruneReport {
             schema: "lifeboat.prune/1",
             dry_run: true,
@@ -41,7 +41,7 @@ impl Plan {
 
 /// Judges the snapshots of the Region, or of one instance. Reads only: two lists, whatever the size of the fleet. `proofs` is
 /// what drills have found out.
-pub async fn plan(
+pub(crate) async fn plan(
     aws: &Aws,
     rules: &Rules,
     only: Option<&InstanceId>,
@@ -130,7 +130,7 @@ fn exemption(snapshot: &Snapshot, is_living: bool) -> Option<String> {
 }
 
 /// Removes what was condemned and still is.
-pub async fn apply(
+pub(crate) async fn apply(
     plan: Plan,
     aws: &Aws,
     interrupt: &Interrupt,
@@ -181,7 +181,7 @@ pub async fn apply(
 }
 
 /// One report over several places.
-pub fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
+pub(crate) fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport {
     let mut whole = PruneReport {
         schema: "lifeboat.prune/1",
         dry_run: reports.iter().all(|report| report.dry_run),
@@ -199,7 +199,7 @@ pub fn over(reports: Vec<PruneReport>, unreached: Vec<Unreached>) -> PruneReport
 }
 
 /// The exit code of a prune.
-pub fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
+pub(crate) fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
     match (report.failed.is_empty(), report.deleted.is_empty()) {
         _ if interrupt.first().is_some() => interrupt.first(),
         _ if !report.unreached.is_empty() => Some(Kind::Partial),
@@ -210,7 +210,7 @@ pub fn kind(report: &PruneReport, interrupt: &Interrupt) -> Option<Kind> {
 }
 
 /// What to do about snapshots that could not be removed.
-pub fn hint(report: &PruneReport) -> Option<Error> {
+pub(crate) fn hint(report: &PruneReport) -> Option<Error> {
     let first = report.failed.first()?;
     Some(
         Error::new(Kind::Partial, format!("{} snapshots could not be removed", report.failed.len()))

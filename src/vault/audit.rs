@@ -16,7 +16,7 @@ const LOG: &str = "audit.jsonl";
 
 /// Something that is going to be done.
 #[derive(Clone, Debug, Serialize)]
-pub struct Act {
+pub(crate) struct Act {
     /// Who does it: a user of this machine, or of the API.
     pub who: String,
     /// The machine.
@@ -34,7 +34,7 @@ pub struct Act {
 
 /// An act that was begun.
 #[derive(Debug)]
-pub struct Begun<'a> {
+pub(crate) struct Begun<'a> {
     vault: &'a Vault,
     act: Act,
     run: String,
@@ -61,7 +61,7 @@ struct Line<'a> {
 
 impl Vault {
     /// Writes into the audit log that something is going to be done.
-    pub fn begin(&self, act: Act, now: DateTime<Utc>) -> Result<Begun<'_>> {
+    pub(crate) fn begin(&self, act: Act, now: DateTime<Utc>) -> Result<Begun<'_>> {
         let run = format!("{:016x}", rand::random::<u64>());
         let begun = Begun { vault: self, act, run, since: Instant::now() };
         begun.write(None, now)?;
@@ -71,7 +71,7 @@ impl Vault {
 
 /// How an act ended.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// As it should.
     Done,
     /// It failed, with this exit code and in these words, which hold no secret.
@@ -80,7 +80,7 @@ pub enum Outcome {
 
 impl Begun<'_> {
     /// Writes what came of it. The name of what was made may be known only now.
-    pub fn end(mut self, name: Option<&str>, outcome: &Outcome, now: DateTime<Utc>) -> Result<()> {
+    pub(crate) fn end(mut self, name: Option<&str>, outcome: &Outcome, now: DateTime<Utc>) -> Result<()> {
         if let Some(name) = name {
             name.clone_into(&mut self.act.name);
         }

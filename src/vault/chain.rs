@@ -9,16 +9,16 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Kind, Result};
 
 /// The hash before the first record.
-pub const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// SHA-256 in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The number and the hash of the last record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub(crate) struct Head {
     /// Its number, from 1; 0 before the first.
     pub seq: u64,
     /// Its hash.
@@ -27,17 +27,17 @@ pub struct Head {
 
 impl Head {
     /// The head of a row that has no record yet.
-    pub fn before_the_first() -> Self {
+    pub(crate) fn before_the_first() -> Self {
         Head { seq: 0, sha256: NOTHING.to_owned() }
     }
 
     /// The head once `record` was added.
-    pub fn after(&self, record: &[u8]) -> Self {
+    pub(crate) fn after(&self, record: &[u8]) -> Self {
         Head { seq: self.seq + 1, sha256: sha256(record) }
     }
 
     /// Reads a head that was written by [`Head::to_json`], byte for byte.
-    pub fn parse(text: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self> {
         let unreadable = || Error::outside("the head of the chain is not one");
         let head: Head = serde_json::from_slice(text).map_err(|error| unreadable().caused_by(error))?;
         // White space and the case of a digit are changes too.
@@ -45,7 +45,7 @@ impl Head {
     }
 
     /// As it is kept.
-    pub fn to_json(&self) -> Result<Vec<u8>> {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self)
             .map_err(|error| Error::new(Kind::Bug, "a hash cannot be written").caused_by(error))
     }

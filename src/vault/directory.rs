@@ -6,7 +6,7 @@ mod placing;
 
 pub(super) use beneath::Beneath;
 pub(super) use draft::Draft;
-pub use placing::{link_or_copy, rename_new, sync_folder};
+pub(crate) use placing::{link_or_copy, rename_new, sync_folder};
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};

@@ -31,7 +31,7 @@ const PULSE: Pulse = Pulse {
 
 /// Who holds a lease, for people.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Holder {
+pub(crate) struct Holder {
     schema: String,
     /// A number that nobody else has.
     id: String,
@@ -58,7 +58,7 @@ pub struct Holder {
 
 impl Holder {
     /// Who is about to do something.
-    pub fn new(host: &str, what: impl Into<String>, now: DateTime<Utc>) -> Self {
+    pub(crate) fn new(host: &str, what: impl Into<String>, now: DateTime<Utc>) -> Self {
         // Two containers may have one host name; a kernel has its id to itself.
         let machine = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Holder {
@@ -76,8 +76,8 @@ impl Holder {
     }
 
     /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22T08:00:00Z`.
-    pub fn told(&self) -> String {
-        let since = crate::when::utc(self.since);
+    pub(crate) fn told(&self) -> String {
+        let since = crate::when::format_time(self.since);
         format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
     }
 
@@ -90,7 +90,7 @@ impl Holder {
 
 /// What came of wanting a lease.
 #[derive(Debug)]
-pub enum Leased {
+pub(crate) enum Leased {
     /// It is ours.
     Ours(Lease),
     /// Somebody else has it.
@@ -99,7 +99,7 @@ pub enum Leased {
 
 /// A lease that somebody else has.
 #[derive(Clone, Debug)]
-pub struct Theirs {
+pub(crate) struct Theirs {
     /// Who; `None` if their note cannot be read.
     pub holder: Option<Holder>,
     /// Whether they are known to live: it was renewed while we looked, or their process is on this machine. Otherwise
@@ -111,7 +111,7 @@ pub struct Theirs {
 
 /// A lease that is held until the value is dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     shared: Arc<Shared>,
     /// The dead holder that it was taken from.
     pub taken_from: Option<Holder>,
@@ -161,7 +161,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Vault {
     /// Wants the lease `name`. Of a dead holder of another machine it is ours only after this was asked again and again
     /// for as long as that lease lasts.
-    pub fn lease(&self, name: &str, holder: Holder) -> Result<Leased> {
+    pub(crate) fn lease(&self, name: &str, holder: Holder) -> Result<Leased> {
         self.lease_with(PULSE, checked(name)?, holder)
     }
 
@@ -281,7 +281,7 @@ impl Shared {
 impl Lease {
     /// Whether it is still ours, and will be for some seconds: to be asked before something is done that must not be done
     /// twice. A process that was stopped for long, or that cannot reach the vault, has lost it.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let shared = &self.shared;
         let shown = shared.place.shown(&shared.name);
         if shared.is_lost.load(Ordering::Relaxed) {
@@ -296,18 +296,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Waits until it is lost, and says how. Forever, if it is not.
-    pub async fn lost(&self) -> Error {
-        loop {
-            if let Err(error) = self.check() {
-                return error;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
     /// Lets it go.
-    pub fn release(mut self, now: DateTime<Utc>) {
+    pub(crate) fn release(mut self, now: DateTime<Utc>) {
         self.let_go(Some(now));
     }
 
@@ -346,7 +336,7 @@ pub(super) enum LeaseLock {
 }
 
 /// Somebody else has what is wanted.
-pub fn is_held(what: &str, theirs: &Theirs) -> Error {
+pub(crate) fn is_held(what: &str, theirs: &Theirs) -> Error {
     let who = theirs.holder.as_ref().map_or("another process".to_owned(), Holder::told);
     Error::new(Kind::StillGoing, format!("{what} is held by {who}"))
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// A file that only grows.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     file: File,
     path: PathBuf,
 }
@@ -19,7 +19,7 @@ pub struct Log {
 impl Vault {
     /// Where `name` lies, in a vault that is a directory: what must be on disk before the next step is taken, and what other
     /// programs hold open, cannot lie in an object store.
-    pub fn path(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn path(&self, name: &str) -> Result<PathBuf> {
         let Some(root) = self.directory() else {
             return Err(Error::request(format!(
                 "`{}` cannot hold runs of runbooks: it is no directory",
@@ -33,7 +33,7 @@ impl Vault {
     }
 
     /// Opens the log `name`, new or not.
-    pub fn log(&self, name: &str) -> Result<Log> {
+    pub(crate) fn log(&self, name: &str) -> Result<Log> {
         let path = self.path(name)?;
         let failed =
             |error: io::Error| Error::outside(format!("cannot open `{}`", path.display())).caused_by(error);
@@ -48,7 +48,7 @@ impl Vault {
 
 impl Log {
     /// All of it.
-    pub fn read(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn read(&mut self) -> Result<Vec<u8>> {
         let mut content = Vec::new();
         self.file
             .rewind()
@@ -58,7 +58,7 @@ impl Log {
     }
 
     /// Adds a line, which is on disk when this returns.
-    pub fn append(&mut self, line: &[u8]) -> Result<()> {
+    pub(crate) fn append(&mut self, line: &[u8]) -> Result<()> {
         self.file
             .write_all(line)
             .and_then(|()| self.file.sync_data())
@@ -66,7 +66,7 @@ impl Log {
     }
 
     /// Cuts off what a crash has left behind the last whole line.
-    pub fn cut_to(&mut self, length: u64) -> Result<()> {
+    pub(crate) fn cut_to(&mut self, length: u64) -> Result<()> {
         self.file
             .set_len(length)
             .and_then(|()| self.file.sync_data())

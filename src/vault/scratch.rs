@@ -16,14 +16,14 @@ use crate::error::{Error, Result};
 
 /// A folder that nobody else may look into, and that does not last.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     path: PathBuf,
     _lock: File,
 }
 
 /// Whether what lies in a scratch folder may be on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secrecy {
+pub(crate) enum Secrecy {
     /// It may.
     Open,
     /// It belongs to an encrypted backup: it stays in memory.
@@ -36,7 +36,7 @@ const MEMORY: &str = "/dev/shm";
 impl Vault {
     /// Makes a folder for what belongs to `stem`: in the vault if that is a directory, so that it is on a disk that has
     /// room for backups; otherwise where temporary files go.
-    pub fn scratch(&self, stem: &str, secrecy: Secrecy) -> Result<Scratch> {
+    pub(crate) fn scratch(&self, stem: &str, secrecy: Secrecy) -> Result<Scratch> {
         let made = match (secrecy, self.directory()) {
             (Secrecy::Sealed, _) => Scratch::among_others(Path::new(MEMORY)),
             (Secrecy::Open, None) => Scratch::among_others(&std::env::temp_dir()),
@@ -61,17 +61,17 @@ impl Vault {
 
 impl Scratch {
     /// Where it lies.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where a file in it lies.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Makes a file in it, to write to.
-    pub fn create(&self, name: &str) -> Result<File> {
+    pub(crate) fn create(&self, name: &str) -> Result<File> {
         let path = self.file(name);
         OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path).map_err(|error| {
             Error::outside(format!("cannot write `{}`", path.display()))

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 /// What was seen when a vault was tried.
 #[derive(Clone, Copy, Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// Room that is left, in a directory.
     pub free_bytes: Option<u64>,
     /// Whether the store refuses to write where something is; of a directory the file system sees to that.
@@ -14,7 +14,7 @@ pub struct Trial {
 
 impl Vault {
     /// Writes a file, reads it, takes its lock twice, and removes everything.
-    pub fn try_out(&self) -> Result<Trial> {
+    pub(crate) fn try_out(&self) -> Result<Trial> {
         let name = format!("doctor-{:016x}", rand::random::<u64>());
         let content = format!("lifeboat doctor looks whether this can be kept: {name}\n").into_bytes();
         let written = self.write(&name, &content).and_then(|()| self.read(&name));

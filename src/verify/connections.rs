@@ -49,7 +49,7 @@ const LEFT_FREE: i64 = 2;
 const SHARE_OF_FREE: i64 = 4;
 
 /// The user databases of a server, and the connections to them.
-pub struct Databases {
+pub(crate) struct Databases {
     server: Server,
     look: Look,
     names: Vec<String>,
@@ -82,7 +82,7 @@ pub(super) struct Structure {
 }
 
 /// A connection to one database: one that is held, or one that ends with the visit.
-pub enum Visit<'a> {
+pub(crate) enum Visit<'a> {
     /// In the transaction of [`Databases::begin_prepared`].
     Held(&'a Session),
     /// In a transaction of its own.
@@ -103,7 +103,7 @@ impl Deref for Visit<'_> {
 impl Databases {
     /// Finds the user databases of a server, or those named in `only`. A name that the server does not have is simply
     /// absent; a database that does not let us in is kept as unreadable: what it holds is then unknown.
-    pub async fn connect(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+    pub(crate) async fn connect(server: &Server, only: &[String], look: &Look) -> Result<Self> {
         let first = Self::first_session(server, only).await?;
         let mut wanted = user_databases(&first).await?;
         if !only.is_empty() {
@@ -167,12 +167,12 @@ impl Databases {
     }
 
     /// Names of the databases that can be visited.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
     /// Whether the server has a database of that name, readable or not.
-    pub fn has(&self, database: &str) -> bool {
+    pub(crate) fn has(&self, database: &str) -> bool {
         self.unreadable.contains_key(database) || self.names.iter().any(|name| name == database)
     }
 
@@ -220,7 +220,7 @@ impl Databases {
     }
 
     /// A connection to one database, in a transaction that sees the instant of [`Databases::begin_prepared`] if one is held.
-    pub async fn visit(&self, database: &str) -> Result<Visit<'_>> {
+    pub(crate) async fn visit(&self, database: &str) -> Result<Visit<'_>> {
         if let Some(opened) = self.held.get(database) {
             return Ok(Visit::Held(&opened.session));
         }
@@ -230,7 +230,7 @@ impl Databases {
     }
 
     /// A connection to any database that lets us in, for questions about the whole server.
-    pub async fn visit_any(&self) -> Result<Visit<'_>> {
+    pub(crate) async fn visit_any(&self) -> Result<Visit<'_>> {
         let mut refused = None;
         for name in &self.names {
             match self.visit(name).await {
@@ -250,7 +250,7 @@ impl Databases {
 
     /// Opens a connection to every database for [`Databases::begin_prepared`], so that it takes no time, if the limit has
     /// room for holding them. Otherwise each database is seen at an instant of its own, when its turn comes.
-    pub async fn prepare(&mut self) -> Result<()> {
+    pub(crate) async fn prepare(&mut self) -> Result<()> {
         if self.names.len() > self.at_most {
             return Ok(());
         }
@@ -274,7 +274,7 @@ impl Databases {
     /// together as can be.
     ///
     /// Returns the latest instant that was fixed, by the server's clock: nothing that is committed later is seen.
-    pub async fn begin_prepared(&mut self) -> Result<DateTime<Utc>> {
+    pub(crate) async fn begin_prepared(&mut self) -> Result<DateTime<Utc>> {
         let begun = futures::future::try_join_all(self.held.values_mut().map(|opened| async {
             opened.instant = fix_instant(&opened.session).await?;
             Ok::<DateTime<Utc>, Error>(opened.instant.at)
@@ -287,22 +287,22 @@ impl Databases {
     }
 
     /// Ends the transactions, so that they hold back no vacuum, and the connections.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.held.clear();
     }
 
     /// The snapshot that one database is seen in, for other sessions to import.
-    pub fn snapshot(&self, database: &str) -> Option<&str> {
+    pub(crate) fn snapshot(&self, database: &str) -> Option<&str> {
         self.held.get(database).map(|opened| opened.instant.exported.as_str())
     }
 
     /// The server's clock.
-    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+    pub(crate) async fn clock(&self) -> Result<DateTime<Utc>> {
         Ok(self.visit_any().await?.row("select clock_timestamp()", &[]).await?.get(0))
     }
 
     /// The next transaction id that the server will hand out.
-    pub async fn next_transaction(&self) -> Result<u64> {
+    pub(crate) async fn next_transaction(&self) -> Result<u64> {
         Ok(super::read::reference(&*self.visit_any().await?).await?.next())
     }
 
@@ -338,22 +338,22 @@ impl Databases {
 
     /// The write counters of every table as they are now, with the file of each. Taken outside of the transactions
     /// of [`Databases::begin_prepared`].
-    pub async fn written(&self) -> Result<WrittenTables> {
+    pub(crate) async fn written(&self) -> Result<WrittenTables> {
         self.read_each(catalog::written).await
     }
 
     /// Where the sequences stand now, by database. They are not part of transactions.
-    pub async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
+    pub(crate) async fn sequences(&self) -> Result<BTreeMap<String, Sequences>> {
         self.read_each(schema::sequences).await
     }
 
     /// The definitions as they are now, by database.
-    pub async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
+    pub(crate) async fn definitions(&self) -> Result<BTreeMap<String, Definitions>> {
         self.read_each(schema::definitions).await
     }
 
     /// The definitions that were written to by the transactions in `since`, one for each database, or by later ones.
-    pub async fn touched(&self, since: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Touched>> {
+    pub(crate) async fn touched(&self, since: &BTreeMap<String, u64>) -> Result<BTreeMap<String, Touched>> {
         let asked = self.names.iter().filter(|name| since.contains_key(*name));
         self.read_each_of(asked, async |session: &Session| {
             schema::touched(session, since.get(session.database()).copied().unwrap_or_default()).await
@@ -363,7 +363,7 @@ impl Databases {
 
     /// How often roles were made, altered or dropped, since the server has been counting. The rows themselves, and so the
     /// transactions that wrote them, are for superusers only.
-    pub async fn role_writes(&self) -> Result<Option<i64>> {
+    pub(crate) async fn role_writes(&self) -> Result<Option<i64>> {
         let sql = "select pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid)
                    from pg_class c where c.oid = 'pg_authid'::regclass";
         Ok(self.visit_any().await?.row(sql, &[]).await?.get(0))
@@ -373,7 +373,7 @@ impl Databases {
     /// is no other session, since those that end report first.
     ///
     /// `false` if a session stays in a transaction that it began before that: what it wrote earlier is not counted yet.
-    pub async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<bool> {
+    pub(crate) async fn wait_for_counters(&self, since: tokio::time::Instant) -> Result<bool> {
         let Some(name) = self.names.first() else { return Ok(true) };
         let session = self.connect_to(name).await?;
         while since.elapsed() < COUNTERS_LAG {

@@ -45,7 +45,7 @@ impl FromStr for Depth {
 
 /// One rule: the tables that `pattern` names are looked at as deep as `depth`. Without a pattern, all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DepthRule {
+pub(crate) struct DepthRule {
     pattern: Option<String>,
     depth: Depth,
 }
@@ -66,14 +66,14 @@ impl FromStr for DepthRule {
 
 /// The depth of every table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Depths {
+pub(crate) struct Depths {
     default: Depth,
     rules: Vec<(String, Depth)>,
 }
 
 impl Depths {
     /// From rules; among those that fit a table the last one counts.
-    pub fn new(rules: impl IntoIterator<Item = DepthRule>) -> Self {
+    pub(crate) fn new(rules: impl IntoIterator<Item = DepthRule>) -> Self {
         let mut depths = Depths::default();
         for rule in rules {
             match rule.pattern {
@@ -85,12 +85,12 @@ impl Depths {
     }
 
     /// The depth of tables that no rule names.
-    pub fn usual(&self) -> Depth {
+    pub(crate) fn usual(&self) -> Depth {
         self.default
     }
 
     /// The depth of one table. A pattern is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
-    pub fn of(&self, database: &str, schema: &str, table: &str) -> Depth {
+    pub(crate) fn of(&self, database: &str, schema: &str, table: &str) -> Depth {
         let fits = |pattern: &str| names(pattern, database, schema, table);
         self.rules.iter().rev().find(|(pattern, _)| fits(pattern)).map_or(self.default, |(_, depth)| *depth)
     }
@@ -98,16 +98,16 @@ impl Depths {
 
 /// Some tables, by patterns as in [`Depths::of`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tables(Vec<String>);
+pub(crate) struct Tables(Vec<String>);
 
 impl Tables {
     /// Those that any of the patterns names.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(patterns: impl IntoIterator<Item = String>) -> Self {
         Tables(patterns.into_iter().collect())
     }
 
     /// Whether a table is one of them.
-    pub fn include(&self, database: &str, schema: &str, table: &str) -> bool {
+    pub(crate) fn include(&self, database: &str, schema: &str, table: &str) -> bool {
         self.0.iter().any(|pattern| names(pattern, database, schema, table))
     }
 }
@@ -115,23 +115,26 @@ impl Tables {
 /// Whether a pattern names a table: it is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
 fn names(pattern: &str, database: &str, schema: &str, table: &str) -> bool {
     let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
-    names.iter().any(|name| matches(pattern, name))
+    names.iter().any(|name| matches_glob(pattern, name))
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is the whole of `name`.
-fn matches(pattern: &str, name: &str) -> bool {
+fn matches_glob(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
             // Every place where the rest may begin.
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| matches(rest, &name[at..]))
+            name.char_indices()
+                .map(|(at, _)| at)
+                .chain([name.len()])
+                .any(|at| matches_glob(rest, &name[at..]))
         }),
     }
 }
 
 /// How a server is looked at.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub(crate) struct Look {
     /// How deep.
     pub depths: Depths,
     /// How many connections to the server there may be at once, 1 to 16, and never more than a quarter of the free ones.
@@ -144,7 +147,7 @@ pub struct Look {
 
 /// What kind of copies an observation may be held against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Copies {
+pub(crate) enum Copies {
     /// Physical ones.
     #[default]
     Physical,

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// Version of the recipe: fingerprints of different versions cannot be compared.
-pub const RECIPE: u32 = 3;
+pub(crate) const RECIPE: u32 = 3;
 
 /// Settings on which the text form of values depends, for every session that takes fingerprints.
-pub const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; \
+pub(crate) const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; \
                             set bytea_output = 'hex'; set extra_float_digits = 1; set lc_monetary = 'C'; \
                             set xmloption = 'content'";
 
@@ -47,7 +47,7 @@ impl Column {
 
 /// A column as it is hashed: where its values stand, and by what they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hashed {
+pub(crate) struct Hashed {
     /// Its name in the table that is read.
     pub name: String,
     /// The name that its hash is seeded with, which is the same on both sides of a comparison.
@@ -58,7 +58,7 @@ pub struct Hashed {
 
 /// What of a column's values is hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// The value, by the hash of this type of `pg_catalog`.
     BuiltIn(String),
     /// The text that its output function writes.
@@ -77,12 +77,12 @@ impl From<&Column> for Hashed {
 }
 
 /// The SQL expression for the hash of one row, an `int8`.
-pub fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
+pub(crate) fn row_hash<'a>(columns: impl IntoIterator<Item = &'a Column>) -> String {
     hash_of_row(&columns.into_iter().map(Hashed::from).collect::<Vec<_>>())
 }
 
 /// The same of columns that are hashed in a form of their own.
-pub fn hash_of_row(columns: &[Hashed]) -> String {
+pub(crate) fn hash_of_row(columns: &[Hashed]) -> String {
     let hashes: Vec<String> = columns.iter().map(Hashed::hash).collect();
     // As text, since the hash of an int8 is one of 32 bits.
     format!("hashtextextended({}::text collate \"C\", 0)", combine(&hashes))
@@ -102,7 +102,7 @@ fn combine(hashes: &[String]) -> String {
 
 impl Hashed {
     /// The SQL expression for the hash of the column's value, an `int8`.
-    pub fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         let name = crate::postgres::quoted(&self.name);
         let seed = format!("'{}'::int8", number_of(&self.seed, "seed"));
         let kind = match &self.form {
@@ -136,7 +136,7 @@ impl Hashed {
     }
 
     /// The SQL expression for the text of the column's value as its output function writes it.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let name = crate::postgres::quoted(&self.name);
         // The cast of `character` leaves its blanks out, and one of users' own types may be anybody's code.
         let written = format!("case when num_nulls({name}) = 0 then concat({name}) end");

@@ -12,7 +12,7 @@ use crate::postgres::Session;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct Indexes {
+pub(crate) struct Indexes {
     /// Indexes that do not hold.
     pub damaged: Vec<DefinitionVerdict>,
     /// What was not checked, and why.
@@ -43,7 +43,7 @@ const LIST: &str = "
 
 impl Indexes {
     /// Checks every index of the databases of a copy.
-    pub async fn check(copy: &Databases) -> Result<Self> {
+    pub(crate) async fn check(copy: &Databases) -> Result<Self> {
         let mut found = Indexes::default();
         for name in copy.names() {
             let session = copy.connect_to(name).await?;

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
-pub use definitions::{DefinitionVerdict, compares_kind};
-pub use dumped::{Note, notes_on_dumps};
-pub use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
-pub use moment::{Movement, Traces, at_the_moment, reason_with_rows};
+pub(crate) use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
+pub(crate) use definitions::{DefinitionVerdict, compares_kind};
+pub(crate) use dumped::{Note, notes_on_dumps};
+pub(crate) use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
+pub(crate) use moment::{Movement, Traces, at_the_moment, reason_with_rows};
 
-pub use rows::{NewerRows, RowEvidence};
+pub(crate) use rows::{NewerRows, RowEvidence};
 
 use super::Verdict;
 use super::depth::Depth;
@@ -27,7 +27,7 @@ use super::observe::{Counted, Observation, Table};
 /// What was found of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Word {
+pub(crate) enum Word {
     /// Same content.
     Identical,
     /// Same number of rows.
@@ -48,7 +48,7 @@ pub enum Word {
 
 impl Word {
     /// The word as it stands in reports.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Word::Identical => "identical",
             Word::Equal => "equal",
@@ -62,14 +62,14 @@ impl Word {
     }
 
     /// Whether rows were really held against each other.
-    pub const fn is_comparison(self) -> bool {
+    pub(crate) const fn is_comparison(self) -> bool {
         matches!(self, Word::Identical | Word::Equal | Word::Within | Word::Differs)
     }
 }
 
 /// The verdict on one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableVerdict {
+pub(crate) struct TableVerdict {
     /// Database.
     pub database: String,
     /// Schema.
@@ -157,7 +157,7 @@ pub(crate) struct TableProof {
 
 /// The verdict on a copy.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// Overall.
     pub verdict: Verdict,
     /// What it rests on, worst first.
@@ -414,7 +414,7 @@ impl Bench {
 impl Judgement {
     /// Databases of which something stays open that the source as it is now may settle: tables of which only bounds, or no
     /// values, could be compared, and databases that the record does not cover.
-    pub fn databases_left_open(&self, observed: &Observation) -> BTreeSet<String> {
+    pub(crate) fn databases_left_open(&self, observed: &Observation) -> BTreeSet<String> {
         let open = self.tables.iter().filter(|table| table.stays_open());
         open.map(|table| table.database.clone())
             .chain(observed.databases.keys().filter(|name| self.uncovered.contains(*name)).cloned())
@@ -422,7 +422,7 @@ impl Judgement {
     }
 
     /// Takes over what `other`, a judgement by the source as it is now, proves of tables that stay open here.
-    pub fn settle_with(&mut self, other: Judgement) {
+    pub(crate) fn settle_with(&mut self, other: Judgement) {
         let uncovered = std::mem::take(&mut self.uncovered);
         let mut settled = Vec::new();
         for found in other.tables {
@@ -474,7 +474,7 @@ impl Judgement {
     }
 
     /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
-    pub fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         let told = |table: &TableVerdict| {
             let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());
             let counts =

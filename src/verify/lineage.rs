@@ -62,7 +62,7 @@ impl Boundary {
 impl Horizon {
     /// The boundary that divides the source's rows: up to it are those that the copy must have, less those of the
     /// transactions that were open.
-    pub fn boundary(&self, database: &str, open: &BTreeSet<u64>) -> Boundary {
+    pub(crate) fn boundary(&self, database: &str, open: &BTreeSet<u64>) -> Boundary {
         let open: BTreeSet<u64> = self.open_in(database, open).collect();
         let visible_before = self.surely_before + 1;
         let settled_before = open.first().copied().unwrap_or(visible_before).min(visible_before);
@@ -70,7 +70,7 @@ impl Horizon {
     }
 
     /// Those of some transactions that may have been open in a database of the copy.
-    pub fn open_in(&self, database: &str, open: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
+    pub(crate) fn open_in(&self, database: &str, open: &BTreeSet<u64>) -> impl Iterator<Item = u64> {
         let ended_before = self.ended_before.get(database).copied().unwrap_or_default();
         open.range(ended_before..).copied()
     }
@@ -78,7 +78,7 @@ impl Horizon {
 
 /// Up to which transaction a copy reaches, as 64-bit transaction ids (both inclusive).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Horizon {
+pub(crate) struct Horizon {
     /// Every transaction up to this one began before the copy's moment.
     pub surely_before: u64,
     /// Every later one began after it.
@@ -92,7 +92,7 @@ pub struct Horizon {
 }
 
 /// SQL condition, for one transaction of one session, on the rows that are from before a boundary.
-pub async fn older_than(session: &Session, boundary: &Boundary) -> Result<String> {
+pub(crate) async fn older_than(session: &Session, boundary: &Boundary) -> Result<String> {
     let reference = super::read::reference(session).await?;
     Ok(format!("({}) < 2", super::read::stratum(boundary, reference)))
 }
@@ -102,7 +102,7 @@ pub async fn older_than(session: &Session, boundary: &Boundary) -> Result<String
 const UNCOUNTED: i64 = 10;
 
 /// Reads the horizon off a copy whose newest writes have been observed.
-pub async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
+pub(crate) async fn horizon(copy: &Databases, observed: &Observation) -> Result<Option<Horizon>> {
     if copy.names().next().is_none() {
         return Ok(None);
     }
@@ -218,7 +218,7 @@ const LISTED: u64 = 500_000;
 
 /// Transactions of the source that began before the horizon and had not committed at the copy's moment, although the
 /// source has committed them since: what they wrote is in the source and not in the copy, rightly.
-pub async fn open_at_the_horizon(
+pub(crate) async fn open_at_the_horizon(
     source: &Databases,
     copy: &Databases,
     horizon: &Horizon,
@@ -254,7 +254,7 @@ pub async fn open_at_the_horizon(
 
 /// Whether a copy is as recent as its backup claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Recency {
+pub(crate) enum Recency {
     /// By the source's commit timestamps it holds everything that was committed up to then.
     Proven,
     /// The source had committed transactions before the moment that the copy does not have.
@@ -271,7 +271,7 @@ const LOOKED_AT: u64 = 10_000;
 
 /// Holds the copy's horizon against the commit timestamps of its source, where it keeps any
 /// (`track_commit_timestamp`).
-pub async fn recency(
+pub(crate) async fn recency(
     source: &Databases,
     horizon: &Horizon,
     open: &BTreeSet<u64>,
@@ -292,8 +292,8 @@ pub async fn recency(
         Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
             "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
              and the backup is said to be of {}",
-            crate::when::utc(earliest),
-            crate::when::utc(moment)
+            crate::when::format_time(earliest),
+            crate::when::format_time(moment)
         )),
         Some(_) => Recency::Proven,
         None => Recency::NotTested,

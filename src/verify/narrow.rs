@@ -22,7 +22,7 @@ const ROWS_FETCHED: u64 = 40_000;
 /// How a row differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HowRowsDiffer {
+pub(crate) enum HowRowsDiffer {
     /// On both sides, with other values.
     Changed,
     /// Only on the left, in the baseline, in the source.
@@ -33,7 +33,7 @@ pub enum HowRowsDiffer {
 
 /// A row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowDifference {
+pub(crate) struct RowDifference {
     /// How.
     pub how: HowRowsDiffer,
     /// Its key, as `id 1042` or `(region, id) (eu, 7)`; none where the table has no key.
@@ -51,7 +51,7 @@ pub struct RowDifference {
 
 /// The rows of a table that differ.
 #[derive(Clone, Debug, Default)]
-pub struct Differences {
+pub(crate) struct Differences {
     /// So many of them as were asked for, in the order of their keys.
     pub rows: Vec<RowDifference>,
     /// How many there are.
@@ -64,7 +64,7 @@ pub struct Differences {
 
 /// One side: where the table is read, and which of its rows count.
 #[derive(Clone, Copy)]
-pub struct Side<'a> {
+pub(crate) struct Side<'a> {
     /// A session in the transaction that saw the difference.
     pub session: &'a Session,
     /// The table.
@@ -75,7 +75,7 @@ pub struct Side<'a> {
 
 /// How much is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// So many rows at most.
     pub rows: usize,
     /// Whether their contents are told too.
@@ -86,7 +86,7 @@ pub struct Extent {
 
 /// Which of the rows that differ are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// Every one.
     All,
     /// Those of the left: missing and changed ones. What only the right has may be nobody's fault.
@@ -95,7 +95,7 @@ pub enum Told {
 
 /// The columns that both sides have, as their hashes can be compared, for one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compared {
+pub(crate) struct Compared {
     /// All of them.
     pub columns: Vec<Hashed>,
     /// Those of a key that identifies a row; without one, a row is its own.
@@ -104,7 +104,7 @@ pub struct Compared {
 
 /// Columns as they are compared on the left and on the right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Common {
+pub(crate) struct Common {
     /// On the left.
     pub left: Compared,
     /// On the right.
@@ -113,7 +113,7 @@ pub struct Common {
 
 impl Common {
     /// By their names: the one that both sides have.
-    pub fn by_name(left: &Table, right: &Table) -> Self {
+    pub(crate) fn by_name(left: &Table, right: &Table) -> Self {
         let shared = |column: &Column| {
             let other = right.columns.iter().find(|other| other.name == column.name)?;
             // Numbers of other types have other hashes; their text is the same.
@@ -185,7 +185,7 @@ impl Compared {
 
 /// How much of what differs is read row by row.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Rows of both sides together, about.
     pub rows: u64,
     /// So many rows surely differ: with more parts than these, most parts do not.
@@ -197,7 +197,7 @@ const PARTS: u64 = 65_536;
 
 /// What the rows of two sides have in common, and what not.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Rows of the left that the right has with the same values.
     pub matched: u64,
     /// Rows of the left whose key the right does not have.
@@ -213,7 +213,7 @@ pub struct Tally {
 }
 
 /// Finds the rows that differ.
-pub async fn differences(
+pub(crate) async fn differences(
     left: Side<'_>,
     right: Side<'_>,
     extent: Extent,
@@ -225,7 +225,7 @@ pub async fn differences(
 }
 
 /// Counts the rows that are on both sides with the same values, and finds those that are not.
-pub async fn tally(
+pub(crate) async fn tally(
     left: Side<'_>,
     right: Side<'_>,
     common: &Common,
@@ -485,7 +485,7 @@ async fn details(
 
 impl Differences {
     /// `3 rows differ (id 1042, 1043, 7781): 2 changed, 1 missing`.
-    pub fn told(&self) -> Option<String> {
+    pub(crate) fn told(&self) -> Option<String> {
         const NAMED: usize = 10;
         if self.found == 0 {
             return None;

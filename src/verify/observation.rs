@@ -26,7 +26,7 @@ pub enum Counted {
 }
 
 /// Why a table was not counted whose owner dropped it after it was listed.
-pub const DROPPED_MEANWHILE: &str = "dropped while the database was being observed";
+pub(crate) const DROPPED_MEANWHILE: &str = "dropped while the database was being observed";
 
 /// How often a table was written to, since its statistics were last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Written {
 }
 
 /// The write counters of tables, by database and object id.
-pub type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
+pub(crate) type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
 
 /// Some of the rows of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::catalog;
 use super::connections::Opened;
-pub use super::connections::{Databases, Visit};
+pub(crate) use super::connections::{Databases, Visit};
 use super::depth::{Copies, Depth};
 use super::lineage::Boundary;
-pub use super::observation::{
+pub(crate) use super::observation::{
     Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };
 use super::read::{self, Reader};
@@ -22,7 +22,7 @@ use crate::postgres::Session;
 
 /// What is asked of the rows of each table besides their number and content.
 #[derive(Clone, Debug, Default)]
-pub struct Question {
+pub(crate) struct Question {
     /// Where to divide the rows by age, for each database.
     pub boundaries: BTreeMap<String, Boundary>,
     /// On a physical copy: the newest transaction that wrote one of them.
@@ -31,9 +31,7 @@ pub struct Question {
 
 /// Progress of an observation.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
-    /// Database that is being read.
-    pub database: &'a str,
+pub(crate) struct Progress {
     /// Tables read so far, of all databases.
     pub tables: usize,
     /// Tables known so far.
@@ -50,11 +48,11 @@ pub struct Progress<'a> {
 pub(super) struct Observing<'a> {
     seen: Seen,
     question: &'a Question,
-    progress: &'a (dyn Fn(Progress<'_>) + Sync),
+    progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl<'a> Observing<'a> {
-    pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress<'_>) + Sync)) -> Self {
+    pub(super) fn new(question: &'a Question, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
         Observing { seen: Seen::default(), question, progress }
     }
 }
@@ -62,10 +60,10 @@ impl<'a> Observing<'a> {
 impl Databases {
     /// Reads every table, largest first: of databases that [`Databases::begin_prepared`] holds at the instant that was fixed
     /// there, of the others each at an instant of its own, one database after the other.
-    pub async fn observe(
+    pub(crate) async fn observe(
         &self,
         question: &Question,
-        progress: &(dyn Fn(Progress<'_>) + Sync),
+        progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Observation> {
         let mut observation = Observation { unreadable: self.unreadable().clone(), ..Observation::default() };
         let mut observing = Observing::new(question, progress);
@@ -157,11 +155,10 @@ impl Databases {
             many => self.open_readers(opened, many).await?,
         };
         let so_far = Mutex::new(*seen);
-        let database = opened.session.database();
         let tell = |table: &Table| {
             let mut seen = so_far.lock().unwrap_or_else(PoisonError::into_inner);
             seen.add(table);
-            progress(seen.progress(database));
+            progress(seen.progress());
         };
         let waiting = Mutex::new(read::Queue::new(tables));
         let readers = std::iter::once(&opened.session).chain(&others).map(|session| async {
@@ -200,9 +197,9 @@ impl Seen {
         self.bytes += table.bytes;
     }
 
-    fn progress(self, database: &str) -> Progress<'_> {
+    fn progress(self) -> Progress {
         let Seen { tables, of_tables, rows, bytes, of_bytes } = self;
-        Progress { database, tables, of_tables, rows, bytes, of_bytes }
+        Progress { tables, of_tables, rows, bytes, of_bytes }
     }
 }
 

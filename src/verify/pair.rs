@@ -14,7 +14,7 @@ use crate::postgres::Target;
 
 /// One side of a comparison.
 #[derive(Debug)]
-pub enum Operand {
+pub(crate) enum Operand {
     /// A database that is there.
     Server(Box<Target>),
     /// What one was seen to contain.
@@ -23,7 +23,7 @@ pub enum Operand {
 
 /// What is compared, and how much is told.
 #[derive(Debug)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// What ought to be.
     pub left: Operand,
     /// What is.
@@ -38,7 +38,7 @@ pub struct Comparison {
 
 /// What was found: `lifeboat.verify/1`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Which document this is.
     pub schema: &'static str,
     /// Overall.
@@ -67,7 +67,7 @@ pub struct Report {
 
 /// One side.
 #[derive(Clone, Debug, Serialize)]
-pub struct SideReport {
+pub(crate) struct SideReport {
     /// URL without its password, or what the baseline was recorded from.
     pub name: String,
     /// `server` or `baseline`.
@@ -80,7 +80,7 @@ pub struct SideReport {
 
 /// One table.
 #[derive(Clone, Debug, Serialize)]
-pub struct TableReport {
+pub(crate) struct TableReport {
     /// What was found.
     #[serde(flatten)]
     pub verdict: TableVerdict,
@@ -94,7 +94,7 @@ pub struct TableReport {
 
 /// Everything of a kind.
 #[derive(Clone, Debug, Serialize)]
-pub struct PartReport {
+pub(crate) struct PartReport {
     /// Whether it is the same; unknown where it was not compared.
     pub verdict: Verdict,
     /// How many were compared.
@@ -113,9 +113,9 @@ struct Opened<'a> {
 }
 
 /// Compares. `progress` is told which side is being read.
-pub async fn compare(
+pub(crate) async fn compare(
     comparison: &Comparison,
-    progress: &(dyn Fn(&'static str, Progress<'_>) + Sync),
+    progress: &(dyn Fn(&'static str, Progress) + Sync),
 ) -> Result<Report> {
     let began = Instant::now();
     let Comparison { left, right, look, extent, .. } = comparison;
@@ -240,7 +240,7 @@ async fn see(
     operand: &Operand,
     open: Option<&Opened<'_>>,
     other: &Operand,
-    progress: &(dyn Fn(Progress<'_>) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Observation> {
     match (operand, open) {
         (Operand::Kept(recorded), _) => Ok(recorded.seen.clone()),
@@ -387,7 +387,7 @@ fn side<'a>(
 }
 
 /// Puts the rows that differ into a table's verdict.
-pub fn add_rows(table: &mut TableVerdict, found: Differences) {
+pub(crate) fn add_rows(table: &mut TableVerdict, found: Differences) {
     match found.told() {
         Some(told) => table.reason = told,
         None => table.reason.push_str("; in the columns that both have, every row is the same"),

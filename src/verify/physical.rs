@@ -41,7 +41,7 @@ const KEYS_READ: u64 = 1_000_000;
 
 /// What was found by holding a copy against its source.
 #[derive(Debug, Default)]
-pub struct Held {
+pub(crate) struct Held {
     /// The source as it is now.
     pub seen: Observation,
     /// Transactions that were open at the moment.
@@ -56,7 +56,7 @@ pub struct Held {
 
 /// A physical copy and what was seen in it.
 #[derive(Clone, Copy)]
-pub struct PhysicalCopy<'a> {
+pub(crate) struct PhysicalCopy<'a> {
     /// The way to its databases.
     pub databases: &'a Databases,
     /// What they hold.
@@ -68,12 +68,12 @@ pub struct PhysicalCopy<'a> {
 }
 
 /// Reads the source, database by database, and holds the copy against it.
-pub async fn hold_against(
+pub(crate) async fn hold_against(
     source: &Server,
     only: &[String],
     look: &Look,
     copy: PhysicalCopy<'_>,
-    progress: &(dyn Fn(Progress<'_>) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Held> {
     let databases = Databases::connect(source, only, look).await?;
     let mut held = Held {

@@ -28,7 +28,7 @@ use crate::postgres::Server;
 const LATE_IN_THE_SECOND: u32 = 850_000_000;
 
 /// A source that is being recorded.
-pub struct Recording {
+pub(crate) struct Recording {
     server: Server,
     only: Vec<String>,
     look: Look,
@@ -44,12 +44,12 @@ pub struct Recording {
 
 impl Recording {
     /// Fixes the instant.
-    pub async fn begin(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+    pub(crate) async fn begin(server: &Server, only: &[String], look: &Look) -> Result<Self> {
         Recording::begin_within(server, only, look, false).await
     }
 
     /// Fixes the instant late in its second.
-    pub async fn begin_late(server: &Server, only: &[String], look: &Look) -> Result<Self> {
+    pub(crate) async fn begin_late(server: &Server, only: &[String], look: &Look) -> Result<Self> {
         Recording::begin_within(server, only, look, true).await
     }
 
@@ -80,12 +80,12 @@ impl Recording {
     }
 
     /// The first whole second that is not before the instant.
-    pub fn next_second(&self) -> DateTime<Utc> {
+    pub(crate) fn next_second(&self) -> DateTime<Utc> {
         self.instant.with_nanosecond(0).unwrap_or(self.instant) + chrono::TimeDelta::seconds(1)
     }
 
     /// Reads every table as it was at the instant.
-    pub async fn observe(&mut self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<()> {
+    pub(crate) async fn observe(&mut self, progress: &(dyn Fn(Progress) + Sync)) -> Result<()> {
         if let Some(mut databases) = self.databases.take() {
             self.seen = databases.observe(&Question::default(), progress).await?;
             if let Some(latest) = self.seen.last_instant.filter(|latest| *latest > self.instant) {
@@ -98,7 +98,7 @@ impl Recording {
 
     /// Looks at the source once more, after the moment of the copy: as soon as its sessions have reported what they
     /// wrote up to `since`, because all that is written later only widens the bounds.
-    pub async fn look_again(&mut self, since: Instant) -> Result<()> {
+    pub(crate) async fn look_again(&mut self, since: Instant) -> Result<()> {
         let databases = Databases::connect(&self.server, &self.only, &self.look).await?;
         self.movement.is_incomplete = !databases.wait_for_counters(since).await?;
         self.movement.after = databases.written().await?;
@@ -114,22 +114,22 @@ impl Recording {
     }
 
     /// The snapshot of a database that other sessions can import as long as nothing has been observed yet.
-    pub fn snapshot(&self, database: &str) -> Option<&str> {
+    pub(crate) fn snapshot(&self, database: &str) -> Option<&str> {
         self.databases.as_ref().and_then(|databases| databases.snapshot(database))
     }
 
     /// Why a database could not be looked into.
-    pub fn why_unreadable(&self, database: &str) -> Option<&str> {
+    pub(crate) fn why_unreadable(&self, database: &str) -> Option<&str> {
         self.databases.as_ref()?.unreadable().get(database).map(String::as_str)
     }
 
     /// When the instant was, by our own clock.
-    pub fn begun(&self) -> Instant {
+    pub(crate) fn begun(&self) -> Instant {
         self.begun
     }
 
     /// The baseline to keep.
-    pub fn into_baseline(self, of: Origin, now: DateTime<Utc>) -> Recorded {
+    pub(crate) fn into_baseline(self, of: Origin, now: DateTime<Utc>) -> Recorded {
         Recorded {
             schema: SCHEMA.to_owned(),
             recipe: RECIPE,
@@ -222,7 +222,7 @@ impl Recorded {
             Error::new(crate::error::Kind::Bug, "a baseline cannot be written as JSON").caused_by(error)
         })?;
         document.pop();
-        let seal = hex(&Sha256::digest(&document));
+        let seal = hex::encode(Sha256::digest(&document));
         document.extend_from_slice(format!("{SEAL}{seal}\"}}\n").as_bytes());
         Ok((seal, document))
     }
@@ -248,7 +248,7 @@ impl Recorded {
         }
         let sealed = text.strip_suffix("\"}").and_then(|text| text.rsplit_once(SEAL));
         let (content, seal) = sealed.ok_or_else(|| broken("it ends early"))?;
-        if hex(&Sha256::digest(content.as_bytes())) != seal {
+        if hex::encode(Sha256::digest(content.as_bytes())) != seal {
             return Err(broken("its content does not have the SHA-256 that it was sealed with"));
         }
         if let Some(expected) = expected.filter(|expected| *expected != seal) {
@@ -267,17 +267,13 @@ impl Recorded {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Where baselines lie in the vault.
-pub fn vault_name(seal: &str) -> String {
+pub(crate) fn vault_name(seal: &str) -> String {
     format!("baselines/{seal}.json")
 }
 
 /// Whether `text` looks like a seal.
-pub fn is_seal(text: &str) -> bool {
+pub(crate) fn is_seal(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
 }
 

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::postgres::{QueryFailure, RawText, Session};
 
 /// Digests of the definitions of a database, by kind (`index`, `function`, …) and qualified name.
-pub type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
+pub(crate) type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
 
 /// MD5 of a definition, as hexadecimal digits where it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl From<Digest> for String {
 }
 
 /// The definitions that are not the same in both, as kind and name.
-pub fn changes(before: &Definitions, after: &Definitions) -> Vec<String> {
+pub(crate) fn changes(before: &Definitions, after: &Definitions) -> Vec<String> {
     let all = |definitions: &Definitions| -> BTreeMap<(String, String), Digest> {
         let each = definitions.iter().flat_map(|(kind, named)| {
             named.iter().map(move |(name, digest)| ((kind.clone(), name.clone()), *digest))
@@ -62,7 +62,7 @@ pub fn changes(before: &Definitions, after: &Definitions) -> Vec<String> {
 }
 
 /// Which kinds of definitions are read. Records of an older recipe have fewer.
-pub const RECIPE: u32 = 3;
+pub(crate) const RECIPE: u32 = 3;
 
 /// Kinds that records of the first recipe do not have.
 const NEW_IN_THE_SECOND: [&str; 12] = [
@@ -122,7 +122,7 @@ pub struct Touch {
 }
 
 /// The definitions of a database that were written to since some transaction, by kind and qualified name.
-pub type Touched = BTreeMap<String, BTreeMap<String, Touch>>;
+pub(crate) type Touched = BTreeMap<String, BTreeMap<String, Touch>>;
 
 /// Where a sequence stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub struct SequenceState {
 }
 
 /// Sequences of a database, by qualified name.
-pub type Sequences = BTreeMap<String, SequenceState>;
+pub(crate) type Sequences = BTreeMap<String, SequenceState>;
 
 /// What the parts of the query name; each part is `(kind, name, definition)`.
 const NAMED: &str = r#"

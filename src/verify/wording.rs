@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::postgres::{AS_IT_IS, RawText, Session};
 
 /// Version of the rule; digests of different versions cannot be compared.
-pub const RECIPE: u32 = 2;
+pub(crate) const RECIPE: u32 = 2;
 
 /// Kinds whose definitions PostgreSQL writes from expressions.
 const WORDED: [&str; 13] = [
@@ -41,7 +41,7 @@ const WORDED: [&str; 13] = [
 ];
 
 /// Digests of what the definitions of a database say.
-pub async fn wordings(session: &Session) -> Result<Definitions> {
+pub(crate) async fn wordings(session: &Session) -> Result<Definitions> {
     let mut all = Definitions::new();
     session
         .for_each(&texts_sql(session, &WORDED).await?, |row| {
@@ -67,7 +67,7 @@ pub(super) async fn wordings_apart(session: &Session) -> Result<Definitions> {
 }
 
 /// Whether a definition that differs says the same on both sides.
-pub fn says_the_same(found: &DefinitionVerdict, left: &Definitions, right: &Definitions) -> bool {
+pub(crate) fn says_the_same(found: &DefinitionVerdict, left: &Definitions, right: &Definitions) -> bool {
     let of = |all: &Definitions| all.get(&found.kind).and_then(|named| named.get(&found.name)).copied();
     found.verdict == Word::Differs && of(left).is_some() && of(left) == of(right)
 }

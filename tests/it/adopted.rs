@@ -7,12 +7,13 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::backup::Place;
+use crate::cluster::installed_programs;
 use crate::support::{PASSWORD, World, finish};
 
 /// A program of PostgreSQL, as a person would run it.
 fn dump(world: &World, program: &str, url: &str, arguments: &[&str], file: &str) -> PathBuf {
     let path = world.path(file);
-    let program = lifeboat::postgres::Programs::installed(None).pop().unwrap().path(program);
+    let program = installed_programs().join(program);
     let mut command = Command::new(program);
     command.env("PGPASSWORD", PASSWORD).env("PGSSLROOTCERT", world.stack.ca_path());
     let done =

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{REGION, Run, World, wait};
+use crate::support::{REGION, Run, World, root, wait};
 use crate::watch::{aws, queue, state, topic, until_state};
 
 /// A world with an instance, a topic `ops` whose messages come out at the queue `ops`, and a configuration of few kinds.
@@ -423,7 +423,7 @@ async fn the_audit_finds_every_broken_alarm_of_a_corpus_and_accuses_no_good_one(
     let corpus = include_str!("alarms/corpus.json");
     let corpus: Vec<Value> = serde_json::from_str(corpus).unwrap();
     assert!(corpus.len() >= 40, "{}", corpus.len());
-    let root = env!("CARGO_MANIFEST_DIR");
+    let root = root().display();
     let put = tokio::process::Command::new("python3")
         .arg(format!("{root}/tests/clients/put_alarms.py"))
         .arg(world.stack.endpoint())

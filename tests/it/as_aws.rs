@@ -7,7 +7,7 @@ use crate::support::{PASSWORD, World, wait};
 
 async fn section(name: &str) {
     let world = World::new().await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/as_aws.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/as_aws.py");
     let done = Command::new("python3").args([script, &world.stack.endpoint(), name]).output().await.unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "run `make setup` for boto3\n{stdout}\n{stderr}");

@@ -2,14 +2,13 @@
 
 use std::fs;
 
-use lifeboat::postgres::{PrivateServer, Programs};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::backup::Place;
+use crate::cluster::{Cluster, installed_programs};
 use crate::serving::Serving;
 use crate::support::{Run, World, finish};
-use crate::verify::OtherMajor as Cluster;
 
 const EVERYTHING: &str = include_str!("../data/everything.sql");
 const HOSTILE: &str = include_str!("../data/hostile.sql");
@@ -43,34 +42,22 @@ async fn whatever_names_and_bodies_hold_is_backed_up_proven_and_restored_as_it_w
 /// A server whose superuser we are.
 struct Superuser {
     place: Place,
-    private: PrivateServer,
+    cluster: Cluster,
 }
 
 impl Superuser {
-    async fn new() -> Superuser {
-        let private = PrivateServer::start(&Programs::for_server(14, None).unwrap()).await.unwrap();
-        let server = Superuser { place: Place::new(), private };
-        server.sql("postgres", "create database app; create table precious (a int)").await;
+    fn new() -> Superuser {
+        let server = Superuser { place: Place::new(), cluster: Cluster::start_on_socket("superuser") };
+        server.sql("postgres", "create database app; create table precious (a int)");
         server
     }
 
     fn url(&self, database: &str) -> String {
-        let server = self.private.server();
-        format!("postgresql://{}@/{database}?host={}", server.user, server.host)
+        self.cluster.url(database)
     }
 
-    async fn sql(&self, database: &str, sql: &str) -> String {
-        let session = self.private.server().connect_for_others(database).await.unwrap();
-        let mut said = Vec::new();
-        for statement in sql
-            .split(";\n")
-            .flat_map(|part| if part.contains('$') { vec![part] } else { part.split("; ").collect() })
-        {
-            said.extend(
-                session.texts(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}")),
-            );
-        }
-        said.iter().flatten().flatten().cloned().collect::<Vec<_>>().join("|")
+    fn sql(&self, database: &str, sql: &str) -> String {
+        self.cluster.sql(database, sql)
     }
 
     /// Writes another script behind a backup, with a manifest that fits it.
@@ -92,8 +79,8 @@ const COMPLETE: &str = "--\n-- PostgreSQL database dump complete";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
-    let server = Superuser::new().await;
-    server.sql("app", "create table t (a int); insert into t values (1)").await;
+    let server = Superuser::new();
+    server.sql("app", "create table t (a int); insert into t values (1)");
     let touched = server.place.path("touched");
     let (touch, app) = (touched.display().to_string(), server.url("app"));
     // Servers run as another user, who may write here.
@@ -134,9 +121,8 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
         in_check("perform pg_read_file('/etc/passwd')"),
         in_check("perform lo_export(lo_from_bytea(0, 'x'), '/tmp/x')"),
         format!(
-            "{}ALTER TABLE public.t ALTER COLUMN a TYPE int USING public.evil()::int, OWNER TO {};\n",
-            evil(&to_program),
-            server.private.server().user
+            "{}ALTER TABLE public.t ALTER COLUMN a TYPE int USING public.evil()::int, OWNER TO superuser;\n",
+            evil(&to_program)
         ),
         "CREATE FUNCTION public.sys(text) RETURNS int LANGUAGE c AS 'libc.so.6', 'system';\n".to_owned(),
         "ALTER DATABASE app SET session_preload_libraries = 'auto_explain';\n".to_owned(),
@@ -172,7 +158,7 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
         assert!(!touched.exists(), "{addition} ran a program");
         let left = "select count(*) from precious; select count(*) from pg_roles where rolname ~ 'intruder|loader'; \
                     select count(*) from pg_database where datname in ('app') or datname ~ 'scratch'";
-        assert_eq!(server.sql("postgres", left).await, "0|0|1", "{addition}");
+        assert_eq!(server.sql("postgres", left), "0\n0\n1", "{addition}");
     }
     // Whoever trusts the content gets what it says.
     server.forge("a", |_| original.replace(COMPLETE, &format!("{}{COMPLETE}", in_check(&to_program))));
@@ -183,8 +169,8 @@ async fn a_forged_script_runs_nothing_on_this_machine_or_on_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_superuser_restores_what_only_superusers_have() {
-    let server = Superuser::new().await;
-    server.sql("postgres", "create role clerk; create role \"cl\"\"erk\" login").await;
+    let server = Superuser::new();
+    server.sql("postgres", "create role clerk; create role \"cl\"\"erk\" login");
     server
         .sql(
             "app",
@@ -197,8 +183,7 @@ async fn a_superuser_restores_what_only_superusers_have() {
              alter default privileges for role clerk grant select on tables to \"cl\"\"erk\"; alter database app set work_mem = '7MB';\n\
              create function e() returns event_trigger language plpgsql as $$ begin end $$;\n\
              create event trigger e on ddl_command_end execute function e(); alter event trigger e disable; comment on event trigger e is 'e'",
-        )
-        .await;
+        );
     let app = server.url("app");
     for (name, format) in [("s", "sql"), ("c", "custom")] {
         server
@@ -221,14 +206,14 @@ async fn a_superuser_restores_what_only_superusers_have() {
     let mut command = server.place.command(&["backup", "restore", "s", "--confirm", "s"]);
     finish(command.env("DATABASE_URL", &app).spawn().unwrap()).await.assert_code(0);
     // A kill in the middle leaves no role: the next restore removes it.
-    server.sql("postgres", "create role lifeboat_loader_00c0ffee").await;
+    server.sql("postgres", "create role lifeboat_loader_00c0ffee");
     server.place.backup(&["verify", "s", "--level", "restore", "--url", &app]).await.assert_code(0);
-    assert_eq!(server.sql("postgres", "select count(*) from pg_roles where rolname ~ 'loader'").await, "0");
+    assert_eq!(server.sql("postgres", "select count(*) from pg_roles where rolname ~ 'loader'"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_planted_in_a_restored_copy_is_found() {
-    let server = Superuser::new().await;
+    let server = Superuser::new();
     server
         .sql(
             "app",
@@ -236,8 +221,7 @@ async fn what_was_planted_in_a_restored_copy_is_found() {
              insert into t (b, c) values (5, 'x'), (6, 'y'); create index i on t (b); create view v as select a + b * 2 as s from t;\n\
              create function f() returns int language sql as $$ select 1 $$;\n\
              grant select on t to public; comment on table t is 'COMMENT'",
-        )
-        .await;
+        );
     let app = server.url("app");
     server.place.backup(&["create", "--url", &app, "--name", "a", "--no-compress"]).await.assert_code(0);
     let original = fs::read_to_string(server.place.path("vault/a.sql")).unwrap();
@@ -273,20 +257,18 @@ async fn what_was_planted_in_a_restored_copy_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_of_the_source_is_asked_for_by_its_name_whoever_made_the_server() {
     // A master user who is no superuser, named as the superuser of other servers is.
-    let server = Superuser::new().await;
-    server
-        .sql(
-            "postgres",
-            "create role postgres login createdb; alter database app owner to postgres; create role reader",
-        )
-        .await;
-    server.sql("app", "create table t (a int); alter table t owner to postgres; grant select on t to reader; alter schema public owner to postgres").await;
+    let server = Superuser::new();
+    server.sql(
+        "postgres",
+        "create role postgres login createdb; alter database app owner to postgres; create role reader",
+    );
+    server.sql("app", "create table t (a int); alter table t owner to postgres; grant select on t to reader; alter schema public owner to postgres");
     let app = server.url("app");
     server.place.backup(&["create", "--url", &app, "--name", "a"]).await.assert_code(0);
     server.place.backup(&["verify", "a", "--level", "restore"]).await.assert_code(0);
     // There its owner is the superuser that `initdb` made, and belongs to nothing that PostgreSQL notes down.
-    let programs = Programs::for_server(14, None).unwrap().path("");
-    let other = Cluster::of(programs, "postgres");
+    let programs = installed_programs();
+    let other = Cluster::start(programs, "postgres");
     other.sql("postgres", "create role reader");
     let into = ["restore", "a", "--url", &other.url("postgres"), "--into", "app"];
     server.place.backup(&into).await.assert_code(0);

@@ -7,7 +7,7 @@ use crate::support::{PASSWORD, World, aws_cli, wait};
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_and_psql_live_through_a_whole_life() {
     let world = World::new().await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/life.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/life.py");
     let done = Command::new("python3")
         .arg(script)
         .arg(world.stack.endpoint())

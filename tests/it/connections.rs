@@ -1,36 +1,36 @@
 //! Which database a URL and an environment mean: psql is the judge, from outside.
 
-use lifeboat::postgres::{PrivateServer, Programs};
 use serde_json::Value;
 
 use crate::backup::Place;
+use crate::cluster::Cluster;
 use crate::support::{Run, finish};
 
 /// A server of its own, with a database `app` that holds one row.
 struct Own {
-    private: PrivateServer,
+    cluster: Cluster,
+    socket: String,
 }
 
 impl Own {
-    async fn new(row: &str) -> Own {
-        let private = PrivateServer::start(&Programs::for_server(14, None).unwrap()).await.unwrap();
-        let own = Own { private };
-        own.sql("postgres", "create database app").await;
-        own.sql("app", &format!("create table t as select '{row}'::text as v")).await;
-        own
+    fn new(row: &str) -> Own {
+        let cluster = Cluster::start_on_socket("superuser");
+        cluster.sql("postgres", "create database app");
+        cluster.sql("app", &format!("create table t as select '{row}'::text as v"));
+        let socket = cluster.socket().display().to_string();
+        Own { cluster, socket }
     }
 
-    async fn sql(&self, database: &str, sql: &str) -> Vec<Option<String>> {
-        let session = self.private.server().connect_for_others(database).await.unwrap();
-        session.texts(sql).await.unwrap().into_iter().flatten().collect()
+    fn sql(&self, database: &str, sql: &str) -> String {
+        self.cluster.sql(database, sql)
     }
 
     fn socket(&self) -> &str {
-        &self.private.server().host
+        &self.socket
     }
 
-    fn user(&self) -> &str {
-        &self.private.server().user
+    fn user(&self) -> &'static str {
+        "superuser"
     }
 
     fn variables(&self) -> [(&str, &str); 2] {
@@ -50,18 +50,18 @@ fn dump(place: &Place, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_without_a_host_means_the_server_that_the_environment_means() {
-    let (one, two) = (Own::new("of one").await, Own::new("of two").await);
+    let (one, two) = (Own::new("of one"), Own::new("of two"));
     let place = Place::new();
     for (server, name) in [(&one, "a"), (&two, "b")] {
         let create = ["backup", "create", "--url", "postgresql:///app", "--name", name, "--no-compress"];
         run(&place, &create, &server.variables()).await.assert_code(0);
     }
     assert!(dump(&place, "a").contains("of one") && dump(&place, "b").contains("of two"));
-    two.sql("app", "update t set v = 'changed since'").await;
+    two.sql("app", "update t set v = 'changed since'");
     let restore = ["backup", "restore", "b", "--url", "postgresql:///app", "--confirm", "b"];
     run(&place, &restore, &two.variables()).await.assert_code(0);
-    assert_eq!(two.sql("app", "select v from t").await, [Some("of two".to_owned())]);
-    assert_eq!(one.sql("app", "select v from t").await, [Some("of one".to_owned())]);
+    assert_eq!(two.sql("app", "select v from t"), "of two");
+    assert_eq!(one.sql("app", "select v from t"), "of one");
     // Neither socket nor host: no other database is taken in its stead.
     let nowhere = place.path("nowhere").display().to_string();
     let create = ["backup", "create", "--url", "postgresql:///app", "--name", "c"];
@@ -74,7 +74,7 @@ async fn a_url_without_a_host_means_the_server_that_the_environment_means() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_spelling_of_a_url_is_read_wherever_urls_are_written() {
-    let own = Own::new("x").await;
+    let own = Own::new("x");
     let place = Place::new();
     let encoded = own.socket().replace('/', "%2F");
     let (socket, user) = (own.socket(), own.user());
@@ -185,7 +185,7 @@ async fn a_vault_that_a_shell_would_have_named_otherwise_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_a_role_neither_end_a_backup_nor_hide_why_it_cannot_be_made() {
-    let own = Own::new("x").await;
+    let own = Own::new("x");
     let place = Place::new();
     own.sql(
         "app",
@@ -194,8 +194,7 @@ async fn limits_of_a_role_neither_end_a_backup_nor_hide_why_it_cannot_be_made() 
          alter role bk set default_transaction_read_only = on; alter role bk set search_path = 'nowhere';
          create role once login connection limit 1; grant pg_read_all_data to once;
          insert into t select repeat('x', 1000) from generate_series(1, 50000)",
-    )
-    .await;
+    );
     let variables = |user| [("PGHOST", own.socket()), ("PGUSER", user), ("PGDATABASE", "app")];
     let create = ["backup", "create", "--url", "postgresql:///", "--name"];
     run(&place, &[&create[..], &["n"]].concat(), &variables("bk")).await.assert_code(0);

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::lint::{Copy, files, read, root, steps, told, yaml};
-use crate::support::{Moto, World, binary, finish};
+use crate::lint::{Copy, files, read, steps, told, yaml};
+use crate::support::{Moto, World, binary, finish, program, root};
 
 /// The objects of a file of Kubernetes.
 fn objects(file: &Path) -> Vec<Value> {
@@ -95,11 +95,8 @@ async fn act(
     let (outputs, summary) = (world.path(&format!("output-{job}")), world.path(&format!("summary-{job}")));
     fs::write(&outputs, "").unwrap();
     fs::write(&summary, "").unwrap();
-    let path = format!(
-        "{}:{}",
-        Path::new(env!("CARGO_BIN_EXE_lifeboat")).parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
+    let path =
+        format!("{}:{}", Path::new(program()).parent().unwrap().display(), std::env::var("PATH").unwrap());
     let (mut worst, mut said) = (0, String::new());
     for step in steps(&text) {
         let set = said_in(&outputs);

@@ -1,8 +1,8 @@
 //! Databases of other encodings than UTF-8, and text that is valid in none.
 
+use crate::cluster::{Cluster, installed_programs};
 use crate::support::World;
-use crate::twins::{assert_equal, bring_across, differences, programs, verify};
-use crate::verify::OtherMajor;
+use crate::twins::{assert_equal, bring_across, differences, verify};
 
 /// Psql is told that what it reads is UTF-8, whatever the database is in.
 const IN_UTF8: &str = "set client_encoding = 'UTF8';";
@@ -10,8 +10,8 @@ const IN_UTF8: &str = "set client_encoding = 'UTF8';";
 #[tokio::test(flavor = "multi_thread")]
 async fn names_and_texts_of_every_encoding_come_across_and_lost_rows_are_found() {
     let world = World::new().await;
-    let bin = programs();
-    let (source, target) = (OtherMajor::of(bin.clone(), "postgres"), OtherMajor::of(bin.clone(), "postgres"));
+    let bin = installed_programs();
+    let (source, target) = (Cluster::start(bin.clone(), "postgres"), Cluster::start(bin.clone(), "postgres"));
     for (database, encoding, table, text) in
         [("latin", "LATIN1", "caf\u{e9}", "\u{df}\u{ff}"), ("euc", "EUC_JP", "\u{8868}", "\u{65e5}\u{672c}")]
     {
@@ -69,8 +69,8 @@ async fn names_and_texts_of_every_encoding_come_across_and_lost_rows_are_found()
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_is_not_utf8_is_compared_and_names_that_are_not_end_nothing() {
     let world = World::new().await;
-    let bin = programs();
-    let (source, target) = (OtherMajor::of(bin.clone(), "postgres"), OtherMajor::of(bin.clone(), "postgres"));
+    let bin = installed_programs();
+    let (source, target) = (Cluster::start(bin.clone(), "postgres"), Cluster::start(bin.clone(), "postgres"));
     source.sql(
         "postgres",
         "create database bytes template template0 encoding 'SQL_ASCII' locale 'C'; create database app",
@@ -114,7 +114,7 @@ async fn text_that_is_not_utf8_is_compared_and_names_that_are_not_end_nothing() 
         tables.iter().any(|table| table["table"] == "t" && table["verdict"] == "identical"),
         "{tables:#?}"
     );
-    let whole = |server: &OtherMajor| server.url("").replace("/?", "?");
+    let whole = |server: &Cluster| server.url("").replace("/?", "?");
     let run = verify(&world, &whole(&source), &whole(&source)).await;
     let report = run.assert_code(3).json();
     let tables = report["tables"].as_array().unwrap();

@@ -10,11 +10,11 @@ use tokio::process::Command;
 
 use crate::backup::Place;
 use crate::serving::{Serving, database};
-use crate::support::{Run, World, wait};
+use crate::support::{Run, World, program, wait};
 
 /// A line of a script or a crontab, run by `sh` as cron would: with almost no environment.
 async fn shell(place: &Place, line: &str, more: &[(&str, &str)]) -> Run {
-    let program = Path::new(env!("CARGO_BIN_EXE_lifeboat")).parent().unwrap();
+    let program = Path::new(program()).parent().unwrap();
     let mut command = Command::new("sh");
     command
         .args(["-c", line])

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::imports::{circles, used_files};
+use crate::support::root;
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -23,10 +22,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// The modules of `src/lib.rs`, top to ground.
 fn modules() -> Vec<String> {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    lib.lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
-        .map(str::to_owned)
-        .collect()
+    lib.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';')).map(str::to_owned).collect()
 }
 
 #[test]
@@ -50,6 +46,30 @@ fn a_module_uses_only_what_stands_below_it() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Files that use each other in a circle cannot be read one after the other.
+#[test]
+#[ignore = "the circles of today are being untied"]
+fn no_files_form_a_circle() {
+    for src in ["src", "localstack/src", "tests/it"] {
+        let graph = used_files(&root().join(src));
+        assert!(graph.len() > 50, "{src}: {}", graph.len());
+        let ties: Vec<String> = circles(&graph)
+            .iter()
+            .flat_map(|circle| {
+                let ties = circle.iter().flat_map(|file| {
+                    let inside = graph[file].intersection(circle);
+                    inside.map(|used| format!("{} uses {}", file.display(), used.display()))
+                });
+                [format!("a circle of {} files in {src}:", circle.len())]
+                    .into_iter()
+                    .chain(ties)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(ties.is_empty(), "{ties:#?}");
+    }
 }
 
 #[test]
@@ -83,36 +103,9 @@ fn the_local_stack_shares_no_code_with_the_tool() {
 
 #[test]
 fn every_test_file_is_built() {
-    let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
-    for file in rust_files(&root().join("tests/it")) {
-        let name = file.file_stem().unwrap().to_str().unwrap();
-        assert!(
-            name == "main" || main.contains(&format!("mod {name};")),
-            "tests/it/main.rs does not name `{name}`"
-        );
+    let (folder, built) = (root().join("tests/it"), used_files(&root().join("tests/it")));
+    for file in rust_files(&folder) {
+        let name = file.strip_prefix(&folder).unwrap();
+        assert!(built.contains_key(name), "no `mod` names tests/it/{}", name.display());
     }
-}
-
-#[test]
-fn readme_lists_the_exit_codes_that_the_tool_has() {
-    use lifeboat::error::Kind;
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let kinds = [
-        Kind::No,
-        Kind::Request,
-        Kind::Outside,
-        Kind::Guard,
-        Kind::Partial,
-        Kind::LeftBehind,
-        Kind::StillGoing,
-        Kind::Bug,
-    ];
-    for kind in kinds {
-        assert!(
-            readme.contains(&format!("| {} | ", kind.exit_code())),
-            "README lacks the exit code of {kind:?}"
-        );
-    }
-    let (interrupted, terminated) = (Kind::Interrupted.exit_code(), Kind::Terminated.exit_code());
-    assert!(readme.contains(&format!("| {interrupted}, {terminated} |")));
 }

@@ -7,9 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::support::{program, root};
 
 /// All files below a folder, by their path from there.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
@@ -204,7 +202,7 @@ fn parliament(copy: &Copy) -> (bool, String) {
 fn systemd(copy: &Copy) -> (bool, String) {
     for unit in copy.of("systemd", ".service") {
         let text = fs::read_to_string(&unit).unwrap();
-        fs::write(unit, text.replace("/usr/local/bin/lifeboat", env!("CARGO_BIN_EXE_lifeboat"))).unwrap();
+        fs::write(unit, text.replace("/usr/local/bin/lifeboat", program())).unwrap();
     }
     let units: Vec<PathBuf> = [copy.of("systemd", ".service"), copy.of("systemd", ".timer")].concat();
     let verified = copy.run("systemd-analyze", &["verify", "--man=no", "--recursive-errors=no"], &units);

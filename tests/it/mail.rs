@@ -16,7 +16,7 @@ struct Server {
 }
 
 fn python() -> String {
-    let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
+    let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/clients/bin/python");
     if std::path::Path::new(installed).exists() { installed.to_owned() } else { "python3".to_owned() }
 }
 
@@ -30,7 +30,7 @@ impl Server {
             .status()
             .await;
         assert!(made.unwrap().success(), "trustme is installed by `make setup`");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/mail_server.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/it/mail_server.py");
         let mut server = Command::new(python())
             .args([script, mode, folder])
             .stdin(Stdio::piped())

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the way to fail")]
 
+mod cluster;
 mod disk;
+mod imports;
 mod serving;
 mod support;
 

@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cluster::{Cluster, installed_programs};
 use crate::support::World;
-use crate::twins::programs;
-use crate::verify::OtherMajor;
 
 /// Two servers: one with a database that names what the other does not have.
 async fn world() -> World {
@@ -137,7 +136,7 @@ async fn templates_settings_and_locales_of_the_source_stand_in_nobodys_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_let_into_one_database_alone_can_restore_it_and_others_own_nothing_of_his() {
     let world = World::new().await;
-    let server = OtherMajor::of(programs(), "postgres");
+    let server = Cluster::start(installed_programs(), "postgres");
     server.sql(
         "postgres",
         "create role app login createdb; create database shop owner app; create database side owner app;
@@ -169,7 +168,7 @@ async fn who_is_let_into_one_database_alone_can_restore_it_and_others_own_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_with_a_subscription_warns_and_a_seal_vouches_before_the_backup_has_a_name() {
     let world = World::new().await;
-    let server = OtherMajor::of(programs(), "postgres");
+    let server = Cluster::start(installed_programs(), "postgres");
     server.sql("postgres", "create database app");
     server.sql(
         "app",

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::authorization::{self, ACCOUNT, Tags, arn, asks, s3};
 use crate::iam::{Ask, Decision, Policy};
 use crate::stores::Bucket;
-use crate::support::{World, wait};
+use crate::support::{World, root, wait};
 use crate::watch::topic;
 
 const BUCKET: &str = "backups";
 
 /// A role, for the account and the bucket of the tests: as its README says, by replacing both.
 fn role(name: &str) -> Policy {
-    let file = format!("{}/deploy/iam/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let file = root().join(format!("deploy/iam/{name}.json"));
     let text = std::fs::read_to_string(file).unwrap();
     Policy::parse(&text.replace("111122223333", ACCOUNT).replace("example-lifeboat-vault", BUCKET))
 }
@@ -285,7 +285,7 @@ fn deleting_and_changing_production_is_denied_even_to_a_role_that_is_given_every
         ("drill", DRILL, &production),
         ("sweeper", "orders-prod", &drill_tags()),
     ] {
-        let file = format!("{}/deploy/iam/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let file = root().join(format!("deploy/iam/{name}.json"));
         let mut document: Value =
             serde_json::from_str(&std::fs::read_to_string(file).unwrap().replace("111122223333", ACCOUNT))
                 .unwrap();

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Run, World, finish, wait};
+use crate::support::{Run, World, finish, program, root, wait};
 
 /// A directory with the built binary in it and no AWS.
 struct Bench {
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        let mut command = Command::new(program());
         command.arg("runbook").args(arguments).current_dir(self.directory.path()).env_clear();
         command
             .env("PATH", std::env::var_os("PATH").unwrap())
@@ -232,7 +232,7 @@ async fn on_a_terminal(bench: &Bench, arguments: &[&str], dialogue: &[(&str, &st
         sys.stdout.write(shown.decode(errors='replace')); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
     let dialogue = serde_json::to_string(dialogue).unwrap();
     let mut command = Command::new("python3");
-    command.args(["-c", script, &dialogue, env!("CARGO_BIN_EXE_lifeboat"), "runbook"]).args(arguments);
+    command.args(["-c", script, &dialogue, program(), "runbook"]).args(arguments);
     command
         .current_dir(bench.directory.path())
         .env("BACKUP_DIR", bench.path("vault"))
@@ -792,10 +792,10 @@ async fn without_aws_an_approval_is_a_claim_and_the_record_says_so() {
     }
     let open = std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(bench.directory.path()).status();
     assert!(open.unwrap().success());
-    let program = bench.path("lifeboat");
-    std::fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    let mut other = Command::new(&program);
+    let copy = bench.path("lifeboat");
+    std::fs::copy(program(), &copy).unwrap();
+    std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut other = Command::new(&copy);
     other.args(["runbook", "approve", &id, "--confirm", &id]).current_dir(bench.directory.path()).env_clear();
     other
         .env("BACKUP_DIR", bench.path("vault"))
@@ -963,7 +963,7 @@ fn calls_in(text: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_that_runbooks_and_their_hints_name_is_understood() {
     let bench = Bench::new();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut folders: Vec<_> =
         ["runbooks", "src/runbook", "src/cli/runbook"].map(|name| root.join(name)).into();
     let mut calls = std::collections::BTreeSet::new();

@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{PASSWORD, REGION, Run, World, finish, wait};
+use crate::support::{PASSWORD, REGION, Run, World, finish, program, wait};
 
 /// The password of the application's own user: another canary.
 const APP_PASSWORD: &str = "canary-of-the-app-9c1d";
@@ -52,7 +52,7 @@ impl Shop {
         let url = world.url("orders-prod", "app").await;
         let at = url.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
         world.write(".env", &format!("SECRET_KEY=x\nDATABASE_URL=\"postgresql://shop:{APP_PASSWORD}@{at}/app?sslmode=verify-full\"\nPORT=1\n"));
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/app.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/app.py");
         for verb in ["restart", "check"] {
             let program = format!("#!/bin/sh\nexec python3 {script} {verb} {}\n", world.path("").display());
             world.write(verb, &program);
@@ -112,8 +112,11 @@ impl Shop {
             ("snapshot", "before".to_owned()),
             ("backup", self.backup.clone()),
         ];
-        let runbook = lifeboat::runbook::load(name).unwrap();
-        let takes = |name: &str| runbook.front.parameters.iter().any(|parameter| parameter.name == name);
+        let shown =
+            std::process::Command::new(program()).args(["runbook", "show", name, "--json"]).output().unwrap();
+        let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let takes =
+            |name: &str| shown["parameters"].as_array().unwrap().iter().any(|param| param["name"] == name);
         // Before a migration the snapshot is yet to be taken.
         let is_given = |key: &str| key != "snapshot" || name != "before-a-migration";
         all.into_iter()

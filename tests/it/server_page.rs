@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::backup::Place;
 use crate::serving::{Serving, database};
-use crate::support::{PASSWORD, World, wait};
+use crate::support::{PASSWORD, World, root, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_runs_and_loads_nothing_that_is_not_its_own() {
@@ -134,7 +134,7 @@ async fn the_document_says_what_is_answered() {
 
 /// A program of `make setup`, with what it says when it finds something.
 async fn tester(program: &str, arguments: &[&str]) {
-    let program = format!("{}/target/clients/bin/{program}", env!("CARGO_MANIFEST_DIR"));
+    let program = format!("{}/target/clients/bin/{program}", root().display());
     // Schemathesis keeps what it found where it runs, and begins with it the next time.
     let place = tempfile::tempdir().unwrap();
     let done =
@@ -154,7 +154,7 @@ async fn a_person_uses_the_dashboard_in_a_browser() {
     command.env("ORDERS_URL", &url);
     let server = Serving::start(command).await;
     let _ = server.post("/api/backup/create", &json!({"backup_name": "first"})).await.json(201);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/dashboard.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/dashboard.py");
     tester("python", &[script, &format!("http://{}", server.address)]).await;
 }
 

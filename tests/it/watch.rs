@@ -45,7 +45,7 @@ pub(crate) async fn topic(world: &World, name: &str) -> String {
 async fn boto3_puts_metrics_and_hears_alarms_and_events() {
     let world = World::new().await;
     world.create("orders").await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/watch.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/watch.py");
     let done =
         Command::new("python3").args([script, &world.stack.endpoint(), "orders"]).output().await.unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));

@@ -242,7 +242,7 @@ fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
 }
 
 /// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
-pub async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(crate) async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<Report> {
     let began = std::time::Instant::now();
     let session = apart_from(server, &[dbname]).await?;
     let mut newest = None;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What whoever restores puts up with.
 #[derive(Clone, Debug, Default)]
-pub struct Tolerance {
+pub(crate) struct Tolerance {
     /// Owners and rights of the source are left out.
     pub no_owner: bool,
     /// A statement that the server refuses is listed, and the next one is run.
@@ -21,7 +21,7 @@ pub struct Tolerance {
 
 /// A statement of the backup that was not run, or that the server refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// The beginning of the statement, or the object.
     pub what: String,
     /// Why.
@@ -58,7 +58,7 @@ impl Omissions {
 
 /// A way in which a restored copy is not what was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// What it is accepted by: `--accept NAME`.
     pub name: String,
     /// What is different.

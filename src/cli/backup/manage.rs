@@ -22,7 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Output, plain};
 use crate::retention::{Lifetime, Rule, Rules};
 use crate::vault::Vault;
-use crate::when::utc;
+use crate::when::format_time;
 
 use super::render::{Deleted, Pruned, RestorePlan};
 
@@ -270,7 +270,7 @@ fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
         sentence: format!(
             "this replaces what `{}` holds now with what it held at {}",
             plan.destination.source().shown(),
-            utc(plan.manifest.timestamp)
+            format_time(plan.manifest.timestamp)
         ),
         facts: Loss::of_restore(plan, &crate::cli::drill::host()).facts(),
     }

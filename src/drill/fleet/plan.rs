@@ -16,7 +16,7 @@ use crate::vault::Vault;
 
 /// What a fleet run is asked to do.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// Which databases.
     pub selection: Selection,
     /// Which part of them.
@@ -32,7 +32,7 @@ pub struct Ask {
 }
 
 /// A fleet run that can be run. By value: it cannot run twice.
-pub struct Plan {
+pub(crate) struct Plan {
     /// The record as it stands: what is decided of all databases.
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
@@ -42,7 +42,7 @@ pub struct Plan {
 }
 
 /// One database to be drilled.
-pub struct Todo {
+pub(crate) struct Todo {
     /// Its account and Region.
     pub aws: Aws,
     /// The database.
@@ -54,7 +54,7 @@ pub struct Todo {
 }
 
 /// Plans a fleet run over some accounts and Regions, each with the databases that are named there.
-pub async fn plan(
+pub(crate) async fn plan(
     places: Vec<(Aws, Vec<InstanceId>)>,
     vault: &Vault,
     ask: &Ask,
@@ -175,7 +175,7 @@ pub(super) fn not_due(
     now: DateTime<Utc>,
 ) -> Option<String> {
     let (within, at) = (TimeDelta::from_std(selection.due()?).ok()?, last_proof?);
-    (now - at < within).then(|| format!("proven at {}", crate::when::utc(at)))
+    (now - at < within).then(|| format!("proven at {}", crate::when::format_time(at)))
 }
 
 /// Why a database cannot be drilled as it is, as far as its status says.

@@ -17,7 +17,7 @@ use crate::vault::{Lock, Vault};
 use crate::verify::Verdict;
 
 /// Name and version of the document.
-pub const SCHEMA: &str = "lifeboat.drill.fleet/1";
+pub(crate) const SCHEMA: &str = "lifeboat.drill.fleet/1";
 
 /// A run that is not complete is gone on with for so long; after that, a new one begins. Below a day, so that a daily
 /// schedule never goes on with the run of yesterday.
@@ -29,7 +29,7 @@ const NAME_LASTS: TimeDelta = TimeDelta::days(7);
 
 /// Everything about one run of a fleet, or of one shard of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// `lifeboat.drill.fleet/1`.
     pub schema: String,
     /// Its id.
@@ -63,7 +63,7 @@ pub struct Fleet {
 /// How far a fleet run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Nothing was begun: only the plan was asked for.
     Planned,
     /// It goes on, or its process died.
@@ -79,7 +79,7 @@ pub enum Progress {
 /// What became of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Its backup is not good.
     Fail,
     /// It was drilled, and nothing was found out.
@@ -100,7 +100,7 @@ pub enum Outcome {
 
 /// What came of a fleet run, counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// All that the selection meets.
     pub databases: usize,
     /// Backups that are good.
@@ -127,7 +127,7 @@ pub struct Summary {
 
 /// One database of a fleet run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its name.
     pub id: String,
     /// Its immutable id.
@@ -256,13 +256,13 @@ impl Fleet {
     }
 
     /// How many databases have no verdict that should have one.
-    pub fn without_verdict(&self) -> usize {
+    pub(crate) fn without_verdict(&self) -> usize {
         let sum = &self.summary;
         sum.unknown + sum.refused + sum.held + sum.pending
     }
 
     /// What a plan means to its caller: those that wait their turn are what it is for.
-    pub fn kind_of_plan(&self) -> Option<Kind> {
+    pub(crate) fn kind_of_plan(&self) -> Option<Kind> {
         match (self.summary.refused + self.unreached.len(), self.summary.pending + self.summary.not_due) {
             (0, _) => None,
             (_, 0) => self.kind(),
@@ -272,7 +272,7 @@ impl Fleet {
 
     /// What the run means to its caller: what costs money outranks a defect, that an interrupt, that a bad backup, that
     /// what could not be found out.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         let has = |kind: Kind| self.databases.iter().any(|row| row.kind == Some(kind));
         let sum = &self.summary;
         if sum.left_behind > 0 || has(Kind::LeftBehind) {
@@ -333,7 +333,7 @@ pub(super) fn join(
             let is_complete =
                 read(vault, name, &file_of(shard))?.is_some_and(|own| own.state == Progress::Finished);
             if age > NAME_LASTS || (is_complete && age > GONE_ON_WITH) {
-                let at = crate::when::utc(found.started_at);
+                let at = crate::when::format_time(found.started_at);
                 return Err(Error::request(format!("fleet run `{name}` began at {at}, and is over"))
                     .hint("Give each run a name of its own, such as one with the date."));
             }
@@ -422,7 +422,7 @@ pub(super) fn done(
 }
 
 /// A fleet run with all of its shards, as the vault has it; `None` if there is none of that name.
-pub fn find(vault: &Vault, fleet: &str) -> Result<Option<Fleet>> {
+pub(crate) fn find(vault: &Vault, fleet: &str) -> Result<Option<Fleet>> {
     if !is_name(fleet) {
         return Ok(None);
     }
@@ -477,7 +477,7 @@ fn merged(mut parts: Vec<Fleet>) -> Option<Fleet> {
 }
 
 /// Whether a text can be the name of a fleet run.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         && !text.starts_with('.')

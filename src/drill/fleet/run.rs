@@ -32,7 +32,7 @@ type Tell = Box<dyn Fn(&str, Event<'_>) + Send + Sync>;
 type OnOutcome = Box<dyn Fn(&Row, Option<&Report>) + Send + Sync>;
 
 /// What the drills of a fleet work with.
-pub struct Crew<C> {
+pub(crate) struct Crew<C> {
     /// Where the records are kept.
     pub vault: Vault,
     /// Signals.
@@ -76,7 +76,7 @@ struct Turn {
 
 /// Runs the drills of a plan to their end. Whatever becomes of one, the others go on; a signal ends all of them, with their
 /// throwaways removed and their leases let go.
-pub async fn run<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
+pub(crate) async fn run<C>(plan: Plan, crew: Arc<Crew<C>>) -> Result<Fleet>
 where
     C: AsyncFn(&Aws, &Instance) -> Result<Server> + Send + Sync + 'static,
 {

@@ -47,7 +47,7 @@ pub(super) async fn look(
     };
     let mut findings = vec![Finding::new(Looked::There, format!("{what} lets us in"))];
     let unread =
-        |why: String| Finding::new(Looked::NotLooked, format!("{what} could not be looked into: {why}"));
+        |why: String| Finding::new(Looked::Unknown, format!("{what} could not be looked into: {why}"));
     if needed.creates_databases {
         match session.texts(MAY_CREATE).await {
             Err(failure) => findings.push(unread(failure.message)),

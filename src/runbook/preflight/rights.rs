@@ -45,7 +45,7 @@ pub(super) async fn look(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
         match aws.simulate(&identity, &names, &arn, &tags, ground.now).await {
             Err(_) => {
                 let what = "rights were not looked at: IAM's simulator may not be asked";
-                return vec![Finding::new(Looked::NotLooked, what)];
+                return vec![Finding::new(Looked::Unknown, what)];
             }
             Ok(decisions) => {
                 for decision in decisions {

@@ -27,7 +27,6 @@ use crate::output::redacted;
 use crate::server::answers::{Answer, shown};
 use crate::server::guard::Call;
 use crate::server::jobs::{Live, Order, Task};
-use crate::server::tokens::hexadecimal;
 use crate::server::{App, Wanted, call_of, off_the_runtime};
 use crate::verify::Verdict;
 
@@ -84,7 +83,7 @@ async fn create_asked(
     let wanted = Wanted { database: asked.database, name, compress: asked.compress };
     let digest = format!("{:?}", (&wanted.database, &wanted.name, wanted.compress));
     let key = key(headers, call)?;
-    let digest = hexadecimal(&Sha256::digest(digest.as_bytes()));
+    let digest = hex::encode(Sha256::digest(digest.as_bytes()));
     let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
     if !is_replay && let Some(name) = &wanted.name {
         check_limit(app, call)?;
@@ -212,7 +211,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         return Ok(end(app, call, restore_planned(app, &name).await?));
     }
     let key = key(&parts.headers, call)?;
-    let digest = hexadecimal(&Sha256::digest(name.as_str().as_bytes()));
+    let digest = hex::encode(Sha256::digest(name.as_str().as_bytes()));
     let is_async = asked.is_async || prefers_async(&parts.headers);
     check_limit(app, call).or_else(|answer| match asked_before(app, key.as_deref(), &digest) {
         Ok(Some(_)) => Ok(()),

@@ -15,7 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 /// Renames a file, unless something has the name: then it is [`io::ErrorKind::AlreadyExists`].
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     rename_new_at(CWD, from, to)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn rename_new_at(folder: impl AsFd, from: &Path, to: &Path) -> io::Re
 }
 
 /// Gives a file a second name, where nothing is; where there are no hard links, that of a copy.
-pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     match linkat(CWD, from, CWD, to, AtFlags::empty()) {
         Err(errno) if cannot_do(errno) || errno == Errno::MLINK => {}
         done => return Ok(done?),
@@ -61,7 +61,7 @@ fn cannot_do(errno: Errno) -> bool {
 
 /// Flushes a directory, so that the names in it last. File systems that cannot (some of FUSE and SMB) say that the request is
 /// invalid: there a name lasts as soon as the server has it.
-pub fn sync_folder(folder: &File) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     match folder.sync_all() {
         Err(error) if error.raw_os_error().is_some_and(|code| cannot_do(Errno::from_raw_os_error(code))) => {
             Ok(())

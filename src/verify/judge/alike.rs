@@ -10,7 +10,7 @@ use crate::verify::schema::Definitions;
 
 /// The write counters of one side before and after the instants of both.
 #[derive(Clone, Debug, Default)]
-pub struct Looks {
+pub(crate) struct Looks {
     /// Before either instant.
     pub before: WrittenTables,
     /// After both, when every session has reported its writes.
@@ -44,14 +44,14 @@ impl Looks {
 
 impl Looks {
     /// At most how many rows were written to a table; `None` if nothing bounds that.
-    pub fn written(&self, database: &str, oid: u32) -> Option<u64> {
+    pub(crate) fn written(&self, database: &str, oid: u32) -> Option<u64> {
         self.moved(database, oid).map(|(added, taken)| added + taken)
     }
 }
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Side<'a> {
+pub(crate) struct Side<'a> {
     /// What it holds.
     pub seen: &'a Observation,
     /// What was written to it meanwhile.
@@ -59,7 +59,7 @@ pub struct Side<'a> {
 }
 
 /// Judges whether the right side holds what the left one does. Definitions of `ignored` kinds are not compared.
-pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
+pub(crate) fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
     let mut bench = Bench::new(left.seen, right.seen);
     let empty = Definitions::new();
     let definitions_of = |seen: &'_ Observation, database: &str| match seen.definitions.get(database) {
@@ -150,7 +150,7 @@ pub fn alike(left: Side<'_>, right: Side<'_>, ignored: &[String]) -> Judgement {
 }
 
 /// Definitions that name owners, or that say who may do what.
-pub const KINDS_NAMING_ROLES: [&str; 23] = [
+pub(crate) const KINDS_NAMING_ROLES: [&str; 23] = [
     "conversion",
     "extension rights",
     "foreign data wrapper",

@@ -15,7 +15,7 @@ use crate::verify::schema::{
 
 /// A definition or a sequence of the copy that is not what it ought to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DefinitionVerdict {
+pub(crate) struct DefinitionVerdict {
     /// Database.
     pub database: String,
     /// `index`, `function`, `constraint`, …
@@ -203,7 +203,7 @@ impl Comparable {
 }
 
 /// Whether definitions of a kind are held against each other in a database of two observations.
-pub fn compares_kind(left: &Observation, right: &Observation, database: &str, kind: &str) -> bool {
+pub(crate) fn compares_kind(left: &Observation, right: &Observation, database: &str, kind: &str) -> bool {
     let comparable = Comparable {
         recipe: left.definitions_recipe.min(right.definitions_recipe),
         is_physical: left.is_same_database(right, database),

@@ -14,7 +14,7 @@ use crate::verify::schema::dumped::{DUMPED, UNDUMPED};
 
 /// Something that is otherwise on the two sides and speaks against neither.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
+pub(crate) struct Note {
     /// Database.
     pub database: String,
     /// `index`, `table`, …
@@ -27,7 +27,7 @@ pub struct Note {
 
 impl Note {
     /// For people.
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         format!("{} `{}`: {}", self.kind, self.name, self.reason)
     }
 }
@@ -159,7 +159,7 @@ pub(super) fn notes_on_definitions(database: &str, left: &Definitions, right: &D
 }
 
 /// What of a database no dump carries, as far as its definitions tell.
-pub fn notes_on_dumps(definitions: &Definitions) -> Vec<String> {
+pub(crate) fn notes_on_dumps(definitions: &Definitions) -> Vec<String> {
     let told = |Undumped { why, kind, name }: Undumped<'_>| match why {
         "invalid" => Some(format!("{kind} `{name}` is invalid: pg_dump leaves it out")),
         "switched" => {

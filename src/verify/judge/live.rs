@@ -11,11 +11,11 @@ use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
 /// Evidence by database and object id of the source's table.
-pub type Evidence = BTreeMap<(String, u32), RowEvidence>;
+pub(crate) type Evidence = BTreeMap<(String, u32), RowEvidence>;
 
 /// What the source and its copy have in common.
 #[derive(Clone, Debug)]
-pub enum Kinship<'a> {
+pub(crate) enum Kinship<'a> {
     /// The copy carries on the source's transaction history up to the horizon.
     Lineage {
         /// Up to where.
@@ -45,7 +45,7 @@ pub enum Kinship<'a> {
 }
 
 /// Judges a copy of an earlier moment against the source as it is now.
-pub fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
+pub(crate) fn live(source: &Observation, copy: &Observation, kinship: &Kinship<'_>) -> Judgement {
     let mut bench = Bench::new(source, copy);
     if let Kinship::Names { because, .. } = kinship {
         bench
@@ -175,7 +175,7 @@ fn recency_not_tested(horizon: &Horizon) -> String {
     let as_recent = "whether the content is as recent as the backup claims";
     match horizon.replayed_until {
         Some(at) => {
-            let at = crate::when::utc(at);
+            let at = crate::when::format_time(at);
             format!("{as_recent}: {why}; the last transaction that the copy replayed was committed at {at}")
         }
         None => format!("{as_recent}: {why}"),
@@ -303,7 +303,7 @@ fn database_counterpart<'a>(
 }
 
 /// What the copy calls a database: it may have been renamed in the source since.
-pub fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, database: &'a str) -> &'a str {
+pub(crate) fn name_in_copy<'a>(source: &Observation, copy: &'a Observation, database: &'a str) -> &'a str {
     let oid = source.database_oids.get(database);
     let by_id = copy.database_oids.iter().find(|(_, other)| oid == Some(other));
     by_id.map_or(database, |(name, _)| name.as_str())
@@ -331,7 +331,7 @@ fn made_since(source: &Observation, database: &str, kinship: &Kinship<'_>) -> Op
 }
 
 /// The copies of tables: by object id, which survives renaming, else by name, which survives being made anew.
-pub struct Counterparts<'a> {
+pub(crate) struct Counterparts<'a> {
     by_id: BTreeMap<u32, &'a Table>,
     by_name: BTreeMap<(&'a str, &'a str), &'a Table>,
     /// Not the copy of another table that has since taken another name.
@@ -349,7 +349,7 @@ impl<'a> Counterparts<'a> {
     }
 
     /// Of a physical copy.
-    pub fn physical(tables: &[Table], copies: &'a [Table]) -> Self {
+    pub(crate) fn physical(tables: &[Table], copies: &'a [Table]) -> Self {
         Counterparts {
             by_id: copies.iter().map(|copy| (copy.oid, copy)).collect(),
             by_name: by_name(copies),
@@ -358,7 +358,7 @@ impl<'a> Counterparts<'a> {
     }
 
     /// The copy of a table.
-    pub fn of(&self, table: &Table) -> Option<&'a Table> {
+    pub(crate) fn of(&self, table: &Table) -> Option<&'a Table> {
         let named = || self.by_name.get(&name_of(table)).filter(|copy| !self.taken.contains(&copy.oid));
         self.by_id.get(&table.oid).or_else(named).copied()
     }

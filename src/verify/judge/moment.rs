@@ -57,7 +57,7 @@ impl Movement {
 
 /// What tells the source's own changes around that moment from what somebody did in the copy.
 #[derive(Clone, Copy, Default)]
-pub struct Traces<'a> {
+pub(crate) struct Traces<'a> {
     /// Up to which transaction the copy reaches.
     pub horizon: Option<&'a Horizon>,
     /// Definitions that were written to in the copy since the first look at its source, by database.
@@ -65,7 +65,7 @@ pub struct Traces<'a> {
 }
 
 /// Judges a copy of the moment that was observed.
-pub fn at_the_moment(
+pub(crate) fn at_the_moment(
     expected: &Observation,
     movement: &Movement,
     observed: &Observation,
@@ -357,7 +357,7 @@ fn apart(rows: u64, copied: u64) -> String {
 
 /// The reason of a table whose rows were found out one by one: `told` says which they are, so that their number is not said twice.
 /// Where more are missing than could be found, that is said too.
-pub fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
+pub(crate) fn reason_with_rows(told: &str, missing_among_them: u64, table: &TableVerdict) -> String {
     let (rows, copied) = (table.expected_rows.unwrap_or(0), table.observed_rows.unwrap_or(0));
     let apart = apart(rows, copied);
     let rest = [apart.as_str(), OTHER_CONTENT].iter().find_map(|count| table.reason.strip_prefix(count));

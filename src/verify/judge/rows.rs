@@ -10,10 +10,11 @@ use chrono::{DateTime, Utc};
 use super::{TableProof, Word, counted_rows};
 use crate::verify::narrow::Differences;
 use crate::verify::observe::{Observation, Table, WriteCounters};
+use crate::words::quote_names;
 
 /// What was found by holding the rows of a table and of its copy against each other.
 #[derive(Clone, Debug, Default)]
-pub struct RowEvidence {
+pub(crate) struct RowEvidence {
     /// Rows from before the moment that the copy holds with the same values.
     pub matched: u64,
     /// Rows from before the moment that the copy does not hold.
@@ -36,7 +37,7 @@ pub struct RowEvidence {
 
 /// The rows of the source that are not from before the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewerRows {
+pub(crate) struct NewerRows {
     /// Those whose key the copy does not have, and that no sequence of the copy proves to have been inserted since, by not
     /// having handed out their keys.
     pub absent: u64,
@@ -180,7 +181,7 @@ impl Pair<'_> {
     fn weigh(&self, tolerance: f64) -> Found {
         let (evidence, older) = (self.evidence, counted_rows(self.older));
         if !evidence.columns_lost.is_empty() {
-            let names = quoted_names(&evidence.columns_lost);
+            let names = quote_names(&evidence.columns_lost);
             return Found::new(
                 Word::Differs,
                 format!("the copy has other columns than the backup had: {names}"),
@@ -398,13 +399,9 @@ impl Pair<'_> {
         let left_out = format!(
             "the values of column{} {}, whose type, or a type within it, was changed since",
             if self.evidence.columns_left_out.len() == 1 { "" } else { "s" },
-            quoted_names(&self.evidence.columns_left_out)
+            quote_names(&self.evidence.columns_left_out)
         );
         let open = found.open.map_or(left_out.clone(), |open| format!("{open}; {left_out}"));
         Found { open: Some(open), ..found }
     }
-}
-
-fn quoted_names(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

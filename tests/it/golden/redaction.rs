@@ -7,10 +7,11 @@ use regex_lite::{Captures, Regex};
 /// Replaces spans, ids, hashes, paths, ports and versions, each by something as long where it stands in a table.
 pub(super) fn redact(text: &str) -> String {
     let mut text = text.replace("\r\n", "\n");
-    let host = whoami::hostname().unwrap_or_default();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
     text = text.replace(&format!("@{host}"), "@host");
-    for before in [" on ", "on host ", "On host\n"] {
-        for after in ["\n", " from ", ", "] {
+    for before in [" on ", "on host ", "On host\n", "host: "] {
+        for after in ["\n", " from ", ", ", "; "] {
             text = text.replace(&format!("{before}{host}{after}"), &format!("{before}host{after}"));
         }
     }

@@ -1,41 +1,15 @@
-//! The nouns the stack keeps: instances, snapshots, groups, events. Plain data, as they lie in `state.json`.
+//! The resources of RDS: instances, snapshots, groups, events. Plain data, as it is stored in `state.json`.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Jump;
-use crate::place;
-use crate::status::Status;
+use crate::instance_status::Status;
+use crate::scope;
 
-/// The account of whoever does not say another one.
-pub(crate) const ACCOUNT: &str = "123456789012";
-
-/// Everything the stack knows, apart from the databases themselves.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct State {
-    pub(crate) regions: BTreeMap<String, Region>,
-    /// Base backups by their ids. Snapshots refer to them; a copy of a snapshot refers to the same one.
-    pub(crate) backups: BTreeMap<String, BaseBackup>,
-    pub(crate) jumps: Vec<Jump>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Region {
-    pub(crate) instances: BTreeMap<String, Instance>,
-    pub(crate) snapshots: BTreeMap<String, Snapshot>,
-    /// Automated backups of deleted instances, by the instance's resource id.
-    pub(crate) retained: BTreeMap<String, Retained>,
-    /// Automated backups that are replicated from other Regions, by the instance's resource id.
-    #[serde(default)]
-    pub(crate) replicated: BTreeMap<String, Replicated>,
-    pub(crate) subnet_groups: BTreeMap<String, SubnetGroup>,
-    pub(crate) parameter_groups: BTreeMap<String, ParameterGroup>,
-    pub(crate) events: Vec<Event>,
-    #[serde(default)]
-    pub(crate) subscriptions: BTreeMap<String, EventSubscription>,
-}
+/// PostgreSQL's port on RDS unless a caller chooses another.
+pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Tag {
@@ -46,50 +20,50 @@ pub(crate) struct Tag {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Instance {
     pub(crate) id: String,
-    /// The id that survives a rename and is never used again: `db-…`.
+    /// The id that survives a rename and is never reused: `db-…`.
     pub(crate) resource_id: String,
     /// The last part of the ARN of its automated backup.
     pub(crate) backup_name: String,
     pub(crate) region: String,
     pub(crate) status: Status,
-    pub(crate) shown: Option<Shown>,
-    pub(crate) fate: Option<Fate>,
+    pub(crate) shown: Option<ShownStatus>,
+    pub(crate) fate: Option<RestoreOutcome>,
     pub(crate) origin: Origin,
-    /// The base backup that its data is laid out from when somebody connects for the first time.
+    /// The base backup from which its data is laid out when a client first connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asleep: Option<String>,
     pub(crate) deletion: Option<Deletion>,
     pub(crate) requested_at: DateTime<Utc>,
     pub(crate) created_at: Option<DateTime<Utc>>,
-    /// The port its server really listens on, once there is one.
+    /// The port that its server listens on, once there is one.
     pub(crate) port: Option<u16>,
     pub(crate) settings: Settings,
     pub(crate) parameter_status: ParameterStatus,
     pub(crate) pending: Pending,
     pub(crate) secret: Option<ManagedSecret>,
     pub(crate) tags: Vec<Tag>,
-    /// When the backup window was last looked at and used, or skipped.
+    /// When the backup window was last used or skipped.
     pub(crate) backup_considered_at: DateTime<Utc>,
     pub(crate) maintenance_considered_at: DateTime<Utc>,
     /// For a stopped instance: up to when (machine's time) its write-ahead log was archived.
     pub(crate) archived_until: Option<DateTime<Utc>>,
-    /// Since when it is stopped.
+    /// When it was stopped, while it is.
     #[serde(default)]
     pub(crate) stopped_at: Option<DateTime<Utc>>,
-    /// When it was stopped before, and started again.
+    /// When it was stopped and started again in the past.
     #[serde(default)]
     pub(crate) stops: Vec<(DateTime<Utc>, DateTime<Utc>)>,
-    /// When its storage last became another.
+    /// When its storage was last changed.
     #[serde(default)]
     pub(crate) storage_changed_at: Option<DateTime<Utc>>,
-    /// The values of parameters that are in effect: those of its group when its server last started, and what was applied
-    /// at once since then.
+    /// The parameter values in effect: those of its group when its server last started, and what was applied
+    /// immediately since.
     #[serde(default)]
     pub(crate) parameters: Option<BTreeMap<String, String>>,
 }
 
 /// What a caller may set, and what a snapshot remembers of its instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) engine: String,
     pub(crate) engine_version: String,
@@ -97,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) license_model: String,
     pub(crate) master_username: Option<String>,
     pub(crate) db_name: Option<String>,
-    /// The port that was asked for.
+    /// The port that the caller asked for.
     pub(crate) asked_port: u16,
     pub(crate) allocated_storage: i64,
     pub(crate) max_allocated_storage: Option<i64>,
@@ -142,7 +116,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Whether there is a real server behind it.
+    /// Whether a real server is behind it.
     pub(crate) fn is_postgres(&self) -> bool {
         self.engine == "postgres"
     }
@@ -152,7 +126,8 @@ impl Settings {
     }
 }
 
-/// How an instance's database comes to be. Kept until it is there, so that a restarted stack can begin again.
+/// Where an instance's database comes from. Kept until the database exists, so that a restarted stack can begin
+/// again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Origin {
@@ -171,21 +146,21 @@ pub(crate) enum Origin {
         backup: String,
         target: DateTime<Utc>,
     },
-    /// It is there, or never will be.
+    /// The database exists, or never will.
     Done,
 }
 
-/// A status the control endpoint shows in place of the real one.
+/// A status that the control endpoint shows in place of the real one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Shown {
+pub(crate) struct ShownStatus {
     pub(crate) status: Status,
-    /// Until told otherwise; without it, until the instance's next change of state.
+    /// Whether it is shown until it is cleared. Otherwise it is shown until the instance's next change of status.
     pub(crate) stay: bool,
 }
 
-/// Where the control endpoint wants a restore to end.
+/// The status in which the control endpoint wants a restore to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fate {
+pub(crate) struct RestoreOutcome {
     pub(crate) status: Status,
     pub(crate) stay: bool,
 }
@@ -203,7 +178,7 @@ pub(crate) enum ParameterStatus {
     PendingReboot,
 }
 
-/// Changes that were accepted and have not happened yet.
+/// Changes that were accepted but not applied yet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     pub(crate) class: Option<String>,
@@ -226,7 +201,7 @@ pub(crate) struct Pending {
     pub(crate) verifier: Option<String>,
 }
 
-/// A master password that the stack made up and keeps, as Secrets Manager would.
+/// A master password that the stack chose and keeps, as Secrets Manager would.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ManagedSecret {
     pub(crate) name: String,
@@ -235,7 +210,7 @@ pub(crate) struct ManagedSecret {
     pub(crate) since: DateTime<Utc>,
     pub(crate) kms_key: Option<String>,
     pub(crate) active: bool,
-    /// A new version of it is on its way.
+    /// A new version is being set.
     #[serde(default)]
     pub(crate) rotating: bool,
 }
@@ -262,7 +237,7 @@ impl SnapshotKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SnapshotStatus {
-    /// A copy from another Region that waits for its turn.
+    /// A copy from another Region that has not begun yet.
     Pending,
     Creating,
     Available,
@@ -299,25 +274,25 @@ pub(crate) struct Snapshot {
     /// The ARN it was copied from.
     pub(crate) copied_from: Option<String>,
     pub(crate) tags: Vec<Tag>,
-    /// The instance's tags when it was taken: what a restore without tags gets.
+    /// The instance's tags when it was taken. A restore without tags gets these.
     pub(crate) source_tags: Vec<Tag>,
-    /// The accounts that may copy and restore it; `all` is everybody.
+    /// The accounts that may copy and restore it; `all` stands for everybody.
     #[serde(default)]
     pub(crate) shared_with: Vec<String>,
 }
 
-/// A base backup's place in time, all in the machine's time and in WAL file names.
+/// A base backup: which moments it covers, in the machine's time and in WAL file names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BaseBackup {
     pub(crate) resource_id: String,
     pub(crate) start_segment: String,
-    /// Every commit up to here is in it.
+    /// It contains every commit up to here.
     pub(crate) complete_until: DateTime<Utc>,
     /// It can be recovered to any time from here on.
     pub(crate) consistent_at: DateTime<Utc>,
 }
 
-/// The automated backup of an instance that was deleted without it.
+/// The automated backups that a deleted instance left.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Retained {
     pub(crate) instance: Instance,
@@ -351,7 +326,7 @@ pub(crate) struct ParameterGroup {
     pub(crate) name: String,
     pub(crate) family: String,
     pub(crate) description: String,
-    /// What was set, by name.
+    /// The values that were set, by name.
     pub(crate) values: BTreeMap<String, String>,
     pub(crate) tags: Vec<Tag>,
 }
@@ -363,7 +338,7 @@ pub(crate) struct Event {
     pub(crate) source_type: EventSource,
     pub(crate) category: String,
     pub(crate) message: String,
-    /// Its number in the User Guide.
+    /// Its id in the User Guide.
     #[serde(default)]
     pub(crate) id: String,
 }
@@ -407,7 +382,7 @@ pub(crate) struct EventSubscription {
 
 /// The ARN of an object of RDS; `kind` is `db`, `snapshot`, `subgrp`, `pg`, `auto-backup`, `cluster`, `es`.
 pub(crate) fn arn(region: &str, kind: &str, name: &str) -> String {
-    format!("arn:aws:rds:{}:{kind}:{name}", place::in_arn(region))
+    format!("arn:aws:rds:{}:{kind}:{name}", scope::arn_part(region))
 }
 
 impl Instance {
@@ -419,20 +394,39 @@ impl Instance {
         arn(&self.region, "auto-backup", &self.backup_name)
     }
 
-    /// When RDS starts it by itself: an instance is stopped for seven days at most.
+    /// The port that its server should listen on, if it still can. Instances would share the default port, so each gets a
+    /// free one instead.
+    pub(crate) fn wanted_port(&self) -> Option<u16> {
+        self.port.or(Some(self.settings.asked_port)).filter(|port| *port != DEFAULT_PORT)
+    }
+
+    /// When RDS starts it automatically: an instance stays stopped for at most seven days.
     pub(crate) fn automatic_restart(&self) -> Option<DateTime<Utc>> {
         self.stopped_at.map(|at| at + TimeDelta::days(7))
     }
 
-    /// What callers see, and what decides about their wishes.
+    /// The status that callers see, and that decides which operations they may begin.
     pub(crate) fn shown_status(&self) -> &Status {
         self.shown.as_ref().map_or(&self.status, |shown| &shown.status)
     }
 
-    /// Whether the control endpoint said that it never goes away.
-    pub(crate) fn is_undying(&self) -> bool {
+    /// Whether the control endpoint says that it never goes away.
+    pub(crate) fn is_stuck_deleting(&self) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.stay && shown.status == Status::Deleting)
             || self.fate.as_ref().is_some_and(|fate| fate.stay && fate.status == Status::Deleting)
+    }
+}
+
+impl ManagedSecret {
+    /// The ARN under which Secrets Manager knows it.
+    pub(crate) fn arn(&self, region: &str) -> String {
+        format!("arn:aws:secretsmanager:{}:secret:{}-lifebt", scope::arn_part(region), self.name)
+    }
+}
+
+impl Replicated {
+    pub(crate) fn arn(&self, region: &str) -> String {
+        arn(region, "auto-backup", &self.name)
     }
 }
 
@@ -440,29 +434,13 @@ impl Snapshot {
     pub(crate) fn arn(&self) -> String {
         arn(&self.region, "snapshot", &self.id)
     }
-}
 
-impl State {
-    /// The instance of that resource id, wherever and under whichever name.
-    pub(crate) fn instance(&self, resource_id: &str) -> Option<&Instance> {
-        self.regions
-            .values()
-            .flat_map(|region| region.instances.values())
-            .find(|i| i.resource_id == resource_id)
+    pub(crate) fn is_automated_of(&self, resource_id: &str) -> bool {
+        self.kind == SnapshotKind::Automated && self.resource_id == resource_id
     }
 
-    pub(crate) fn instance_mut(&mut self, resource_id: &str) -> Option<&mut Instance> {
-        self.regions
-            .values_mut()
-            .flat_map(|region| region.instances.values_mut())
-            .find(|instance| instance.resource_id == resource_id)
-    }
-
-    pub(crate) fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.regions.values().flat_map(|region| region.instances.values())
-    }
-
-    pub(crate) fn region_mut(&mut self, name: &str) -> &mut Region {
-        self.regions.entry(name.to_owned()).or_default()
+    /// Whether it is still being taken or copied.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.status, SnapshotStatus::Pending | SnapshotStatus::Creating)
     }
 }

@@ -1,6 +1,6 @@
 //! The rules of composite alarms: `ALARM("a") AND NOT (OK(b) OR FALSE)`.
 
-use super::evaluate::AlarmState;
+use crate::monitoring::alarm::AlarmState;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rule {
@@ -12,7 +12,7 @@ pub(super) enum Rule {
     AtLeast(Quorum, Vec<Rule>),
 }
 
-/// How many of several must hold.
+/// How many of the alarms must be in the state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Quorum {
     Number(usize),
@@ -21,13 +21,13 @@ pub(super) enum Quorum {
 
 impl Rule {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut words = words(text)?;
+        let mut words = split_words(text)?;
         words.reverse();
-        let rule = any(&mut words)?;
+        let rule = parse_any(&mut words)?;
         words.is_empty().then_some(rule)
     }
 
-    /// Whether it holds; `state` says what state an alarm is in.
+    /// Whether the rule holds, given the states of alarms.
     pub(super) fn holds(&self, state: &impl Fn(&str) -> Option<AlarmState>) -> bool {
         match self {
             Self::Always(truth) => *truth,
@@ -45,7 +45,7 @@ impl Rule {
         }
     }
 
-    /// The alarms that it names; an ARN stands for its last part.
+    /// The names of the alarms in the rule; an ARN counts as the name in it.
     pub(super) fn children(&self) -> Vec<&str> {
         match self {
             Self::Always(_) => Vec::new(),
@@ -67,53 +67,40 @@ enum Word {
     Quoted(String),
 }
 
-fn words(text: &str) -> Option<Vec<Word>> {
+fn split_words(text: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '(' => {
-                words.push(Word::Open);
-                1
-            }
-            ')' => {
-                words.push(Word::Close);
-                1
-            }
-            ',' => {
-                words.push(Word::Comma);
-                1
-            }
-            '"' => {
-                let (name, length) = quoted(rest)?;
-                words.push(Word::Quoted(name));
-                length
-            }
+        let (word, length) = match first {
+            '(' => (Word::Open, 1),
+            ')' => (Word::Close, 1),
+            ',' => (Word::Comma, 1),
+            '"' => read_quoted(rest)?,
             _ => {
                 let end = rest.find(|c: char| c.is_whitespace() || "(),\"".contains(c)).unwrap_or(rest.len());
-                words.push(Word::Name(rest[..end].to_owned()));
-                end
+                (Word::Name(rest[..end].to_owned()), end)
             }
         };
+        words.push(word);
         rest = rest[length..].trim_start();
     }
     Some(words)
 }
 
-/// A name in double quotes, in which a backslash takes the next character as it is; and how long it is as written.
-fn quoted(text: &str) -> Option<(String, usize)> {
+/// A name in double quotes, in which a backslash escapes any character, and the length that it has in the rule.
+fn read_quoted(text: &str) -> Option<(Word, usize)> {
     let mut name = String::new();
     let mut letters = text.char_indices().skip(1);
     loop {
         match letters.next()? {
-            (at, '"') => return Some((name, at + 1)),
+            (at, '"') => return Some((Word::Quoted(name), at + 1)),
             (_, '\\') => name.push(letters.next()?.1),
             (_, other) => name.push(other),
         }
     }
 }
 
-fn take(words: &mut Vec<Word>, keyword: &str) -> bool {
+fn take_keyword(words: &mut Vec<Word>, keyword: &str) -> bool {
     let is_next = matches!(words.last(), Some(Word::Name(name)) if name.eq_ignore_ascii_case(keyword));
     if is_next {
         words.pop();
@@ -121,38 +108,38 @@ fn take(words: &mut Vec<Word>, keyword: &str) -> bool {
     is_next
 }
 
-fn any(words: &mut Vec<Word>) -> Option<Rule> {
-    let mut rules = vec![all(words)?];
-    while take(words, "OR") {
-        rules.push(all(words)?);
+fn parse_any(words: &mut Vec<Word>) -> Option<Rule> {
+    let mut rules = vec![parse_all(words)?];
+    while take_keyword(words, "OR") {
+        rules.push(parse_all(words)?);
     }
     Some(if rules.len() == 1 { rules.remove(0) } else { Rule::Any(rules) })
 }
 
-fn all(words: &mut Vec<Word>) -> Option<Rule> {
-    let mut rules = vec![one(words)?];
-    while take(words, "AND") {
-        rules.push(one(words)?);
+fn parse_all(words: &mut Vec<Word>) -> Option<Rule> {
+    let mut rules = vec![parse_one(words)?];
+    while take_keyword(words, "AND") {
+        rules.push(parse_one(words)?);
     }
     Some(if rules.len() == 1 { rules.remove(0) } else { Rule::All(rules) })
 }
 
-fn one(words: &mut Vec<Word>) -> Option<Rule> {
-    if take(words, "NOT") {
-        return Some(Rule::Not(Box::new(one(words)?)));
+fn parse_one(words: &mut Vec<Word>) -> Option<Rule> {
+    if take_keyword(words, "NOT") {
+        return Some(Rule::Not(Box::new(parse_one(words)?)));
     }
     match words.pop()? {
         Word::Open => {
-            let inside = any(words)?;
+            let inside = parse_any(words)?;
             (words.pop()? == Word::Close).then_some(inside)
         }
         Word::Name(name) if name.eq_ignore_ascii_case("TRUE") => Some(Rule::Always(true)),
         Word::Name(name) if name.eq_ignore_ascii_case("FALSE") => Some(Rule::Always(false)),
-        Word::Name(name) if name.eq_ignore_ascii_case("AT_LEAST") => at_least(words),
+        Word::Name(name) if name.eq_ignore_ascii_case("AT_LEAST") => parse_at_least(words),
         Word::Name(name) => {
-            let state = AlarmState::named(&name.to_ascii_uppercase())?;
+            let state = AlarmState::from_name(&name.to_ascii_uppercase())?;
             let opened = words.pop()? == Word::Open;
-            let alarm = alarm(words)?;
+            let alarm = parse_alarm_name(words)?;
             let closed = words.pop()? == Word::Close;
             (opened && closed).then_some(Rule::In(state, alarm))
         }
@@ -160,7 +147,7 @@ fn one(words: &mut Vec<Word>) -> Option<Rule> {
     }
 }
 
-fn alarm(words: &mut Vec<Word>) -> Option<String> {
+fn parse_alarm_name(words: &mut Vec<Word>) -> Option<String> {
     let (Word::Name(alarm) | Word::Quoted(alarm)) = words.pop()? else { return None };
     let is_arn = alarm.starts_with("arn:");
     let last = alarm.split_once(":alarm:").filter(|_| is_arn).map(|(_, name)| name.to_owned());
@@ -168,7 +155,7 @@ fn alarm(words: &mut Vec<Word>) -> Option<String> {
 }
 
 /// `(2, NOT OK, (a, b))`, `(50%, ALARM, (a, b))`.
-fn at_least(words: &mut Vec<Word>) -> Option<Rule> {
+fn parse_at_least(words: &mut Vec<Word>) -> Option<Rule> {
     let next = |words: &mut Vec<Word>, word: Word| (words.pop()? == word).then_some(());
     next(words, Word::Open)?;
     let Word::Name(count) = words.pop()? else { return None };
@@ -177,14 +164,14 @@ fn at_least(words: &mut Vec<Word>) -> Option<Rule> {
         None => Quorum::Number(count.parse().ok()?),
     };
     next(words, Word::Comma)?;
-    let is_negated = take(words, "NOT");
+    let is_negated = take_keyword(words, "NOT");
     let Word::Name(state) = words.pop()? else { return None };
-    let state = AlarmState::named(&state.to_ascii_uppercase())?;
+    let state = AlarmState::from_name(&state.to_ascii_uppercase())?;
     next(words, Word::Comma)?;
     next(words, Word::Open)?;
     let mut rules = Vec::new();
     loop {
-        let rule = Rule::In(state, alarm(words)?);
+        let rule = Rule::In(state, parse_alarm_name(words)?);
         rules.push(if is_negated { Rule::Not(Box::new(rule)) } else { rule });
         match words.pop()? {
             Word::Comma => {}

@@ -1,8 +1,8 @@
-//! What instances measure about themselves, each minute, in `AWS/RDS`.
+//! The metrics that instances publish every minute in `AWS/RDS`.
 //!
-//! Disk, connections, transaction ids, write-ahead log and replication slots are those of the real servers. Processors,
-//! memory and latencies are not looked at: they say that all is well until the control endpoint says otherwise. A jump of
-//! the clock is filled with what is measured after it, twenty minutes back, where there are alarms to see it.
+//! Storage, connections, transaction ids, write-ahead log and replication slots are measured at the real servers.
+//! Processor, memory and latency metrics have fixed healthy values unless the control endpoint overrides them. After a jump
+//! of the clock, the last twenty minutes are filled with the new measurement in Regions that have alarms.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,62 +11,64 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::metrics::Metric;
-use crate::happening;
-use crate::record::{EventSource, Instance};
-use crate::stack::Shared;
+use crate::event_delivery::record_event;
+use crate::event_messages;
+use crate::instance_class::{GIBIBYTE, class_size};
+use crate::monitoring::metrics::Metric;
+use crate::resources::{EventSource, Instance};
+use crate::stack::Context;
 
-const GIBIBYTE: f64 = 1024.0 * 1024.0 * 1024.0;
+/// How many minutes are filled after a jump of the clock.
+const MOST_FILLED_MINUTES: i64 = 20;
 
-/// How far back a jump of the clock is filled, in minutes.
-const FILLED: i64 = 20;
-
-/// When the last measurement was, and of what.
+/// The state of the last round of measurements.
 #[derive(Debug, Default)]
-pub(super) struct Fed {
+pub(super) struct Round {
     minute: i64,
+    /// The instances that were measured, by resource id.
     instances: BTreeSet<String>,
-    /// Those that were told to be nearly full.
+    /// Those for which a low-storage event was recorded.
     full: BTreeSet<String>,
+    /// The revision of the overrides that was used.
     revision: u64,
 }
 
 type Measurements = Vec<(&'static str, &'static str, f64)>;
 
-/// Measures every instance that is up, if a minute is over; at once those that are new or were told something.
-pub(super) async fn feed(shared: &Arc<Shared>, fed: Option<Fed>, now: DateTime<Utc>) -> Fed {
+/// Measures every running instance if a new minute began or the overrides changed; new instances at once.
+pub(super) async fn measure_instances(cx: &Arc<Context>, last: Option<Round>, now: DateTime<Utc>) -> Round {
     let minute = now.timestamp().div_euclid(60);
-    let mut fed = fed.unwrap_or_else(|| Fed { minute: minute - 1, ..Fed::default() });
-    let revision = shared.monitoring.read(|all| all.revision);
-    let is_due = minute > fed.minute || revision != fed.revision;
-    let instances = shared.store.read(|state| {
+    let mut round = last.unwrap_or_else(|| Round { minute: minute - 1, ..Round::default() });
+    let revision = cx.monitoring.read(|all| all.revision);
+    let is_due = minute > round.minute || revision != round.revision;
+    let instances = cx.store.read(|state| {
         let up = state.instances().filter(|instance| instance.status.is_running());
-        up.filter(|instance| is_due || !fed.instances.contains(&instance.resource_id))
+        up.filter(|instance| is_due || !round.instances.contains(&instance.resource_id))
             .cloned()
             .collect::<Vec<_>>()
     });
     for instance in instances {
-        let first = if fed.instances.insert(instance.resource_id.clone()) {
+        let first = if round.instances.insert(instance.resource_id.clone()) {
             minute
         } else {
-            (fed.minute + 1).clamp(minute - FILLED, minute)
+            (round.minute + 1).clamp(minute - MOST_FILLED_MINUTES, minute)
         };
-        let Some(measured) = measure(shared, &instance).await else {
-            fed.instances.remove(&instance.resource_id);
+        let Some(measured) = measure_instance(cx, &instance).await else {
+            round.instances.remove(&instance.resource_id);
             continue;
         };
-        warn_of_full_disk(shared, &instance, &measured, &mut fed.full);
-        shared.monitoring.change(|all| {
-            let told = all.told.get(&instance.resource_id).cloned().unwrap_or_default();
+        record_low_storage(cx, &instance, &measured, &mut round.full);
+        cx.monitoring.change(|all| {
+            let overrides = all.overrides.get(&instance.resource_id).cloned().unwrap_or_default();
             let monitor = all.monitors.entry(instance.region.clone()).or_default();
-            monitor.stirred = true;
-            // A fleet that nobody watches need not pay for it.
+            monitor.has_new_metrics = true;
+            // Filling costs time, which a large fleet without alarms need not spend.
             let first = if monitor.alarms.is_empty() { minute } else { first };
             let dimensions = [("DBInstanceIdentifier".to_owned(), instance.id.clone())].into();
             let mut metric = Metric { namespace: "AWS/RDS".to_owned(), name: String::new(), dimensions };
             for (name, unit, value) in &measured {
                 (*name).clone_into(&mut metric.name);
-                let value = told.metrics.get(*name).copied().unwrap_or(*value);
+                let value = overrides.metrics.get(*name).copied().unwrap_or(*value);
                 for at in first..=minute {
                     let at = DateTime::from_timestamp(at * 60, 0).unwrap_or(now);
                     monitor.metrics.replace(&metric, unit, at, value);
@@ -74,14 +76,14 @@ pub(super) async fn feed(shared: &Arc<Shared>, fed: Option<Fed>, now: DateTime<U
             }
         });
     }
-    (fed.minute, fed.revision) = (minute, revision);
-    fed
+    (round.minute, round.revision) = (minute, revision);
+    round
 }
 
-async fn measure(shared: &Arc<Shared>, instance: &Instance) -> Option<Measurements> {
+async fn measure_instance(cx: &Arc<Context>, instance: &Instance) -> Option<Measurements> {
     let settings = &instance.settings;
     let is_aurora = settings.engine.starts_with("aurora");
-    let memory = memory(&settings.class);
+    let memory = class_size(&settings.class).memory_bytes;
     let mut measured: Measurements = vec![
         ("CPUUtilization", "Percent", 3.0),
         ("FreeableMemory", "Bytes", memory * 0.6),
@@ -112,23 +114,25 @@ async fn measure(shared: &Arc<Shared>, instance: &Instance) -> Option<Measuremen
         measured.push(("DBLoad", "Count", 0.1));
     }
     if settings.is_postgres() {
-        ask_server(shared, instance, &mut measured).await?;
+        measure_server(cx, instance, &mut measured).await?;
     } else {
         measured.push(("DatabaseConnections", "Count", 0.0));
         if !is_aurora {
-            let free = settings.allocated_storage as f64 * GIBIBYTE * 0.9 - taken(shared, instance);
+            let free = settings.allocated_storage as f64 * GIBIBYTE * 0.9 - taken_bytes(cx, instance);
             measured.push(("FreeStorageSpace", "Bytes", free.max(0.0)));
         }
     }
     Some(measured)
 }
 
-/// What only the real server knows. `None` while it cannot say.
-async fn ask_server(shared: &Arc<Shared>, instance: &Instance, measured: &mut Measurements) -> Option<()> {
-    let server = shared.server(&instance.resource_id)?;
-    let data = shared.home.cluster(&instance.resource_id).data;
+/// Measures what only the real server knows. `None` while it does not answer.
+async fn measure_server(cx: &Arc<Context>, instance: &Instance, measured: &mut Measurements) -> Option<()> {
+    let server = cx.server(&instance.resource_id)?;
+    let data = cx.home.cluster(&instance.resource_id).data;
     let (used, log) =
-        tokio::task::spawn_blocking(move || (size(&data), size(&data.join("pg_wal")))).await.ok()?;
+        tokio::task::spawn_blocking(move || (directory_size(&data), directory_size(&data.join("pg_wal"))))
+            .await
+            .ok()?;
     let ask = async {
         let client = server.connect("rdsadmin").await.ok()?;
         client
@@ -145,12 +149,12 @@ async fn ask_server(shared: &Arc<Shared>, instance: &Instance, measured: &mut Me
     };
     let row = tokio::time::timeout(Duration::from_secs(5), ask).await.ok().flatten()?;
     let size = instance.settings.allocated_storage as f64 * GIBIBYTE;
-    measured.push(("FreeStorageSpace", "Bytes", (size - used - taken(shared, instance)).max(0.0)));
+    measured.push(("FreeStorageSpace", "Bytes", (size - used - taken_bytes(cx, instance)).max(0.0)));
     measured.push(("DatabaseConnections", "Count", row.try_get(0).ok()?));
     measured.push(("MaximumUsedTransactionIDs", "Count", row.try_get(1).ok()?));
     measured.push(("TransactionLogsDiskUsage", "Bytes", log));
     measured.push(("CheckpointLag", "Seconds", 30.0));
-    // A server without slots has no lag to tell of.
+    // A server without slots has no lag.
     if let Some(lag) = row.try_get::<_, Option<f64>>(2).ok()? {
         measured.push(("OldestReplicationSlotLag", "Bytes", lag));
         measured.push(("ReplicationSlotDiskUsage", "Bytes", lag));
@@ -158,14 +162,15 @@ async fn ask_server(shared: &Arc<Shared>, instance: &Instance, measured: &mut Me
     Some(())
 }
 
-/// What the control endpoint says lies on the disk besides the database.
-fn taken(shared: &Shared, instance: &Instance) -> f64 {
-    shared.monitoring.read(|all| all.told.get(&instance.resource_id).map_or(0.0, |told| told.taken_bytes))
+/// The storage that the control endpoint says is occupied by something else.
+fn taken_bytes(cx: &Context, instance: &Instance) -> f64 {
+    cx.monitoring
+        .read(|all| all.overrides.get(&instance.resource_id).map_or(0.0, |overrides| overrides.taken_bytes))
 }
 
-/// RDS-EVENT-0089, once per time that an instance fills up.
-fn warn_of_full_disk(
-    shared: &Arc<Shared>,
+/// Records RDS-EVENT-0089 once each time that an instance fills up.
+fn record_low_storage(
+    cx: &Arc<Context>,
     instance: &Instance,
     measured: &Measurements,
     full: &mut BTreeSet<String>,
@@ -182,17 +187,13 @@ fn warn_of_full_disk(
              Storage: {} GiB].",
             instance.id, instance.settings.allocated_storage
         );
-        shared.add_event(
-            &instance.region,
-            EventSource::Instance,
-            &instance.id,
-            &happening::low_storage(message),
-        );
+        let event = event_messages::low_storage(message);
+        record_event(cx, &instance.region, EventSource::Instance, &instance.id, &event);
     }
 }
 
-/// Bytes in a directory and below it. What goes away meanwhile does not count.
-fn size(directory: &Path) -> f64 {
+/// The bytes in a directory and below it. Files that disappear during the walk do not count.
+fn directory_size(directory: &Path) -> f64 {
     let mut total = 0.0;
     let mut left: Vec<PathBuf> = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
@@ -205,19 +206,4 @@ fn size(directory: &Path) -> f64 {
         }
     }
     total
-}
-
-/// The memory of a class, in bytes: near enough for a metric that nothing is behind.
-fn memory(class: &str) -> f64 {
-    let size = class.rsplit('.').next().unwrap_or_default();
-    let gibibytes = match size {
-        "micro" => 1.0,
-        "small" => 2.0,
-        "medium" => 4.0,
-        "large" => 8.0,
-        "xlarge" => 16.0,
-        other => 16.0 * other.strip_suffix("xlarge").and_then(|count| count.parse().ok()).unwrap_or(1.0),
-    };
-    let is_memory_class = class.starts_with("db.r") || class.starts_with("db.x");
-    gibibytes * if is_memory_class { 2.0 * GIBIBYTE } else { GIBIBYTE }
 }

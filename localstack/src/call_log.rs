@@ -1,16 +1,16 @@
-//! The log of API calls, for tests to look at. Passwords never enter it.
+//! The log of API calls that the control endpoint shows. Passwords never enter it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-/// Older calls are forgotten.
-const KEPT: usize = 10_000;
+/// Older calls are dropped.
+const MOST_CALLS: usize = 10_000;
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Call {
-    /// By the stack's clock.
+    /// In the stack's time.
     pub(crate) time: String,
     pub(crate) service: &'static str,
     pub(crate) action: String,
@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) parameters: BTreeMap<String, String>,
     /// `ok`, an error's code, `cut`, or `lost-response`.
     pub(crate) outcome: String,
-    /// Absent when nothing was answered.
+    /// Absent when no answer was sent.
     pub(crate) status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct CallLog(Mutex<VecDeque<Call>>);
 impl CallLog {
     pub(crate) fn add(&self, call: Call) {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if calls.len() == KEPT {
+        if calls.len() == MOST_CALLS {
             calls.pop_front();
         }
         calls.push_back(call);

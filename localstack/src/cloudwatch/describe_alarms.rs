@@ -1,54 +1,53 @@
-//! Alarms as DescribeAlarms shows them.
+//! DescribeAlarms and DescribeAlarmsForMetric.
 
-use super::alarms::{MetricWatch, Watches};
-use super::evaluate::Treatment;
-use super::rule::Rule;
-use super::{Alarm, Order, Request, dimensions, invalid, page, show_dimensions};
+use crate::cloudwatch::composite_rule::Rule;
+use crate::cloudwatch::request::{Order, Request, page, read_dimensions, validation_error, write_dimensions};
 use crate::document::{Document, Fields};
 use crate::error::Result;
+use crate::monitoring::alarm::{Alarm, MetricWatch, Treatment, Watches};
 
 pub(super) fn describe_alarms(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let names = input.texts("AlarmNames");
     let prefix = input.text("AlarmNamePrefix");
     if !names.is_empty() && prefix.is_some() {
-        return Err(invalid("AlarmNames and AlarmNamePrefix cannot be used together."));
+        return Err(validation_error("AlarmNames and AlarmNamePrefix cannot be used together."));
     }
     if names.len() > 100 {
-        return Err(invalid("No more than 100 alarm names may be given."));
+        return Err(validation_error("No more than 100 alarm names may be given."));
     }
     let types = input.texts("AlarmTypes");
     let state = input.text("StateValue");
     let action = input.text("ActionPrefix");
-    let family = family(request)?;
+    let relatives = wanted_relatives(request)?;
     let is_wanted = |alarm: &Alarm| {
         let kind = alarm.kind();
         let mut actions =
             [&alarm.ok_actions, &alarm.alarm_actions, &alarm.insufficient_actions].into_iter().flatten();
         (names.is_empty() || names.contains(&alarm.name))
             && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
-            // Without types, metric alarms only.
-            && if types.is_empty() { kind == "MetricAlarm" || family.is_some() } else { types.iter().any(|wanted| wanted == kind) }
+            // Without types, only metric alarms are listed.
+            && if types.is_empty() { kind == "MetricAlarm" || relatives.is_some() } else { types.iter().any(|wanted| wanted == kind) }
             && state.is_none_or(|state| alarm.state.name() == state)
             && action.is_none_or(|prefix| actions.any(|action| action.starts_with(prefix)))
-            && family.as_ref().is_none_or(|family| family.contains(&alarm.name))
+            && relatives.as_ref().is_none_or(|relatives| relatives.contains(&alarm.name))
     };
     let found: Vec<Alarm> =
-        request.look(|monitor| monitor.alarms.values().filter(|alarm| is_wanted(alarm)).cloned().collect());
+        request.read(|monitor| monitor.alarms.values().filter(|alarm| is_wanted(alarm)).cloned().collect());
     let (alarms, token) = page(input, 100, Order::Rising, found, |alarm| alarm.name.clone())?;
-    let show = |composite: bool| {
+    let write = |composite: bool| {
         let alarms = alarms.iter().filter(|alarm| alarm.is_composite() == composite);
-        alarms.map(|alarm| show(request, alarm)).collect::<Vec<_>>()
+        alarms.map(|alarm| write_alarm(request, alarm)).collect::<Vec<_>>()
     };
     Ok(Fields::new()
-        .with("CompositeAlarms", show(true))
-        .with("MetricAlarms", show(false))
+        .with("CompositeAlarms", write(true))
+        .with("MetricAlarms", write(false))
         .maybe("NextToken", token)
         .done())
 }
 
-/// The children of a composite alarm, or the parents of any, if the call asks for those.
-fn family(request: &Request<'_>) -> Result<Option<Vec<String>>> {
+/// The names of a composite alarm's children or of an alarm's parents, if the call asks for either.
+fn wanted_relatives(request: &Request<'_>) -> Result<Option<Vec<String>>> {
     let children_of = |alarm: &Alarm| match &alarm.watches {
         Watches::Alarms { rule, .. } => {
             let rule = Rule::parse(rule);
@@ -58,7 +57,7 @@ fn family(request: &Request<'_>) -> Result<Option<Vec<String>>> {
     };
     let (children, parents) =
         (request.input.text("ChildrenOfAlarmName"), request.input.text("ParentsOfAlarmName"));
-    Ok(request.look(|monitor| match (children, parents) {
+    Ok(request.read(|monitor| match (children, parents) {
         (Some(parent), _) => Some(monitor.alarms.get(parent).map(children_of).unwrap_or_default()),
         (None, Some(child)) => {
             let parents =
@@ -72,7 +71,7 @@ fn family(request: &Request<'_>) -> Result<Option<Vec<String>>> {
 pub(super) fn describe_alarms_for_metric(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (namespace, name) = (input.required("Namespace")?, input.required("MetricName")?);
-    let wanted = dimensions(input)?;
+    let wanted = read_dimensions(input)?;
     let (statistic, extended) = (input.text("Statistic"), input.text("ExtendedStatistic"));
     let (period, unit) = (input.integer("Period")?, input.text("Unit"));
     let watches_it = |watch: &MetricWatch| {
@@ -83,17 +82,17 @@ pub(super) fn describe_alarms_for_metric(request: &Request<'_>) -> Result<Docume
             && period.is_none_or(|period| watch.period == Some(period))
             && unit.is_none_or(|unit| watch.unit.as_deref() == Some(unit))
     };
-    let found: Vec<Document> = request.look(|monitor| {
+    let found: Vec<Document> = request.read(|monitor| {
         let alarms = monitor.alarms.values().filter(|alarm| match &alarm.watches {
             Watches::Metric(watch) => watches_it(watch),
             Watches::Alarms { .. } => false,
         });
-        alarms.map(|alarm| show(request, alarm)).collect()
+        alarms.map(|alarm| write_alarm(request, alarm)).collect()
     });
     Ok(Fields::new().with("MetricAlarms", found).done())
 }
 
-fn show(request: &Request<'_>, alarm: &Alarm) -> Document {
+fn write_alarm(request: &Request<'_>, alarm: &Alarm) -> Document {
     let fields = Fields::new()
         .with("AlarmName", alarm.name.as_str())
         .with("AlarmArn", alarm.arn(request.region))
@@ -109,7 +108,7 @@ fn show(request: &Request<'_>, alarm: &Alarm) -> Document {
         .with("StateUpdatedTimestamp", alarm.state_at)
         .with("StateTransitionedTimestamp", alarm.turned_at);
     match &alarm.watches {
-        Watches::Metric(watch) => show_watch(fields, watch).done(),
+        Watches::Metric(watch) => write_metric_watch(fields, watch).done(),
         Watches::Alarms { rule, suppressor, wait, extension } => fields
             .with("AlarmRule", rule.as_str())
             .maybe("ActionsSuppressor", suppressor.as_deref())
@@ -119,9 +118,9 @@ fn show(request: &Request<'_>, alarm: &Alarm) -> Document {
     }
 }
 
-fn show_watch(fields: Fields, watch: &MetricWatch) -> Fields {
+fn write_metric_watch(fields: Fields, watch: &MetricWatch) -> Fields {
     let metric = watch.metric.as_ref();
-    let dimensions = metric.map(|metric| show_dimensions(&metric.dimensions));
+    let dimensions = metric.map(|metric| write_dimensions(&metric.dimensions));
     let fields = fields
         .maybe("MetricName", metric.map(|metric| metric.name.as_str()))
         .maybe("Namespace", metric.map(|metric| metric.namespace.as_str()))
@@ -133,7 +132,7 @@ fn show_watch(fields: Fields, watch: &MetricWatch) -> Fields {
         .with("EvaluationPeriods", watch.evaluation_periods)
         .maybe("DatapointsToAlarm", watch.datapoints_to_alarm)
         .maybe("Threshold", watch.threshold)
-        .with("ComparisonOperator", watch.comparison.as_str())
+        .with("ComparisonOperator", watch.comparison.name())
         .maybe("TreatMissingData", watch.missing.map(Treatment::name))
         .maybe("EvaluateLowSampleCountPercentile", watch.low_sample.as_deref())
         .maybe("ThresholdMetricId", watch.threshold_metric.as_deref());

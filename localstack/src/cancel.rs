@@ -1,5 +1,5 @@
-//! A signal that work under way is no longer wanted. The work looks at it and ends itself; it is never dropped half
-//! way, so that nothing goes on writing behind a deletion's back.
+//! A signal that work under way is no longer wanted. The work checks it and ends; it is never dropped half way, so
+//! that nothing keeps writing after a deletion.
 
 use tokio::sync::watch;
 
@@ -9,7 +9,7 @@ pub(crate) struct Canceller(watch::Sender<bool>);
 
 /// Receives it.
 #[derive(Debug, Clone)]
-pub(crate) struct Cancel(watch::Receiver<bool>);
+pub(crate) struct CancelSignal(watch::Receiver<bool>);
 
 impl Canceller {
     pub(crate) fn new() -> Self {
@@ -20,13 +20,13 @@ impl Canceller {
         self.0.send_replace(true);
     }
 
-    pub(crate) fn listener(&self) -> Cancel {
-        Cancel(self.0.subscribe())
+    pub(crate) fn listener(&self) -> CancelSignal {
+        CancelSignal(self.0.subscribe())
     }
 }
 
-impl Cancel {
-    /// One that is never given.
+impl CancelSignal {
+    /// A signal that is never given.
     pub(crate) fn never() -> Self {
         Canceller::new().listener()
     }
@@ -35,8 +35,8 @@ impl Cancel {
         *self.0.borrow()
     }
 
-    /// Waits for the signal; for ever, if it can no longer be given.
-    pub(crate) async fn given(&self) {
+    /// Waits for the signal; forever, if it can no longer be given.
+    pub(crate) async fn wait(&self) {
         if self.0.clone().wait_for(|given| *given).await.is_err() {
             std::future::pending::<()>().await;
         }

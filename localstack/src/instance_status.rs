@@ -1,7 +1,7 @@
-//! The states of a DB instance: which follow which, and what may be asked in each.
+//! The statuses of a DB instance: which may follow which, and which operations may begin in each.
 //!
-//! Work that is under way moves its instance on only along `may_become`. Once an instance is `deleting` nothing else
-//! may follow, so a restore that finishes late cannot bring a deleted instance back.
+//! Work under way moves its instance only along `may_become`. Nothing may follow `deleting`, so a restore that
+//! finishes late cannot bring a deleted instance back.
 
 use std::fmt;
 
@@ -25,32 +25,15 @@ pub(crate) enum Status {
     Failed,
     IncompatibleRestore,
     IncompatibleParameters,
-    /// A state that only the control endpoint sets, such as `storage-full`.
+    /// A status that only the control endpoint sets, such as `storage-full`.
     #[serde(untagged)]
-    Told(String),
+    Other(String),
 }
 
 impl Status {
     /// The status of that name.
-    pub(crate) fn named(name: &str) -> Self {
-        const OWN: [Status; 15] = [
-            Status::Creating,
-            Status::BackingUp,
-            Status::Available,
-            Status::Modifying,
-            Status::ResettingMasterCredentials,
-            Status::Renaming,
-            Status::Rebooting,
-            Status::Stopping,
-            Status::Stopped,
-            Status::Starting,
-            Status::StorageOptimization,
-            Status::Deleting,
-            Status::Failed,
-            Status::IncompatibleRestore,
-            Status::IncompatibleParameters,
-        ];
-        OWN.into_iter().find(|status| status.name() == name).unwrap_or_else(|| Self::Told(name.to_owned()))
+    pub(crate) fn from_name(name: &str) -> Self {
+        serde_json::from_value(name.into()).unwrap_or_else(|_| Self::Other(name.to_owned()))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -70,25 +53,25 @@ impl Status {
             Self::Failed => "failed",
             Self::IncompatibleRestore => "incompatible-restore",
             Self::IncompatibleParameters => "incompatible-parameters",
-            Self::Told(name) => name,
+            Self::Other(name) => name,
         }
     }
 
-    /// Whether work under way may take an instance from this state to `next`.
+    /// Whether work under way may move an instance from this status to `next`.
     pub(crate) fn may_become(&self, next: &Self) -> bool {
         use Status::{
             Available, BackingUp, Creating, Deleting, Failed, IncompatibleParameters, IncompatibleRestore,
-            Modifying, Rebooting, Renaming, ResettingMasterCredentials, Starting, Stopped, Stopping,
-            StorageOptimization, Told,
+            Modifying, Other, Rebooting, Renaming, ResettingMasterCredentials, Starting, Stopped, Stopping,
+            StorageOptimization,
         };
         if next == self || *next == Deleting {
             return true;
         }
         match self {
             Deleting => false,
-            // The control endpoint may let a restore end in any state.
+            // The control endpoint may make a restore end in any status.
             Creating => true,
-            BackingUp => matches!(next, Available | Modifying | Failed | Told(_)),
+            BackingUp => matches!(next, Available | Modifying | Failed | Other(_)),
             Available | StorageOptimization => !matches!(next, Creating | Stopped | Starting),
             Modifying | ResettingMasterCredentials | Renaming => matches!(
                 next,
@@ -106,13 +89,13 @@ impl Status {
             Stopping => matches!(next, Stopped | Failed),
             Stopped => matches!(next, Starting),
             IncompatibleParameters => matches!(next, Rebooting | Modifying | Available),
-            Failed | IncompatibleRestore | Told(_) => false,
+            Failed | IncompatibleRestore | Other(_) => false,
         }
     }
 
-    /// Whether the instance's server accepts connections in this state.
+    /// Whether the instance's server accepts connections in this status.
     pub(crate) fn is_running(&self) -> bool {
-        const TOLD_AND_USABLE: [&str; 8] = [
+        const USABLE: [&str; 8] = [
             "configuring-enhanced-monitoring",
             "configuring-iam-database-auth",
             "configuring-log-exports",
@@ -130,7 +113,7 @@ impl Status {
             | Self::Failed
             | Self::IncompatibleRestore
             | Self::IncompatibleParameters => false,
-            Self::Told(name) => TOLD_AND_USABLE.contains(&name.as_str()),
+            Self::Other(name) => USABLE.contains(&name.as_str()),
             _ => true,
         }
     }
@@ -142,31 +125,32 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a caller may ask for, as far as an instance's state decides about it.
+/// The operations that depend on an instance's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Operation {
     Modify,
     Reboot,
     Stop,
     Start,
     Snapshot,
-    /// With a final snapshot, which needs a database that runs.
+    /// With a final snapshot, which needs a running database.
     DeleteWithSnapshot,
 }
 
-/// Whether `wish` may begin in `status`. Deleting without a final snapshot may begin in every state but `deleting`.
-pub(crate) fn permits(status: &Status, wish: Wish) -> bool {
-    match wish {
-        Wish::Modify => {
+/// Whether `operation` may begin in `status`. Deleting without a final snapshot may begin in every status but
+/// `deleting`.
+pub(crate) fn permits_operation(status: &Status, operation: Operation) -> bool {
+    match operation {
+        Operation::Modify => {
             matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
-                || matches!(status, Status::Told(name) if name == "storage-full")
+                || matches!(status, Status::Other(name) if name == "storage-full")
         }
-        Wish::Reboot => {
+        Operation::Reboot => {
             matches!(status, Status::Available | Status::StorageOptimization | Status::IncompatibleParameters)
         }
-        Wish::Stop => matches!(status, Status::Available),
-        Wish::Start => matches!(status, Status::Stopped),
-        Wish::Snapshot | Wish::DeleteWithSnapshot => {
+        Operation::Stop => matches!(status, Status::Available),
+        Operation::Start => matches!(status, Status::Stopped),
+        Operation::Snapshot | Operation::DeleteWithSnapshot => {
             matches!(status, Status::Available | Status::StorageOptimization)
         }
     }
@@ -179,21 +163,21 @@ mod tests {
     #[test]
     fn nothing_follows_deleting() {
         for name in ["creating", "available", "backing-up", "modifying", "failed", "storage-full"] {
-            assert!(!Status::Deleting.may_become(&Status::named(name)), "{name}");
+            assert!(!Status::Deleting.may_become(&Status::from_name(name)), "{name}");
         }
     }
 
     #[test]
     fn every_state_may_become_deleting() {
         for name in ["creating", "available", "stopped", "failed", "incompatible-restore", "storage-full"] {
-            assert!(Status::named(name).may_become(&Status::Deleting), "{name}");
+            assert!(Status::from_name(name).may_become(&Status::Deleting), "{name}");
         }
     }
 
     #[test]
     fn names_survive_a_round_trip_through_the_state_file() {
         for name in ["creating", "resetting-master-credentials", "storage-full", "incompatible-restore"] {
-            let status = Status::named(name);
+            let status = Status::from_name(name);
             assert_eq!(status.name(), name);
             let json = serde_json::to_string(&status).unwrap();
             assert_eq!(json, format!("\"{name}\""));
@@ -203,9 +187,9 @@ mod tests {
 
     #[test]
     fn only_a_stopped_instance_starts_and_only_an_available_one_stops() {
-        assert!(permits(&Status::Stopped, Wish::Start));
-        assert!(!permits(&Status::Available, Wish::Start));
-        assert!(permits(&Status::Available, Wish::Stop));
-        assert!(!permits(&Status::BackingUp, Wish::Stop));
+        assert!(permits_operation(&Status::Stopped, Operation::Start));
+        assert!(!permits_operation(&Status::Available, Operation::Start));
+        assert!(permits_operation(&Status::Available, Operation::Stop));
+        assert!(!permits_operation(&Status::BackingUp, Operation::Stop));
     }
 }
