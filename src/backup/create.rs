@@ -143,13 +143,13 @@ async fn run_with_failure_record(
 ) -> Result<Manifest> {
     let (asked, began, since) = (request.clone(), (cx.clock)(), Instant::now());
     let outcome = async {
-        let plan = plan(request, cx).await?;
-        match actor {
-            Some(actor) => {
-                let act = actor.act("backup create", plan.name.as_str());
-                cx.record_backup(act, run(plan, cx)).await
-            }
-            None => run(plan, cx).await,
+        let plan = Box::pin(plan(request, cx)).await?;
+        // Boxed, since the future of a backup would not fit on the stack of a job.
+        let act = actor.map(|actor| actor.act("backup create", plan.name.as_str()));
+        let made = Box::pin(run(plan, cx));
+        match act {
+            Some(act) => cx.record_backup(act, made).await,
+            None => made.await,
         }
     };
     let outcome = outcome.await;

@@ -189,7 +189,7 @@ impl Asked {
             (self.compression_level.unwrap_or(compression.usual_level()), compression.levels());
         if compression != Compression::None && !levels.contains(&level) {
             return Err(Error::request(format!("`--compression-level {level}` is out of range"))
-                .hint(format!("It must be from {} to {}.", levels.start(), levels.end())));
+                .hint(format!("It is from {} to {}.", levels.start(), levels.end())));
         }
         let recipients = match self.encrypt_to.is_empty() {
             true => settings.encrypt_to.as_deref().unwrap_or_default(),

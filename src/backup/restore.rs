@@ -84,7 +84,7 @@ pub(crate) async fn run_recorded(
     actor: &Actor,
     cx: &Context<'_>,
 ) -> Result<Report> {
-    let work = async { apply(plan.await?, cx).await };
+    let work = async { Box::pin(apply(plan.await?, cx)).await };
     cx.record_act(actor.act("backup restore", name), work).await
 }
 
