@@ -13,6 +13,8 @@ export PATH := $(CURDIR)/$(CLIENTS)/bin:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN ?= never
 # Tests wait for servers more than they compute.
 export RUST_TEST_THREADS ?= 4
+# A golden output that differs fails, and is rewritten only when it is asked for: INSTA_UPDATE=always.
+export INSTA_UPDATE ?= no
 
 demo: setup-database setup-build $(CLIENTS)/cli
 	cargo build --quiet --workspace --bins

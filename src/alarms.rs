@@ -31,6 +31,7 @@ use crate::fleet::{
     Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions,
 };
 use crate::interrupt::Interrupt;
+use crate::words::quote_names;
 
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit};
 pub(crate) use prove::{Proof, Test, prove};
@@ -335,7 +336,7 @@ async fn unmeasured(aws: &Aws, own: &BTreeSet<Metric>, here: DateTime<Utc>) -> R
         format!(
             "nobody measures the backups of {}{more}: their alarms go off until `lifeboat status --publish` runs every 15 \
              minutes",
-            silent.iter().take(3).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ")
+            quote_names(silent.iter().take(3))
         )
     }))
 }

@@ -233,7 +233,7 @@ impl Session {
     fn read_time(&self, text: &str) -> Result<DateTime<Utc>> {
         let at = when::parse_time(text, now(), &chrono::Local)?;
         let local = at.with_timezone(&chrono::Local).format("%Y-%m-%dT%H:%M:%S%:z");
-        let utc = when::utc(at);
+        let utc = when::format_time(at);
         self.output.say(format!("`{}` is {local} local time, {utc}", text.escape_default()));
         Ok(at)
     }

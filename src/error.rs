@@ -51,6 +51,25 @@ impl Kind {
         }
     }
 
+    /// Which of several failures an exit code stands for: what costs money outranks all, then come a guard and a bug,
+    /// then an interrupt, then "no", then "could not find out".
+    const fn rank(self) -> u8 {
+        match self {
+            Kind::Request => 1,
+            Kind::Outside => 2,
+            Kind::No => 3,
+            Kind::Interrupted | Kind::Terminated => 4,
+            Kind::Guard | Kind::Partial | Kind::StillGoing | Kind::Bug => 5,
+            Kind::LeftBehind => 6,
+        }
+    }
+
+    /// The worse of two ends, of which `None` is the good one.
+    pub(crate) fn worse(left: Option<Self>, right: Option<Self>) -> Option<Self> {
+        let rank = |kind: Option<Self>| kind.map_or(0, Self::rank);
+        if rank(right) > rank(left) { right } else { left }
+    }
+
     /// The word for programs (`lifeboat.error/1`).
     pub const fn word(self) -> &'static str {
         match self {

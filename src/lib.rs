@@ -26,7 +26,9 @@
 //! web        the only code that calls other URLs
 //! postgres   the only code that connects to PostgreSQL
 //! fleet      the nouns: instances, snapshots, their ids and states
+//! page       the kit of every page: style, marks, names of others
 //! when       times as people say them
+//! words      how counts, sizes, lists and verdicts are said
 //! interrupt  SIGINT and SIGTERM as something to wait for
 //! error      what went wrong, and the exit code that says so
 //! ```
@@ -54,6 +56,8 @@ pub(crate) mod aws;
 pub(crate) mod web;
 pub(crate) mod postgres;
 pub(crate) mod fleet;
+pub(crate) mod page;
 pub(crate) mod when;
+pub(crate) mod words;
 pub(crate) mod interrupt;
 pub mod error;

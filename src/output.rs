@@ -18,7 +18,8 @@ use serde::Serialize;
 use crate::error::{Error, Kind, Result};
 pub(crate) use crate::postgres::redacted;
 use crate::verify::Verdict;
-use crate::when::span;
+use crate::when::format_span;
+use crate::words::Tone;
 
 pub(crate) use commands::Repeated;
 use live::Live;
@@ -45,21 +46,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What something means, said by colour as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    /// As it should be.
-    Good,
-    /// As it should not be.
-    Bad,
-    /// Not known, or worth a look.
-    Doubt,
-    /// Beside the point.
-    Faint,
-    /// A heading.
-    Strong,
-}
-
 /// What a command has to say, for people and for programs.
 pub(crate) trait Report: Serialize {
     /// Writes it for people.
@@ -83,7 +69,7 @@ impl Page {
 
     /// The head of a report: its verdict or state, then what it is about, then how long that took.
     pub(crate) fn heading(&mut self, tone: Tone, word: &str, about: impl AsRef<str>, seconds: Option<f64>) {
-        let took = seconds.map_or(String::new(), |seconds| format!(", {}", span(seconds)));
+        let took = seconds.map_or(String::new(), |seconds| format!(", {}", format_span(seconds)));
         let (word, about) = (self.toned(tone, word), self.toned(Tone::Strong, plain(about.as_ref())));
         self.line(format!("{word}  {about}{took}"));
     }
@@ -566,52 +552,9 @@ impl<R: Report> ErasedReport for R {
     }
 }
 
-/// A number with its thousands apart: `1,234,567`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes as people say them, in decimal units: `812 bytes`, `4.1 kB`, `2.3 GB`.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    let mut value = bytes as f64;
-    let mut unit = "bytes";
-    for next in UNITS {
-        if value < 999.95 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    format!("{value:.1} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn bytes_read_like_people_say_them() {
-        assert_eq!(
-            [0, 999, 4_100, 999_960, 2_345_678_901].map(human_bytes),
-            ["0 bytes", "999 bytes", "4.1 kB", "1.0 MB", "2.3 GB"]
-        );
-    }
 
     #[test]
     fn control_characters_of_names_are_shown_not_obeyed() {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
-use crate::when::utc;
+use crate::when::format_time;
 
 use check::Finding;
 use window::Window;
@@ -121,12 +121,16 @@ impl Lost {
         match (self.earliest, self.earliest_afterwards) {
             (None, _) if self.snapshots.is_empty() => "there are no automated backups yet".to_owned(),
             (None, _) => snapshots.trim_start_matches(", and ").to_owned(),
-            (Some(earliest), None) => format!("every moment from {} on{snapshots}", utc(earliest)),
+            (Some(earliest), None) => format!("every moment from {} on{snapshots}", format_time(earliest)),
             (Some(earliest), Some(after)) if earliest >= after && self.snapshots.is_empty() => {
-                format!("nothing yet: the earliest restorable time is {}", utc(earliest))
+                format!("nothing yet: the earliest restorable time is {}", format_time(earliest))
             }
             (Some(earliest), Some(after)) => {
-                format!("every moment from {} to {}{snapshots}", utc(earliest), utc(after.max(earliest)))
+                format!(
+                    "every moment from {} to {}{snapshots}",
+                    format_time(earliest),
+                    format_time(after.max(earliest))
+                )
             }
         }
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Instance, Snapshot, SnapshotId};
-use crate::when::{self, utc};
+use crate::when::{self, format_time};
 
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Wanted {
             "latest-automated" => Ok(Wanted::LatestAutomated),
             "latest-manual" => Ok(Wanted::LatestManual),
             "latest" => Ok(Wanted::Latest),
-            time if when::is_said_as_a_time(time) => when::parse_time(time, now, zone).map(Wanted::Time),
+            time if when::looks_like_a_time(time) => when::parse_time(time, now, zone).map(Wanted::Time),
             id => SnapshotId::parse(id).map(Wanted::Snapshot),
         }
     }
@@ -99,8 +99,16 @@ pub(crate) async fn choose(aws: &Aws, source: &Instance, wanted: &Wanted) -> Res
         Wanted::Time(at) => {
             let (earliest, latest) = window(aws, source).await?;
             if *at < earliest || *at > latest {
-                return Err(Error::request(format!("`{}` cannot be restored to {}", source.id, utc(*at)))
-                    .hint(format!("Choose a time from {} to {}.", utc(earliest), utc(latest))));
+                return Err(Error::request(format!(
+                    "`{}` cannot be restored to {}",
+                    source.id,
+                    format_time(*at)
+                ))
+                .hint(format!(
+                    "Choose a time from {} to {}.",
+                    format_time(earliest),
+                    format_time(latest)
+                )));
             }
             Ok(Chosen::Time(*at))
         }
@@ -193,7 +201,7 @@ mod tests {
         assert_eq!(read("latest").unwrap(), Wanted::Latest);
         for time in ["2026-11-21T15:45:00+01:00", "20 minutes ago", "14:45", "2026-11-21 14:45 UTC"] {
             let Wanted::Time(at) = read(time).unwrap() else { panic!("{time} is not a time") };
-            assert_eq!(utc(at), "2026-11-21T14:45:00Z");
+            assert_eq!(format_time(at), "2026-11-21T14:45:00Z");
         }
         assert!(matches!(read("rds:orders-2026-11-20-03-07").unwrap(), Wanted::Snapshot(_)));
         for wrong in ["2026-11-21", "yesterday", "yesterday!", "", "25:00"] {

@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::config::ClassSettings;
 use crate::error::{Error, Result};
 use crate::fleet::{Place, Unreached};
-use crate::when::utc;
+use crate::when::format_time;
 
 /// A copy of a database, as far as retention goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -424,17 +424,17 @@ fn by_age(copy: &Copy, rules: &Rules, now: DateTime<Utc>, reasons: &mut Vec<Stri
             true
         }
         (Some(end), _) if end > now => {
-            reasons.push(format!("{by_what} for {keep_for}: until {}", utc(end)));
+            reasons.push(format!("{by_what} for {keep_for}: until {}", format_time(end)));
             true
         }
         (Some(_), Some(until)) => {
-            reasons.push(format!("it was promised to be kept until {}", utc(until)));
+            reasons.push(format!("it was promised to be kept until {}", format_time(until)));
             true
         }
         (Some(end), None) => {
             // Whoever reads the reasons of a copy that is kept all the same need not be told what speaks against it.
             if reasons.is_empty() {
-                reasons.push(format!("{by_what} for {keep_for}: it expired {}", utc(end)));
+                reasons.push(format!("{by_what} for {keep_for}: it expired {}", format_time(end)));
             }
             false
         }

@@ -33,6 +33,8 @@ pub(crate) use record::{Origin, Recorded, Recording};
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::Tone;
+
 /// The answer to a question that may have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,6 +45,25 @@ pub(crate) enum Verdict {
     Fail,
     /// Something could not be found out.
     Unknown,
+}
+
+impl Verdict {
+    /// The word for programs.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Unknown => "unknown",
+        }
+    }
+
+    pub(crate) const fn tone(self) -> Tone {
+        match self {
+            Verdict::Pass => Tone::Good,
+            Verdict::Fail => Tone::Bad,
+            Verdict::Unknown => Tone::Doubt,
+        }
+    }
 }
 
 /// What the restored copy is compared with.

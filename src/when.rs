@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::time::Duration;
 
 use chrono::offset::LocalResult;
 use chrono::{
@@ -38,12 +39,12 @@ const STAMPS: [&str; 14] = [
 ];
 
 /// A time as reports show it: RFC 3339 in UTC, to the second.
-pub(crate) fn utc(at: DateTime<Utc>) -> String {
+pub(crate) fn format_time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Seconds as people say them, in the two units that one decides by: `340 ms`, `2.4 s`, `1m 12s`, `24h`, `3d 4h`.
-pub(crate) fn span(seconds: f64) -> String {
+pub(crate) fn format_span(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
     if seconds < 1.0 {
         return format!("{:.0} ms", seconds * 1000.0);
@@ -63,6 +64,17 @@ pub(crate) fn span(seconds: f64) -> String {
     }
 }
 
+/// A span that is no more than a guess: `3 s`, `40 s`, `11 min`, `1h 20m`.
+pub(crate) fn format_rough_span(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds.round() as u64 {
+        whole @ 0..10 => format!("{} s", whole.max(1)),
+        10..90 => format!("{} s", (seconds / 10.0).round() * 10.0),
+        90..5_400 => format!("{:.0} min", seconds / 60.0),
+        _ => format_span((seconds / 300.0).round() * 300.0),
+    }
+}
+
 /// Reads a time; `now` and `zone` are the person's.
 pub(crate) fn parse_time<Z: TimeZone>(text: &str, now: DateTime<Utc>, zone: &Z) -> Result<DateTime<Utc>>
 where
@@ -74,11 +86,11 @@ where
         return Ok(without_leap_second(exact.with_timezone(&Utc)));
     }
     if let Some(seconds) = since_the_epoch(text) {
-        return read_epoch(seconds).ok_or_else(|| unreadable(asked));
+        return read_epoch(seconds).ok_or_else(|| unreadable_time(asked));
     }
     let words = text.to_ascii_lowercase();
     if let Some(ago) = words.strip_suffix("ago") {
-        return before(now, ago).ok_or_else(|| unreadable(asked));
+        return time_before(now, ago).ok_or_else(|| unreadable_time(asked));
     }
     if matches!(words.as_str(), "latest" | "now") {
         return Err(Error::request(format!("`{words}` is not a time")).hint(
@@ -95,13 +107,13 @@ where
     let (local, offset) = split_zone(text);
     let naive = read_local(&local, today)
         .filter(|at| (1..=9999).contains(&at.year()))
-        .ok_or_else(|| unreadable(asked))?;
+        .ok_or_else(|| unreadable_time(asked))?;
     match offset {
         // The offset was written down, so there is no doubt about it.
         Some(seconds) => naive
             .checked_sub_signed(TimeDelta::seconds(seconds))
             .map(|at| at.and_utc())
-            .ok_or_else(|| unreadable(asked)),
+            .ok_or_else(|| unreadable_time(asked)),
         None => {
             match zone.from_local_datetime(&naive) {
                 LocalResult::Single(at) => Ok(at.with_timezone(&Utc)),
@@ -138,7 +150,7 @@ pub(crate) fn parse_day(text: &str, today: NaiveDate) -> Result<NaiveDate> {
 }
 
 /// Whether what was said is meant as a time, and not as the id of a snapshot: ids begin with a letter, and have no spaces.
-pub(crate) fn is_said_as_a_time(text: &str) -> bool {
+pub(crate) fn looks_like_a_time(text: &str) -> bool {
     let text = text.trim();
     text.starts_with(|c: char| c.is_ascii_digit() || c == '@')
         || text.contains(' ')
@@ -209,7 +221,7 @@ fn refuse_weekday_of_today(words: &str, today: NaiveDate) -> Result<()> {
     Ok(())
 }
 
-fn before(now: DateTime<Utc>, span: &str) -> Option<DateTime<Utc>> {
+fn time_before(now: DateTime<Utc>, span: &str) -> Option<DateTime<Utc>> {
     now.checked_sub_signed(read_span(span)?)
 }
 
@@ -328,7 +340,7 @@ fn read_day(words: &str, today: NaiveDate) -> Option<NaiveDate> {
         .find_map(|form| NaiveDate::parse_from_str(words, form).ok())
 }
 
-fn unreadable(text: &str) -> Error {
+fn unreadable_time(text: &str) -> Error {
     let error = Error::request(format!("`{}` is not a time", text.escape_default()));
     let is_zone = |word: &&str| {
         let is_short = matches!(word.len(), 3..=5) && word.bytes().all(|byte| byte.is_ascii_uppercase());
@@ -496,19 +508,19 @@ mod tests {
     #[test]
     fn ids_of_snapshots_are_not_taken_for_times() {
         for id in ["before-migration", "rds:orders-2026-11-21-03-00", "latest-good", "monday"] {
-            assert!(!is_said_as_a_time(id), "{id}");
+            assert!(!looks_like_a_time(id), "{id}");
         }
         for time in
             ["yesterday", "yesterday 14:05", "20 minutes ago", "2026-11-21T14:05:00Z", "@1", "an hour ago"]
         {
-            assert!(is_said_as_a_time(time), "{time}");
+            assert!(looks_like_a_time(time), "{time}");
         }
     }
 
     #[test]
     fn spans_read_like_people_say_them() {
         let said: Vec<String> =
-            [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(span).collect();
+            [0.34, 2.44, 72.0, 18_180.0, 86_400.0, 273_661.0].into_iter().map(format_span).collect();
         assert_eq!(said, ["340 ms", "2.4 s", "1m 12s", "5h 3m", "24h", "3d 4h"]);
     }
 }

@@ -1,4 +1,4 @@
--- A small recruiting application: some 200,000 rows, foreign keys, a partitioned table, names that need quoting.
+-- A small recruiting application: about 200,000 rows, foreign keys, a partitioned table, names that need quoting.
 
 create table users (
     id bigint generated always as identity primary key,

@@ -1,7 +1,7 @@
-//! The stack's clock: the machine's, plus whatever it was told to jump ahead.
+//! The stack's clock: the machine's clock, plus the jumps that the control endpoint asked for.
 //!
-//! Everything the API shows is in the stack's time. The PostgreSQL servers live in the machine's time, and so do the
-//! commit times in their write-ahead log; `machine_time` maps a moment back before a recovery. Only this module reads
+//! Everything the API shows is in the stack's time. The PostgreSQL servers run in the machine's time, and so do the
+//! commit times in their write-ahead log; `machine_time` converts the target of a recovery. Only this module reads
 //! the machine's clock.
 
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// At `at` of the machine's time, the stack's clock went ahead to be `ahead_milliseconds` in front of it.
+/// At the machine's time `at`, the stack's clock jumped to `ahead_milliseconds` ahead of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Jump {
     at: DateTime<Utc>,
@@ -35,7 +35,7 @@ impl Clock {
         Self { jumps: Mutex::new(jumps), jumped: watch::Sender::new(()) }
     }
 
-    /// What the machine's clock says.
+    /// The machine's time.
     #[expect(clippy::disallowed_methods, reason = "this is the outermost layer that reads the clock")]
     pub(crate) fn machine_now() -> DateTime<Utc> {
         Utc::now()
@@ -45,18 +45,18 @@ impl Clock {
         self.stack_time(Self::machine_now())
     }
 
-    /// The time, and how many jumps have led to it.
+    /// The stack's time, and how many jumps led to it.
     pub(crate) fn now_and_jumps(&self) -> (DateTime<Utc>, usize) {
         let jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
         (stack_time(&jumps, Self::machine_now()), jumps.len())
     }
 
-    /// What the stack's clock said when the machine's said `machine`.
+    /// The stack's time at a moment of the machine's time.
     pub(crate) fn stack_time(&self, machine: DateTime<Utc>) -> DateTime<Utc> {
         stack_time(&self.jumps(), machine)
     }
 
-    /// The machine's time of a moment of the stack's time.
+    /// The machine's time at a moment of the stack's time.
     pub(crate) fn machine_time(&self, stack: DateTime<Utc>) -> DateTime<Utc> {
         machine_time(&self.jumps(), stack)
     }
@@ -66,7 +66,7 @@ impl Clock {
         typed_time(&self.jumps(), stack, Self::machine_now())
     }
 
-    /// Jumps ahead. Returns all jumps so far, for the record.
+    /// Jumps ahead, and returns all jumps so far, to be stored.
     pub(crate) fn advance(&self, by: TimeDelta) -> Vec<Jump> {
         let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = jumps.last().map_or(0, |jump| jump.ahead_milliseconds) + by.num_milliseconds();
@@ -77,7 +77,7 @@ impl Clock {
         all
     }
 
-    /// Sleeps until the stack's clock says `until`; a jump over it ends the sleep at once.
+    /// Sleeps until the stack's time is `until`; a jump past it ends the sleep immediately.
     pub(crate) async fn sleep_until(&self, until: DateTime<Utc>) {
         let mut jumped = self.jumped.subscribe();
         loop {
@@ -103,21 +103,24 @@ fn stack_time(jumps: &[Jump], machine: DateTime<Utc>) -> DateTime<Utc> {
 
 /// A moment that the stack's clock jumped over maps to the instant of the jump: nothing happened in between.
 fn machine_time(jumps: &[Jump], stack: DateTime<Utc>) -> DateTime<Utc> {
-    let Some(jump) = jumps.iter().rev().find(|jump| before(jumps, **jump) <= stack) else { return stack };
+    let Some(jump) = jumps.iter().rev().find(|jump| stack_time_before(jumps, **jump) <= stack) else {
+        return stack;
+    };
     (stack - jump.ahead()).max(jump.at)
 }
 
-/// What the stack's clock said just before `jump`.
-fn before(jumps: &[Jump], jump: Jump) -> DateTime<Utc> {
+/// The stack's time just before `jump`.
+fn stack_time_before(jumps: &[Jump], jump: Jump) -> DateTime<Utc> {
     let earlier =
         jumps.iter().rev().find(|other| other.at < jump.at).map_or(TimeDelta::zero(), |other| other.ahead());
     jump.at + earlier
 }
 
-/// Someone who asks the database for `now()` after a jump gets the machine's time, which is a moment that the stack's
-/// clock jumped over. Such a moment, if the machine has reached it, is meant as the machine's.
+/// After a jump, `now()` in a database is the machine's time, which is a moment that the stack's clock jumped over.
+/// Such a moment, if the machine has reached it, is taken as the machine's time.
 fn typed_time(jumps: &[Jump], stack: DateTime<Utc>, machine_now: DateTime<Utc>) -> DateTime<Utc> {
-    let skipped = jumps.iter().any(|jump| before(jumps, *jump) < stack && stack < jump.at + jump.ahead());
+    let skipped =
+        jumps.iter().any(|jump| stack_time_before(jumps, *jump) < stack && stack < jump.at + jump.ahead());
     if skipped && stack <= machine_now { stack } else { machine_time(jumps, stack) }
 }
 
@@ -144,22 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn every_moment_that_was_lived_maps_back() {
+    fn every_moment_that_was_not_jumped_over_maps_back() {
         for machine in [0, 99, 100, 150, 199, 200, 400] {
             assert_eq!(machine_time(&jumps(), stack_time(&jumps(), at(machine))), at(machine), "{machine}");
         }
     }
 
     #[test]
-    fn a_moment_jumped_over_is_the_moment_of_the_jump() {
+    fn a_moment_that_was_jumped_over_is_the_moment_of_the_jump() {
         assert_eq!(machine_time(&jumps(), at(500)), at(100));
         assert_eq!(machine_time(&jumps(), at(2000)), at(200));
     }
 
     #[test]
-    fn a_database_timestamp_after_a_jump_is_taken_for_what_it_is() {
+    fn a_database_timestamp_after_a_jump_is_read_as_machine_time() {
         assert_eq!(typed_time(&jumps(), at(250), at(300)), at(250));
-        // Not reached by the machine either: the moment of the jump.
+        // The machine has not reached it either, so it is the moment of the jump.
         assert_eq!(typed_time(&jumps(), at(500), at(300)), at(100));
         assert_eq!(typed_time(&jumps(), at(3250), at(300)), at(250));
         assert_eq!(typed_time(&[], at(10), at(300)), at(10));

@@ -1,8 +1,8 @@
 //! Real PostgreSQL: which versions are installed, a running server, its configuration, its base backups.
 //!
-//! Knows nothing of RDS. Only `initdb` and `postgres` are needed of an installation.
+//! Knows nothing of RDS. Of an installation, only `initdb` and `postgres` are needed.
 
-pub(crate) mod backup;
+pub(crate) mod base_backup;
 pub(crate) mod config;
 pub(crate) mod engine;
 pub(crate) mod extensions;

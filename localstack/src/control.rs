@@ -8,20 +8,35 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::event_delivery::record_event;
+use crate::event_messages::{EventMessage, event_id_of};
 use crate::faults::{FaultRequest, RestoredSql};
-use crate::happening;
-use crate::rds::subscriptions;
-use crate::record::{Event, EventSource, Fate, Shown};
-use crate::server::{Answer, respond};
-use crate::sns;
-use crate::stack::Shared;
-use crate::status::Status;
-use crate::wire::timestamp;
+use crate::http::{Answer, build_answer, refuse_request};
+use crate::instance_status::Status;
+use crate::rds::check_event_category;
+use crate::resources::{EventSource, Instance, RestoreOutcome, ShownStatus};
+use crate::stack::Context;
+use crate::wire::format_timestamp;
+use crate::{scope, sns};
 
-/// What a status request says in place of an instance's name.
+/// What a status request has in place of an instance's name.
 const NEXT_RESTORE: &str = "next-restore";
 
-/// Longer than anybody rehearses.
+const PATHS: [&str; 11] = [
+    "calls",
+    "clock",
+    "confirmations",
+    "events",
+    "faults",
+    "instances",
+    "messages",
+    "metrics",
+    "restored-sql",
+    "statuses",
+    "storage",
+];
+
+/// In seconds; longer than anybody rehearses.
 const FURTHEST_JUMP: i64 = 10 * 366 * 24 * 3600;
 
 #[derive(Debug, Deserialize)]
@@ -39,7 +54,7 @@ struct ClockRequest {
     advance_seconds: i64,
 }
 
-/// What lies on an instance's disk besides the database.
+/// Storage that something other than the database occupies.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StorageRequest {
@@ -47,7 +62,7 @@ struct StorageRequest {
     taken_bytes: f64,
 }
 
-/// What an instance measures from now on.
+/// A value that an instance measures from now on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MetricRequest {
@@ -65,193 +80,188 @@ struct EventRequest {
     message: String,
 }
 
-/// Whose subscriptions are confirmed.
+/// The endpoint whose subscriptions are confirmed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfirmRequest {
     endpoint: String,
 }
 
-pub(crate) fn answer(shared: &Arc<Shared>, method: &Method, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn answer_control(cx: &Arc<Context>, method: &Method, path: &str, body: &[u8]) -> Answer {
     let outcome = match (method.as_str(), path.trim_end_matches('/')) {
-        ("POST", "faults") => {
-            read::<FaultRequest>(body).and_then(|fault| shared.injected.add_fault(fault)).map(done)
+        ("POST", "faults") => read_request::<FaultRequest>(body)
+            .and_then(|fault| cx.injected.add_fault(fault))
+            .map(|()| confirmation()),
+        ("DELETE", "faults") => confirm(|| cx.injected.clear_faults()),
+        ("POST", "statuses") => {
+            read_request(body).and_then(|request| set_status(cx, request)).map(|()| confirmation())
         }
-        ("DELETE", "faults") => did(|| shared.injected.clear_faults()),
-        ("POST", "statuses") => read(body).and_then(|request| set_status(shared, request)).map(done),
-        ("DELETE", "statuses") => did(|| clear_statuses(shared)),
-        ("POST", "restored-sql") => {
-            read::<RestoredSql>(body).and_then(|sql| shared.injected.add_sql(sql)).map(done)
+        ("DELETE", "statuses") => confirm(|| clear_statuses(cx)),
+        ("POST", "restored-sql") => read_request::<RestoredSql>(body)
+            .and_then(|sql| cx.injected.add_sql(sql))
+            .map(|()| confirmation()),
+        ("DELETE", "restored-sql") => confirm(|| cx.injected.clear_sql()),
+        ("POST", "clock") => read_request(body).and_then(|request| advance_clock(cx, &request)),
+        ("GET", "clock") => Ok(json!({ "now": format_timestamp(cx.clock.now()) })),
+        ("GET", "calls") => serde_json::to_value(cx.calls.all()).map_err(|error| error.to_string()),
+        ("DELETE", "calls") => confirm(|| cx.calls.clear()),
+        ("GET", "instances") => Ok(list_instances(cx)),
+        ("POST", "storage") => {
+            read_request(body).and_then(|request| set_storage(cx, &request)).map(|()| confirmation())
         }
-        ("DELETE", "restored-sql") => did(|| shared.injected.clear_sql()),
-        ("POST", "clock") => read(body).and_then(|request| advance(shared, &request)),
-        ("GET", "clock") => Ok(json!({ "now": timestamp(shared.clock.now()) })),
-        ("GET", "calls") => serde_json::to_value(shared.calls.all()).map_err(|error| error.to_string()),
-        ("DELETE", "calls") => did(|| shared.calls.clear()),
-        ("GET", "instances") => Ok(instances(shared)),
-        ("POST", "storage") => read(body).and_then(|request| set_storage(shared, &request)).map(done),
-        ("POST", "metrics") => read(body).and_then(|request| set_metric(shared, request)).map(done),
-        ("DELETE", "metrics") => did(|| forget_measures(shared)),
-        ("POST", "events") => read(body).and_then(|request| add_event(shared, &request)).map(done),
+        ("POST", "metrics") => {
+            read_request(body).and_then(|request| set_metric(cx, request)).map(|()| confirmation())
+        }
+        ("DELETE", "metrics") => confirm(|| clear_overrides(cx)),
+        ("POST", "events") => {
+            read_request(body).and_then(|request| add_event(cx, request)).map(|()| confirmation())
+        }
         ("POST", "confirmations") => {
-            read(body).map(|request: ConfirmRequest| sns::confirm_endpoint(shared, &request.endpoint))
+            read_request(body).map(|request: ConfirmRequest| sns::confirm_endpoint(cx, &request.endpoint))
         }
-        ("GET", "messages") => shared
-            .monitoring
-            .read(|all| serde_json::to_value(&all.post.sent))
-            .map_err(|error| error.to_string()),
-        ("DELETE", "messages") => did(|| shared.monitoring.change(|all| all.post.sent.clear())),
+        ("GET", "messages") => {
+            cx.monitoring.read(|all| serde_json::to_value(&all.sns.sent)).map_err(|error| error.to_string())
+        }
+        ("DELETE", "messages") => confirm(|| cx.monitoring.change(|all| all.sns.sent.clear())),
         ("GET", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            Ok(shared.monitoring.read(|all| all.post.queues.get(name).cloned().unwrap_or_default()).into())
+            Ok(cx.monitoring.read(|all| all.sns.queues.get(name).cloned().unwrap_or_default()).into())
         }
         ("DELETE", queue) if queue.starts_with("queues/") => {
             let name = queue.trim_start_matches("queues/");
-            did(|| drop(shared.monitoring.change(|all| all.post.queues.remove(name))))
+            confirm(|| drop(cx.monitoring.change(|all| all.sns.queues.remove(name))))
         }
-        (_, "storage" | "metrics" | "events" | "confirmations" | "messages") => {
-            return refuse(405, &format!("{method} means nothing here"));
+        (_, known) if PATHS.contains(&known) => {
+            return refuse_request(405, &format!("`/_control/{known}` does not take {method}"));
         }
-        (_, "faults" | "statuses" | "restored-sql" | "clock" | "calls" | "instances") => {
-            return refuse(405, &format!("{method} means nothing here"));
-        }
-        (_, other) => return refuse(404, &format!("there is no `/_control/{other}`")),
+        (_, other) => return refuse_request(404, &format!("`/_control/{other}` does not exist")),
     };
     match outcome {
-        Ok(value) => respond(200, "application/json", value.to_string(), None),
-        Err(message) => refuse(400, &message),
+        Ok(value) => build_answer(200, "application/json", value.to_string()),
+        Err(message) => refuse_request(400, &message),
     }
 }
 
-pub(crate) fn refuse(status: u16, message: &str) -> Answer {
-    respond(status, "application/json", json!({ "error": message }).to_string(), None)
-}
-
-fn done((): ()) -> Value {
+fn confirmation() -> Value {
     json!({ "ok": true })
 }
 
-fn did(what: impl FnOnce()) -> Result<Value, String> {
-    what();
-    Ok(done(()))
+fn confirm(change: impl FnOnce()) -> Result<Value, String> {
+    change();
+    Ok(confirmation())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| format!("the request is not understood: {error}"))
+fn read_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("cannot read the request: {error}"))
 }
 
-fn set_status(shared: &Arc<Shared>, request: StatusRequest) -> Result<(), String> {
+fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
     let is_name = !request.status.is_empty()
         && request.status.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     if !is_name {
-        return Err(format!("`{}` is not a status: they are lowercase words with hyphens", request.status));
+        return Err(format!(
+            "`{}` is not a status: a status consists of lowercase letters and hyphens",
+            request.status
+        ));
     }
-    let status = Status::named(&request.status);
+    let status = Status::from_name(&request.status);
     if request.instance == NEXT_RESTORE {
-        shared.injected.add_fate(Fate { status, stay: request.stay });
+        cx.injected.add_restore_outcome(RestoreOutcome { status, stay: request.stay });
         return Ok(());
     }
     let id = request.instance.to_lowercase();
-    shared.store.change(|state| {
-        let instance = state.regions.values_mut().find_map(|region| region.instances.get_mut(&id));
-        let instance = instance.ok_or_else(|| format!("there is no instance `{id}`"))?;
+    cx.store.change(|state| {
+        let instance = state.instances_mut().find(|instance| instance.id == id);
+        let instance = instance.ok_or_else(|| no_instance(&id))?;
         let is_real = instance.status == status && !request.stay;
-        instance.shown = (!is_real).then_some(Shown { status, stay: request.stay });
+        instance.shown = (!is_real).then_some(ShownStatus { status, stay: request.stay });
         if is_real {
-            // Back to what it is: also no longer one that never goes away.
+            // Back to its real status: the instance can also be deleted again.
             instance.fate = None;
         }
         Ok(())
     })
 }
 
-fn clear_statuses(shared: &Arc<Shared>) {
-    shared.injected.clear_fates();
-    shared.store.change(|state| {
-        for instance in state.regions.values_mut().flat_map(|region| region.instances.values_mut()) {
+fn clear_statuses(cx: &Arc<Context>) {
+    cx.injected.clear_restore_outcomes();
+    cx.store.change(|state| {
+        for instance in state.instances_mut() {
             instance.shown = None;
             instance.fate = None;
         }
     });
 }
 
-/// The resource id of an instance, in whatever Region.
-fn resource_of(shared: &Shared, instance: &str) -> Result<(String, String), String> {
-    let id = instance.to_lowercase();
-    shared
-        .store
-        .read(|state| {
-            let found = state.instances().find(|instance| instance.id == id);
-            found.map(|instance| (instance.region.clone(), instance.resource_id.clone()))
-        })
-        .ok_or_else(|| format!("there is no instance `{id}`"))
+/// The instance of that name in any Region.
+fn find_instance(cx: &Context, name: &str) -> Result<Instance, String> {
+    let id = name.to_lowercase();
+    let found = cx.store.read(|state| state.instances().find(|instance| instance.id == id).cloned());
+    found.ok_or_else(|| no_instance(&id))
 }
 
-fn set_storage(shared: &Arc<Shared>, request: &StorageRequest) -> Result<(), String> {
+fn no_instance(id: &str) -> String {
+    format!("instance `{id}` does not exist")
+}
+
+fn set_storage(cx: &Arc<Context>, request: &StorageRequest) -> Result<(), String> {
     if !request.taken_bytes.is_finite() {
-        return Err("`taken_bytes` must be a number".to_owned());
+        return Err("`taken_bytes` must be finite".to_owned());
     }
-    let (_, resource_id) = resource_of(shared, &request.instance)?;
-    shared.monitoring.change(|all| {
-        all.told.entry(resource_id).or_default().taken_bytes = request.taken_bytes;
+    let resource_id = find_instance(cx, &request.instance)?.resource_id;
+    cx.monitoring.change(|all| {
+        all.overrides.entry(resource_id).or_default().taken_bytes = request.taken_bytes;
         all.revision += 1;
     });
     Ok(())
 }
 
-fn set_metric(shared: &Arc<Shared>, request: MetricRequest) -> Result<(), String> {
-    let (_, resource_id) = resource_of(shared, &request.instance)?;
-    shared.monitoring.change(|all| {
-        all.told.entry(resource_id).or_default().metrics.insert(request.metric, request.value);
+fn set_metric(cx: &Arc<Context>, request: MetricRequest) -> Result<(), String> {
+    let resource_id = find_instance(cx, &request.instance)?.resource_id;
+    cx.monitoring.change(|all| {
+        all.overrides.entry(resource_id).or_default().metrics.insert(request.metric, request.value);
         all.revision += 1;
     });
     Ok(())
 }
 
-fn forget_measures(shared: &Shared) {
-    shared.monitoring.change(|all| {
-        all.told.clear();
+fn clear_overrides(cx: &Context) {
+    cx.monitoring.change(|all| {
+        all.overrides.clear();
         all.revision += 1;
     });
 }
 
-fn add_event(shared: &Arc<Shared>, request: &EventRequest) -> Result<(), String> {
-    subscriptions::check_event(EventSource::Instance.name(), &request.category)?;
-    let (region, _) = resource_of(shared, &request.instance)?;
-    let id = request.instance.to_lowercase();
-    let event = Event {
-        at: shared.clock.now(),
-        source: id,
-        source_type: EventSource::Instance,
-        category: request.category.clone(),
-        message: request.message.clone(),
-        id: happening::id_of(&request.message).to_owned(),
-    };
-    shared.tell(&region, event);
+fn add_event(cx: &Arc<Context>, request: EventRequest) -> Result<(), String> {
+    check_event_category(EventSource::Instance, &request.category)?;
+    let instance = find_instance(cx, &request.instance)?;
+    let id = event_id_of(&request.message);
+    let event = EventMessage { id, category: request.category.into(), text: request.message.into() };
+    record_event(cx, &instance.region, EventSource::Instance, &instance.id, &event);
     Ok(())
 }
 
-fn advance(shared: &Arc<Shared>, request: &ClockRequest) -> Result<Value, String> {
+fn advance_clock(cx: &Arc<Context>, request: &ClockRequest) -> Result<Value, String> {
     if !(1..=FURTHEST_JUMP).contains(&request.advance_seconds) {
         return Err(format!(
-            "`advance_seconds` must be between 1 and {FURTHEST_JUMP}: the clock goes ahead only"
+            "`advance_seconds` must be between 1 and {FURTHEST_JUMP}: the clock only moves forward"
         ));
     }
-    let jumps = shared.clock.advance(TimeDelta::seconds(request.advance_seconds));
-    shared.store.change(|state| state.jumps = jumps);
-    Ok(json!({ "now": timestamp(shared.clock.now()) }))
+    let jumps = cx.clock.advance(TimeDelta::seconds(request.advance_seconds));
+    cx.store.change(|state| state.jumps = jumps);
+    Ok(json!({ "now": format_timestamp(cx.clock.now()) }))
 }
 
-fn instances(shared: &Arc<Shared>) -> Value {
-    shared.store.read(|state| {
+fn list_instances(cx: &Arc<Context>) -> Value {
+    cx.store.read(|state| {
         state
             .instances()
             .map(|instance| {
-                let server = shared.server(&instance.resource_id);
+                let server = cx.server(&instance.resource_id);
                 json!({
                     "id": instance.id,
-                    "region": crate::place::region(&instance.region),
-                    "account": crate::place::account(&instance.region),
+                    "region": scope::region_of(&instance.region),
+                    "account": scope::account_of(&instance.region),
                     "resource_id": instance.resource_id,
                     "engine": instance.settings.engine,
                     "status": instance.shown_status().name(),

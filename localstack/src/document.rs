@@ -1,6 +1,6 @@
 //! Documents: what CloudWatch's three protocols have in common. JSON, CBOR and forms in; JSON, CBOR and XML out.
 //!
-//! Owns spelling only. Numbers and booleans of a form come as text, so whoever reads a field says what it ought to be.
+//! Owns the format only. Numbers and booleans of a form are texts, so the reader of a field says which type it has.
 
 use chrono::{DateTime, Utc};
 use ciborium::value::Value as Cbor;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{ApiError, Result};
-use crate::wire::{Query, Xml, timestamp};
+use crate::wire::{Query, Xml, format_timestamp};
 
 /// CBOR's tag for a time in seconds since 1970 (RFC 8949, section 3.4.2).
 const EPOCH_TAG: u64 = 1;
 
-/// A value, however it was written.
+/// A value, in whichever protocol it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Document {
     Null,
@@ -127,7 +127,7 @@ impl Document {
             Self::Integer(number) => (*number).into(),
             Self::Number(number) => (*number).into(),
             Self::Text(text) => text.as_str().into(),
-            Self::Time(time) => seconds(*time).into(),
+            Self::Time(time) => epoch_seconds(*time).into(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
             Self::Map(fields) => fields.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
         }
@@ -146,17 +146,17 @@ impl Document {
         bytes
     }
 
-    /// The parameters of a form, lists and structures put together: `Dimensions.member.1.Name`.
+    /// Builds a document from a form, with lists and structures: `Dimensions.member.1.Name`.
     pub(crate) fn from_form(query: &Query) -> Self {
         let mut root = Self::Map(Vec::new());
         for (name, value) in query.pairs() {
             let path: Vec<&str> = name.split('.').collect();
-            root.place(&path, value);
+            root.insert_at(&path, value);
         }
         root
     }
 
-    fn place(&mut self, path: &[&str], value: &str) {
+    fn insert_at(&mut self, path: &[&str], value: &str) {
         match path {
             [] => *self = value.into(),
             ["member", number, rest @ ..] => {
@@ -171,7 +171,7 @@ impl Document {
                 while items.len() < index {
                     items.push(Self::Null);
                 }
-                items[index - 1].place(rest, value);
+                items[index - 1].insert_at(rest, value);
             }
             [name, rest @ ..] => {
                 if !matches!(self, Self::Map(_)) {
@@ -182,7 +182,7 @@ impl Document {
                     fields.push(((*name).to_owned(), Self::Null));
                     fields.len() - 1
                 });
-                fields[at].1.place(rest, value);
+                fields[at].1.insert_at(rest, value);
             }
         }
     }
@@ -202,7 +202,7 @@ impl Document {
             Self::Integer(number) => drop(xml.text(name, number)),
             Self::Number(number) => drop(xml.text(name, number)),
             Self::Text(text) => drop(xml.text(name, text)),
-            Self::Time(time) => drop(xml.text(name, timestamp(*time))),
+            Self::Time(time) => drop(xml.text(name, format_timestamp(*time))),
             Self::Map(_) => drop(xml.within(name, |xml| self.write_xml(xml))),
             Self::List(items) => {
                 xml.within(name, |xml| items.iter().for_each(|item| item.write_element(xml, "member")));
@@ -210,8 +210,8 @@ impl Document {
         }
     }
 
-    /// What a log shows: scalars by their names, the rest as JSON.
-    pub(crate) fn shown(&self) -> Vec<(String, String)> {
+    /// What the log of calls shows: texts as they are, the rest as JSON.
+    pub(crate) fn log_fields(&self) -> Vec<(String, String)> {
         let Self::Map(fields) = self else { return Vec::new() };
         fields
             .iter()
@@ -231,7 +231,7 @@ impl Document {
             .filter(|value| **value != Self::Null)
     }
 
-    /// A text that was given and is not empty.
+    /// A text, if it was given and is not empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.field(name)? {
             Self::Text(text) if !text.is_empty() => Some(text),
@@ -253,14 +253,16 @@ impl Document {
             None => Ok(None),
             Some(Self::Integer(number)) => Ok(Some(*number as f64)),
             Some(Self::Number(number)) => Ok(Some(*number)),
-            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong(name, "a number")),
-            Some(_) => Err(wrong(name, "a number")),
+            Some(Self::Text(text)) => text.parse().map(Some).map_err(|_| wrong_type(name, "a number")),
+            Some(_) => Err(wrong_type(name, "a number")),
         }
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>> {
         match self.number(name)? {
-            Some(number) if number.fract() != 0.0 || number.abs() > 9e15 => Err(wrong(name, "an integer")),
+            Some(number) if number.fract() != 0.0 || number.abs() > 9e15 => {
+                Err(wrong_type(name, "an integer"))
+            }
             other => Ok(other.map(|number| number as i64)),
         }
     }
@@ -270,7 +272,7 @@ impl Document {
             None => Ok(None),
             Some(Self::Flag(flag)) => Ok(Some(*flag)),
             Some(Self::Text(text)) if text == "true" || text == "false" => Ok(Some(text == "true")),
-            Some(_) => Err(wrong(name, "true or false")),
+            Some(_) => Err(wrong_type(name, "true or false")),
         }
     }
 
@@ -283,10 +285,10 @@ impl Document {
             Some(Self::Text(text)) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
             Some(_) => None,
         };
-        time.map(Some).ok_or_else(|| wrong(name, "a time"))
+        time.map(Some).ok_or_else(|| wrong_type(name, "a time"))
     }
 
-    /// The members of a list; empty when there is none.
+    /// The members of a list; none if there is no list.
     pub(crate) fn items(&self, name: &str) -> &[Document] {
         match self.field(name) {
             Some(Self::List(items)) => items,
@@ -319,7 +321,7 @@ impl Document {
     }
 }
 
-fn wrong(name: &str, wanted: &str) -> ApiError {
+fn wrong_type(name: &str, wanted: &str) -> ApiError {
     ApiError {
         code: "SerializationException".to_owned(),
         status: 400,
@@ -327,7 +329,7 @@ fn wrong(name: &str, wanted: &str) -> ApiError {
     }
 }
 
-fn seconds(time: DateTime<Utc>) -> f64 {
+fn epoch_seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_millis() as f64 / 1000.0
 }
 
@@ -338,7 +340,7 @@ fn to_cbor(document: &Document) -> Cbor {
         Document::Integer(number) => Cbor::Integer((*number).into()),
         Document::Number(number) => Cbor::Float(*number),
         Document::Text(text) => Cbor::Text(text.clone()),
-        Document::Time(time) => Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(seconds(*time)))),
+        Document::Time(time) => Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(epoch_seconds(*time)))),
         Document::List(items) => Cbor::Array(items.iter().map(to_cbor).collect()),
         Document::Map(fields) => {
             Cbor::Map(fields.iter().map(|(name, value)| (Cbor::Text(name.clone()), to_cbor(value))).collect())
@@ -352,7 +354,7 @@ fn from_cbor(value: Cbor) -> Document {
         Cbor::Integer(number) => Document::Integer(i64::try_from(number).unwrap_or(i64::MAX)),
         Cbor::Float(number) => Document::Number(number),
         Cbor::Text(text) => Document::Text(text),
-        // A time is read by whoever wants one; its tag says no more than that.
+        // The tag only says that it is a time, and the reader of the field knows that.
         Cbor::Tag(_, inside) => from_cbor(*inside),
         Cbor::Array(items) => Document::List(items.into_iter().map(from_cbor).collect()),
         Cbor::Map(fields) => Document::Map(
@@ -395,7 +397,7 @@ mod tests {
         let mut xml = Xml::new();
         document.write_xml(&mut xml);
         let text = xml.response("n", "A", true, "r");
-        assert!(text.contains(&timestamp(time)), "{text}");
+        assert!(text.contains(&format_timestamp(time)), "{text}");
     }
 
     #[test]

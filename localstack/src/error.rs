@@ -1,9 +1,8 @@
-//! What the API answers when it does not do what was asked: AWS's code, AWS's HTTP status, and a message.
+//! Refusals of the API: AWS's code, AWS's HTTP status, and a message.
 //!
 //! Codes are the ones on the wire (`DBInstanceNotFound`), which differ from the shape names of the SDKs
 //! (`DBInstanceNotFoundFault`); codes and statuses are those of botocore's service model.
 
-/// A refusal, as a caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) code: String,
@@ -18,16 +17,42 @@ impl ApiError {
         Self { code: code.to_owned(), status: status_of(code), message: message.into() }
     }
 
-    pub(crate) fn value(message: impl Into<String>) -> Self {
+    /// A refusal whose status is not the one that goes with its code in RDS.
+    pub(crate) fn with_status(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), status, message: message.into() }
+    }
+
+    pub(crate) fn invalid_value(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterValue", message)
     }
 
-    pub(crate) fn combination(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_combination(message: impl Into<String>) -> Self {
         Self::new("InvalidParameterCombination", message)
     }
 
     pub(crate) fn instance_state(message: impl Into<String>) -> Self {
         Self::new("InvalidDBInstanceState", message)
+    }
+
+    pub(crate) fn snapshot_state(message: impl Into<String>) -> Self {
+        Self::new("InvalidDBSnapshotState", message)
+    }
+
+    pub(crate) fn snapshot_unavailable(id: &str) -> Self {
+        Self::snapshot_state(format!("The snapshot {id} is not in the available state."))
+    }
+
+    pub(crate) fn missing_parameter(parameter: &str) -> Self {
+        Self::new("MissingParameter", format!("The request must contain the parameter {parameter}."))
+    }
+
+    pub(crate) fn no_option_group(name: &str) -> Self {
+        Self::new("OptionGroupNotFoundFault", format!("Specified OptionGroupName: {name} not found."))
+    }
+
+    pub(crate) fn no_automated_backup(what: &str) -> Self {
+        let message = format!("DBInstanceAutomatedBackup {what} not found.");
+        Self::new("DBInstanceAutomatedBackupNotFound", message)
     }
 
     pub(crate) fn no_instance(id: &str) -> Self {
@@ -39,15 +64,15 @@ impl ApiError {
     }
 
     /// `Receiver` when the fault is the service's, `Sender` when it is the caller's.
-    pub(crate) fn party(&self) -> &'static str {
+    pub(crate) fn fault_party(&self) -> &'static str {
         if self.status >= 500 { "Receiver" } else { "Sender" }
     }
 }
 
 /// The HTTP status that goes with a code.
 ///
-/// RDS sends nearly every refusal as 400; the exceptions are listed. A code nobody knows is taken for a failure of
-/// the service (500), so that an injected one is retried as such.
+/// RDS sends nearly every refusal as 400; the exceptions are listed. An unknown code counts as a failure of the service
+/// (500), so that clients retry a fault with such a code.
 pub(crate) fn status_of(code: &str) -> u16 {
     match code {
         "AccessDenied"
@@ -59,8 +84,8 @@ pub(crate) fn status_of(code: &str) -> u16 {
         | "OptInRequired"
         | "NotAuthorized"
         | "UnrecognizedClientException"
-        | "InsufficientDBClusterCapacityFault" => 403,
-        "DBClusterQuotaExceededFault"
+        | "InsufficientDBClusterCapacityFault"
+        | "DBClusterQuotaExceededFault"
         | "DBClusterEndpointQuotaExceededFault"
         | "GlobalClusterQuotaExceededFault" => 403,
         "ServiceUnavailable" | "ServiceUnavailableException" => 503,
@@ -72,46 +97,17 @@ pub(crate) fn status_of(code: &str) -> u16 {
     }
 }
 
-/// Codes that are sent with 400, beyond those whose ending says so.
+/// Whether a code that is not an exception is one of AWS's.
 fn is_known(code: &str) -> bool {
-    const ENDINGS: [&str; 11] = [
-        "AlreadyExists",
-        "AlreadyExistsFault",
-        "QuotaExceeded",
-        "QuotaExceededFault",
-        "State",
-        "StateFault",
-        "NotSupported",
-        "NotSupportedFault",
-        "Fault",
-        "Exception",
-        "EnoughAZs",
-    ];
-    const CODES: [&str; 22] = [
-        "InvalidParameterValue",
-        "InvalidParameterCombination",
-        "InvalidAction",
-        "InvalidQueryParameter",
-        "InvalidSubnet",
-        "InvalidExportOnly",
-        "MalformedInput",
-        "MalformedQueryString",
-        "MissingAction",
-        "MissingParameter",
-        "Throttling",
-        "ThrottlingException",
-        "Throttled",
-        "RequestLimitExceeded",
-        "RequestExpired",
-        "ValidationError",
-        "InsufficientDBInstanceCapacity",
-        "InsufficientStorageClusterCapacity",
-        "PointInTimeRestoreNotEnabled",
-        "DBInstanceNotReady",
-        "DBUpgradeDependencyFailure",
-        "UnsupportedDBEngineVersion",
-    ];
-    CODES.contains(&code) || ENDINGS.iter().any(|ending| code.ends_with(ending))
+    const ENDINGS: &str = "AlreadyExists AlreadyExistsFault QuotaExceeded QuotaExceededFault State StateFault NotSupported \
+        NotSupportedFault Fault Exception EnoughAZs";
+    const CODES: &str = "InvalidParameterValue InvalidParameterCombination InvalidAction InvalidQueryParameter \
+        InvalidSubnet InvalidExportOnly MalformedInput MalformedQueryString MissingAction MissingParameter \
+        Throttling ThrottlingException Throttled RequestLimitExceeded RequestExpired ValidationError \
+        InsufficientDBInstanceCapacity InsufficientStorageClusterCapacity PointInTimeRestoreNotEnabled \
+        DBInstanceNotReady DBUpgradeDependencyFailure UnsupportedDBEngineVersion";
+    CODES.split_whitespace().any(|known| known == code)
+        || ENDINGS.split_whitespace().any(|ending| code.ends_with(ending))
 }
 
 #[cfg(test)]

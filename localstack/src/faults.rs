@@ -1,4 +1,4 @@
-//! What the control endpoint injects: faults of calls, ends of restores, SQL in restored copies.
+//! What the control endpoint injects: faults in calls, outcomes of restores, SQL in restored instances.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, status_of};
-use crate::record::Fate;
+use crate::resources::RestoreOutcome;
 use crate::wire::Query;
 
-/// How a call goes wrong.
+/// How a call fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Refused before anything is done.
     Refuse(ApiError),
-    /// Done, and then the connection closes without an answer.
+    /// Performed, and then the connection closes without an answer.
     LoseResponse,
     /// The connection closes before anything is done.
     Cut,
-    /// Done, and answered this much later.
+    /// Performed, and answered this much later.
     Slow(Duration),
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct FaultRequest {
     region: Option<String>,
     /// Only in this account.
     account: Option<String>,
-    /// Only calls with a parameter in which this stands, such as the ARN of a role.
+    /// Only calls with a parameter that contains this text, such as the ARN of a role.
     about: Option<String>,
     fault: FaultName,
     code: Option<String>,
@@ -41,7 +41,7 @@ pub(crate) struct FaultRequest {
     seconds: Option<f64>,
     times: Option<u32>,
     for_seconds: Option<f64>,
-    /// Only calls beyond so many in a second meet it.
+    /// Only calls beyond this rate.
     above_per_second: Option<f64>,
 }
 
@@ -55,9 +55,9 @@ enum FaultName {
     Slow,
 }
 
-/// A call that may meet a fault.
+/// A call, as far as faults depend on it.
 #[derive(Debug)]
-pub(crate) struct Met<'a> {
+pub(crate) struct FaultTarget<'a> {
     pub(crate) action: &'a str,
     pub(crate) region: &'a str,
     pub(crate) account: &'a str,
@@ -76,7 +76,7 @@ struct Rule {
     rate: Option<Rate>,
 }
 
-/// So many calls in a second go through, and as many at once after a pause of a second.
+/// A token bucket: it admits `per_second` calls each second, and up to as many at once after a pause.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
@@ -85,7 +85,7 @@ struct Rate {
 }
 
 impl Rate {
-    /// Whether a call made now goes through.
+    /// Whether a call made now is admitted.
     fn admits(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         (self.tokens, self.at) = ((self.tokens + since * self.per_second).min(self.per_second.max(1.0)), now);
@@ -98,7 +98,7 @@ impl Rate {
 }
 
 impl Rule {
-    fn meets(&self, call: &Met<'_>) -> bool {
+    fn applies_to(&self, call: &FaultTarget<'_>) -> bool {
         let is = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|wanted| wanted == has);
         (self.action == "*" || self.action == call.action)
             && is(&self.region, call.region)
@@ -107,49 +107,49 @@ impl Rule {
     }
 }
 
-/// SQL that runs in restored copies.
+/// SQL that runs in restored instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RestoredSql {
     pub(crate) database: String,
     pub(crate) sql: String,
-    #[serde(default = "once")]
+    #[serde(default = "default_times")]
     times: u32,
 }
 
-fn once() -> u32 {
+fn default_times() -> u32 {
     1
 }
 
-/// Everything injected and not used up.
+/// Everything that was injected and is not used up.
 #[derive(Debug, Default)]
-pub(crate) struct Injected {
+pub(crate) struct InjectedFaults {
     rules: Mutex<Vec<Rule>>,
-    fates: Mutex<Vec<Fate>>,
+    fates: Mutex<Vec<RestoreOutcome>>,
     sql: Mutex<Vec<RestoredSql>>,
 }
 
-impl Injected {
+impl InjectedFaults {
     /// # Errors
     ///
-    /// When the request contradicts itself, in words for whoever posted it.
+    /// When the request contradicts itself; the message is for the person who posted it.
     pub(crate) fn add_fault(&self, request: FaultRequest) -> Result<(), String> {
-        let rule = rule(request)?;
-        lock(&self.rules).push(rule);
+        let rule = build_rule(request)?;
+        lock_list(&self.rules).push(rule);
         Ok(())
     }
 
     pub(crate) fn clear_faults(&self) {
-        lock(&self.rules).clear();
+        lock_list(&self.rules).clear();
     }
 
-    /// The fault that a call meets, used up by asking.
-    pub(crate) fn fault(&self, call: &Met<'_>, now: Instant) -> Option<Fault> {
-        let mut rules = lock(&self.rules);
+    /// The fault that a call meets; it is used up by this.
+    pub(crate) fn take_fault(&self, call: &FaultTarget<'_>, now: Instant) -> Option<Fault> {
+        let mut rules = lock_list(&self.rules);
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
-        let index = rules
-            .iter_mut()
-            .position(|rule| rule.meets(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now)))?;
+        let index = rules.iter_mut().position(|rule| {
+            rule.applies_to(call) && rule.rate.as_mut().is_none_or(|rate| !rate.admits(now))
+        })?;
         let rule = &mut rules[index];
         let fault = rule.fault.clone();
         if let Some(left) = &mut rule.left {
@@ -161,8 +161,8 @@ impl Injected {
         Some(fault)
     }
 
-    /// Whether a call would be refused for want of a permission; nothing is used up.
-    pub(crate) fn denies(
+    /// Whether a call would be refused for lack of a permission. Nothing is used up.
+    pub(crate) fn would_deny(
         &self,
         action: &str,
         region: Option<&str>,
@@ -170,41 +170,41 @@ impl Injected {
         parameters: &Query,
     ) -> bool {
         let denial = |rule: &&Rule| matches!(&rule.fault, Fault::Refuse(error) if error.code.starts_with("AccessDenied"));
-        lock(&self.rules).iter().filter(denial).any(|rule| {
-            // What is on no Region's resource is in every Region.
+        lock_list(&self.rules).iter().filter(denial).any(|rule| {
+            // An action on no Region's resource counts as one in every Region.
             let region = region.or(rule.region.as_deref()).unwrap_or_default();
-            rule.meets(&Met { action, region, account, parameters })
+            rule.applies_to(&FaultTarget { action, region, account, parameters })
         })
     }
 
-    pub(crate) fn add_fate(&self, fate: Fate) {
-        lock(&self.fates).push(fate);
+    pub(crate) fn add_restore_outcome(&self, fate: RestoreOutcome) {
+        lock_list(&self.fates).push(fate);
     }
 
-    /// Where the restore that begins now ends, if it was told.
-    pub(crate) fn take_fate(&self) -> Option<Fate> {
-        let mut fates = lock(&self.fates);
+    /// The outcome that was injected for the restore that begins now.
+    pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
+        let mut fates = lock_list(&self.fates);
         (!fates.is_empty()).then(|| fates.remove(0))
     }
 
-    pub(crate) fn clear_fates(&self) {
-        lock(&self.fates).clear();
+    pub(crate) fn clear_restore_outcomes(&self) {
+        lock_list(&self.fates).clear();
     }
 
     /// # Errors
     ///
-    /// When it would never run.
+    /// When the SQL would never run.
     pub(crate) fn add_sql(&self, sql: RestoredSql) -> Result<(), String> {
         if sql.times == 0 {
             return Err("`times` must be at least 1".to_owned());
         }
-        lock(&self.sql).push(sql);
+        lock_list(&self.sql).push(sql);
         Ok(())
     }
 
-    /// What runs in the copy that is being restored now, in the order it was posted.
+    /// The SQL to run in the instance that is being restored now, in the order in which it was posted.
     pub(crate) fn take_sql(&self) -> Vec<RestoredSql> {
-        let mut waiting = lock(&self.sql);
+        let mut waiting = lock_list(&self.sql);
         let taken = waiting.clone();
         for entry in waiting.iter_mut() {
             entry.times -= 1;
@@ -213,17 +213,17 @@ impl Injected {
         taken
     }
 
-    /// Whether anything waits to run in a restored copy.
+    /// Whether SQL is waiting for a restored instance.
     pub(crate) fn has_sql(&self) -> bool {
-        !lock(&self.sql).is_empty()
+        !lock_list(&self.sql).is_empty()
     }
 
     pub(crate) fn clear_sql(&self) {
-        lock(&self.sql).clear();
+        lock_list(&self.sql).clear();
     }
 }
 
-fn rule(request: FaultRequest) -> Result<Rule, String> {
+fn build_rule(request: FaultRequest) -> Result<Rule, String> {
     if request.action.is_empty() {
         return Err("`action` is empty: name an API action, or `*` for any".to_owned());
     }
@@ -231,18 +231,18 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
         return Err("`times` must be at least 1".to_owned());
     }
     let fault = match request.fault {
-        FaultName::Throttle => refusal("Throttling", "Rate exceeded", &request),
-        FaultName::Error => refusal(
+        FaultName::Throttle => build_refusal("Throttling", "Rate exceeded", &request),
+        FaultName::Error => build_refusal(
             "InternalFailure",
             "An internal error has occurred. Please try your query again.",
             &request,
         ),
         FaultName::LostResponse => Fault::LoseResponse,
         FaultName::Cut => Fault::Cut,
-        FaultName::Slow => Fault::Slow(span("seconds", request.seconds.unwrap_or(5.0))?),
+        FaultName::Slow => Fault::Slow(parse_span("seconds", request.seconds.unwrap_or(5.0))?),
     };
-    let until = request.for_seconds.map(|seconds| span("for_seconds", seconds)).transpose()?;
-    // A fault that lasts for a time has no count, unless one is given too.
+    let until = request.for_seconds.map(|seconds| parse_span("for_seconds", seconds)).transpose()?;
+    // A fault with a duration or a rate has no count unless one is given too.
     let lasts = until.is_some() || request.above_per_second.is_some();
     let left = request.times.or(if lasts { None } else { Some(1) });
     let rate = match request.above_per_second {
@@ -250,14 +250,14 @@ fn rule(request: FaultRequest) -> Result<Rule, String> {
         Some(per_second) if per_second > 0.0 && per_second.is_finite() => {
             Some(Rate { per_second, tokens: per_second.max(1.0), at: Instant::now() })
         }
-        Some(other) => return Err(format!("`above_per_second` must be a number above 0, not {other}")),
+        Some(other) => return Err(format!("`above_per_second` must be greater than 0, not {other}")),
     };
     let until = until.map(|span| Instant::now() + span);
     let FaultRequest { action, region, account, about, .. } = request;
     Ok(Rule { action, region, account, about, fault, left, until, rate })
 }
 
-fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
+fn build_refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
     let code = request.code.as_deref().unwrap_or(code);
     Fault::Refuse(ApiError {
         code: code.to_owned(),
@@ -266,7 +266,7 @@ fn refusal(code: &str, message: &str, request: &FaultRequest) -> Fault {
     })
 }
 
-/// Words that AWS sends with codes that tests like to inject.
+/// AWS's messages for codes that tests often inject.
 fn message_of(code: &str) -> Option<&'static str> {
     Some(match code {
         "InsufficientDBInstanceCapacity" => {
@@ -279,12 +279,12 @@ fn message_of(code: &str) -> Option<&'static str> {
     })
 }
 
-fn span(name: &str, seconds: f64) -> Result<Duration, String> {
+fn parse_span(name: &str, seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| format!("`{name}` must be a number of seconds, not {seconds}"))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_list<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -292,22 +292,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn injected(requests: &[&str]) -> Injected {
-        let injected = Injected::default();
+    fn injected(requests: &[&str]) -> InjectedFaults {
+        let injected = InjectedFaults::default();
         for request in requests {
             injected.add_fault(serde_json::from_str(request).unwrap()).unwrap();
         }
         injected
     }
 
-    fn met<'a>(action: &'a str, parameters: &'a Query) -> Met<'a> {
-        Met { action, region: "eu-west-1", account: "111122223333", parameters }
+    fn met<'a>(action: &'a str, parameters: &'a Query) -> FaultTarget<'a> {
+        FaultTarget { action, region: "eu-west-1", account: "111122223333", parameters }
     }
 
     #[test]
-    fn a_fault_may_be_of_one_region_account_or_object_alone() {
+    fn a_fault_can_be_limited_to_a_region_account_or_object() {
         let of = |more: &str| injected(&[&format!(r#"{{"action":"*","fault":"cut","times":9,{more}}}"#)]);
-        let parameters = Query::single("RoleArn", "arn:aws:iam::111122223333:role/x");
+        let parameters = Query::from_pair("RoleArn", "arn:aws:iam::111122223333:role/x");
         let now = Instant::now();
         for (more, meets) in [
             (r#""region":"eu-west-1""#, true),
@@ -317,25 +317,25 @@ mod tests {
             (r#""about":"role/x""#, true),
             (r#""about":"role/y""#, false),
         ] {
-            let met = of(more).fault(&met("AssumeRole", &parameters), now);
+            let met = of(more).take_fault(&met("AssumeRole", &parameters), now);
             assert_eq!(met.is_some(), meets, "{more}");
         }
     }
 
     #[test]
-    fn a_fault_meets_its_action_as_often_as_it_was_told() {
+    fn a_fault_meets_its_action_as_many_times_as_requested() {
         let injected = injected(&[r#"{"action":"DescribeDBInstances","fault":"throttle","times":2}"#]);
         let now = Instant::now();
-        assert_eq!(injected.fault(&met("CreateDBSnapshot", &Query::default()), now), None);
+        assert_eq!(injected.take_fault(&met("CreateDBSnapshot", &Query::default()), now), None);
         for _ in 0..2 {
             let Some(Fault::Refuse(error)) =
-                injected.fault(&met("DescribeDBInstances", &Query::default()), now)
+                injected.take_fault(&met("DescribeDBInstances", &Query::default()), now)
             else {
                 panic!("no fault")
             };
             assert_eq!((error.code.as_str(), error.status), ("Throttling", 400));
         }
-        assert_eq!(injected.fault(&met("DescribeDBInstances", &Query::default()), now), None);
+        assert_eq!(injected.take_fault(&met("DescribeDBInstances", &Query::default()), now), None);
     }
 
     #[test]
@@ -343,18 +343,22 @@ mod tests {
         let injected = injected(&[r#"{"action":"*","fault":"cut","for_seconds":60}"#]);
         let now = Instant::now();
         for _ in 0..10 {
-            assert_eq!(injected.fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
+            assert_eq!(injected.take_fault(&met("Anything", &Query::default()), now), Some(Fault::Cut));
         }
-        assert_eq!(injected.fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)), None);
+        assert_eq!(
+            injected.take_fault(&met("Anything", &Query::default()), now + Duration::from_secs(61)),
+            None
+        );
     }
 
     #[test]
-    fn a_rate_lets_so_many_calls_through() {
+    fn a_rate_admits_that_many_calls() {
         let injected = injected(&[r#"{"action":"*","fault":"throttle","above_per_second":5}"#]);
         let began = Instant::now();
         let refused = |from: Duration| {
             let calls = (0..20).map(|n| {
-                injected.fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10))
+                injected
+                    .take_fault(&met("Any", &Query::default()), began + from + Duration::from_millis(n * 10))
             });
             calls.filter(Option::is_some).count()
         };
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn an_unknown_code_is_a_failure_of_the_service() {
         let injected = injected(&[r#"{"action":"*","fault":"error","code":"SomethingNew"}"#]);
-        let Some(Fault::Refuse(error)) = injected.fault(&met("Any", &Query::default()), Instant::now())
+        let Some(Fault::Refuse(error)) = injected.take_fault(&met("Any", &Query::default()), Instant::now())
         else {
             panic!("no fault")
         };
@@ -373,21 +377,21 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_mean_nothing_are_refused() {
+    fn contradictory_requests_are_refused() {
         for request in [
             r#"{"action":"","fault":"cut"}"#,
             r#"{"action":"*","fault":"cut","times":0}"#,
             r#"{"action":"*","fault":"slow","seconds":-1}"#,
         ] {
-            assert!(rule(serde_json::from_str(request).unwrap()).is_err(), "{request}");
+            assert!(build_rule(serde_json::from_str(request).unwrap()).is_err(), "{request}");
         }
         assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"explode"}"#).is_err());
         assert!(serde_json::from_str::<FaultRequest>(r#"{"action":"*","fault":"cut","tmies":1}"#).is_err());
     }
 
     #[test]
-    fn sql_runs_in_order_and_as_often_as_told() {
-        let injected = Injected::default();
+    fn sql_runs_in_order_and_as_many_times_as_requested() {
+        let injected = InjectedFaults::default();
         for (sql, times) in [("a", 1), ("b", 2)] {
             injected.add_sql(RestoredSql { database: "app".to_owned(), sql: sql.to_owned(), times }).unwrap();
         }

@@ -1,7 +1,8 @@
 //! Formulas that stand for a parameter's value: `{DBInstanceClassMemory/9531392}`, `LEAST({…},5000)` (Amazon RDS User
 //! Guide, "Specifying DB parameters").
 
-use crate::record::Instance;
+use crate::instance_class::{GIBIBYTE, class_size};
+use crate::resources::Instance;
 
 /// What a formula can refer to.
 #[derive(Debug, Clone, Copy)]
@@ -13,65 +14,43 @@ pub(crate) struct Variables {
 }
 
 impl Variables {
-    pub(crate) fn of(instance: &Instance) -> Self {
-        const GIBIBYTE: f64 = 1_073_741_824.0;
-        let (gibibytes, processors) = size_of(&instance.settings.class);
+    pub(crate) fn of_instance(instance: &Instance) -> Self {
+        let size = class_size(&instance.settings.class);
         Self {
-            memory_bytes: gibibytes * GIBIBYTE,
-            processors,
+            memory_bytes: size.memory_bytes,
+            processors: size.processors,
             storage_bytes: instance.settings.allocated_storage as f64 * GIBIBYTE,
             port: f64::from(instance.settings.asked_port),
         }
     }
 }
 
-/// Memory (GiB) and processors of an instance class.
-fn size_of(class: &str) -> (f64, f64) {
-    let mut parts = class.trim_start_matches("db.").split('.');
-    let (family, size) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let per_processor = if family.starts_with('r') { 8.0 } else { 4.0 };
-    match size {
-        "micro" => (1.0, 2.0),
-        "small" => (2.0, 2.0),
-        "medium" => (4.0, 2.0),
-        _ => {
-            let times = match size.strip_suffix("xlarge") {
-                Some("") => 2.0,
-                Some(number) => number.parse::<f64>().unwrap_or(1.0) * 2.0,
-                None => 1.0,
-            };
-            let processors = 2.0 * times;
-            (processors * per_processor, processors)
-        }
-    }
-}
-
-/// Whether a value is a formula, right or wrong, and not a plain value.
+/// Whether a value is a formula, valid or not, rather than a plain value.
 pub(crate) fn is_formula(text: &str) -> bool {
     text.contains('{') || text.contains('(')
 }
 
-/// The whole number that a formula gives; nothing when it is none.
-pub(crate) fn evaluate(text: &str, variables: &Variables) -> Option<i64> {
+/// The value of a formula as a whole number; `None` if it is not a valid formula.
+pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64> {
     let mut rest = Rest { text: text.trim(), variables };
-    let value = rest.outside()?;
-    let is_over = rest.text.is_empty() && value.is_finite();
-    is_over.then_some(value.floor() as i64)
+    let value = rest.parse_value()?;
+    let is_complete = rest.text.is_empty() && value.is_finite();
+    is_complete.then_some(value.floor() as i64)
 }
 
-/// What is still to be read of a formula.
+/// The rest of a formula that has not been parsed yet.
 struct Rest<'t> {
     text: &'t str,
     variables: &'t Variables,
 }
 
 impl<'t> Rest<'t> {
-    fn eat(&mut self, token: char) -> Option<()> {
+    fn expect_token(&mut self, token: char) -> Option<()> {
         self.text = self.text.trim_start().strip_prefix(token)?.trim_start();
         Some(())
     }
 
-    fn word(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
+    fn take_word(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let end = self.text.find(|c| !fits(c)).unwrap_or(self.text.len());
         let (word, rest) = self.text.split_at(end);
         self.text = rest.trim_start();
@@ -79,28 +58,28 @@ impl<'t> Rest<'t> {
     }
 
     /// A function of several values, an expression in braces, or a number.
-    fn outside(&mut self) -> Option<f64> {
+    fn parse_value(&mut self) -> Option<f64> {
         if self.text.starts_with('{') {
-            self.eat('{')?;
-            let value = self.sum()?;
-            self.eat('}')?;
+            self.expect_token('{')?;
+            let value = self.parse_sum()?;
+            self.expect_token('}')?;
             return Some(value);
         }
         if self.text.starts_with(|c: char| c.is_ascii_digit()) {
-            return self.word(|c| c.is_ascii_digit()).parse().ok();
+            return self.take_word(|c| c.is_ascii_digit()).parse().ok();
         }
-        let function = self.word(|c| c.is_ascii_alphabetic());
-        self.call(function, Self::outside)
+        let function = self.take_word(|c| c.is_ascii_alphabetic());
+        self.parse_function(function, Self::parse_value)
     }
 
-    fn call(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
-        self.eat('(')?;
+    fn parse_function(&mut self, function: &str, value: fn(&mut Self) -> Option<f64>) -> Option<f64> {
+        self.expect_token('(')?;
         let mut values = vec![value(self)?];
         while self.text.starts_with(',') {
-            self.eat(',')?;
+            self.expect_token(',')?;
             values.push(value(self)?);
         }
-        self.eat(')')?;
+        self.expect_token(')')?;
         match (function.to_ascii_lowercase().as_str(), &values[..]) {
             ("least", [_, _, ..]) => values.into_iter().reduce(f64::min),
             ("greatest", [_, _, ..]) => values.into_iter().reduce(f64::max),
@@ -110,47 +89,47 @@ impl<'t> Rest<'t> {
         }
     }
 
-    fn sum(&mut self) -> Option<f64> {
-        let mut value = self.product()?;
+    fn parse_sum(&mut self) -> Option<f64> {
+        let mut value = self.parse_product()?;
         loop {
             if self.text.starts_with('+') {
-                self.eat('+')?;
-                value += self.product()?;
+                self.expect_token('+')?;
+                value += self.parse_product()?;
             } else if self.text.starts_with('-') {
-                self.eat('-')?;
-                value -= self.product()?;
+                self.expect_token('-')?;
+                value -= self.parse_product()?;
             } else {
                 return Some(value);
             }
         }
     }
 
-    fn product(&mut self) -> Option<f64> {
-        let mut value = self.atom()?;
+    fn parse_product(&mut self) -> Option<f64> {
+        let mut value = self.parse_operand()?;
         loop {
             if self.text.starts_with('*') {
-                self.eat('*')?;
-                value *= self.atom()?;
+                self.expect_token('*')?;
+                value *= self.parse_operand()?;
             } else if self.text.starts_with('/') {
-                self.eat('/')?;
-                value /= self.atom()?;
+                self.expect_token('/')?;
+                value /= self.parse_operand()?;
             } else {
                 return Some(value);
             }
         }
     }
 
-    fn atom(&mut self) -> Option<f64> {
+    fn parse_operand(&mut self) -> Option<f64> {
         if self.text.starts_with(|c: char| c.is_ascii_digit()) {
-            return self.word(|c| c.is_ascii_digit()).parse().ok();
+            return self.take_word(|c| c.is_ascii_digit()).parse().ok();
         }
-        let name = self.word(|c| c.is_ascii_alphabetic());
+        let name = self.take_word(|c| c.is_ascii_alphabetic());
         Some(match name {
             "DBInstanceClassMemory" => self.variables.memory_bytes,
             "DBInstanceVCPU" => self.variables.processors,
             "AllocatedStorage" => self.variables.storage_bytes,
             "EndPointPort" => self.variables.port,
-            function => return self.call(function, Self::sum),
+            function => return self.parse_function(function, Self::parse_sum),
         })
     }
 }
@@ -159,12 +138,10 @@ impl<'t> Rest<'t> {
 mod tests {
     use super::*;
 
-    const GIBIBYTE: f64 = 1_073_741_824.0;
-
     fn value(text: &str) -> Option<i64> {
         let variables =
             Variables { memory_bytes: 8.0 * GIBIBYTE, processors: 2.0, storage_bytes: 0.0, port: 5432.0 };
-        evaluate(text, &variables)
+        evaluate_formula(text, &variables)
     }
 
     #[test]
@@ -182,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_formula_has_no_value() {
+    fn invalid_formulas_have_no_value() {
         for text in [
             "",
             "{",
@@ -194,18 +171,6 @@ mod tests {
             "MAX(1,2)",
         ] {
             assert_eq!(value(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn classes_have_their_memory() {
-        for (class, size) in [
-            ("db.t3.micro", (1.0, 2.0)),
-            ("db.m6g.large", (8.0, 2.0)),
-            ("db.m6g.xlarge", (16.0, 4.0)),
-            ("db.r6g.4xlarge", (128.0, 16.0)),
-        ] {
-            assert_eq!(size_of(class), size, "{class}");
         }
     }
 }

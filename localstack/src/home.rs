@@ -1,4 +1,4 @@
-//! The directory that everything lies in, and the user that its servers run as.
+//! The directory of a stack, and the user that its servers run as.
 //!
 //! ```text
 //! DIR/ca.pem            the certificate clients trust; its key is beside it
@@ -11,12 +11,12 @@
 //! DIR/templates/…       a fresh database cluster per PostgreSQL version, copied for each new instance
 //! ```
 //!
-//! Templates cost a second each, so the stacks of a user share them in a cache directory, and with them the password of
-//! `rdsadmin`. A directory whose password is another, or a cache that is not to be trusted, goes without: the templates
-//! then lie in DIR.
+//! A template takes a second to make, so the stacks of a user share them in a cache directory, and with them the
+//! password of `rdsadmin`. If the directory has a different password, or the cache cannot be trusted, the templates
+//! lie in DIR instead.
 //!
-//! PostgreSQL refuses to run as root. As root, the servers run as `postgres`, or `nobody` where there is no such user,
-//! and own what they need.
+//! PostgreSQL refuses to run as root. If the stack runs as root, the servers run as `postgres`, or as `nobody` where
+//! there is no such user, and own their files.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _};
@@ -24,12 +24,12 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use fs4::fs_std::FileExt as _;
 
-use crate::state::replace;
+use crate::atomic_file::replace_file;
 
-/// Who owns the databases' files and runs their servers, when it is not who runs the stack.
+/// The user that owns the databases' files and runs their servers, if it is not the one that runs the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
@@ -46,7 +46,7 @@ pub(crate) struct Home {
     lock: Mutex<Option<File>>,
 }
 
-/// The places of one instance.
+/// The paths of one instance's cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterPaths {
     pub(crate) root: PathBuf,
@@ -56,13 +56,13 @@ pub(crate) struct ClusterPaths {
 }
 
 impl ClusterPaths {
-    pub(crate) fn at(root: PathBuf) -> Self {
+    pub(crate) fn at_root(root: PathBuf) -> Self {
         Self { data: root.join("data"), conf: root.join("conf"), log: root.join("log"), root }
     }
 }
 
 impl Home {
-    /// Takes DIR for this process, making it if it is not there.
+    /// Locks DIR for this process, and makes it if it does not exist.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Home {
             && fs::symlink_metadata(directory).is_ok()
             && !belongs_to_me(directory)
         {
-            bail!("`{}` is not ours alone: choose another directory with `--data`", directory.display());
+            bail!("others can write to `{}`: choose another directory with `--data`", directory.display());
         }
         make_directory(directory, 0o755).with_context(|| format!("cannot make `{}`", directory.display()))?;
         let root =
@@ -93,7 +93,7 @@ impl Home {
             .with_context(|| format!("cannot lock `{}`", root.display()))?;
         if !lock.try_lock_exclusive().unwrap_or(false) {
             bail!(
-                "another local stack uses `{}`: stop it, or choose another directory with `--data`",
+                "another local stack uses `{}`: stop it or choose another directory with `--data`",
                 root.display()
             );
         }
@@ -103,8 +103,8 @@ impl Home {
         for part in ["clusters", "archive", "backups"] {
             home.make_passage(&home.root.join(part))?;
         }
-        let shared = cache.map(|cache| secret(&cache.join("secret"), None)).transpose()?;
-        home.secret = secret(&home.root.join("secret"), shared.as_deref())?;
+        let shared = cache.map(|cache| read_or_make_secret(&cache.join("secret"), None)).transpose()?;
+        home.secret = read_or_make_secret(&home.root.join("secret"), shared.as_deref())?;
         if shared.is_some_and(|shared| shared != home.secret) {
             home.templates = home.root.join("templates");
         }
@@ -143,7 +143,7 @@ impl Home {
     }
 
     pub(crate) fn cluster(&self, resource_id: &str) -> ClusterPaths {
-        ClusterPaths::at(self.clusters().join(resource_id))
+        ClusterPaths::at_root(self.clusters().join(resource_id))
     }
 
     pub(crate) fn archives(&self) -> PathBuf {
@@ -162,56 +162,56 @@ impl Home {
         self.backups().join(id)
     }
 
-    /// Makes a directory that the servers' user walks through, whatever the umask.
+    /// Makes a directory that the servers' user can traverse, whatever the umask.
     fn make_passage(&self, directory: &Path) -> io::Result<()> {
         let mode = if self.owner.is_some() { 0o711 } else { 0o700 };
         make_directory(directory, mode)?;
         fs::set_permissions(directory, Permissions::from_mode(mode))
     }
 
-    /// Makes a directory that only the servers' user reads.
+    /// Makes a directory that only the servers' user can read.
     pub(crate) fn make_private(&self, directory: &Path) -> io::Result<()> {
         make_directory(directory, 0o700)?;
-        self.give(directory)
+        self.give_to_owner(directory)
     }
 
     /// Hands a file or directory to the servers' user.
-    pub(crate) fn give(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn give_to_owner(&self, path: &Path) -> io::Result<()> {
         match self.owner {
             Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
         }
     }
 
-    /// Writes a file that only the servers' user reads.
+    /// Writes a file that only the servers' user can read.
     pub(crate) fn write_private(&self, file: &Path, content: &str) -> io::Result<()> {
-        replace(file, content.as_bytes())?;
-        self.give(file)
+        replace_file(file, content.as_bytes())?;
+        self.give_to_owner(file)
     }
 }
 
-/// Where a stack lives that was not told: one place per user, so that it is found again, and on a disk that the
-/// servers' user can reach, which root's home directory is not.
+/// The directory of a stack that was given none: one per user, so that the next start finds it, and on a disk that
+/// the servers' user can reach, which root's home directory is not.
 pub(crate) fn default_directory() -> PathBuf {
-    own_place("XDG_STATE_HOME", ".local/state", "lifeboat-localstack")
+    user_directory("XDG_STATE_HOME", ".local/state", "lifeboat-localstack")
 }
 
-/// Where the stacks of a user keep what they can make again.
+/// The directory for what the stacks of a user share and can make again.
 fn cache_directory() -> PathBuf {
-    own_place("XDG_CACHE_HOME", ".cache", "lifeboat-localstack-cache")
+    user_directory("XDG_CACHE_HOME", ".cache", "lifeboat-localstack-cache")
 }
 
-fn own_place(variable: &str, below_home: &str, name: &str) -> PathBuf {
+fn user_directory(variable: &str, below_home: &str, name: &str) -> PathBuf {
     let uid = rustix::process::geteuid();
-    let told = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home));
-    match told.or(home) {
-        Some(place) if !uid.is_root() => place.join(name),
+    match given.or(home) {
+        Some(parent) if !uid.is_root() => parent.join(name),
         _ => PathBuf::from(format!("/var/tmp/{name}-{}", uid.as_raw())),
     }
 }
 
-/// The cache, if it can be had and nobody else could have put something in it.
+/// The cache, unless it cannot be made or somebody else could have put something into it.
 fn open_cache(owner: Option<Owner>) -> Option<PathBuf> {
     let directory = cache_directory();
     make_directory(&directory, 0o711).ok()?;
@@ -222,8 +222,8 @@ fn open_cache(owner: Option<Owner>) -> Option<PathBuf> {
     directory.canonicalize().ok()
 }
 
-/// Whether a directory is ours and nobody else's to write in. `/var/tmp` is everybody's: someone may have been there
-/// first, with a directory or a link of the same name.
+/// Whether only we can write to a directory. `/var/tmp` is open to everybody: somebody may have put a directory or a
+/// link of the same name there first.
 fn belongs_to_me(directory: &Path) -> bool {
     let me = rustix::process::geteuid().as_raw();
     fs::symlink_metadata(directory)
@@ -235,15 +235,17 @@ fn server_owner() -> anyhow::Result<Option<Owner>> {
         return Ok(None);
     }
     let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    match account(&accounts, "postgres").or_else(|| account(&accounts, "nobody")) {
+    match find_account(&accounts, "postgres").or_else(|| find_account(&accounts, "nobody")) {
         Some(owner) => Ok(Some(owner)),
         None => {
-            bail!("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
+            bail!(
+                "PostgreSQL does not run as root, and neither user `postgres` nor user `nobody` exists to run it"
+            )
         }
     }
 }
 
-fn account(accounts: &str, name: &str) -> Option<Owner> {
+fn find_account(accounts: &str, name: &str) -> Option<Owner> {
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');
         let (user, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
@@ -253,10 +255,10 @@ fn account(accounts: &str, name: &str) -> Option<Owner> {
     })
 }
 
-/// Makes sure that the servers' user can walk down to `root`.
+/// Makes sure that the servers' user can reach `root`.
 ///
-/// A directory that we own below the system's temporary directory gets the right to be walked through (not listed):
-/// `mktemp -d` makes them for one user only. Elsewhere that is for the directory's owner to decide.
+/// A directory of ours below the system's temporary directory is made traversable (not listable): `mktemp -d` makes
+/// directories for one user only. Elsewhere that is for the directory's owner to decide.
 fn make_reachable(root: &Path, owner: Owner) -> anyhow::Result<()> {
     let me = rustix::process::geteuid().as_raw();
     let temporary = std::env::temp_dir();
@@ -288,8 +290,8 @@ fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(directory)
 }
 
-/// The secret in a file; if there is none yet, `shared` or a fresh one.
-fn secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
+/// The secret in a file. If there is none yet, `shared` or a new one is written.
+fn read_or_make_secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
     match fs::read_to_string(file) {
         Ok(secret) if secret.trim().len() >= 32 => Ok(secret.trim().to_owned()),
         Ok(_) => bail!(
@@ -299,17 +301,17 @@ fn secret(file: &Path, shared: Option<&str>) -> anyhow::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = shared.map_or_else(|| random_hex(24), |shared| Ok(shared.to_owned()))?;
             write_new(file, &secret).with_context(|| format!("cannot write `{}`", file.display()))?;
-            // Another stack may have been faster.
+            // Another stack may have written one first.
             Ok(fs::read_to_string(file)?.trim().to_owned())
         }
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),
     }
 }
 
-/// Writes a file that did not exist, whole or not at all. If it exists by now, it stays.
+/// Writes a file that does not exist yet, whole or not at all. If it exists by now, it stays as it is.
 fn write_new(file: &Path, content: &str) -> io::Result<()> {
     let partial = file.with_extension(format!("{:08x}", rand::random::<u32>()));
-    replace(&partial, content.as_bytes())?;
+    replace_file(&partial, content.as_bytes())?;
     let outcome = fs::hard_link(&partial, file);
     fs::remove_file(&partial)?;
     match outcome {
@@ -331,9 +333,9 @@ mod tests {
     #[test]
     fn accounts_are_read_and_root_is_never_taken() {
         let accounts = "root:x:0:0::/root:/bin/sh\npostgres:x:101:104:PG:/:/bin/sh\nfake:x:0:0::/:/bin/sh\n";
-        assert_eq!(account(accounts, "postgres"), Some(Owner { uid: 101, gid: 104 }));
-        assert_eq!(account(accounts, "nobody"), None);
-        assert_eq!(account(accounts, "fake"), None);
+        assert_eq!(find_account(accounts, "postgres"), Some(Owner { uid: 101, gid: 104 }));
+        assert_eq!(find_account(accounts, "nobody"), None);
+        assert_eq!(find_account(accounts, "fake"), None);
     }
 
     #[test]

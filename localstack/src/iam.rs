@@ -1,17 +1,17 @@
-//! IAM: its policy simulator. Everybody may do everything, but for what faults refuse with AccessDenied.
+//! IAM's policy simulator. Everything is allowed unless a fault refuses it with AccessDenied.
 
 use crate::error::{ApiError, Result};
-use crate::faults::Injected;
-use crate::place;
+use crate::faults::InjectedFaults;
+use crate::scope;
 use crate::wire::{Query, Xml};
 
 pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 pub(crate) const VERSION: &str = "2010-05-08";
 
-/// More than one question has.
+/// The most actions in one call.
 const MOST: usize = 100;
 
-pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(injected: &InjectedFaults, query: &Query, action: &str) -> Result<Xml> {
     if action != "SimulatePrincipalPolicy" {
         let message = format!("Could not find operation {action} for version {VERSION}");
         return Err(ApiError::new("InvalidAction", message));
@@ -20,7 +20,7 @@ pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result
     let account = identity.split(':').nth(4).unwrap_or_default();
     let actions = query.list("ActionNames", "member").unwrap_or_default();
     if actions.is_empty() || actions.len() > MOST {
-        return Err(invalid("ActionNames must have 1 to 100 members"));
+        return Err(invalid_input("ActionNames must have 1 to 100 members"));
     }
     let resources = query.list("ResourceArns", "member").unwrap_or_else(|| vec!["*".to_owned()]);
     let mut xml = Xml::new();
@@ -28,9 +28,9 @@ pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result
     let pairs = actions.iter().flat_map(|action| resources.iter().map(move |resource| (action, resource)));
     xml.list("EvaluationResults", "member", pairs, |xml, (action, resource)| {
         let bare = action.split_once(':').map_or(action.as_str(), |(_, bare)| bare);
-        let about = Query::single("Resource", resource);
-        let region = place::of_arn(resource).map(|place| place::region(&place).to_owned());
-        let is_denied = injected.denies(bare, region.as_deref(), account, &about);
+        let about = Query::from_pair("Resource", resource);
+        let region = scope::scope_of_arn(resource).map(|scope| scope::region_of(&scope).to_owned());
+        let is_denied = injected.would_deny(bare, region.as_deref(), account, &about);
         xml.text("EvalActionName", action)
             .text("EvalResourceName", resource)
             .text("EvalDecision", if is_denied { "implicitDeny" } else { "allowed" });
@@ -38,6 +38,6 @@ pub(crate) fn answer(injected: &Injected, query: &Query, action: &str) -> Result
     Ok(xml)
 }
 
-fn invalid(message: &str) -> ApiError {
-    ApiError { status: 400, ..ApiError::new("InvalidInput", message) }
+fn invalid_input(message: &str) -> ApiError {
+    ApiError::with_status(400, "InvalidInput", message)
 }

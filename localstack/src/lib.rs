@@ -1,75 +1,93 @@
 //! A local Amazon RDS whose DB instances are real PostgreSQL servers.
 //!
 //! ```text
-//! server      HTTP: who is called, with which fault in the way
-//! control     the control endpoint: faults, statuses, clock, SQL in restored copies
-//! rds         the RDS API: what each action accepts, refuses, decides and shows
-//! cloudwatch  metrics, alarms that are evaluated, and what they did
-//! sns         topics, subscriptions, messages that arrive
-//! sts         who am I, and roles to be assumed
-//! iam         what we may do, by its simulator
-//! secrets     reading the master passwords that RDS manages
-//! lifecycle   the work behind the states, one actor per instance; schedules
-//! doors       servers that start when somebody comes
-//! restorable  up to when, and from when on, an instance can be brought back
-//! stack       what all parts share
-//! faults      what was injected and is not used up
-//! calls       the log of calls
-//! cluster     real PostgreSQL: versions, servers, base backups, certificates
-//! monitoring  the memory of CloudWatch and SNS, and its files
-//! state       the memory, and the file it is kept in
-//! home        the directory that everything lies in, and the servers' user
-//! record      the nouns: instances, snapshots, groups; plain data
-//! status      the states and which follow which
-//! windows     backup and maintenance windows
-//! pace        how long each state lasts
-//! place       accounts and Regions
-//! clock       the stack's time
-//! document    what CloudWatch's three protocols have in common
-//! wire        awsQuery in, XML out
-//! error       refusals: code, HTTP status, message
-//! stop        a signal that work is no longer wanted
+//! dispatch         HTTP: which service a call is for, which fault it meets, and who performs it
+//! control          the control endpoint: faults, statuses, the clock, SQL in restored copies
+//! rds              the RDS API: what each action accepts, refuses, decides and returns
+//! cloudwatch       metrics, alarms that are evaluated, and the actions they run
+//! secrets_manager  the master passwords that RDS manages
+//! sts              who calls, and roles that are assumed
+//! iam              the policy simulator
+//! lifecycle        the work behind the states, one actor per instance; schedules
+//! lazy_servers     servers that start when a client connects
+//! event_delivery   events of RDS, recorded and delivered to event subscriptions
+//! sns              topics, subscriptions, and messages that are delivered
+//! stack            what all parts of a running stack share, and its PostgreSQL servers
+//! actors           the work that waits for each instance
+//! proxies          where lazy servers are reached
+//! cluster          real PostgreSQL: versions, servers, base backups, certificates
+//! home             the directory of a stack, and the user that runs its servers
+//! http             bodies and answers of HTTP
+//! faults           what was injected and is not used up
+//! call_log         the log of API calls
+//! restorable       the times to which an instance can be restored
+//! store            what the stack knows of RDS, and `state.json`
+//! monitoring       what the stack knows of CloudWatch and SNS, and their files
+//! storage          what storage there is: sizes, IOPS and throughput of each type
+//! formula          formulas that stand for a parameter's value
+//! resources        instances, snapshots, groups, events: plain data
+//! instance_status  the states of an instance, and which may follow which
+//! instance_class   memory and processors of an instance class
+//! event_messages   ids, categories and messages of events
+//! windows          backup and maintenance windows
+//! clock            the stack's time
+//! pace             how long each state lasts
+//! scope            accounts and Regions
+//! document         what CloudWatch's three protocols have in common
+//! wire             awsQuery in, XML out
+//! error            refusals: code, HTTP status, message
+//! ids              random ids
+//! atomic_file      files that are replaced as a whole
+//! cancel           a signal that work is no longer wanted
 //! ```
 //!
-//! Nothing here is shared with the tool: a misreading of AWS's manual must not be on both sides.
+//! A module uses only what stands below it. Nothing here is shared with the tool: a misreading of AWS's manual must not be
+//! on both sides.
 
-mod calls;
-mod clock;
-mod cloudwatch;
-mod cluster;
+mod dispatch;
 mod control;
-mod document;
-mod doors;
-mod error;
-mod faults;
-mod formula;
-mod happening;
-mod home;
+mod rds;
+mod cloudwatch;
+mod secrets_manager;
+mod sts;
 mod iam;
 mod lifecycle;
-mod monitoring;
-mod pace;
-mod place;
-mod rds;
-mod record;
-mod restorable;
-mod secrets;
-mod server;
+mod lazy_servers;
+mod event_delivery;
 mod sns;
 mod stack;
-mod state;
-mod status;
-mod stop;
+mod actors;
+mod proxies;
+mod cluster;
+mod home;
+mod http;
+mod faults;
+mod call_log;
+mod restorable;
+mod store;
+mod monitoring;
 mod storage;
-mod sts;
+mod formula;
+mod resources;
+mod instance_status;
+mod instance_class;
+mod event_messages;
 mod windows;
+mod clock;
+mod pace;
+mod scope;
+mod document;
 mod wire;
+mod error;
+mod ids;
+mod atomic_file;
+mod cancel;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -78,8 +96,8 @@ use crate::cluster::orphans;
 use crate::cluster::tls::Authority;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
-use crate::stack::{Parts, Shared, report};
-use crate::state::Store;
+use crate::stack::{Context, Parts, report_problem};
+use crate::store::Store;
 
 pub use crate::pace::Pace;
 pub use crate::stack::Limits;
@@ -87,20 +105,20 @@ pub use crate::stack::Limits;
 /// How a stack is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; a loopback address. Port 0 takes a free one.
+    /// The loopback address to listen on. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// The directory that everything lies in; `default_directory()` if not given.
+    /// The directory of the stack; by default one per user.
     pub data: Option<PathBuf>,
     /// How fast states change.
     pub pace: Pace,
-    /// Where `initdb` and `postgres` are; looked for if not given.
+    /// The directory of `initdb` and `postgres`; searched for if not given.
     pub pg_bin: Option<PathBuf>,
-    /// How many of a kind a Region holds.
+    /// The quotas of a Region.
     pub limits: Limits,
-    /// Whether servers start only when somebody connects, and end when nobody is connected any more.
+    /// Whether servers start only when a client connects, and stop when none is connected any more.
     pub lazy: bool,
-    /// Whether backup and maintenance windows count only when the clock is told to jump over their beginning. A test of some
-    /// seconds that sets a window must not meet it when it is run at that very hour.
+    /// Whether backup and maintenance windows count only when the clock jumps over their beginning. Otherwise a test
+    /// of a few seconds could run into its own window if it happened to run at that hour.
     pub windows_only_in_jumps: bool,
 }
 
@@ -118,17 +136,12 @@ impl Default for Options {
     }
 }
 
-/// Where a stack keeps everything when it is not told: one place per user.
-pub fn default_directory() -> PathBuf {
-    home::default_directory()
-}
-
 /// Why a stack did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// What was asked for is not to be had.
+    /// The options are wrong.
     Request(String),
-    /// The machine does not give what is needed: a port, a directory, PostgreSQL.
+    /// The machine lacks something: a port, a directory, PostgreSQL.
     Machine(anyhow::Error),
 }
 
@@ -149,22 +162,22 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
-/// A running local RDS. Its servers end with it: in order on `stop`, at once when it is dropped.
+/// A running local RDS. Its servers end with it: in order on `stop`, immediately when it is dropped.
 #[derive(Debug)]
 pub struct Stack {
-    shared: Arc<Shared>,
+    cx: Arc<Context>,
     address: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     warm_up: Option<JoinHandle<()>>,
 }
 
 impl Stack {
-    /// Starts a stack, with all instances that its directory holds. It answers when this returns.
+    /// Starts a stack, with all instances in its directory. The stack answers calls when this returns.
     ///
     /// # Errors
     ///
-    /// When it is not to listen on loopback, when the port or the directory is in use, and when no PostgreSQL is
-    /// installed.
+    /// When the address is not a loopback address, when the port or the directory is in use, and when no PostgreSQL
+    /// is installed.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         if !options.listen.ip().is_loopback() {
             return Err(StartError::Request(format!(
@@ -176,9 +189,9 @@ impl Stack {
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}: choose another port with `--listen 127.0.0.1:0`", options.listen)
         })?;
-        let address = listener.local_addr().context("the port is gone")?;
-        let home = Home::open(&options.data.unwrap_or_else(default_directory))?;
-        orphans::end_all(&home.clusters())?;
+        let address = listener.local_addr().context("cannot read the address of the listening socket")?;
+        let home = Home::open(&options.data.unwrap_or_else(home::default_directory))?;
+        orphans::end_orphans(&home.clusters())?;
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
         let monitoring = Monitoring::open(home.file("monitoring.json"), home.file("metrics.json"))?;
@@ -194,68 +207,69 @@ impl Stack {
             windows_only_in_jumps: options.windows_only_in_jumps,
             endpoint: format!("http://{address}"),
         };
-        let shared = Arc::new(Shared::new(parts));
-        let writer = Arc::clone(&shared);
+        let cx = Arc::new(Context::new(parts));
+        let writer = Arc::clone(&cx);
         let mut tasks = vec![tokio::spawn(async move {
-            let trouble = |error: &_| report(format_args!("cannot write state.json: {error}"));
-            writer.store.keep_writing(trouble).await;
+            let report_failure = |error: &_| report_problem(format_args!("cannot write state.json: {error}"));
+            writer.store.keep_writing(report_failure).await;
         })];
-        let writer = Arc::clone(&shared);
+        let writer = Arc::clone(&cx);
         tasks.push(tokio::spawn(async move {
-            let trouble = |error: &_| report(format_args!("cannot write monitoring.json: {error}"));
-            writer.monitoring.keep_writing(trouble).await;
+            let report_failure =
+                |error: &_| report_problem(format_args!("cannot write monitoring.json: {error}"));
+            writer.monitoring.keep_writing(report_failure).await;
         }));
-        lifecycle::resume(&shared).await?;
-        tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(doors::close_behind_guests(Arc::clone(&shared))));
-        tasks.push(tokio::spawn(server::serve(Arc::clone(&shared), listener)));
-        let warm_up = tokio::spawn(warm_up(Arc::clone(&shared)));
-        Ok(Self { shared, address, tasks, warm_up: Some(warm_up) })
+        lifecycle::resume_instances(&cx).await?;
+        tasks.push(tokio::spawn(cloudwatch::keep_watch(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(lifecycle::keep_schedules(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(lazy_servers::stop_idle_servers(Arc::clone(&cx))));
+        tasks.push(tokio::spawn(dispatch::serve(Arc::clone(&cx), listener)));
+        let warm_up = tokio::spawn(warm_up(Arc::clone(&cx)));
+        Ok(Self { cx, address, tasks, warm_up: Some(warm_up) })
     }
 
-    /// The URL to give to AWS clients.
+    /// The endpoint URL for AWS clients.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The certificate that clients of the databases trust.
     pub fn ca_path(&self) -> PathBuf {
-        self.shared.home.file("ca.pem")
+        self.cx.home.file("ca.pem")
     }
 
-    /// The directory that everything lies in.
+    /// The directory of the stack.
     pub fn directory(&self) -> &Path {
-        self.shared.home.root()
+        self.cx.home.root()
     }
 
-    /// Stops everything in order. The same directory then starts with every instance as it was.
+    /// Stops everything in order. A stack that starts with the same directory has every instance as it was.
     pub async fn stop(mut self) {
-        // The schedules and the calls first, so that no new work comes.
+        // The schedules and the calls first, so that no new work is queued.
         for task in self.tasks.drain(1..) {
             task.abort();
         }
-        self.shared.doors.close_all();
-        self.shared.stop_all_work().await;
+        self.cx.proxies.close_all();
+        self.cx.stop_all_work().await;
         if let Some(warm_up) = self.warm_up.take() {
-            // It reported its own trouble.
+            // It has reported its own failure.
             let _ = warm_up.await;
         }
-        self.shared.stop_all_servers().await;
-        self.end();
+        self.cx.stop_all_servers().await;
+        self.shut_down();
     }
 
-    fn end(&mut self) {
+    fn shut_down(&mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
         }
-        if let Err(error) = self.shared.store.flush() {
-            report(format_args!("cannot write state.json: {error}"));
+        if let Err(error) = self.cx.store.flush() {
+            report_problem(format_args!("cannot write state.json: {error}"));
         }
-        if let Err(error) = self.shared.monitoring.flush() {
-            report(format_args!("cannot write monitoring.json: {error}"));
+        if let Err(error) = self.cx.monitoring.flush() {
+            report_problem(format_args!("cannot write monitoring.json: {error}"));
         }
-        self.shared.home.release();
+        self.cx.home.release();
     }
 }
 
@@ -264,18 +278,18 @@ impl Drop for Stack {
         if self.tasks.is_empty() {
             return;
         }
-        self.shared.stopping.cancel();
-        self.shared.doors.close_all();
-        self.shared.cancel_all_work();
-        self.shared.abandon_all_servers();
-        self.end();
+        self.cx.stopping.cancel();
+        self.cx.proxies.close_all();
+        self.cx.cancel_all_work();
+        self.cx.abandon_all_servers();
+        self.shut_down();
     }
 }
 
-/// Makes the newest version's template while nobody waits for it.
-async fn warm_up(shared: Arc<Shared>) {
-    let engine = shared.engines.newest();
-    if let Err(error) = shared.templates.get(&shared.home, engine).await {
-        report(format_args!("{error:#}"));
+/// Makes the template of the newest version before anybody needs it.
+async fn warm_up(cx: Arc<Context>) {
+    let engine = cx.engines.newest();
+    if let Err(error) = cx.templates.get_or_make(&cx.home, engine).await {
+        report_problem(format_args!("{error:#}"));
     }
 }

@@ -33,7 +33,7 @@ struct Arguments {
     /// How many manual snapshots a Region holds
     #[arg(long, default_value_t = Limits::default().manual_snapshots, value_name = "N")]
     max_snapshots: usize,
-    /// Start the server of an instance only when somebody connects to it, and end it when nobody is connected any more
+    /// Start the server of an instance only when a client connects to it, and stop it when none is connected any more
     #[arg(long)]
     lazy: bool,
 }
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nobody to tell that stderr is closed.
+            // If stderr is closed, the message is lost.
             let _ = writeln!(std::io::stderr().lock(), "error: {error}");
             ExitCode::from(if matches!(error, StartError::Request(_)) { 2 } else { 3 })
         }
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), StartError> {
-    // Listened to from the start: a signal while the stack comes up must not leave servers to their watchers.
+    // Handled from the start: a signal during the start must not leave servers to their watchers.
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(|kind| signal(kind).map_err(|error| StartError::Machine(error.into())));
     let [interrupt, terminate, hangup] = &mut signals;
@@ -81,13 +81,13 @@ async fn run(options: Options) -> Result<(), StartError> {
     }
     tokio::select! {
         () = stack.stop() => {}
-        // Asked twice: the servers end at once, and recover at their next start.
+        // A second signal: the servers end immediately, and recover at their next start.
         _ = interrupt.recv() => {}
     }
     Ok(())
 }
 
-/// Whoever started us may read only the first line, or nothing.
+/// The caller may read only the first line, or nothing.
 fn announce(stack: &Stack) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "ready {}", stack.endpoint());

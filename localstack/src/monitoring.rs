@@ -1,38 +1,65 @@
-//! The memory of CloudWatch and SNS: behind one lock, apart from that of RDS, because it changes by itself all the time.
+//! What the stack knows of CloudWatch and SNS: behind one lock, apart from what it knows of RDS, because it changes every
+//! minute by itself.
 //!
-//! `monitoring.json` is written a second or more after a change, and when the stack stops; metrics only then. A stack that is
-//! killed forgets them.
+//! `monitoring.json` is written a second or more after a change, and when the stack stops; `metrics.json` only when it
+//! stops. A stack that is killed loses its metrics.
 
-use std::collections::BTreeMap;
+pub(crate) mod alarm;
+pub(crate) mod history;
+pub(crate) mod metrics;
+pub(crate) mod sns_memory;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::cloudwatch::{Metrics, Monitor};
-use crate::sns::Post;
-use crate::state::replace;
+use crate::atomic_file::{read_json, replace_file};
+use crate::monitoring::alarm::Alarm;
+use crate::monitoring::history::HistoryItem;
+use crate::monitoring::metrics::Metrics;
+use crate::monitoring::sns_memory::SnsMemory;
+
+/// What CloudWatch knows in one Region.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Monitor {
+    pub(crate) alarms: BTreeMap<String, Alarm>,
+    pub(crate) history: Vec<HistoryItem>,
+    /// Saved in `metrics.json`.
+    #[serde(skip)]
+    pub(crate) metrics: Metrics,
+    /// Whether metrics arrived since the alarms were last evaluated.
+    #[serde(skip)]
+    pub(crate) has_new_metrics: bool,
+    /// The alarms that changed since then.
+    #[serde(skip)]
+    pub(crate) changed_alarms: BTreeSet<String>,
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
     /// CloudWatch, by Region.
     pub(crate) monitors: BTreeMap<String, Monitor>,
     /// SNS, and what it delivered.
-    pub(crate) post: Post,
-    /// What the control endpoint says of instances, by resource id.
-    pub(crate) told: BTreeMap<String, Told>,
-    /// Counts what the control endpoint said.
+    #[serde(rename = "post")]
+    pub(crate) sns: SnsMemory,
+    /// Measurements that the control endpoint overrides, by resource id.
+    #[serde(rename = "told")]
+    pub(crate) overrides: BTreeMap<String, Overrides>,
+    /// Counts the changes of `overrides`.
     #[serde(skip)]
     pub(crate) revision: u64,
 }
 
-/// What an instance is told to measure.
+/// What the control endpoint makes an instance measure.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct Overrides {
+    /// Storage that something other than the database occupies.
     pub(crate) taken_bytes: f64,
+    /// Values by the metric's name.
     pub(crate) metrics: BTreeMap<String, f64>,
 }
 
@@ -45,22 +72,10 @@ pub(crate) struct Monitoring {
 
 impl Monitoring {
     pub(crate) fn open(file: PathBuf, metrics_file: PathBuf) -> anyhow::Result<Self> {
-        let read = |file: &PathBuf| match fs::read(file) {
-            Ok(json) => Ok(Some(json)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),
-        };
-        let strange = |file: &PathBuf| format!("`{}` is not a file of this version", file.display());
-        let mut memory = match read(&file)? {
-            Some(json) => serde_json::from_slice(&json).with_context(|| strange(&file))?,
-            None => Memory::default(),
-        };
-        if let Some(json) = read(&metrics_file)? {
-            let saved: BTreeMap<String, _> =
-                serde_json::from_slice(&json).with_context(|| strange(&metrics_file))?;
-            for (region, metrics) in saved {
-                memory.monitors.entry(region).or_default().metrics = Metrics::loaded(metrics);
-            }
+        let mut memory: Memory = read_json(&file)?.unwrap_or_default();
+        let saved: Option<BTreeMap<String, _>> = read_json(&metrics_file)?;
+        for (region, metrics) in saved.into_iter().flatten() {
+            memory.monitors.entry(region).or_default().metrics = Metrics::from_saved(metrics);
         }
         Ok(Self { memory: Mutex::new((memory, false)), file, metrics_file })
     }
@@ -75,18 +90,22 @@ impl Monitoring {
         edit(&mut guard.0)
     }
 
-    /// Writes changes now and then, for as long as the stack runs.
-    pub(crate) async fn keep_writing(&self, trouble: impl Fn(&io::Error)) {
+    /// Writes changes every second or less often, for as long as the stack runs.
+    pub(crate) async fn keep_writing(&self, report_failure: impl Fn(&io::Error)) {
         let mut pause = Duration::from_secs(1);
         loop {
             tokio::time::sleep(pause).await;
             let began = Instant::now();
             if let Err(error) = self.write() {
-                trouble(&error);
+                report_failure(&error);
             }
             // A large memory is written less often, so that writing takes a small part of the time.
             pause = (began.elapsed() * 20).max(Duration::from_secs(1));
         }
+    }
+
+    pub(crate) fn change_monitor<T>(&self, scope: &str, edit: impl FnOnce(&mut Monitor) -> T) -> T {
+        self.change(|all| edit(all.monitors.entry(scope.to_owned()).or_default()))
     }
 
     fn write(&self) -> io::Result<()> {
@@ -97,16 +116,17 @@ impl Monitoring {
             }
             serde_json::to_vec(&guard.0).map_err(io::Error::other)?
         };
-        replace(&self.file, &json)
+        replace_file(&self.file, &json)
     }
 
-    /// Writes everything, for a stack that stops.
+    /// Writes everything, metrics included, when the stack stops.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.write()?;
         let json = self.read(|memory| {
-            let metrics = memory.monitors.iter().map(|(region, monitor)| (region, monitor.metrics.saved()));
+            let metrics =
+                memory.monitors.iter().map(|(region, monitor)| (region, monitor.metrics.to_saved()));
             serde_json::to_vec(&metrics.collect::<BTreeMap<_, _>>())
         });
-        replace(&self.metrics_file, &json.map_err(io::Error::other)?)
+        replace_file(&self.metrics_file, &json.map_err(io::Error::other)?)
     }
 }

@@ -1,4 +1,5 @@
-//! How long each state lasts at least. The work behind a state takes as long as it takes; the pace only adds waiting.
+//! The minimum time that each state lasts. The work behind a state takes as long as it takes; the pace only adds
+//! waiting.
 
 use std::time::Duration;
 
@@ -16,14 +17,14 @@ pub enum Pace {
     Real,
 }
 
-/// What is waited for.
+/// The stages of work that the pace can prolong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Create,
     Restore,
     BackUp,
     Copy,
-    /// Between the answer to a change and the moment its state shows.
+    /// Between the answer to a change and the moment its status is visible.
     Settle,
     Modify,
     ResetCredentials,
@@ -34,7 +35,7 @@ pub(crate) enum Stage {
 }
 
 impl Pace {
-    /// The least time that `stage` takes.
+    /// The minimum duration of a stage.
     pub(crate) fn length(self, stage: Stage) -> TimeDelta {
         let milliseconds = match (self, stage) {
             (Self::Instant, _) => 0,
@@ -51,7 +52,7 @@ impl Pace {
         TimeDelta::milliseconds(milliseconds)
     }
 
-    /// How far the latest restorable time is behind now.
+    /// How far the latest restorable time lags behind the present.
     pub(crate) fn restorable_lag(self) -> TimeDelta {
         TimeDelta::seconds(match self {
             Self::Instant => 1,
@@ -60,7 +61,7 @@ impl Pace {
         })
     }
 
-    /// How often schedules are looked at.
+    /// How often schedules are checked.
     pub(crate) fn tick(self) -> Duration {
         match self {
             Self::Instant | Self::Fast => Duration::from_millis(500),

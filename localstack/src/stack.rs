@@ -1,29 +1,32 @@
 //! What all parts of a running stack share.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::calls::CallLog;
+use crate::actors::Actors;
+use crate::call_log::CallLog;
+use crate::cancel::{CancelSignal, Canceller};
 use crate::clock::Clock;
 use crate::cluster::config::{self, Config, Recovery};
 use crate::cluster::engine::{Engine, Engines};
-use crate::cluster::server::{Server, StartError, free_port, is_free};
+use crate::cluster::extensions::Equipment;
+use crate::cluster::files::make_room;
+use crate::cluster::server::{Server, StartError, find_free_port, is_port_free};
 use crate::cluster::template::Templates;
 use crate::cluster::tls::Authority;
-use crate::doors::Doors;
-use crate::faults::Injected;
-use crate::formula::{Variables, evaluate, is_formula};
+use crate::faults::InjectedFaults;
+use crate::formula::{Variables, evaluate_formula, is_formula};
 use crate::home::Home;
-use crate::lifecycle::Actors;
 use crate::monitoring::Monitoring;
 use crate::pace::Pace;
-use crate::record::{Instance, State};
-use crate::state::Store;
-use crate::stop::{Cancel, Canceller};
+use crate::proxies::Proxies;
+use crate::resources::Instance;
+use crate::store::State;
+use crate::store::Store;
 
-/// How many of a kind a Region holds.
+/// The quotas of a Region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// DB instances; AWS's default is 40.
@@ -39,7 +42,7 @@ impl Default for Limits {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) engines: Engines,
     pub(crate) templates: Templates,
@@ -49,11 +52,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) pace: Pace,
     pub(crate) limits: Limits,
-    pub(crate) injected: Injected,
+    pub(crate) injected: InjectedFaults,
     pub(crate) calls: CallLog,
     pub(crate) actors: Actors,
     pub(crate) stopping: Canceller,
-    pub(crate) doors: Doors,
+    pub(crate) proxies: Proxies,
     pub(crate) windows_only_in_jumps: bool,
     servers: Mutex<HashMap<String, Arc<Server>>>,
     endpoint: String,
@@ -72,7 +75,7 @@ pub(crate) struct Parts {
     pub(crate) endpoint: String,
 }
 
-impl Shared {
+impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));
@@ -86,11 +89,11 @@ impl Shared {
             clock,
             pace,
             limits,
-            injected: Injected::default(),
+            injected: InjectedFaults::default(),
             calls: CallLog::default(),
             actors: Actors::default(),
             stopping: Canceller::new(),
-            doors: Doors::new(parts.is_lazy),
+            proxies: Proxies::new(parts.is_lazy),
             windows_only_in_jumps: parts.windows_only_in_jumps,
             servers: Mutex::default(),
             endpoint,
@@ -102,11 +105,19 @@ impl Shared {
         &self.endpoint
     }
 
+    /// Whether servers start only when a client connects.
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.proxies.is_lazy
+    }
+
     /// The installed PostgreSQL that an instance runs on.
     pub(crate) fn engine_of(&self, instance: &Instance) -> anyhow::Result<&Engine> {
         let major = instance.settings.major().parse().unwrap_or(0);
         self.engines.major(major).ok_or_else(|| {
-            anyhow::anyhow!("`{}` needs PostgreSQL {major}, which is not installed here", instance.id)
+            anyhow::anyhow!(
+                "instance `{}` needs PostgreSQL {major}, which is not installed here",
+                instance.id
+            )
         })
     }
 
@@ -114,44 +125,42 @@ impl Shared {
         self.servers().get(resource_id).filter(|server| !server.has_ended()).cloned()
     }
 
+    /// Makes room for the cluster and the archive of an instance whose data is about to be laid out.
+    pub(crate) fn make_cluster_room(&self, resource_id: &str) -> io::Result<()> {
+        let root = self.home.cluster(resource_id).root;
+        make_room(&root)?;
+        make_room(&self.home.archive(resource_id))?;
+        self.home.make_private(&root)
+    }
+
     /// Writes the configuration of an instance's server and starts it. Its port stays the same if it is still free.
     pub(crate) async fn start_server(
         &self,
         instance: &Instance,
         recovery: Option<Recovery<'_>>,
-        cancel: &Cancel,
+        cancel: &CancelSignal,
     ) -> anyhow::Result<Arc<Server>> {
         let engine = self.engine_of(instance)?;
         let paths = self.home.cluster(&instance.resource_id);
-        let archive = self.home.archive(&instance.resource_id);
-        self.home.make_private(&archive)?;
+        self.home.make_private(&self.home.archive(&instance.resource_id))?;
         if !paths.conf.join("server.key").is_file() {
-            config::write_credentials(&self.home, &paths, &self.authority.issue()?)?;
+            config::write_credentials(&self.home, &paths, &self.authority.issue_certificate()?)?;
         }
-        let parameters = self.store.read(|state| parameters_of(state, instance));
-        let equipment = &self.templates.get(&self.home, engine).await?.equipment;
-        let mut wanted = instance.port.or_else(|| asked_port(instance)).filter(|port| is_free(*port));
+        let equipment = &self.templates.get_or_make(&self.home, engine).await?.equipment;
+        let mut wanted = instance.wanted_port().filter(|port| is_port_free(*port));
         for attempt in 1.. {
             let port = match wanted.take() {
                 Some(port) => port,
-                None => free_port()?,
+                None => find_free_port()?,
             };
-            let config = Config {
-                port,
-                force_tls: forces_tls(instance, &parameters),
-                parameters: &parameters,
-                archive: &archive,
-                recovery,
-                equipment: Some(equipment),
-            };
-            config::write(&self.home, &paths, &config)?;
+            self.write_config(instance, port, recovery, Some(equipment))?;
             match Server::start(&self.home, &equipment.program, &paths, port, cancel).await {
                 Ok(server) => {
                     let server = Arc::new(server);
                     self.servers().insert(instance.resource_id.clone(), Arc::clone(&server));
                     return Ok(server);
                 }
-                // Someone took the port between our look and the server's.
+                // Another process took the port after we had found it free.
                 Err(StartError::PortTaken) if attempt < 5 => {}
                 Err(error) => return Err(error.into()),
             }
@@ -159,29 +168,34 @@ impl Shared {
         unreachable!("the loop ends by returning")
     }
 
-    /// Writes the configuration of a running server anew and has it read again.
+    /// Writes the configuration of a running server anew and has the server reload it.
     pub(crate) fn reload_server(&self, instance: &Instance) -> anyhow::Result<()> {
-        // It runs, so its template was made.
-        let equipment =
-            self.templates.made(self.engine_of(instance)?).map(|template| template.equipment.clone());
-        let Some(server) = self.server(&instance.resource_id) else { return Ok(()) };
-        let parameters = self.store.read(|state| parameters_of(state, instance));
-        let archive = self.home.archive(&instance.resource_id);
-        let config = Config {
-            port: server.port,
-            force_tls: forces_tls(instance, &parameters),
-            parameters: &parameters,
-            archive: &archive,
-            recovery: None,
-            equipment: equipment.as_ref(),
-        };
-        config::write(&self.home, &self.home.cluster(&instance.resource_id), &config)?;
-        server.reload();
+        // The server runs, so its template exists.
+        let template = self.templates.get_if_made(self.engine_of(instance)?);
+        if let Some(server) = self.server(&instance.resource_id) {
+            self.write_config(instance, server.port, None, template.map(|template| &template.equipment))?;
+            server.reload();
+        }
         Ok(())
     }
 
+    fn write_config(
+        &self,
+        instance: &Instance,
+        port: u16,
+        recovery: Option<Recovery<'_>>,
+        equipment: Option<&Equipment>,
+    ) -> io::Result<()> {
+        let parameters = self.store.read(|state| parameters_of(state, instance));
+        let archive = self.home.archive(&instance.resource_id);
+        let force_tls = forces_tls(instance, &parameters);
+        let config =
+            Config { port, force_tls, parameters: &parameters, archive: &archive, recovery, equipment };
+        config::write_config(&self.home, &self.home.cluster(&instance.resource_id), &config)
+    }
+
     pub(crate) async fn stop_server(&self, resource_id: &str) {
-        // Removed only once it has ended, so that a stack that stops meanwhile still knows of it.
+        // Removed only once it has ended, so that a stack that stops in the meantime still knows it.
         let server = self.servers().get(resource_id).cloned();
         if let Some(server) = server {
             server.stop().await;
@@ -194,12 +208,12 @@ impl Shared {
         let stopping: Vec<_> =
             servers.into_iter().map(|server| tokio::spawn(async move { server.stop().await })).collect();
         for stop in stopping {
-            // A stop that was lost is made up for by the watcher.
+            // If stopping failed, the watcher ends the server.
             let _ = stop.await;
         }
     }
 
-    /// Ends all servers without a runtime to wait in: they recover at their next start.
+    /// Ends all servers where there is no runtime to wait in. They recover at their next start.
     pub(crate) fn abandon_all_servers(&self) {
         let servers: Vec<_> = self.servers().drain().map(|(_, server)| server).collect();
         for server in &servers {
@@ -220,24 +234,14 @@ impl Shared {
 
 /// The values of parameters that the instance's server runs with.
 fn parameters_of(state: &State, instance: &Instance) -> BTreeMap<String, String> {
-    let mut values = instance.parameters.clone().unwrap_or_else(|| group_values(state, instance));
-    let variables = Variables::of(instance);
+    let mut values = instance.parameters.clone().unwrap_or_else(|| state.group_values(instance));
+    let variables = Variables::of_instance(instance);
     for value in values.values_mut().filter(|value| is_formula(value)) {
-        if let Some(number) = evaluate(value, &variables) {
+        if let Some(number) = evaluate_formula(value, &variables) {
             *value = number.to_string();
         }
     }
     values
-}
-
-/// The values of the instance's parameter group.
-pub(crate) fn group_values(state: &State, instance: &Instance) -> BTreeMap<String, String> {
-    state
-        .regions
-        .get(&instance.region)
-        .and_then(|region| region.parameter_groups.get(&instance.settings.parameter_group))
-        .map(|group| group.values.clone())
-        .unwrap_or_default()
 }
 
 /// RDS refuses connections without TLS by default from PostgreSQL 15 on.
@@ -248,13 +252,8 @@ fn forces_tls(instance: &Instance, parameters: &BTreeMap<String, String>) -> boo
     }
 }
 
-/// The port a caller chose, unless it is the one that everybody gets.
-fn asked_port(instance: &Instance) -> Option<u16> {
-    Some(instance.settings.asked_port).filter(|port| *port != crate::rds::DEFAULT_PORT)
-}
-
-/// Tells the person who started the stack. stdout is for the ready line; this goes to stderr.
-pub(crate) fn report(message: impl std::fmt::Display) {
-    // There is nobody to tell that stderr is closed.
+/// Tells the person who started the stack about a problem, on stderr: stdout is for the ready line.
+pub(crate) fn report_problem(message: impl std::fmt::Display) {
+    // If stderr is closed, the message is lost.
     let _ = writeln!(std::io::stderr().lock(), "lifeboat-localstack: {message}");
 }

@@ -1,7 +1,5 @@
-//! STS: who am I, and roles to be assumed. Everybody is the same user of an account, but for access keys `user-NAME`, which are of
-//! the user NAME. Every role can be assumed by everybody; faults make it otherwise.
-
-use std::fmt::Write as _;
+//! STS: who calls, and roles that are assumed. Every caller is the same user of an account, except that an access key
+//! `user-NAME` belongs to the user NAME. Everybody can assume every role unless a fault refuses it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
@@ -9,17 +7,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::error::{ApiError, Result};
-use crate::place;
-use crate::wire::{Query, Xml, timestamp};
+use crate::scope;
+use crate::wire::{Query, Xml, format_timestamp};
 
 pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(crate) const VERSION: &str = "2011-06-15";
 
-/// As whom a call was signed.
+/// The credentials that signed a call.
 #[derive(Debug, Default)]
 pub(crate) struct Signer {
     pub(crate) access_key: String,
-    /// Of a role: which, and how its session is called.
+    /// The session token, which names the role and the session; empty for a user.
     pub(crate) token: String,
 }
 
@@ -30,10 +28,10 @@ pub(crate) struct Request<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
+pub(crate) fn perform_action(request: &Request<'_>, action: &str) -> Result<Xml> {
     match action {
-        "GetCallerIdentity" => Ok(caller(request.signer)),
-        "AssumeRole" => assume(request, |_| ()),
+        "GetCallerIdentity" => Ok(caller_identity(request.signer)),
+        "AssumeRole" => assume_role(request, |_| ()),
         "AssumeRoleWithWebIdentity" => assume_with_token(request),
         _ => {
             let message = format!("Could not find operation {action} for version {VERSION}");
@@ -42,8 +40,8 @@ pub(crate) fn answer(request: &Request<'_>, action: &str) -> Result<Xml> {
     }
 }
 
-fn caller(signer: &Signer) -> Xml {
-    let account = place::account_of_key(&signer.access_key);
+fn caller_identity(signer: &Signer) -> Xml {
+    let account = scope::account_of_access_key(&signer.access_key);
     let mut xml = Xml::new();
     match signer.token.strip_prefix(TOKEN) {
         Some(session) => xml
@@ -59,20 +57,21 @@ fn caller(signer: &Signer) -> Xml {
     xml
 }
 
-/// What session tokens of ours begin with; the role and the session follow.
+/// The beginning of the session tokens issued here; the role and the session follow.
 const TOKEN: &str = "localstack-role/";
 const ROLE_ID: &str = "AROALIFEBOATLOCALSTACK";
 
-/// Whether a call is made without a signature, by whoever has no credentials yet.
-pub(crate) fn is_unsigned(action: &str) -> bool {
+/// Whether an action is called without a signature, by callers that have no credentials yet.
+pub(crate) fn may_be_unsigned(action: &str) -> bool {
     action == "AssumeRoleWithWebIdentity"
 }
 
-/// A role for whoever has a token of an identity provider: GitHub, a Kubernetes cluster. Its signature is not looked at.
+/// Gives a role to the holder of a token from an identity provider: GitHub, a Kubernetes cluster. The token's
+/// signature is not verified.
 fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
-    let refused = |code: &str, message: &str| ApiError { status: 400, ..ApiError::new(code, message) };
+    let refused = |code: &str, message: &str| ApiError::with_status(400, code, message);
     let token = request.query.required("WebIdentityToken")?;
-    let claims = claims(token).ok_or_else(|| {
+    let claims = token_claims(token).ok_or_else(|| {
         refused(
             "InvalidIdentityToken",
             "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)",
@@ -80,7 +79,7 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
     })?;
     let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
     let (subject, issuer) = (text("sub"), text("iss"));
-    // One, or a list of which the first is meant.
+    // A single audience, or a list of which the first counts.
     let audience = match &claims["aud"] {
         Value::Array(all) => all.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
         _ => text("aud"),
@@ -98,15 +97,15 @@ fn assume_with_token(request: &Request<'_>) -> Result<Xml> {
         }
         Some(_) => {}
     }
-    assume(request, |xml| {
+    assume_role(request, |xml| {
         xml.text("SubjectFromWebIdentityToken", subject)
             .text("Audience", audience)
             .text("Provider", issuer.trim_start_matches("https://"));
     })
 }
 
-/// What a JSON Web Token says.
-fn claims(token: &str) -> Option<Value> {
+/// The claims of a JSON Web Token.
+fn token_claims(token: &str) -> Option<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, claims, _] = parts[..] else { return None };
     let read = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
@@ -114,38 +113,36 @@ fn claims(token: &str) -> Option<Value> {
     read(claims).filter(Value::is_object)
 }
 
-fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
+fn assume_role(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     let arn = request.query.required("RoleArn")?;
     let session = request.query.required("RoleSessionName")?;
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid(arn)) };
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(role) = role.strip_prefix("role/").filter(|role| is_account && !role.is_empty()) else {
-        return Err(invalid(arn));
+    let ["arn", _, "iam", "", account, role] = parts[..] else { return Err(invalid_role_arn(arn)) };
+    let Some(role) =
+        role.strip_prefix("role/").filter(|role| scope::is_account_id(account) && !role.is_empty())
+    else {
+        return Err(invalid_role_arn(arn));
     };
     let seconds = request.query.number("DurationSeconds")?.unwrap_or(3600);
     if !(900..=43_200).contains(&seconds) {
-        return Err(refused("DurationSeconds is from 900 to 43200.".to_owned()));
+        return Err(validation_error("DurationSeconds is from 900 to 43200.".to_owned()));
     }
     let is_session = (2..=64).contains(&session.len())
         && session.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
     if !is_session {
-        return Err(refused(format!(
+        return Err(validation_error(format!(
             "1 validation error detected: Value '{session}' at 'roleSessionName' failed to satisfy constraint: Member must \
              satisfy regular expression pattern: [\\w+=,.@-]{{2,64}}"
         )));
     }
     let name = role.rsplit('/').next().unwrap_or(role);
-    let mut tail = String::new();
-    for _ in 0..2 {
-        let _ = write!(tail, "{:02X}", rand::random::<u8>());
-    }
+    let tail = format!("{:04X}", rand::random::<u16>());
     let mut xml = Xml::new();
     xml.within("Credentials", |xml| {
         xml.text("AccessKeyId", format!("ASIA{account}{tail}"))
             .text("SecretAccessKey", "local")
             .text("SessionToken", format!("{TOKEN}{name}/{session}"))
-            .text("Expiration", timestamp(request.now + TimeDelta::seconds(seconds)));
+            .text("Expiration", format_timestamp(request.now + TimeDelta::seconds(seconds)));
     });
     xml.within("AssumedRoleUser", |xml| {
         xml.text("AssumedRoleId", format!("{ROLE_ID}:{session}"))
@@ -155,10 +152,10 @@ fn assume(request: &Request<'_>, more: impl FnOnce(&mut Xml)) -> Result<Xml> {
     Ok(xml)
 }
 
-fn invalid(arn: &str) -> ApiError {
-    refused(format!("{arn} is invalid"))
+fn invalid_role_arn(arn: &str) -> ApiError {
+    validation_error(format!("{arn} is invalid"))
 }
 
-fn refused(message: String) -> ApiError {
+fn validation_error(message: String) -> ApiError {
     ApiError { code: "ValidationError".to_owned(), status: 400, message }
 }

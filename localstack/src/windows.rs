@@ -1,5 +1,5 @@
-//! Backup and maintenance windows: their texts, whether they meet, when they last began. All in UTC, in minutes of a
-//! week that has no end: a window may run over midnight, or over Sunday's.
+//! Backup and maintenance windows: how they are written, whether they overlap, when they last began. All in UTC, in
+//! minutes of a week without an end: a window may run over midnight, or over the end of Sunday.
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 
@@ -8,13 +8,13 @@ const WEEK: u32 = 7 * DAY;
 const SHORTEST: u32 = 30;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// Part of the week, or (for a backup window) of each day.
+/// A part of each week or, for a backup window, of each day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     /// Minutes after Monday 00:00, or after midnight.
     start: u32,
     length: u32,
-    /// After how many minutes it comes again.
+    /// The number of minutes after which it begins again.
     every: u32,
 }
 
@@ -27,26 +27,26 @@ pub(crate) enum WindowFault {
 
 impl Window {
     /// Reads `hh24:mi-hh24:mi`.
-    pub(crate) fn daily(text: &str) -> Result<Self, WindowFault> {
+    pub(crate) fn parse_daily(text: &str) -> Result<Self, WindowFault> {
         let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
-        Self::between(time_of_day(start)?, time_of_day(end)?, DAY)
+        Self::from_minutes(time_of_day(start)?, time_of_day(end)?, DAY)
     }
 
     /// Reads `ddd:hh24:mi-ddd:hh24:mi`.
-    pub(crate) fn weekly(text: &str) -> Result<Self, WindowFault> {
+    pub(crate) fn parse_weekly(text: &str) -> Result<Self, WindowFault> {
         let (start, end) = text.split_once('-').ok_or(WindowFault::Format)?;
-        let window = Self::between(time_of_week(start)?, time_of_week(end)?, WEEK)?;
-        // RDS wants less than a day.
+        let window = Self::from_minutes(time_of_week(start)?, time_of_week(end)?, WEEK)?;
+        // RDS requires less than a day.
         if window.length >= DAY { Err(WindowFault::Format) } else { Ok(window) }
     }
 
-    fn between(start: u32, end: u32, every: u32) -> Result<Self, WindowFault> {
+    fn from_minutes(start: u32, end: u32, every: u32) -> Result<Self, WindowFault> {
         let length = (end + every - start) % every;
         if length < SHORTEST { Err(WindowFault::TooShort) } else { Ok(Self { start, length, every }) }
     }
 
-    /// Whether some minute of some week belongs to both. Windows that only touch do not meet.
-    pub(crate) fn meets(self, other: Self) -> bool {
+    /// Whether some minute of the week belongs to both. Windows that only touch do not overlap.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.starts().any(|a| {
             other
                 .starts()
@@ -66,27 +66,27 @@ impl Window {
     }
 }
 
-/// How many minutes ago a window began that is made up: it comes again as late as can be. Who tries something out for some
-/// minutes, or jumps some hours ahead, must not find a database busy by chance.
+/// How many minutes ago a chosen window began, so that it comes again as late as possible: an experiment of a few
+/// minutes, or a jump of a few hours, must not run into it by chance.
 const AGO: std::ops::RangeInclusive<u32> = 30..=180;
-/// How often that is tried; after that any time will do.
+/// The number of attempts; after that any time will do.
 const TRIES: usize = 1000;
 
-/// A backup window that does not meet the maintenance window, and began a while before `now`.
+/// A backup window that does not overlap the maintenance window, and began a while before `now`.
 pub(crate) fn random_daily(other: Option<Window>, now: DateTime<Utc>) -> String {
-    pick(other, Window::daily, DAY, minute_of_week(now) % DAY, |start| {
-        format!("{}-{}", clock(start), clock(start + SHORTEST))
+    choose_window(other, Window::parse_daily, DAY, minute_of_week(now) % DAY, |start| {
+        format!("{}-{}", format_time_of_day(start), format_time_of_day(start + SHORTEST))
     })
 }
 
-/// A maintenance window that does not meet the backup window, and began a while before `now`.
+/// A maintenance window that does not overlap the backup window, and began a while before `now`.
 pub(crate) fn random_weekly(other: Option<Window>, now: DateTime<Utc>) -> String {
-    pick(other, Window::weekly, WEEK, minute_of_week(now), |start| {
-        format!("{}-{}", week_clock(start), week_clock(start + SHORTEST))
+    choose_window(other, Window::parse_weekly, WEEK, minute_of_week(now), |start| {
+        format!("{}-{}", format_time_of_week(start), format_time_of_week(start + SHORTEST))
     })
 }
 
-fn pick(
+fn choose_window(
     other: Option<Window>,
     read: impl Fn(&str) -> Result<Window, WindowFault>,
     every: u32,
@@ -97,7 +97,7 @@ fn pick(
     let any = std::iter::repeat_with(|| rand::random_range(0..every));
     late.chain(any)
         .map(|start| write(start % every))
-        .find(|text| read(text).is_ok_and(|window| other.is_none_or(|other| !window.meets(other))))
+        .find(|text| read(text).is_ok_and(|window| other.is_none_or(|other| !window.overlaps(other))))
         .expect("half an hour fits somewhere: the other window leaves at least some of the day free")
 }
 
@@ -105,14 +105,14 @@ fn minute_of_week(now: DateTime<Utc>) -> u32 {
     now.weekday().num_days_from_monday() * DAY + now.hour() * 60 + now.minute()
 }
 
-fn clock(minute: u32) -> String {
+fn format_time_of_day(minute: u32) -> String {
     let minute = minute % DAY;
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-fn week_clock(minute: u32) -> String {
+fn format_time_of_week(minute: u32) -> String {
     let minute = minute % WEEK;
-    format!("{}:{}", DAYS[(minute / DAY) as usize], clock(minute))
+    format!("{}:{}", DAYS[(minute / DAY) as usize], format_time_of_day(minute))
 }
 
 fn time_of_day(text: &str) -> Result<u32, WindowFault> {
@@ -138,44 +138,44 @@ mod tests {
     use super::*;
 
     fn daily(text: &str) -> Window {
-        Window::daily(text).unwrap()
+        Window::parse_daily(text).unwrap()
     }
 
     fn weekly(text: &str) -> Window {
-        Window::weekly(text).unwrap()
+        Window::parse_weekly(text).unwrap()
     }
 
     #[test]
-    fn windows_that_share_a_minute_meet_on_any_day_and_over_midnight() {
-        assert!(daily("04:00-04:30").meets(weekly("wed:04:15-wed:05:00")));
-        assert!(weekly("wed:04:15-wed:05:00").meets(daily("04:00-04:30")));
-        assert!(daily("23:45-00:15").meets(weekly("mon:00:00-mon:00:30")));
-        assert!(daily("00:00-00:30").meets(weekly("sun:23:30-mon:00:10")));
-        assert!(weekly("sun:23:30-mon:00:10").meets(daily("00:00-00:30")));
-        assert!(daily("03:00-06:00").meets(weekly("tue:04:00-tue:04:30")));
-        assert!(daily("04:00-04:30").meets(weekly("tue:03:00-tue:06:00")));
+    fn windows_that_share_a_minute_overlap_on_any_day_and_over_midnight() {
+        assert!(daily("04:00-04:30").overlaps(weekly("wed:04:15-wed:05:00")));
+        assert!(weekly("wed:04:15-wed:05:00").overlaps(daily("04:00-04:30")));
+        assert!(daily("23:45-00:15").overlaps(weekly("mon:00:00-mon:00:30")));
+        assert!(daily("00:00-00:30").overlaps(weekly("sun:23:30-mon:00:10")));
+        assert!(weekly("sun:23:30-mon:00:10").overlaps(daily("00:00-00:30")));
+        assert!(daily("03:00-06:00").overlaps(weekly("tue:04:00-tue:04:30")));
+        assert!(daily("04:00-04:30").overlaps(weekly("tue:03:00-tue:06:00")));
     }
 
     #[test]
-    fn windows_that_only_touch_do_not_meet() {
-        assert!(!daily("04:00-04:30").meets(weekly("wed:04:30-wed:05:00")));
-        assert!(!daily("04:30-05:00").meets(weekly("wed:04:00-wed:04:30")));
-        assert!(!daily("23:30-00:00").meets(weekly("mon:00:00-mon:00:30")));
+    fn windows_that_only_touch_do_not_overlap() {
+        assert!(!daily("04:00-04:30").overlaps(weekly("wed:04:30-wed:05:00")));
+        assert!(!daily("04:30-05:00").overlaps(weekly("wed:04:00-wed:04:30")));
+        assert!(!daily("23:30-00:00").overlaps(weekly("mon:00:00-mon:00:30")));
     }
 
     #[test]
-    fn texts_that_are_no_windows_are_refused() {
+    fn invalid_windows_are_refused() {
         for text in
             ["", "04:00", "4:00-5:00", "24:00-25:00", "04:00-04:60", "99:99-zz", "04:00–04:30", "+4:00-05:00"]
         {
-            assert_eq!(Window::daily(text), Err(WindowFault::Format), "{text}");
+            assert_eq!(Window::parse_daily(text), Err(WindowFault::Format), "{text}");
         }
         for text in ["04:00-04:30", "foo:04:00-foo:04:30", "mon:04:00-wed:04:30"] {
-            assert_eq!(Window::weekly(text), Err(WindowFault::Format), "{text}");
+            assert_eq!(Window::parse_weekly(text), Err(WindowFault::Format), "{text}");
         }
-        assert_eq!(Window::daily("04:00-04:29"), Err(WindowFault::TooShort));
-        assert_eq!(Window::daily("04:00-04:00"), Err(WindowFault::TooShort));
-        assert_eq!(Window::weekly("sun:23:50-mon:00:10"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_daily("04:00-04:29"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_daily("04:00-04:00"), Err(WindowFault::TooShort));
+        assert_eq!(Window::parse_weekly("sun:23:50-mon:00:10"), Err(WindowFault::TooShort));
     }
 
     #[test]
@@ -189,20 +189,20 @@ mod tests {
     }
 
     #[test]
-    fn windows_made_up_do_not_meet_the_other() {
+    fn chosen_windows_do_not_overlap_the_other() {
         let now = "2026-11-21T10:20:30Z".parse::<DateTime<Utc>>().unwrap();
         for wide in [daily("00:00-22:30"), daily("08:00-07:00")] {
             let made = random_weekly(Some(wide), now);
-            assert!(!weekly(&made).meets(wide), "{made}");
+            assert!(!weekly(&made).overlaps(wide), "{made}");
         }
         for week in [weekly("mon:00:00-mon:23:00"), weekly("thu:07:00-thu:23:00")] {
             let made = random_daily(Some(week), now);
-            assert!(!daily(&made).meets(week), "{made}");
+            assert!(!daily(&made).overlaps(week), "{made}");
         }
     }
 
     #[test]
-    fn windows_made_up_come_as_late_as_can_be_at_any_hour() {
+    fn chosen_windows_come_as_late_as_possible_at_any_hour() {
         let monday = "2026-11-23T00:00:59Z".parse::<DateTime<Utc>>().unwrap();
         for minute in 0..WEEK {
             let now = monday + TimeDelta::minutes(i64::from(minute));

@@ -1,6 +1,7 @@
 //! The awsQuery protocol: a form comes in, XML goes out.
 //!
-//! Owns spelling only: names of lists (`Tags.Tag.1.Key`), booleans, times, escaping. What a request means is `rds`.
+//! Owns the format only: names of lists (`Tags.Tag.1.Key`), booleans, times, escaping. What a request means is up to
+//! `rds`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,21 +23,21 @@ impl Query {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    pub(crate) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(pairs.into_iter().collect())
     }
 
-    pub(crate) fn single(name: &str, value: &str) -> Self {
+    pub(crate) fn from_pair(name: &str, value: &str) -> Self {
         Self([(name.to_owned(), value.to_owned())].into())
     }
 
-    /// A value that was given. The empty string counts as not given: that is how RDS reads `Port=`.
+    /// A value, if it was given. The empty string counts as not given: that is how RDS reads `Port=`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether a list is given and is empty: `name=`, which clears what was there (AWS query protocol).
-    pub(crate) fn clears(&self, name: &str) -> bool {
+    /// Whether a list is given as empty: `name=`, which clears the list (AWS query protocol).
+    pub(crate) fn clears_list(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(String::is_empty)
     }
 
@@ -45,9 +46,7 @@ impl Query {
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<&str> {
-        self.get(name).ok_or_else(|| {
-            ApiError::new("MissingParameter", format!("The request must contain the parameter {name}."))
-        })
+        self.get(name).ok_or_else(|| ApiError::missing_parameter(name))
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>> {
@@ -75,8 +74,10 @@ impl Query {
     pub(crate) fn time(&self, name: &str) -> Result<Option<DateTime<Utc>>> {
         self.get(name)
             .map(|text| {
-                moment(text).ok_or_else(|| {
-                    ApiError::value(format!("{name} must be a time such as 2026-09-07T23:45:00Z, not {text}"))
+                parse_time(text).ok_or_else(|| {
+                    ApiError::invalid_value(format!(
+                        "{name} must be a time such as 2026-09-07T23:45:00Z, not {text}"
+                    ))
                 })
             })
             .transpose()
@@ -87,7 +88,7 @@ impl Query {
     /// Clients send `Name.Member.1` with the member's own name; old ones send `Name.member.1`.
     pub(crate) fn list(&self, name: &str, member: &str) -> Option<Vec<String>> {
         let found: Vec<String> = self
-            .structs(name, member)
+            .structures(name, member)
             .into_iter()
             .filter_map(|item| item.0.get("").cloned())
             .filter(|value| !value.is_empty())
@@ -96,7 +97,7 @@ impl Query {
     }
 
     /// The members of a list of structures, each with its own parameters, in the order of their numbers.
-    pub(crate) fn structs(&self, name: &str, member: &str) -> Vec<Query> {
+    pub(crate) fn structures(&self, name: &str, member: &str) -> Vec<Query> {
         let mut items: BTreeMap<u32, Query> = BTreeMap::new();
         for (key, value) in &self.0 {
             let Some(rest) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) else { continue };
@@ -114,12 +115,12 @@ impl Query {
         items.into_values().collect()
     }
 
-    /// Whether a text stands in one of the values.
+    /// Whether one of the values contains a text.
     pub(crate) fn mentions(&self, text: &str) -> bool {
         self.0.values().any(|value| value.contains(text))
     }
 
-    /// What a log may show: passwords are masked, the rest is as it came.
+    /// The parameters for a log: passwords are masked.
     pub(crate) fn redacted(&self) -> BTreeMap<String, String> {
         self.0
             .iter()
@@ -131,7 +132,7 @@ impl Query {
     }
 }
 
-/// XML under construction. Empty containers are written: a list without members is `<DBSecurityGroups/>` on AWS too.
+/// XML under construction. Empty containers are written, as on AWS: a list without members is `<DBSecurityGroups/>`.
 #[derive(Debug, Default)]
 pub(crate) struct Xml(String);
 
@@ -140,8 +141,22 @@ impl Xml {
         Self::default()
     }
 
+    /// A single element with a text.
+    pub(crate) fn with_text(name: &str, value: impl Display) -> Self {
+        let mut xml = Self::new();
+        xml.text(name, value);
+        xml
+    }
+
+    /// A single element with others inside.
+    pub(crate) fn with_element(name: &str, inside: impl FnOnce(&mut Xml)) -> Self {
+        let mut xml = Self::new();
+        xml.within(name, inside);
+        xml
+    }
+
     pub(crate) fn text(&mut self, name: &str, value: impl Display) -> &mut Self {
-        self.0.push_str(&format!("<{name}>{}</{name}>", escape(&value.to_string())));
+        self.0.push_str(&format!("<{name}>{}</{name}>", escape_xml(&value.to_string())));
         self
     }
 
@@ -153,7 +168,7 @@ impl Xml {
     }
 
     pub(crate) fn time(&mut self, name: &str, value: Option<DateTime<Utc>>) -> &mut Self {
-        self.maybe(name, value.map(timestamp))
+        self.maybe(name, value.map(format_timestamp))
     }
 
     pub(crate) fn within(&mut self, name: &str, inside: impl FnOnce(&mut Xml)) -> &mut Self {
@@ -197,11 +212,11 @@ impl Xml {
         if let Some(start) = self.0.find(&open).map(|at| at + open.len())
             && let Some(length) = self.0[start..].find(&close)
         {
-            self.0.replace_range(start..start + length, &escape(value));
+            self.0.replace_range(start..start + length, &escape_xml(value));
         }
     }
 
-    /// The whole answer to `action`; one that has no result has only metadata.
+    /// The complete answer to an action; without a result it has only metadata.
     pub(crate) fn response(
         &self,
         namespace: &str,
@@ -221,13 +236,13 @@ impl Xml {
 pub(crate) fn error_response(namespace: &str, error: &ApiError, request_id: &str) -> String {
     let mut xml = Xml::new();
     xml.within("Error", |xml| {
-        xml.text("Type", error.party()).text("Code", &error.code).text("Message", &error.message);
+        xml.text("Type", error.fault_party()).text("Code", &error.code).text("Message", &error.message);
     });
     xml.text("RequestId", request_id);
     format!("<ErrorResponse xmlns=\"{namespace}\">{}</ErrorResponse>", xml.0)
 }
 
-/// EC2 writes its errors in a way of its own.
+/// EC2 has a format of its own for errors.
 pub(crate) fn ec2_error_response(error: &ApiError, request_id: &str) -> String {
     let mut xml = Xml::new();
     xml.list("Errors", "Error", [error], |xml, error| {
@@ -237,8 +252,9 @@ pub(crate) fn ec2_error_response(error: &ApiError, request_id: &str) -> String {
     format!("<Response>{}</Response>", xml.0)
 }
 
-/// A time of ISO 8601: to the minute, to the second or finer; in UTC unless it names an offset; a date is its midnight.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+/// A time in ISO 8601: to the minute, to the second or finer; in UTC unless it has an offset; a date stands for its
+/// midnight.
+fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
     }
@@ -254,26 +270,26 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_time(NaiveTime::MIN).and_utc())
 }
 
-/// The token of a page, made of the last key on it. Hexadecimal: nobody is tempted to make one up.
-pub(crate) fn key_token(key: &str) -> String {
+/// The token of a page, made of the last key on it. It is hexadecimal so that nobody is tempted to construct one.
+pub(crate) fn encode_page_token(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key in a token.
-pub(crate) fn token_key(marker: &str) -> Option<String> {
+pub(crate) fn decode_page_token(marker: &str) -> Option<String> {
     let bytes: Option<Vec<u8>> =
         (0..marker.len()).step_by(2).map(|at| u8::from_str_radix(marker.get(at..at + 2)?, 16).ok()).collect();
     String::from_utf8(bytes?).ok()
 }
 
 /// Times as RDS writes them: UTC, milliseconds, `Z`.
-pub(crate) fn timestamp(time: DateTime<Utc>) -> String {
+pub(crate) fn format_timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Text for an element. Characters that XML 1.0 cannot carry become `?`; a raw carriage return would be read as a
-/// line feed, so it is written as a reference.
-fn escape(text: &str) -> String {
+/// Escapes text for an element. Characters that XML 1.0 cannot contain become `?`; a raw carriage return would be
+/// read as a line feed, so it becomes a reference.
+fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -306,7 +322,7 @@ mod tests {
     #[test]
     fn structures_keep_their_fields_together() {
         let query = Query::parse(b"Tags.Tag.1.Key=a&Tags.Tag.1.Value=1&Tags.Tag.2.Key=b");
-        let tags = query.structs("Tags", "Tag");
+        let tags = query.structures("Tags", "Tag");
         assert_eq!(tags.len(), 2);
         assert_eq!((tags[0].get("Key"), tags[0].get("Value")), (Some("a"), Some("1")));
         assert_eq!((tags[1].get("Key"), tags[1].get("Value")), (Some("b"), None));
@@ -330,8 +346,8 @@ mod tests {
     #[test]
     fn times_are_read_with_and_without_fractions_and_offsets() {
         let query = Query::parse(b"A=2026-11-21T10:00:00Z&B=2026-11-21T11:00:00.250%2B01:00&C=yesterday");
-        assert_eq!(timestamp(query.time("A").unwrap().unwrap()), "2026-11-21T10:00:00.000Z");
-        assert_eq!(timestamp(query.time("B").unwrap().unwrap()), "2026-11-21T10:00:00.250Z");
+        assert_eq!(format_timestamp(query.time("A").unwrap().unwrap()), "2026-11-21T10:00:00.000Z");
+        assert_eq!(format_timestamp(query.time("B").unwrap().unwrap()), "2026-11-21T10:00:00.250Z");
         assert_eq!(query.time("C").unwrap_err().code, "InvalidParameterValue");
         for text in [
             "2026-11-29T18:00Z",
@@ -340,11 +356,18 @@ mod tests {
             "2026-11-29T20:00+02:00",
             "2026-11-29T18:00:00.0Z",
         ] {
-            assert_eq!(moment(text).map(timestamp).as_deref(), Some("2026-11-29T18:00:00.000Z"), "{text}");
+            assert_eq!(
+                parse_time(text).map(format_timestamp).as_deref(),
+                Some("2026-11-29T18:00:00.000Z"),
+                "{text}"
+            );
         }
-        assert_eq!(moment("2026-11-29").map(timestamp).as_deref(), Some("2026-11-29T00:00:00.000Z"));
+        assert_eq!(
+            parse_time("2026-11-29").map(format_timestamp).as_deref(),
+            Some("2026-11-29T00:00:00.000Z")
+        );
         for text in ["", "18:00", "2026-11-29 18", "2026-13-01", "2026-11-29T25:00Z"] {
-            assert_eq!(moment(text), None, "{text}");
+            assert_eq!(parse_time(text), None, "{text}");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::fleet::{
     Tags,
 };
 use crate::postgres::Password;
+use crate::words::quote_names;
 
 /// What a restore goes back to.
 #[derive(Clone, Debug)]
@@ -553,8 +554,6 @@ fn settings(row: &DbInstance) -> Settings {
 
 /// What a restore does not bring along by itself, and ours does not ask for (Amazon RDS API, `RestoreDBInstanceFromDBSnapshot`).
 fn beyond_restore(row: &DbInstance) -> Vec<String> {
-    let named =
-        |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let domains: Vec<&str> =
         row.domain_memberships().iter().filter_map(|it| it.domain().or(it.fqdn())).collect();
     let processor: Vec<String> = row
@@ -571,9 +570,9 @@ fn beyond_restore(row: &DbInstance) -> Vec<String> {
         row.master_user_secret().map(|_| {
             "the password of the master user is not managed in Secrets Manager: the source's secret does not follow".to_owned()
         }),
-        (!domains.is_empty()).then(|| format!("its membership in the directory domain {}", named(domains))),
+        (!domains.is_empty()).then(|| format!("its membership in the directory domain {}", quote_names(domains))),
         (!processor.is_empty()).then(|| format!("its processor features ({})", processor.join(", "))),
-        (!volumes.is_empty()).then(|| format!("the settings of its additional storage volumes {}", named(volumes))),
+        (!volumes.is_empty()).then(|| format!("the settings of its additional storage volumes {}", quote_names(volumes))),
         insights.map(|days| format!("that Performance Insights keeps {days} days: RDS's default is 7")),
     ]
     .into_iter()

@@ -8,7 +8,7 @@ use super::catalogue::{Catalogue, Entry, State};
 use super::identity::Identity;
 use super::restore::Plan;
 use super::source::Source;
-use crate::when::{span, utc};
+use crate::when::{format_span, format_time};
 
 /// What will be gone, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ impl Loss {
                 dbname.clone(),
                 match plan.options.keep_old {
                     Duration::ZERO => "nothing is kept of it".to_owned(),
-                    kept => format!("it is kept as another database for {}", span(kept.as_secs_f64())),
+                    kept => format!("it is kept as another database for {}", format_span(kept.as_secs_f64())),
                 },
             ),
             Source::Sqlite { path } => {
@@ -68,7 +68,11 @@ impl Loss {
             host: origin.server.clone().unwrap_or_else(|| manifest.made_by.host.clone()),
             engine: manifest.database_type.title(),
             database: place.unwrap_or(&origin.database).clone(),
-            gone: format!("`{}`, its content of {}; {left}", manifest.file_path, utc(manifest.timestamp)),
+            gone: format!(
+                "`{}`, its content of {}; {left}",
+                manifest.file_path,
+                format_time(manifest.timestamp)
+            ),
         }
     }
 

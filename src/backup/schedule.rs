@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::stream::hexadecimal;
 use crate::error::{Error, Result};
 
 /// How often.
@@ -237,7 +236,7 @@ impl Schedule {
 
 /// What a schedule of some databases is called: their names, as both systemd and cron take them for part of a file's.
 pub(crate) fn name_of(databases: &[String]) -> String {
-    let short_hash = |text: &str| hexadecimal(&Sha256::digest(text.as_bytes()))[..8].to_owned();
+    let short_hash = |text: &str| hex::encode(Sha256::digest(text.as_bytes()))[..8].to_owned();
     let is_plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let plain = |name: &String| match is_plain(name) && !name.is_empty() {
         true => name.clone(),

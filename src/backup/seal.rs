@@ -11,7 +11,6 @@ use ring::hmac;
 use serde_json::Value;
 
 use super::manifest::{Manifest, Seal};
-use super::stream::hexadecimal;
 use crate::error::{Error, Kind, Result};
 
 const ALGORITHM: &str = "hmac-sha256";
@@ -58,7 +57,7 @@ impl SealKeys {
     /// Seals a manifest, if there is a key.
     pub(super) fn seal(&self, manifest: &mut Manifest) -> Result<()> {
         let Some(key) = self.0.first() else { return Ok(()) };
-        let mac = hexadecimal(hmac::sign(key, &sealed_text(manifest)?).as_ref());
+        let mac = hex::encode(hmac::sign(key, &sealed_text(manifest)?).as_ref());
         manifest.seal = Some(Seal { algorithm: ALGORITHM.to_owned(), key: name_of(key), mac });
         Ok(())
     }
@@ -98,7 +97,7 @@ impl SealKeys {
 
 /// What a key is called, so that one can tell which is missing.
 fn name_of(key: &hmac::Key) -> String {
-    hexadecimal(&hmac::sign(key, b"lifeboat seal key").as_ref()[..4])
+    hex::encode(&hmac::sign(key, b"lifeboat seal key").as_ref()[..4])
 }
 
 fn bytes_of(digits: &str) -> Option<Vec<u8>> {

@@ -61,7 +61,7 @@ impl<T> Hashed<T> {
     }
 
     pub(super) fn seal(self) -> (u64, String) {
-        (self.bytes, hexadecimal(self.hash.finish().as_ref()))
+        (self.bytes, hex::encode(self.hash.finish().as_ref()))
     }
 }
 
@@ -83,15 +83,6 @@ impl<R: Read> Read for Hashed<R> {
         self.pass(&buffer[..read]);
         Ok(read)
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Where a file's bytes go.

@@ -8,14 +8,16 @@ use clap::{Args, ValueEnum};
 use super::Session;
 use crate::aws::Aws;
 use crate::config::parse_duration;
-use crate::drill::report::rough_span;
+
 use crate::error::{Error, Result};
 use crate::fleet::Instance;
-use crate::output::{Output, human_bytes, thousands};
+use crate::output::Output;
 use crate::postgres::{ConnectionOverrides, PassFile, Password, Server, Target, Tls, TlsMode, Wire};
 use crate::restore::apply::Psql;
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
+use crate::when::format_rough_span;
+use crate::words::{format_bytes, format_thousands};
 
 /// How to connect to a database.
 #[derive(Args, Debug)]
@@ -190,7 +192,7 @@ impl Reading {
     /// `table 3 of 9, 1,234 rows, 2.1 GB of 5.0 GB`.
     pub(super) fn so_far(&self) -> String {
         let (rows, bytes, of_bytes) =
-            (thousands(self.rows), human_bytes(self.bytes), human_bytes(self.of_bytes));
+            (format_thousands(self.rows), format_bytes(self.bytes), format_bytes(self.of_bytes));
         format!("table {} of {}, {rows} rows, {bytes} of {of_bytes}", self.tables, self.of_tables)
     }
 
@@ -199,7 +201,7 @@ impl Reading {
         let part = self.bytes as f64 / self.of_bytes.max(1) as f64;
         // At first the guess is wild.
         let left = if part > 0.05 && since > Duration::from_secs(3) {
-            format!(", about {} left", rough_span(since.mul_f64((1.0 - part) / part)))
+            format!(", about {} left", format_rough_span(since.mul_f64((1.0 - part) / part)))
         } else {
             String::new()
         };

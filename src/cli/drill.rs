@@ -32,7 +32,7 @@ use crate::output::Output;
 use crate::restore::{Wanted, isolation};
 use crate::vault::Lease;
 use crate::verify::depth::Tables;
-use crate::when::{self, utc};
+use crate::when::{self, format_time};
 
 use live::LiveDrill;
 use render::{Drills, History, PlanReport, Plans, Shown};
@@ -256,7 +256,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             Ok(aws) => aws,
             Err(error) if !is_single => {
                 output.error(&error);
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 continue;
             }
             Err(error) => return Err(error),
@@ -276,7 +276,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
             Err(error) if !is_single && interrupt.first().is_none() => {
                 say_refused(&error);
                 output.error(&error);
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 continue;
             }
             Err(error) => {
@@ -306,7 +306,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
                     return Err(error);
                 }
                 output.error(&error);
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 continue;
             }
         };
@@ -318,7 +318,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
         output.settle();
         tell_left_behind(output, &report);
         session.say(notify::at(notify::of_drill(&report), &aws.place()));
-        worst = worse(worst, report.kind());
+        worst = Kind::worse(worst, report.kind());
         reports.push(report);
         if interrupt.first().is_some() {
             break;
@@ -350,20 +350,6 @@ async fn take_lease(plan: &Plan, to: &Surroundings<'_>) -> Result<Lease> {
     Ok(lease)
 }
 
-/// The exit code of several drills is that of the worst: what costs money, then an interrupt, then no, then unknown.
-fn worse(left: Option<Kind>, right: Option<Kind>) -> Option<Kind> {
-    let rank = |kind: Option<Kind>| match kind {
-        None => 0,
-        Some(Kind::Request) => 1,
-        Some(Kind::Outside) => 2,
-        Some(Kind::No) => 3,
-        Some(Kind::Interrupted | Kind::Terminated) => 4,
-        Some(Kind::LeftBehind) => 6,
-        Some(_) => 5,
-    };
-    if rank(right) > rank(left) { right } else { left }
-}
-
 fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request> {
     let settings = session.config.drill_of(id.as_str());
     let asked_for = args.from.clone().or(settings.from).unwrap_or("latest-snapshot".to_owned());
@@ -375,7 +361,7 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
     Ok(Request {
         source: id.clone(),
         wanted: match asked_for {
-            ref time if when::is_said_as_a_time(time) => Wanted::Time(session.read_time(time)?),
+            ref time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
             ref other => Wanted::parse(other, now(), &chrono::Local)?,
         },
         asked_for,
@@ -525,7 +511,7 @@ fn tell_left_behind(output: &Output, report: &Report) {
             "`{}` was kept and costs an hourly rate ({}) until it is removed; it expires at {}",
             report.throwaway.id,
             report.throwaway.class,
-            utc(report.throwaway.expires_at)
+            format_time(report.throwaway.expires_at)
         ));
     }
 }

@@ -11,8 +11,9 @@ use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
 use crate::error::{Error, Kind, Result};
 use crate::init::{self, Found, Local, Seen};
-use crate::output::{self, Page, Tone};
+use crate::output::{self, Page};
 use crate::postgres::Target;
+use crate::words::Tone;
 
 /// Write a first lifeboat.toml, with comments, from what there is in the account and in DATABASE_URL.
 ///

@@ -13,9 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::Place;
 pub(super) use crate::notify::Told;
 use crate::notify::{Delivery, Nature, News, Notifier, Sender, State, Subject, state};
-use crate::output::{self, Page, Tone, plain};
+use crate::output::{self, Page, plain};
 use crate::verify::Verdict;
-use crate::when::utc;
+use crate::when::format_time;
+use crate::words::Tone;
 
 /// For how long the vault may be asked what was said before.
 const RECALL: Duration = Duration::from_secs(5);
@@ -182,8 +183,8 @@ impl output::Report for Listed {
                 (kept.state.as_str().to_owned(), Some(tone)),
                 (kept.command.clone(), None),
                 (kept.subject.clone().unwrap_or("-".to_owned()), None),
-                (utc(kept.since), None),
-                (kept.told_at.map_or("never".to_owned(), utc), None),
+                (format_time(kept.since), None),
+                (kept.told_at.map_or("never".to_owned(), format_time), None),
                 (kept.reason.clone(), Some(Tone::Faint)),
             ]
         });

@@ -12,10 +12,11 @@ use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
 use crate::fleet::{Instance, InstanceId, Place, account_of};
-use crate::output::{self, Page, Tone, plain};
+use crate::output::{self, Page, plain};
 use crate::policy::check::{Severity, Shared, check, share};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::snapshot::Wait;
+use crate::words::Tone;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {

@@ -16,14 +16,15 @@ use crate::config::parse_duration;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::interrupt::Interrupt;
-use crate::output::{self, Page, Tone, plain, thousands};
+use crate::output::{self, Page, plain};
 use crate::restore::Wanted;
 use crate::restore::apply::{self, Report};
 use crate::restore::isolation::{self, Isolation};
 use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
-use crate::when::utc;
+use crate::when::format_time;
+use crate::words::{Tone, format_thousands};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RestoreCommand {
@@ -246,7 +247,7 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
     session.output.say(format!(
         "bringing back tables of `{}` of {} from the throwaway `{}`",
         plan.source.id,
-        utc(plan.moment),
+        format_time(plan.moment),
         plan.throwaway
     ));
     let teller = Teller::new(&session.output);
@@ -288,9 +289,14 @@ async fn restore_tables(args: &TableArgs, session: &Session) -> Result<Option<Ki
 impl output::Report for tables::Report {
     fn render(&self, page: &mut Page) {
         let verb = if self.dry_run { "would bring back" } else { "brought back" };
-        page.line(format!("{verb} tables of `{}` ({}) of {}", self.source, self.database, utc(self.moment)));
+        page.line(format!(
+            "{verb} tables of `{}` ({}) of {}",
+            self.source,
+            self.database,
+            format_time(self.moment)
+        ));
         let count = |rows: Option<i64>| {
-            rows.map_or("-".to_owned(), |rows| thousands(u64::try_from(rows).unwrap_or(0)))
+            rows.map_or("-".to_owned(), |rows| format_thousands(u64::try_from(rows).unwrap_or(0)))
         };
         let rows = self.tables.iter().map(|it| {
             let (word, tone) = match (it.verified, it.rows) {
@@ -336,7 +342,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         session.output.report(&report)?;
         return Ok(None);
     }
-    let moment = plan.moment.map_or("an unknown moment".to_owned(), utc);
+    let moment = plan.moment.map_or("an unknown moment".to_owned(), format_time);
     session
         .output
         .say(format!("restoring `{}` of {moment} to the new instance `{}`", plan.source, plan.restore.id));
@@ -508,7 +514,7 @@ impl output::Report for Window {
         page.line(page.toned(Tone::Strong, head));
         let line = |at: Option<DateTime<Utc>>| {
             at.map_or("none yet: the first backup is still being made".to_owned(), |at| {
-                format!("{}, {} ago", utc(at), age((self.now - at).max(TimeDelta::zero())))
+                format!("{}, {} ago", format_time(at), age((self.now - at).max(TimeDelta::zero())))
             })
         };
         page.line(format!("  earliest  {}", line(self.earliest)));
@@ -524,7 +530,7 @@ impl output::Report for Report {
             (false, "available") => "restored",
             (false, _) => "restoring",
         };
-        let moment = self.moment.map_or("an unknown moment".to_owned(), utc);
+        let moment = self.moment.map_or("an unknown moment".to_owned(), format_time);
         let tone = if self.status == "available" { Tone::Good } else { Tone::Doubt };
         let head = format!("instance `{}`", self.instance_id);
         page.heading(tone, &self.status.to_uppercase(), head, self.seconds);

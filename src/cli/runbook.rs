@@ -11,13 +11,13 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
-use crate::output::Tone;
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
 use crate::when;
+use crate::words::Tone;
 
 pub(super) use args::RunbookCommand;
 use args::{ApproveArgs, CheckArgs, GoArgs, ResumeArgs, RunArgs, ShowArgs, UndoArgs, ValueArgs};

@@ -11,10 +11,11 @@ use super::{Session, actor, now};
 use crate::backup::Event;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::output::{Page, Report, Tone};
+use crate::output::{Page, Report};
 use crate::server::tokens::{self, Scope, Token};
 use crate::server::{CheckInstances, Server, Setup};
 use crate::vault::Trigger;
+use crate::words::Tone;
 
 /// Serve the REST API and the dashboard.
 ///

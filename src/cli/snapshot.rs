@@ -27,7 +27,7 @@ use crate::snapshot::copy::{self, CopySource};
 use crate::snapshot::create::{self, Request, Taken};
 use crate::snapshot::{self, Report, Tell, Wait, adopt, delete, prune};
 use crate::verify::observe::Progress;
-use crate::when::utc;
+use crate::when::format_time;
 
 use render::List;
 
@@ -456,7 +456,7 @@ fn announce(session: &Session, taken: &Taken) {
             "snapshot `{}` of `{}` is used: an earlier attempt with the same key began it at {}",
             snapshot.id,
             snapshot.instance,
-            create::began(snapshot).map_or("an unknown time".to_owned(), utc)
+            create::began(snapshot).map_or("an unknown time".to_owned(), format_time)
         ));
     } else {
         session.output.say(format!("AWS has begun snapshot `{}` of `{}`", snapshot.id, snapshot.instance));
@@ -579,8 +579,10 @@ async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
         return Ok(None);
     }
     let snapshot = &plan.snapshot;
-    let taken =
-        snapshot.original_created_at.or(snapshot.created_at).map_or("at an unknown time".to_owned(), utc);
+    let taken = snapshot
+        .original_created_at
+        .or(snapshot.created_at)
+        .map_or("at an unknown time".to_owned(), format_time);
     let act = Act {
         name: snapshot.id.to_string(),
         sentence: format!("this deletes snapshot `{}` for good", snapshot.id),

@@ -15,15 +15,15 @@ use super::policy::findings;
 use super::snapshot::render::age;
 use super::{Session, now};
 use crate::drill::journal;
-use crate::drill::page::words::word_of;
 use crate::drill::proof::{self, Last};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
-use crate::output::{self, Format, Page, Tone, plain};
+use crate::output::{self, Format, Page, plain};
 use crate::policy::check::{self, Severity, share};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
+use crate::words::Tone;
 
 use publish::PublishArgs;
 
@@ -208,7 +208,7 @@ fn last_drill(vault: &Vault, instance: &Instance, session: &Session) -> Option<L
         Some(last) if !session.config.accounts.is_empty() => of_this_one(vault, instance, last),
         last => last,
     };
-    last.map(|last| LastDrill { run: last.run, at: last.at, verdict: word_of(last.verdict).to_owned() })
+    last.map(|last| LastDrill { run: last.run, at: last.at, verdict: last.verdict.word().to_owned() })
 }
 
 /// The last drill of this very instance, which is not always the last one of that name.

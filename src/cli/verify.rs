@@ -10,12 +10,13 @@ use serde::Serialize;
 use super::connect::{LookArgs, Reading, UrlArgs};
 use super::{Session, now};
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, Page, Tone, thousands};
+use crate::output::{self, Page};
 use crate::postgres::is_connection_string;
 use crate::verify::narrow::{Extent, Told};
 use crate::verify::observe::Progress;
 use crate::verify::pair::{self, Comparison, Operand, PartReport, Report, TableReport};
 use crate::verify::{Copies, Look, Origin, Recorded, Recording, Verdict, Word, record};
+use crate::words::{Tone, format_thousands};
 
 /// Kinds of definitions, as reports name them.
 const KINDS: [&str; 56] = [
@@ -247,7 +248,7 @@ struct RecordReport {
 
 impl output::Report for RecordReport {
     fn render(&self, page: &mut Page) {
-        let rows = thousands(self.rows);
+        let rows = format_thousands(self.rows);
         let (tables, databases) = (self.tables, self.databases);
         let of = format!("{}: {rows} rows in {tables} tables of {databases} databases", self.of.shown());
         page.heading(Tone::Good, "RECORDED", of, Some(self.seconds));
@@ -264,7 +265,7 @@ impl output::Report for Report {
                 "  {side:5}  {} (PostgreSQL {}, {} rows)",
                 output::plain(&seen.name),
                 seen.server_version,
-                thousands(seen.rows)
+                format_thousands(seen.rows)
             ));
         }
         for reason in self.reasons.iter().take(REASONS_LISTED) {
@@ -278,8 +279,8 @@ impl output::Report for Report {
         rows(&self.tables, page);
         let part = |name: &str, part: &PartReport| match (part.verdict, part.differences.len()) {
             (Verdict::Unknown, _) => format!("{name} not compared"),
-            (_, 0) => format!("{} {name} the same", thousands(part.compared as u64)),
-            (_, apart) => format!("{apart} of {} {name} differ", thousands(part.compared as u64)),
+            (_, 0) => format!("{} {name} the same", format_thousands(part.compared as u64)),
+            (_, apart) => format!("{apart} of {} {name} differ", format_thousands(part.compared as u64)),
         };
         page.line(format!(
             "  {}, {}, {}",
@@ -322,7 +323,7 @@ fn tables(all: &[TableReport], page: &mut Page) {
         Word::Within => 2,
         Word::Identical | Word::Equal | Word::Skipped => 3,
     });
-    let number = |rows: Option<u64>| rows.map_or("-".to_owned(), thousands);
+    let number = |rows: Option<u64>| rows.map_or("-".to_owned(), format_thousands);
     let row = |table: &TableReport| {
         let found = &table.verdict;
         let tone = match found.verdict {
@@ -341,7 +342,7 @@ fn tables(all: &[TableReport], page: &mut Page) {
     };
     page.table(&["verdict", "table", "left", "right", ""], listed.into_iter().map(row).collect());
     if hides {
-        page.line(format!("  and {} tables that are identical or equal", thousands(alike as u64)));
+        page.line(format!("  and {} tables that are identical or equal", format_thousands(alike as u64)));
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn log_in(access: &Access, now: DateTime<Utc>) -> Login {
         match who.expires {
             None => message.push_str(", without an end"),
             Some(at) => {
-                message.push_str(&format!(", until {}", crate::when::utc(at)));
+                message.push_str(&format!(", until {}", crate::when::format_time(at)));
                 let is_renewed = access.role.is_some() || !who.source.contains("environment");
                 if at - now < SOON && !is_renewed {
                     verdict = Outcome::Warning;

@@ -98,7 +98,7 @@ fn tried(place: &str, access: &Access) -> Vec<Check> {
         format!("`{place}`: written, read and removed a file"),
     )];
     if let Some(free) = trial.free_bytes {
-        let shown = crate::output::human_bytes(free);
+        let shown = crate::words::format_bytes(free);
         let check = match free {
             free if free < LITTLE => {
                 check_of("vault_space", Outcome::Warning, format!("only {shown} are free"))

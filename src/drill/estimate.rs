@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::report::{Report, State, rough_span, span};
+use super::report::{Report, State};
+use crate::when::{format_rough_span, format_span};
 
 /// What earlier drills of a database took, the newest first.
 #[derive(Clone, Debug, Default)]
@@ -89,10 +90,14 @@ impl Left {
     pub(crate) fn told(self) -> String {
         match self {
             Left::About { left, last_took } => {
-                format!("about {} left (last drill took {})", rough_span(left), rough_span(last_took))
+                format!(
+                    "about {} left (last drill took {})",
+                    format_rough_span(left),
+                    format_rough_span(last_took)
+                )
             }
             Left::Longer { longest } => {
-                format!("longer than ever before ({} at most)", span(longest.as_secs_f64()))
+                format!("longer than ever before ({} at most)", format_span(longest.as_secs_f64()))
             }
         }
     }

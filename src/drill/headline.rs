@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::calendar::{Calendar, Month, Row};
-use super::page::words::{Tone, counted};
+use crate::words::{Tone, format_count};
 
 /// Whether all is proven that should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +93,7 @@ pub(crate) fn headline(calendar: &Calendar, evidence: Evidence) -> Headline {
 
 fn drills_of(databases: usize) -> String {
     let drills = if databases == 1 { "drill" } else { "drills" };
-    format!("{drills} of {}", counted(databases, "database", "databases"))
+    format!("{drills} of {}", format_count(databases, "database", "databases"))
 }
 
 /// Which months are meant where it is complete: neither those before the first drill, nor those that may yet get one, nor those of a
@@ -139,7 +139,7 @@ fn reasons_of(row: &Row) -> Vec<String> {
     }
     if row.failed_since_pass > 0 {
         let since = row.last_pass.map_or("ever".to_owned(), |at| format!("since {}", at.format("%Y-%m-%d")));
-        let failed = counted(row.failed_since_pass, "drill", "drills");
+        let failed = format_count(row.failed_since_pass, "drill", "drills");
         reasons.push(format!("`{}`: {failed} failed, and none has passed {since}", row.label));
     }
     reasons

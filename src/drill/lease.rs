@@ -5,13 +5,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::report::span;
 use super::sweep::{self, Action};
 use super::{Event, Surroundings};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
 use crate::vault::{Holder, Lease, Leased, Theirs, Vault, is_held};
+use crate::when::format_span;
 
 /// The name of a source's lease in the vault.
 pub(crate) fn name(resource: &ResourceId) -> String {
@@ -55,7 +55,7 @@ pub(crate) async fn take(
                     let error = held(source, &theirs);
                     tell(Event::Note(&format!(
                         "{error}; whether that process is still alive will be known within {}",
-                        span(theirs.lasts.as_secs_f64())
+                        format_span(theirs.lasts.as_secs_f64())
                     )));
                     was_told = true;
                 }

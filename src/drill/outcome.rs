@@ -1,12 +1,11 @@
 //! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
 //! pages and reports ask here, so that no two of them say different things of one drill.
 
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-
-use super::page::words::Tone;
 use super::report::{Met, Report, State, Throwaway};
 use crate::verify::Verdict;
+use crate::words::Tone;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 /// What became of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +76,7 @@ impl Outcome {
         match self {
             Outcome::Pass => Tone::Good,
             Outcome::Fail | Outcome::Altered => Tone::Bad,
-            Outcome::Running => Tone::Quiet,
+            Outcome::Running => Tone::Faint,
             Outcome::Unknown | Outcome::Interrupted | Outcome::Died | Outcome::Unfinished => Tone::Doubt,
         }
     }
@@ -142,7 +141,7 @@ impl<'a> Fate<'a> {
             Fate::LeftBehind(_) => Tone::Bad,
             Fate::Removed(_) | Fate::NotThere(_) => Tone::Good,
             Fate::Kept(_) | Fate::NotKnown => Tone::Doubt,
-            Fate::InUse | Fate::NeverMade => Tone::Quiet,
+            Fate::InUse | Fate::NeverMade => Tone::Faint,
         }
     }
 
@@ -195,7 +194,7 @@ impl Met {
             Met::Pass => Tone::Good,
             Met::Fail => Tone::Bad,
             Met::Unknown => Tone::Doubt,
-            Met::NotJudged => Tone::Quiet,
+            Met::NotJudged => Tone::Faint,
         }
     }
 }

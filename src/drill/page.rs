@@ -6,42 +6,22 @@
 
 pub(crate) mod words;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
-use words::{
-    Tone, badge, baseline, capitalised, explained, fact, lines, mark, meaning, name, prose, rank, share,
-    spelled, tally, thousands, time, word_of, words,
-};
+use words::{baseline, explained, meaning, rank, share, tally, tone_of_table, words};
 
 use super::outcome::{Fate, Outcome};
-
-use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway, span};
+use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
+use crate::page::{
+    capitalise, draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols,
+    draw_time, spell_unseen,
+};
 use crate::restore::Way;
 use crate::vault::chain::sha256;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict};
-
-const CSS: &str = include_str!("page.css");
-
-/// `style-src` allows inline styles for the lengths of bars, which are numbers of ours.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/// The head of a page of evidence that loads nothing: its title, and the style it has besides the common one.
-pub(crate) fn page_head(title: Markup, style: &str) -> Markup {
-    html! {
-        head {
-            meta charset="utf-8";
-            meta http-equiv="Content-Security-Policy" content=(POLICY);
-            meta name="viewport" content="width=device-width, initial-scale=1";
-            meta name="color-scheme" content="light dark";
-            meta name="referrer" content="no-referrer";
-            // Phones take row counts for telephone numbers.
-            meta name="format-detection" content="telephone=no, date=no, address=no, email=no";
-            title { (title) }
-            style { (PreEscaped(CSS)) (PreEscaped(style)) }
-        }
-    }
-}
+use crate::when::format_span;
+use crate::words::{Tone, format_thousands};
 
 /// Rows of sound tables that are shown at once; more are folded away.
 const ROWS_UNFOLDED: usize = 30;
@@ -52,9 +32,9 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (page_head(html! { (verdict) ": restore drill of " (spelled(&report.source.id)) ", " (spelled(&report.run)) }, ""))
+            (draw_head(html! { (verdict) ": restore drill of " (spell_unseen(&report.source.id)) ", " (spell_unseen(&report.run)) }, ""))
             body {
-                (symbols())
+                (draw_symbols())
                 main {
                     (head(report))
                     (reasons(report))
@@ -69,31 +49,22 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
                     (evidence(report, json))
                     (sign_off())
                 }
-                footer { "Written by lifeboat " (spelled(&report.ran_by.version)) " as " (spelled(&report.schema)) }
+                footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (spell_unseen(&report.schema)) }
             }
         }
     };
     page.into_string()
 }
 
-/// The symbols, drawn once: fonts differ in which they have, and some make coloured pictures of them.
-pub(crate) fn symbols() -> Markup {
-    html! {
-        svg.symbols aria-hidden="true" { @for tone in Tone::ALL {
-            symbol id=(tone.class()) viewBox="0 0 16 16" { path d=(tone.strokes()) {} }
-        } }
-    }
-}
-
 fn head(report: &Report) -> Markup {
     let (source, outcome) = (&report.source, Outcome::of(report));
     html! {
         header {
-            p.over { span { "lifeboat" } span { "Restore drill" } span.run { (name(&report.run)) } }
-            h1 { (name(&source.id)) }
+            p.over { span { "lifeboat" } span { "Restore drill" } span.run { (draw_name(&report.run)) } }
+            h1 { (draw_name(&source.id)) }
             p.moment { (moment(&report.moment)) }
             div class={ "verdict " (outcome.tone().class()) } {
-                p.word { (mark(outcome.tone())) (outcome.headline()) }
+                p.word { (draw_mark(outcome.tone())) (outcome.headline()) }
                 p.meaning { (meaning(report)) }
             }
             (alarm(&report.throwaway))
@@ -103,7 +74,7 @@ fn head(report: &Report) -> Markup {
 
 /// What still costs money is said at the top.
 fn alarm(throwaway: &Throwaway) -> Markup {
-    let instance = || html! { code { (name(throwaway.current_name())) } };
+    let instance = || html! { code { (draw_name(throwaway.current_name())) } };
     html! {
         @if throwaway.left_behind.is_some() {
             div.alarm.bad {
@@ -113,7 +84,7 @@ fn alarm(throwaway: &Throwaway) -> Markup {
         } @else if throwaway.kept {
             div.alarm.doubt {
                 p { strong { "An instance was kept, as asked, and costs money: " } (instance()) }
-                p { code { "lifeboat drill sweep" } " removes it from " (time(throwaway.expires_at)) " on." }
+                p { code { "lifeboat drill sweep" } " removes it from " (draw_time(throwaway.expires_at)) " on." }
             }
         }
     }
@@ -123,39 +94,39 @@ fn moment(moment: &Moment) -> Markup {
     html! {
         @match moment.kind {
             Way::Snapshot => {
-                @if let Some(kind) = &moment.snapshot_type { (capitalised(&spelled(kind))) " snapshot " } @else { "Snapshot " }
-                code { (name(moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) }
+                @if let Some(kind) = &moment.snapshot_type { (capitalise(&spell_unseen(kind))) " snapshot " } @else { "Snapshot " }
+                code { (draw_name(moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) }
                 @if moment.time.is_some() { " of " }
             }
             Way::PointInTime => { "Point in time" @if moment.time.is_none() { ", not settled before the drill ended" } " " }
         }
-        @if let Some(at) = moment.time { (time(at)) }
-        span.asked { "asked for: " code { (name(&moment.asked_for)) } }
+        @if let Some(at) = moment.time { (draw_time(at)) }
+        span.asked { "asked for: " code { (draw_name(&moment.asked_for)) } }
     }
 }
 
 fn reasons(report: &Report) -> Markup {
     html! {
         @if !report.reasons.is_empty() {
-            section.reasons { h2 { "Reasons" } (lines(&report.reasons)) }
+            section.reasons { h2 { "Reasons" } (draw_list(&report.reasons)) }
         }
         @if !report.hints.is_empty() {
-            section.reasons { h2 { "What to do" } (lines(&report.hints)) }
+            section.reasons { h2 { "What to do" } (draw_list(&report.hints)) }
         }
     }
 }
 
 fn record(report: &Report) -> Markup {
     let (source, by) = (&report.source, &report.ran_by);
-    let took = report.finished_at.map(|at| span((at - report.started_at).as_seconds_f64()));
+    let took = report.finished_at.map(|at| format_span((at - report.started_at).as_seconds_f64()));
     html! {
         section {
             h2 { "Record" }
             dl.facts {
-                (fact("Run", html! { (name(&report.run)) }))
-                (fact("Started", time(report.started_at)))
-                (fact("Finished", html! {
-                    @if let Some(at) = report.finished_at { (time(at)) } @else { "not finished" }
+                (draw_fact("Run", html! { (draw_name(&report.run)) }))
+                (draw_fact("Started", draw_time(report.started_at)))
+                (draw_fact("Finished", html! {
+                    @if let Some(at) = report.finished_at { (draw_time(at)) } @else { "not finished" }
                     @if let Some(took) = took { small { "after " (took) } }
                     @match report.state {
                         State::Interrupted => small { "interrupted by SIGINT" },
@@ -164,13 +135,13 @@ fn record(report: &Report) -> Markup {
                         State::Running | State::Finished => {},
                     }
                 }))
-                (fact("Run by", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) }))
-                (fact("On host", html! { (name(&by.host)) }))
-                (fact("With", html! { "lifeboat " (name(&by.version)) }))
-                (fact("Source", html! { (name(&source.id)) " " small { (name(&source.resource_id)) } }))
-                (fact("Engine", html! { (name(&source.engine)) " " (name(&source.engine_version)) " " small { "in " (name(&source.region)) } }))
-                (fact("Size", html! {
-                    (name(&source.class)) ", " (source.storage_gib) " GiB"
+                (draw_fact("Run by", html! { (draw_name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) }))
+                (draw_fact("On host", html! { (draw_name(&by.host)) }))
+                (draw_fact("With", html! { "lifeboat " (draw_name(&by.version)) }))
+                (draw_fact("Source", html! { (draw_name(&source.id)) " " small { (draw_name(&source.resource_id)) } }))
+                (draw_fact("Engine", html! { (draw_name(&source.engine)) " " (draw_name(&source.engine_version)) " " small { "in " (draw_name(&source.region)) } }))
+                (draw_fact("Size", html! {
+                    (draw_name(&source.class)) ", " (source.storage_gib) " GiB"
                     small { @if source.encrypted { "encrypted" } @else { "not encrypted" } }
                 }))
             }
@@ -180,8 +151,8 @@ fn record(report: &Report) -> Markup {
 
 fn objectives(report: &Report) -> Markup {
     let (rto, rpo) = (&report.rto, &report.rpo);
-    let available = rto.available_seconds.map(span);
-    let rto_note = match (available, rto.measured_seconds.map(span)) {
+    let available = rto.available_seconds.map(format_span);
+    let rto_note = match (available, rto.measured_seconds.map(format_span)) {
         (Some(available), Some(validated)) => {
             format!("Available after {available}, validated after {validated}.")
         }
@@ -197,12 +168,12 @@ fn objectives(report: &Report) -> Markup {
                 }))
                 (objective("Recovery point", "RPO", rpo.measured_seconds, rpo.objective_seconds, rpo.verdict, html! {
                     @if let Some(newest) = rpo.newest_row {
-                        p { "The newest row in the copy is of " (time(newest)) "." }
+                        p { "The newest row in the copy is of " (draw_time(newest)) "." }
                     } @else if rpo.measured_seconds.is_some() {
                         p { "The age of the backup when the drill began; the newest row in it was not looked for." }
                     }
                     @if let Some(reason) = &rpo.reason {
-                        p { "It was not measured: " (prose(reason)) "." }
+                        p { "It was not measured: " (draw_prose(reason)) "." }
                     }
                     @if rpo.verdict == Met::NotJudged {
                         p { "The backup was chosen by hand, so its age says nothing about the routine." }
@@ -228,10 +199,10 @@ fn objective(
         format!("--used:{:.2}%;--goal:{:.2}%", percent(measured.unwrap_or_default()), percent(objective));
     html! {
         div.objective {
-            h3 { (title) " " abbr { (short) } (badge(tone, word)) }
+            h3 { (title) " " abbr { (short) } (draw_badge(tone, word)) }
             p.figure {
-                @if let Some(measured) = measured { (span(measured)) } @else { span.none { "not measured" } }
-                small { "objective " (span(objective)) }
+                @if let Some(measured) = measured { (format_span(measured)) } @else { span.none { "not measured" } }
+                small { "objective " (format_span(objective)) }
             }
             div class={ "bar " (tone.class()) } style=(lengths) aria-hidden="true" {
                 @if measured.is_some() { span.used {} }
@@ -257,17 +228,17 @@ fn phases(report: &Report) -> Markup {
             h2 { "Phases" }
             @if report.phases.is_empty() { p { "The drill ended before its first phase." } } @else {
                 table.phases {
-                    caption { "What took how long, from " (time(report.started_at)) " on" }
+                    caption { "What took how long, from " (draw_time(report.started_at)) " on" }
                     thead { tr {
                         th scope="col" { "Phase" } th.number scope="col" { "Began after" }
-                        th.lane scope="col" { span { "0" } span { (span(whole)) } }
+                        th.lane scope="col" { span { "0" } span { (format_span(whole)) } }
                         th.number scope="col" { "Took" } th.number scope="col" { "Seconds" }
                     } }
                     tbody { @for phase in &report.phases { tr {
-                        th scope="row" { (name(&phase.name)) }
-                        td.number.began { (span(offset(phase))) }
+                        th scope="row" { (draw_name(&phase.name)) }
+                        td.number.began { (format_span(offset(phase))) }
                         td.lane aria-hidden="true" { div.track style=(lengths(phase)) { span {} } }
-                        td.number.took { (span(phase.seconds)) }
+                        td.number.took { (format_span(phase.seconds)) }
                         td.number.seconds { (format!("{:.1}", phase.seconds)) }
                     } } }
                 }
@@ -284,10 +255,10 @@ fn tables(report: &Report) -> Markup {
         section {
             h2 { "Tables" }
             @if sorted.is_empty() { p { "No table was compared." } } @else {
-                p { (tally(&sorted)) ". " (thousands(rows)) " rows were counted in the copy." }
+                p { (tally(&sorted)) ". " (format_thousands(rows)) " rows were counted in the copy." }
                 p.baseline { (baseline(report.baseline)) }
                 dl.words { @for word in words(&sorted) {
-                    div { dt { (badge(Tone::of_table(word, report.baseline), word.as_str())) } dd { (explained(word)) } }
+                    div { dt { (draw_badge(tone_of_table(word, report.baseline), word.as_str())) } dd { (explained(word)) } }
                 } }
                 @for tables in sorted.chunk_by(|left, right| left.database == right.database) {
                     (database(tables, report.baseline))
@@ -300,12 +271,12 @@ fn tables(report: &Report) -> Markup {
 fn database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
     let database = tables.first().map(|table| table.database.as_str()).unwrap_or_default();
     let is_sound =
-        |table: &TableVerdict| !matches!(Tone::of_table(table.verdict, baseline), Tone::Bad | Tone::Doubt);
+        |table: &TableVerdict| !matches!(tone_of_table(table.verdict, baseline), Tone::Bad | Tone::Doubt);
     let (sound, other): (Vec<&TableVerdict>, Vec<&TableVerdict>) =
         tables.iter().partition(|table| is_sound(table));
     let is_folded = sound.len() > ROWS_UNFOLDED;
     html! {
-        h3 { "Database " code { (name(database)) } small { (tally(tables)) } }
+        h3 { "Database " code { (draw_name(database)) } small { (tally(tables)) } }
         @if is_folded {
             @if !other.is_empty() { (table_of(&other, baseline, &format!("Tables of {database} that need a look"))) }
             details {
@@ -317,21 +288,21 @@ fn database(tables: &[&TableVerdict], baseline: Baseline) -> Markup {
 }
 
 fn table_of(tables: &[&TableVerdict], baseline: Baseline, caption: &str) -> Markup {
-    let rows = |rows: Option<u64>| rows.map_or("–".to_owned(), thousands);
+    let rows = |rows: Option<u64>| rows.map_or("–".to_owned(), format_thousands);
     html! {
         table.results {
-            caption.unseen { (spelled(caption)) }
+            caption.unseen { (spell_unseen(caption)) }
             thead { tr {
                 th scope="col" { "Table" } th scope="col" { "Verdict" }
                 th.number scope="col" { "Expected" } th.number scope="col" { "Found" } th scope="col" { "Reason" }
             } }
             tbody { @for table in tables { tr {
                 // Each part by itself: a name from right to left must not change places with its schema.
-                th scope="row" { (name(&table.schema)) "." wbr; (name(&table.table)) }
-                td { (badge(Tone::of_table(table.verdict, baseline), table.verdict.as_str())) }
+                th scope="row" { (draw_name(&table.schema)) "." wbr; (draw_name(&table.table)) }
+                td { (draw_badge(tone_of_table(table.verdict, baseline), table.verdict.as_str())) }
                 td.number data-label="expected" { (rows(table.expected_rows)) }
                 td.number data-label="found" { (rows(table.observed_rows)) }
-                td.reason { (prose(&table.reason)) }
+                td.reason { (draw_prose(&table.reason)) }
             } } }
         }
     }
@@ -349,9 +320,9 @@ fn definitions(found: &[DefinitionVerdict]) -> Markup {
                         th scope="col" { "Name" } th scope="col" { "Verdict" } th scope="col" { "Reason" }
                     } }
                     tbody { @for one in found { tr {
-                        th scope="row" { (name(&one.name)) " " small { (one.kind) " in database " (name(&one.database)) } }
-                        td { (badge(Tone::from(Verdict::Fail), one.verdict.as_str())) }
-                        td.reason { (prose(&one.reason)) }
+                        th scope="row" { (draw_name(&one.name)) " " small { (one.kind) " in database " (draw_name(&one.database)) } }
+                        td { (draw_badge(Verdict::Fail.tone(), one.verdict.as_str())) }
+                        td.reason { (draw_prose(&one.reason)) }
                     } } }
                 }
             }
@@ -382,14 +353,14 @@ fn check_row(check: &CheckResult) -> Markup {
     html! {
         tr {
             th scope="row" {
-                @if check.name != check.query { (name(&check.name)) }
-                pre { code { (spelled(&check.query)) } }
-                small { "in database " (name(&check.database)) }
+                @if check.name != check.query { (draw_name(&check.name)) }
+                pre { code { (spell_unseen(&check.query)) } }
+                small { "in database " (draw_name(&check.database)) }
             }
-            td { (badge(Tone::from(check.verdict), word_of(check.verdict))) }
-            td data-label="expected" { code { (name(&check.expect)) } }
-            td data-label="found" { @if let Some(found) = &check.observed { code { (name(found)) } } @else { (none) } }
-            td.reason { (prose(&check.reason)) }
+            td { (draw_badge(check.verdict.tone(), check.verdict.word())) }
+            td data-label="expected" { code { (draw_name(&check.expect)) } }
+            td data-label="found" { @if let Some(found) = &check.observed { code { (draw_name(found)) } } @else { (none) } }
+            td.reason { (draw_prose(&check.reason)) }
         }
     }
 }
@@ -400,17 +371,17 @@ fn throwaway(report: &Report) -> Markup {
     let at = fate.at().filter(|_| !matches!(fate, Fate::Kept(_)));
     html! {
         section {
-            h2 { "Throwaway instance " (badge(fate.tone(), fate.word())) }
+            h2 { "Throwaway instance " (draw_badge(fate.tone(), fate.word())) }
             dl.facts {
-                (fact("Instance", html! { (name(&throwaway.id)) }))
-                (fact("Resource id", html! { (name(throwaway.resource_id.as_deref().unwrap_or("not known"))) }))
-                (fact("Class", html! { (name(&throwaway.class)) }))
-                (fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (time(at)) } @else { "not on record" } }))
-                (fact(if at.is_some() { "Removed" } else { "What became of it" }, html! {
-                    @if let Some(at) = at { (time(at)) " " small { (prose(&fate.explained())) } }
-                    @else { (prose(&capitalised(&fate.explained()))) "." }
+                (draw_fact("Instance", html! { (draw_name(&throwaway.id)) }))
+                (draw_fact("Resource id", html! { (draw_name(throwaway.resource_id.as_deref().unwrap_or("not known"))) }))
+                (draw_fact("Class", html! { (draw_name(&throwaway.class)) }))
+                (draw_fact("Requested", html! { @if let Some(at) = throwaway.requested_at { (draw_time(at)) } @else { "not on record" } }))
+                (draw_fact(if at.is_some() { "Removed" } else { "What became of it" }, html! {
+                    @if let Some(at) = at { (draw_time(at)) " " small { (draw_prose(&fate.explained())) } }
+                    @else { (draw_prose(&capitalise(&fate.explained()))) "." }
                 }))
-                @if at.is_none() { (fact("May be removed by anyone from", time(throwaway.expires_at))) }
+                @if at.is_none() { (draw_fact("May be removed by anyone from", draw_time(throwaway.expires_at))) }
             }
         }
     }
@@ -422,7 +393,7 @@ fn not_tested(not_tested: &[String]) -> Markup {
             h2 { "Not tested" }
             @if not_tested.is_empty() { p { "The drill lists nothing that it left out." } } @else {
                 p { "This drill says nothing about:" }
-                (lines(not_tested))
+                (draw_list(not_tested))
             }
         }
     }
@@ -436,15 +407,15 @@ fn evidence(report: &Report, json: &[u8]) -> Markup {
             p { "This page shows what is in the file below. The file is the record; whoever has it can check with "
                 code { "sha256sum" } " that it is the one this page was made from." }
             dl.facts {
-                (fact("SHA-256", html! { code { (hash) } }))
-                (fact("File", html! { code { (name(&report.evidence.json)) } }))
+                (draw_fact("SHA-256", html! { code { (hash) } }))
+                (draw_fact("File", html! { code { (draw_name(&report.evidence.json)) } }))
                 @if let Some(place) = &report.chain {
-                    (fact("In the chain", html! {
-                        "link " (place.seq) ", after " code { (name(&place.previous)) }
+                    (draw_fact("In the chain", html! {
+                        "link " (place.seq) ", after " code { (draw_name(&place.previous)) }
                         small { "checked by " code { "lifeboat drill verify-evidence" } }
                     }))
                     @if let Some(earlier) = &place.previous_evidence {
-                        (fact("Evidence before it", html! { code { (name(&earlier.sha256)) } small { "of " (name(&earlier.run)) } }))
+                        (draw_fact("Evidence before it", html! { code { (draw_name(&earlier.sha256)) } small { "of " (draw_name(&earlier.run)) } }))
                     }
                 }
             }

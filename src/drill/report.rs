@@ -13,9 +13,9 @@ use crate::fleet::account_of;
 use crate::restore::{Chosen, Way};
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
-use crate::when::utc;
+use crate::when::format_time;
 
-pub(crate) use crate::when::span;
+use crate::when::format_span;
 
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill/1";
@@ -283,8 +283,8 @@ pub(super) fn age_of_newest_row(
     if newest > latest + SKEW {
         return Err(format!(
             "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
-            utc(newest),
-            utc(latest)
+            format_time(newest),
+            format_time(latest)
         ));
     }
     Ok((began - newest).as_seconds_f64().max(0.0))
@@ -295,7 +295,7 @@ fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::re
     match moment {
         None => Err("AWS does not say of which moment the backup is".to_owned()),
         Some(at) if at > began + SKEW => {
-            Err(format!("AWS dates the backup {}, which was after the drill began", utc(at)))
+            Err(format!("AWS dates the backup {}, which was after the drill began", format_time(at)))
         }
         Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
     }
@@ -448,7 +448,8 @@ impl Report {
         for (name, verdict, measured, objective) in missed {
             if verdict == Met::Fail {
                 self.verdict = Verdict::Fail;
-                let (measured, objective) = (span(measured.unwrap_or_default()), span(objective));
+                let (measured, objective) =
+                    (format_span(measured.unwrap_or_default()), format_span(objective));
                 self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
             }
             if verdict == Met::Unknown {
@@ -507,17 +508,6 @@ fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
         ));
     }
     not_tested
-}
-
-/// A span that is no more than a guess: `3 s`, `40 s`, `11 min`, `1h 20m`.
-pub(crate) fn rough_span(time: std::time::Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds.round() as u64 {
-        whole @ 0..10 => format!("{} s", whole.max(1)),
-        10..90 => format!("{} s", (seconds / 10.0).round() * 10.0),
-        90..5_400 => format!("{:.0} min", seconds / 60.0),
-        _ => span((seconds / 300.0).round() * 300.0),
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::estimate::Earlier;
 use super::journal::Journal;
 use super::removal::{self, Claim, Remains};
-use super::report::{CheckResult, Phase, Report, State, age_of_newest_row, span};
+use super::report::{CheckResult, Phase, Report, State, age_of_newest_row};
 use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
@@ -22,6 +22,7 @@ use crate::postgres::Server;
 use crate::restore::{Chosen, isolation};
 use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
+use crate::when::format_span;
 
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
@@ -364,7 +365,7 @@ impl Drill<'_> {
             return format!("{word}: no throwaway was requested yet, so none has to be removed");
         }
         let took = match self.earlier.phase_took(super::TEAR_DOWN) {
-            Some(took) => format!("that took {} in the last drill", span(took.as_secs_f64())),
+            Some(took) => format!("that took {} in the last drill", format_span(took.as_secs_f64())),
             None => "how long that takes is not known from an earlier drill".to_owned(),
         };
         format!(

@@ -21,7 +21,7 @@ use crate::fleet::{
 };
 use crate::restore::isolation;
 use crate::vault::Vault;
-use crate::when::utc;
+use crate::when::format_time;
 
 /// For how long after its expiry a throwaway is left to a drill that may still be removing it.
 const MARGIN: TimeDelta = TimeDelta::minutes(15);
@@ -349,10 +349,11 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
     match read_origin(&instance.tags) {
         _ if reason == OWN_SOURCE => Decision::Leave(run, unproven),
         Ok((_, origin)) if origin.expires + MARGIN > now => {
-            Decision::Leave(run, format!("{unproven}; it expires at {}", utc(origin.expires)))
+            Decision::Leave(run, format!("{unproven}; it expires at {}", format_time(origin.expires)))
         }
         Ok((_, origin)) => {
-            let reason = format!("its tags say that it expired at {}, and {unproven}", utc(origin.expires));
+            let reason =
+                format!("its tags say that it expired at {}, and {unproven}", format_time(origin.expires));
             Decision::Doubt(run, reason)
         }
         Err(_) if purpose == Some("drill") || is_generated(instance.id.as_str()) => {
@@ -367,7 +368,7 @@ fn without_proof(instance: &Instance, reason: &str, now: DateTime<Utc>) -> Decis
 
 /// Why what a run has made may be removed, or else why not.
 fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Result<String, String> {
-    let until = utc(origin.expires);
+    let until = format_time(origin.expires);
     let expired = format!("it expired at {until}");
     let process = journal::process_of(vault, &origin.source, &origin.run).unwrap_or(Process::Unknown);
     match process {

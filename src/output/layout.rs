@@ -3,7 +3,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{Tone, plain, tone_at};
+use super::{plain, tone_at};
+use crate::words::Tone;
 
 /// What a line may begin with before its text: an indent, and the bar beside what a person is asked.
 const BARS: [char; 3] = [' ', '┃', '│'];

@@ -13,6 +13,7 @@ use super::tls::{ClientCertificate, TlsVersion};
 use super::url::{self, unsupported};
 use super::{Password, Server, Tls, TlsMode, Wire};
 use crate::error::{Error, Result};
+use crate::words::quote_names;
 
 /// A database, or all databases of a server, and who we are there.
 #[derive(Clone, Debug)]
@@ -189,14 +190,14 @@ impl Target {
         let (mut note, mut warnings) = (None, Vec::new());
         if !ignored.is_empty() {
             let (names, verb) = (
-                ignored.join("`, `"),
+                quote_names(&ignored),
                 if ignored.len() == 1 {
                     "is for the application and changes"
                 } else {
                     "are for the application and change"
                 },
             );
-            note = Some(format!("`{names}` in the connection URL {verb} nothing here"));
+            note = Some(format!("{names} in the connection URL {verb} nothing here"));
         }
         if settings.get("gssencmode") == Some("require") {
             return Err(unsupported(&format!(

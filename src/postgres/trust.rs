@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 
 use super::certificate::{Certificate, RevocationList, SignatureFault};
+use crate::words::quote_names;
 
 /// Whom we trust.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl fmt::Display for CertificateFault {
                 write!(f, "the server's certificate names no host, so it is not for `{host}`")
             }
             CertificateFault::OtherName { host, names } => {
-                write!(f, "the server's certificate is for `{}`, and not for `{host}`", names.join("`, `"))
+                write!(f, "the server's certificate is for {}, and not for `{host}`", quote_names(names))
             }
             CertificateFault::SelfSigned { of } => {
                 write!(f, "the server's certificate is self-signed, and it is not among {of}")

@@ -11,7 +11,7 @@ use crate::fleet::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag,
 };
 use crate::snapshot;
-use crate::when::utc;
+use crate::when::format_time;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -302,7 +302,7 @@ pub(crate) async fn automated_backup(aws: &Aws, name: &str) -> Result<(Automated
         1 => Ok((found.remove(0), None)),
         _ => {
             let ids = found.iter().map(|backup| {
-                let until = backup.window.latest.map_or("an unknown time".to_owned(), utc);
+                let until = backup.window.latest.map_or("an unknown time".to_owned(), format_time);
                 format!("`{}` (until {until})", backup.resource_id)
             });
             Err(Error::request(format!("several instances were called `{name}`"))
@@ -335,16 +335,16 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     };
     // RDS counts in whole seconds; a moment in the first second of the window is in it.
     if at.timestamp() < earliest.timestamp() || at > latest {
-        let error = Error::request(format!("`{name}` cannot be restored to {}", utc(at)));
+        let error = Error::request(format!("`{name}` cannot be restored to {}", format_time(at)));
         return Err(if at > latest {
             error.hint(format!(
                 "RDS restores up to the latest restorable time, some minutes behind now: {} at the moment, or `--latest`.",
-                utc(latest)
+                format_time(latest)
             ))
         } else {
             error.hint(format!(
                 "Its automated backups begin at {}; older moments are in snapshots.",
-                utc(earliest)
+                format_time(earliest)
             ))
         });
     }

@@ -84,7 +84,7 @@ pub(super) async fn describe(object: &str, aws: Option<&Aws>) -> Result<Vec<Stri
         }),
         ("snapshot", Some(aws)) => aws.snapshot(&SnapshotId::parse(name)?).await?.map(|found| {
             let taken = found.original_created_at.or(found.created_at);
-            let taken = taken.map_or(String::new(), |at| format!(", taken {}", crate::when::utc(at)));
+            let taken = taken.map_or(String::new(), |at| format!(", taken {}", crate::when::format_time(at)));
             format!("{} {} of `{}`{taken}", found.engine, found.engine_version, found.instance)
         }),
         ("database" | "table", _) => std::env::var("PGHOST").ok().map(|host| {

@@ -6,14 +6,20 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::document::Mode;
-use super::report::{Report, StepReport, span};
+use super::report::{Report, StepReport};
 use super::sha256;
 use super::state::StepState;
 use super::words::{
     Count, Headline, StepWords, headline, recovery_sentence, rto_words, step_words, was_done,
 };
-use crate::drill::page::words::{Tone, badge, fact, lines, mark, name, prose, share, spelled, time};
-use crate::drill::page::{page_head, sign_off, symbols};
+use crate::drill::page::sign_off;
+use crate::drill::page::words::share;
+use crate::page::{
+    draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
+    spell_unseen,
+};
+use crate::when::format_span;
+use crate::words::Tone;
 
 const OWN_CSS: &str = include_str!("page.css");
 
@@ -23,9 +29,9 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (page_head(html! { (word) ": " (spelled(&report.title)) ", " (spelled(&report.run)) }, OWN_CSS))
+            (draw_head(html! { (word) ": " (spell_unseen(&report.title)) ", " (spell_unseen(&report.run)) }, OWN_CSS))
             body {
-                (symbols())
+                (draw_symbols())
                 main {
                     (head(report))
                     (time_left(report))
@@ -36,7 +42,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
                     (evidence(report, json))
                     (sign_off())
                 }
-                footer { "Written by lifeboat " (spelled(&report.ran_by.version)) " as " (report.schema) }
+                footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (report.schema) }
             }
         }
     };
@@ -47,24 +53,24 @@ fn head(report: &Report) -> Markup {
     let Headline { tone, word, meaning } = headline(report);
     html! {
         header {
-            p.over { span { "lifeboat" } span { @if report.mode == Mode::Rehearse { "Rehearsal of a runbook" } @else { "Runbook" } } span.run { (name(&report.run)) } }
-            h1 { (name(&report.title)) }
-            p.moment { (time(report.started_at)) " · " (name(report.ran_by.account.as_deref().unwrap_or("no AWS account"))) @if let Some(region) = &report.ran_by.region { " · " (name(region)) } }
+            p.over { span { "lifeboat" } span { @if report.mode == Mode::Rehearse { "Rehearsal of a runbook" } @else { "Runbook" } } span.run { (draw_name(&report.run)) } }
+            h1 { (draw_name(&report.title)) }
+            p.moment { (draw_time(report.started_at)) " · " (draw_name(report.ran_by.account.as_deref().unwrap_or("no AWS account"))) @if let Some(region) = &report.ran_by.region { " · " (draw_name(region)) } }
             div class={ "verdict " (tone.class()) } {
-                p.word { (mark(tone)) (word) }
-                p.meaning { (prose(&meaning)) }
+                p.word { (draw_mark(tone)) (word) }
+                p.meaning { (draw_prose(&meaning)) }
             }
             @if !report.reasons.is_empty() {
-                section.reasons { h2 { "Reasons" } (lines(&report.reasons)) }
+                section.reasons { h2 { "Reasons" } (draw_list(&report.reasons)) }
             }
             @if !report.doubts.is_empty() {
-                section.reasons { h2 { "In doubt before the first step" } (lines(&report.doubts)) }
+                section.reasons { h2 { "In doubt before the first step" } (draw_list(&report.doubts)) }
             }
             @if let Some(undo) = &report.undo {
                 section.reasons {
                     h2 { "Taken back" }
-                    p { (time(undo.at)) " by " (name(&undo.by.identity)) @if let Some(kept) = &undo.kept { ". Kept: " code { (name(kept)) } " and everything before it" } "." }
-                    (lines(&undo.reasons))
+                    p { (draw_time(undo.at)) " by " (draw_name(&undo.by.identity)) @if let Some(kept) = &undo.kept { ". Kept: " code { (draw_name(kept)) } " and everything before it" } "." }
+                    (draw_list(&undo.reasons))
                 }
             }
         }
@@ -86,11 +92,11 @@ fn time_left(report: &Report) -> Markup {
             h2 { "Time" }
             div.objectives {
                 div.objective {
-                    h3 { "Recovery time " abbr { "RTO" } (badge(tone, word)) }
-                    p.figure { (span(rto.measured_seconds)) @if objective > 0.0 { small { "objective " (span(objective)) } } }
+                    h3 { "Recovery time " abbr { "RTO" } (draw_badge(tone, word)) }
+                    p.figure { (format_span(rto.measured_seconds)) @if objective > 0.0 { small { "objective " (format_span(objective)) } } }
                     div class={ "bar " (tone.class()) } style=(lengths) aria-hidden="true" { span.used {} @if objective > 0.0 { span.goal {} } }
                     @if objective > 0.0 { p { (share(rto.measured_seconds, objective)) } }
-                    p { (prose(&format!("From the start of the run: {}.", recovery_sentence(rto)))) @if rto.people_seconds > 0.0 { " People took " (span(rto.people_seconds)) " of it at gates." } }
+                    p { (draw_prose(&format!("From the start of the run: {}.", recovery_sentence(rto)))) @if rto.people_seconds > 0.0 { " People took " (format_span(rto.people_seconds)) " of it at gates." } }
                 }
             }
         }
@@ -115,28 +121,28 @@ fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
         li class={ "step " (tone.class()) } {
             span.number { (number) }
             div.what {
-                h3 { (name(&step.title)) }
+                h3 { (draw_name(&step.title)) }
                 p.meta {
-                    code { (name(&step.id)) } span { (step.role) }
+                    code { (draw_name(&step.id)) } span { (step.role) }
                     @if step.attempts > 1 { span { (step.attempts) " attempts" } }
                     @if let Some(exit) = step.exit.filter(|exit| *exit != 0) { span { "exit code " (exit) } }
-                    @for made in &step.made { span { "made " code { (name(made)) } } }
+                    @for made in &step.made { span { "made " code { (draw_name(made)) } } }
                 }
                 @if let (Some(answer), Some(by)) = (&step.answer, &step.answered_by) {
-                    p.answer { "“" (name(answer)) "”" small { (name(by)) } }
+                    p.answer { "“" (draw_name(answer)) "”" small { (draw_name(by)) } }
                 }
-                @for reason in &step.reasons { p.reason { (prose(reason)) } }
+                @for reason in &step.reasons { p.reason { (draw_prose(reason)) } }
                 @if was_done(step.state) {
-                    @for expected in &step.expects { p.holds { (mark(Tone::Good)) code { (name(expected)) } } }
+                    @for expected in &step.expects { p.holds { (draw_mark(Tone::Good)) code { (draw_name(expected)) } } }
                 }
                 @if let Some(output) = &step.output {
-                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "what it said" } pre { code { @for line in output.lines() { (spelled(&line.replace('\t', "        "))) "\n" } } } }
+                    details open[matches!(step.state, StepState::Failed | StepState::Unmet)] { summary { "what it said" } pre { code { @for line in output.lines() { (spell_unseen(&line.replace('\t', "        "))) "\n" } } } }
                 }
             }
             div.when {
-                (badge(tone, word))
-                @if let Some(seconds) = step.seconds { p { (span(seconds)) } }
-                @if let Some(after) = after { p.after { "after " (span(after)) } }
+                (draw_badge(tone, word))
+                @if let Some(seconds) = step.seconds { p { (format_span(seconds)) } }
+                @if let Some(after) = after { p.after { "after " (format_span(after)) } }
             }
         }
     }
@@ -146,9 +152,9 @@ fn left(report: &Report) -> Markup {
     html! {
         @if !report.left.is_empty() {
             section {
-                h2 { "What this run has made" (badge(if report.mode == Mode::Rehearse { Tone::Bad } else { Tone::Quiet }, "still there")) }
+                h2 { "What this run has made" (draw_badge(if report.mode == Mode::Rehearse { Tone::Bad } else { Tone::Faint }, "still there")) }
                 dl.facts { @for left in &report.left {
-                    (fact(&left.step, html! { (name(&left.object)) small { (name(left.identity.as_deref().unwrap_or(""))) } }))
+                    (draw_fact(&left.step, html! { (draw_name(&left.object)) small { (draw_name(left.identity.as_deref().unwrap_or(""))) } }))
                 } }
             }
         }
@@ -162,7 +168,7 @@ fn not_rehearsed(report: &Report) -> Markup {
                 h2 { "Not rehearsed" }
                 @if report.not_rehearsed.is_empty() { p { "Every step was tried." } } @else {
                     p { "This rehearsal says nothing about:" }
-                    (lines(&report.not_rehearsed))
+                    (draw_list(&report.not_rehearsed))
                 }
             }
         }
@@ -174,17 +180,17 @@ fn record(report: &Report) -> Markup {
         section {
             h2 { "Record" }
             dl.facts {
-                (fact("Run", html! { (name(&report.run)) small { (report.mode.word()) } }))
-                (fact("Runbook", html! { (name(&report.runbook)) small { (name(&report.place)) } }))
-                (fact("SHA-256 of it", html! { code { (report.sha256) } }))
-                (fact("Owner", html! { (name(&report.owner)) }))
-                (fact("Started", time(report.started_at)))
-                (fact("Finished", html! { @if let Some(at) = report.finished_at { (time(at)) } @else { "not finished" } }))
-                (fact("Run by", html! { (name(&report.ran_by.identity)) small { "on " (name(&report.ran_by.host)) } }))
+                (draw_fact("Run", html! { (draw_name(&report.run)) small { (report.mode.word()) } }))
+                (draw_fact("Runbook", html! { (draw_name(&report.runbook)) small { (draw_name(&report.place)) } }))
+                (draw_fact("SHA-256 of it", html! { code { (report.sha256) } }))
+                (draw_fact("Owner", html! { (draw_name(&report.owner)) }))
+                (draw_fact("Started", draw_time(report.started_at)))
+                (draw_fact("Finished", html! { @if let Some(at) = report.finished_at { (draw_time(at)) } @else { "not finished" } }))
+                (draw_fact("Run by", html! { (draw_name(&report.ran_by.identity)) small { "on " (draw_name(&report.ran_by.host)) } }))
                 @for resumed in &report.resumed_by {
-                    (fact("Resumed", html! { (time(resumed.at)) small { (name(&resumed.identity)) } }))
+                    (draw_fact("Resumed", html! { (draw_time(resumed.at)) small { (draw_name(&resumed.identity)) } }))
                 }
-                @for (key, value) in &report.values { (fact(key, html! { code { (name(value)) } })) }
+                @for (key, value) in &report.values { (draw_fact(key, html! { code { (draw_name(value)) } })) }
             }
         }
     }
@@ -197,10 +203,10 @@ fn evidence(report: &Report, json: &[u8]) -> Markup {
             p { "This page shows what is in the file below; " code { "sha256sum" } " tells whether it is the one that it was made from. "
                 "The journal has " (report.journal.lines) " lines, each with the hash of the one before." }
             dl.facts {
-                (fact("SHA-256", html! { code { (sha256(json)) } }))
-                (fact("File", html! { code { (name(&report.evidence.json)) } }))
-                (fact("Journal", html! { code { (name(&report.journal.file)) } }))
-                (fact("Its last hash", html! { code { (report.journal.head) } }))
+                (draw_fact("SHA-256", html! { code { (sha256(json)) } }))
+                (draw_fact("File", html! { code { (draw_name(&report.evidence.json)) } }))
+                (draw_fact("Journal", html! { code { (draw_name(&report.journal.file)) } }))
+                (draw_fact("Its last hash", html! { code { (report.journal.head) } }))
             }
         }
     }

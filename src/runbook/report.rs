@@ -15,8 +15,6 @@ use super::words::{self, Count};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
-pub(crate) use crate::when::span;
-
 /// Everything about one run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {

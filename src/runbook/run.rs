@@ -25,6 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::vault::Vault;
+use crate::when::format_span;
 use doubt::{Doubt, values_are_lost};
 
 /// How long a step may take that does not say.
@@ -349,8 +350,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         if let (None, "fail", Some(objective)) = (&stop, rto.verdict, rto.objective_seconds) {
             reasons.push(format!(
                 "the recovery took {}, and the objective is {}",
-                report::span(rto.measured_seconds),
-                report::span(objective)
+                format_span(rto.measured_seconds),
+                format_span(objective)
             ));
         }
         let mut left = Vec::new();

@@ -1,10 +1,10 @@
 //! How a run and its steps stand, in words: one function each, asked by the terminal, the page, the JSON and the list of runs.
 
 use super::document::Mode;
-use super::report::{Report, Rto, span};
+use super::report::{Report, Rto};
 use super::state::{RunState, StepState};
-
-pub(crate) use crate::drill::page::words::Tone;
+use crate::when::format_span;
+use crate::words::Tone;
 
 /// What stands over a report.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub(crate) fn headline(report: &Report) -> Headline {
             "The process of the run ended without a word. The run can be resumed.".to_owned(),
         ),
         RunState::Undone => {
-            (Tone::Quiet, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
+            (Tone::Faint, "UNDONE", format!("{} Everything it did was taken back.", before(report)))
         }
         RunState::NotUndone => {
             (Tone::Doubt, "NOT UNDONE", format!("{} None of its steps was taken back.", before(report)))
@@ -160,7 +160,7 @@ pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bo
     let (tone, mark, word) = match (state, taken_back) {
         (StepState::Done, Some(false)) => (Tone::Bad, "✗", "not taken back"),
         (StepState::Done, _) => (Tone::Good, "✓", "done"),
-        (StepState::Undone, _) => (Tone::Quiet, "↶", "taken back"),
+        (StepState::Undone, _) => (Tone::Faint, "↶", "taken back"),
         (StepState::Failed, Some(true)) => (Tone::Bad, "✗", "failed, taken back"),
         (StepState::Failed, _) => (Tone::Bad, "✗", "failed"),
         (StepState::Unmet, Some(true)) => (Tone::Bad, "✗", "not as expected, taken back"),
@@ -168,9 +168,9 @@ pub(crate) fn step_words(state: StepState, taken_back: Option<bool>, is_next: bo
         (StepState::Running, _) => (Tone::Doubt, "▸", "running"),
         (StepState::Unknown, Some(true)) => (Tone::Doubt, "?", "not known, taken back"),
         (StepState::Unknown, _) => (Tone::Doubt, "?", "not known"),
-        (StepState::Skipped, _) => (Tone::Quiet, "–", "skipped"),
+        (StepState::Skipped, _) => (Tone::Faint, "–", "skipped"),
         (StepState::Todo, _) if is_next => (Tone::Doubt, "▸", "next"),
-        (StepState::Todo, _) => (Tone::Quiet, "○", "not reached"),
+        (StepState::Todo, _) => (Tone::Faint, "○", "not reached"),
     };
     StepWords { tone, mark, word }
 }
@@ -180,7 +180,7 @@ pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
     match rto.verdict {
         "pass" => (Tone::Good, "met"),
         "fail" => (Tone::Bad, "missed"),
-        _ if rto.objective_seconds.is_none() => (Tone::Quiet, "no objective"),
+        _ if rto.objective_seconds.is_none() => (Tone::Faint, "no objective"),
         _ if is_over => (Tone::Doubt, "not reached"),
         _ => (Tone::Doubt, "not over"),
     }
@@ -189,11 +189,11 @@ pub(crate) fn rto_words(rto: &Rto, is_over: bool) -> (Tone, &'static str) {
 /// `12m 4s until \`healthy\` was done, of an RTO of 1h`.
 pub(crate) fn recovery_sentence(rto: &Rto) -> String {
     let until = match &rto.recovered_by {
-        Some(step) => format!("{} until `{step}` was done", span(rto.measured_seconds)),
-        None => format!("{} so far; the recovery was not complete", span(rto.measured_seconds)),
+        Some(step) => format!("{} until `{step}` was done", format_span(rto.measured_seconds)),
+        None => format!("{} so far; the recovery was not complete", format_span(rto.measured_seconds)),
     };
     match rto.objective_seconds {
-        Some(objective) => format!("{until}, of an RTO of {}", span(objective)),
+        Some(objective) => format!("{until}, of an RTO of {}", format_span(objective)),
         None => until,
     }
 }

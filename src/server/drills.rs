@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::drill::calendar::Which;
 use crate::drill::outcome::Outcome;
-use crate::drill::page::words::word_of;
 use crate::drill::proof::{self, Records};
 use crate::drill::report::Report;
 use crate::error::Result;
@@ -27,7 +26,7 @@ impl Drill {
     /// As the last one of its database.
     pub(super) fn as_last(&self) -> LastDrill {
         let at = self.report.finished_at.unwrap_or(self.report.started_at);
-        LastDrill { run: self.report.run.clone(), at, verdict: word_of(self.report.verdict).to_owned() }
+        LastDrill { run: self.report.run.clone(), at, verdict: self.report.verdict.word().to_owned() }
     }
 }
 

@@ -29,6 +29,7 @@ use super::{App, call_of, off_the_runtime, overview};
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::failures::{self, Failure};
 use crate::error::Result;
+use crate::page::BASE_CSS;
 use crate::runbook::report::Report as RunReport;
 use filter::Filter;
 
@@ -36,7 +37,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The evidence of a drill carries its own style, runs no script and loads nothing.
 const EVIDENCE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const STYLE: &str = include_str!("page/style.css");
+const OWN_CSS: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 const ICON: &str = concat!(
     "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 32 32\"><circle cx=\"16\" cy=\"16\" r=\"11\" fill=\"none\" ",
@@ -301,7 +302,7 @@ fn with_way_back(evidence: &str, section: &str) -> String {
 
 pub(super) async fn asset(request: Request) -> Response {
     match request.uri().path() {
-        "/assets/style.css" => text("text/css; charset=utf-8", STYLE.to_owned()),
+        "/assets/style.css" => text("text/css; charset=utf-8", [BASE_CSS, OWN_CSS].concat()),
         "/assets/script.js" => text("text/javascript; charset=utf-8", SCRIPT.to_owned()),
         "/assets/icon.svg" => text("image/svg+xml", ICON.to_owned()),
         _ => Answer::refusal(StatusCode::NOT_FOUND, "there is nothing here").into_response(),

@@ -89,7 +89,7 @@ pub(crate) fn add(vault: &Vault, name: &str, scopes: &[Scope], now: DateTime<Utc
         )));
     }
     let secret: [u8; 32] = rand::random();
-    let token = format!("{PREFIX}{}", hexadecimal(&secret));
+    let token = format!("{PREFIX}{}", hex::encode(secret));
     let mut scopes = scopes.to_vec();
     scopes.sort_unstable();
     scopes.dedup();
@@ -171,11 +171,7 @@ fn write(vault: &Vault, tokens: Vec<Token>) -> Result<()> {
 }
 
 fn digest(token: &str) -> String {
-    hexadecimal(&Sha256::digest(token.as_bytes()))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(token.as_bytes()))
 }
 
 #[cfg(test)]

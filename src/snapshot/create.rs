@@ -254,7 +254,7 @@ fn default_id(
         None => now.format("%H%M%S").to_string(),
         Some(key) => {
             let digest = Sha256::digest(format!("{source}\0{class}\0{key}\0{failed}"));
-            digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+            hex::encode(&digest[..4])
         }
     };
     SnapshotId::parse(&format!("{class}-{source}-{}-{last}", now.format("%Y%m%d")))
@@ -265,8 +265,7 @@ fn key_tag(key: &str) -> String {
     if tag::is_allowed(key) && key.chars().count() <= 256 && key.trim() == key {
         key.to_owned()
     } else {
-        let digest = Sha256::digest(key);
-        format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        format!("sha256:{}", hex::encode(Sha256::digest(key)))
     }
 }
 

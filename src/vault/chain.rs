@@ -13,7 +13,7 @@ pub(crate) const NOTHING: &str = "0000000000000000000000000000000000000000000000
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The number and the hash of the last record.

@@ -77,7 +77,7 @@ impl Holder {
 
     /// `process 12 on web-1 (drill of orders-prod), since 2026-11-22T08:00:00Z`.
     pub(crate) fn told(&self) -> String {
-        let since = crate::when::utc(self.since);
+        let since = crate::when::format_time(self.since);
         format!("process {} on {} ({}), since {since}", self.process, self.host, self.what)
     }
 

@@ -115,16 +115,19 @@ impl Tables {
 /// Whether a pattern names a table: it is `table`, `schema.table` or `database.schema.table`, with `*` for any text.
 fn names(pattern: &str, database: &str, schema: &str, table: &str) -> bool {
     let names = [table.to_owned(), format!("{schema}.{table}"), format!("{database}.{schema}.{table}")];
-    names.iter().any(|name| matches(pattern, name))
+    names.iter().any(|name| matches_glob(pattern, name))
 }
 
 /// Whether `pattern`, in which `*` stands for any text, is the whole of `name`.
-fn matches(pattern: &str, name: &str) -> bool {
+fn matches_glob(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
             // Every place where the rest may begin.
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| matches(rest, &name[at..]))
+            name.char_indices()
+                .map(|(at, _)| at)
+                .chain([name.len()])
+                .any(|at| matches_glob(rest, &name[at..]))
         }),
     }
 }

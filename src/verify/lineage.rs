@@ -292,8 +292,8 @@ pub(crate) async fn recency(
         Some(earliest) if earliest < moment - CLAIM => Recency::Contradicted(format!(
             "the copy is older than its backup claims: the source committed a transaction at {} that the copy does not have, \
              and the backup is said to be of {}",
-            crate::when::utc(earliest),
-            crate::when::utc(moment)
+            crate::when::format_time(earliest),
+            crate::when::format_time(moment)
         )),
         Some(_) => Recency::Proven,
         None => Recency::NotTested,

@@ -222,7 +222,7 @@ impl Recorded {
             Error::new(crate::error::Kind::Bug, "a baseline cannot be written as JSON").caused_by(error)
         })?;
         document.pop();
-        let seal = hex(&Sha256::digest(&document));
+        let seal = hex::encode(Sha256::digest(&document));
         document.extend_from_slice(format!("{SEAL}{seal}\"}}\n").as_bytes());
         Ok((seal, document))
     }
@@ -248,7 +248,7 @@ impl Recorded {
         }
         let sealed = text.strip_suffix("\"}").and_then(|text| text.rsplit_once(SEAL));
         let (content, seal) = sealed.ok_or_else(|| broken("it ends early"))?;
-        if hex(&Sha256::digest(content.as_bytes())) != seal {
+        if hex::encode(Sha256::digest(content.as_bytes())) != seal {
             return Err(broken("its content does not have the SHA-256 that it was sealed with"));
         }
         if let Some(expected) = expected.filter(|expected| *expected != seal) {
@@ -265,10 +265,6 @@ impl Recorded {
         }
         Ok((seal.to_owned(), recorded))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where baselines lie in the vault.

@@ -29,6 +29,7 @@ mod drill;
 mod evidence;
 mod faults;
 mod fleet;
+mod golden;
 mod guides;
 mod histories;
 mod house;

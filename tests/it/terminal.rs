@@ -44,19 +44,23 @@ impl World {
     }
 
     fn terminal(&self, columns: u16, arguments: &[&str]) -> tokio::process::Child {
-        let ours = self.command(arguments);
-        let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));
-        let words: Vec<String> =
-            std::iter::once(ours.as_std().get_program()).chain(ours.as_std().get_args()).map(quote).collect();
-        let script = format!("stty -echo cols {columns} rows 50; exec {}", words.join(" "));
-        let mut command = tokio::process::Command::new("script");
-        command.args(["--quiet", "--return", "--command", &script, "/dev/null"]);
-        let set = ours.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
-        command.env_clear().envs(set).env("TERM", "xterm").env("NO_COLOR", "1");
-        command.current_dir(ours.as_std().get_current_dir().unwrap());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true).spawn().expect("script is part of every Debian")
+        on_terminal(columns, &self.command(arguments)).spawn().expect("script is part of every Debian")
     }
+}
+
+/// The same command on a terminal of so many columns; talk goes there too.
+pub(crate) fn on_terminal(columns: u16, ours: &tokio::process::Command) -> tokio::process::Command {
+    let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));
+    let words: Vec<String> =
+        std::iter::once(ours.as_std().get_program()).chain(ours.as_std().get_args()).map(quote).collect();
+    let script = format!("stty -echo cols {columns} rows 50; exec {}", words.join(" "));
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &script, "/dev/null"]);
+    let set = ours.as_std().get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.env_clear().envs(set).env("TERM", "xterm").env("NO_COLOR", "1");
+    command.current_dir(ours.as_std().get_current_dir().unwrap());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
 }
 
 /// Whether each of these stands whole on one line.

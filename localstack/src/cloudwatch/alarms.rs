@@ -1,102 +1,26 @@
-//! What an alarm is, and the calls that change one.
+//! The actions that create, change and delete alarms.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-
-use super::evaluate::{AlarmState, Treatment};
-use super::history::HistoryItem;
-use super::metrics::{Metric, is_extended, is_statistic};
-use super::rule::Rule;
-use super::{Dimensions, Monitor, Request, dimensions, invalid, nothing, refusal, watch};
+use crate::cloudwatch::composite_rule::Rule;
+use crate::cloudwatch::request::{
+    Request, empty_result, missing_parameter, read_dimensions, refusal, validation_error,
+};
+use crate::cloudwatch::transition::{Verdict, enter_state, run_actions};
 use crate::document::{Document, Fields};
-use crate::error::Result;
-use crate::place;
+use crate::error::{ApiError, Result};
+use crate::monitoring::Monitor;
+use crate::monitoring::alarm::{Alarm, AlarmState, Comparison, MetricWatch, Treatment, Watches};
+use crate::monitoring::history::HistoryItem;
+use crate::monitoring::metrics::{Metric, is_extended, is_statistic};
+use crate::scope;
 
 /// Actions per state.
 const MOST_ACTIONS: usize = 5;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Alarm {
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) actions_enabled: bool,
-    pub(crate) ok_actions: Vec<String>,
-    pub(crate) alarm_actions: Vec<String>,
-    pub(crate) insufficient_actions: Vec<String>,
-    pub(crate) watches: Watches,
-    pub(crate) state: AlarmState,
-    pub(crate) reason: String,
-    pub(crate) reason_data: Option<String>,
-    /// When the state was last set, to the same value or another.
-    pub(crate) state_at: DateTime<Utc>,
-    /// When it last became another.
-    pub(crate) turned_at: DateTime<Utc>,
-    pub(crate) configured_at: DateTime<Utc>,
-    pub(crate) tags: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly all alarms are of the large kind")]
-pub(crate) enum Watches {
-    Metric(MetricWatch),
-    /// Other alarms, by a rule.
-    Alarms {
-        rule: String,
-        suppressor: Option<String>,
-        wait: Option<i64>,
-        extension: Option<i64>,
-    },
-}
-
-/// What of a metric is watched, and how.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct MetricWatch {
-    /// Absent when it is computed from several.
-    pub(crate) metric: Option<Metric>,
-    pub(crate) statistic: Option<String>,
-    pub(crate) extended_statistic: Option<String>,
-    pub(crate) period: Option<i64>,
-    pub(crate) unit: Option<String>,
-    pub(crate) evaluation_periods: i64,
-    pub(crate) datapoints_to_alarm: Option<i64>,
-    pub(crate) threshold: Option<f64>,
-    pub(crate) comparison: String,
-    pub(crate) missing: Option<Treatment>,
-    pub(crate) low_sample: Option<String>,
-    /// Metric math, as it was given.
-    pub(crate) metrics: Vec<Document>,
-    pub(crate) threshold_metric: Option<String>,
-}
-
-impl Alarm {
-    pub(crate) fn arn(&self, region: &str) -> String {
-        format!("arn:aws:cloudwatch:{}:alarm:{}", place::in_arn(region), self.name)
-    }
-
-    pub(crate) fn is_composite(&self) -> bool {
-        matches!(self.watches, Watches::Alarms { .. })
-    }
-
-    pub(crate) fn kind(&self) -> &'static str {
-        if self.is_composite() { "CompositeAlarm" } else { "MetricAlarm" }
-    }
-
-    /// What it does when it comes into `state`.
-    pub(crate) fn actions(&self, state: AlarmState) -> &[String] {
-        match state {
-            AlarmState::Ok => &self.ok_actions,
-            AlarmState::Alarm => &self.alarm_actions,
-            AlarmState::InsufficientData => &self.insufficient_actions,
-        }
-    }
-}
-
 pub(super) fn put_metric_alarm(request: &Request<'_>) -> Result<Document> {
-    let watches = Watches::Metric(read_watch(request.input)?);
-    put(request, watches)
+    let watches = Watches::Metric(read_metric_watch(request.input)?);
+    put_alarm(request, watches)
 }
 
 pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
@@ -104,13 +28,13 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
     let rule = input.required("AlarmRule")?;
     let parsed = Rule::parse(rule)
         .filter(|_| rule.len() <= 10_240)
-        .ok_or_else(|| invalid("AlarmRule must be valid: it could not be parsed."))?;
-    let absent = request.look(|monitor| {
+        .ok_or_else(|| validation_error("AlarmRule must be valid: it could not be parsed."))?;
+    let absent = request.read(|monitor| {
         let mut children = parsed.children().into_iter();
         children.find(|child| !monitor.alarms.contains_key(*child)).map(str::to_owned)
     });
     if let Some(child) = absent {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "Could not create or update alarm: alarm {child} in AlarmRule does not exist."
         )));
     }
@@ -120,11 +44,11 @@ pub(super) fn put_composite_alarm(request: &Request<'_>) -> Result<Document> {
         wait: input.integer("ActionsSuppressorWaitPeriod")?,
         extension: input.integer("ActionsSuppressorExtensionPeriod")?,
     };
-    put(request, watches)
+    put_alarm(request, watches)
 }
 
 /// An existing alarm is overwritten as a whole, but keeps its state and its tags.
-fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
+fn put_alarm(request: &Request<'_>, watches: Watches) -> Result<Document> {
     let input = request.input;
     let name = input.required("AlarmName")?;
     let length = name.chars().count();
@@ -135,13 +59,13 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
     if description.as_ref().is_some_and(|text| text.chars().count() > 1024) {
         return Err(too_long("alarmDescription", 1024));
     }
-    let mut fresh = Alarm {
+    let mut new = Alarm {
         name: name.to_owned(),
         description,
         actions_enabled: input.flag("ActionsEnabled")?.unwrap_or(true),
-        ok_actions: actions(request, "OKActions")?,
-        alarm_actions: actions(request, "AlarmActions")?,
-        insufficient_actions: actions(request, "InsufficientDataActions")?,
+        ok_actions: requested_actions(request, "OKActions")?,
+        alarm_actions: requested_actions(request, "AlarmActions")?,
+        insufficient_actions: requested_actions(request, "InsufficientDataActions")?,
         watches,
         state: AlarmState::InsufficientData,
         reason: "Unchecked: Initial alarm creation".to_owned(),
@@ -149,80 +73,74 @@ fn put(request: &Request<'_>, watches: Watches) -> Result<Document> {
         state_at: request.now,
         turned_at: request.now,
         configured_at: request.now,
-        tags: tags(input)?,
+        tags: requested_tags(input)?,
     };
     request.change(|monitor| {
-        let verb = match monitor.alarms.get(name) {
-            Some(old) if old.is_composite() != fresh.is_composite() => {
-                return Err(invalid(format!("Alarm {name} exists already and is of another type.")));
+        let (change, summary) = match monitor.alarms.get(name) {
+            Some(old) if old.is_composite() != new.is_composite() => {
+                return Err(validation_error(format!("Alarm {name} exists already and is of another type.")));
             }
             Some(old) => {
-                fresh.state = old.state;
-                fresh.reason.clone_from(&old.reason);
-                fresh.reason_data.clone_from(&old.reason_data);
-                (fresh.state_at, fresh.turned_at) = (old.state_at, old.turned_at);
-                fresh.tags.clone_from(&old.tags);
-                "updated"
+                new.state = old.state;
+                new.reason.clone_from(&old.reason);
+                new.reason_data.clone_from(&old.reason_data);
+                (new.state_at, new.turned_at) = (old.state_at, old.turned_at);
+                new.tags.clone_from(&old.tags);
+                ("Update", "updated")
             }
-            None => "created",
+            None => ("Create", "created"),
         };
-        let data = json!({ "version": "1.0", "type": if verb == "created" { "Create" } else { "Update" } });
-        monitor.history.push(HistoryItem::new(
-            &fresh,
-            request.now,
-            "ConfigurationUpdate",
-            format!("Alarm \"{name}\" {verb}"),
-            data.to_string(),
-        ));
-        monitor.alarms.insert(name.to_owned(), fresh);
-        monitor.fresh.insert(name.to_owned());
-        Ok(nothing())
+        monitor.history.push(HistoryItem::configuration(&new, request.now, change, summary));
+        monitor.alarms.insert(name.to_owned(), new);
+        monitor.changed_alarms.insert(name.to_owned());
+        Ok(empty_result())
     })
 }
 
-fn too_long(member: &str, most: usize) -> crate::error::ApiError {
-    invalid(format!(
+fn too_long(member: &str, most: usize) -> ApiError {
+    validation_error(format!(
         "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than \
          or equal to {most}"
     ))
 }
 
-fn actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
+fn requested_actions(request: &Request<'_>, name: &str) -> Result<Vec<String>> {
     let actions = request.input.texts(name);
     if actions.len() > MOST_ACTIONS {
         let member = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less \
              than or equal to {MOST_ACTIONS}"
         )));
     }
     if let Some(wrong) = actions.iter().find(|arn| !arn.starts_with("arn:") || arn.split(':').count() < 6) {
-        return Err(invalid(format!("Invalid arn syntax: {wrong}")));
+        return Err(validation_error(format!("Invalid arn syntax: {wrong}")));
     }
-    let here = place::region(request.region);
+    let here = scope::region_of(request.region);
     let elsewhere = actions.iter().filter_map(|arn| arn.split(':').nth(3)).find(|region| *region != here);
     if let Some(region) = elsewhere.filter(|region| !region.is_empty()) {
-        return Err(invalid(format!("Invalid region {region} specified. Only {here} is supported.")));
+        return Err(validation_error(format!(
+            "Invalid region {region} specified. Only {here} is supported."
+        )));
     }
     Ok(actions)
 }
 
-fn read_watch(input: &Document) -> Result<MetricWatch> {
+fn read_metric_watch(input: &Document) -> Result<MetricWatch> {
     let metrics = input.items("Metrics").to_vec();
-    let is_math = !metrics.is_empty();
     let metric = match (input.text("Namespace"), input.text("MetricName")) {
-        _ if is_math => None,
+        _ if !metrics.is_empty() => None,
         (Some(namespace), Some(name)) => {
             if namespace.len() > 255 || namespace.starts_with(':') {
-                return Err(invalid("The value for Namespace is invalid."));
+                return Err(validation_error("The value for Namespace is invalid."));
             }
             Some(Metric {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
-                dimensions: dimensions(input)?,
+                dimensions: read_dimensions(input)?,
             })
         }
-        _ => return Err(missing("MetricName, Namespace")),
+        _ => return Err(missing_parameter("MetricName, Namespace")),
     };
     let watch = MetricWatch {
         metric,
@@ -230,14 +148,14 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
         extended_statistic: input.owned("ExtendedStatistic"),
         period: input.integer("Period")?,
         unit: input.owned("Unit"),
-        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing("EvaluationPeriods"))?,
+        evaluation_periods: input.integer("EvaluationPeriods")?.ok_or_else(|| missing_parameter("EvaluationPeriods"))?,
         datapoints_to_alarm: input.integer("DatapointsToAlarm")?,
         threshold: input.number("Threshold")?,
-        comparison: input.text("ComparisonOperator").ok_or_else(|| missing("ComparisonOperator"))?.to_owned(),
+        comparison: read_comparison(input)?,
         missing: match input.text("TreatMissingData") {
             None => None,
-            Some(text) => Some(Treatment::named(text).ok_or_else(|| {
-                invalid(format!(
+            Some(text) => Some(Treatment::from_name(text).ok_or_else(|| {
+                validation_error(format!(
                     "The value '{text}' for parameter TreatMissingData is not valid. Valid values are breaching, \
                      notBreaching, ignore, missing"
                 ))
@@ -247,43 +165,33 @@ fn read_watch(input: &Document) -> Result<MetricWatch> {
         metrics,
         threshold_metric: input.owned("ThresholdMetricId"),
     };
-    check_watch(&watch, is_math)?;
+    check_metric_watch(&watch)?;
     Ok(watch)
 }
 
-fn missing(what: &str) -> crate::error::ApiError {
-    refusal("MissingParameter", format!("The parameter {what} is required."))
+fn read_comparison(input: &Document) -> Result<Comparison> {
+    let name = input.text("ComparisonOperator").ok_or_else(|| missing_parameter("ComparisonOperator"))?;
+    Comparison::from_name(name).ok_or_else(|| {
+        let known = Comparison::ALL.map(Comparison::name).join(", ");
+        validation_error(format!(
+            "1 validation error detected: Value '{name}' at 'comparisonOperator' failed to satisfy constraint: Member must \
+             satisfy enum value set: [{known}]"
+        ))
+    })
 }
 
-fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
-    const COMPARISONS: [&str; 7] = [
-        "GreaterThanOrEqualToThreshold",
-        "GreaterThanThreshold",
-        "LessThanThreshold",
-        "LessThanOrEqualToThreshold",
-        "LessThanLowerOrGreaterThanUpperThreshold",
-        "LessThanLowerThreshold",
-        "GreaterThanUpperThreshold",
-    ];
-    if !COMPARISONS.contains(&watch.comparison.as_str()) {
-        return Err(invalid(format!(
-            "1 validation error detected: Value '{}' at 'comparisonOperator' failed to satisfy constraint: Member must \
-             satisfy enum value set: [{}]",
-            watch.comparison,
-            COMPARISONS.join(", ")
-        )));
-    }
+fn check_metric_watch(watch: &MetricWatch) -> Result<()> {
     if watch.threshold_metric.is_none() && !watch.threshold.is_some_and(f64::is_finite) {
-        return Err(missing("Threshold"));
+        return Err(missing_parameter("Threshold"));
     }
     let periods = watch.evaluation_periods;
     if periods < 1 {
-        return Err(invalid("The parameter EvaluationPeriods must be at least 1."));
+        return Err(validation_error("The parameter EvaluationPeriods must be at least 1."));
     }
     if watch.datapoints_to_alarm.is_some_and(|points| points < 1 || points > periods) {
-        return Err(invalid("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
+        return Err(validation_error("DatapointsToAlarm must be between 1 and EvaluationPeriods."));
     }
-    if is_math {
+    if !watch.metrics.is_empty() {
         return Ok(());
     }
     match (&watch.statistic, &watch.extended_statistic) {
@@ -294,24 +202,26 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
             ));
         }
         (Some(name), None) if !is_statistic(name) => {
-            return Err(invalid(format!("The value {name} for parameter Statistic is not supported.")));
+            return Err(validation_error(format!(
+                "The value {name} for parameter Statistic is not supported."
+            )));
         }
         (None, Some(name)) if !is_extended(name) => {
-            return Err(invalid(format!(
+            return Err(validation_error(format!(
                 "The value {name} for parameter ExtendedStatistic is not supported."
             )));
         }
         _ => {}
     }
-    let period = watch.period.ok_or_else(|| missing("Period"))?;
+    let period = watch.period.ok_or_else(|| missing_parameter("Period"))?;
     if ![10, 20, 30].contains(&period) && (period < 60 || period % 60 != 0) {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "The value {period} for parameter Period is invalid. It must be 10, 20, 30 or a multiple of 60."
         )));
     }
     let (most, said) = if period < 3600 { (86_400, "one day") } else { (604_800, "seven days") };
     if period.saturating_mul(periods) > most {
-        return Err(invalid(format!(
+        return Err(validation_error(format!(
             "Metrics cannot be checked across more than {said} (EvaluationPeriods * Period must be <= {most})."
         )));
     }
@@ -321,42 +231,34 @@ fn check_watch(watch: &MetricWatch, is_math: bool) -> Result<()> {
 pub(super) fn delete_alarms(request: &Request<'_>) -> Result<Document> {
     let names = request.input.texts("AlarmNames");
     if names.len() > 100 {
-        return Err(invalid("No more than 100 alarms can be deleted at once."));
+        return Err(validation_error("No more than 100 alarms can be deleted at once."));
     }
     request.change(|monitor| {
         let composites =
             names.iter().filter(|name| monitor.alarms.get(*name).is_some_and(Alarm::is_composite));
         if composites.count() > 1 {
-            return Err(invalid("Only one composite alarm can be deleted at once."));
+            return Err(validation_error("Only one composite alarm can be deleted at once."));
         }
         let absent: Vec<&String> = names.iter().filter(|name| !monitor.alarms.contains_key(*name)).collect();
         if let (Some(name), 1) = (absent.first(), names.len()) {
             return Err(refusal("ResourceNotFound", format!("Alarm {name} does not exist.")));
         }
-        if let Some((name, parent)) = parent_of(monitor, &names) {
-            return Err(invalid(format!("Could not delete alarm {name}: {parent} depends on it.")));
+        if let Some((name, parent)) = dependent_alarm(monitor, &names) {
+            return Err(validation_error(format!("Could not delete alarm {name}: {parent} depends on it.")));
         }
         for name in &names {
             if let Some(alarm) = monitor.alarms.remove(name) {
-                let summary = format!("Alarm \"{name}\" deleted");
-                let data = json!({ "version": "1.0", "type": "Delete" }).to_string();
-                monitor.history.push(HistoryItem::new(
-                    &alarm,
-                    request.now,
-                    "ConfigurationUpdate",
-                    summary,
-                    data,
-                ));
+                monitor.history.push(HistoryItem::configuration(&alarm, request.now, "Delete", "deleted"));
             }
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
-/// One of `names` that a composite alarm outside them stands on.
-fn parent_of<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
-    let staying = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
-    for alarm in staying {
+/// One of `names` that a composite alarm outside of them depends on, and that alarm.
+fn dependent_alarm<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m str)> {
+    let remaining = monitor.alarms.values().filter(|alarm| !names.contains(&alarm.name));
+    for alarm in remaining {
         let Watches::Alarms { rule, .. } = &alarm.watches else { continue };
         let rule = Rule::parse(rule)?;
         if let Some(child) = rule.children().into_iter().find(|child| names.iter().any(|name| name == child))
@@ -367,24 +269,18 @@ fn parent_of<'m>(monitor: &'m Monitor, names: &[String]) -> Option<(String, &'m 
     None
 }
 
-pub(super) fn switch_actions(request: &Request<'_>, on: bool) -> Result<Document> {
+pub(super) fn set_actions_enabled(request: &Request<'_>, enabled: bool) -> Result<Document> {
     let names = request.input.texts("AlarmNames");
     request.change(|monitor| {
         for name in names {
             let Some(alarm) = monitor.alarms.get_mut(&name) else { continue };
-            alarm.actions_enabled = on;
+            alarm.actions_enabled = enabled;
             alarm.configured_at = request.now;
-            let verb = if on { "enabled" } else { "disabled" };
-            let item = HistoryItem::new(
-                alarm,
-                request.now,
-                "ConfigurationUpdate",
-                format!("Alarm \"{name}\" updated: actions {verb}"),
-                json!({ "version": "1.0", "type": "Update" }).to_string(),
-            );
+            let summary = if enabled { "updated: actions enabled" } else { "updated: actions disabled" };
+            let item = HistoryItem::configuration(alarm, request.now, "Update", summary);
             monitor.history.push(item);
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
@@ -392,8 +288,8 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (name, reason) = (input.required("AlarmName")?, input.required("StateReason")?);
     let value = input.required("StateValue")?;
-    let state = AlarmState::named(value).ok_or_else(|| {
-        invalid(format!(
+    let state = AlarmState::from_name(value).ok_or_else(|| {
+        validation_error(format!(
             "1 validation error detected: Value '{value}' at 'stateValue' failed to satisfy constraint: Member must \
              satisfy enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
         ))
@@ -402,18 +298,21 @@ pub(super) fn set_alarm_state(request: &Request<'_>) -> Result<Document> {
     if data.as_ref().is_some_and(|data| serde_json::from_str::<serde_json::Value>(data).is_err()) {
         return Err(refusal("InvalidFormat", "StateReasonData is not valid JSON."));
     }
-    let deeds = request.change(|monitor| {
+    let transition = request.change(|monitor| {
         let alarm = monitor
             .alarms
             .get_mut(name)
             .ok_or_else(|| refusal("ResourceNotFound", format!("Alarm {name} does not exist.")))?;
-        Ok(watch::turn(alarm, &mut monitor.history, state, reason.to_owned(), data, request.now))
+        let verdict = Verdict { state, reason: reason.to_owned(), data };
+        Ok(enter_state(alarm, &mut monitor.history, verdict, request.now))
     })?;
-    watch::act(request.shared, request.region, deeds);
-    Ok(nothing())
+    if let Some(transition) = transition {
+        run_actions(request.cx, request.region, transition);
+    }
+    Ok(empty_result())
 }
 
-fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
+fn requested_tags(input: &Document) -> Result<BTreeMap<String, String>> {
     input
         .items("Tags")
         .iter()
@@ -421,45 +320,45 @@ fn tags(input: &Document) -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// The name in the ARN of an alarm of this Region.
-fn alarm_of<'r>(request: &Request<'r>) -> Result<&'r str> {
+/// The name in the request's ARN, which must be that of an alarm of this Region.
+fn alarm_name_in_arn<'r>(request: &Request<'r>) -> Result<&'r str> {
     let arn = request.input.required("ResourceARN")?;
-    let prefix = format!("arn:aws:cloudwatch:{}:alarm:", place::in_arn(request.region));
+    let prefix = format!("arn:aws:cloudwatch:{}:alarm:", scope::arn_part(request.region));
     arn.strip_prefix(&prefix).ok_or_else(|| {
         refusal("InvalidParameterValue", format!("{arn} is not the ARN of an alarm of this Region."))
     })
 }
 
-fn no_such(name: &str) -> crate::error::ApiError {
+fn no_alarm(name: &str) -> ApiError {
     let error = refusal("ResourceNotFoundException", format!("Unknown alarm {name}"));
-    crate::error::ApiError { status: 404, ..error }
+    ApiError { status: 404, ..error }
 }
 
 pub(super) fn tag_resource(request: &Request<'_>) -> Result<Document> {
-    let (name, given) = (alarm_of(request)?, tags(request.input)?);
+    let (name, given) = (alarm_name_in_arn(request)?, requested_tags(request.input)?);
     request.change(|monitor| {
-        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_alarm(name))?;
         alarm.tags.extend(given);
         if alarm.tags.len() > 50 {
-            return Err(invalid("No more than 50 tags are allowed."));
+            return Err(validation_error("No more than 50 tags are allowed."));
         }
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 pub(super) fn untag_resource(request: &Request<'_>) -> Result<Document> {
-    let (name, keys) = (alarm_of(request)?, request.input.texts("TagKeys"));
+    let (name, keys) = (alarm_name_in_arn(request)?, request.input.texts("TagKeys"));
     request.change(|monitor| {
-        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_such(name))?;
+        let alarm = monitor.alarms.get_mut(name).ok_or_else(|| no_alarm(name))?;
         alarm.tags.retain(|key, _| !keys.contains(key));
-        Ok(nothing())
+        Ok(empty_result())
     })
 }
 
 pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
-    let name = alarm_of(request)?;
-    request.look(|monitor| {
-        let alarm = monitor.alarms.get(name).ok_or_else(|| no_such(name))?;
+    let name = alarm_name_in_arn(request)?;
+    request.read(|monitor| {
+        let alarm = monitor.alarms.get(name).ok_or_else(|| no_alarm(name))?;
         let tags: Vec<Document> = alarm
             .tags
             .iter()
@@ -467,9 +366,4 @@ pub(super) fn list_tags(request: &Request<'_>) -> Result<Document> {
             .collect();
         Ok(Fields::new().with("Tags", tags).done())
     })
-}
-
-/// The dimensions of an alarm's metric as its notices write them.
-pub(super) fn notice_dimensions(dimensions: &Dimensions) -> serde_json::Value {
-    dimensions.iter().map(|(name, value)| json!({ "value": value, "name": name })).collect()
 }

@@ -1,64 +1,17 @@
-//! Which state an alarm ought to be in: pure, after the CloudWatch User Guide, "Configuring how CloudWatch alarms treat
-//! missing data".
+//! The state that an alarm's data points call for, after the CloudWatch User Guide, "Configuring how CloudWatch
+//! alarms treat missing data".
 //!
-//! More points are looked at than are evaluated, so that a gap is filled from before it; only when there are too few real
-//! points in that wider range are missing ones treated as the alarm says.
+//! More points are retrieved than are evaluated, so that older points fill a gap. Missing points are treated as the
+//! alarm says only if there are too few real ones in that wider range.
 
-use serde::{Deserialize, Serialize};
+use crate::monitoring::alarm::{AlarmState, Treatment};
 
-/// How many more points are looked at than are evaluated; five for three in the guide's examples.
-pub(super) const MORE: usize = 2;
+/// The number of points that are retrieved beyond those that are evaluated: five for three in the guide's examples.
+pub(super) const EXTRA_POINTS: usize = 2;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum AlarmState {
-    Ok,
-    Alarm,
-    InsufficientData,
-}
-
-impl AlarmState {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::Alarm => "ALARM",
-            Self::InsufficientData => "INSUFFICIENT_DATA",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Ok, Self::Alarm, Self::InsufficientData].into_iter().find(|state| state.name() == name)
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Treatment {
-    #[default]
-    Missing,
-    Ignore,
-    Breaching,
-    NotBreaching,
-}
-
-impl Treatment {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Ignore => "ignore",
-            Self::Breaching => "breaching",
-            Self::NotBreaching => "notBreaching",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        [Self::Missing, Self::Ignore, Self::Breaching, Self::NotBreaching]
-            .into_iter()
-            .find(|treatment| treatment.name() == name)
-    }
-}
-
-/// The state that `points` ask for (oldest first; whether each breaches, `None` where there is none), or `None` if the
-/// alarm stays as it is. `points` holds `periods` + `MORE` of them.
-pub(super) fn state(
+/// The state that `points` call for, or `None` if the alarm stays as it is. The points are `periods` + `EXTRA_POINTS`
+/// many, oldest first: whether each breaches, `None` for a missing one.
+pub(super) fn evaluate_points(
     points: &[Option<bool>],
     periods: usize,
     to_alarm: usize,
@@ -71,23 +24,22 @@ pub(super) fn state(
         return Some(verdict(breaching));
     }
     let filled = periods - real.len();
-    let has_good = real.len() > breaching;
+    let has_healthy = real.len() > breaching;
     match treatment {
         Treatment::Breaching => Some(verdict(breaching + filled)),
         Treatment::NotBreaching => Some(verdict(breaching)),
         _ if breaching >= to_alarm => Some(AlarmState::Alarm),
-        _ if has_good => Some(AlarmState::Ok),
+        _ if has_healthy => Some(AlarmState::Ok),
         Treatment::Ignore => None,
-        Treatment::Missing if oldest(points) >= to_alarm => Some(AlarmState::Alarm),
+        Treatment::Missing if age_of_oldest(points) >= to_alarm => Some(AlarmState::Alarm),
         Treatment::Missing => Some(AlarmState::InsufficientData),
     }
 }
 
-/// How many points ago the oldest real one was; none is younger than any. The guide's own rule against waiting for
-/// points that do not come: one that breaches, and is old enough, counts until a good one comes.
-fn oldest(points: &[Option<bool>]) -> usize {
-    let age = points.iter().position(Option::is_some).map(|place| points.len() - place);
-    age.unwrap_or(0)
+/// How many points ago the oldest real point was; 0 if there is none. This is the guide's rule against waiting for
+/// points that never come: a breaching point that is old enough counts until a good one comes.
+fn age_of_oldest(points: &[Option<bool>]) -> usize {
+    points.iter().position(Option::is_some).map_or(0, |index| points.len() - index)
 }
 
 #[cfg(test)]
@@ -109,8 +61,9 @@ mod tests {
     fn row(text: &str, to_alarm: usize, expected: [&str; 4]) {
         let treatments =
             [Treatment::Missing, Treatment::Ignore, Treatment::Breaching, Treatment::NotBreaching];
-        let found = treatments
-            .map(|treatment| state(&points(text), 3, to_alarm, treatment).map_or("same", AlarmState::name));
+        let found = treatments.map(|treatment| {
+            evaluate_points(&points(text), 3, to_alarm, treatment).map_or("same", AlarmState::name)
+        });
         assert_eq!(found, expected, "{to_alarm} of 3: {text}");
     }
 

@@ -1,41 +1,19 @@
-//! What alarms went through: configuration, states, actions. Kept for 30 days.
+//! DescribeAlarmHistory.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
-
-use super::{Alarm, Order, Request, page};
+use crate::cloudwatch::request::{Order, Request, page};
 use crate::document::{Document, Fields};
 use crate::error::Result;
-
-pub(super) const KEPT: TimeDelta = TimeDelta::days(30);
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct HistoryItem {
-    pub(crate) alarm: String,
-    alarm_type: String,
-    pub(crate) at: DateTime<Utc>,
-    /// `ConfigurationUpdate`, `StateUpdate` or `Action`.
-    kind: String,
-    summary: String,
-    data: String,
-}
-
-impl HistoryItem {
-    pub(crate) fn new(alarm: &Alarm, at: DateTime<Utc>, kind: &str, summary: String, data: String) -> Self {
-        let (name, alarm_type) = (alarm.name.clone(), alarm.kind().to_owned());
-        Self { alarm: name, alarm_type, at, kind: kind.to_owned(), summary, data }
-    }
-}
+use crate::monitoring::history::HistoryItem;
 
 pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> {
     let input = request.input;
     let (name, kind) = (input.text("AlarmName"), input.text("HistoryItemType"));
     let (start, end) = (input.time("StartDate")?, input.time("EndDate")?);
     let types = input.texts("AlarmTypes");
-    let found: Vec<(usize, HistoryItem)> = request.look(|monitor| {
+    let found: Vec<(usize, HistoryItem)> = request.read(|monitor| {
         let mut times = (None, 0);
         let numbered = monitor.history.iter().map(|item| {
-            // Counted within a moment: what is forgotten at the beginning changes no other number.
+            // Numbered within a moment, so that dropping the oldest items changes no other number.
             times = if times.0 == Some(item.at) { (times.0, times.1 + 1) } else { (Some(item.at), 0) };
             (times.1, item)
         });
@@ -54,11 +32,11 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
     });
     let is_rising = input.text("ScanBy") == Some("TimestampAscending");
     let order = if is_rising { Order::Rising } else { Order::Falling };
-    // In the order in which they came, which their times alone do not tell.
+    // In the order in which they were recorded, which their times alone do not determine.
     let (items, token) = page(input, 100, order, found, |(number, item)| {
         format!("{:020} {number:08}", item.at.timestamp_micros())
     })?;
-    let shown: Vec<Document> = items
+    let rows: Vec<Document> = items
         .into_iter()
         .map(|(_, item)| {
             Fields::new()
@@ -71,5 +49,5 @@ pub(super) fn describe_alarm_history(request: &Request<'_>) -> Result<Document> 
                 .done()
         })
         .collect();
-    Ok(Fields::new().with("AlarmHistoryItems", shown).maybe("NextToken", token).done())
+    Ok(Fields::new().with("AlarmHistoryItems", rows).maybe("NextToken", token).done())
 }

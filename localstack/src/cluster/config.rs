@@ -1,6 +1,6 @@
-//! The configuration of one server: what the stack needs, and of a parameter group what does no harm.
+//! The configuration of a server: what the stack needs, and the harmless part of a parameter group.
 //!
-//! It lies beside the data and not in it, so that a copy of the data never carries another server's port or archive.
+//! It lies beside the data, not in it, so that a copy of the data never carries another server's port or archive.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,62 +13,35 @@ use crate::cluster::extensions::Equipment;
 use crate::cluster::tls::Credentials;
 use crate::home::{ClusterPaths, Home};
 
-/// Settings that the stack decides whatever a parameter group says: where the server listens, how it archives, and how
-/// much of the machine it takes.
-const STACK_DECIDES: [&str; 33] = [
-    "archive_cleanup_command",
-    "archive_command",
-    "archive_library",
-    "archive_mode",
-    "config_file",
-    "data_directory",
-    "external_pid_file",
-    "fsync",
-    "full_page_writes",
-    "hba_file",
-    "huge_pages",
-    "ident_file",
-    "listen_addresses",
-    "log_destination",
-    "log_directory",
-    "log_filename",
-    "logging_collector",
-    "port",
-    "recovery_target_action",
-    "restore_command",
-    "session_preload_libraries",
-    "shared_buffers",
-    "shared_preload_libraries",
-    "ssl",
-    "ssl_ca_file",
-    "ssl_cert_file",
-    "ssl_key_file",
-    "summarize_wal",
-    "unix_socket_directories",
-    "unix_socket_group",
-    "unix_socket_permissions",
-    "wal_level",
-    "wal_sync_method",
-];
+/// Settings that the stack decides, whatever a parameter group says: where the server listens, how it archives, and
+/// how much memory it takes.
+const STACK_DECIDES: &str = "archive_cleanup_command archive_command archive_library archive_mode config_file data_directory \
+    external_pid_file fsync full_page_writes hba_file huge_pages ident_file listen_addresses \
+    log_destination log_directory log_filename logging_collector port recovery_target_action \
+    restore_command session_preload_libraries shared_buffers shared_preload_libraries ssl ssl_ca_file \
+    ssl_cert_file ssl_key_file summarize_wal unix_socket_directories unix_socket_group \
+    unix_socket_permissions wal_level wal_sync_method";
 
-/// Whether a value in a parameter group reaches the server.
-pub(crate) fn applies(name: &str) -> bool {
-    !STACK_DECIDES.contains(&name) && !name.starts_with("rds.") && !name.starts_with("recovery_")
+/// Whether a parameter group's value for a setting reaches the server.
+pub(crate) fn is_applied(name: &str) -> bool {
+    !STACK_DECIDES.split_whitespace().any(|decided| decided == name)
+        && !name.starts_with("rds.")
+        && !name.starts_with("recovery_")
 }
 
 pub(crate) struct Config<'a> {
     pub(crate) port: u16,
-    /// Refuse connections without TLS.
+    /// Whether to refuse connections without TLS.
     pub(crate) force_tls: bool,
     /// A parameter group's values, by name.
     pub(crate) parameters: &'a BTreeMap<String, String>,
     pub(crate) archive: &'a Path,
     pub(crate) recovery: Option<Recovery<'a>>,
-    /// What the installation has; unknown while that is being found out.
+    /// The extensions of the installation; `None` while they are being determined.
     pub(crate) equipment: Option<&'a Equipment>,
 }
 
-/// Where to replay from, and up to when (inclusive).
+/// The archive to replay, and the time to stop at (inclusive).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recovery<'a> {
     pub(crate) archive: &'a Path,
@@ -86,15 +59,15 @@ pub(crate) fn write_credentials(
     home.write_private(&paths.conf.join("server.pem"), &credentials.certificate)
 }
 
-/// Writes the configuration; a running server takes it up at its next reload or start.
-pub(crate) fn write(home: &Home, paths: &ClusterPaths, config: &Config<'_>) -> io::Result<()> {
+/// Writes the configuration; a running server applies it when it reloads or restarts.
+pub(crate) fn write_config(home: &Home, paths: &ClusterPaths, config: &Config<'_>) -> io::Result<()> {
     home.make_private(&paths.conf)?;
     home.write_private(&paths.conf.join("pg_hba.conf"), &access_rules(config.force_tls))?;
     home.write_private(&paths.conf.join("pg_ident.conf"), "")?;
-    home.write_private(&paths.conf.join("postgresql.conf"), &settings(&paths.conf, config))
+    home.write_private(&paths.conf.join("postgresql.conf"), &settings_text(&paths.conf, config))
 }
 
-/// The stack's own user comes in by its secret; nobody else reaches the `rdsadmin` database, as on RDS.
+/// The stack's own user logs in with its password; nobody else can connect to the `rdsadmin` database, as on RDS.
 fn access_rules(force_tls: bool) -> String {
     let transport = if force_tls { "hostssl" } else { "host" };
     format!(
@@ -104,7 +77,7 @@ fn access_rules(force_tls: bool) -> String {
     )
 }
 
-fn settings(conf: &Path, config: &Config<'_>) -> String {
+fn settings_text(conf: &Path, config: &Config<'_>) -> String {
     let mut text = String::new();
     let mut set = |name: &str, value: &str| {
         // Writing to a String cannot fail.
@@ -112,7 +85,7 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
     };
     set("timezone", "UTC");
     set("log_timezone", "UTC");
-    // A statement that fails may carry a password; the log must not.
+    // A failed statement may contain a password, which must not be logged.
     set("log_min_error_statement", "panic");
     set("log_line_prefix", "%m [%p] %q%u@%d ");
     set("max_connections", "60");
@@ -120,7 +93,7 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
     set("max_wal_senders", "20");
     set("max_replication_slots", "20");
     for (name, value) in config.parameters {
-        if applies(name) {
+        if is_applied(name) {
             set(name, value);
         }
     }
@@ -146,7 +119,7 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
     set("huge_pages", "off");
     set("logging_collector", "off");
     set("log_destination", "stderr");
-    // The databases need not outlive the machine, only the processes: what is written is in the page cache.
+    // The databases need to survive killed processes, not crashed machines: written data is in the page cache.
     set("fsync", "off");
     set("full_page_writes", "off");
     set("archive_mode", "on");
@@ -156,19 +129,19 @@ fn settings(conf: &Path, config: &Config<'_>) -> String {
         set("recovery_target_time", &recovery.target.format("%Y-%m-%d %H:%M:%S%.6f+00").to_string());
         set("recovery_target_timeline", "current");
         set("recovery_target_action", "promote");
-        // No connection before the target is reached.
+        // No connections before the target is reached.
         set("hot_standby", "off");
     }
     text
 }
 
-/// A segment appears in the archive whole. Archiving one again, as a server does that was killed, is no error.
+/// A segment appears in the archive as a whole. Archiving it again, as a killed server does, is not an error.
 fn archive_command(archive: &Path) -> String {
     let to = shell_path(archive);
     format!("cp \"%p\" {to}/%f.partial && mv {to}/%f.partial {to}/%f")
 }
 
-/// A path as a word of a command in which PostgreSQL replaces `%…`.
+/// Quotes a path for a shell command in which PostgreSQL replaces `%…`.
 fn shell_path(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('%', "%%").replace('\'', "'\\''"))
 }
@@ -196,7 +169,7 @@ mod tests {
             recovery: None,
             equipment: None,
         };
-        let text = settings(Path::new("/conf"), &config);
+        let text = settings_text(Path::new("/conf"), &config);
         assert!(text.contains("work_mem = '8MB'"));
         assert!(!text.contains("'*'"));
         assert!(!text.contains("fsync = 'on'"));

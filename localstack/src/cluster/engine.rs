@@ -1,4 +1,4 @@
-//! Which PostgreSQL versions are installed here.
+//! The PostgreSQL versions that are installed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-/// The majors that the stack is made for.
+/// The major versions that the stack supports.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 
 /// One installed version.
@@ -29,32 +29,32 @@ impl Engine {
 pub(crate) struct Engines(BTreeMap<u32, Engine>);
 
 impl Engines {
-    /// Looks in `chosen` if given, else in `LIFEBOAT_PG_BIN`, else in PATH and the usual places. The first of a major
-    /// wins.
+    /// Searches `chosen` if given, else `LIFEBOAT_PG_BIN`, else PATH and the usual directories. Of each major
+    /// version, the first one found is used.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When no supported version is found.
     pub(crate) fn find(chosen: Option<&Path>) -> anyhow::Result<Self> {
-        let told = chosen
+        let given = chosen
             .map(Path::as_os_str)
             .map(ToOwned::to_owned)
             .or_else(|| std::env::var_os("LIFEBOAT_PG_BIN"));
-        let places = match &told {
-            Some(told) => std::env::split_paths(told).collect(),
-            None => usual_places(),
+        let directories = match &given {
+            Some(given) => std::env::split_paths(given).collect(),
+            None => usual_directories(),
         };
         let mut found = BTreeMap::new();
-        for bin in places {
-            if let Some(engine) = look(&bin) {
+        for bin in directories {
+            if let Some(engine) = inspect_directory(&bin) {
                 found.entry(engine.major).or_insert(engine);
             }
         }
         if found.is_empty() {
             let (first, last) = SUPPORTED.into_inner();
-            let place = told.map_or_else(String::new, |told| format!(" in `{}`", told.display()));
+            let searched = given.map_or_else(String::new, |given| format!(" in `{}`", given.display()));
             bail!(
-                "found no PostgreSQL {first} to {last}{place} (`initdb` and `postgres`): install one, for example \
+                "found no PostgreSQL {first} to {last}{searched} (`initdb` and `postgres`): install one, for example \
                  `sudo apt-get install postgresql`, or name its directory with `--pg-bin`"
             );
         }
@@ -73,14 +73,14 @@ impl Engines {
         self.0.values()
     }
 
-    /// The version that `asked` names: a major (`15`) or exactly an installed one (`15.18`).
-    pub(crate) fn version(&self, asked: &str) -> Option<&Engine> {
+    /// The version that `asked` names: a major version (`15`) or exactly an installed one (`15.18`).
+    pub(crate) fn find_version(&self, asked: &str) -> Option<&Engine> {
         self.0.values().find(|engine| engine.version == asked || engine.major.to_string() == asked)
     }
 }
 
-fn usual_places() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> =
+fn usual_directories() -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     for (parent, prefix, rest) in [
         ("/usr/lib/postgresql", "", "bin"),
@@ -97,24 +97,24 @@ fn usual_places() -> Vec<PathBuf> {
             .map(|entry| entry.path().join(rest))
             .collect();
         versions.sort();
-        places.extend(versions.into_iter().rev());
+        directories.extend(versions.into_iter().rev());
     }
-    places
+    directories
 }
 
-/// The version in that directory, if it is one with everything that is needed.
-fn look(bin: &Path) -> Option<Engine> {
+/// The version in a directory, if it is supported and complete.
+fn inspect_directory(bin: &Path) -> Option<Engine> {
     if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
         return None;
     }
     let bin = bin.canonicalize().ok()?;
     let answer = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
-    let (major, version) = parse(&String::from_utf8_lossy(&answer.stdout))?;
+    let (major, version) = parse_version(&String::from_utf8_lossy(&answer.stdout))?;
     SUPPORTED.contains(&major).then_some(Engine { major, version, bin })
 }
 
 /// Reads `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
-fn parse(answer: &str) -> Option<(u32, String)> {
+fn parse_version(answer: &str) -> Option<(u32, String)> {
     let version = answer.split_whitespace().nth(2)?;
     let major: String = version.chars().take_while(char::is_ascii_digit).collect();
     Some((major.parse().ok()?, version.to_owned()))
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn versions_are_read_as_servers_print_them() {
         assert_eq!(
-            parse("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
+            parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
             Some((15, "15.18".to_owned()))
         );
-        assert_eq!(parse("postgres (PostgreSQL) 18beta1"), Some((18, "18beta1".to_owned())));
-        assert_eq!(parse("nonsense"), None);
+        assert_eq!(parse_version("postgres (PostgreSQL) 18beta1"), Some((18, "18beta1".to_owned())));
+        assert_eq!(parse_version("nonsense"), None);
     }
 }

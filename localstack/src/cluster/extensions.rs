@@ -1,8 +1,9 @@
-//! Extensions that RDS lets its `rds_superuser` create, and PostgreSQL only a superuser.
+//! Extensions that `rds_superuser` may create on RDS, but only a superuser in PostgreSQL.
 //!
-//! PostgreSQL looks for its files from where its program lies. So the program is copied into a tree of the same shape, in
-//! which everything is a link to the installation but the extensions' own files: there they are marked as trusted (see
-//! "trusted" in PostgreSQL's "Extension Control Files"), and what they bring is granted to `rds_superuser`.
+//! PostgreSQL finds its files relative to its program. So the program is copied into a tree of the same shape, which
+//! links to the installation for everything but the extensions' own files: in these the extensions are marked as
+//! trusted (see "trusted" in PostgreSQL's "Extension Control Files"), and their objects are granted to
+//! `rds_superuser`.
 
 use std::fs;
 use std::io;
@@ -13,60 +14,16 @@ use serde::{Deserialize, Serialize};
 
 /// Extensions of PostgreSQL itself that RDS for PostgreSQL supports (Amazon RDS for PostgreSQL Release Notes, "Extension
 /// versions").
-const SUPPORTED: [&str; 47] = [
-    "amcheck",
-    "bloom",
-    "bool_plperl",
-    "btree_gin",
-    "btree_gist",
-    "citext",
-    "cube",
-    "dblink",
-    "dict_int",
-    "dict_xsyn",
-    "earthdistance",
-    "fuzzystrmatch",
-    "hstore",
-    "hstore_plperl",
-    "intagg",
-    "intarray",
-    "isn",
-    "jsonb_plperl",
-    "lo",
-    "ltree",
-    "moddatetime",
-    "old_snapshot",
-    "pg_buffercache",
-    "pg_freespacemap",
-    "pg_prewarm",
-    "pg_stat_statements",
-    "pg_trgm",
-    "pg_visibility",
-    "pg_walinspect",
-    "pgcrypto",
-    "pgrowlocks",
-    "pgstattuple",
-    "plperl",
-    "plpgsql",
-    "pltcl",
-    "postgres_fdw",
-    "refint",
-    "seg",
-    "sslinfo",
-    "tablefunc",
-    "tcn",
-    "test_parser",
-    "tsm_system_rows",
-    "tsm_system_time",
-    "unaccent",
-    "uuid-ossp",
-    "vector",
-];
+const SUPPORTED: &str = "amcheck bloom bool_plperl btree_gin btree_gist citext cube dblink dict_int dict_xsyn earthdistance \
+    fuzzystrmatch hstore hstore_plperl intagg intarray isn jsonb_plperl lo ltree moddatetime \
+    old_snapshot pg_buffercache pg_freespacemap pg_prewarm pg_stat_statements pg_trgm pg_visibility \
+    pg_walinspect pgcrypto pgrowlocks pgstattuple plperl plpgsql pltcl postgres_fdw refint seg sslinfo \
+    tablefunc tcn test_parser tsm_system_rows tsm_system_time unaccent uuid-ossp vector";
 
-/// What RDS loads into every server.
+/// The library that RDS loads into every server.
 const PRELOADED: &str = "pg_stat_statements";
 
-/// Where an installation has its files, as its own server says.
+/// The paths of an installation, as its own server reports them.
 pub(crate) struct Installation {
     pub(crate) program: PathBuf,
     pub(crate) share: PathBuf,
@@ -74,7 +31,7 @@ pub(crate) struct Installation {
     pub(crate) modules: PathBuf,
 }
 
-/// What servers of a version run, and what they have.
+/// The program and the extensions of the servers of a version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Equipment {
     /// The program, in the tree or in the installation.
@@ -85,12 +42,12 @@ pub(crate) struct Equipment {
     pub(crate) preloaded: Option<String>,
 }
 
-/// Lays the tree out at `place`. An installation that cannot be copied that way is used as it is; whether the copy runs is the
-/// caller's to find out.
-pub(crate) fn equip(installation: &Installation, place: &Path) -> io::Result<Equipment> {
+/// Builds the tree in `directory`. An installation that cannot be copied is used as it is; the caller has to find out
+/// whether the copy runs.
+pub(crate) fn prepare_equipment(installation: &Installation, tree: &Path) -> io::Result<Equipment> {
     let installed = installation.share.join("extension");
     let extensions: Vec<String> = SUPPORTED
-        .into_iter()
+        .split_whitespace()
         .filter(|name| installed.join(format!("{name}.control")).is_file())
         .map(str::to_owned)
         .collect();
@@ -98,17 +55,18 @@ pub(crate) fn equip(installation: &Installation, place: &Path) -> io::Result<Equ
         ["so", "dylib"].iter().any(|end| installation.modules.join(format!("{name}.{end}")).is_file())
     };
     let preloaded = has_module(PRELOADED).then(|| PRELOADED.to_owned());
-    if place.exists() {
-        fs::remove_dir_all(place)?;
+    if tree.exists() {
+        fs::remove_dir_all(tree)?;
     }
-    let program = lay_out(installation, &extensions, place).unwrap_or_else(|_| installation.program.clone());
+    let program =
+        build_tree(installation, &extensions, tree).unwrap_or_else(|_| installation.program.clone());
     Ok(Equipment { program, extensions, preloaded })
 }
 
-fn lay_out(installation: &Installation, extensions: &[String], place: &Path) -> io::Result<PathBuf> {
-    let at = |path: &Path| place.join(path.strip_prefix("/").unwrap_or(path));
+fn build_tree(installation: &Installation, extensions: &[String], tree: &Path) -> io::Result<PathBuf> {
+    let at = |path: &Path| tree.join(path.strip_prefix("/").unwrap_or(path));
     let share = at(&installation.share);
-    make_passage(&share.join("extension"), place)?;
+    make_traversable(&share.join("extension"), tree)?;
     link_all(&installation.share, &share, "extension")?;
     let from = installation.share.join("extension");
     for entry in fs::read_dir(&from)? {
@@ -116,27 +74,27 @@ fn lay_out(installation: &Installation, extensions: &[String], place: &Path) -> 
         let text = name.to_string_lossy().into_owned();
         let (source, target) = (from.join(&name), share.join("extension").join(&name));
         let of = extensions.iter().find(|extension| belongs_to(&text, extension));
-        match of.filter(|extension| is_superusers(&from, extension)) {
+        match of.filter(|extension| needs_superuser(&from, extension)) {
             Some(extension) => write_changed(&source, &target, extension)?,
             None => symlink(source, target)?,
         }
     }
     for directory in [&installation.libraries, &installation.modules] {
         let target = at(directory);
-        // One may lie in the other.
-        if !target.exists() && target.parent().is_some_and(|parent| make_passage(parent, place).is_ok()) {
+        // One directory may lie in the other.
+        if !target.exists() && target.parent().is_some_and(|parent| make_traversable(parent, tree).is_ok()) {
             symlink(directory, target)?;
         }
     }
     let program = at(&installation.program);
-    make_passage(program.parent().unwrap_or(place), place)?;
+    make_traversable(program.parent().unwrap_or(tree), tree)?;
     fs::copy(&installation.program, &program)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(program)
 }
 
-/// Makes a directory, and those above it up to `top`, that everybody walks through and reads.
-fn make_passage(directory: &Path, top: &Path) -> io::Result<()> {
+/// Makes a directory that everybody can traverse and read, and those above it up to `top`.
+fn make_traversable(directory: &Path, top: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     for made in directory.ancestors().take_while(|made| made.starts_with(top)) {
         fs::set_permissions(made, fs::Permissions::from_mode(0o755))?;
@@ -161,7 +119,7 @@ fn belongs_to(file: &str, extension: &str) -> bool {
 }
 
 /// Whether only a superuser may create an extension.
-fn is_superusers(directory: &Path, extension: &str) -> bool {
+fn needs_superuser(directory: &Path, extension: &str) -> bool {
     let control = fs::read_to_string(directory.join(format!("{extension}.control"))).unwrap_or_default();
     let says = |name: &str, value: &str| {
         control
@@ -177,14 +135,14 @@ fn write_changed(source: &Path, target: &Path, extension: &str) -> io::Result<()
     if source.extension().is_some_and(|end| end == "control") {
         text.push_str("\ntrusted = true\n");
     } else {
-        text.push_str(&grants(extension));
+        text.push_str(&grant_sql(extension));
     }
     fs::write(target, text)?;
     fs::set_permissions(target, fs::Permissions::from_mode(0o644))
 }
 
-/// At the end of a script, so that the rights count as those that the extension came with, and no dump carries them.
-fn grants(extension: &str) -> String {
+/// Appended to a script, so that the rights count as part of the extension, and no dump contains them.
+fn grant_sql(extension: &str) -> String {
     format!(
         "\n\
          do $rds$\n\
@@ -244,8 +202,8 @@ mod tests {
         };
         let tree = root.path().join("tree");
         // Again over what is there.
-        equip(&installation, &tree).unwrap();
-        let equipment = equip(&installation, &tree).unwrap();
+        prepare_equipment(&installation, &tree).unwrap();
+        let equipment = prepare_equipment(&installation, &tree).unwrap();
         assert_eq!(equipment.extensions, ["citext", "dblink"]);
         assert_eq!(equipment.preloaded.as_deref(), Some("pg_stat_statements"));
         assert!(equipment.program.starts_with(&tree), "{}", equipment.program.display());

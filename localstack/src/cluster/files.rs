@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use crate::cancel::CancelSignal;
 use crate::home::Owner;
-use crate::stop::Cancel;
 
 /// Directories whose content a base backup leaves out (the directories themselves stay): it is rebuilt at startup,
 /// or, for `pg_wal`, comes from the archive. The list is PostgreSQL's own (basebackup, "excludeDirContents").
@@ -30,7 +30,7 @@ const LEFT_OUT: [&str; 6] = [
     "recovery.signal",
 ];
 
-/// What a copy takes along.
+/// What a copy contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A cluster at rest: everything.
@@ -39,31 +39,31 @@ pub(crate) enum Content {
     BaseBackup,
 }
 
-/// Copies a tree; the kernel shares the blocks where the file system can. Ends early, with
-/// `io::ErrorKind::Interrupted`, when `cancel` says so.
+/// Copies a tree; the kernel shares the blocks where the file system supports it. Fails with
+/// `io::ErrorKind::Interrupted` as soon as `cancel` is set.
 pub(crate) fn copy_tree(
     from: &Path,
     to: &Path,
     content: Content,
     owner: Option<Owner>,
-    cancel: &Cancel,
+    cancel: &CancelSignal,
 ) -> io::Result<()> {
-    let copy = Copy { content, owner, cancel };
-    copy.directory(from, to, true)?;
+    let copy = TreeCopy { content, owner, cancel };
+    copy.copy_directory(from, to, true)?;
     Ok(())
 }
 
-struct Copy<'a> {
+struct TreeCopy<'a> {
     content: Content,
     owner: Option<Owner>,
-    cancel: &'a Cancel,
+    cancel: &'a CancelSignal,
 }
 
-impl Copy<'_> {
-    fn directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
+impl TreeCopy<'_> {
+    fn copy_directory(&self, from: &Path, to: &Path, is_top: bool) -> io::Result<()> {
         fs::create_dir(to)?;
         fs::set_permissions(to, fs::Permissions::from_mode(0o700))?;
-        self.give(to)?;
+        self.give_to_owner(to)?;
         let mut last = None;
         for entry in fs::read_dir(from)? {
             if self.cancel.is_set() {
@@ -87,35 +87,35 @@ impl Copy<'_> {
             };
             if kind.is_dir() {
                 if in_use && is_top && EMPTIED.contains(&text.as_ref()) {
-                    self.empty(&target)?;
+                    self.make_empty(&target)?;
                 } else {
-                    self.directory(&source, &target, false)?;
+                    self.copy_directory(&source, &target, false)?;
                 }
             } else if kind.is_file() {
-                // PostgreSQL's own tools copy the control file after everything else; so does this.
+                // The control file is copied after everything else, as PostgreSQL's own tools do.
                 if text == "pg_control" {
                     last = Some((source, target));
                 } else {
-                    self.file(&source, &target)?;
+                    self.copy_file(&source, &target)?;
                 }
             }
         }
         if let Some((source, target)) = last {
-            self.file(&source, &target)?;
+            self.copy_file(&source, &target)?;
         }
         Ok(())
     }
 
-    fn empty(&self, directory: &Path) -> io::Result<()> {
+    fn make_empty(&self, directory: &Path) -> io::Result<()> {
         fs::create_dir(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-        self.give(directory)
+        self.give_to_owner(directory)
     }
 
-    fn file(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn copy_file(&self, from: &Path, to: &Path) -> io::Result<()> {
         match fs::copy(from, to) {
-            Ok(_) => self.give(to),
-            // Dropped or truncated while the backup ran: its write-ahead log tells.
+            Ok(_) => self.give_to_owner(to),
+            // The file was dropped or truncated during the backup; the write-ahead log accounts for it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.content == Content::BaseBackup => {
                 Ok(())
             }
@@ -123,7 +123,7 @@ impl Copy<'_> {
         }
     }
 
-    fn give(&self, path: &Path) -> io::Result<()> {
+    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
         match self.owner {
             Some(owner) => std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
@@ -131,7 +131,7 @@ impl Copy<'_> {
     }
 }
 
-/// Removes a tree that may not be there, or may be half there.
+/// Removes a tree that may be missing or incomplete.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -139,8 +139,8 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names in a directory; none when it is not there.
-pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
+/// The names in a directory; none if it does not exist.
+pub(crate) fn list_names(directory: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -150,7 +150,7 @@ pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
     }
 }
 
-/// Makes room for a tree that is about to be made: removes what an interrupted attempt left, makes its parent.
+/// Prepares for a new tree: removes what an interrupted attempt left, and makes the parent directory.
 pub(crate) fn make_room(path: &Path) -> io::Result<PathBuf> {
     remove_tree(path)?;
     if let Some(parent) = path.parent() {

@@ -1,4 +1,5 @@
-//! Servers that a killed stack left running. Their watchers end them; this makes sure, before their data is used again.
+//! Servers that a killed stack left running. Their watchers end them; this makes sure of it before their data is used
+//! again.
 
 use std::fs;
 use std::io;
@@ -9,15 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::files::names;
+use crate::cluster::files::list_names;
 
-/// Ends every server whose data lies in `clusters`, and waits for their ends.
+/// Ends every server whose data lies in `clusters`, and waits until they have ended.
 ///
-/// A process is only touched if its command line names that data directory: a process id from a file may long belong
-/// to someone else.
-pub(crate) fn end_all(clusters: &Path) -> anyhow::Result<()> {
+/// A process is signalled only if its command line names that data directory: the process id in a file may belong to
+/// another process by now.
+pub(crate) fn end_orphans(clusters: &Path) -> anyhow::Result<()> {
     let mut alive = Vec::new();
-    for name in names(clusters)? {
+    for name in list_names(clusters)? {
         let data = clusters.join(name).join("data");
         if let Some(pid) = recorded_pid(&data.join("postmaster.pid"))
             && is_server_of(pid, &data)
@@ -50,7 +51,7 @@ fn recorded_pid(file: &Path) -> Option<Pid> {
 
 fn is_server_of(pid: Pid, data: &Path) -> bool {
     let Ok(command) = command_line(pid) else { return false };
-    // The shell that becomes the server has the same words, and is the same process.
+    // The shell that becomes the server has the same command line, and is the same process.
     command.contains("postgres") && command.split(['\0', ' ', '\n']).any(|word| Path::new(word) == data)
 }
 
@@ -78,6 +79,6 @@ mod tests {
         fs::create_dir_all(&data).unwrap();
         // This test's own process: certainly alive, certainly not that server.
         fs::write(data.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
-        end_all(&directory.path().join("clusters")).unwrap();
+        end_orphans(&directory.path().join("clusters")).unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! One running PostgreSQL server.
 //!
 //! A server ends with the stack, however the stack ends: a watcher process beside it holds one end of a pipe from the
-//! stack, and tells the server to shut down when the other end closes. When the stack itself has seen the server end,
-//! it says so through the pipe, and the watcher leaves without a word: the process id may be someone else's by then.
+//! stack, and shuts the server down when the other end closes. When the stack itself has seen the server end, it says
+//! so through the pipe, and the watcher exits without a signal: the process id may belong to another process by then.
 
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
@@ -17,16 +17,16 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
+use crate::cancel::CancelSignal;
 use crate::home::{ClusterPaths, Home};
-use crate::stop::Cancel;
 
-/// Starts the watcher as nobody's child (so that the server never sees it end), then becomes the server. The watcher's
-/// own words name neither PostgreSQL nor a directory: who looks for servers must not find it.
+/// Starts the watcher detached (so that the server never sees it end), then becomes the server. The watcher's command
+/// line names neither PostgreSQL nor a directory: whoever searches for servers must not find it.
 const WATCHED: &str = r#"exec 3<&0 </dev/null
 ( exec /bin/sh -c 'read -r word || kill -INT "$1"' watcher $$ <&3 3<&- >/dev/null 2>&1 & )
 exec "$@" 3<&-"#;
 
-/// The superuser of every cluster; known to the stack alone.
+/// The superuser of every cluster; only the stack uses it.
 pub(crate) const SUPERUSER: &str = "rdsadmin";
 
 #[derive(Debug)]
@@ -35,16 +35,16 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     secret: String,
     ended: watch::Receiver<bool>,
-    /// The file that the server removes as the last thing it does.
+    /// The file that the server removes last of all.
     pub(crate) pid_file: std::path::PathBuf,
 }
 
 /// Why a server did not start.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// Another process listens there.
+    /// Another process listens on the port.
     PortTaken,
-    /// It ended; these are the last lines of its log.
+    /// The server ended; these are the last lines of its log.
     Ended(String),
     Cancelled,
     Io(io::Error),
@@ -70,17 +70,17 @@ impl From<io::Error> for StartError {
 }
 
 impl Server {
-    /// Starts the server on its written configuration and waits until it accepts connections: after a recovery, until
-    /// that is over.
+    /// Starts the server with its written configuration, and waits until it accepts connections, which is after a
+    /// recovery if there is one.
     pub(crate) async fn start(
         home: &Home,
         program: &Path,
         paths: &ClusterPaths,
         port: u16,
-        cancel: &Cancel,
+        cancel: &CancelSignal,
     ) -> Result<Self, StartError> {
         let log = fs::File::options().create(true).append(true).open(&paths.log)?;
-        home.give(&paths.log)?;
+        home.give_to_owner(&paths.log)?;
         let log_start = log.metadata()?.len();
         let mut command = Command::new("/bin/sh");
         command
@@ -91,14 +91,14 @@ impl Server {
             .arg("-c")
             .arg(format!("config_file={}", paths.conf.join("postgresql.conf").display()))
             .current_dir(&paths.root)
-            // Ours is not the servers' user's: `dblink` would look for certificates where it may not.
+            // The servers' user cannot read our home directory, where `dblink` would look for certificates.
             .env("HOME", &paths.root)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             // A Ctrl-C at the terminal is for the stack, which then stops its servers in order.
             .process_group(0);
-        // The caller's own PG* variables must not reach a server.
+        // Our own PG* variables must not reach a server.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("PG") {
                 command.env_remove(name);
@@ -110,7 +110,7 @@ impl Server {
         let child = command.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the server has no process id"))?;
         let (report_end, ended) = watch::channel(false);
-        tokio::spawn(watch_over(child, report_end));
+        tokio::spawn(reap_server(child, report_end));
         let server = Self {
             pid,
             port,
@@ -137,7 +137,7 @@ impl Server {
         }
     }
 
-    async fn wait_until_ready(&self, cancel: &Cancel) -> Result<(), StartError> {
+    async fn wait_until_ready(&self, cancel: &CancelSignal) -> Result<(), StartError> {
         let mut pause = Duration::from_millis(10);
         loop {
             if self.has_ended() {
@@ -151,8 +151,8 @@ impl Server {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = cancel.given() => {}
-                () = self.end() => {}
+                () = cancel.wait() => {}
+                () = self.wait_for_end() => {}
             }
             pause = (pause * 5 / 4).min(Duration::from_millis(100));
         }
@@ -171,7 +171,7 @@ impl Server {
             .connect(NoTls)
             .await?;
         tokio::spawn(async move {
-            // Its end shows in the client's next call.
+            // How the connection ends shows in the client's next call.
             let _ = connection.await;
         });
         Ok(client)
@@ -181,32 +181,32 @@ impl Server {
         *self.ended.borrow()
     }
 
-    /// Waits for the server's end, whoever brings it about.
-    pub(crate) async fn end(&self) {
-        // An error means that the one who would tell is gone, which is at the end of the stack.
+    /// Waits until the server has ended, for whatever reason.
+    pub(crate) async fn wait_for_end(&self) {
+        // An error means that the sender is gone, which happens when the stack ends.
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
-    /// Has the server read its configuration again.
+    /// Makes the server reload its configuration.
     pub(crate) fn reload(&self) {
         self.signal(Signal::HUP);
     }
 
-    /// Shuts the server down: in order, then at once, then by force.
+    /// Shuts the server down: fast, then immediately, then by force.
     pub(crate) async fn stop(&self) {
         for (signal, patience) in
             [(Signal::INT, Duration::from_secs(20)), (Signal::QUIT, Duration::from_secs(5))]
         {
             self.signal(signal);
-            if tokio::time::timeout(patience, self.end()).await.is_ok() {
+            if tokio::time::timeout(patience, self.wait_for_end()).await.is_ok() {
                 return;
             }
         }
         self.signal(Signal::KILL);
-        self.end().await;
+        self.wait_for_end().await;
     }
 
-    /// Tells the server to end at once, without waiting. Its data stays whole: it recovers at its next start.
+    /// Tells the server to end immediately, without waiting. Its data stays intact: it recovers at its next start.
     pub(crate) fn abandon(&self) {
         self.signal(Signal::QUIT);
     }
@@ -216,33 +216,33 @@ impl Server {
             return;
         }
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // It may have ended this very moment; it is not waited for yet, so the id is still its own.
+            // The server may have just ended; it has not been waited for yet, so the process id is still its own.
             let _ = kill_process(pid, signal);
         }
     }
 }
 
 /// Waits for the server's process, then dismisses its watcher.
-async fn watch_over(mut child: Child, report_end: watch::Sender<bool>) {
+async fn reap_server(mut child: Child, report_end: watch::Sender<bool>) {
     let pipe = child.stdin.take();
     let _status: io::Result<ExitStatus> = child.wait().await;
     if let Some(mut pipe) = pipe {
-        // When the watcher is gone too, there is nobody to dismiss.
+        // If the watcher is gone too, there is nothing to dismiss.
         let _ = pipe.write_all(b"ended\n").await;
     }
     report_end.send_replace(true);
 }
 
 /// A port that was free a moment ago.
-pub(crate) fn free_port() -> io::Result<u16> {
+pub(crate) fn find_free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-pub(crate) fn is_free(port: u16) -> bool {
+pub(crate) fn is_port_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
-/// What a log gained since it had that length: its last lines, on one line.
+/// The last lines that were added to a log since it had the length `start`, joined into one line.
 pub(crate) fn log_since(log: &Path, start: u64) -> String {
     let mut text = Vec::new();
     let read = fs::File::open(log).and_then(|mut file| {

@@ -1,6 +1,6 @@
-//! A fresh cluster per installed version, made once and copied for each new instance: a copy takes a tenth of what
-//! `initdb` takes. All copies share one system identifier; nothing here streams from one server to another, which is
-//! all that it is for.
+//! A new cluster per installed version, made once and copied for each new instance: a copy takes a tenth of the time
+//! of `initdb`. All copies share one system identifier, which matters only to streaming replication, and nothing here
+//! streams.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,26 +9,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use fs4::fs_std::FileExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::atomic_file::replace_file;
+use crate::cancel::CancelSignal;
 use crate::cluster::config::{self, Config};
 use crate::cluster::engine::{Engine, Engines};
-use crate::cluster::extensions::{Equipment, Installation, equip};
+use crate::cluster::extensions::{Equipment, Installation, prepare_equipment};
 use crate::cluster::files::make_room;
-use crate::cluster::orphans::end_all;
-use crate::cluster::server::{SUPERUSER, Server, free_port};
+use crate::cluster::orphans::end_orphans;
+use crate::cluster::server::{SUPERUSER, Server, find_free_port};
 use crate::home::{ClusterPaths, Home};
-use crate::state::replace;
-use crate::stop::Cancel;
 
-/// Goes up when what a template contains changes: older ones are then not used.
+/// Incremented when the content of a template changes: older templates are then not used.
 const RECIPE: u32 = 3;
 
-/// What each version's server can be set to, and a cluster to copy.
+/// A cluster to copy, and what is known of servers of its version.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) data: PathBuf,
@@ -48,7 +48,7 @@ pub(crate) struct Setting {
     pub(crate) choices: Vec<String>,
 }
 
-/// The file beside a template that says what its servers run and have.
+/// The file beside a template that describes its servers' program and extensions.
 const EQUIPMENT: &str = "equipment.json";
 
 /// The templates, each made when it is first needed.
@@ -60,49 +60,49 @@ impl Templates {
         Self(engines.all().map(|engine| (engine.major, OnceCell::new())).collect())
     }
 
-    /// The template of a version, if it was needed before.
-    pub(crate) fn made(&self, engine: &Engine) -> Option<&Template> {
+    /// The template of a version, if it has been made.
+    pub(crate) fn get_if_made(&self, engine: &Engine) -> Option<&Template> {
         self.0.get(&engine.major)?.get()
     }
 
-    pub(crate) async fn get(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
-        let cell = self.0.get(&engine.major).context("no template for that version")?;
+    pub(crate) async fn get_or_make(&self, home: &Home, engine: &Engine) -> anyhow::Result<&Template> {
+        let cell = self.0.get(&engine.major).context("the version is not installed here")?;
         cell.get_or_try_init(|| open_or_make(home, engine)).await
     }
 }
 
 async fn open_or_make(home: &Home, engine: &Engine) -> anyhow::Result<Template> {
-    let name = name(engine);
-    let place = home.templates().join(&name);
-    let settings = place.join("settings.json");
+    let name = template_name(engine);
+    let directory = home.templates().join(&name);
+    let settings = directory.join("settings.json");
     if !settings.is_file() {
         // Other stacks of this user share the templates.
-        let _lock = lock(home.templates().join(format!("{name}.lock"))).await?;
+        let _lock = lock_template(home.templates().join(format!("{name}.lock"))).await?;
         if !settings.is_file() {
-            end_all(&place)?;
-            make(home, engine, &place).await.with_context(|| {
+            end_orphans(&directory)?;
+            make_template(home, engine, &directory).await.with_context(|| {
                 format!("cannot make a database cluster with PostgreSQL {}", engine.version)
             })?;
         }
     }
     let settings = std::fs::read(&settings).context("cannot read a template's settings")?;
-    let equipment = std::fs::read(place.join(EQUIPMENT)).context("cannot read a template's equipment")?;
+    let equipment = std::fs::read(directory.join(EQUIPMENT)).context("cannot read a template's equipment")?;
     Ok(Template {
-        data: place.join("cluster/data"),
+        data: directory.join("cluster/data"),
         settings: serde_json::from_slice(&settings)?,
         equipment: serde_json::from_slice(&equipment)?,
     })
 }
 
-/// Of a version, and of the installation that its tree has links to: two of one version share no template.
-fn name(engine: &Engine) -> String {
+/// The name of a template: installations of the same version share none, because its tree links to one of them.
+fn template_name(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.program("postgres").hash(&mut hasher);
     format!("{}-{RECIPE}-{:08x}", engine.version, hasher.finish() as u32)
 }
 
-/// Waits until no other stack makes this template.
-async fn lock(file: PathBuf) -> anyhow::Result<File> {
+/// Waits until no other stack is making this template.
+async fn lock_template(file: PathBuf) -> anyhow::Result<File> {
     let locked = tokio::task::spawn_blocking(move || {
         let lock = File::options().write(true).create(true).truncate(false).open(&file)?;
         lock.lock_exclusive()?;
@@ -111,19 +111,19 @@ async fn lock(file: PathBuf) -> anyhow::Result<File> {
     locked.await?.context("cannot lock a template")
 }
 
-/// Makes the template. The list of settings is written last: a template without it is not finished.
-async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> {
-    make_room(place)?;
-    home.make_private(place)?;
-    let paths = ClusterPaths::at(place.join("cluster"));
+/// Makes a template. The list of settings is written last: a template without it is not finished.
+async fn make_template(home: &Home, engine: &Engine, directory: &Path) -> anyhow::Result<()> {
+    make_room(directory)?;
+    home.make_private(directory)?;
+    let paths = ClusterPaths::at_root(directory.join("cluster"));
     home.make_private(&paths.root)?;
-    initdb(home, engine, &paths).await?;
+    run_initdb(home, engine, &paths).await?;
     for leftover in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
         std::fs::remove_file(paths.data.join(leftover))?;
     }
-    let archive = place.join("archive");
+    let archive = directory.join("archive");
     home.make_private(&archive)?;
-    let port = free_port()?;
+    let port = find_free_port()?;
     let none = BTreeMap::new();
     let config = Config {
         port,
@@ -133,42 +133,43 @@ async fn make(home: &Home, engine: &Engine, place: &Path) -> anyhow::Result<()> 
         recovery: None,
         equipment: None,
     };
-    config::write(home, &paths, &config)?;
+    config::write_config(home, &paths, &config)?;
     let program = engine.program("postgres");
-    let server = Server::start(home, &program, &paths, port, &Cancel::never()).await?;
+    let server = Server::start(home, &program, &paths, port, &CancelSignal::never()).await?;
     let outcome = async {
-        let settings = furnish(&server, engine.major).await?;
-        anyhow::Ok((settings, installation(&server, program.clone()).await?))
+        let settings = set_up_cluster(&server, engine.major).await?;
+        anyhow::Ok((settings, find_installation(&server, program.clone()).await?))
     };
     let outcome = outcome.await;
     server.stop().await;
     let (settings, installation) = outcome?;
-    let mut equipment = equip(&installation, &place.join("tree"))?;
-    match Server::start(home, &equipment.program, &paths, port, &Cancel::never()).await {
+    let mut equipment = prepare_equipment(&installation, &directory.join("tree"))?;
+    match Server::start(home, &equipment.program, &paths, port, &CancelSignal::never()).await {
         Ok(server) => server.stop().await,
-        // An installation of another shape: it is used as it is.
+        // An installation of another shape is used as it is.
         Err(_) => equipment.program = installation.program,
     }
-    replace(&place.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
+    replace_file(&directory.join(EQUIPMENT), &serde_json::to_vec(&equipment)?)?;
     let settings = serde_json::to_vec(&settings)?;
-    std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(absent_is_fine)?;
+    std::fs::remove_file(paths.data.join("postmaster.opts")).or_else(ignore_absent)?;
     std::fs::remove_dir_all(&archive)?;
-    replace(&place.join("settings.json"), &settings)?;
+    replace_file(&directory.join("settings.json"), &settings)?;
     Ok(())
 }
 
-/// Where the server that runs has its files.
-async fn installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
+/// The paths of the installation that a server runs from.
+async fn find_installation(server: &Server, program: PathBuf) -> anyhow::Result<Installation> {
     let client = server.connect("postgres").await?;
     let rows = client.query("select name, setting from pg_catalog.pg_config", &[]).await?;
     let mut known = BTreeMap::new();
     for row in rows {
         known.insert(row.try_get::<_, String>(0)?, row.try_get::<_, Option<String>>(1)?);
     }
-    let mut path =
-        |name: &str| known.remove(name).flatten().map(PathBuf::from).context("no directory of that name");
+    let mut path = |name: &str| {
+        known.remove(name).flatten().map(PathBuf::from).context("pg_config does not report the directory")
+    };
     Ok(Installation {
-        // Often a link to the place from where PostgreSQL finds its files.
+        // Often a link into the directory from which PostgreSQL finds its files.
         program: program.canonicalize()?,
         share: path("SHAREDIR")?,
         libraries: path("LIBDIR")?,
@@ -176,7 +177,7 @@ async fn installation(server: &Server, program: PathBuf) -> anyhow::Result<Insta
     })
 }
 
-async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
+async fn run_initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::Result<()> {
     let password = paths.root.join("password");
     home.write_private(&password, home.secret())?;
     let mut command = Command::new(engine.program("initdb"));
@@ -184,7 +185,7 @@ async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::R
         .arg("-D")
         .arg(&paths.data)
         .args(["-U", SUPERUSER, "-A", "scram-sha-256", "--locale=C", "--encoding=UTF8"])
-        // Small segments keep an archive of many switched ones small.
+        // With small segments, an archive with many switched segments stays small.
         .args(["--wal-segsize=1", "--no-sync", "--no-instructions"])
         .arg(format!("--pwfile={}", password.display()))
         .env("LC_ALL", "C")
@@ -204,10 +205,11 @@ async fn initdb(home: &Home, engine: &Engine, paths: &ClusterPaths) -> anyhow::R
     Ok(())
 }
 
-/// Has members of `rds_replication` use replication slots: RDS's own check asks for that role, PostgreSQL's for an attribute.
+/// Lets members of `rds_replication` use replication slots: RDS checks for that role, PostgreSQL for an attribute.
 ///
-/// PostgreSQL runs its built-in functions with the rights of the caller whatever their definition says, so each is defined
-/// once more under its name. The rights are written down as those that the functions came with: no dump carries them.
+/// PostgreSQL runs its built-in functions with the rights of the caller, whatever their definition says, so each one
+/// is defined again under its name. The rights are recorded as the functions' initial ones, so that no dump contains
+/// them.
 const SLOTS: &str = "set allow_system_table_mods = on;
 do $slots$
 declare f record;
@@ -230,8 +232,8 @@ begin
 end
 $slots$";
 
-/// The roles and the database that every RDS instance has, and what the server can be set to.
-async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
+/// Creates the roles and the database that every RDS instance has, and returns the server's settings.
+async fn set_up_cluster(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String, Setting>> {
     let client = server.connect("postgres").await?;
     let roles = "create role rds_superuser; create role rds_replication; create role rds_password; create role rds_iam; \
                  grant pg_monitor, pg_signal_backend, rds_replication, rds_password to rds_superuser with admin option;";
@@ -276,6 +278,6 @@ async fn furnish(server: &Server, major: u32) -> anyhow::Result<BTreeMap<String,
         .collect()
 }
 
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
+fn ignore_absent(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }

@@ -4,16 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
+use crate::atomic_file::replace_file;
 use crate::home::Home;
-use crate::state::replace;
 
-/// The names by which a server on this machine is reached.
+/// The names of a server on this machine.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 pub(crate) struct Authority {
@@ -33,7 +33,7 @@ pub(crate) struct Credentials {
 }
 
 impl Authority {
-    /// Opens DIR's authority, or makes it. A key without its certificate, or the other way round, is made anew.
+    /// Opens the authority of a stack's directory, or makes a new one if the key or the certificate is missing.
     pub(crate) fn open(home: &Home) -> anyhow::Result<Self> {
         let (certificate, key) = (home.file("ca.pem"), home.file("ca.key"));
         let issuer = match read_key(&key)? {
@@ -42,7 +42,7 @@ impl Authority {
                 let key_pair = KeyPair::generate().context("cannot make a key")?;
                 let own =
                     authority_params()?.self_signed(&key_pair).context("cannot make a CA certificate")?;
-                replace(&key, key_pair.serialize_pem().as_bytes())?;
+                replace_file(&key, key_pair.serialize_pem().as_bytes())?;
                 fs::write(&certificate, own.pem())
                     .with_context(|| format!("cannot write `{}`", certificate.display()))?;
                 Issuer::new(authority_params()?, key_pair)
@@ -51,10 +51,10 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    pub(crate) fn issue(&self) -> anyhow::Result<Credentials> {
+    pub(crate) fn issue_certificate(&self) -> anyhow::Result<Credentials> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let mut params = CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
-        params.distinguished_name = name("localhost");
+        params.distinguished_name = distinguished_name("localhost");
         params.not_before = date_time_ymd(2024, 1, 1);
         params.not_after = date_time_ymd(2049, 1, 1);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -65,10 +65,10 @@ impl Authority {
     }
 }
 
-/// The same every time, so that the key alone brings the authority back.
+/// The same every time, so that the key alone restores the authority.
 fn authority_params() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
-    params.distinguished_name = name("lifeboat local stack");
+    params.distinguished_name = distinguished_name("lifeboat local stack");
     params.not_before = date_time_ymd(2024, 1, 1);
     params.not_after = date_time_ymd(2049, 1, 1);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -76,7 +76,7 @@ fn authority_params() -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+fn distinguished_name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
@@ -85,7 +85,7 @@ fn name(common_name: &str) -> DistinguishedName {
 fn read_key(file: &Path) -> anyhow::Result<Option<KeyPair>> {
     match fs::read_to_string(file) {
         Ok(pem) => {
-            Ok(Some(KeyPair::from_pem(&pem).with_context(|| format!("`{}` is no key", file.display()))?))
+            Ok(Some(KeyPair::from_pem(&pem).with_context(|| format!("`{}` is not a key", file.display()))?))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read `{}`", file.display())),

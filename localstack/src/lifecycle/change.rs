@@ -1,87 +1,81 @@
-//! Changes of an instance that lives: settings, password, name, reboot, stop, start.
+//! Changes of an existing instance: settings, password, name, reboot, stop, start.
 
 use chrono::{DateTime, Utc};
 
+use crate::actors::Changes;
 use crate::clock::Clock;
-use crate::cluster::backup::archive_all;
-use crate::happening::{self, Happening};
-use crate::lifecycle::backup::drop_automated;
+use crate::cluster::base_backup::archive_everything;
+use crate::event_messages::{self, EventMessage};
+use crate::instance_status::Status;
+use crate::lazy_servers::{open_proxy, wake_server};
 use crate::lifecycle::create::set_password;
-use crate::lifecycle::{Job, Superseded, sweep};
+use crate::lifecycle::job::{Job, Superseded};
+use crate::lifecycle::snapshots::drop_automated_snapshots;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::record::{Instance, ParameterStatus, Pending};
-use crate::stack::group_values;
-use crate::status::Status;
+use crate::resources::{Instance, ParameterStatus, Pending};
 use crate::storage;
 
 impl Job {
-    /// Makes pending changes happen. The password, and a retention that is neither switched on nor off, never wait; the
-    /// rest does, unless `all`.
-    pub(super) async fn change(&self, all: bool) -> anyhow::Result<()> {
-        self.hold(self.shared.clock.now(), Stage::Settle).await?;
+    /// Applies pending changes. The password, the port and a retention that is neither turned on nor off never wait
+    /// for the maintenance window; the rest waits unless all changes are asked for.
+    pub(super) async fn apply_pending(&self, changes: Changes) -> anyhow::Result<()> {
+        self.hold_stage(self.cx.clock.now(), Stage::Settle).await?;
         if let Some(verifier) = self.instance()?.pending.verifier {
             self.reset_password(&verifier).await?;
         }
         let instance = self.instance()?;
-        let due = due(&instance, all);
+        let due = due_changes(&instance, changes);
         if due == Pending::default() {
             return Ok(());
         }
-        let since = self.shared.clock.now();
-        self.enter(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
-        for begun in told_of(
-            &due,
-            [&happening::CHANGING_CLASS, &happening::CHANGING_STORAGE],
-            [&happening::BECOMING_MULTI_AZ, &happening::BECOMING_SINGLE_AZ],
-        ) {
-            self.event(begun);
+        let since = self.cx.clock.now();
+        self.enter_status(if due.new_id.is_some() { Status::Renaming } else { Status::Modifying })?;
+        for event in change_events(&due, Moment::Begun) {
+            self.record_event(event);
         }
-        if needs_restart(&due) && self.shared.server(&self.resource_id).is_some() {
+        if needs_restart(&due) && self.cx.server(&self.resource_id).is_some() {
             self.restart_server(&due).await?;
         }
-        self.hold(since, Stage::Modify).await?;
+        self.hold_stage(since, Stage::Modify).await?;
         let was = instance.settings.retention_days;
         let becomes = due.retention_days.unwrap_or(was);
-        self.apply(&due, since)?;
+        self.settle_changes(&due, since)?;
         if was > 0 && becomes == 0 {
-            self.event(&happening::BACKUPS_DISABLED);
-            self.shared.store.change(|state| {
-                drop_automated(state.region_mut(&instance.region), &self.resource_id);
+            self.record_event(&event_messages::BACKUPS_DISABLED);
+            self.cx.store.change(|state| {
+                drop_automated_snapshots(state.region_mut(&instance.region), &self.resource_id);
             });
-            sweep(&self.shared)?;
+            sweep_files(&self.cx)?;
             self.prune_archive()?;
         }
-        for done in told_of(
-            &due,
-            [&happening::CHANGED_CLASS, &happening::CHANGED_STORAGE],
-            [&happening::BECAME_MULTI_AZ, &happening::BECAME_SINGLE_AZ],
-        ) {
-            self.event(done);
+        for event in change_events(&due, Moment::Done) {
+            self.record_event(event);
         }
         if was == 0 && becomes > 0 {
-            self.event(&happening::BACKUPS_ENABLED);
+            self.record_event(&event_messages::BACKUPS_ENABLED);
             return self.back_up().await;
         }
         if changes_storage(&due) {
-            let since = self.shared.clock.now();
-            self.enter(Status::StorageOptimization)?;
-            self.hold(since, Stage::Modify).await?;
+            let since = self.cx.clock.now();
+            self.enter_status(Status::StorageOptimization)?;
+            self.hold_stage(since, Stage::Modify).await?;
         }
-        Ok(self.enter(Status::Available)?)
+        Ok(self.enter_status(Status::Available)?)
     }
 
     async fn reset_password(&self, verifier: &str) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
-        self.enter(Status::ResettingMasterCredentials)?;
+        let since = self.cx.clock.now();
+        self.enter_status(Status::ResettingMasterCredentials)?;
         let instance = self.instance()?;
         if let (true, Some(user)) = (instance.settings.is_postgres(), &instance.settings.master_username) {
-            let client = self.server().await?.connect("postgres").await?;
+            let client = self.running_server().await?.connect("postgres").await?;
             set_password(&client, user, verifier).await?;
         }
-        self.hold(since, Stage::ResetCredentials).await?;
+        self.hold_stage(since, Stage::ResetCredentials).await?;
         let applied = verifier.to_owned();
-        self.enter_with(Status::Available, |instance| {
-            // A newer password may have come meanwhile; it is next.
+        self.enter_status_with(Status::Available, |instance| {
+            // If a newer password was requested in the meantime, it is applied next.
             if instance.pending.verifier.as_ref() == Some(&applied) {
                 instance.pending.verifier = None;
             }
@@ -89,22 +83,22 @@ impl Job {
                 (secret.active, secret.rotating) = (true, false);
             }
         })?;
-        self.event(&happening::RESET_CREDENTIALS);
+        self.record_event(&event_messages::RESET_CREDENTIALS);
         Ok(())
     }
 
-    /// Writes what happened into the settings and takes it off the list.
-    fn apply(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
-        self.shared.store.change(|state| {
+    /// Moves the applied changes from the pending changes into the settings.
+    fn settle_changes(&self, due: &Pending, now: DateTime<Utc>) -> Result<(), Superseded> {
+        self.cx.store.change(|state| {
             let instance = state.instance_mut(&self.resource_id).ok_or(Superseded)?;
-            settle(instance, due, now);
+            move_into_settings(instance, due, now);
             if due.retention_days.is_some() {
                 instance.backup_considered_at = now;
             }
             if let Some(new_id) = &due.new_id {
                 let (region, old_id) = (instance.region.clone(), instance.id.clone());
                 let instances = &mut state.region_mut(&region).instances;
-                // Taken meanwhile: the old name stays, and the wish is dropped.
+                // If another instance took the new name in the meantime, the rename is dropped.
                 if !instances.contains_key(new_id)
                     && let Some(mut instance) = instances.remove(&old_id)
                 {
@@ -116,36 +110,42 @@ impl Job {
         })
     }
 
-    pub(super) fn reload(&self) -> anyhow::Result<()> {
-        self.shared.reload_server(&self.instance()?)
+    pub(super) fn reload_server(&self) -> anyhow::Result<()> {
+        self.cx.reload_server(&self.instance()?)
     }
 
     pub(super) async fn reboot(&self, failover: bool) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
-        self.enter(Status::Rebooting)?;
-        self.event(if failover { &happening::FAILOVER_BEGUN } else { &happening::SHUT_DOWN });
+        let since = self.cx.clock.now();
+        self.enter_status(Status::Rebooting)?;
+        self.record_event(if failover {
+            &event_messages::FAILOVER_BEGUN
+        } else {
+            &event_messages::SHUT_DOWN
+        });
         if self.instance()?.settings.is_postgres() {
             self.restart_server(&Pending::default()).await?;
         }
-        self.hold(since, Stage::Reboot).await?;
-        self.enter(Status::Available)?;
-        self.event(&happening::RESTARTED);
+        self.hold_stage(since, Stage::Reboot).await?;
+        self.enter_status(Status::Available)?;
+        self.record_event(&event_messages::RESTARTED);
         if failover {
-            self.event(&happening::FAILOVER_DONE);
+            self.record_event(&event_messages::FAILOVER_DONE);
         }
         Ok(())
     }
 
-    /// Restarts the server. One that does not start with its parameters leaves the instance in
+    /// Restarts the server. If the server does not start with its parameters, the instance becomes
     /// `incompatible-parameters`, as on AWS.
     async fn restart_server(&self, due: &Pending) -> anyhow::Result<()> {
-        self.shared.stop_server(&self.resource_id).await;
-        self.shared.store.change(|state| {
-            let Some(mut instance) = state.instance(&self.resource_id).cloned() else { return };
-            instance.parameters = Some(group_values(state, &instance));
-            instance.parameter_status = ParameterStatus::InSync;
-            if let Some(place) = state.instance_mut(&self.resource_id) {
-                *place = instance;
+        self.cx.stop_server(&self.resource_id).await;
+        self.cx.store.change(|state| {
+            let Some(values) = state.instance(&self.resource_id).map(|instance| state.group_values(instance))
+            else {
+                return;
+            };
+            if let Some(instance) = state.instance_mut(&self.resource_id) {
+                instance.parameters = Some(values);
+                instance.parameter_status = ParameterStatus::InSync;
             }
         });
         let mut instance = self.instance()?;
@@ -153,78 +153,78 @@ impl Job {
             instance.port = None;
             instance.settings.asked_port = port;
         }
-        let started = if self.shared.is_lazy() {
+        let started = if self.cx.is_lazy() {
             if due.port.is_some() {
-                self.shared.doors.close(&self.resource_id).await;
+                self.cx.proxies.close(&self.resource_id).await;
             }
-            let port = self.shared.open_door(&instance).await?;
-            self.shared.wake(&self.resource_id, &self.cancel).await.map(|_| port)
+            let port = open_proxy(&self.cx, &instance).await?;
+            wake_server(&self.cx, &self.resource_id, &self.cancel).await.map(|_| port)
         } else {
-            self.shared.start_server(&instance, None, &self.cancel).await.map(|server| server.port)
+            self.cx.start_server(&instance, None, &self.cancel).await.map(|server| server.port)
         };
         match started {
-            Ok(port) => Ok(self.edit(|instance| instance.port = Some(port))?),
+            Ok(port) => Ok(self.edit_instance(|instance| instance.port = Some(port))?),
             Err(_) if self.cancel.is_set() => Err(Superseded.into()),
             Err(error) => {
-                self.enter(Status::IncompatibleParameters)?;
-                self.event(&happening::INVALID_PARAMETERS);
+                self.enter_status(Status::IncompatibleParameters)?;
+                self.record_event(&event_messages::INVALID_PARAMETERS);
                 Err(error)
             }
         }
     }
 
     pub(super) async fn stop(&self, snapshot: Option<String>) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         if let Some(id) = snapshot {
-            self.fill(&id).await?;
+            self.fill_snapshot(&id).await?;
         }
         let mut until = Clock::machine_now();
-        if self.shared.is_lazy() {
-            self.server().await?;
+        if self.cx.is_lazy() {
+            self.running_server().await?;
         }
-        if let Some(server) = self.shared.server(&self.resource_id) {
-            until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
-            self.shared.stop_server(&self.resource_id).await;
+        if let Some(server) = self.cx.server(&self.resource_id) {
+            until = archive_everything(&self.cx.home, &server, &self.resource_id, &self.cancel).await?;
+            self.cx.stop_server(&self.resource_id).await;
         }
-        self.hold(since, Stage::Stop).await?;
-        let now = self.shared.clock.now();
-        self.enter_with(Status::Stopped, |instance| {
+        self.hold_stage(since, Stage::Stop).await?;
+        let now = self.cx.clock.now();
+        self.enter_status_with(Status::Stopped, |instance| {
             instance.archived_until = Some(until);
             instance.stopped_at = Some(now);
-            // What waited for the maintenance window is dropped.
+            // Changes that waited for the maintenance window are dropped.
             instance.pending = Pending::default();
         })?;
-        self.event(&happening::STOPPED);
+        self.record_event(&event_messages::STOPPED);
         Ok(())
     }
 
     pub(super) async fn start(&self) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
-        self.enter(Status::Starting)?;
+        let since = self.cx.clock.now();
+        self.enter_status(Status::Starting)?;
         if self.instance()?.settings.is_postgres() {
             self.restart_server(&Pending::default()).await?;
         }
-        self.hold(since, Stage::Start).await?;
-        let now = self.shared.clock.now();
-        self.enter_with(Status::Available, |instance| {
+        self.hold_stage(since, Stage::Start).await?;
+        let now = self.cx.clock.now();
+        self.enter_status_with(Status::Available, |instance| {
             instance.archived_until = None;
             if let Some(stop) = instance.stopped_at.take() {
                 instance.stops.push((stop, now));
             }
         })?;
-        self.event(&happening::STARTED);
+        self.record_event(&event_messages::STARTED);
         Ok(())
     }
 }
 
-/// What of the pending changes happens now.
-fn due(instance: &Instance, all: bool) -> Pending {
+/// The pending changes that are applied now.
+fn due_changes(instance: &Instance, changes: Changes) -> Pending {
     let mut due = Pending { verifier: None, ..instance.pending.clone() };
-    if !all {
-        // From one number of days to another: at once, whatever the caller said about applying.
+    if changes == Changes::Urgent {
+        // From one number of days to another: immediately, whatever `ApplyImmediately` said.
         let is_switch = |days: i64| days == 0 || instance.settings.retention_days == 0;
         let retention_days = due.retention_days.filter(|days| !is_switch(*days));
-        // A new port restarts the database whatever the caller said about applying.
+        // A new port restarts the database whatever `ApplyImmediately` said.
         due = Pending { retention_days, port: due.port, ..Pending::default() };
     }
     due
@@ -237,12 +237,28 @@ fn changes_storage(due: &Pending) -> bool {
         || due.storage_throughput.is_some()
 }
 
-/// The events of a change: of the class and of the storage, and of becoming Multi-AZ or Single-AZ.
-fn told_of<'h>(
-    due: &Pending,
-    [class, storage]: [&'h Happening; 2],
-    [multi_az, single_az]: [&'h Happening; 2],
-) -> Vec<&'h Happening> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Begun,
+    Done,
+}
+
+/// The events that announce the beginning or the end of changes.
+fn change_events(due: &Pending, moment: Moment) -> Vec<&'static EventMessage> {
+    let (class, storage, multi_az, single_az) = match moment {
+        Moment::Begun => (
+            &event_messages::CHANGING_CLASS,
+            &event_messages::CHANGING_STORAGE,
+            &event_messages::BECOMING_MULTI_AZ,
+            &event_messages::BECOMING_SINGLE_AZ,
+        ),
+        Moment::Done => (
+            &event_messages::CHANGED_CLASS,
+            &event_messages::CHANGED_STORAGE,
+            &event_messages::BECAME_MULTI_AZ,
+            &event_messages::BECAME_SINGLE_AZ,
+        ),
+    };
     let zones = due.multi_az.map(|is_multi| if is_multi { multi_az } else { single_az });
     let class = due.class.is_some().then_some(class);
     class.into_iter().chain(changes_storage(due).then_some(storage)).chain(zones).collect()
@@ -252,8 +268,8 @@ fn needs_restart(due: &Pending) -> bool {
     due.class.is_some() || due.port.is_some() || due.new_id.is_some() || due.ca.is_some()
 }
 
-/// Moves `due` from the pending changes into the settings. A change that was replaced meanwhile stays pending.
-fn settle(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
+/// Moves `due` from the pending changes into the settings. A change that was replaced in the meantime stays pending.
+fn move_into_settings(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
     fn move_over<T: Clone + PartialEq>(due: &Option<T>, pending: &mut Option<T>, setting: &mut T) {
         if let Some(value) = due {
             setting.clone_from(value);
@@ -286,7 +302,7 @@ fn settle(instance: &mut Instance, due: &Pending, now: DateTime<Utc>) {
         settings.storage_throughput = due.storage_throughput;
         pending.storage_throughput = None;
     }
-    storage::settle(settings);
+    storage::fill_in_performance(settings);
     if changes_storage(due) {
         instance.storage_changed_at = Some(now);
     }

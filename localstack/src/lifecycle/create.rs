@@ -1,53 +1,59 @@
-//! How a database comes to be: empty, from a snapshot, or from a time.
+//! Creating a database: empty, from a snapshot, or at a point in time.
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use tokio_postgres::Client;
 
-use crate::calls::Call;
-use crate::cluster::backup::{archive_all, ask_for_recovery, copy, put_back};
+use crate::call_log::Call;
+use crate::cancel::CancelSignal;
+use crate::cluster::base_backup::{archive_everything, copy_cluster, lay_out_base_backup, request_recovery};
 use crate::cluster::config::Recovery;
-use crate::cluster::files::{Content, make_room};
+use crate::cluster::files::Content;
 use crate::cluster::server::Server;
-use crate::happening;
-use crate::lifecycle::{Job, Superseded, sweep};
+use crate::event_delivery::record_event;
+use crate::event_messages;
+use crate::instance_status::Status;
+use crate::lazy_servers::{open_proxy, wake_server};
+use crate::lifecycle::job::{Job, Superseded};
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::record::{EventSource, Fate, Instance, Origin};
-use crate::stack::report;
-use crate::status::Status;
-use crate::stop::Cancel;
-use crate::wire::timestamp;
+use crate::resources::{EventSource, Instance, Origin, RestoreOutcome};
+use crate::scope;
+use crate::stack::report_problem;
+use crate::wire::format_timestamp;
 
 impl Job {
     pub(super) async fn create(&self) -> anyhow::Result<()> {
         let instance = self.instance()?;
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         let is_new = matches!(instance.origin, Origin::New { .. });
-        if self.shared.is_lazy()
+        if self.cx.is_lazy()
             && let Origin::Snapshot { backup, .. } = &instance.origin
-            && !self.shared.injected.has_sql()
+            && !self.cx.injected.has_sql()
         {
-            let port = self.shared.open_door(&instance).await?;
-            self.edit(|instance| (instance.port, instance.asleep) = (Some(port), Some(backup.clone())))?;
+            let port = open_proxy(&self.cx, &instance).await?;
+            self.edit_instance(|instance| {
+                (instance.port, instance.asleep) = (Some(port), Some(backup.clone()))
+            })?;
         } else if instance.settings.is_postgres()
-            && let Err(error) = self.build(&instance).await
+            && let Err(error) = self.build_database(&instance).await
         {
             if error.is::<Superseded>() || self.cancel.is_set() {
                 return Err(Superseded.into());
             }
-            self.shared.stop_server(&self.resource_id).await;
+            self.cx.stop_server(&self.resource_id).await;
             let status = if is_new { Status::Failed } else { Status::IncompatibleRestore };
-            let event = happening::failed(status.name());
-            self.enter_with(status, |instance| instance.origin = Origin::Done)?;
-            self.event(&event);
+            let event = event_messages::failed(status.name());
+            self.enter_status_with(status, |instance| instance.origin = Origin::Done)?;
+            self.record_event(&event);
             return Err(error);
         }
-        self.hold(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
-        let now = self.shared.clock.now();
+        self.hold_stage(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
+        let now = self.cx.clock.now();
         let fate = self.instance()?.fate.filter(|fate| fate.status != Status::Deleting);
         if let Some(fate) = fate {
-            return self.meet(&fate).await;
+            return self.end_restore(&fate).await;
         }
         let retention = instance.settings.retention_days;
         let next = if retention > 0 && instance.settings.is_postgres() {
@@ -55,127 +61,133 @@ impl Job {
         } else {
             Status::Available
         };
-        self.enter_with(next.clone(), |instance| {
+        self.enter_status_with(next.clone(), |instance| {
             instance.origin = Origin::Done;
             instance.created_at = Some(now);
             if let Some(secret) = &mut instance.secret {
                 secret.active = true;
             }
         })?;
-        self.tell_origin(&instance);
-        // What it was made from may have been deleted meanwhile, and is then needed no longer.
-        sweep(&self.shared)?;
+        self.record_origin(&instance);
+        // The source of the restore may have been deleted in the meantime, and is no longer needed now.
+        sweep_files(&self.cx)?;
         if next == Status::BackingUp { self.back_up().await } else { Ok(()) }
     }
 
-    /// The end that the control endpoint asked for.
-    async fn meet(&self, fate: &Fate) -> anyhow::Result<()> {
-        let is_running = fate.status.is_running();
+    /// Ends a restore in the status that the control endpoint asked for.
+    async fn end_restore(&self, outcome: &RestoreOutcome) -> anyhow::Result<()> {
+        let is_running = outcome.status.is_running();
         if !is_running {
-            self.shared.stop_server(&self.resource_id).await;
+            self.cx.stop_server(&self.resource_id).await;
         }
-        let now = self.shared.clock.now();
-        self.enter_with(fate.status.clone(), |instance| {
-            // One that is stuck in `creating` begins again when the stack does, and is stuck again.
-            if fate.status != Status::Creating {
+        let now = self.cx.clock.now();
+        self.enter_status_with(outcome.status.clone(), |instance| {
+            // An instance stuck in `creating` keeps its origin, so that a restarted stack gets stuck in the same way.
+            if outcome.status != Status::Creating {
                 instance.origin = Origin::Done;
             }
             instance.created_at = is_running.then_some(now);
         })?;
-        self.event(&happening::failed(fate.status.name()));
+        self.record_event(&event_messages::failed(outcome.status.name()));
         Ok(())
     }
 
-    /// Where the instance came from. A restore from a snapshot is told of both.
-    fn tell_origin(&self, was: &Instance) {
+    /// Records where the instance came from. A restore from a snapshot is an event of the snapshot, too.
+    fn record_origin(&self, was: &Instance) {
         match &was.origin {
-            Origin::New { .. } | Origin::Done => self.event(&happening::CREATED),
+            Origin::New { .. } | Origin::Done => self.record_event(&event_messages::CREATED),
             Origin::Snapshot { snapshot, .. } => {
-                let restored = happening::restored_from_snapshot(snapshot);
-                self.event(&restored);
-                let is_here = self.shared.store.read(|state| {
+                let restored = event_messages::restored_from_snapshot(snapshot);
+                self.record_event(&restored);
+                let is_here = self.cx.store.read(|state| {
                     let region = state.regions.get(&was.region);
                     region.is_some_and(|region| region.snapshots.contains_key(snapshot))
                 });
                 if is_here {
-                    self.shared.add_event(&was.region, EventSource::Snapshot, snapshot, &restored);
+                    record_event(&self.cx, &was.region, EventSource::Snapshot, snapshot, &restored);
                 }
             }
             Origin::Time { source, .. } => {
-                let named = self
-                    .shared
-                    .store
-                    .read(|state| state.instance(source).map(|instance| instance.id.clone()));
+                let named =
+                    self.cx.store.read(|state| state.instance(source).map(|instance| instance.id.clone()));
                 let source = named.unwrap_or_else(|| source.clone());
-                self.event(&happening::restored_to_time(&source, &was.id));
+                self.record_event(&event_messages::restored_to_time(&source, &was.id));
             }
         }
     }
 
-    async fn build(&self, instance: &Instance) -> anyhow::Result<()> {
-        let paths = self.shared.home.cluster(&self.resource_id);
-        make_room(&paths.root)?;
-        make_room(&self.shared.home.archive(&self.resource_id))?;
-        self.shared.home.make_private(&paths.root)?;
+    async fn build_database(&self, instance: &Instance) -> anyhow::Result<()> {
+        let paths = self.cx.home.cluster(&self.resource_id);
+        self.cx.make_cluster_room(&self.resource_id)?;
         let server = match &instance.origin {
-            Origin::Done => bail!("it has no origin"),
+            Origin::Done => bail!("the instance has no origin to create it from"),
             Origin::New { verifier } => {
-                let engine = self.shared.engine_of(instance)?;
-                let template = self.shared.templates.get(&self.shared.home, engine).await?;
-                let owner = self.shared.home.owner();
-                copy(template.data.clone(), paths.data.clone(), Content::Everything, owner, &self.cancel)
-                    .await?;
-                let server = self.shared.start_server(instance, None, &self.cancel).await?;
-                furnish(&server, instance, verifier).await.context("cannot set up the master user")?;
+                let engine = self.cx.engine_of(instance)?;
+                let template = self.cx.templates.get_or_make(&self.cx.home, engine).await?;
+                let owner = self.cx.home.owner();
+                copy_cluster(
+                    template.data.clone(),
+                    paths.data.clone(),
+                    Content::Everything,
+                    owner,
+                    &self.cancel,
+                )
+                .await?;
+                let server = self.cx.start_server(instance, None, &self.cancel).await?;
+                create_master_user(&server, instance, verifier)
+                    .await
+                    .context("cannot set up the master user")?;
                 server
             }
             Origin::Snapshot { backup, .. } => {
-                put_back(&self.shared.home, &self.shared.home.backup(backup), &paths, &self.cancel).await?;
-                self.shared.start_server(instance, None, &self.cancel).await?
+                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
+                    .await?;
+                self.cx.start_server(instance, None, &self.cancel).await?
             }
             Origin::Time { source, backup, target, .. } => {
                 self.archive_source(source).await?;
-                put_back(&self.shared.home, &self.shared.home.backup(backup), &paths, &self.cancel).await?;
-                ask_for_recovery(&self.shared.home, &paths)?;
-                let archive = self.shared.home.archive(source);
+                lay_out_base_backup(&self.cx.home, &self.cx.home.backup(backup), &paths, &self.cancel)
+                    .await?;
+                request_recovery(&self.cx.home, &paths)?;
+                let archive = self.cx.home.archive(source);
                 let recovery = Recovery { archive: &archive, target: *target };
-                self.shared.start_server(instance, Some(recovery), &self.cancel).await?
+                self.cx.start_server(instance, Some(recovery), &self.cancel).await?
             }
         };
-        let port = if self.shared.is_lazy() { self.shared.open_door(instance).await? } else { server.port };
-        self.edit(|instance| instance.port = Some(port))?;
+        let port = if self.cx.is_lazy() { open_proxy(&self.cx, instance).await? } else { server.port };
+        self.edit_instance(|instance| instance.port = Some(port))?;
         if !matches!(instance.origin, Origin::New { .. }) {
-            // The recovery is over: its settings go.
-            self.shared.reload_server(instance)?;
+            // The recovery is complete: its settings are removed.
+            self.cx.reload_server(instance)?;
             self.run_restored_sql(&server, instance).await?;
         }
         Ok(())
     }
 
-    /// Makes sure that the log of the source reaches beyond the target.
+    /// Makes sure that the archived log of the source reaches beyond the target.
     ///
-    /// One that is stopped, or gone, had everything archived on its way there; one that is just restarting, stopping or
-    /// being deleted is waited for.
+    /// A source that is stopped or gone archived everything on its way there. A source that is just restarting,
+    /// stopping or being deleted is waited for.
     async fn archive_source(&self, source: &str) -> anyhow::Result<()> {
         loop {
             let look = || {
-                let found = self.shared.store.read(|state| state.instance(source).cloned());
+                let found = self.cx.store.read(|state| state.instance(source).cloned());
                 found.filter(|found| found.archived_until.is_none())
             };
             if look().is_none() {
                 return Ok(());
             }
-            if self.shared.is_lazy() {
-                // Asleep, it archives nothing.
-                let _ = self.shared.wake(source, &self.cancel).await;
+            if self.cx.is_lazy() {
+                // A server that does not run archives nothing.
+                let _ = wake_server(&self.cx, source, &self.cancel).await;
             }
-            let outcome = match self.shared.server(source) {
+            let outcome = match self.cx.server(source) {
                 Some(server) => {
-                    archive_all(&self.shared.home, &server, source, &self.cancel).await.map(|_| ())
+                    archive_everything(&self.cx.home, &server, source, &self.cancel).await.map(|_| ())
                 }
-                None => Err(anyhow::anyhow!("the source's PostgreSQL server does not run")),
+                None => Err(anyhow::anyhow!("the PostgreSQL server of the source is not running")),
             };
-            // Looked at again: it may have begun to stop while we were at it.
+            // Checked again, because the source may have begun to stop during the attempt.
             let is_passing = look().is_none_or(|found| {
                 matches!(
                     found.status,
@@ -195,17 +207,17 @@ impl Job {
         }
     }
 
-    /// Runs what the control endpoint queued for the next restored copy.
+    /// Runs the SQL that the control endpoint queued for the next restored instance.
     async fn run_restored_sql(&self, server: &Server, instance: &Instance) -> anyhow::Result<()> {
-        for entry in self.shared.injected.take_sql() {
-            let outcome = run(server, &entry.database, &entry.sql, &self.cancel).await;
+        for entry in self.cx.injected.take_sql() {
+            let outcome = run_sql(server, &entry.database, &entry.sql, &self.cancel).await;
             let message = outcome.as_ref().err().map(ToString::to_string);
-            self.shared.calls.add(Call {
-                time: timestamp(self.shared.clock.now()),
+            self.cx.calls.add(Call {
+                time: format_timestamp(self.cx.clock.now()),
                 service: "control",
                 action: "restored-sql".to_owned(),
-                region: crate::place::region(&instance.region).to_owned(),
-                account: crate::place::account(&instance.region).to_owned(),
+                region: scope::region_of(&instance.region).to_owned(),
+                account: scope::account_of(&instance.region).to_owned(),
                 parameters: [("DBInstanceIdentifier", instance.id.as_str()), ("Database", &entry.database)]
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .into(),
@@ -214,7 +226,7 @@ impl Job {
                 message: message.clone(),
             });
             if let Some(message) = message {
-                report(format_args!("SQL for the restored `{}` failed: {message}", instance.id));
+                report_problem(format_args!("SQL for the restored `{}` failed: {message}", instance.id));
                 bail!("restored-sql failed in database `{}`: {message}", entry.database);
             }
         }
@@ -222,27 +234,28 @@ impl Job {
     }
 }
 
-async fn run(server: &Server, database: &str, sql: &str, cancel: &Cancel) -> anyhow::Result<()> {
-    let client = server.connect(database).await.map_err(|error| anyhow::anyhow!(explain(&error)))?;
+async fn run_sql(server: &Server, database: &str, sql: &str, cancel: &CancelSignal) -> anyhow::Result<()> {
+    let client = server.connect(database).await.map_err(|error| anyhow::anyhow!(server_message(&error)))?;
     tokio::select! {
-        outcome = client.batch_execute(sql) => outcome.map_err(|error| anyhow::anyhow!(explain(&error))),
-        () = cancel.given() => Err(Superseded.into()),
+        outcome = client.batch_execute(sql) => outcome.map_err(|error| anyhow::anyhow!(server_message(&error))),
+        () = cancel.wait() => Err(Superseded.into()),
     }
 }
 
-/// The server's own words; tokio-postgres says only "db error".
-fn explain(error: &tokio_postgres::Error) -> String {
+/// The server's own message; tokio-postgres says only "db error".
+fn server_message(error: &tokio_postgres::Error) -> String {
     error
         .as_db_error()
         .map_or_else(|| error.to_string(), |error| format!("{}: {}", error.severity(), error.message()))
 }
 
-/// Makes the master user as RDS makes it: no superuser, but owner of its databases and member of `rds_superuser`.
-async fn furnish(server: &Server, instance: &Instance, verifier: &str) -> anyhow::Result<()> {
+/// Creates the master user as RDS does: no superuser, but owner of the databases and member of `rds_superuser`.
+async fn create_master_user(server: &Server, instance: &Instance, verifier: &str) -> anyhow::Result<()> {
     let client = server.connect("postgres").await?;
-    let user = instance.settings.master_username.as_deref().context("no master user")?;
-    let user = identifier(user);
-    // A verifier is base64, `$` and `:`: nothing to escape. The password itself is never in the SQL.
+    let user = instance.settings.master_username.as_deref().context("the instance has no master user")?;
+    let user = quote_identifier(user);
+    // A verifier consists of base64, `$` and `:`, so there is nothing to escape. The password itself is never part of
+    // the SQL.
     client
         .batch_execute(&format!(
             "create role {user} login createdb createrole password '{verifier}' valid until 'infinity';\n\
@@ -252,17 +265,17 @@ async fn furnish(server: &Server, instance: &Instance, verifier: &str) -> anyhow
         ))
         .await?;
     if let Some(database) = instance.settings.db_name.as_deref().filter(|name| *name != "postgres") {
-        client.batch_execute(&format!("create database {} owner {user}", identifier(database))).await?;
+        client.batch_execute(&format!("create database {} owner {user}", quote_identifier(database))).await?;
     }
     Ok(())
 }
 
 /// Sets the master user's password.
 pub(super) async fn set_password(client: &Client, user: &str, verifier: &str) -> anyhow::Result<()> {
-    client.batch_execute(&format!("alter role {} password '{verifier}'", identifier(user))).await?;
+    client.batch_execute(&format!("alter role {} password '{verifier}'", quote_identifier(user))).await?;
     Ok(())
 }
 
-fn identifier(name: &str) -> String {
+fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

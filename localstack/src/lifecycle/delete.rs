@@ -1,40 +1,41 @@
-//! The end of an instance.
+//! Deleting an instance.
 
+use crate::cancel::CancelSignal;
 use crate::clock::Clock;
-use crate::cluster::backup::archive_all;
+use crate::cluster::base_backup::archive_everything;
 use crate::cluster::files::remove_tree;
-use crate::happening;
-use crate::lifecycle::backup::drop_automated;
-use crate::lifecycle::{Job, Superseded, sweep};
+use crate::event_messages;
+use crate::instance_status::Status;
+use crate::lifecycle::job::{Job, Superseded};
+use crate::lifecycle::snapshots::drop_automated_snapshots;
+use crate::lifecycle::sweep::sweep_files;
 use crate::pace::Stage;
-use crate::record::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
-use crate::status::Status;
-use crate::stop::Cancel;
+use crate::resources::{Instance, Origin, Retained, Snapshot, SnapshotKind, SnapshotStatus};
 
 impl Job {
-    /// The actor's last piece of work. The signal that ended the pieces before it has been given; from here on only the
-    /// stack's own end interrupts.
+    /// Deletes the instance, as its actor's last piece of work. The signal that ended the work before it has been
+    /// given; from here on only the end of the stack interrupts.
     pub(super) async fn delete(&self) -> anyhow::Result<()> {
-        let last = Job { cancel: self.shared.stopping.listener(), ..self.clone() };
+        let last = Job { cancel: self.cx.stopping.listener(), ..self.clone() };
         last.delete_uninterrupted().await
     }
 
     async fn delete_uninterrupted(&self) -> anyhow::Result<()> {
-        let since = self.shared.clock.now();
+        let since = self.cx.clock.now();
         let instance = self.instance()?;
         let deletion = instance.deletion.clone().ok_or(Superseded)?;
         if let Some(id) = &deletion.final_snapshot
-            && self.is_waiting(&instance, id)
+            && self.is_snapshot_creating(&instance, id)
         {
-            if instance.settings.is_postgres() && self.shared.server(&self.resource_id).is_none() {
-                // The stack ended in the middle of this deletion, and began again.
-                self.shared.start_server(&instance, None, &self.cancel).await?;
+            if instance.settings.is_postgres() && self.cx.server(&self.resource_id).is_none() {
+                // The stack was restarted in the middle of this deletion.
+                self.cx.start_server(&instance, None, &self.cancel).await?;
             }
-            if let Err(error) = self.fill(id).await {
-                // Without its final snapshot an instance is not deleted.
+            if let Err(error) = self.fill_snapshot(id).await {
+                // An instance is not deleted without its final snapshot.
                 if !self.cancel.is_set() {
-                    let is_up = self.shared.server(&self.resource_id).is_some();
-                    self.edit(|instance| {
+                    let is_up = self.cx.server(&self.resource_id).is_some();
+                    self.edit_instance(|instance| {
                         instance.status = if is_up { Status::Available } else { Status::Failed };
                         instance.deletion = None;
                     })?;
@@ -42,36 +43,34 @@ impl Job {
                 return Err(error);
             }
         }
-        let is_source = self.shared.store.read(|state| {
+        let is_source = self.cx.store.read(|state| {
             state.instances().any(
                 |other| matches!(&other.origin, Origin::Time { source, .. } if *source == self.resource_id),
             )
         });
-        if (deletion.keep_automated_backups || is_source)
-            && self.shared.is_lazy()
-            && instance.status.is_running()
+        if (deletion.keep_automated_backups || is_source) && self.cx.is_lazy() && instance.status.is_running()
         {
-            self.server().await?;
+            self.running_server().await?;
         }
         if (deletion.keep_automated_backups || is_source)
             && instance.archived_until.is_none()
-            && let Some(server) = self.shared.server(&self.resource_id)
+            && let Some(server) = self.cx.server(&self.resource_id)
         {
-            let until = archive_all(&self.shared.home, &server, &self.resource_id, &self.cancel).await?;
-            self.edit(|instance| instance.archived_until = Some(until))?;
+            let until = archive_everything(&self.cx.home, &server, &self.resource_id, &self.cancel).await?;
+            self.edit_instance(|instance| instance.archived_until = Some(until))?;
         }
-        self.shared.doors.close(&self.resource_id).await;
-        self.shared.stop_server(&self.resource_id).await;
-        self.hold(since, Stage::Delete).await?;
-        self.wait_while_undying(&self.cancel).await?;
-        remove_tree(&self.shared.home.cluster(&self.resource_id).root)?;
-        let now = self.shared.clock.now();
-        self.event(&happening::DELETED);
-        self.shared.store.change(|state| {
+        self.cx.proxies.close(&self.resource_id).await;
+        self.cx.stop_server(&self.resource_id).await;
+        self.hold_stage(since, Stage::Delete).await?;
+        self.wait_while_stuck(&self.cancel).await?;
+        remove_tree(&self.cx.home.cluster(&self.resource_id).root)?;
+        let now = self.cx.clock.now();
+        self.record_event(&event_messages::DELETED);
+        self.cx.store.change(|state| {
             let region = state.region_mut(&instance.region);
             let Some(name) = state_name(region.instances.values(), &self.resource_id) else { return };
             let Some(mut instance) = region.instances.remove(&name) else { return };
-            // Nothing to keep of an instance that never had a complete backup.
+            // An instance that never had a complete backup leaves nothing to keep.
             let has_backup = region.snapshots.values().any(|snapshot| is_kept(snapshot, &instance));
             if deletion.keep_automated_backups && instance.settings.retention_days > 0 && has_backup {
                 instance.archived_until.get_or_insert_with(Clock::machine_now);
@@ -79,27 +78,27 @@ impl Job {
                 instance.shown = None;
                 region.retained.insert(self.resource_id.clone(), Retained { instance, deleted_at: now });
             } else {
-                drop_automated(region, &self.resource_id);
+                drop_automated_snapshots(region, &self.resource_id);
             }
         });
-        sweep(&self.shared)
+        sweep_files(&self.cx)
     }
 
-    /// Whether the final snapshot is still to be taken.
-    fn is_waiting(&self, instance: &Instance, snapshot: &str) -> bool {
-        self.shared.store.read(|state| {
+    /// Whether the final snapshot has yet to be taken.
+    fn is_snapshot_creating(&self, instance: &Instance, snapshot: &str) -> bool {
+        self.cx.store.read(|state| {
             let found = state.regions.get(&instance.region).and_then(|region| region.snapshots.get(snapshot));
             found.is_some_and(|snapshot| snapshot.status == SnapshotStatus::Creating)
         })
     }
 
-    /// The control endpoint can say that an instance never goes away.
-    async fn wait_while_undying(&self, cancel: &Cancel) -> Result<(), Superseded> {
-        let mut changes = self.shared.store.subscribe();
-        while self.instance()?.is_undying() {
+    /// Waits for as long as the control endpoint says that the instance never goes away.
+    async fn wait_while_stuck(&self, cancel: &CancelSignal) -> Result<(), Superseded> {
+        let mut changes = self.cx.store.subscribe();
+        while self.instance()?.is_stuck_deleting() {
             tokio::select! {
                 _ = changes.changed() => {}
-                () = cancel.given() => return Err(Superseded),
+                () = cancel.wait() => return Err(Superseded),
             }
         }
         Ok(())

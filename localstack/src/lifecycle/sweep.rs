@@ -1,63 +1,75 @@
-//! What nothing refers to any more: base backups, archives, clusters of instances that are gone.
+//! Removes files that nothing refers to any more: base backups, archives, and clusters of instances that are gone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cluster::backup::prune_archive;
-use crate::cluster::files::{names, remove_tree};
-use crate::record::{Origin, SnapshotKind, State};
-use crate::stack::Shared;
+use crate::cluster::base_backup::prune_archive;
+use crate::cluster::files::{list_names, remove_tree};
+use crate::resources::{Origin, SnapshotKind};
+use crate::stack::{Context, report_problem};
+use crate::store::State;
 
 /// Removes base backups without a snapshot, and archives without an automated backup.
 ///
-/// A restore under way refers to what it restores from, so that deleting a snapshot or an instance meanwhile does not
-/// pull the ground away.
-pub(crate) fn sweep(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    // Listed first: an instance is in the state before its archive is on disk, so a directory that was listed and has
+/// A restore under way refers to its source, so deleting that snapshot or instance in the meantime does not remove
+/// the files that the restore reads.
+pub(super) fn sweep_files(cx: &Arc<Context>) -> anyhow::Result<()> {
+    // Listed first: an instance is in the state before its archive is on disk, so an archive that was listed and has
     // no instance has lost it.
-    let archives = names(&shared.home.archives())?;
-    let (backups, archives) = shared.store.change(|state| {
+    let archives = list_names(&cx.home.archives())?;
+    let (backups, archives) = cx.store.change(|state| {
         let wanted = referred_backups(state);
-        let gone: Vec<String> = state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
+        let unreferenced: Vec<String> =
+            state.backups.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
         state.backups.retain(|id, _| wanted.contains(id));
         let wanted = referred_archives(state);
         let archives: Vec<String> = archives.into_iter().filter(|name| !wanted.contains(name)).collect();
-        (gone, archives)
+        (unreferenced, archives)
     });
     for id in backups {
-        remove_tree(&shared.home.backup(&id))?;
+        remove_tree(&cx.home.backup(&id))?;
     }
     for name in archives {
-        remove_tree(&shared.home.archive(&name))?;
+        remove_tree(&cx.home.archive(&name))?;
     }
     Ok(())
 }
 
-/// At the start, when no work is under way: also what a killed stack left unfinished.
-pub(crate) fn sweep_all(shared: &Arc<Shared>) -> anyhow::Result<()> {
-    let (backups, instances) = shared.store.read(|state| {
+/// Sweeps in the background: a base backup can be large.
+pub(crate) fn sweep_later(cx: &Arc<Context>) {
+    let cx = Arc::clone(cx);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = sweep_files(&cx) {
+            report_problem(format_args!("cannot remove what is no longer needed: {error:#}"));
+        }
+    });
+}
+
+/// Sweeps at the start, when no work is under way: also what a killed stack left unfinished.
+pub(super) fn sweep_after_start(cx: &Arc<Context>) -> anyhow::Result<()> {
+    let (backups, instances) = cx.store.read(|state| {
         let backups: HashSet<String> = state.backups.keys().cloned().collect();
         let instances: HashSet<String> =
             state.instances().map(|instance| instance.resource_id.clone()).collect();
         (backups, instances)
     });
-    for id in names(&shared.home.backups())? {
+    for id in list_names(&cx.home.backups())? {
         if !backups.contains(&id) {
-            remove_tree(&shared.home.backup(&id))?;
+            remove_tree(&cx.home.backup(&id))?;
         }
     }
-    for id in names(&shared.home.clusters())? {
+    for id in list_names(&cx.home.clusters())? {
         if !instances.contains(&id) {
-            remove_tree(&shared.home.cluster(&id).root)?;
+            remove_tree(&cx.home.cluster(&id).root)?;
         }
     }
-    sweep(shared)
+    sweep_files(cx)
 }
 
-/// Throws away the archived log before the oldest base backup that a recovery may start from. To be called by the
-/// instance's own actor: no backup is then being taken.
-pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<()> {
-    let oldest = shared.store.read(|state| {
+/// Removes the archived log before the oldest base backup that a recovery may start from. Only the instance's own
+/// actor may call this, so that no backup is being taken at the same time.
+pub(super) fn prune_archive_of(cx: &Arc<Context>, resource_id: &str) -> anyhow::Result<()> {
+    let oldest = cx.store.read(|state| {
         let automated = state
             .regions
             .values()
@@ -76,12 +88,12 @@ pub(super) fn prune(shared: &Arc<Shared>, resource_id: &str) -> anyhow::Result<(
             .map(|backup| backup.start_segment.clone())
             .min()
     });
-    prune_archive(&shared.home.archive(resource_id), oldest.as_deref())?;
+    prune_archive(&cx.home.archive(resource_id), oldest.as_deref())?;
     Ok(())
 }
 
 fn referred_backups(state: &State) -> HashSet<String> {
-    let snapshots = state.regions.values().flat_map(|region| region.snapshots.values());
+    let snapshots = state.snapshots();
     let asleep = state.instances().filter_map(|instance| instance.asleep.clone());
     let restores = state.instances().filter_map(|instance| match &instance.origin {
         Origin::Snapshot { backup, .. } | Origin::Time { backup, .. } => Some(backup.clone()),
@@ -91,11 +103,11 @@ fn referred_backups(state: &State) -> HashSet<String> {
 }
 
 fn referred_archives(state: &State) -> HashSet<String> {
-    let living = state.instances().map(|instance| instance.resource_id.clone());
+    let existing = state.instances().map(|instance| instance.resource_id.clone());
     let retained = state.regions.values().flat_map(|region| region.retained.keys().cloned());
     let sources = state.instances().filter_map(|instance| match &instance.origin {
         Origin::Time { source, .. } => Some(source.clone()),
         _ => None,
     });
-    living.chain(retained).chain(sources).collect()
+    existing.chain(retained).chain(sources).collect()
 }

@@ -1,13 +1,14 @@
 //! DescribeAccountAttributes: quotas, and how much of them is used in the Region.
 
 use crate::error::Result;
-use crate::rds::{Request, parameter_groups, subnet_groups};
-use crate::record::SnapshotKind;
+use crate::rds::request::Request;
+use crate::rds::{parameter_groups, subnet_groups};
+use crate::resources::SnapshotKind;
 use crate::wire::Xml;
 
 pub(super) fn describe_account_attributes(request: &Request<'_>) -> Result<Xml> {
-    let limits = request.shared.limits;
-    let quotas = request.shared.store.read(|state| {
+    let limits = request.cx.limits;
+    let quotas = request.cx.store.read(|state| {
         let region = state.regions.get(request.region).cloned().unwrap_or_default();
         let manual = region.snapshots.values().filter(|s| s.kind == SnapshotKind::Manual).count();
         let storage: i64 =

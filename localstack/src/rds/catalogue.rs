@@ -1,12 +1,14 @@
 //! What can be ordered: engines, their versions, instance classes.
 //!
-//! PostgreSQL's versions are the installed ones. Other engines are listed so that a request for one is understood;
-//! there is no server behind them.
+//! The versions of PostgreSQL are the installed ones. Other engines are listed so that requests for them are
+//! understood; no server is behind them.
 
 use crate::error::{ApiError, Result};
-use crate::rds::Request;
-use crate::rds::paging::{Filters, page, page_of};
-use crate::stack::Shared;
+use crate::rds::paging::{Filters, page, page_up_to};
+use crate::rds::request::Request;
+use crate::resources::DEFAULT_PORT;
+use crate::scope;
+use crate::stack::Context;
 use crate::wire::Xml;
 
 /// Engines without a server: name, version, parameter group family, licence, port.
@@ -25,7 +27,7 @@ const OTHERS: [(&str, &str, &str, &str, u16); 12] = [
     ("aurora-postgresql", "16.9", "aurora-postgresql16", "postgresql-license", 5432),
 ];
 
-/// Instance classes that PostgreSQL can be ordered on.
+/// The instance classes that PostgreSQL is offered on.
 const CLASSES: [(&str, &[&str]); 14] = [
     ("db.t3", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
     ("db.t4g", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
@@ -52,7 +54,7 @@ const CLASSES: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Families that exist, and on which today's PostgreSQL is not offered.
+/// Families that exist, but that current versions of PostgreSQL are not offered on.
 const OLD_FAMILIES: [&str; 9] =
     ["db.t1", "db.t2", "db.m1", "db.m2", "db.m3", "db.m4", "db.r3", "db.r4", "db.x1"];
 
@@ -66,30 +68,29 @@ pub(super) struct EngineChoice {
 }
 
 /// The engine and version that a request names; the newest when it names no version.
-pub(super) fn engine(shared: &Shared, name: &str, version: Option<&str>) -> Result<EngineChoice> {
+pub(super) fn choose_engine(cx: &Context, name: &str, version: Option<&str>) -> Result<EngineChoice> {
     if name == "postgres" {
         let engine = match version {
-            None => shared.engines.newest(),
-            Some(asked) => shared
-                .engines
-                .version(asked)
-                .ok_or_else(|| ApiError::combination(format!("Cannot find version {asked} for postgres")))?,
+            None => cx.engines.newest(),
+            Some(asked) => cx.engines.find_version(asked).ok_or_else(|| {
+                ApiError::invalid_combination(format!("Cannot find version {asked} for postgres"))
+            })?,
         };
         return Ok(EngineChoice {
             version: engine.version.clone(),
             license: "postgresql-license",
-            port: super::DEFAULT_PORT,
+            port: DEFAULT_PORT,
         });
     }
     let (_, newest, _, license, port) = OTHERS
         .iter()
         .find(|(other, ..)| *other == name)
-        .ok_or_else(|| ApiError::value(format!("Invalid DB engine: {name}")))?;
+        .ok_or_else(|| ApiError::invalid_value(format!("Invalid DB engine: {name}")))?;
     Ok(EngineChoice { version: version.unwrap_or(newest).to_owned(), license, port: *port })
 }
 
 /// The parameter group family of an engine's version.
-pub(super) fn family(engine: &str, version: &str) -> String {
+pub(super) fn parameter_group_family(engine: &str, version: &str) -> String {
     if engine == "postgres" {
         return format!("postgres{}", version.split('.').next().unwrap_or(version));
     }
@@ -118,19 +119,19 @@ pub(super) fn option_group_of(engine: &str, version: &str) -> OptionGroup {
     OptionGroup { engine: engine.to_owned(), major }
 }
 
-pub(super) fn option_groups(shared: &Shared) -> Vec<OptionGroup> {
-    let all = versions(shared).into_iter().filter(|version| !version.engine.starts_with("aurora"));
+pub(super) fn list_option_groups(cx: &Context) -> Vec<OptionGroup> {
+    let all = list_versions(cx).into_iter().filter(|version| !version.engine.starts_with("aurora"));
     all.map(|version| option_group_of(version.engine, &version.version)).collect()
 }
 
 /// Whether a parameter group family exists.
-pub(super) fn is_family(shared: &Shared, name: &str) -> bool {
+pub(super) fn is_family(cx: &Context, name: &str) -> bool {
     OTHERS.iter().any(|(_, _, family, ..)| *family == name)
-        || shared.engines.all().any(|engine| format!("postgres{}", engine.major) == name)
+        || cx.engines.all().any(|engine| format!("postgres{}", engine.major) == name)
 }
 
 /// Checks an instance class against an engine and its version.
-pub(super) fn class(class: &str, engine: &str, version: &str, license: &str) -> Result<()> {
+pub(super) fn check_class(class: &str, engine: &str, version: &str, license: &str) -> Result<()> {
     let is_offered = class.rsplit_once('.').is_some_and(|(family, size)| {
         CLASSES.iter().any(|(name, sizes)| *name == family && sizes.contains(&size))
     });
@@ -138,18 +139,18 @@ pub(super) fn class(class: &str, engine: &str, version: &str, license: &str) -> 
         return Ok(());
     }
     if class.rsplit_once('.').is_some_and(|(family, _)| OLD_FAMILIES.contains(&family)) {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "RDS does not support creating a DB instance with the following combination: DBInstanceClass={class}, \
              Engine={engine}, EngineVersion={version}, LicenseModel={license}. For supported combinations of instance \
              class and database engine version, see the documentation."
         )));
     }
-    Err(ApiError::value(format!("Invalid DB Instance class: {class}")))
+    Err(ApiError::invalid_value(format!("Invalid DB Instance class: {class}")))
 }
 
 /// The Availability Zones of a Region.
-pub(super) fn zones(region: &str) -> [String; 3] {
-    ["a", "b", "c"].map(|letter| format!("{}{letter}", crate::place::region(region)))
+pub(super) fn zones_of(region: &str) -> [String; 3] {
+    ["a", "b", "c"].map(|letter| format!("{}{letter}", scope::region_of(region)))
 }
 
 struct Version {
@@ -160,9 +161,9 @@ struct Version {
     is_default: bool,
 }
 
-fn versions(shared: &Shared) -> Vec<Version> {
-    let newest = shared.engines.newest().major;
-    let own = shared.engines.all().map(|engine| Version {
+fn list_versions(cx: &Context) -> Vec<Version> {
+    let newest = cx.engines.newest().major;
+    let own = cx.engines.all().map(|engine| Version {
         engine: "postgres",
         major: engine.major.to_string(),
         version: engine.version.clone(),
@@ -187,7 +188,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
     )?;
     let default_only = query.flag("DefaultOnly")?.unwrap_or(false);
     let is_asked = |name: &str, values: &[&str]| query.get(name).is_none_or(|asked| values.contains(&asked));
-    let found = versions(request.shared)
+    let found = list_versions(request.cx)
         .into_iter()
         .filter(|version| {
             is_asked("Engine", &[version.engine])
@@ -202,9 +203,7 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
         })
         .collect();
     let page = page(query, found, |version| format!("{} {}", version.engine, version.version))?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("DBEngineVersions", "DBEngineVersion", &page.items, |xml, version| {
+    Ok(page.to_xml("DBEngineVersions", "DBEngineVersion", |xml, version| {
         xml.text("Engine", version.engine)
             .text("MajorEngineVersion", &version.major)
             .text("EngineVersion", &version.version)
@@ -228,18 +227,17 @@ pub(super) fn describe_engine_versions(request: &Request<'_>) -> Result<Xml> {
                 "member",
                 ["rds-ca-rsa2048-g1", "rds-ca-ecc384-g1", "rds-ca-rsa4096-g1"],
             );
-    });
-    Ok(xml)
+    }))
 }
 
 pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let engine = query.required("Engine")?;
     Filters::parse(query, &[])?;
-    let choice = self::engine(request.shared, engine, None)?;
+    let choice = choose_engine(request.cx, engine, None)?;
     let is_asked = |name: &str, value: &str| query.get(name).is_none_or(|asked| asked == value);
     let mut found = Vec::new();
-    for version in versions(request.shared).into_iter().filter(|version| version.engine == engine) {
+    for version in list_versions(request.cx).into_iter().filter(|version| version.engine == engine) {
         let is_version =
             query.get("EngineVersion").is_none_or(|asked| asked == version.version || asked == version.major);
         if !is_version || !is_asked("LicenseModel", choice.license) {
@@ -257,16 +255,15 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
         }
     }
     let page =
-        page_of(query, 1000, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
-    let mut xml = Xml::new();
-    xml.list("OrderableDBInstanceOptions", "OrderableDBInstanceOption", &page.items, |xml, option| {
+        page_up_to(query, 1000, found, |(version, class, storage)| format!("{version} {class} {storage}"))?;
+    Ok(page.to_xml("OrderableDBInstanceOptions", "OrderableDBInstanceOption", |xml, option| {
         let (version, class, storage) = option;
         let provisioned = storage.starts_with("io");
         xml.text("Engine", engine)
             .text("EngineVersion", version)
             .text("DBInstanceClass", class)
             .text("LicenseModel", choice.license)
-            .list("AvailabilityZones", "AvailabilityZone", zones(request.region), |xml, zone| {
+            .list("AvailabilityZones", "AvailabilityZone", zones_of(request.region), |xml, zone| {
                 xml.text("Name", zone);
             })
             .text("MultiAZCapable", true)
@@ -286,9 +283,7 @@ pub(super) fn describe_orderable_options(request: &Request<'_>) -> Result<Xml> {
             .text("SupportsKerberosAuthentication", false)
             .text("OutpostCapable", false)
             .values("SupportedNetworkTypes", "member", ["IPV4"]);
-    });
-    page.marker(&mut xml);
-    Ok(xml)
+    }))
 }
 
 #[cfg(test)]
@@ -297,8 +292,9 @@ mod tests {
 
     #[test]
     fn classes_are_known_unknown_or_out_of_date() {
-        let check =
-            |name: &str| class(name, "postgres", "15.18", "postgresql-license").map_err(|error| error.code);
+        let check = |name: &str| {
+            check_class(name, "postgres", "15.18", "postgresql-license").map_err(|error| error.code)
+        };
         assert_eq!(check("db.t3.micro"), Ok(()));
         assert_eq!(check("db.t2.micro"), Err("InvalidParameterCombination".to_owned()));
         for bad in ["db.nonsense.9x", "db.t3.huge", "t3.micro", ""] {

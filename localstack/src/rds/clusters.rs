@@ -1,14 +1,14 @@
-//! DescribeDBClusters. A cluster is there as long as an instance says that it is a member; there is nothing behind it.
+//! DescribeDBClusters. A cluster exists as long as an instance is a member of it; nothing else is behind it.
 
 use std::collections::BTreeMap;
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare};
-use crate::record::{Instance, arn};
+use crate::rds::request::{Request, local_name};
+use crate::resources::{Instance, arn};
 use crate::wire::Xml;
 
-/// There are none, whatever is asked for.
+/// The stack has no cluster snapshots.
 pub(super) fn describe_db_cluster_snapshots(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(
@@ -23,7 +23,7 @@ pub(super) fn describe_db_cluster_snapshots(request: &Request<'_>) -> Result<Xml
     }
     let page = page(query, Vec::<String>::new(), Clone::clone)?;
     let mut xml = Xml::new();
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     xml.within("DBClusterSnapshots", |_| {});
     Ok(xml)
 }
@@ -34,16 +34,14 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
         query,
         &["clone-group-id", "db-cluster-id", "db-cluster-resource-id", "domain", "engine"],
     )?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let mut clusters: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
-        for instance in
-            state.regions.get(request.region).into_iter().flat_map(|region| region.instances.values())
-        {
+        for instance in state.region(request.region).instances.values() {
             if let Some(cluster) = &instance.settings.cluster {
                 clusters.entry(cluster).or_default().push(instance);
             }
         }
-        if let Some(asked) = query.get("DBClusterIdentifier").map(bare) {
+        if let Some(asked) = query.get("DBClusterIdentifier").map(local_name) {
             clusters.retain(|id, _| *id == asked);
             if clusters.is_empty() {
                 return Err(ApiError::new("DBClusterNotFoundFault", format!("DBCluster {asked} not found.")));
@@ -60,9 +58,7 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
             })
             .collect();
         let page = page(query, found, |(id, _)| (*id).to_owned())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBClusters", "DBCluster", &page.items, |xml, (id, members)| {
+        Ok(page.to_xml("DBClusters", "DBCluster", |xml, (id, members)| {
             let settings = &members[0].settings;
             xml.text("AllocatedStorage", 1)
                 .text("BackupRetentionPeriod", settings.retention_days)
@@ -90,7 +86,6 @@ pub(super) fn describe_db_clusters(request: &Request<'_>) -> Result<Xml> {
                 .text("EngineMode", "provisioned")
                 .text("DeletionProtection", false)
                 .within("TagList", |_| {});
-        });
-        Ok(xml)
+        }))
     })
 }

@@ -4,26 +4,28 @@ use chrono::TimeDelta;
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare};
-use crate::record::{Event, arn};
+use crate::rds::request::{Request, local_name};
+use crate::resources::{Event, arn};
 use crate::wire::Xml;
 
 pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
-    let source = query.get("SourceIdentifier").map(bare);
+    let source = query.get("SourceIdentifier").map(local_name);
     let kind = query.get("SourceType");
     if source.is_some() && kind.is_none() {
-        return Err(ApiError::combination("Cannot specify a source identifier without a source type"));
+        return Err(ApiError::invalid_combination(
+            "Cannot specify a source identifier without a source type",
+        ));
     }
     let end = query.time("EndTime")?.unwrap_or(request.now);
     let minutes = query.number("Duration")?.unwrap_or(60);
     let start = query.time("StartTime")?.unwrap_or(end - TimeDelta::minutes(minutes));
     if start > end {
-        return Err(ApiError::combination("The start time must be before the end time."));
+        return Err(ApiError::invalid_combination("The start time must be before the end time."));
     }
     let categories = query.list("EventCategories", "EventCategory");
-    let found: Vec<(usize, Event)> = request.shared.store.read(|state| {
+    let found: Vec<(usize, Event)> = request.cx.store.read(|state| {
         let events =
             state.regions.get(request.region).map(|region| region.events.as_slice()).unwrap_or_default();
         events
@@ -38,17 +40,14 @@ pub(super) fn describe_events(request: &Request<'_>) -> Result<Xml> {
             .map(|(number, event)| (number, event.clone()))
             .collect()
     });
-    // In the order in which they happened, which their times alone do not tell.
+    // In the order in which they were recorded, which their times alone do not determine.
     let page = page(query, found, |(number, _)| format!("{number:010}"))?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("Events", "Event", &page.items, |xml, (_, event)| {
+    Ok(page.to_xml("Events", "Event", |xml, (_, event)| {
         xml.text("SourceIdentifier", &event.source)
             .text("SourceType", event.source_type.name())
             .text("Message", &event.message)
             .values("EventCategories", "EventCategory", [&event.category])
             .time("Date", Some(event.at))
             .text("SourceArn", arn(request.region, event.source_type.arn_word(), &event.source));
-    });
-    Ok(xml)
+    }))
 }

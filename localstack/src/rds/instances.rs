@@ -1,17 +1,21 @@
-//! DB instances that exist: how they look, and how they stop, start, reboot and end.
+//! DB instances that exist: how they are shown, stopped, started, rebooted and deleted.
 
 use chrono::TimeDelta;
 
+use crate::actors::Work;
 use crate::error::{ApiError, Result};
-use crate::lifecycle::Work;
+use crate::instance_status::{Operation, Status, permits_operation};
+use crate::rds::automated_backups::{replica_arns, write_replica_arns};
 use crate::rds::paging::{Filters, page};
-use crate::rds::snapshots::begin_snapshot;
+use crate::rds::request::Request;
+use crate::rds::snapshots::{begin_snapshot, no_snapshot_now};
 use crate::rds::subnet_groups::write_subnet_group;
-use crate::rds::{Request, replication, validate};
-use crate::record::{Deletion, Instance, ManagedSecret, ParameterStatus, State, Tag, arn};
-use crate::restorable::window;
-use crate::stack::Shared;
-use crate::status::{Status, Wish, permits};
+use crate::rds::tags::write_tags;
+use crate::rds::validate;
+use crate::resources::{Deletion, Instance, ManagedSecret, ParameterStatus, arn};
+use crate::restorable::restore_window;
+use crate::stack::Context;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
@@ -19,15 +23,10 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
         request.query,
         &["db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine"],
     )?;
-    request.shared.store.read(|state| {
+    request.cx.store.read(|state| {
         let found: Vec<&Instance> = match request.query.get("DBInstanceIdentifier") {
-            Some(id) => vec![request.instance(state, &request.local(id))?],
-            None => state
-                .regions
-                .get(request.region)
-                .into_iter()
-                .flat_map(|region| region.instances.values())
-                .collect(),
+            Some(id) => vec![request.instance(state, &request.resolve_name(id))?],
+            None => state.region(request.region).instances.values().collect(),
         };
         let found = found
             .into_iter()
@@ -44,55 +43,52 @@ pub(super) fn describe_db_instances(request: &Request<'_>) -> Result<Xml> {
             return Err(ApiError::no_instance(id));
         }
         let page = page(request.query, found, |instance| instance.id.clone())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBInstances", "DBInstance", &page.items, |xml, instance| {
-            write_instance(xml, request.shared, state, instance);
-        });
-        Ok(xml)
+        Ok(page.to_xml("DBInstances", "DBInstance", |xml, instance| {
+            write_instance(xml, request.cx, state, instance);
+        }))
     })
 }
 
 pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = request.identifier("DBInstanceIdentifier")?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
     let skip = query.flag("SkipFinalSnapshot")?.unwrap_or(false);
     let final_snapshot = query.get("FinalDBSnapshotIdentifier");
     let keep_automated_backups = !query.flag("DeleteAutomatedBackups")?.unwrap_or(true);
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?.clone();
         if *instance.shown_status() == Status::Deleting || instance.status == Status::Deleting {
             return Err(ApiError::instance_state(format!("Instance {id} is already being deleted.")));
         }
         if instance.settings.deletion_protection {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Cannot delete protected DB Instance, please disable deletion protection and try again.",
             ));
         }
         let final_snapshot = match (skip, final_snapshot) {
             (true, Some(_)) => {
-                return Err(ApiError::combination(
+                return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier can not be specified when SkipFinalSnapshot is true.",
                 ));
             }
             (true, None) => None,
             (false, _) if instance.settings.cluster.is_some() => {
                 if final_snapshot.is_some() {
-                    return Err(ApiError::combination(
+                    return Err(ApiError::invalid_combination(
                         "FinalDBSnapshotIdentifier can not be specified when deleting a cluster instance",
                     ));
                 }
                 None
             }
             (false, None) => {
-                return Err(ApiError::combination(
+                return Err(ApiError::invalid_combination(
                     "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
                 ));
             }
-            (false, Some(name)) => Some(validate::identifier("FinalDBSnapshotIdentifier", name, 255)?),
+            (false, Some(name)) => Some(validate::check_identifier("FinalDBSnapshotIdentifier", name, 255)?),
         };
         if let Some(snapshot) = &final_snapshot {
-            if !permits(instance.shown_status(), Wish::DeleteWithSnapshot) {
+            if !permits_operation(instance.shown_status(), Operation::DeleteWithSnapshot) {
                 return Err(no_snapshot_now(&id));
             }
             begin_snapshot(request, state, &instance, snapshot, Vec::new())?;
@@ -100,31 +96,26 @@ pub(super) fn delete_db_instance(request: &Request<'_>) -> Result<Xml> {
         let instance = request.instance_mut(state, &id)?;
         instance.deletion = Some(Deletion { final_snapshot, keep_automated_backups });
         instance.status = Status::Deleting;
-        if !instance.is_undying() {
+        if !instance.is_stuck_deleting() {
             instance.shown = None;
         }
-        request.shared.queue(&instance.resource_id.clone(), Work::Delete);
-        answer(request, state, &id)
+        request.cx.queue_work(&instance.resource_id.clone(), Work::Delete);
+        instance_result(request, state, &id)
     })
 }
 
-pub(super) fn no_snapshot_now(id: &str) -> ApiError {
-    ApiError::instance_state(format!(
-        "Cannot create a snapshot because the database instance {id} is not currently in the available state."
-    ))
-}
-
 pub(super) fn start_db_instance(request: &Request<'_>) -> Result<Xml> {
-    turn(request, Wish::Start, "stopped", Status::Starting, |_| Ok(Work::Start))
+    begin_operation(request, Operation::Start, "stopped", Status::Starting, |_| Ok(Work::Start))
 }
 
 pub(super) fn stop_db_instance(request: &Request<'_>) -> Result<Xml> {
     let snapshot = request.query.get("DBSnapshotIdentifier");
     let snapshot =
-        snapshot.map(|name| validate::identifier("DBSnapshotIdentifier", name, 255)).transpose()?;
-    turn(request, Wish::Stop, "available", Status::Stopping, |state| {
+        snapshot.map(|name| validate::check_identifier("DBSnapshotIdentifier", name, 255)).transpose()?;
+    begin_operation(request, Operation::Stop, "available", Status::Stopping, |state| {
         if let Some(name) = &snapshot {
-            let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?.clone();
+            let instance =
+                request.instance(state, &request.resolve_identifier("DBInstanceIdentifier")?)?.clone();
             begin_snapshot(request, state, &instance, name, Vec::new())?;
         }
         Ok(Work::Stop { snapshot: snapshot.clone() })
@@ -133,10 +124,10 @@ pub(super) fn stop_db_instance(request: &Request<'_>) -> Result<Xml> {
 
 pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
     let failover = request.query.flag("ForceFailover")?.unwrap_or(false);
-    turn(request, Wish::Reboot, "available", Status::Rebooting, |state| {
-        let instance = request.instance(state, &request.identifier("DBInstanceIdentifier")?)?;
+    begin_operation(request, Operation::Reboot, "available", Status::Rebooting, |state| {
+        let instance = request.instance(state, &request.resolve_identifier("DBInstanceIdentifier")?)?;
         if failover && !instance.settings.multi_az {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "ForceFailover cannot be specified since the instance is not configured for either MultiAZ or High \
                  Availability",
             ));
@@ -145,44 +136,49 @@ pub(super) fn reboot_db_instance(request: &Request<'_>) -> Result<Xml> {
     })
 }
 
-/// There are no read replicas here: a source that cannot have one is refused as on AWS, any other by name.
+/// The stack has no read replicas. A source that could not have one on AWS either is refused in AWS's words.
 pub(super) fn refuse_read_replica(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
-    let source = request.identifier("SourceDBInstanceIdentifier")?;
-    request.shared.store.read(|state| {
+    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let source = request.resolve_identifier("SourceDBInstanceIdentifier")?;
+    request.cx.store.read(|state| {
         let instance = request.instance(state, &source)?;
-        if request.instance(state, &id).is_ok() {
-            return Err(ApiError::new("DBInstanceAlreadyExists", "DB instance already exists"));
-        }
+        refuse_duplicate(state.region(request.region), &id)?;
         if instance.settings.retention_days == 0 {
             return Err(ApiError::instance_state(
                 "Automated backups are not enabled for this database instance. To enable automated backups, use \
                  ModifyDBInstance to set the backup retention period to a non-zero value.",
             ));
         }
-        Err(ApiError::combination(format!(
+        Err(ApiError::invalid_combination(format!(
             "Cannot create a read replica of {source}: this local stack has no read replicas."
         )))
     })
 }
 
-/// Takes an instance to another state for as long as some work takes.
-fn turn(
+pub(super) fn refuse_duplicate(region: &Region, id: &str) -> Result<()> {
+    if region.instances.contains_key(id) {
+        return Err(ApiError::new("DBInstanceAlreadyExists", "DB instance already exists"));
+    }
+    Ok(())
+}
+
+/// Moves an instance to the state that an operation shows, and queues the operation's work.
+fn begin_operation(
     request: &Request<'_>,
-    wish: Wish,
+    operation: Operation,
     needed: &str,
     next: Status,
     work: impl FnOnce(&mut State) -> Result<Work>,
 ) -> Result<Xml> {
-    let id = request.identifier("DBInstanceIdentifier")?;
-    request.shared.store.change(|state| {
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?;
-        if !permits(instance.shown_status(), wish) {
+        if !permits_operation(instance.shown_status(), operation) {
             return Err(ApiError::instance_state(format!("Instance {id} is not in {needed} state.")));
         }
-        if instance.settings.cluster.is_some() && wish != Wish::Reboot {
-            return Err(ApiError::combination(
+        if instance.settings.cluster.is_some() && operation != Operation::Reboot {
+            return Err(ApiError::invalid_combination(
                 "The specified DB Instance is a member of a cluster: use the operations of the cluster.",
             ));
         }
@@ -190,21 +186,21 @@ fn turn(
         let instance = request.instance_mut(state, &id)?;
         instance.status = next;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue(&instance.resource_id.clone(), work);
-        answer(request, state, &id)
+        request.cx.queue_work(&instance.resource_id.clone(), work);
+        instance_result(request, state, &id)
     })
 }
 
-/// The instance as the result of an action.
-pub(super) fn answer(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
+/// An instance as the result of an action.
+pub(super) fn instance_result(request: &Request<'_>, state: &State, id: &str) -> Result<Xml> {
     let mut xml = Xml::new();
     let instance = request.instance(state, id)?;
-    xml.within("DBInstance", |xml| write_instance(xml, request.shared, state, instance));
+    xml.within("DBInstance", |xml| write_instance(xml, request.cx, state, instance));
     Ok(xml)
 }
 
 /// Writes an instance as RDS shows it.
-pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, instance: &Instance) {
+pub(super) fn write_instance(xml: &mut Xml, cx: &Context, state: &State, instance: &Instance) {
     let settings = &instance.settings;
     xml.text("DBInstanceIdentifier", &instance.id)
         .text("DBInstanceClass", &settings.class)
@@ -237,9 +233,9 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
             write_subnet_group(xml, state, &instance.region, &settings.subnet_group)
         })
         .text("PreferredMaintenanceWindow", &settings.maintenance_window)
-        .within("PendingModifiedValues", |xml| write_pending(xml, instance));
+        .within("PendingModifiedValues", |xml| write_pending_changes(xml, instance));
     if settings.is_postgres() {
-        let latest = window(state, &shared.clock, shared.pace, instance).map(|window| window.latest);
+        let latest = restore_window(state, &cx.clock, cx.pace, instance).map(|window| window.latest);
         xml.time("LatestRestorableTime", latest);
     }
     xml.text("MultiAZ", settings.multi_az)
@@ -278,17 +274,9 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
     write_tags(xml, &instance.tags);
     xml.text("CustomerOwnedIpEnabled", false)
         .text("NetworkType", settings.network_type.as_deref().unwrap_or("IPV4"))
-        .text("ActivityStreamStatus", "stopped")
-        .list(
-            "DBInstanceAutomatedBackupsReplications",
-            "DBInstanceAutomatedBackupsReplication",
-            replication::arns(state, instance),
-            |xml, arn| {
-                xml.text("DBInstanceAutomatedBackupsArn", arn);
-            },
-        )
-        .text("BackupTarget", "region")
-        .time("AutomaticRestartTime", instance.automatic_restart());
+        .text("ActivityStreamStatus", "stopped");
+    write_replica_arns(xml, replica_arns(state, instance));
+    xml.text("BackupTarget", "region").time("AutomaticRestartTime", instance.automatic_restart());
     if instance.created_at.is_some() {
         xml.within("CertificateDetails", |xml| {
             xml.text("CAIdentifier", &settings.ca)
@@ -297,7 +285,7 @@ pub(super) fn write_instance(xml: &mut Xml, shared: &Shared, state: &State, inst
     }
     if let Some(secret) = &instance.secret {
         xml.within("MasterUserSecret", |xml| {
-            xml.text("SecretArn", secret_arn(&instance.region, &secret.name))
+            xml.text("SecretArn", secret.arn(&instance.region))
                 .text("SecretStatus", secret_status(secret))
                 .maybe("KmsKeyId", secret.kms_key.as_ref());
         });
@@ -315,7 +303,7 @@ fn secret_status(secret: &ManagedSecret) -> &'static str {
     }
 }
 
-fn write_pending(xml: &mut Xml, instance: &Instance) {
+fn write_pending_changes(xml: &mut Xml, instance: &Instance) {
     let pending = &instance.pending;
     xml.maybe("DBInstanceClass", pending.class.as_ref())
         .maybe("AllocatedStorage", pending.allocated_storage)
@@ -332,15 +320,4 @@ fn write_pending(xml: &mut Xml, instance: &Instance) {
         .maybe("DBSubnetGroupName", pending.subnet_group.as_ref())
         .maybe("IAMDatabaseAuthenticationEnabled", pending.iam_authentication)
         .maybe("DedicatedLogVolume", pending.dedicated_log_volume);
-}
-
-pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {
-    xml.list("TagList", "Tag", tags, |xml, tag| {
-        xml.text("Key", &tag.key).text("Value", &tag.value);
-    });
-}
-
-/// The ARN under which Secrets Manager knows a secret.
-pub(crate) fn secret_arn(region: &str, name: &str) -> String {
-    format!("arn:aws:secretsmanager:{}:secret:{name}-lifebt", crate::place::in_arn(region))
 }

@@ -1,7 +1,9 @@
-//! Keys of KMS. There is no KMS behind them: every key exists that has the form of one and lies in the caller's Region.
+//! KMS keys. There is no KMS behind them: every text that has the form of a key of the caller's Region is accepted as
+//! one.
 
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::ids::format_uuid;
+use crate::scope;
 
 /// Why a key cannot be used, as AWS words it; `which` is `specified`, `source snapshot` or `target`.
 pub(super) fn not_accessible(which: &str, key: &str) -> ApiError {
@@ -13,44 +15,42 @@ pub(super) fn not_accessible(which: &str, key: &str) -> ApiError {
     )
 }
 
-/// The ARN of the key that a text names in a place: a key's id or ARN, or an alias or its ARN.
-pub(super) fn named(at: &str, text: &str) -> Result<String> {
+/// The ARN of the key that a text names in the scope `at`: the id or ARN of a key, or an alias or its ARN.
+pub(super) fn resolve_key(at: &str, text: &str) -> Result<String> {
     let refused = || not_accessible("specified", text);
     let (owner, name) = match text.splitn(6, ':').collect::<Vec<_>>()[..] {
-        ["arn", _, "kms", region, account, name] if region == place::region(at) && is_account(account) => {
-            (place::of(account, region), name)
+        ["arn", _, "kms", region, account, name]
+            if region == scope::region_of(at) && scope::is_account_id(account) =>
+        {
+            (scope::join_scope(account, region), name)
         }
         [name] => (at.to_owned(), name),
         _ => return Err(refused()),
     };
     if let Some(service) = name.strip_prefix("alias/aws/") {
-        // The keys that AWS keeps for other services are theirs alone.
-        return if service == "rds" && owner == at { Ok(default_for(at, service)) } else { Err(refused()) };
+        // A key that AWS keeps for another service cannot be used for RDS.
+        return if service == "rds" && owner == at { Ok(default_key(at, service)) } else { Err(refused()) };
     }
     if let Some(alias) = name.strip_prefix("alias/") {
         let is_alias = !alias.is_empty()
             && alias.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte));
-        return if is_alias { Ok(arn(&owner, &made_up(&owner, name))) } else { Err(refused()) };
+        return if is_alias { Ok(key_arn(&owner, &alias_key_id(&owner, name))) } else { Err(refused()) };
     }
     let id = if text.starts_with("arn:") { name.strip_prefix("key/").unwrap_or_default() } else { name };
-    if is_id(id) { Ok(arn(&owner, id)) } else { Err(refused()) }
+    if is_key_id(id) { Ok(key_arn(&owner, id)) } else { Err(refused()) }
 }
 
-/// The key that AWS keeps for a service in a place.
-pub(super) fn default_for(at: &str, service: &str) -> String {
-    arn(at, &made_up(at, &format!("alias/aws/{service}")))
+/// The key that AWS keeps for a service in the scope `at`.
+pub(super) fn default_key(at: &str, service: &str) -> String {
+    key_arn(at, &alias_key_id(at, &format!("alias/aws/{service}")))
 }
 
-fn arn(at: &str, id: &str) -> String {
-    format!("arn:aws:kms:{}:key/{id}", place::in_arn(at))
-}
-
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+fn key_arn(at: &str, id: &str) -> String {
+    format!("arn:aws:kms:{}:key/{id}", scope::arn_part(at))
 }
 
 /// A UUID, or `mrk-` and 32 hexadecimal digits.
-fn is_id(text: &str) -> bool {
+fn is_key_id(text: &str) -> bool {
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.strip_prefix("mrk-") {
         Some(rest) => rest.len() == 32 && is_hex(rest),
@@ -61,15 +61,15 @@ fn is_id(text: &str) -> bool {
     }
 }
 
-/// Always the same id for an alias in a place.
-fn made_up(at: &str, alias: &str) -> String {
+/// The id of the key behind an alias: always the same for an alias in a scope.
+fn alias_key_id(at: &str, alias: &str) -> String {
     let hash = |seed: u64| {
         // FNV-1a.
         let bytes = at.bytes().chain(alias.bytes());
         bytes.fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     };
-    let hex = format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15));
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let (high, low) = (hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15));
+    format_uuid(u128::from(high) << 64 | u128::from(low))
 }
 
 #[cfg(test)]
@@ -83,20 +83,20 @@ mod tests {
         let here = "eu-west-1";
         let key = format!("arn:aws:kms:eu-west-1:123456789012:key/{ID}");
         let foreign = format!("arn:aws:kms:eu-west-1:111122223333:key/{ID}");
-        assert_eq!(named(here, ID).unwrap(), key);
-        assert_eq!(named(here, &key).unwrap(), key);
-        assert_eq!(named(here, &foreign).unwrap(), foreign);
-        assert!(named(here, &format!("mrk-{}", ID.replace('-', ""))).is_ok());
-        assert_eq!(named(here, "alias/aws/rds").unwrap(), default_for(here, "rds"));
-        let alias = named(here, "alias/backups").unwrap();
-        assert_eq!(named(here, "arn:aws:kms:eu-west-1:123456789012:alias/backups").unwrap(), alias);
-        assert_ne!(alias, named("eu-west-2", "alias/backups").unwrap());
-        assert!(is_id(alias.rsplit('/').next().unwrap()), "{alias}");
-        assert!(named(here, &default_for(here, "rds")).is_ok());
+        assert_eq!(resolve_key(here, ID).unwrap(), key);
+        assert_eq!(resolve_key(here, &key).unwrap(), key);
+        assert_eq!(resolve_key(here, &foreign).unwrap(), foreign);
+        assert!(resolve_key(here, &format!("mrk-{}", ID.replace('-', ""))).is_ok());
+        assert_eq!(resolve_key(here, "alias/aws/rds").unwrap(), default_key(here, "rds"));
+        let alias = resolve_key(here, "alias/backups").unwrap();
+        assert_eq!(resolve_key(here, "arn:aws:kms:eu-west-1:123456789012:alias/backups").unwrap(), alias);
+        assert_ne!(alias, resolve_key("eu-west-2", "alias/backups").unwrap());
+        assert!(is_key_id(alias.rsplit('/').next().unwrap()), "{alias}");
+        assert!(resolve_key(here, &default_key(here, "rds")).is_ok());
     }
 
     #[test]
-    fn what_is_no_key_here_is_not_accessible() {
+    fn texts_that_are_not_keys_are_refused() {
         for text in [
             "garbage key!",
             "nonsense",
@@ -109,7 +109,11 @@ mod tests {
             "arn:aws:s3:::bucket",
             "key/1234abcd-12ab-34cd-56ef-1234567890ab",
         ] {
-            assert_eq!(named("eu-west-1", text).unwrap_err().code, "KMSKeyNotAccessibleFault", "{text}");
+            assert_eq!(
+                resolve_key("eu-west-1", text).unwrap_err().code,
+                "KMSKeyNotAccessibleFault",
+                "{text}"
+            );
         }
     }
 }

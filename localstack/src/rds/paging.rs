@@ -1,7 +1,7 @@
-//! Long answers in pages, and filters.
+//! Pages of long answers, and filters.
 
 use crate::error::{ApiError, Result};
-use crate::wire::{Query, Xml, key_token, token_key};
+use crate::wire::{Query, Xml, decode_page_token, encode_page_token};
 
 /// Part of a list, and where the next part begins.
 pub(super) struct Page<T> {
@@ -10,8 +10,16 @@ pub(super) struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// The page as the result of an action.
+    pub(super) fn to_xml(&self, list: &str, member: &str, write: impl FnMut(&mut Xml, &T)) -> Xml {
+        let mut xml = Xml::new();
+        self.write_marker(&mut xml);
+        xml.list(list, member, &self.items, write);
+        xml
+    }
+
     /// Writes the marker, if there is more.
-    pub(super) fn marker(&self, xml: &mut Xml) {
+    pub(super) fn write_marker(&self, xml: &mut Xml) {
         xml.maybe("Marker", self.marker.as_ref());
     }
 }
@@ -19,11 +27,11 @@ impl<T> Page<T> {
 /// The page that a request asks for. `key` is unique; the marker of a page is its last key, so that items that come or
 /// go between two calls neither repeat nor hide others.
 pub(super) fn page<T>(query: &Query, items: Vec<T>, key: impl Fn(&T) -> String) -> Result<Page<T>> {
-    page_of(query, 100, items, key)
+    page_up_to(query, 100, items, key)
 }
 
 /// The same for an action whose pages can have up to `longest` items.
-pub(super) fn page_of<T>(
+pub(super) fn page_up_to<T>(
     query: &Query,
     longest: i64,
     mut items: Vec<T>,
@@ -33,19 +41,20 @@ pub(super) fn page_of<T>(
         None => 100,
         Some(most) if (20..=longest).contains(&most) => usize::try_from(most).unwrap_or(100),
         Some(other) => {
-            return Err(ApiError::value(format!(
+            return Err(ApiError::invalid_value(format!(
                 "Invalid value {other} for MaxRecords. Must be between 20 and {longest}"
             )));
         }
     };
     items.sort_by_key(&key);
     if let Some(marker) = query.get("Marker") {
-        let after = token_key(marker).ok_or_else(|| ApiError::value(format!("Invalid marker: {marker}")))?;
+        let after = decode_page_token(marker)
+            .ok_or_else(|| ApiError::invalid_value(format!("Invalid marker: {marker}")))?;
         items.retain(|item| key(item) > after);
     }
     let has_more = items.len() > most;
     items.truncate(most);
-    let marker = items.last().filter(|_| has_more).map(|last| key_token(&key(last)));
+    let marker = items.last().filter(|_| has_more).map(|last| encode_page_token(&key(last)));
     Ok(Page { items, marker })
 }
 
@@ -59,13 +68,13 @@ impl Filters {
     /// When a filter has a name that the action does not know, or no values.
     pub(super) fn parse(query: &Query, known: &[&str]) -> Result<Self> {
         let mut filters = Vec::new();
-        for filter in query.structs("Filters", "Filter") {
+        for filter in query.structures("Filters", "Filter") {
             let name = filter.get("Name").unwrap_or_default();
             if !known.contains(&name) {
-                return Err(ApiError::value(format!("Unrecognized filter name: {name}")));
+                return Err(ApiError::invalid_value(format!("Unrecognized filter name: {name}")));
             }
             let values = filter.list("Values", "Value").ok_or_else(|| {
-                ApiError::combination(format!(
+                ApiError::invalid_combination(format!(
                     "The values for filter {name} must be specified and must not be blank."
                 ))
             })?;
@@ -74,7 +83,7 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Whether something with these names under filter `name` passes. Case does not matter, as in identifiers.
+    /// Whether the filter `name` admits something that has one of these values. Case is ignored, as in identifiers.
     pub(super) fn admit(&self, name: &str, is: &[&str]) -> bool {
         self.0
             .iter()

@@ -1,21 +1,23 @@
-//! DB parameter groups. Which settings there are, and what they may be, is what the installed PostgreSQL says.
+//! DB parameter groups. The installed PostgreSQL determines which settings exist, and which values they accept.
 
 use std::collections::BTreeMap;
 
-use crate::cluster::config::applies;
+use crate::actors::Work;
+use crate::cluster::config::is_applied;
 use crate::cluster::template::Setting;
 use crate::error::{ApiError, Result};
-use crate::formula::{Variables, evaluate, is_formula};
-use crate::lifecycle::Work;
+use crate::formula::{Variables, evaluate_formula, is_formula};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, catalogue, validate};
-use crate::record::{ParameterGroup, ParameterStatus, Region, arn};
+use crate::rds::request::Request;
+use crate::rds::{catalogue, validate};
+use crate::resources::{ParameterGroup, ParameterStatus, arn};
+use crate::store::Region;
 use crate::wire::{Query, Xml};
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 pub(super) const MOST: usize = 50;
 
-/// Settings that RDS adds to PostgreSQL's, with their defaults.
+/// Settings that RDS adds to PostgreSQL's: name, description and default.
 const RDS_SETTINGS: [(&str, &str, &str); 3] = [
     ("rds.force_ssl", "Force SSL connections.", "1"),
     (
@@ -26,22 +28,23 @@ const RDS_SETTINGS: [(&str, &str, &str); 3] = [
     ("rds.logical_replication", "Enables logical decoding.", "0"),
 ];
 
-pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn create_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = validate::identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
+    let name =
+        validate::check_identifier("DBParameterGroupName", query.required("DBParameterGroupName")?, 255)?;
     let family = query.required("DBParameterGroupFamily")?.to_owned();
     let description = query.required("Description")?.to_owned();
-    if !catalogue::is_family(request.shared, &family) {
-        return Err(ApiError::value(format!(
+    if !catalogue::is_family(request.cx, &family) {
+        return Err(ApiError::invalid_value(format!(
             "ParameterGroupFamily {family} is not a valid parameter group family"
         )));
     }
-    let tags = validate::tags(query)?.unwrap_or_default();
-    insert(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
+    insert_group(request, ParameterGroup { name, family, description, values: BTreeMap::new(), tags })
 }
 
-fn insert(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
-    request.shared.store.change(|state| {
+fn insert_group(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
+    request.cx.store.change(|state| {
         let groups = &mut state.region_mut(request.region).parameter_groups;
         let name = group.name.clone();
         if groups.contains_key(&name) {
@@ -57,52 +60,44 @@ fn insert(request: &Request<'_>, group: ParameterGroup) -> Result<Xml> {
             ));
         }
         let mut xml = Xml::new();
-        xml.within("DBParameterGroup", |xml| write(xml, request.region, &group));
+        xml.within("DBParameterGroup", |xml| write_group(xml, request.region, &group));
         groups.insert(name, group);
         Ok(xml)
     })
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_parameter_groups(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    let mut found: Vec<ParameterGroup> = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        region.into_iter().flat_map(|region| region.parameter_groups.values().cloned()).collect()
-    });
-    found.extend(
-        request.shared.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))),
-    );
+    let mut found: Vec<ParameterGroup> = request
+        .cx
+        .store
+        .read(|state| state.region(request.region).parameter_groups.values().cloned().collect());
+    found.extend(request.cx.engines.all().map(|engine| default_group(&format!("postgres{}", engine.major))));
     if let Some(asked) = request.query.get("DBParameterGroupName") {
         let asked = asked.to_lowercase();
         found.retain(|group| group.name == asked);
         if found.is_empty() {
-            return Err(not_found(&asked));
+            return Err(no_parameter_group(&asked));
         }
     }
     let page = page(request.query, found, |group| group.name.clone())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("DBParameterGroups", "DBParameterGroup", &page.items, |xml, group| {
-        write(xml, request.region, group)
-    });
-    Ok(xml)
+    Ok(page.to_xml("DBParameterGroups", "DBParameterGroup", |xml, group| {
+        write_group(xml, request.region, group)
+    }))
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn delete_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBParameterGroupName")?.to_lowercase();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if is_default(&name) {
-            return Err(ApiError::new("InvalidDBParameterGroupState", format!("The parameter group {name} cannot be deleted")));
+            return Err(group_state(format!("The parameter group {name} cannot be deleted")));
         }
         if !region.parameter_groups.contains_key(&name) {
-            return Err(not_found(&name));
+            return Err(no_parameter_group(&name));
         }
         if region.instances.values().any(|instance| instance.settings.parameter_group == name) {
-            return Err(ApiError::new(
-                "InvalidDBParameterGroupState",
-                "One or more database instances are still members of this parameter group, so the group cannot be deleted",
-            ));
+            return Err(group_state("One or more database instances are still members of this parameter group, so the group cannot be deleted"));
         }
         region.parameter_groups.remove(&name);
         Ok(Xml::new())
@@ -113,16 +108,16 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
     let name = query.required("DBParameterGroupName")?.to_lowercase();
-    let group = find(request, &name)?;
+    let group = find_group(request, &name)?;
     let source = query.get("Source");
     if let Some(source) = source
         && !["user", "system", "engine-default"].contains(&source)
     {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "Invalid source: {source}. Must be user, system or engine-default."
         )));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let found: Vec<Parameter> = settings
         .into_iter()
         .map(|(name, setting)| {
@@ -139,58 +134,65 @@ pub(super) async fn describe_parameters(request: &Request<'_>) -> Result<Xml> {
     let page = page(query, found, |parameter| parameter.name.clone())?;
     let mut xml = Xml::new();
     xml.list("Parameters", "Parameter", &page.items, write_parameter);
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     Ok(xml)
 }
 
-pub(super) async fn modify(request: &Request<'_>) -> Result<Xml> {
+pub(super) async fn modify_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = query.required("DBParameterGroupName")?.to_lowercase();
-    let group = find(request, &name)?;
+    let group = find_group(request, &name)?;
     if is_default(&name) {
-        return Err(ApiError::new(
-            "InvalidDBParameterGroupState",
-            format!("The parameter group {name} cannot be modified"),
-        ));
+        return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
-    let wanted = query.structs("Parameters", "Parameter");
+    let wanted = query.structures("Parameters", "Parameter");
     if wanted.is_empty() || wanted.len() > 20 {
-        return Err(ApiError::value("A request modifies between 1 and 20 parameters."));
+        return Err(ApiError::invalid_value("A request modifies between 1 and 20 parameters."));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let mut values = Vec::new();
     let mut needs_reboot = false;
     for parameter in wanted {
         let parameter_name = parameter.required("ParameterName")?.to_owned();
         let value = parameter.required("ParameterValue")?.to_owned();
         let setting = settings.get(&parameter_name).ok_or_else(|| {
-            ApiError::value(format!("Could not find parameter with name: {parameter_name}"))
+            ApiError::invalid_value(format!("Could not find parameter with name: {parameter_name}"))
         })?;
         let immediate = is_immediate(&parameter, setting.context == "postmaster")?;
         needs_reboot |= !immediate;
-        check(&parameter_name, &value, setting)?;
+        check_value(&parameter_name, &value, setting)?;
         values.push((parameter_name, value, immediate));
     }
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
-        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        let Some(group) = region.parameter_groups.get_mut(&name) else {
+            return Err(no_parameter_group(&name));
+        };
         group.values.extend(values.iter().map(|(name, value, _)| (name.clone(), value.clone())));
         let at_once: Vec<Change> = values
             .into_iter()
             .filter_map(|(name, value, immediate)| immediate.then_some((name, Some(value))))
             .collect();
-        apply(request, region, &name, &at_once, needs_reboot);
-        let mut xml = Xml::new();
-        xml.text("DBParameterGroupName", &name);
-        Ok(xml)
+        apply_to_members(request, region, &name, &at_once, needs_reboot);
+        Ok(name_result(&name))
     })
 }
 
-/// The name of a parameter and its new value; none is its default.
+fn name_result(name: &str) -> Xml {
+    Xml::with_text("DBParameterGroupName", name)
+}
+
+/// The name of a parameter and its new value; `None` stands for the default.
 type Change = (String, Option<String>);
 
-/// Has the instances of a group take up what changed: at once, or at their next start.
-fn apply(request: &Request<'_>, region: &mut Region, group: &str, at_once: &[Change], needs_reboot: bool) {
+/// Applies a change to the members of a group: immediately, or at their next start.
+fn apply_to_members(
+    request: &Request<'_>,
+    region: &mut Region,
+    group: &str,
+    at_once: &[Change],
+    needs_reboot: bool,
+) {
     for instance in region.instances.values_mut() {
         if instance.settings.parameter_group != group || !instance.settings.is_postgres() {
             continue;
@@ -206,93 +208,97 @@ fn apply(request: &Request<'_>, region: &mut Region, group: &str, at_once: &[Cha
             };
         }
         if !at_once.is_empty() && instance.status.is_running() {
-            request.shared.queue(&instance.resource_id, Work::Reload);
+            request.cx.queue_work(&instance.resource_id, Work::Reload);
         }
     }
 }
 
-pub(super) async fn reset(request: &Request<'_>) -> Result<Xml> {
+pub(super) async fn reset_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBParameterGroupName")?;
-    let group = find(request, &name)?;
+    let name = request.resolve_identifier("DBParameterGroupName")?;
+    let group = find_group(request, &name)?;
     if is_default(&name) {
-        return Err(ApiError::new(
-            "InvalidDBParameterGroupState",
-            format!("The parameter group {name} cannot be modified"),
-        ));
+        return Err(group_state(format!("The parameter group {name} cannot be modified")));
     }
-    let named = query.structs("Parameters", "Parameter");
+    let named = query.structures("Parameters", "Parameter");
     let all = query.flag("ResetAllParameters")?.unwrap_or(named.is_empty());
     if all != named.is_empty() || named.len() > 20 {
-        return Err(ApiError::combination(
+        return Err(ApiError::invalid_combination(
             "Specify either ResetAllParameters or between 1 and 20 parameters to reset.",
         ));
     }
-    let settings = settings_of(request, &group.family).await?;
+    let settings = family_settings(request, &group.family).await?;
     let mut wanted: Vec<(String, bool)> = Vec::new();
     let is_static = |name: &str| settings.get(name).is_some_and(|setting| setting.context == "postmaster");
     for parameter in named {
         let name = parameter.required("ParameterName")?;
         if !settings.contains_key(name) {
-            return Err(ApiError::value(format!("Could not find parameter with name: {name}")));
+            return Err(ApiError::invalid_value(format!("Could not find parameter with name: {name}")));
         }
         wanted.push((name.to_owned(), is_immediate(&parameter, is_static(name))?));
     }
     if all {
         wanted = group.values.keys().map(|name| (name.clone(), !is_static(name))).collect();
     }
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
-        let Some(group) = region.parameter_groups.get_mut(&name) else { return Err(not_found(&name)) };
+        let Some(group) = region.parameter_groups.get_mut(&name) else {
+            return Err(no_parameter_group(&name));
+        };
         wanted.retain(|(name, _)| group.values.remove(name).is_some());
         let needs_reboot = wanted.iter().any(|(_, at_once)| !at_once);
         let at_once: Vec<Change> =
             wanted.into_iter().filter_map(|(name, at_once)| at_once.then_some((name, None))).collect();
-        apply(request, region, &name, &at_once, needs_reboot);
-        let mut xml = Xml::new();
-        xml.text("DBParameterGroupName", &name);
-        Ok(xml)
+        apply_to_members(request, region, &name, &at_once, needs_reboot);
+        Ok(name_result(&name))
     })
 }
 
-/// How a parameter is to be applied; the default is with the next start.
+/// Whether a parameter is applied immediately; by default it is applied at the next start.
 fn is_immediate(parameter: &Query, is_static: bool) -> Result<bool> {
     match parameter.get("ApplyMethod").unwrap_or("pending-reboot") {
         "immediate" if is_static => {
-            Err(ApiError::combination("cannot use immediate apply method for static parameter"))
+            Err(ApiError::invalid_combination("cannot use immediate apply method for static parameter"))
         }
         "immediate" => Ok(true),
         "pending-reboot" => Ok(false),
-        other => Err(ApiError::value(format!("Invalid apply method: {other}"))),
+        other => Err(ApiError::invalid_value(format!("Invalid apply method: {other}"))),
     }
 }
 
-pub(super) fn copy(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn copy_parameter_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let source = request.identifier("SourceDBParameterGroupIdentifier")?;
+    let source = request.resolve_identifier("SourceDBParameterGroupIdentifier")?;
     let target = query.required("TargetDBParameterGroupIdentifier")?;
-    let target = validate::identifier("TargetDBParameterGroupIdentifier", target, 255)?;
+    let target = validate::check_identifier("TargetDBParameterGroupIdentifier", target, 255)?;
     let description = query.required("TargetDBParameterGroupDescription")?.to_owned();
-    let tags = validate::tags(query)?.unwrap_or_default();
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
     if is_default(&source) {
-        return Err(ApiError::value(format!("The default parameter group {source} cannot be copied.")));
+        return Err(ApiError::invalid_value(format!(
+            "The default parameter group {source} cannot be copied."
+        )));
     }
-    let source = find(request, &source)?;
-    insert(request, ParameterGroup { name: target, description, tags, ..source })
+    let source = find_group(request, &source)?;
+    insert_group(request, ParameterGroup { name: target, description, tags, ..source })
 }
 
-/// The name of a group that a request refers to, if its family is right.
-pub(super) fn of_family(request: &Request<'_>, region: &Region, name: &str, family: &str) -> Result<String> {
+/// The name of the group that a request refers to, if it is of the family.
+pub(super) fn group_of_family(
+    request: &Request<'_>,
+    region: &Region,
+    name: &str,
+    family: &str,
+) -> Result<String> {
     let name = name.to_lowercase();
     let found = match region.parameter_groups.get(&name) {
         Some(group) => group.family.clone(),
         None => match name.strip_prefix("default.") {
-            Some(default) if catalogue::is_family(request.shared, default) => default.to_owned(),
-            _ => return Err(not_found(&name)),
+            Some(default) if catalogue::is_family(request.cx, default) => default.to_owned(),
+            _ => return Err(no_parameter_group(&name)),
         },
     };
     if found != family {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "The Parameter Group {name} with DBParameterGroupFamily {found} cannot be used for this instance. Please use \
              a Parameter Group with DBParameterGroupFamily {family}"
         )));
@@ -307,24 +313,22 @@ struct Parameter {
     setting: Setting,
 }
 
-fn find(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
-    let own = request.shared.store.read(|state| {
-        state.regions.get(request.region).and_then(|region| region.parameter_groups.get(name)).cloned()
-    });
+fn find_group(request: &Request<'_>, name: &str) -> Result<ParameterGroup> {
+    let own = request.cx.store.read(|state| state.region(request.region).parameter_groups.get(name).cloned());
     let default = || {
         let family = name.strip_prefix("default.")?;
-        catalogue::is_family(request.shared, family).then(|| default_group(family))
+        catalogue::is_family(request.cx, family).then(|| default_group(family))
     };
-    own.or_else(default).ok_or_else(|| not_found(name))
+    own.or_else(default).ok_or_else(|| no_parameter_group(name))
 }
 
-/// What a family's server can be set to; for engines without a server, nothing.
-async fn settings_of(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
+/// The settings of a family's server; none for engines without a server.
+async fn family_settings(request: &Request<'_>, family: &str) -> Result<BTreeMap<String, Setting>> {
     let major = family.strip_prefix("postgres").and_then(|major| major.parse().ok());
-    let Some(engine) = major.and_then(|major| request.shared.engines.major(major)) else {
+    let Some(engine) = major.and_then(|major| request.cx.engines.major(major)) else {
         return Ok(BTreeMap::new());
     };
-    let template = request.shared.templates.get(&request.shared.home, engine).await;
+    let template = request.cx.templates.get_or_make(&request.cx.home, engine).await;
     let template = template.map_err(|error| ApiError::new("InternalFailure", format!("{error:#}")))?;
     let mut settings = template.settings.clone();
     for (name, description, _) in RDS_SETTINGS {
@@ -351,22 +355,22 @@ fn rds_default(name: &str, family: &str) -> Option<String> {
     Some(if name == "rds.force_ssl" && is_old { "0" } else { value }.to_owned())
 }
 
-/// Checks a value against what its setting allows. Values with a unit or an RDS formula are left to the server.
-fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
-    if !name.starts_with("rds.") && !applies(name) {
-        // Accepted and kept, as the stack decides about it; a caller's group may well name it.
+/// Checks a value against its setting. Values with a unit are left to the server.
+fn check_value(name: &str, value: &str, setting: &Setting) -> Result<()> {
+    if !name.starts_with("rds.") && !is_applied(name) {
+        // Accepted and stored: the stack decides this setting, but a caller's group may well name it.
         return Ok(());
     }
     let outside = || {
-        ApiError::value(format!(
+        ApiError::invalid_value(format!(
             "Invalid parameter value: {value} for: {name} allowed values are: {}",
-            allowed(setting)
+            allowed_values(setting)
         ))
     };
     if matches!(setting.kind.as_str(), "integer" | "real") && is_formula(value) {
-        // What it comes to depends on the instance.
+        // Its value depends on the instance.
         let any = Variables { memory_bytes: 1e9, processors: 2.0, storage_bytes: 1e9, port: 5432.0 };
-        return evaluate(value, &any).map(|_| ()).ok_or_else(outside);
+        return evaluate_formula(value, &any).map(|_| ()).ok_or_else(outside);
     }
     match setting.kind.as_str() {
         "bool" => {
@@ -397,7 +401,7 @@ fn check(name: &str, value: &str, setting: &Setting) -> Result<()> {
     }
 }
 
-fn allowed(setting: &Setting) -> String {
+fn allowed_values(setting: &Setting) -> String {
     match (setting.kind.as_str(), &setting.least, &setting.greatest) {
         ("bool", ..) => "0,1".to_owned(),
         ("enum", ..) => setting.choices.join(","),
@@ -406,7 +410,7 @@ fn allowed(setting: &Setting) -> String {
     }
 }
 
-fn write(xml: &mut Xml, region: &str, group: &ParameterGroup) {
+fn write_group(xml: &mut Xml, region: &str, group: &ParameterGroup) {
     xml.text("DBParameterGroupName", &group.name)
         .text("DBParameterGroupFamily", &group.family)
         .text("Description", &group.description)
@@ -422,7 +426,7 @@ fn write_parameter(xml: &mut Xml, parameter: &Parameter) {
         other => other,
     };
     let is_static = setting.context == "postmaster";
-    let allowed = Some(allowed(setting)).filter(|allowed| !allowed.is_empty());
+    let allowed = Some(allowed_values(setting)).filter(|allowed| !allowed.is_empty());
     xml.text("ParameterName", &parameter.name)
         .maybe("ParameterValue", parameter.value.as_ref())
         .text("Description", &setting.description)
@@ -448,6 +452,10 @@ fn is_default(name: &str) -> bool {
     name.starts_with("default.")
 }
 
-fn not_found(name: &str) -> ApiError {
+fn group_state(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidDBParameterGroupState", message)
+}
+
+fn no_parameter_group(name: &str) -> ApiError {
     ApiError::new("DBParameterGroupNotFound", format!("DBParameterGroup not found: {name}"))
 }

@@ -1,19 +1,20 @@
-//! What RDS has in every Region: certificate authorities, default option groups, and the other Regions.
+//! What every Region has: certificate authorities, default option groups, and the other Regions.
 
 use chrono::{DateTime, Utc};
 
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::rds::catalogue;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, catalogue};
-use crate::record::arn;
+use crate::rds::request::Request;
+use crate::resources::arn;
+use crate::scope;
 use crate::wire::Xml;
 
-/// What every Region has without anybody making it.
+/// The certificate authority of instances that name none.
 pub(super) const DEFAULT_CA: &str = "rds-ca-rsa2048-g1";
 
-/// Certificate authorities, with thumbprint, begin and end: those of us-east-1. The servers of the stack have certificates
-/// from its own.
+/// The certificate authorities of us-east-1: name, thumbprint, begin and end. The servers of the stack have
+/// certificates from the stack's own authority.
 const AUTHORITIES: [(&str, &str, i64, i64); 3] = [
     ("rds-ca-ecc384-g1", "24a97b91cbe86911190576c35c36aab4fa7b25de", 1_621_982_515, 4_777_659_715),
     (DEFAULT_CA, "2fa77ef894d983ba9d37ad699c84ab0f657be1c8", 1_621_982_097, 2_884_289_697),
@@ -40,8 +41,8 @@ const REGIONS: [&str; 17] = [
     "us-west-2",
 ];
 
-/// Checks that there is a certificate authority of that name.
-pub(super) fn authority(name: &str) -> Result<&str> {
+/// Checks that a certificate authority exists.
+pub(super) fn existing_authority(name: &str) -> Result<&str> {
     if AUTHORITIES.iter().any(|(known, ..)| *known == name) {
         return Ok(name);
     }
@@ -50,7 +51,7 @@ pub(super) fn authority(name: &str) -> Result<&str> {
 
 pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    let asked = request.query.get("CertificateIdentifier").map(authority).transpose()?;
+    let asked = request.query.get("CertificateIdentifier").map(existing_authority).transpose()?;
     let found = AUTHORITIES.iter().filter(|(name, ..)| asked.is_none_or(|asked| asked == *name)).collect();
     let page = page(request.query, found, |(name, ..)| (*name).to_owned())?;
     let at = |seconds: i64| DateTime::<Utc>::from_timestamp(seconds, 0);
@@ -62,40 +63,40 @@ pub(super) fn describe_certificates(request: &Request<'_>) -> Result<Xml> {
             .text("Thumbprint", thumbprint)
             .time("ValidFrom", at(*from))
             .time("ValidTill", at(*until))
-            .text("CertificateArn", format!("arn:aws:rds:{}::cert:{name}", place::region(request.region)))
+            .text("CertificateArn", format!("arn:aws:rds:{}::cert:{name}", scope::region_of(request.region)))
             .text("CustomerOverride", false);
     });
-    page.marker(&mut xml);
+    page.write_marker(&mut xml);
     Ok(xml)
 }
 
-/// The option groups that there are by themselves; nobody can make others here.
+/// The default option groups; callers cannot make others here.
 pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
     let (engine, major) = (query.get("EngineName"), query.get("MajorEngineVersion"));
     let name = query.get("OptionGroupName").map(str::to_lowercase);
     if name.is_some() && (engine.is_some() || major.is_some()) {
-        return Err(ApiError::combination("OptionGroupName can't be specified together with EngineName."));
+        return Err(ApiError::invalid_combination(
+            "OptionGroupName can't be specified together with EngineName.",
+        ));
     }
     if major.is_some() && engine.is_none() {
-        return Err(ApiError::combination("EngineName is required when MajorEngineVersion is specified."));
+        return Err(ApiError::invalid_combination(
+            "EngineName is required when MajorEngineVersion is specified.",
+        ));
     }
-    let mut found = catalogue::option_groups(request.shared);
+    let mut found = catalogue::list_option_groups(request.cx);
     found.retain(|group| {
         name.as_ref().is_none_or(|name| *name == group.name())
             && engine.is_none_or(|engine| engine == group.engine)
             && major.is_none_or(|major| major == group.major)
     });
     if let (Some(name), true) = (name, found.is_empty()) {
-        return Err(ApiError::new(
-            "OptionGroupNotFoundFault",
-            format!("Specified OptionGroupName: {name} not found."),
-        ));
+        return Err(ApiError::no_option_group(&name));
     }
     let page = page(query, found, catalogue::OptionGroup::name)?;
-    let mut xml = Xml::new();
-    xml.list("OptionGroupsList", "OptionGroup", &page.items, |xml, group| {
+    Ok(page.to_xml("OptionGroupsList", "OptionGroup", |xml, group| {
         xml.text("OptionGroupName", group.name())
             .text(
                 "OptionGroupDescription",
@@ -106,31 +107,26 @@ pub(super) fn describe_option_groups(request: &Request<'_>) -> Result<Xml> {
             .within("Options", |_| {})
             .text("AllowsVpcAndNonVpcInstanceMemberships", true)
             .text("OptionGroupArn", arn(request.region, "og", &group.name()));
-    });
-    page.marker(&mut xml);
-    Ok(xml)
+    }))
 }
 
 /// The Regions that snapshots and automated backups can come from.
 pub(super) fn describe_source_regions(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     Filters::parse(query, &[])?;
-    let here = place::region(request.region);
+    let here = scope::region_of(request.region);
     let asked = query.get("RegionName");
     if let Some(asked) = asked
         && !REGIONS.contains(&asked)
     {
-        return Err(ApiError::value(format!("Invalid Region name: {asked}")));
+        return Err(ApiError::invalid_value(format!("Invalid Region name: {asked}")));
     }
     let found = REGIONS.iter().filter(|name| **name != here && asked.is_none_or(|asked| asked == **name));
     let page = page(query, found.collect(), |name| (**name).to_owned())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("SourceRegions", "SourceRegion", &page.items, |xml, name| {
+    Ok(page.to_xml("SourceRegions", "SourceRegion", |xml, name| {
         xml.text("RegionName", name)
             .text("Endpoint", format!("https://rds.{name}.amazonaws.com"))
             .text("Status", "available")
             .text("SupportsDBInstanceAutomatedBackupsReplication", true);
-    });
-    Ok(xml)
+    }))
 }

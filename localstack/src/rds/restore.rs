@@ -1,22 +1,28 @@
 //! RestoreDBInstanceFromDBSnapshot and RestoreDBInstanceToPointInTime.
 //!
-//! What a restored instance takes over from its source, and what it does not, is the table in the RDS API reference:
-//! class, port, storage and retention come along; groups, Multi-AZ, IAM authentication, copying of tags and deletion
-//! protection fall back to defaults unless the request names them; tags come along only when the request has none.
+//! The table in the RDS API reference says what a restored instance inherits: class, port, storage and retention; not
+//! the groups, Multi-AZ, IAM authentication, copying of tags and deletion protection, which have their defaults
+//! unless the request names them; and the tags only if the request has none.
+
+use chrono::TimeDelta;
 
 use crate::error::{ApiError, Result};
-use crate::place as place_of;
-use crate::rds::create::{add, lifecycle_support, new_instance, observe, place, refuse_duplicate, windows};
-use crate::rds::{Request, catalogue, regions, replication, sharing, validate};
-use crate::record::{Instance, Origin, Settings, SnapshotStatus, State, Tag};
-use crate::restorable::{RestoreWindow, base_for, window};
-use crate::status::Status;
+use crate::instance_status::Status;
+use crate::rds::automated_backups::Backup;
+use crate::rds::create::{NewInstance, add_instance, requested_settings};
+use crate::rds::instances::refuse_duplicate;
+use crate::rds::request::Request;
+use crate::rds::{catalogue, sharing, validate};
+use crate::resources::{Instance, Origin, Settings, SnapshotStatus};
+use crate::restorable::{RestoreWindow, newest_backup_before, restore_window};
+use crate::scope;
 use crate::storage;
-use crate::wire::{Query, Xml, timestamp};
+use crate::store::State;
+use crate::wire::{Query, Xml, format_timestamp};
 
 pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let id = validate::identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
+    let id = validate::check_identifier("DBInstanceIdentifier", query.required("DBInstanceIdentifier")?, 63)?;
     if query.get("DBClusterSnapshotIdentifier").is_some() {
         return Err(ApiError::new(
             "DBClusterSnapshotNotFoundFault",
@@ -24,63 +30,62 @@ pub(super) fn restore_from_snapshot(request: &Request<'_>) -> Result<Xml> {
         ));
     }
     let named = query.required("DBSnapshotIdentifier")?;
-    let given_tags = validate::tags(query)?;
-    request.shared.store.change(|state| {
-        let snapshot = sharing::find(state, request.region, named)
+    let given_tags = validate::requested_tags(query)?;
+    request.cx.store.change(|state| {
+        let snapshot = sharing::find_snapshot(state, request.region, named)
             .ok()
-            .filter(|found| place_of::region(&found.region) == place_of::region(request.region))
+            .filter(|found| scope::region_of(&found.region) == scope::region_of(request.region))
             .cloned()
             .ok_or_else(|| ApiError::no_snapshot(named))?;
         let name = snapshot.id.clone();
         refuse_duplicate(state.region_mut(request.region), &id)?;
         let is_foreign = sharing::is_foreign(&snapshot, request.region);
         if is_foreign && snapshot.settings.kms_key.is_some() {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
+            return Err(ApiError::snapshot_state(
                 "You can't restore a DB instance from a DB snapshot that is both shared and encrypted: copy the DB snapshot \
                  and restore the DB instance from the copy.",
             ));
         }
         if snapshot.status != SnapshotStatus::Available {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
-                format!("The snapshot {name} is not in the available state."),
-            ));
+            return Err(ApiError::snapshot_unavailable(&name));
         }
         let origin = match snapshot.backup {
             Some(backup) => Origin::Snapshot { backup, snapshot: name.clone() },
             None => Origin::Done,
         };
-        let tags = if is_foreign { Vec::new() } else { snapshot.source_tags };
-        begin(request, state, id, &snapshot.settings, given_tags, tags, origin)
+        // The tags of a snapshot that another account shares are not visible.
+        let source_tags = if is_foreign { Vec::new() } else { snapshot.source_tags };
+        let settings = restored_settings(request, snapshot.settings)?;
+        let tags = given_tags.unwrap_or(source_tags);
+        add_instance(request, state, NewInstance { id, settings, origin, tags, secret: None })
     })
 }
 
 pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let id = query.required("TargetDBInstanceIdentifier")?;
-    let id = validate::identifier("TargetDBInstanceIdentifier", id, 63)?;
-    let given_tags = validate::tags(query)?;
+    let id = validate::check_identifier("TargetDBInstanceIdentifier", id, 63)?;
+    let given_tags = validate::requested_tags(query)?;
     let time = query.time("RestoreTime")?;
     let latest = query.flag("UseLatestRestorableTime")?.unwrap_or(false);
     let asked = match (time, latest) {
         (Some(_), true) => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Only one of RestoreTime and UseLatestRestorableTime can be specified.",
             ));
         }
         (None, false) => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Either RestoreTime or UseLatestRestorableTime must be specified.",
             ));
         }
         (time, _) => time,
     };
-    request.shared.store.change(|state| {
-        let (source, replicated) = source(request, state)?;
+    request.cx.store.change(|state| {
+        let (source, window) = find_source(request, state)?;
         refuse_duplicate(state.region_mut(request.region), &id)?;
         if source.settings.cluster.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The source is a member of a cluster. Please use the RestoreDBClusterToPointInTime API instead.",
             ));
         }
@@ -90,9 +95,8 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
                 format!("Point-in-time restore is not enabled for {}: its backup retention period is 0.", source.id),
             ));
         }
-        let clock = &request.shared.clock;
-        let own = || window(state, clock, request.shared.pace, &source);
-        let Some(window) = replicated.unwrap_or_else(own) else {
+        let clock = &request.cx.clock;
+        let Some(window) = window else {
             return Err(ApiError::instance_state(format!(
                 "DB instance {} has no restorable time yet: its first automated backup is not complete.",
                 source.id
@@ -100,27 +104,25 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
         };
         let target = match asked {
             Some(time) if time < window.earliest || time > window.latest => {
-                return Err(ApiError::value(format!(
+                return Err(ApiError::invalid_value(format!(
                     "The RestoreTime {} is outside the restorable window of DB instance {}: it must be between {} and {}.",
-                    timestamp(time),
+                    format_timestamp(time),
                     source.id,
-                    timestamp(window.earliest),
-                    timestamp(window.latest)
+                    format_timestamp(window.earliest),
+                    format_timestamp(window.latest)
                 )));
             }
             Some(time) => clock.typed_time(time),
             None => clock.machine_time(window.latest),
         };
-        let Some((backup, base)) = base_for(state, &source, target)
-            .or_else(|| {
-                // A moment within the millisecond by which the window is rounded.
-                base_for(state, &source, target + chrono::TimeDelta::milliseconds(1))
-            })
-        else {
-            return Err(ApiError::value(format!(
+        // The window is rounded to milliseconds, so the target may lie up to one before the backup.
+        let found = newest_backup_before(state, &source, target)
+            .or_else(|| newest_backup_before(state, &source, target + TimeDelta::milliseconds(1)));
+        let Some((backup, base)) = found else {
+            return Err(ApiError::invalid_value(format!(
                 "DB instance {} has no automated backup from before {}.",
                 source.id,
-                timestamp(clock.stack_time(target))
+                format_timestamp(clock.stack_time(target))
             )));
         };
         let origin = Origin::Time {
@@ -129,49 +131,38 @@ pub(super) fn restore_to_point_in_time(request: &Request<'_>) -> Result<Xml> {
             backup: backup.to_owned(),
             target: target.max(base.consistent_at),
         };
-        begin(request, state, id, &source.settings, given_tags, source.tags, origin)
+        let settings = restored_settings(request, source.settings)?;
+        let tags = given_tags.unwrap_or(source.tags);
+        add_instance(request, state, NewInstance { id, settings, origin, tags, secret: None })
     })
 }
 
-/// The source of a point-in-time restore: an instance, or the automated backup of one that is gone.
-///
-/// Of a replica also the window that it can be restored to.
-fn source(request: &Request<'_>, state: &State) -> Result<(Instance, Option<Option<RestoreWindow>>)> {
+/// The source of a point-in-time restore, and the window that it can be restored to: an instance, the automated backups of
+/// one that is gone, or a replica of those.
+fn find_source(request: &Request<'_>, state: &State) -> Result<(Instance, Option<RestoreWindow>)> {
     let query = request.query;
-    let region = state.regions.get(request.region);
-    let living = || region.into_iter().flat_map(|region| region.instances.values());
-    let retained =
-        || region.into_iter().flat_map(|region| region.retained.values()).map(|kept| &kept.instance);
-    if let Some(arn) = query.get("SourceDBInstanceAutomatedBackupsArn")
-        && let Some((replica, instance)) =
-            replication::all(state, request.region).find(|(replica, _)| replica.arn(request.region) == arn)
-    {
-        let mut source = instance.clone();
-        source.settings.kms_key.clone_from(&replica.kms_key);
-        return Ok((source, Some(replica.window(request.shared, state))));
+    let region = state.region(request.region);
+    let backup_arn = query.get("SourceDBInstanceAutomatedBackupsArn");
+    let replica =
+        region.replicated.values().find(|replica| Some(&*replica.arn(request.region)) == backup_arn);
+    if let Some(backup) = replica.and_then(|replica| Backup::of_replica(request.cx, state, replica)) {
+        let mut source = backup.instance.clone();
+        source.settings.kms_key = replica.and_then(|replica| replica.kms_key.clone());
+        return Ok((source, backup.window));
     }
-    let none = |what: &str| {
-        ApiError::new(
-            "DBInstanceAutomatedBackupNotFound",
-            format!("DBInstanceAutomatedBackup {what} not found."),
-        )
-    };
-    let found = match (
-        query.get("SourceDBInstanceIdentifier"),
-        query.get("SourceDbiResourceId"),
-        query.get("SourceDBInstanceAutomatedBackupsArn"),
-    ) {
-        (Some(id), None, None) => request.instance(state, &request.local(id))?,
-        (None, Some(id), None) => living()
-            .chain(retained())
-            .find(|instance| instance.resource_id == id)
-            .ok_or_else(|| ApiError::new("DBInstanceNotFound", format!("DBInstance {id} not found.")))?,
-        (None, None, Some(arn)) => living()
-            .chain(retained())
+    let retained = || region.retained.values().map(|kept| &kept.instance);
+    let mut all = region.instances.values().chain(retained());
+    let found = match (query.get("SourceDBInstanceIdentifier"), query.get("SourceDbiResourceId"), backup_arn)
+    {
+        (Some(id), None, None) => request.instance(state, &request.resolve_name(id))?,
+        (None, Some(id), None) => {
+            all.find(|instance| instance.resource_id == id).ok_or_else(|| ApiError::no_instance(id))?
+        }
+        (None, None, Some(arn)) => all
             .find(|instance| instance.backup_arn() == arn)
-            .ok_or_else(|| none(arn))?,
+            .ok_or_else(|| ApiError::no_automated_backup(arn))?,
         _ => {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "Exactly one of SourceDBInstanceIdentifier, SourceDbiResourceId and \
                  SourceDBInstanceAutomatedBackupsArn must be specified.",
             ));
@@ -181,104 +172,41 @@ fn source(request: &Request<'_>, state: &State) -> Result<(Instance, Option<Opti
     if !is_kept && found.status == Status::Deleting {
         return Err(ApiError::instance_state(format!("Instance {} is being deleted.", found.id)));
     }
-    Ok((found.clone(), None))
+    let window = restore_window(state, &request.cx.clock, request.cx.pace, found);
+    Ok((found.clone(), window))
 }
 
-fn begin(
-    request: &Request<'_>,
-    state: &mut State,
-    id: String,
-    source: &Settings,
-    given_tags: Option<Vec<Tag>>,
-    source_tags: Vec<Tag>,
-    origin: Origin,
-) -> Result<Xml> {
-    let mut settings = carried_over(request, source)?;
-    place(request, state, &mut settings)?;
-    let tags = given_tags.unwrap_or(source_tags);
-    validate::tag_count(&tags)?;
-    // Looked at before an injected end is used up: a refused request must leave it for the next.
-    if state.region_mut(request.region).instances.len() < request.shared.limits.instances {
-        let fate = request.shared.injected.take_fate();
-        let instance = new_instance(request, id, settings, origin, tags, None, fate);
-        return add(request, state, instance);
-    }
-    add(request, state, new_instance(request, id, settings, origin, tags, None, None))
-}
-
-/// The settings of a restored instance, apart from where it is placed.
-fn carried_over(request: &Request<'_>, source: &Settings) -> Result<Settings> {
+/// The settings of a restored instance, but for its network. The engine, the names and, since neither restore takes one, the
+/// key are the source's.
+fn restored_settings(request: &Request<'_>, source: Settings) -> Result<Settings> {
     let query = request.query;
     if query.get("Engine").is_some_and(|engine| !engine.eq_ignore_ascii_case(&source.engine)) {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "The engine of the restored DB instance must be that of its source, {}.",
             source.engine
         )));
     }
-    let class = query.get("DBInstanceClass").unwrap_or(&source.class);
-    catalogue::class(class, &source.engine, &source.engine_version, &source.license_model)?;
-    let retention_days = match query.number("BackupRetentionPeriod")? {
-        Some(days) => validate::retention(days)?,
-        None => source.retention_days,
-    };
-    let (backup_window, maintenance_window) = windows(query, None, request.now)?;
+    let class = query.owned("DBInstanceClass").unwrap_or_else(|| source.class.clone());
+    catalogue::check_class(&class, &source.engine, &source.engine_version, &source.license_model)?;
     let given_iops = query.number("Iops")?;
     let allocated_storage = query.number("AllocatedStorage")?.unwrap_or(source.allocated_storage);
     if allocated_storage < source.allocated_storage {
-        return Err(ApiError::combination(format!(
+        return Err(ApiError::invalid_combination(format!(
             "Invalid storage size for engine name {} and storage type {}: {allocated_storage}. It must be at least the \
              source's, {}.",
             source.engine, source.storage_type, source.allocated_storage
         )));
     }
-    let (storage_type, iops) = storage_of(query, source, given_iops);
-    let mut settings = Settings {
-        class: class.to_owned(),
-        license_model: query.get("LicenseModel").unwrap_or(&source.license_model).to_owned(),
-        asked_port: match query.number("Port")? {
-            Some(port) => validate::port(port)?,
-            None => source.asked_port,
-        },
-        allocated_storage,
-        max_allocated_storage: query.number("MaxAllocatedStorage")?,
-        storage_type,
-        iops,
-        storage_throughput: query.number("StorageThroughput")?,
-        backup_window,
-        maintenance_window,
-        retention_days,
-        multi_az: query.flag("MultiAZ")?.unwrap_or(false),
-        auto_minor_upgrade: query.flag("AutoMinorVersionUpgrade")?.unwrap_or(source.auto_minor_upgrade),
-        deletion_protection: query.flag("DeletionProtection")?.unwrap_or(false),
-        copy_tags_to_snapshot: query.flag("CopyTagsToSnapshot")?.unwrap_or(false),
-        iam_authentication: query.flag("EnableIAMDatabaseAuthentication")?.unwrap_or(false),
-        performance_insights: query.flag("EnablePerformanceInsights")?.unwrap_or(false),
-        insights_key: None,
-        insights_days: None,
-        insights_mode: None,
-        dedicated_log_volume: query.flag("DedicatedLogVolume")?.unwrap_or(source.dedicated_log_volume),
-        monitoring_interval: 0,
-        monitoring_role: None,
-        network_type: query
-            .get("NetworkType")
-            .map(|text| validate::one_of("NetworkType", text, &["IPV4", "DUAL"]).map(str::to_owned))
-            .transpose()?,
-        log_exports: query.list("EnableCloudwatchLogsExports", "member").unwrap_or_default(),
-        ca: regions::authority(query.get("CACertificateIdentifier").unwrap_or(regions::DEFAULT_CA))?
-            .to_owned(),
-        lifecycle_support: lifecycle_support(query),
-        cluster: None,
-        // The engine, the names and, since neither restore takes one, the key.
-        ..source.clone()
-    };
-    observe(request, &mut settings)?;
-    storage::check(&settings)?;
-    storage::settle(&mut settings);
+    let (storage_type, iops) = restored_storage(query, &source, given_iops);
+    let defaults = Settings { class, allocated_storage, storage_type, iops, cluster: None, ..source };
+    let mut settings = requested_settings(request, defaults)?;
+    storage::check_storage(&settings)?;
+    storage::fill_in_performance(&mut settings);
     Ok(settings)
 }
 
-/// The storage type of a restored instance, and its IOPS: those of the source, as far as the type is the source's too.
-fn storage_of(query: &Query, source: &Settings, given_iops: Option<i64>) -> (String, Option<i64>) {
+/// The storage type of a restored instance, and its IOPS: those of the source if the type is the source's too.
+fn restored_storage(query: &Query, source: &Settings, given_iops: Option<i64>) -> (String, Option<i64>) {
     let is_provisioned = |kind: &str| kind.starts_with("io");
     let kind = match query.get("StorageType") {
         Some(kind) => kind,

@@ -1,35 +1,37 @@
-//! DB snapshots: asked for, listed, copied, deleted. Taking them is `lifecycle::backup`.
+//! DB snapshots: requested, listed, copied, deleted. `lifecycle::snapshots` takes them.
 
-use std::sync::Arc;
-
+use crate::actors::Work;
 use crate::error::{ApiError, Result};
-use crate::happening::{self, Happening};
-use crate::lifecycle::{Work, new_snapshot, sweep};
-use crate::pace::Stage;
-use crate::place;
-use crate::rds::instances::{no_snapshot_now, write_tags};
+use crate::event_delivery::record_event;
+use crate::event_messages;
+use crate::instance_status::{Operation, Status, permits_operation};
+use crate::lifecycle::{finish_copy_later, new_snapshot, sweep_later};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, keys, sharing, subnet_groups, validate};
-use crate::record::{EventSource, Instance, Region, Snapshot, SnapshotKind, SnapshotStatus, State, Tag, arn};
-use crate::stack::{Shared, report};
-use crate::status::{Status, Wish, permits};
+use crate::rds::request::Request;
+use crate::rds::sharing::{self, Sharing};
+use crate::rds::tags::write_tags;
+use crate::rds::{keys, subnet_groups, validate};
+use crate::resources::{EventSource, Instance, Snapshot, SnapshotKind, SnapshotStatus, Tag, arn};
+use crate::scope;
+use crate::stack::Context;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
 pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBSnapshotIdentifier")?;
-    let name = validate::identifier("DBSnapshotIdentifier", name, 255)?;
-    let id = request.identifier("DBInstanceIdentifier")?;
-    let tags = validate::tags(request.query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    let name = validate::check_identifier("DBSnapshotIdentifier", name, 255)?;
+    let id = request.resolve_identifier("DBInstanceIdentifier")?;
+    let tags = validate::requested_tags(request.query)?.unwrap_or_default();
+    request.cx.store.change(|state| {
         let instance = request.instance(state, &id)?.clone();
         if instance.settings.cluster.is_some() {
-            return Err(ApiError::combination(
+            return Err(ApiError::invalid_combination(
                 "The specified instance is a member of a cluster and a snapshot cannot be created directly. Please use \
                  the CreateDBClusterSnapshot API instead.",
             ));
         }
-        if !permits(instance.shown_status(), Wish::Snapshot) {
-            // Its own name being taken is said first: that is what a retried request wants to hear.
+        if !permits_operation(instance.shown_status(), Operation::Snapshot) {
+            // A name that is taken comes first: it tells a retried request that the first one succeeded.
             refuse_duplicate(state.region_mut(request.region), &name)?;
             return Err(no_snapshot_now(&id));
         }
@@ -37,12 +39,18 @@ pub(super) fn create_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         let instance = request.instance_mut(state, &id)?;
         instance.status = Status::BackingUp;
         instance.shown = instance.shown.take().filter(|shown| shown.stay);
-        request.shared.queue(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
-        answer(request, state, &name)
+        request.cx.queue_work(&instance.resource_id.clone(), Work::Snapshot(name.clone()));
+        snapshot_result(request, state, &name)
     })
 }
 
-/// Puts a manual snapshot in its Region, `creating`; the caller queues the work that fills it.
+pub(super) fn no_snapshot_now(id: &str) -> ApiError {
+    ApiError::instance_state(format!(
+        "Cannot create a snapshot because the database instance {id} is not currently in the available state."
+    ))
+}
+
+/// Adds a manual snapshot to its Region, in the status `creating`. The caller queues the work that fills it.
 pub(super) fn begin_snapshot(
     request: &Request<'_>,
     state: &mut State,
@@ -52,14 +60,14 @@ pub(super) fn begin_snapshot(
 ) -> Result<()> {
     let region = state.region_mut(request.region);
     refuse_duplicate(region, name)?;
-    refuse_too_many(request.shared, region)?;
+    refuse_too_many(request.cx, region)?;
     let mut tags = given_tags;
     if instance.settings.copy_tags_to_snapshot {
         let own: Vec<String> = tags.iter().map(|tag| tag.key.clone()).collect();
         tags.extend(instance.tags.iter().filter(|tag| !own.contains(&tag.key)).cloned());
         tags.sort();
     }
-    validate::tag_count(&tags)?;
+    validate::check_tag_count(&tags)?;
     let snapshot = Snapshot { tags, ..new_snapshot(instance, name, SnapshotKind::Manual) };
     region.snapshots.insert(name.to_owned(), snapshot);
     Ok(())
@@ -77,9 +85,9 @@ fn refuse_duplicate(region: &Region, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn refuse_too_many(shared: &Shared, region: &Region) -> Result<()> {
+fn refuse_too_many(cx: &Context, region: &Region) -> Result<()> {
     let manual = region.snapshots.values().filter(|snapshot| snapshot.kind == SnapshotKind::Manual).count();
-    if manual >= shared.limits.manual_snapshots {
+    if manual >= cx.limits.manual_snapshots {
         return Err(ApiError::new(
             "SnapshotQuotaExceeded",
             "Cannot create more snapshots: the quota of manual snapshots in this Region is used up.",
@@ -98,31 +106,35 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
     if let Some(kind) = kind
         && !["automated", "manual", "shared", "public", "awsbackup"].contains(&kind)
     {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "Invalid snapshot type: {kind}. Must be one of automated, manual, shared, public, awsbackup."
         )));
     }
-    let instance = query.get("DBInstanceIdentifier").map(|id| request.local(id));
+    let instance = query.get("DBInstanceIdentifier").map(|id| request.resolve_name(id));
     let resource = query.get("DbiResourceId");
-    // A type that is asked for decides alone about what others share.
-    let asked =
+    // A type in the request decides alone whether snapshots of other accounts are listed.
+    let is_included =
         |name: &str, own: &str| Ok(kind == Some(own) || (kind.is_none() && query.flag(name)? == Some(true)));
-    let (shared, public) = (asked("IncludeShared", "shared")?, asked("IncludePublic", "public")?);
-    request.shared.store.read(|state| {
+    let include_shared = is_included("IncludeShared", "shared")?;
+    let include_public = is_included("IncludePublic", "public")?;
+    request.cx.store.read(|state| {
         let at = request.region;
         let named = query.get("DBSnapshotIdentifier");
         let found: Vec<&Snapshot> = match named {
             Some(text) => vec![
-                sharing::find(state, at, text)
+                sharing::find_snapshot(state, at, text)
                     .ok()
-                    .filter(|found| place::region(&found.region) == place::region(at))
+                    .filter(|found| scope::region_of(&found.region) == scope::region_of(at))
                     .ok_or_else(|| ApiError::no_snapshot(text))?,
             ],
             None => {
-                let own = state.regions.get(at).into_iter().flat_map(|region| region.snapshots.values());
-                let others = sharing::seen_from(state, at).filter(|snapshot| {
-                    let kind = sharing::kind_for(snapshot, at);
-                    (shared && kind == Some("shared")) || (public && kind == Some("public"))
+                let own = state.region(at).snapshots.values();
+                let others = sharing::shared_snapshots(state, at).filter(|snapshot| {
+                    match sharing::sharing_with(snapshot, at) {
+                        Some(Sharing::Shared) => include_shared,
+                        Some(Sharing::Public) => include_public,
+                        None => false,
+                    }
                 });
                 own.chain(others).collect()
             }
@@ -131,9 +143,10 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
             .into_iter()
             .filter(|snapshot| {
                 let source_arn = arn(&snapshot.region, "db", &snapshot.instance_id);
-                let seen_as = seen_as(snapshot, at);
-                // One's own public snapshots are among the public ones.
-                let is_kind = |kind: &str| kind == seen_as || (kind == "public" && is_public(snapshot));
+                let visible_type = visible_type(snapshot, at);
+                // The caller's own public snapshots count as public too.
+                let is_kind =
+                    |kind: &str| kind == visible_type || (kind == "public" && sharing::is_public(snapshot));
                 kind.map_or(snapshot.kind != SnapshotKind::Awsbackup, is_kind)
                     && instance.as_ref().is_none_or(|id| *id == snapshot.instance_id)
                     && resource.is_none_or(|id| id == snapshot.resource_id)
@@ -141,58 +154,48 @@ pub(super) fn describe_db_snapshots(request: &Request<'_>) -> Result<Xml> {
                     && filters.admit("db-snapshot-id", &[&snapshot.id, &snapshot.arn()])
                     && filters.admit("dbi-resource-id", &[&snapshot.resource_id])
                     && filters.admit("engine", &[&snapshot.settings.engine])
-                    && filters.admit("snapshot-type", &[seen_as])
+                    && filters.admit("snapshot-type", &[visible_type])
             })
             .collect();
         if let (Some(named), true) = (named, found.is_empty()) {
             return Err(ApiError::no_snapshot(named));
         }
         let page = page(query, found, |snapshot| format!("{} {}", snapshot.region, snapshot.id))?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBSnapshots", "DBSnapshot", &page.items, |xml, snapshot| {
+        Ok(page.to_xml("DBSnapshots", "DBSnapshot", |xml, snapshot| {
             write_snapshot(xml, state, snapshot, at);
-        });
-        Ok(xml)
+        }))
     })
 }
 
-fn is_public(snapshot: &Snapshot) -> bool {
-    snapshot.shared_with.iter().any(|with| with == "all")
-}
-
-/// The type of a snapshot, to whoever looks at it from `at`.
-fn seen_as(snapshot: &Snapshot, at: &str) -> &'static str {
-    let foreign = sharing::is_foreign(snapshot, at).then(|| sharing::kind_for(snapshot, at)).flatten();
-    foreign.unwrap_or(snapshot.kind.name())
+/// The type of a snapshot as callers in the scope `at` see it.
+fn visible_type(snapshot: &Snapshot, at: &str) -> &'static str {
+    let foreign = sharing::is_foreign(snapshot, at).then(|| sharing::sharing_with(snapshot, at)).flatten();
+    foreign.map_or(snapshot.kind.name(), Sharing::name)
 }
 
 pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let source_text = query.required("SourceDBSnapshotIdentifier")?;
     let target = query.required("TargetDBSnapshotIdentifier")?;
-    let target = validate::identifier("TargetDBSnapshotIdentifier", target, 255)?;
-    let tags = validate::tags(query)?;
+    let target = validate::check_identifier("TargetDBSnapshotIdentifier", target, 255)?;
+    let tags = validate::requested_tags(query)?;
     let copy_tags = query.flag("CopyTags")?.unwrap_or(false);
-    request.shared.store.change(|state| {
-        let source = sharing::find(state, request.region, source_text)?.clone();
+    request.cx.store.change(|state| {
+        let source = sharing::find_snapshot(state, request.region, source_text)?.clone();
         let region = state.region_mut(request.region);
         refuse_duplicate(region, &target)?;
-        refuse_too_many(request.shared, region)?;
+        refuse_too_many(request.cx, region)?;
         if source.status != SnapshotStatus::Available {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
-                format!("The snapshot {} is not in the available state.", source.id),
-            ));
+            return Err(ApiError::snapshot_unavailable(&source.id));
         }
         let is_foreign = sharing::is_foreign(&source, request.region);
-        let is_elsewhere = place::region(&source.region) != place::region(request.region);
+        let is_elsewhere = scope::region_of(&source.region) != scope::region_of(request.region);
         let mut settings = source.settings.clone();
         settings.kms_key = copy_key(request, &source)?;
-        // Tags that are given replace those that would be copied.
+        // Tags in the request replace those that would be copied.
         let tags = match tags {
             Some(tags) => tags,
-            // Of what others share the tags are not seen.
+            // The tags of a snapshot that another account shares are not visible.
             None if copy_tags && !is_foreign => source.tags.clone(),
             None => Vec::new(),
         };
@@ -211,136 +214,72 @@ pub(super) fn copy_db_snapshot(request: &Request<'_>) -> Result<Xml> {
             ..source
         };
         region.snapshots.insert(target.clone(), copy);
-        finish_copy_later(request.shared, request.region, &target);
-        answer(request, state, &target)
+        finish_copy_later(request.cx, request.region, &target);
+        snapshot_result(request, state, &target)
     })
 }
 
-/// The key of a copy: the one named; within an account and a Region that of the source.
+/// The key of a copy: the one in the request or, within one account and Region, that of the source.
 fn copy_key(request: &Request<'_>, source: &Snapshot) -> Result<Option<String>> {
-    let named = request.query.get("KmsKeyId").map(|key| keys::named(request.region, key)).transpose()?;
+    let named =
+        request.query.get("KmsKeyId").map(|key| keys::resolve_key(request.region, key)).transpose()?;
     let Some(key) = &source.settings.kms_key else { return Ok(named) };
     if sharing::is_foreign(source, request.region) {
-        if *key == keys::default_for(&source.region, "rds") {
+        if *key == keys::default_key(&source.region, "rds") {
             return Err(keys::not_accessible("source snapshot", key));
         }
         return named.map(Some).ok_or_else(|| keys::not_accessible("target", "None"));
     }
     if source.region != request.region && named.is_none() {
-        return Err(ApiError::value("Must specify new KMS key for cross region encrypted snapshot copy"));
+        return Err(ApiError::invalid_value(
+            "Must specify new KMS key for cross region encrypted snapshot copy",
+        ));
     }
     Ok(Some(named.unwrap_or_else(|| key.clone())))
 }
 
-/// Makes a copy available when its time has come. The copy shares the base backup, which never changes, with its
-/// source; the files are there for as long as either is.
-pub(crate) fn finish_copy_later(shared: &Arc<Shared>, region: &str, name: &str) {
-    let (shared, region, name) = (Arc::clone(shared), region.to_owned(), name.to_owned());
-    tokio::spawn(async move {
-        let begun = shared.clock.now();
-        let Some((is_pending, from)) = copy_under_way(&shared, &region, &name) else { return };
-        let here = place::region(&region).to_owned();
-        let tell = |happening: &Happening| shared.add_event(&region, EventSource::Snapshot, &name, happening);
-        tell(&happening::copy_begun(&name, from.as_deref(), &here));
-        let length = shared.pace.length(Stage::Copy);
-        let stopping = shared.stopping.listener();
-        let steps = if is_pending { [begun + length / 3, begun + length] } else { [begun + length; 2] };
-        for (until, next) in steps.into_iter().zip([SnapshotStatus::Creating, SnapshotStatus::Available]) {
-            tokio::select! {
-                () = shared.clock.sleep_until(until) => {}
-                () = stopping.given() => return,
-            }
-            let now = shared.clock.now();
-            let is_there = shared.store.change(|state| {
-                let snapshot = state.region_mut(&region).snapshots.get_mut(&name);
-                let Some(snapshot) = snapshot.filter(|snapshot| is_under_way(snapshot)) else { return false };
-                snapshot.status = next;
-                if next == SnapshotStatus::Available {
-                    snapshot.percent = 100;
-                    snapshot.created_at = Some(now);
-                }
-                true
-            });
-            if !is_there {
-                return;
-            }
-        }
-        let minutes = (shared.clock.now() - begun).num_minutes();
-        tell(&happening::copy_done(&name, from.as_deref(), &here, minutes));
-    });
-}
-
-fn is_under_way(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.status, SnapshotStatus::Pending | SnapshotStatus::Creating)
-}
-
-/// Whether a copy waits for its turn, and from which other Region it comes; nothing when it is gone or done.
-fn copy_under_way(shared: &Shared, region: &str, name: &str) -> Option<(bool, Option<String>)> {
-    shared.store.read(|state| {
-        let snapshot = state.regions.get(region)?.snapshots.get(name).filter(|one| is_under_way(one))?;
-        let from = snapshot.copied_from.as_deref().and_then(place::of_arn);
-        let from = from.map(|from| place::region(&from).to_owned());
-        let from = from.filter(|from| from != place::region(region));
-        Some((snapshot.status == SnapshotStatus::Pending, from))
-    })
-}
-
 pub(super) fn delete_db_snapshot(request: &Request<'_>) -> Result<Xml> {
-    let name = request.identifier("DBSnapshotIdentifier")?;
-    let xml = request.shared.store.change(|state| {
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
+    let xml = request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         let snapshot = region.snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         if snapshot.kind == SnapshotKind::Automated {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
+            return Err(ApiError::snapshot_state(
                 "Automated snapshots cannot be deleted: only manual snapshots may be deleted.",
             ));
         }
-        if is_under_way(snapshot) {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
-                format!("The snapshot {name} is not in the available state."),
-            ));
+        if snapshot.is_under_way() {
+            return Err(ApiError::snapshot_unavailable(&name));
         }
-        let mut xml = answer(request, state, &name)?;
+        let mut xml = snapshot_result(request, state, &name)?;
         state.region_mut(request.region).snapshots.remove(&name);
         xml.replace_text("Status", "deleted");
         Ok(xml)
     })?;
-    request.shared.add_event(request.region, EventSource::Snapshot, &name, &happening::SNAPSHOT_DELETED);
-    // Out of the way of the answer: a base backup can be large.
-    let shared = Arc::clone(request.shared);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = sweep(&shared) {
-            report(format_args!("cannot remove what is no longer needed: {error:#}"));
-        }
-    });
+    record_event(request.cx, request.region, EventSource::Snapshot, &name, &event_messages::SNAPSHOT_DELETED);
+    sweep_later(request.cx);
     Ok(xml)
 }
 
-/// Nothing of a snapshot can be changed here but for its version, and there are no upgrades.
+/// Only the engine version of a snapshot could be changed, and the stack does not upgrade.
 pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBSnapshotIdentifier")?;
-    request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let snapshot = region.and_then(|region| region.snapshots.get(&name));
-        let snapshot = snapshot.ok_or_else(|| ApiError::no_snapshot(&name))?;
+    let name = request.resolve_identifier("DBSnapshotIdentifier")?;
+    request.cx.store.read(|state| {
+        let snapshots = &state.region(request.region).snapshots;
+        let snapshot = snapshots.get(&name).ok_or_else(|| ApiError::no_snapshot(&name))?;
         let is_manual = snapshot.kind == SnapshotKind::Manual;
         if !is_manual || snapshot.status != SnapshotStatus::Available || !snapshot.shared_with.is_empty() {
-            return Err(ApiError::new(
-                "InvalidDBSnapshotState",
-                format!(
-                    "The snapshot {name} can't be modified: it must be manual, available and not shared."
-                ),
-            ));
+            return Err(ApiError::snapshot_state(format!(
+                "The snapshot {name} can't be modified: it must be manual, available and not shared."
+            )));
         }
         let settings = &snapshot.settings;
         if let Some(version) = query.get("EngineVersion")
             && version != settings.engine_version
             && version != settings.major()
         {
-            return Err(ApiError::combination(format!(
+            return Err(ApiError::invalid_combination(format!(
                 "Cannot upgrade {} from {} to {version}: this local stack does not upgrade.",
                 settings.engine, settings.engine_version
             )));
@@ -348,33 +287,24 @@ pub(super) fn modify_db_snapshot(request: &Request<'_>) -> Result<Xml> {
         if let Some(group) = query.get("OptionGroupName")
             && group != settings.option_group
         {
-            return Err(ApiError::new(
-                "OptionGroupNotFoundFault",
-                format!("Specified OptionGroupName: {group} not found."),
-            ));
+            return Err(ApiError::no_option_group(group));
         }
-        answer(request, state, &name)
+        snapshot_result(request, state, &name)
     })
 }
 
-fn answer(request: &Request<'_>, state: &State, name: &str) -> Result<Xml> {
-    let region = state.regions.get(request.region);
-    let snapshot =
-        region.and_then(|region| region.snapshots.get(name)).ok_or_else(|| ApiError::no_snapshot(name))?;
-    let mut xml = Xml::new();
-    xml.within("DBSnapshot", |xml| write_snapshot(xml, state, snapshot, request.region));
-    Ok(xml)
+/// A snapshot as the result of an action.
+fn snapshot_result(request: &Request<'_>, state: &State, name: &str) -> Result<Xml> {
+    let snapshots = &state.region(request.region).snapshots;
+    let snapshot = snapshots.get(name).ok_or_else(|| ApiError::no_snapshot(name))?;
+    Ok(Xml::with_element("DBSnapshot", |xml| write_snapshot(xml, state, snapshot, request.region)))
 }
 
-/// Writes a snapshot as it is seen from `at`.
+/// Writes a snapshot as callers in the scope `at` see it.
 fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
     let settings = &snapshot.settings;
-    let vpc = state
-        .regions
-        .get(&snapshot.region)
-        .map(|region| subnet_groups::vpc(region, &settings.subnet_group))
-        .unwrap_or_default();
-    let source_region = snapshot.copied_from.as_deref().and_then(place::of_arn);
+    let vpc = subnet_groups::vpc_of(state.region(&snapshot.region), &settings.subnet_group);
+    let source_region = snapshot.copied_from.as_deref().and_then(scope::scope_of_arn);
     let is_foreign = sharing::is_foreign(snapshot, at);
     let id = if is_foreign { snapshot.arn() } else { snapshot.id.clone() };
     xml.text("DBSnapshotIdentifier", id)
@@ -390,12 +320,12 @@ fn write_snapshot(xml: &mut Xml, state: &State, snapshot: &Snapshot, at: &str) {
         .maybe("MasterUsername", settings.master_username.as_ref())
         .text("EngineVersion", &settings.engine_version)
         .text("LicenseModel", &settings.license_model)
-        .text("SnapshotType", seen_as(snapshot, at))
+        .text("SnapshotType", visible_type(snapshot, at))
         .maybe("Iops", settings.iops)
         .maybe("StorageThroughput", settings.storage_throughput)
         .text("OptionGroupName", &settings.option_group)
         .text("PercentProgress", snapshot.percent)
-        .maybe("SourceRegion", source_region.as_deref().map(place::region))
+        .maybe("SourceRegion", source_region.as_deref().map(scope::region_of))
         .maybe("SourceDBSnapshotIdentifier", snapshot.copied_from.as_ref())
         .text("StorageType", &settings.storage_type)
         .text("Encrypted", settings.kms_key.is_some())

@@ -1,28 +1,30 @@
-//! DB subnet groups. There is no network behind them: a subnet is a name, and its zone follows from its place in the
-//! list. Every Region has the group `default`.
+//! DB subnet groups. There is no network behind them: a subnet is a name, and its Availability Zone follows from its
+//! position in the list. Every Region has the group `default`.
 
 use crate::error::{ApiError, Result};
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, catalogue, validate};
-use crate::record::{Region, State, SubnetGroup, arn};
+use crate::rds::request::Request;
+use crate::rds::{catalogue, validate};
+use crate::resources::{SubnetGroup, arn};
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
-/// The VPC of the group `default`; groups of the caller's own lie in it too.
+/// The VPC of the group `default`, and of the groups that callers make.
 const VPC: &str = "vpc-0a1b2c3d4e5f60718";
 const DEFAULT_SUBNETS: [&str; 3] =
     ["subnet-0aaaaaaaaaaaaaaa1", "subnet-0bbbbbbbbbbbbbbb2", "subnet-0ccccccccccccccc3"];
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 pub(super) const MOST: usize = 50;
 pub(super) const MOST_SUBNETS: usize = 20;
 
-pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn create_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = name("DBSubnetGroupName", query.required("DBSubnetGroupName")?)?;
+    let name = valid_group_name("DBSubnetGroupName", query.required("DBSubnetGroupName")?)?;
     let description = query.required("DBSubnetGroupDescription")?.to_owned();
-    let subnets = subnets_of(request)?;
-    let tags = validate::tags(query)?.unwrap_or_default();
-    request.shared.store.change(|state| {
+    let subnets = requested_subnets(request)?;
+    let tags = validate::requested_tags(query)?.unwrap_or_default();
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" || region.subnet_groups.contains_key(&name) {
             return Err(ApiError::new(
@@ -38,17 +40,15 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
         }
         let group = SubnetGroup { name: name.clone(), description, vpc: VPC.to_owned(), subnets, tags };
         region.subnet_groups.insert(name.clone(), group);
-        let mut xml = Xml::new();
-        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
-        Ok(xml)
+        Ok(group_result(state, request.region, &name))
     })
 }
 
-pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn modify_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
-    let name = request.identifier("DBSubnetGroupName")?;
-    let subnets = subnets_of(request)?;
-    request.shared.store.change(|state| {
+    let name = request.resolve_identifier("DBSubnetGroupName")?;
+    let subnets = requested_subnets(request)?;
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
             return Err(ApiError::new(
@@ -56,22 +56,25 @@ pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
                 "The group default cannot be modified.",
             ));
         }
-        let group = region.subnet_groups.get_mut(&name).ok_or_else(|| not_found(&name))?;
+        let group = region.subnet_groups.get_mut(&name).ok_or_else(|| no_subnet_group(&name))?;
         group.subnets = subnets;
         if let Some(description) = query.owned("DBSubnetGroupDescription") {
             group.description = description;
         }
-        let mut xml = Xml::new();
-        xml.within("DBSubnetGroup", |xml| write_subnet_group(xml, state, request.region, &name));
-        Ok(xml)
+        Ok(group_result(state, request.region, &name))
     })
 }
 
-/// The subnets of a request, which have to lie in two zones at least.
-fn subnets_of(request: &Request<'_>) -> Result<Vec<String>> {
-    let subnets = request.query.list("SubnetIds", "SubnetIdentifier").ok_or_else(|| {
-        ApiError::new("MissingParameter", "The request must contain the parameter SubnetIds.")
-    })?;
+fn group_result(state: &State, region: &str, name: &str) -> Xml {
+    Xml::with_element("DBSubnetGroup", |xml| write_subnet_group(xml, state, region, name))
+}
+
+/// The subnets of a request, which must lie in at least two zones.
+fn requested_subnets(request: &Request<'_>) -> Result<Vec<String>> {
+    let subnets = request
+        .query
+        .list("SubnetIds", "SubnetIdentifier")
+        .ok_or_else(|| ApiError::missing_parameter("SubnetIds"))?;
     for subnet in &subnets {
         let is_id = subnet.strip_prefix("subnet-").is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -96,39 +99,35 @@ fn subnets_of(request: &Request<'_>) -> Result<Vec<String>> {
     Ok(subnets)
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_subnet_groups(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
-    request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let mut names: Vec<&str> =
-            region.into_iter().flat_map(|region| region.subnet_groups.keys()).map(String::as_str).collect();
+    request.cx.store.read(|state| {
+        let groups = &state.region(request.region).subnet_groups;
+        let mut names: Vec<&str> = groups.keys().map(String::as_str).collect();
         names.push("default");
         if let Some(asked) = request.query.get("DBSubnetGroupName") {
             let asked = asked.to_lowercase();
             names.retain(|name| *name == asked);
             if names.is_empty() {
-                return Err(not_found(&asked));
+                return Err(no_subnet_group(&asked));
             }
         }
         let page = page(request.query, names, |name| (*name).to_owned())?;
-        let mut xml = Xml::new();
-        page.marker(&mut xml);
-        xml.list("DBSubnetGroups", "DBSubnetGroup", &page.items, |xml, name| {
+        Ok(page.to_xml("DBSubnetGroups", "DBSubnetGroup", |xml, name| {
             write_subnet_group(xml, state, request.region, name);
-        });
-        Ok(xml)
+        }))
     })
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn delete_subnet_group(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("DBSubnetGroupName")?.to_lowercase();
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if name == "default" {
             return Err(ApiError::new("InvalidDBSubnetGroupStateFault", "The group default cannot be deleted."));
         }
         if !region.subnet_groups.contains_key(&name) {
-            return Err(not_found(&name));
+            return Err(no_subnet_group(&name));
         }
         if let Some(user) = region.instances.values().find(|instance| instance.settings.subnet_group == name) {
             return Err(ApiError::new(
@@ -142,27 +141,27 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
 }
 
 /// The name of a group that a request refers to.
-pub(super) fn existing(region: &Region, name: &str) -> Result<String> {
+pub(super) fn existing_group(region: &Region, name: &str) -> Result<String> {
     let name = name.to_lowercase();
     if name == "default" || region.subnet_groups.contains_key(&name) {
         Ok(name)
     } else {
-        Err(not_found(&name))
+        Err(no_subnet_group(&name))
     }
 }
 
-/// The VPC that a group lies in.
-pub(super) fn vpc(region: &Region, group: &str) -> String {
+/// The VPC of a group.
+pub(super) fn vpc_of(region: &Region, group: &str) -> String {
     region.subnet_groups.get(group).map_or(VPC, |group| &group.vpc).to_owned()
 }
 
 pub(super) fn write_subnet_group(xml: &mut Xml, state: &State, region: &str, name: &str) {
-    let group = state.regions.get(region).and_then(|region| region.subnet_groups.get(name));
+    let group = state.region(region).subnet_groups.get(name);
     let subnets: Vec<&str> = match group {
         Some(group) => group.subnets.iter().map(String::as_str).collect(),
         None => DEFAULT_SUBNETS.to_vec(),
     };
-    let zones = catalogue::zones(region);
+    let zones = catalogue::zones_of(region);
     xml.text("DBSubnetGroupName", name)
         .text("DBSubnetGroupDescription", group.map_or("default", |group| &group.description))
         .text("VpcId", group.map_or(VPC, |group| &group.vpc))
@@ -179,17 +178,17 @@ pub(super) fn write_subnet_group(xml: &mut Xml, state: &State, region: &str, nam
         .values("SupportedNetworkTypes", "member", ["IPV4"]);
 }
 
-fn not_found(name: &str) -> ApiError {
+fn no_subnet_group(name: &str) -> ApiError {
     ApiError::new("DBSubnetGroupNotFoundFault", format!("DB subnet group '{name}' does not exist."))
 }
 
-/// Names of subnet groups may have dots, spaces and underscores.
-fn name(parameter: &str, text: &str) -> Result<String> {
+/// The name of a subnet group in lower case. It may contain periods, spaces and underscores.
+fn valid_group_name(parameter: &str, text: &str) -> Result<String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte));
     if is_plain && text.len() <= 255 {
         return Ok(text.to_lowercase());
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "The parameter {parameter} must contain only ASCII letters, digits, hyphens, underscores, periods and spaces."
     )))
 }

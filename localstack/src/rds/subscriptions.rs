@@ -1,25 +1,19 @@
-//! Event subscriptions: which events of which sources go to which SNS topic. They are really delivered, at once.
+//! Event subscriptions: which events of which sources go to which SNS topic. `event_delivery` delivers them.
 //!
-//! Categories differ by the type of source, as on AWS: `DescribeEventCategories` tells which there are.
-
-use std::sync::Arc;
-
-use serde_json::json;
+//! Categories depend on the type of source, as on AWS: `DescribeEventCategories` lists them.
 
 use crate::error::{ApiError, Result};
-use crate::place;
+use crate::event_delivery::EVENTS_SERVICE;
 use crate::rds::paging::{Filters, page};
-use crate::rds::{Request, bare, validate};
-use crate::record::{Event, EventSubscription, arn};
+use crate::rds::request::{Request, local_name};
+use crate::rds::validate;
+use crate::resources::{EventSource, EventSubscription, arn};
+use crate::scope;
 use crate::sns;
-use crate::stack::Shared;
 use crate::wire::Xml;
 
-/// How many a Region holds on AWS.
+/// AWS's quota in a Region.
 const MOST: usize = 20;
-
-/// The service that publishes events.
-const PRINCIPAL: &str = "events.rds.amazonaws.com";
 
 /// Types of sources and their categories (Amazon RDS User Guide, "Amazon RDS event categories and event messages").
 const CATEGORIES: [(&str, &[&str]); 9] = [
@@ -69,25 +63,25 @@ const CATEGORIES: [(&str, &[&str]); 9] = [
     ("blue-green-deployment", &["creation", "deletion", "failure", "notification"]),
 ];
 
-pub(super) fn describe_categories(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_event_categories(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let kind = request.query.get("SourceType");
     if let Some(kind) = kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
-    let shown = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
+    let listed = CATEGORIES.iter().filter(|(of, _)| kind.is_none_or(|kind| kind == *of));
     let mut xml = Xml::new();
-    xml.list("EventCategoriesMapList", "EventCategoriesMap", shown, |xml, (of, categories)| {
+    xml.list("EventCategoriesMapList", "EventCategoriesMap", listed, |xml, (of, categories)| {
         xml.text("SourceType", of).values("EventCategories", "EventCategory", *categories);
     });
     Ok(xml)
 }
 
-fn check_type(kind: &str) -> Result<()> {
+fn check_source_type(kind: &str) -> Result<()> {
     if CATEGORIES.iter().any(|(of, _)| *of == kind) {
         return Ok(());
     }
-    Err(ApiError::value(format!("Invalid source type: {kind}")))
+    Err(ApiError::invalid_value(format!("Invalid source type: {kind}")))
 }
 
 fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
@@ -98,87 +92,82 @@ fn check_categories(kind: Option<&str>, categories: &[String]) -> Result<()> {
     };
     match categories.iter().find(|category| !known(category)) {
         None => Ok(()),
-        Some(wrong) => Err(ApiError {
-            code: "SubscriptionCategoryNotFound".to_owned(),
-            status: 404,
-            message: format!("The supplied category does not exist: {wrong}"),
-        }),
+        Some(wrong) => Err(ApiError::with_status(
+            404,
+            "SubscriptionCategoryNotFound",
+            format!("The supplied category does not exist: {wrong}"),
+        )),
     }
 }
 
 /// Whether RDS may publish to a topic of this Region.
 fn check_topic(request: &Request<'_>, topic: &str) -> Result<()> {
-    let refused = |code: &str, message: &str| ApiError::new(code, format!("{message}: {topic}"));
+    let refused = |status, code: &str, message: &str| {
+        Err(ApiError::with_status(status, code, format!("{message}: {topic}")))
+    };
     if !topic.starts_with("arn:aws:sns:") || topic.ends_with(".fifo") {
-        return Err(ApiError { status: 400, ..refused("SNSInvalidTopic", "Invalid topic") });
+        return refused(400, "SNSInvalidTopic", "Invalid topic");
     }
-    match sns::admits(request.shared, topic, PRINCIPAL, request.region) {
+    match sns::publish_admission(request.cx, topic, EVENTS_SERVICE, request.region) {
         sns::Admission::Admitted => Ok(()),
-        sns::Admission::NoTopic => {
-            Err(ApiError { status: 404, ..refused("SNSTopicArnNotFound", "SNS topic ARN not found") })
+        sns::Admission::NoTopic => refused(404, "SNSTopicArnNotFound", "SNS topic ARN not found"),
+        sns::Admission::Denied => {
+            refused(400, "SNSNoAuthorization", "RDS does not have permission to publish to the topic")
         }
-        sns::Admission::Denied => Err(ApiError {
-            status: 400,
-            ..refused("SNSNoAuthorization", "RDS does not have permission to publish to the topic")
-        }),
     }
 }
 
-fn sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Result<Vec<String>> {
-    let ids: Vec<String> = ids.iter().map(|id| bare(id)).collect();
+fn existing_sources(request: &Request<'_>, kind: Option<&str>, ids: Vec<String>) -> Result<Vec<String>> {
+    let ids: Vec<String> = ids.iter().map(|id| local_name(id)).collect();
     if ids.is_empty() {
         return Ok(ids);
     }
     let Some(kind) = kind else {
-        return Err(ApiError::combination("A source type must be given with source ids."));
+        return Err(ApiError::invalid_combination("A source type must be given with source ids."));
     };
-    request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let exists = |id: &String| match (kind, region) {
-            ("db-instance", Some(region)) => region.instances.contains_key(id),
-            ("db-snapshot", Some(region)) => region.snapshots.contains_key(id),
-            (_, region) => region.is_some(),
+    request.cx.store.read(|state| {
+        let region = state.region(request.region);
+        let exists = |id: &String| match kind {
+            "db-instance" => region.instances.contains_key(id),
+            "db-snapshot" => region.snapshots.contains_key(id),
+            _ => state.regions.contains_key(request.region),
         };
         match ids.iter().find(|id| !exists(id)) {
             None => Ok(()),
-            Some(id) => Err(ApiError {
-                code: "SourceNotFound".to_owned(),
-                status: 404,
-                message: format!("The source could not be found: {id}"),
-            }),
+            Some(id) => Err(ApiError::with_status(
+                404,
+                "SourceNotFound",
+                format!("The source could not be found: {id}"),
+            )),
         }
     })?;
     Ok(ids)
 }
 
-fn not_found(name: &str) -> ApiError {
-    ApiError {
-        code: "SubscriptionNotFound".to_owned(),
-        status: 404,
-        message: format!("Subscription {name} was not found."),
-    }
+fn no_subscription(name: &str) -> ApiError {
+    ApiError::with_status(404, "SubscriptionNotFound", format!("Subscription {name} was not found."))
 }
 
-pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn create_subscription(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let name = query.required("SubscriptionName")?.to_lowercase();
     let is_name = name.len() < 256
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !is_name {
-        return Err(ApiError::value(format!("Invalid subscription name: {name}")));
+        return Err(ApiError::invalid_value(format!("Invalid subscription name: {name}")));
     }
     let topic = query.required("SnsTopicArn")?.to_owned();
     let kind = query.owned("SourceType");
     if let Some(kind) = &kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
     let categories = query.list("EventCategories", "EventCategory").unwrap_or_default();
     check_categories(kind.as_deref(), &categories)?;
     let ids = query.list("SourceIds", "SourceId").unwrap_or_default();
-    let sources = sources(request, kind.as_deref(), ids)?;
+    let sources = existing_sources(request, kind.as_deref(), ids)?;
     check_topic(request, &topic)?;
-    let fresh = EventSubscription {
+    let subscription = EventSubscription {
         name: name.clone(),
         topic,
         source_type: kind,
@@ -186,39 +175,42 @@ pub(super) fn create(request: &Request<'_>) -> Result<Xml> {
         categories,
         enabled: query.flag("Enabled")?.unwrap_or(true),
         created_at: request.now,
-        tags: validate::tags(query)?.unwrap_or_default(),
+        tags: validate::requested_tags(query)?.unwrap_or_default(),
     };
-    request.shared.store.change(|state| {
+    request.cx.store.change(|state| {
         let region = state.region_mut(request.region);
         if region.subscriptions.contains_key(&name) {
             let message = format!("Subscription already exists: {name}");
-            return Err(ApiError { status: 400, ..ApiError::new("SubscriptionAlreadyExist", message) });
+            return Err(ApiError::with_status(400, "SubscriptionAlreadyExist", message));
         }
         if region.subscriptions.len() >= MOST {
             let message = "You have reached the maximum number of event subscriptions.";
-            return Err(ApiError { status: 400, ..ApiError::new("EventSubscriptionQuotaExceeded", message) });
+            return Err(ApiError::with_status(400, "EventSubscriptionQuotaExceeded", message));
         }
-        region.subscriptions.insert(name, fresh.clone());
+        region.subscriptions.insert(name, subscription.clone());
         Ok(())
     })?;
-    Ok(shown(request, &fresh))
+    Ok(subscription_result(request, &subscription))
 }
 
-/// Edits one subscription and shows it.
-fn edit(request: &Request<'_>, edit: impl FnOnce(&mut EventSubscription) -> Result<()>) -> Result<Xml> {
+/// Changes a subscription and returns it.
+fn edit_subscription(
+    request: &Request<'_>,
+    edit: impl FnOnce(&mut EventSubscription) -> Result<()>,
+) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let edited = request.shared.store.change(|state| {
+    let edited = request.cx.store.change(|state| {
         let subscriptions = &mut state.region_mut(request.region).subscriptions;
-        let subscription = subscriptions.get_mut(&name).ok_or_else(|| not_found(&name))?;
+        let subscription = subscriptions.get_mut(&name).ok_or_else(|| no_subscription(&name))?;
         let mut edited = subscription.clone();
         edit(&mut edited)?;
         subscription.clone_from(&edited);
         Ok::<_, ApiError>(edited)
     })?;
-    Ok(shown(request, &edited))
+    Ok(subscription_result(request, &edited))
 }
 
-pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn modify_subscription(request: &Request<'_>) -> Result<Xml> {
     let query = request.query;
     let topic = query.owned("SnsTopicArn");
     if let Some(topic) = &topic {
@@ -226,12 +218,12 @@ pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
     }
     let kind = query.owned("SourceType");
     if let Some(kind) = &kind {
-        check_type(kind)?;
+        check_source_type(kind)?;
     }
-    let is_cleared = query.clears("EventCategories");
+    let is_cleared = query.clears_list("EventCategories");
     let categories = query.list("EventCategories", "EventCategory").or(is_cleared.then(Vec::new));
     let enabled = query.flag("Enabled")?;
-    edit(request, |subscription| {
+    edit_subscription(request, |subscription| {
         if let Some(kind) = kind {
             subscription.source_type = Some(kind);
         }
@@ -248,13 +240,14 @@ pub(super) fn modify(request: &Request<'_>) -> Result<Xml> {
 pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
     let id = request.query.required("SourceIdentifier")?.to_owned();
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let kind = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let subscription = region.and_then(|region| region.subscriptions.get(&name));
-        subscription.map(|subscription| subscription.source_type.clone()).ok_or_else(|| not_found(&name))
+    let kind = request.cx.store.read(|state| {
+        let subscription = state.region(request.region).subscriptions.get(&name);
+        subscription
+            .map(|subscription| subscription.source_type.clone())
+            .ok_or_else(|| no_subscription(&name))
     })?;
-    let added = sources(request, kind.as_deref(), vec![id])?;
-    edit(request, |subscription| {
+    let added = existing_sources(request, kind.as_deref(), vec![id])?;
+    edit_subscription(request, |subscription| {
         subscription.sources.extend(added);
         subscription.sources.sort();
         subscription.sources.dedup();
@@ -263,54 +256,49 @@ pub(super) fn add_source(request: &Request<'_>) -> Result<Xml> {
 }
 
 pub(super) fn remove_source(request: &Request<'_>) -> Result<Xml> {
-    let id = bare(request.query.required("SourceIdentifier")?);
-    edit(request, |subscription| {
+    let id = local_name(request.query.required("SourceIdentifier")?);
+    edit_subscription(request, |subscription| {
         subscription.sources.retain(|source| *source != id);
         Ok(())
     })
 }
 
-pub(super) fn delete(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn delete_subscription(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("SubscriptionName")?.to_lowercase();
-    let gone = request.shared.store.change(|state| {
-        state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| not_found(&name))
+    let removed = request.cx.store.change(|state| {
+        state.region_mut(request.region).subscriptions.remove(&name).ok_or_else(|| no_subscription(&name))
     })?;
-    Ok(shown(request, &gone))
+    Ok(subscription_result(request, &removed))
 }
 
-pub(super) fn describe(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn describe_subscriptions(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.owned("SubscriptionName").map(|name| name.to_lowercase());
-    let found: Vec<EventSubscription> = request.shared.store.read(|state| {
-        let region = state.regions.get(request.region);
-        let all = region.into_iter().flat_map(|region| region.subscriptions.values());
+    let found: Vec<EventSubscription> = request.cx.store.read(|state| {
+        let all = state.region(request.region).subscriptions.values();
         all.filter(|one| name.as_ref().is_none_or(|name| *name == one.name)).cloned().collect()
     });
     if let (Some(name), true) = (&name, found.is_empty()) {
-        return Err(not_found(name));
+        return Err(no_subscription(name));
     }
     let page = page(request.query, found, |subscription| subscription.name.clone())?;
-    let mut xml = Xml::new();
-    page.marker(&mut xml);
-    xml.list("EventSubscriptionsList", "EventSubscription", &page.items, |xml, subscription| {
-        write(request, xml, subscription);
-    });
-    Ok(xml)
+    Ok(page.to_xml("EventSubscriptionsList", "EventSubscription", |xml, subscription| {
+        write_subscription(request, xml, subscription);
+    }))
 }
 
-fn shown(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
-    let mut xml = Xml::new();
-    xml.within("EventSubscription", |xml| write(request, xml, subscription));
-    xml
+fn subscription_result(request: &Request<'_>, subscription: &EventSubscription) -> Xml {
+    Xml::with_element("EventSubscription", |xml| write_subscription(request, xml, subscription))
 }
 
-fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
-    let status = match sns::admits(request.shared, &subscription.topic, PRINCIPAL, request.region) {
+fn write_subscription(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription) {
+    let status = match sns::publish_admission(request.cx, &subscription.topic, EVENTS_SERVICE, request.region)
+    {
         sns::Admission::Admitted => "active",
         sns::Admission::NoTopic => "topic-not-exist",
         sns::Admission::Denied => "no-permission",
     };
-    xml.text("CustomerAwsId", place::account(request.region))
+    xml.text("CustomerAwsId", scope::account_of(request.region))
         .text("CustSubscriptionId", &subscription.name)
         .text("SnsTopicArn", &subscription.topic)
         .text("Status", status)
@@ -322,55 +310,9 @@ fn write(request: &Request<'_>, xml: &mut Xml, subscription: &EventSubscription)
         .text("EventSubscriptionArn", arn(request.region, "es", &subscription.name));
 }
 
-/// Sends an event to every subscription that asked for it.
-pub(crate) fn deliver(shared: &Arc<Shared>, region: &str, event: &Event) {
-    let kind = event.source_type.name();
-    let wanted: Vec<EventSubscription> = shared.store.read(|state| {
-        let all = state.regions.get(region).into_iter().flat_map(|region| region.subscriptions.values());
-        all.filter(|one| {
-            one.enabled
-                && one.source_type.as_deref().is_none_or(|wanted| wanted == kind)
-                && (one.sources.is_empty() || one.sources.contains(&event.source))
-                && (one.categories.is_empty() || one.categories.contains(&event.category))
-        })
-        .cloned()
-        .collect()
-    });
-    let message = json!({
-        "Event Source": kind,
-        "Event Time": event.at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-        "Identifier Link": format!(
-            "https://console.aws.amazon.com/rds/home?region={region}#{}:id={}",
-            if kind == "db-snapshot" { "snapshot" } else { "dbinstance" },
-            event.source
-        ),
-        "Source ID": event.source,
-        "Source ARN": arn(region, event.source_type.arn_word(), &event.source),
-        "Event ID": format!(
-            "http://docs.amazonwebservices.com/AmazonRDS/latest/UserGuide/USER_Events.html#{}",
-            event.id
-        ),
-        "Event Message": event.message,
-    });
-    for subscription in wanted {
-        let own = arn(region, "es", &subscription.name);
-        let publisher = sns::Publisher { service: PRINCIPAL, arn: &own, region };
-        // A topic that is gone or shut says so in the subscription's status; events are best effort.
-        let _ = sns::publish(
-            shared,
-            &subscription.topic,
-            Some("RDS Notification Message"),
-            &message.to_string(),
-            &publisher,
-        );
-    }
-}
-
-/// What the control endpoint says happened: delivered and listed like any other event.
-pub(crate) fn check_event(kind: &str, category: &str) -> std::result::Result<(), String> {
-    check_type(kind)
-        .and_then(|()| check_categories(Some(kind), &[category.to_owned()]))
-        .map_err(|error| error.message)
+/// Checks that events of a type of source can have a category.
+pub(crate) fn check_event_category(source: EventSource, category: &str) -> std::result::Result<(), String> {
+    check_categories(Some(source.name()), &[category.to_owned()]).map_err(|error| error.message)
 }
 
 #[cfg(test)]
@@ -385,6 +327,6 @@ mod tests {
         assert_eq!(refused(Some("db-instance"), "backup"), None);
         assert_eq!(refused(Some("db-snapshot"), "backup").as_deref(), Some("SubscriptionCategoryNotFound"));
         assert_eq!(refused(None, "backup"), None);
-        assert!(check_type("db-mainframe").is_err());
+        assert!(check_source_type("db-mainframe").is_err());
     }
 }

@@ -1,41 +1,41 @@
 //! Tags of resources, by their ARNs.
 
 use crate::error::{ApiError, Result};
-use crate::place;
-use crate::rds::instances::write_tags;
 use crate::rds::paging::Filters;
-use crate::rds::{Request, bare, catalogue, validate};
-use crate::record::{Region, State, Tag};
+use crate::rds::request::{Request, local_name};
+use crate::rds::{catalogue, validate};
+use crate::resources::Tag;
+use crate::scope;
+use crate::store::{Region, State};
 use crate::wire::Xml;
 
-pub(super) fn add(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn add_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
-    let given = validate::tags(request.query)?
-        .ok_or_else(|| ApiError::new("MissingParameter", "The request must contain the parameter Tags."))?;
-    request.shared.store.change(|state| {
-        let tags = tags_of(request, state, name)?;
+    let given =
+        validate::requested_tags(request.query)?.ok_or_else(|| ApiError::missing_parameter("Tags"))?;
+    request.cx.store.change(|state| {
+        let tags = find_tags(request, state, name)?;
         let mut all: Vec<Tag> =
             tags.iter().filter(|tag| given.iter().all(|new| new.key != tag.key)).cloned().collect();
         all.extend(given);
-        validate::tag_count(&all)?;
+        validate::check_tag_count(&all)?;
         all.sort();
         *tags = all;
         Ok(Xml::new())
     })
 }
 
-pub(super) fn remove(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn remove_tags(request: &Request<'_>) -> Result<Xml> {
     let name = request.query.required("ResourceName")?;
-    let keys = request.query.list("TagKeys", "member").ok_or_else(|| {
-        ApiError::new("MissingParameter", "The request must contain the parameter TagKeys.")
-    })?;
-    request.shared.store.change(|state| {
-        tags_of(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
+    let keys =
+        request.query.list("TagKeys", "member").ok_or_else(|| ApiError::missing_parameter("TagKeys"))?;
+    request.cx.store.change(|state| {
+        find_tags(request, state, name)?.retain(|tag| !keys.contains(&tag.key));
         Ok(Xml::new())
     })
 }
 
-pub(super) fn list(request: &Request<'_>) -> Result<Xml> {
+pub(super) fn list_tags(request: &Request<'_>) -> Result<Xml> {
     Filters::parse(request.query, &[])?;
     let name = request.query.required("ResourceName")?;
     if is_built_in(request, name) {
@@ -43,29 +43,34 @@ pub(super) fn list(request: &Request<'_>) -> Result<Xml> {
         write_tags(&mut xml, &[]);
         return Ok(xml);
     }
-    // A change that changes nothing: looking the tags up is the same either way.
-    let tags = request.shared.store.change(|state| tags_of(request, state, name).cloned())?;
+    // A change that changes nothing, because finding the tags needs the state to be mutable.
+    let tags = request.cx.store.change(|state| find_tags(request, state, name).cloned())?;
     let mut xml = Xml::new();
     write_tags(&mut xml, &tags);
     Ok(xml)
 }
 
-/// Whether an ARN is that of something that nobody made and that therefore has no tags: a default group, or a cluster.
+pub(super) fn write_tags(xml: &mut Xml, tags: &[Tag]) {
+    xml.list("TagList", "Tag", tags, |xml, tag| {
+        xml.text("Key", &tag.key).text("Value", &tag.value);
+    });
+}
+
+/// Whether an ARN names something that nobody made, and that therefore has no tags: a default group, or a cluster.
 fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
-    if place::of_arn(arn).as_deref() != Some(request.region) {
+    if scope::scope_of_arn(arn).as_deref() != Some(request.region) {
         return false;
     }
-    let name = bare(arn);
+    let name = local_name(arn);
     match arn.split(':').nth(5) {
         Some("subgrp") => name == "default",
         Some("pg") => {
             let family = name.strip_prefix("default.");
-            family.is_some_and(|family| catalogue::is_family(request.shared, family))
+            family.is_some_and(|family| catalogue::is_family(request.cx, family))
         }
-        Some("og") => catalogue::option_groups(request.shared).iter().any(|group| group.name() == name),
-        Some("cluster") => request.shared.store.read(|state| {
-            let region = state.regions.get(request.region);
-            let mut instances = region.into_iter().flat_map(|region| region.instances.values());
+        Some("og") => catalogue::list_option_groups(request.cx).iter().any(|group| group.name() == name),
+        Some("cluster") => request.cx.store.read(|state| {
+            let mut instances = state.region(request.region).instances.values();
             instances.any(|instance| instance.settings.cluster.as_deref() == Some(name.as_str()))
         }),
         _ => false,
@@ -73,18 +78,18 @@ fn is_built_in(request: &Request<'_>, arn: &str) -> bool {
 }
 
 /// The tags of the resource with that ARN.
-fn tags_of<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Result<&'s mut Vec<Tag>> {
+fn find_tags<'s>(request: &Request<'_>, state: &'s mut State, name: &str) -> Result<&'s mut Vec<Tag>> {
     let invalid = || {
-        ApiError::value(format!(
+        ApiError::invalid_value(format!(
             "The specified resource name does not match an RDS resource in this region: {name}"
         ))
     };
     let parts: Vec<&str> = name.splitn(7, ':').collect();
     let ["arn", _, "rds", _, _, kind, _] = parts[..] else { return Err(invalid()) };
-    if place::of_arn(name).as_deref() != Some(request.region) {
+    if scope::scope_of_arn(name).as_deref() != Some(request.region) {
         return Err(invalid());
     }
-    let id = bare(name);
+    let id = local_name(name);
     let region: &mut Region = state.region_mut(request.region);
     match kind {
         "db" => region

@@ -1,19 +1,19 @@
-//! The rules that values must follow, and RDS's words when they do not.
+//! Rules for values, with RDS's messages for those that break them.
 
 use crate::error::{ApiError, Result};
-use crate::record::Tag;
+use crate::resources::Tag;
 use crate::windows::{Window, WindowFault};
 use crate::wire::Query;
 
-/// Checks an identifier that a caller makes up: letters, digits and hyphens, a letter first, no hyphen last or doubled.
-/// Returns it lowercased.
-pub(super) fn identifier(parameter: &str, text: &str, longest: usize) -> Result<String> {
+/// Checks an identifier that a caller chooses: letters, digits and hyphens, a letter first, no hyphen last or
+/// doubled. Returns it in lower case.
+pub(super) fn check_identifier(parameter: &str, text: &str, longest: usize) -> Result<String> {
     let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if starts_well && is_plain && text.len() <= longest && !text.ends_with('-') && !text.contains("--") {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "The parameter {parameter} is not a valid identifier. Identifiers must begin with a letter; must contain only \
          ASCII letters, digits, and hyphens; must be at most {longest} characters long; and must not end with a hyphen \
          or contain two consecutive hyphens."
@@ -21,7 +21,7 @@ pub(super) fn identifier(parameter: &str, text: &str, longest: usize) -> Result<
 }
 
 /// Checks a master password for PostgreSQL.
-pub(super) fn password(text: &str) -> Result<()> {
+pub(super) fn check_password(text: &str) -> Result<()> {
     let why = match text.len() {
         0..8 => "is not a valid password because it is shorter than 8 characters.",
         129.. => "is not a valid password because it is longer than 128 characters.",
@@ -30,11 +30,11 @@ pub(super) fn password(text: &str) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(ApiError::value(format!("The parameter MasterUserPassword {why}")))
+    Err(ApiError::invalid_value(format!("The parameter MasterUserPassword {why}")))
 }
 
-/// Checks a master user's name.
-pub(super) fn master_username(text: &str) -> Result<()> {
+/// Checks the name of a master user.
+pub(super) fn check_master_username(text: &str) -> Result<()> {
     const RESERVED: [&str; 12] = [
         "admin",
         "all",
@@ -51,13 +51,13 @@ pub(super) fn master_username(text: &str) -> Result<()> {
     ];
     let lower = text.to_ascii_lowercase();
     if RESERVED.contains(&lower.as_str()) || lower.starts_with("pg_") {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "MasterUsername {text} cannot be used as it is a reserved word used by the engine"
         )));
     }
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_plain || !text.starts_with(|first: char| first.is_ascii_alphabetic()) || text.len() > 63 {
-        return Err(ApiError::value(
+        return Err(ApiError::invalid_value(
             "The parameter MasterUsername is not a valid identifier. Identifiers must begin with a letter; must \
              contain only ASCII letters, digits, and underscores; and must be at most 63 characters long.",
         ));
@@ -65,38 +65,40 @@ pub(super) fn master_username(text: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn database_name(text: &str) -> Result<()> {
+pub(super) fn check_database_name(text: &str) -> Result<()> {
     const RESERVED: [&str; 4] = ["rdsadmin", "template0", "template1", "default"];
     if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
-        return Err(ApiError::value(format!("Database name {text} cannot be used. It is a reserved word")));
+        return Err(ApiError::invalid_value(format!(
+            "Database name {text} cannot be used. It is a reserved word"
+        )));
     }
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_plain || !text.starts_with(|first: char| first.is_ascii_alphabetic()) || text.len() > 63 {
-        return Err(ApiError::value(
+        return Err(ApiError::invalid_value(
             "DBName must begin with a letter and contain only alphanumeric characters.",
         ));
     }
     Ok(())
 }
 
-pub(super) fn retention(days: i64) -> Result<i64> {
+pub(super) fn check_retention(days: i64) -> Result<i64> {
     if (0..=35).contains(&days) {
         return Ok(days);
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "Invalid backup retention period: {days}. The backup retention period must be between 0 and 35 days."
     )))
 }
 
-pub(super) fn port(number: i64) -> Result<u16> {
+pub(super) fn check_port(number: i64) -> Result<u16> {
     u16::try_from(number).ok().filter(|port| *port >= 1150).ok_or_else(|| {
-        ApiError::value(format!("Invalid port: {number}. The port must be between 1150 and 65535."))
+        ApiError::invalid_value(format!("Invalid port: {number}. The port must be between 1150 and 65535."))
     })
 }
 
-pub(super) fn backup_window(text: &str) -> Result<Window> {
-    Window::daily(text).map_err(|fault| {
-        ApiError::value(match fault {
+pub(super) fn parse_backup_window(text: &str) -> Result<Window> {
+    Window::parse_daily(text).map_err(|fault| {
+        ApiError::invalid_value(match fault {
             WindowFault::Format => format!(
                 "Invalid backup window format: {text}. Must be specified as a range hh24:mi-hh24:mi (24H Clock UTC)."
             ),
@@ -105,9 +107,9 @@ pub(super) fn backup_window(text: &str) -> Result<Window> {
     })
 }
 
-pub(super) fn maintenance_window(text: &str) -> Result<Window> {
-    Window::weekly(text).map_err(|fault| {
-        ApiError::value(match fault {
+pub(super) fn parse_maintenance_window(text: &str) -> Result<Window> {
+    Window::parse_weekly(text).map_err(|fault| {
+        ApiError::invalid_value(match fault {
             WindowFault::Format => format!(
                 "Invalid maintenance window format: {text}. Should be specified as a range \
                  ddd:hh24:mi-ddd:hh24:mi (24H Clock UTC), less than 24 hours long. Example: Sun:23:45-Mon:00:15"
@@ -117,82 +119,84 @@ pub(super) fn maintenance_window(text: &str) -> Result<Window> {
     })
 }
 
-/// Checks that two windows do not meet; either may be absent.
-pub(super) fn apart(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
+/// Checks that two windows do not overlap; either may be absent.
+pub(super) fn refuse_overlap(backup: Option<Window>, maintenance: Option<Window>) -> Result<()> {
     match (backup, maintenance) {
-        (Some(backup), Some(maintenance)) if backup.meets(maintenance) => {
-            Err(ApiError::value("The backup window and maintenance window must not overlap."))
+        (Some(backup), Some(maintenance)) if backup.overlaps(maintenance) => {
+            Err(ApiError::invalid_value("The backup window and maintenance window must not overlap."))
         }
         _ => Ok(()),
     }
 }
 
-pub(super) fn security_groups(groups: &[String]) -> Result<()> {
+pub(super) fn check_security_groups(groups: &[String]) -> Result<()> {
     for group in groups {
         let is_id = group.strip_prefix("sg-").is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         });
         if !is_id {
-            return Err(ApiError::value(format!("Invalid security group , groupId= {group}, groupName=.")));
+            return Err(ApiError::invalid_value(format!(
+                "Invalid security group , groupId= {group}, groupName=."
+            )));
         }
     }
     Ok(())
 }
 
-/// Checks how often and as whom enhanced monitoring measures.
-pub(super) fn monitoring(interval: i64, role: Option<&str>) -> Result<()> {
+/// Checks the interval and the role of enhanced monitoring.
+pub(super) fn check_monitoring(interval: i64, role: Option<&str>) -> Result<()> {
     if ![0, 1, 5, 10, 15, 30, 60].contains(&interval) {
-        return Err(ApiError::value(format!(
+        return Err(ApiError::invalid_value(format!(
             "Invalid value for MonitoringInterval: {interval}. Valid values are 0, 1, 5, 10, 15, 30 and 60."
         )));
     }
     match role {
-        None if interval > 0 => Err(ApiError::combination(
+        None if interval > 0 => Err(ApiError::invalid_combination(
             "A MonitoringRoleARN value is required if you specify a MonitoringInterval value other than 0.",
         )),
-        Some(_) if interval == 0 => Err(ApiError::combination(
+        Some(_) if interval == 0 => Err(ApiError::invalid_combination(
             "A MonitoringInterval value other than 0 is required if you specify a MonitoringRoleARN value.",
         )),
         Some(role) if !(role.starts_with("arn:aws") && role.contains(":role/")) => {
-            Err(ApiError::value(format!("Invalid MonitoringRoleArn: {role}")))
+            Err(ApiError::invalid_value(format!("Invalid MonitoringRoleArn: {role}")))
         }
         _ => Ok(()),
     }
 }
 
-/// Checks for how many days Performance Insights keeps what it measures.
-pub(super) fn insights_days(days: i64) -> Result<i64> {
+/// Checks the retention period of Performance Insights.
+pub(super) fn check_insights_days(days: i64) -> Result<i64> {
     if days == 7 || days == 731 || (days % 31 == 0 && (1..=23).contains(&(days / 31))) {
         return Ok(days);
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "Invalid Performance Insights retention period: {days}. Valid values are 7, 31 times a number of months from 1 to \
          23, and 731."
     )))
 }
 
-/// Checks that a word is one of those that there are.
-pub(super) fn one_of<'t>(parameter: &str, text: &'t str, known: &[&str]) -> Result<&'t str> {
+/// Checks that a value is one of the known ones.
+pub(super) fn check_one_of<'t>(parameter: &str, text: &'t str, known: &[&str]) -> Result<&'t str> {
     if known.contains(&text) {
         return Ok(text);
     }
-    Err(ApiError::value(format!(
+    Err(ApiError::invalid_value(format!(
         "Invalid value for {parameter}: {text}. Valid values are {}.",
         known.join(", ")
     )))
 }
 
 /// The tags of a request, or `None` when it has none.
-pub(super) fn tags(query: &Query) -> Result<Option<Vec<Tag>>> {
+pub(super) fn requested_tags(query: &Query) -> Result<Option<Vec<Tag>>> {
     let mut tags: Vec<Tag> = Vec::new();
-    for given in query.structs("Tags", "Tag") {
+    for given in query.structures("Tags", "Tag") {
         let tag = Tag {
             key: given.get("Key").unwrap_or_default().to_owned(),
             value: given.get("Value").unwrap_or_default().to_owned(),
         };
-        tag_rules(&tag)?;
+        check_tag(&tag)?;
         if tags.iter().any(|other| other.key == tag.key) {
-            return Err(ApiError::value(format!("Duplicate tag key: {}", tag.key)));
+            return Err(ApiError::invalid_value(format!("Duplicate tag key: {}", tag.key)));
         }
         tags.push(tag);
     }
@@ -200,9 +204,9 @@ pub(super) fn tags(query: &Query) -> Result<Option<Vec<Tag>>> {
     Ok((!tags.is_empty()).then_some(tags))
 }
 
-fn tag_rules(tag: &Tag) -> Result<()> {
+fn check_tag(tag: &Tag) -> Result<()> {
     let lower = tag.key.to_lowercase();
-    let is_fine = |text: &str| {
+    let is_valid = |text: &str| {
         text.chars().all(|character| character.is_alphanumeric() || " _.:/=+-@".contains(character))
     };
     let why = if tag.key.is_empty() || tag.key.chars().count() > 128 {
@@ -211,20 +215,20 @@ fn tag_rules(tag: &Tag) -> Result<()> {
         "Tag values must be at most 256 characters long."
     } else if lower.starts_with("aws:") || lower.starts_with("rds:") {
         "Tag keys must not begin with aws: or rds:."
-    } else if !is_fine(&tag.key) || !is_fine(&tag.value) {
+    } else if !is_valid(&tag.key) || !is_valid(&tag.value) {
         "Tags may only contain letters, digits, whitespace and the characters _ . : / = + - @."
     } else {
         return Ok(());
     };
-    Err(ApiError::value(format!("Invalid tag {}: {why}", tag.key)))
+    Err(ApiError::invalid_value(format!("Invalid tag {}: {why}", tag.key)))
 }
 
-/// How many tags a resource can have.
-pub(super) fn tag_count(tags: &[Tag]) -> Result<()> {
+/// Checks the number of tags of a resource.
+pub(super) fn check_tag_count(tags: &[Tag]) -> Result<()> {
     if tags.len() <= 50 {
         return Ok(());
     }
-    Err(ApiError::value("A resource can have at most 50 tags."))
+    Err(ApiError::invalid_value("A resource can have at most 50 tags."))
 }
 
 #[cfg(test)]
@@ -233,17 +237,17 @@ mod tests {
 
     #[test]
     fn identifiers_follow_the_rules() {
-        assert_eq!(identifier("X", "Orders-Prod", 63).unwrap(), "orders-prod");
+        assert_eq!(check_identifier("X", "Orders-Prod", 63).unwrap(), "orders-prod");
         for bad in ["", "1a", "-a", "a-", "a--b", "a_b", "a.b", "ä", "a b", &"a".repeat(64)] {
-            assert_eq!(identifier("X", bad, 63).unwrap_err().code, "InvalidParameterValue", "{bad}");
+            assert_eq!(check_identifier("X", bad, 63).unwrap_err().code, "InvalidParameterValue", "{bad}");
         }
-        assert!(identifier("X", &"a".repeat(63), 63).is_ok());
+        assert!(check_identifier("X", &"a".repeat(63), 63).is_ok());
     }
 
     #[test]
     fn passwords_follow_the_rules() {
-        assert!(password("abcd1234").is_ok());
-        assert!(password("it's-fine!").is_ok());
+        assert!(check_password("abcd1234").is_ok());
+        assert!(check_password("it's-fine!").is_ok());
         for bad in [
             "",
             "short12",
@@ -254,13 +258,13 @@ mod tests {
             "non-ascii-ü",
             &"a".repeat(129),
         ] {
-            assert!(password(bad).is_err(), "{bad}");
+            assert!(check_password(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn tags_follow_the_rules() {
-        let tags_of = |form: &str| tags(&Query::parse(form.as_bytes()));
+        let tags_of = |form: &str| requested_tags(&Query::parse(form.as_bytes()));
         assert_eq!(tags_of("").unwrap(), None);
         let found = tags_of("Tags.Tag.1.Key=lifeboat:run&Tags.Tag.1.Value=a%2Bb").unwrap().unwrap();
         assert_eq!((found[0].key.as_str(), found[0].value.as_str()), ("lifeboat:run", "a+b"));

@@ -3,15 +3,16 @@
 
 use serde_json::{Map, Value};
 
-use super::invalid;
 use crate::error::Result;
+use crate::monitoring::sns_memory::Subscription;
+use crate::sns::error::invalid_parameter;
 
-/// Checks a policy as it is set; the empty text takes it away.
-pub(super) fn check(policy: &str) -> Result<()> {
+/// Checks a filter policy that is about to be set; an empty text removes it.
+pub(super) fn check_filter_policy(policy: &str) -> Result<()> {
     if policy.is_empty() {
         return Ok(());
     }
-    let refused = |why: &str| invalid(format!("Invalid parameter: FilterPolicy: {why}"));
+    let refused = |why: &str| invalid_parameter(format!("Invalid parameter: FilterPolicy: {why}"));
     let Ok(Value::Object(keys)) = serde_json::from_str(policy) else {
         return Err(refused("failed to parse JSON."));
     };
@@ -53,12 +54,19 @@ fn check_rule(rule: &Value) -> std::result::Result<(), String> {
     }
 }
 
-/// Whether a message with these attributes passes. With the scope `MessageBody` its text is looked at instead.
-pub(super) fn admits(policy: &str, scope: Option<&str>, message: &str, attributes: &Value) -> bool {
+/// Whether a subscription's filter policy, if it has one, lets a message pass.
+pub(super) fn wants_message(subscription: &Subscription, message: &str, attributes: &Value) -> bool {
+    let scope = subscription.attributes.get("FilterPolicyScope").map(String::as_str);
+    let policy = subscription.attributes.get("FilterPolicy").filter(|policy| !policy.is_empty());
+    policy.is_none_or(|policy| policy_admits(policy, scope, message, attributes))
+}
+
+/// Whether a message with these attributes passes. With the scope `MessageBody`, its text is compared instead.
+fn policy_admits(policy: &str, scope: Option<&str>, message: &str, attributes: &Value) -> bool {
     let Ok(Value::Object(policy)) = serde_json::from_str(policy) else { return true };
     if scope == Some("MessageBody") {
-        // A text that is no JSON has nothing that a policy could match.
-        return serde_json::from_str(message).is_ok_and(|body| matches(&policy, &body));
+        // A text that is not JSON cannot match any policy.
+        return serde_json::from_str(message).is_ok_and(|body| policy_matches(&policy, &body));
     }
     let plain: Map<String, Value> = attributes
         .as_object()
@@ -66,7 +74,7 @@ pub(super) fn admits(policy: &str, scope: Option<&str>, message: &str, attribute
         .flatten()
         .map(|(name, attribute)| (name.clone(), value_of(attribute)))
         .collect();
-    matches(&policy, &Value::Object(plain))
+    policy_matches(&policy, &Value::Object(plain))
 }
 
 /// The value of an attribute, by its type.
@@ -81,36 +89,36 @@ fn value_of(attribute: &Value) -> Value {
     }
 }
 
-fn matches(policy: &Map<String, Value>, given: &Value) -> bool {
+fn policy_matches(policy: &Map<String, Value>, given: &Value) -> bool {
     policy.iter().all(|(key, wanted)| match wanted {
         Value::Array(choices) if key == "$or" => {
-            choices.iter().filter_map(Value::as_object).any(|choice| matches(choice, given))
+            choices.iter().filter_map(Value::as_object).any(|choice| policy_matches(choice, given))
         }
         Value::Object(nested) => match &given[key] {
-            Value::Array(all) => all.iter().any(|one| matches(nested, one)),
-            one => matches(nested, one),
+            Value::Array(all) => all.iter().any(|one| policy_matches(nested, one)),
+            one => policy_matches(nested, one),
         },
-        Value::Array(rules) => rules.iter().any(|rule| fits(rule, given.get(key))),
+        Value::Array(rules) => rules.iter().any(|rule| rule_matches(rule, given.get(key))),
         _ => false,
     })
 }
 
-/// Whether a value, or one of several, is what a rule asks for.
-fn fits(rule: &Value, given: Option<&Value>) -> bool {
+/// Whether a value, or one of several, matches a rule.
+fn rule_matches(rule: &Value, given: Option<&Value>) -> bool {
     let values: Vec<&Value> = match given {
         None => Vec::new(),
         Some(Value::Array(all)) => all.iter().collect(),
         Some(one) => vec![one],
     };
-    let Value::Object(rule) = rule else { return values.into_iter().any(|value| equal(rule, value)) };
+    let Value::Object(rule) = rule else { return values.into_iter().any(|value| values_equal(rule, value)) };
     rule.iter().all(|(kind, wanted)| match kind.as_str() {
         "exists" => wanted.as_bool() == Some(given.is_some()),
         "anything-but" => !values.is_empty() && values.iter().all(|value| !is_among(wanted, value)),
-        _ => values.iter().any(|value| is(kind, wanted, value)),
+        _ => values.iter().any(|value| operator_matches(kind, wanted, value)),
     })
 }
 
-fn equal(wanted: &Value, given: &Value) -> bool {
+fn values_equal(wanted: &Value, given: &Value) -> bool {
     match (wanted.as_f64(), given.as_f64()) {
         (Some(wanted), Some(given)) => wanted == given,
         _ => wanted == given,
@@ -119,13 +127,13 @@ fn equal(wanted: &Value, given: &Value) -> bool {
 
 fn is_among(wanted: &Value, given: &Value) -> bool {
     match wanted {
-        Value::Array(all) => all.iter().any(|one| equal(one, given)),
-        Value::Object(rule) => rule.iter().all(|(kind, wanted)| is(kind, wanted, given)),
-        one => equal(one, given),
+        Value::Array(all) => all.iter().any(|one| values_equal(one, given)),
+        Value::Object(rule) => rule.iter().all(|(kind, wanted)| operator_matches(kind, wanted, given)),
+        one => values_equal(one, given),
     }
 }
 
-fn is(kind: &str, wanted: &Value, given: &Value) -> bool {
+fn operator_matches(kind: &str, wanted: &Value, given: &Value) -> bool {
     let texts = wanted.as_str().zip(given.as_str());
     match kind {
         "prefix" => texts.is_some_and(|(wanted, given)| given.starts_with(wanted)),
@@ -146,7 +154,7 @@ fn is(kind: &str, wanted: &Value, given: &Value) -> bool {
                 }
             })
         }
-        // Networks are not compared here.
+        // `cidr` is not supported.
         _ => false,
     }
 }
@@ -163,7 +171,7 @@ mod tests {
             "count": {"Type": "Number", "Value": "7"},
             "tags": {"Type": "String.Array", "Value": "[\"a\", \"b\"]"},
         });
-        admits(&policy.to_string(), None, "text", &attributes)
+        policy_admits(&policy.to_string(), None, "text", &attributes)
     }
 
     #[test]
@@ -199,16 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_looked_at_when_the_policy_is_about_it() {
+    fn the_message_body_is_matched_in_its_scope() {
         let policy = json!({"detail": {"state": ["ALARM"]}}).to_string();
-        let admits = |message: &str| admits(&policy, Some("MessageBody"), message, &Value::Null);
+        let admits = |message: &str| policy_admits(&policy, Some("MessageBody"), message, &Value::Null);
         assert!(admits(r#"{"detail": {"state": "ALARM"}}"#));
         assert!(!admits(r#"{"detail": {"state": "OK"}}"#));
         assert!(!admits("plain text"));
     }
 
     #[test]
-    fn what_is_no_policy_is_refused() {
+    fn invalid_policies_are_refused() {
         for bad in [
             "{",
             "[]",
@@ -217,8 +225,10 @@ mod tests {
             r#"{"a": [{"like": "x"}]}"#,
             r#"{"a": [{"exists": "x"}]}"#,
         ] {
-            assert_eq!(check(bad).unwrap_err().code, "InvalidParameter", "{bad}");
+            assert_eq!(check_filter_policy(bad).unwrap_err().code, "InvalidParameter", "{bad}");
         }
-        assert!(check("").is_ok() && check(r#"{"a": ["b", 1, null, true]}"#).is_ok());
+        assert!(
+            check_filter_policy("").is_ok() && check_filter_policy(r#"{"a": ["b", 1, null, true]}"#).is_ok()
+        );
     }
 }

@@ -1,21 +1,56 @@
 //! Topic policies, as far as they decide whether a service may publish.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Publisher;
-use crate::place;
+use crate::monitoring::sns_memory::Topic;
+use crate::scope;
 
-/// Whether `policy` lets the publisher publish to `topic`: an allow that matches, and no deny that does.
-pub(super) fn allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
+/// Who publishes: a service on behalf of one of its resources, or a user of the account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publisher<'a> {
+    /// Such as `cloudwatch.amazonaws.com`; empty for a user.
+    pub(crate) service: &'a str,
+    /// The alarm or event subscription.
+    pub(crate) arn: &'a str,
+    pub(crate) region: &'a str,
+}
+
+/// The policy of a topic that has none set: its account may do everything, services included.
+fn default_policy(arn: &str) -> String {
+    json!({
+        "Version": "2008-10-17",
+        "Id": "__default_policy_ID",
+        "Statement": [{
+            "Sid": "__default_statement_ID",
+            "Effect": "Allow",
+            "Principal": { "AWS": "*" },
+            "Action": [
+                "SNS:GetTopicAttributes", "SNS:SetTopicAttributes", "SNS:AddPermission", "SNS:RemovePermission",
+                "SNS:DeleteTopic", "SNS:Subscribe", "SNS:ListSubscriptionsByTopic", "SNS:Publish",
+            ],
+            "Resource": arn,
+            "Condition": { "StringEquals": { "AWS:SourceOwner": arn.split(':').nth(4) } },
+        }],
+    })
+    .to_string()
+}
+
+/// The policy of a topic as it was set, or SNS's default one.
+pub(super) fn policy_of(topic: &Topic, arn: &str) -> String {
+    topic.attributes.get("Policy").cloned().unwrap_or_else(|| default_policy(arn))
+}
+
+/// Whether `policy` lets the publisher publish to `topic`: a matching statement allows it, and none denies it.
+pub(super) fn policy_allows(policy: &str, publisher: &Publisher<'_>, topic: &str) -> bool {
     let Ok(policy) = serde_json::from_str::<Value>(policy) else { return false };
     let statements = one_or_many(&policy["Statement"]);
     let matching = |effect: &str| {
         statements.iter().any(|statement| {
             statement["Effect"] == effect
-                && covers(statement, "Action", "NotAction", |action| {
+                && statement_covers(statement, "Action", "NotAction", |action| {
                     is_like(&action.to_lowercase(), "sns:publish")
                 })
-                && covers(statement, "Resource", "NotResource", |resource| is_like(resource, topic))
+                && statement_covers(statement, "Resource", "NotResource", |resource| is_like(resource, topic))
                 && is_principal(&statement["Principal"], publisher.service)
                 && conditions_hold(&statement["Condition"], publisher)
         })
@@ -31,7 +66,7 @@ fn one_or_many(value: &Value) -> Vec<&Value> {
     }
 }
 
-fn covers(statement: &Value, name: &str, opposite: &str, fits: impl Fn(&str) -> bool) -> bool {
+fn statement_covers(statement: &Value, name: &str, opposite: &str, fits: impl Fn(&str) -> bool) -> bool {
     let any = |value: &Value| one_or_many(value).into_iter().filter_map(Value::as_str).any(&fits);
     if statement[opposite].is_null() { any(&statement[name]) } else { !any(&statement[opposite]) }
 }
@@ -49,7 +84,7 @@ fn conditions_hold(conditions: &Value, publisher: &Publisher<'_>) -> bool {
     conditions.iter().all(|(operator, keys)| {
         keys.as_object().into_iter().flatten().all(|(key, wanted)| {
             let has = match key.to_lowercase().as_str() {
-                "aws:sourceowner" | "aws:sourceaccount" => place::account(publisher.region),
+                "aws:sourceowner" | "aws:sourceaccount" => scope::account_of(publisher.region),
                 "aws:sourcearn" => publisher.arn,
                 _ => return false,
             };
@@ -79,7 +114,6 @@ fn is_like(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::default_policy;
     use super::*;
 
     const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:ops";
@@ -91,21 +125,21 @@ mod tests {
 
     #[test]
     fn the_default_policy_admits_services_of_the_account() {
-        assert!(allows(&default_policy(TOPIC), &ALARM, TOPIC));
+        assert!(policy_allows(&default_policy(TOPIC), &ALARM, TOPIC));
     }
 
     #[test]
-    fn a_policy_that_was_replaced_shuts_out_whom_it_does_not_name() {
+    fn a_policy_denies_services_that_it_does_not_name() {
         let events = r#"{"Statement": {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sns:Publish", "Resource": "*"}}"#;
-        assert!(!allows(events, &ALARM, TOPIC));
+        assert!(!policy_allows(events, &ALARM, TOPIC));
         let named = events.replace("events.amazonaws.com", "cloudwatch.amazonaws.com");
-        assert!(allows(&named, &ALARM, TOPIC));
+        assert!(policy_allows(&named, &ALARM, TOPIC));
         let only_some = r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sns:*", "Resource": "*",
             "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:*:*:alarm:b*"}}}]}"#;
-        assert!(!allows(only_some, &ALARM, TOPIC));
+        assert!(!policy_allows(only_some, &ALARM, TOPIC));
         let denied = r#"{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sns:*", "Resource": "*"},
             {"Effect": "Deny", "Principal": "*", "Action": "SNS:Publish", "Resource": "*"}]}"#;
-        assert!(!allows(denied, &ALARM, TOPIC));
+        assert!(!policy_allows(denied, &ALARM, TOPIC));
     }
 }

@@ -8,7 +8,8 @@ use crate::alarms::{
     Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Proof, Removal, Report, Unwatched,
 };
 use crate::fleet::{Place, Unreached, regions};
-use crate::output::{self, Page, Tone, plain};
+use crate::output::{self, Page, plain};
+use crate::words::Tone;
 
 impl output::Report for Plan {
     fn render(&self, page: &mut Page) {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use crate::backup::{Context, Event};
 use crate::cli::{drill, now};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, human_bytes};
+use crate::output::Output;
 use crate::vault::Vault;
+use crate::words::format_bytes;
 
 /// The progress of something that is being done.
 pub(super) struct Progress<'a> {
@@ -25,9 +26,9 @@ impl<'a> Progress<'a> {
             Event::Phase(phase) => self.output.show_live(format!("{} · {phase}", self.what), self.began),
             Event::Bytes(bytes) if self.output.is_live() => {
                 let seconds = self.began.elapsed().as_secs_f64().max(0.1);
-                let rate = human_bytes((bytes as f64 / seconds) as u64);
+                let rate = format_bytes((bytes as f64 / seconds) as u64);
                 self.output
-                    .show_live(format!("{} · {} · {rate}/s", self.what, human_bytes(bytes)), self.began);
+                    .show_live(format!("{} · {} · {rate}/s", self.what, format_bytes(bytes)), self.began);
             }
             event => Self::say(self.output, event),
         }

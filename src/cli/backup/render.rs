@@ -10,10 +10,11 @@ use crate::backup::identity::{self, Identity};
 use crate::backup::stats::{DatabaseStats, Point, Stats};
 use crate::backup::{Compression, Format, Manifest, Verification};
 use crate::error::Kind;
-use crate::output::{self, Page, Tone, human_bytes, thousands};
+use crate::output::{self, Page};
 use crate::retention::PruneReport;
 use crate::verify::Verdict;
-use crate::when::utc;
+use crate::when::format_time;
+use crate::words::{Tone, format_bytes, format_thousands};
 
 impl output::Report for Manifest {
     fn render(&self, page: &mut Page) {
@@ -26,7 +27,7 @@ impl output::Report for Manifest {
         let result = self.verification.as_ref().map_or(Verdict::Unknown, |proof| proof.result);
         page.verdict(result, head, took);
         let tool = output::plain(&self.made_by.tool);
-        page.line(format!("  taken      {}, with {tool}", utc(self.timestamp)));
+        page.line(format!("  taken      {}, with {tool}", format_time(self.timestamp)));
         page.line(format!("  file       {}", output::plain(&self.file_path)));
         page.line(format!("  size       {}", sizes(self)));
         page.line(format!("  sha256     {}", output::plain(&self.sha256)));
@@ -57,7 +58,7 @@ impl output::Report for Manifest {
 
 fn tables_and_rows(tables: usize, rows: u64) -> String {
     let plural = |number: u64| if number == 1 { "" } else { "s" };
-    format!("{tables} table{}, {} row{}", plural(tables as u64), thousands(rows), plural(rows))
+    format!("{tables} table{}, {} row{}", plural(tables as u64), format_thousands(rows), plural(rows))
 }
 
 fn reasons(proof: &Verification, page: &mut Page) {
@@ -82,7 +83,7 @@ fn sizes(manifest: &Manifest) -> String {
         Format::Directory => "archive in parts",
         Format::Sqlite => "pages",
     };
-    let (file, plain) = (human_bytes(manifest.file_size), human_bytes(manifest.plain_size));
+    let (file, plain) = (format_bytes(manifest.file_size), format_bytes(manifest.plain_size));
     match manifest.compression {
         Compression::None => format!("{file}, not compressed{encrypted}"),
         Compression::Gzip => format!("{file} (gzip), {plain} of {content}{encrypted}"),
@@ -93,7 +94,7 @@ fn sizes(manifest: &Manifest) -> String {
 fn proof(page: &Page, verification: Option<&Verification>) -> String {
     let Some(proof) = verification else { return page.toned(Tone::Doubt, "not yet") };
     let (word, tone) = verdict(proof.result);
-    format!("{} ({}, {})", page.toned(tone, word), proof.level.as_str(), utc(proof.at))
+    format!("{} ({}, {})", page.toned(tone, word), proof.level.as_str(), format_time(proof.at))
 }
 
 fn verdict(verdict: Verdict) -> (&'static str, Tone) {
@@ -209,7 +210,7 @@ impl Listing {
                 (name, None),
                 (manifest.database_type.title().to_owned(), None),
                 (ago(manifest.timestamp, self.now), None),
-                (human_bytes(manifest.file_size), None),
+                (format_bytes(manifest.file_size), None),
                 (word, Some(tone)),
                 (kept(manifest), None),
             ]
@@ -250,7 +251,7 @@ impl Listing {
 /// How long ago; a moment in the future is said as such.
 fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - then).num_seconds();
-    if seconds < 0 { utc(then) } else { span(seconds) }
+    if seconds < 0 { format_time(then) } else { span(seconds) }
 }
 
 fn span(seconds: i64) -> String {
@@ -369,7 +370,7 @@ impl RestorePlan {
 
 impl output::Report for RestorePlan {
     fn render(&self, page: &mut Page) {
-        page.line(format!("would restore {} (of {})", self.backup_name, utc(self.content_of)));
+        page.line(format!("would restore {} (of {})", self.backup_name, format_time(self.content_of)));
         let what = if self.replaces { "in the place of what is there now" } else { "where nothing is yet" };
         page.line(format!("  to  {}, {what}", output::plain(&self.restores_to)));
     }
@@ -379,7 +380,7 @@ impl output::Report for crate::backup::restore::Report {
     fn render(&self, page: &mut Page) {
         let head = format!("`{}` from backup `{}`", self.restored_to, self.backup_name);
         page.heading(Tone::Good, "RESTORED", head, Some(self.seconds));
-        page.line(format!("  content of  {}", utc(self.content_of)));
+        page.line(format!("  content of  {}", format_time(self.content_of)));
         if self.tables_checked > 0 {
             page.line(format!("  checked     {}", tables_and_rows(self.tables_checked, self.rows_checked)));
         }
@@ -413,7 +414,7 @@ impl output::Report for crate::backup::restore::Report {
                 page.line(format!(
                     "  before      kept as database {} until {}",
                     output::plain(kept),
-                    utc(until)
+                    format_time(until)
                 ));
             }
             (Some(kept), None) => page.line(format!("  before      kept as {}", output::plain(kept))),
@@ -475,7 +476,7 @@ impl Deleted {
 impl output::Report for Deleted {
     fn render(&self, page: &mut Page) {
         let did = if self.dry_run { "would delete" } else { "deleted" };
-        page.line(format!("{did} {} ({})", self.backup_name, human_bytes(self.file_size)));
+        page.line(format!("{did} {} ({})", self.backup_name, format_bytes(self.file_size)));
     }
 }
 
@@ -491,8 +492,8 @@ impl output::Report for Stats {
             "{} {}, {} ({} of content), {} proven good{bad}",
             self.count,
             if self.count == 1 { "backup" } else { "backups" },
-            human_bytes(self.total_size_bytes),
-            human_bytes(self.total_plain_bytes),
+            format_bytes(self.total_size_bytes),
+            format_bytes(self.total_plain_bytes),
             self.verified,
         ));
         page.line("");
@@ -511,7 +512,7 @@ impl output::Report for Stats {
         let row = |database: &DatabaseStats| {
             let growth = database.growth_bytes_per_day.map_or("-".to_owned(), |bytes| {
                 let sign = if bytes < 0.0 { "-" } else { "+" };
-                format!("{sign}{}/day", human_bytes(bytes.abs() as u64))
+                format!("{sign}{}/day", format_bytes(bytes.abs() as u64))
             });
             let last = database
                 .last_success_age_seconds
@@ -520,7 +521,7 @@ impl output::Report for Stats {
                 (name(database), None),
                 (database.database_type.title().to_owned(), None),
                 (database.count.to_string(), None),
-                (human_bytes(database.total_size_bytes), None),
+                (format_bytes(database.total_size_bytes), None),
                 last,
                 failed(database),
                 (growth, None),

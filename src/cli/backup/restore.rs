@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::read_database_url;
 use crate::vault::Trigger;
-use crate::when::utc;
+use crate::when::format_time;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RestoreArgs {
@@ -110,7 +110,7 @@ fn replacement(plan: &restore::Plan, args: &RestoreArgs) -> Act {
         sentence: format!(
             "this replaces what `{}` holds now with what it held at {}",
             plan.destination.source().shown(),
-            utc(plan.manifest.timestamp)
+            format_time(plan.manifest.timestamp)
         ),
         facts: Loss::of_restore(plan, &crate::cli::drill::host()).facts(),
     }

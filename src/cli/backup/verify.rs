@@ -62,12 +62,12 @@ pub(super) async fn run(args: VerifyArgs, session: &Session) -> Result<Option<Ki
         output.settle();
         match outcome {
             Ok((name, proof)) => {
-                worst = worse(worst, kind_of(&proof));
+                worst = Kind::worse(worst, kind_of(&proof));
                 proven.push((name, proof));
             }
             Err(error) if is_single || interrupt.first().is_some() => return Err(error),
             Err(error) => {
-                worst = worse(worst, Some(error.kind()));
+                worst = Kind::worse(worst, Some(error.kind()));
                 output.error(&error);
             }
         }
@@ -119,14 +119,6 @@ fn failed_proof(error: &Error, level: Level) -> Verification {
 /// Whether a backup that was there is gone: another process may prune, or give its name to a newer one.
 fn is_gone(vault: &Vault, name: &str) -> bool {
     catalogue::find(vault, name).is_err_and(|error| error.kind() == Kind::Request)
-}
-
-/// A backup that is bad outranks one that could not be proven.
-fn worse(left: Option<Kind>, right: Option<Kind>) -> Option<Kind> {
-    match (left, right) {
-        (Some(Kind::No), _) | (_, Some(Kind::No)) => Some(Kind::No),
-        (left, right) => left.or(right),
-    }
 }
 
 /// Names of backups of the vault, and files. A name that the vault knows is that of a backup.

@@ -19,9 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Place, Unreached};
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
-use crate::output::{self, Page, Tone};
+use crate::output::{self, Page};
 use crate::when;
-use crate::when::span;
+use crate::when::format_span;
+use crate::words::Tone;
 
 /// Rows that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
@@ -151,7 +152,7 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
 }
 
 fn announce(session: &Session, record: &Fleet, todo: usize) {
-    let begun = when::utc(record.started_at);
+    let begun = when::format_time(record.started_at);
     let going_on = if record.resumed { format!(", begun at {begun}, gone on with") } else { String::new() };
     let shard = record.shard.map(|shard| format!(", shard {shard}")).unwrap_or_default();
     session.output.say(format!(
@@ -192,7 +193,7 @@ fn crew(
             let (word, tone) = word(row.outcome);
             let why =
                 row.reasons.first().map(|reason| format!(": {}", output::plain(reason))).unwrap_or_default();
-            let took = row.seconds.map(|seconds| format!(" in {}", span(seconds))).unwrap_or_default();
+            let took = row.seconds.map(|seconds| format!(" in {}", format_span(seconds))).unwrap_or_default();
             let word = session.output.toned(tone, word);
             session.output.say(format!(
                 "[{done}/{of}] {} {word}{took}{}",
@@ -329,7 +330,7 @@ fn cells(row: &Row, with_place: bool) -> Vec<(String, Option<Tone>)> {
         (outcome.to_owned(), Some(tone)),
         (name, None),
         (proof, None),
-        (row.rto_seconds.map_or("-".to_owned(), span), None),
+        (row.rto_seconds.map_or("-".to_owned(), format_span), None),
         (row.run.clone().unwrap_or("-".to_owned()), None),
         (reason, Some(if row.left_behind.is_some() { Tone::Bad } else { Tone::Faint })),
     ]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
 use crate::drill::estimate::{Earlier, Left, left_of_all};
-use crate::drill::report::{rough_span, span};
 use crate::drill::{Event, TEAR_DOWN};
 use crate::output::Output;
+use crate::when::{format_rough_span, format_span};
 
 /// A drill under way.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<'a> LiveDrill<'a> {
     }
 
     pub(super) fn tell(&self, event: &Event<'_>) {
-        let elapsed = format!("[{:>7}]", span(self.began.elapsed().as_secs_f64()));
+        let elapsed = format!("[{:>7}]", format_span(self.began.elapsed().as_secs_f64()));
         match event {
             Event::Begun(earlier) => locked(&self.going).earlier = (*earlier).clone(),
             Event::Phase(name) => {
@@ -109,7 +109,7 @@ impl<'a> LiveDrill<'a> {
             // The copy is validated before it is removed.
             let budget = match objective.is_zero() || going.phase == TEAR_DOWN {
                 true => String::new(),
-                false => format!(" · RTO {}", span(objective.as_secs_f64())),
+                false => format!(" · RTO {}", format_span(objective.as_secs_f64())),
             };
             format!("{}{what}{left}{budget}", going.phase)
         };
@@ -179,7 +179,7 @@ impl LiveFleet {
         });
         let left = left_of_all(under_way, drills.waiting.values().copied(), self.at_once)
             .filter(|left| !left.is_zero())
-            .map_or(String::new(), |left| format!(" · about {} left", rough_span(left)));
+            .map_or(String::new(), |left| format!(" · about {} left", format_rough_span(left)));
         let head = format!("{} of {}", drills.done, self.of);
         let phases: Vec<(&str, &str)> =
             drills.under_way.iter().map(|(id, going)| (id.as_str(), going.phase.as_str())).collect();

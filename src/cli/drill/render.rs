@@ -5,28 +5,18 @@ use serde::Serialize;
 
 use crate::drill::outcome::{Fate, Outcome};
 use crate::drill::page::words;
-use crate::drill::report::{CheckResult, Met, State, span};
+use crate::drill::report::{CheckResult, Met, State};
 use crate::drill::sweep::{Action, SweepReport};
 use crate::drill::{Plan, Report};
-use crate::output::{self, Page, Tone, thousands};
+use crate::output::{self, Page};
 use crate::restore::Chosen;
 use crate::verify::judge::DefinitionVerdict;
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
-use crate::when::utc;
+use crate::when::{format_span, format_time};
+use crate::words::{Tone, format_thousands};
 
 /// Tables that are as they should be are listed one by one up to this many.
 const LISTED: usize = 40;
-
-impl From<words::Tone> for Tone {
-    fn from(tone: words::Tone) -> Self {
-        match tone {
-            words::Tone::Good => Tone::Good,
-            words::Tone::Bad => Tone::Bad,
-            words::Tone::Doubt => Tone::Doubt,
-            words::Tone::Quiet => Tone::Faint,
-        }
-    }
-}
 
 /// Several drills of one command.
 #[derive(Serialize)]
@@ -80,7 +70,7 @@ impl output::Report for Shown<'_> {
 }
 
 fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
-    let tone = outcome.tone().into();
+    let tone = outcome.tone();
     let took = it.finished_at.map(|at| (at - it.started_at).as_seconds_f64());
     page.heading(tone, outcome.headline(), format!("drill {} of `{}`", it.run, it.source.id), took);
     for reason in &it.reasons {
@@ -96,7 +86,7 @@ fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
     definitions(&it.definitions, page);
     checks(&it.checks, page);
     if !it.phases.is_empty() {
-        let phases = it.phases.iter().map(|phase| format!("{} {}", phase.name, span(phase.seconds)));
+        let phases = it.phases.iter().map(|phase| format!("{} {}", phase.name, format_span(phase.seconds)));
         page.line(page.toned(Tone::Faint, format!("  {}", phases.collect::<Vec<_>>().join(" · "))));
     }
     for untested in &it.not_tested {
@@ -109,7 +99,7 @@ fn drill(it: &Report, outcome: Outcome, page: &mut Page) {
 
 fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     let moment = &report.moment;
-    let at = moment.time.map_or("a time not yet known".to_owned(), utc);
+    let at = moment.time.map_or("a time not yet known".to_owned(), format_time);
     let restored = match (&moment.snapshot_id, &moment.snapshot_type) {
         (Some(id), kind) => format!("snapshot `{id}` ({}) of {at}", kind.as_deref().unwrap_or("unknown")),
         (None, _) => format!("point in time {at}"),
@@ -122,7 +112,7 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     };
     page.line(format!("  compared   with {against}"));
     let available =
-        report.rto.available_seconds.map(|seconds| format!(" (available after {})", span(seconds)));
+        report.rto.available_seconds.map(|seconds| format!(" (available after {})", format_span(seconds)));
     page.line(objective(
         page,
         "RTO",
@@ -131,7 +121,8 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
         report.rto.verdict,
         &available.unwrap_or_default(),
     ));
-    let newest = report.rpo.newest_row.map(|at| format!(" (newest row {})", utc(at))).unwrap_or_default();
+    let newest =
+        report.rpo.newest_row.map(|at| format!(" (newest row {})", format_time(at))).unwrap_or_default();
     page.line(objective(
         page,
         "RPO",
@@ -144,15 +135,15 @@ fn facts(report: &Report, outcome: Outcome, page: &mut Page) {
     let fate = Fate::of(throwaway, outcome);
     let told = match (fate, fate.at()) {
         (Fate::LeftBehind(why), _) => format!("LEFT BEHIND: {}", output::plain(why)),
-        (Fate::Kept(until), _) => format!("kept until {}", utc(until)),
-        (Fate::Removed(_), Some(at)) => format!("removed at {}", utc(at)),
-        (_, Some(at)) => format!("{} at {}: {}", fate.word(), utc(at), fate.explained()),
+        (Fate::Kept(until), _) => format!("kept until {}", format_time(until)),
+        (Fate::Removed(_), Some(at)) => format!("removed at {}", format_time(at)),
+        (_, Some(at)) => format!("{} at {}: {}", fate.word(), format_time(at), fate.explained()),
         (Fate::NeverMade | Fate::InUse, _) => fate.word().to_owned(),
         (_, None) => format!("{}: {}", fate.word(), fate.explained()),
     };
     let fate = match fate {
         Fate::Removed(_) | Fate::NeverMade => told,
-        _ => page.toned(fate.tone().into(), told),
+        _ => page.toned(fate.tone(), told),
     };
     page.line(format!("  throwaway  `{}` ({}), {fate}", throwaway.id, throwaway.class));
     if let Some(isolation) = report.isolation.as_ref().filter(|it| !it.would_have_acted.is_empty()) {
@@ -169,14 +160,14 @@ fn objective(
     met: Met,
     remark: &str,
 ) -> String {
-    let (word, tone) = (met.word(measured), met.tone().into());
+    let (word, tone) = (met.word(measured), met.tone());
     let word = match met {
         Met::Fail => word.to_uppercase(),
         Met::NotJudged => format!("{word}: the backup was chosen by hand"),
         Met::Pass | Met::Unknown => word.to_owned(),
     };
-    let measured = measured.map_or("-".to_owned(), span);
-    format!("  {name}        {measured} of {}, {}{remark}", span(objective), page.toned(tone, word))
+    let measured = measured.map_or("-".to_owned(), format_span);
+    format!("  {name}        {measured} of {}, {}{remark}", format_span(objective), page.toned(tone, word))
 }
 
 fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
@@ -188,10 +179,10 @@ fn tables(verdicts: &[TableVerdict], baseline: Baseline, page: &mut Page) {
     if is_long {
         listed.retain(|table| !is_fine(table.verdict));
     }
-    let rows = |rows: Option<u64>| (rows.map_or("-".to_owned(), thousands), None);
+    let rows = |rows: Option<u64>| (rows.map_or("-".to_owned(), format_thousands), None);
     let cells = listed.iter().map(|table| {
         vec![
-            (table.verdict.as_str().to_owned(), Some(words::Tone::of_table(table.verdict, baseline).into())),
+            (table.verdict.as_str().to_owned(), Some(words::tone_of_table(table.verdict, baseline))),
             (table.database.clone(), None),
             (format!("{}.{}", table.schema, table.table), None),
             rows(table.expected_rows),
@@ -226,7 +217,7 @@ fn definitions(verdicts: &[DefinitionVerdict], page: &mut Page) {
 
 fn checks(results: &[CheckResult], page: &mut Page) {
     let rows = results.iter().map(|check| {
-        let (word, tone) = (words::word_of(check.verdict), words::Tone::from(check.verdict).into());
+        let (word, tone) = (check.verdict.word(), check.verdict.tone());
         vec![
             (word.to_owned(), Some(tone)),
             (check.name.clone(), None),
@@ -286,13 +277,13 @@ impl output::Report for History {
             return;
         }
         let rows = self.drills.iter().map(|past| {
-            let seconds = |seconds: Option<f64>| (seconds.map_or("-".to_owned(), span), None);
+            let seconds = |seconds: Option<f64>| (seconds.map_or("-".to_owned(), format_span), None);
             let remark = if past.left_behind { "throwaway may be left: `lifeboat drill sweep`" } else { "" };
             vec![
-                (past.outcome.word().to_owned(), Some(past.outcome.tone().into())),
+                (past.outcome.word().to_owned(), Some(past.outcome.tone())),
                 (past.run.clone(), None),
                 (past.source.clone(), None),
-                (utc(past.started_at), None),
+                (format_time(past.started_at), None),
                 (past.asked_for.clone(), None),
                 seconds(past.rto_seconds),
                 seconds(past.rpo_seconds),
@@ -405,10 +396,13 @@ impl output::Report for PlanReport {
         page.line(format!("  checks           {} of your own", self.checks));
         page.line(format!(
             "  objectives       RTO {}, RPO {}",
-            span(self.rto_seconds),
-            span(self.rpo_seconds)
+            format_span(self.rto_seconds),
+            format_span(self.rpo_seconds)
         ));
-        page.line(format!("  removed by       the drill itself, or a sweep after {}", utc(self.expires_at)));
+        page.line(format!(
+            "  removed by       the drill itself, or a sweep after {}",
+            format_time(self.expires_at)
+        ));
         page.line("everything that can be checked beforehand was checked; nothing was created");
     }
 }
@@ -438,10 +432,10 @@ impl output::Report for Plans {
 pub(super) fn moment_of(plan: &Plan) -> String {
     match &plan.chosen {
         Chosen::Snapshot(snapshot) => {
-            let at = snapshot.moment().map_or(String::new(), |at| format!(" of {}", utc(at)));
+            let at = snapshot.moment().map_or(String::new(), |at| format!(" of {}", format_time(at)));
             format!("{} snapshot `{}`{at}", snapshot.snapshot_type, snapshot.id)
         }
-        Chosen::Time(at) => format!("the state of {}", utc(*at)),
+        Chosen::Time(at) => format!("the state of {}", format_time(*at)),
         Chosen::Now { .. } => "the state of now".to_owned(),
     }
 }

@@ -2,29 +2,20 @@
 
 use serde::Serialize;
 
-use crate::output::{Page, Report as Printed, Tone, plain};
+use crate::output::{Page, Report as Printed, plain};
 use crate::runbook::document::Fault;
 use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
 use crate::runbook::preflight::Looked;
-use crate::runbook::report::{Report, StepReport, span};
+use crate::runbook::report::{Report, StepReport};
 use crate::runbook::words::{self, StepWords};
 use crate::runbook::{self, Mode, Runbook, Severity};
-use crate::when::utc;
-
-/// A page's tone on a terminal.
-fn tone_of(tone: words::Tone) -> Tone {
-    match tone {
-        words::Tone::Good => Tone::Good,
-        words::Tone::Bad => Tone::Bad,
-        words::Tone::Doubt => Tone::Doubt,
-        words::Tone::Quiet => Tone::Faint,
-    }
-}
+use crate::when::{format_span, format_time};
+use crate::words::Tone;
 
 /// The tone of a step.
 pub(super) fn step_tone(words: &StepWords) -> Tone {
-    tone_of(words.tone)
+    words.tone
 }
 
 /// A line of others as a terminal shows it: tabs as the spaces that they mean.
@@ -82,7 +73,7 @@ impl Listing {
 
 impl Printed for Listing {
     fn render(&self, page: &mut Page) {
-        let time = |seconds: Option<f64>| seconds.map_or("–".to_owned(), span);
+        let time = |seconds: Option<f64>| seconds.map_or("–".to_owned(), format_span);
         let rows = self.runbooks.iter().map(|listed| {
             vec![
                 (listed.name.clone(), Some(Tone::Strong)),
@@ -287,7 +278,7 @@ impl Printed for Plan {
         page.heading(tone, word, format!("{}, only planned", self.title), None);
         let mut facts = vec![self.identity.clone()];
         facts.extend(self.region.clone());
-        facts.extend(self.rto_seconds.map(|rto| format!("RTO {}", span(rto))));
+        facts.extend(self.rto_seconds.map(|rto| format!("RTO {}", format_span(rto))));
         page.line(page.toned(Tone::Faint, facts.join(" · ")));
         page.line("");
         let width = self.values.keys().map(String::len).max().unwrap_or(0);
@@ -375,14 +366,14 @@ impl Printed for Runs {
         }
         let rows = self.runs.iter().map(|run| {
             vec![
-                (run.state.word().to_owned(), Some(tone_of(words::headline(run).tone))),
+                (run.state.word().to_owned(), Some(words::headline(run).tone)),
                 (run.run.clone(), Some(Tone::Strong)),
                 (run.runbook.clone(), None),
                 (run.mode.word().to_owned(), None),
                 (format!("{}/{}", run.steps_done, run.steps.len()), None),
                 (run.next.clone().unwrap_or_default(), None),
-                (span(run.rto.measured_seconds), None),
-                (utc(run.started_at), Some(Tone::Faint)),
+                (format_span(run.rto.measured_seconds), None),
+                (format_time(run.started_at), Some(Tone::Faint)),
             ]
         });
         page.table(&["", "run", "runbook", "mode", "steps", "next", "took", "began"], rows.collect());
@@ -395,11 +386,11 @@ impl Printed for Report {
         let what = if self.mode == Mode::Rehearse { "rehearsal of runbook" } else { "runbook" };
         let took = self.finished_at.map(|at| (at - self.started_at).as_seconds_f64());
         let head = format!("{what} `{}`", self.runbook);
-        page.heading(tone_of(headline.tone), headline.word, head, took);
+        page.heading(headline.tone, headline.word, head, took);
         let mut lines =
             vec![self.title.clone(), headline.meaning, format!("{}.", words::recovery_sentence(&self.rto))];
         if let Some(undo) = &self.undo {
-            lines.push(format!("Taken back by {} at {}.", undo.by.identity, utc(undo.at)));
+            lines.push(format!("Taken back by {} at {}.", undo.by.identity, format_time(undo.at)));
         }
         lines.iter().for_each(|line| page.line(format!("  {}", plain(line))));
         page.line(page.toned(Tone::Faint, format!("  run {}", self.run)));
@@ -441,7 +432,7 @@ fn row(number: usize, step: &StepReport, next: Option<&str>) -> Vec<(String, Opt
         (words.mark.to_owned(), Some(tone)),
         (number.to_string(), Some(Tone::Faint)),
         (step.id.clone(), None),
-        (step.seconds.map(span).unwrap_or_default(), None),
+        (step.seconds.map(format_span).unwrap_or_default(), None),
         (said.join("; "), Some(if tone == Tone::Bad { Tone::Bad } else { Tone::Faint })),
     ]
 }

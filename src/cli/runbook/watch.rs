@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use super::super::terminal;
 use super::render::{shown, step_tone};
 use crate::error::Result;
-use crate::output::{Output, Tone, plain};
+use crate::output::{Output, plain};
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
 use crate::runbook::run::{Clock, Tell};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::words::step_words;
 use crate::runbook::{Mode, Runbook, Step};
-use crate::when::span;
+use crate::when::format_span;
+use crate::words::Tone;
 
 /// Tells what happens.
 pub(super) struct Watch<'a> {
@@ -73,8 +74,8 @@ impl<'a> Watch<'a> {
         let mut facts = vec![format!("run {run}")];
         facts.extend(by.account.as_ref().map(|account| format!("account {account}")));
         facts.extend(by.region.clone());
-        facts.extend(self.runbook.front.rto.map(|rto| format!("RTO {}", span(rto.as_secs_f64()))));
-        facts.extend(self.runbook.front.rpo.map(|rpo| format!("RPO {}", span(rpo.as_secs_f64()))));
+        facts.extend(self.runbook.front.rto.map(|rto| format!("RTO {}", format_span(rto.as_secs_f64()))));
+        facts.extend(self.runbook.front.rpo.map(|rpo| format!("RPO {}", format_span(rpo.as_secs_f64()))));
         for line in joined(&facts) {
             self.output.say(self.output.toned(Tone::Faint, line));
         }
@@ -161,7 +162,7 @@ impl<'a> Watch<'a> {
             parts.push(if left.is_zero() {
                 "the RTO is over".to_owned()
             } else {
-                format!("{} left", span(left.as_secs_f64()))
+                format!("{} left", format_span(left.as_secs_f64()))
             });
         }
         parts.push(format!("next: {}", now.next));
@@ -175,7 +176,7 @@ impl<'a> Watch<'a> {
             Ending::Failed | Ending::Unmet => (Tone::Bad, "✗"),
             Ending::Unknown => (Tone::Doubt, "?"),
         };
-        let mut words = span(seconds);
+        let mut words = format_span(seconds);
         for reason in reasons {
             words.push_str(&format!("; {reason}"));
         }
@@ -252,17 +253,17 @@ fn joined(facts: &[String]) -> Vec<String> {
 /// `3m 12s gone, 56m 48s left`.
 fn left(clock: &Clock) -> String {
     if let Some(recovered) = clock.recovered {
-        return format!("recovered after {}", span(recovered.as_secs_f64()));
+        return format!("recovered after {}", format_span(recovered.as_secs_f64()));
     }
-    let gone = span(clock.elapsed.as_secs_f64());
+    let gone = format_span(clock.elapsed.as_secs_f64());
     match clock.rto {
         None => format!("{gone} gone"),
         Some(rto) if rto >= clock.elapsed => {
-            format!("{gone} gone, {} left", span((rto - clock.elapsed).as_secs_f64()))
+            format!("{gone} gone, {} left", format_span((rto - clock.elapsed).as_secs_f64()))
         }
         Some(rto) => format!(
             "{gone} gone, {} over",
-            span((clock.elapsed.saturating_sub(rto) + Duration::ZERO).as_secs_f64())
+            format_span((clock.elapsed.saturating_sub(rto) + Duration::ZERO).as_secs_f64())
         ),
     }
 }

@@ -6,13 +6,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::fleet::Unreached;
-use crate::output::{self, Page, Tone};
+use crate::output::{self, Page};
 use crate::retention::{PruneReport, Verdict};
 use crate::snapshot::adopt::AdoptReport;
 use crate::snapshot::create::PlanReport;
 use crate::snapshot::delete::DeleteReport;
 use crate::snapshot::{Report, copy};
-use crate::when::utc;
+use crate::when::format_time;
+use crate::words::Tone;
 
 /// Snapshots of one place, or several.
 #[derive(Serialize)]
@@ -77,10 +78,10 @@ impl output::Report for Report {
             page.line("  reused    an earlier attempt with the same key had begun it");
         }
         if let Some(at) = self.created_at {
-            page.line(format!("  taken     {}", utc(at)));
+            page.line(format!("  taken     {}", format_time(at)));
         }
         let class = match (&self.class, self.expires_at) {
-            (Some(class), Some(at)) => format!("{class}, kept until {}", utc(at)),
+            (Some(class), Some(at)) => format!("{class}, kept until {}", format_time(at)),
             (Some(class), None) => format!("{class}, kept forever"),
             (None, _) => format!("none ({})", self.snapshot_type),
         };
@@ -111,7 +112,7 @@ impl output::Report for PlanReport {
     fn render(&self, page: &mut Page) {
         let what = if self.reused { "would use" } else { "would take" };
         page.line(format!("{what} snapshot `{}` of `{}`", self.snapshot_id, self.source.id));
-        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", utc(at)));
+        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", format_time(at)));
         page.line(format!("  class     {}, kept {until}", self.class));
         let baseline = if self.baseline { "would be recorded with it" } else { "none" };
         page.line(format!("  baseline  {baseline}"));
@@ -134,7 +135,7 @@ impl output::Report for copy::PlanReport {
             false => "no key: its source is not encrypted",
         });
         page.line(format!("  encrypted with {key}"));
-        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", utc(at)));
+        let until = self.expires_at.map_or("forever".to_owned(), |at| format!("until {}", format_time(at)));
         page.line(format!("  class     {}, kept {until}", self.class));
     }
 }
@@ -206,7 +207,7 @@ impl output::Report for DeleteReport {
     fn render(&self, page: &mut Page) {
         let what = if self.dry_run { "would delete" } else { "deleted" };
         let class = self.snapshot.class.as_deref().unwrap_or("none");
-        let taken = self.snapshot.created_at.map_or("an unknown time".to_owned(), utc);
+        let taken = self.snapshot.created_at.map_or("an unknown time".to_owned(), format_time);
         page.line(format!(
             "{what} snapshot `{}` of `{}` (class {class}, of {taken})",
             self.snapshot.snapshot_id, self.snapshot.source.id

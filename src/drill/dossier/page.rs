@@ -9,11 +9,16 @@ use crate::drill::calendar::{Cell, Month, Period, Row};
 use crate::drill::integrity::{Checked, Verdict as Integrity};
 use crate::drill::notes::Note;
 use crate::drill::outcome::Fate;
-use crate::drill::page::words::{Tone, badge, counted, fact, lines, mark, name, prose, spelled, time};
-use crate::drill::page::{page_head, sign_off, symbols};
-use crate::drill::report::{Met, Report, span};
+use crate::drill::page::sign_off;
+use crate::drill::report::{Met, Report};
+use crate::page::{
+    draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
+    spell_unseen,
+};
 use crate::restore::Way;
 use crate::verify::Verdict;
+use crate::when::format_span;
+use crate::words::{Tone, format_count};
 
 const CSS: &str = include_str!("dossier.css");
 
@@ -23,9 +28,9 @@ pub(crate) fn render(dossier: &Dossier) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            (page_head(html! { (title) }, CSS))
+            (draw_head(html! { (title) }, CSS))
             body {
-                (symbols())
+                (draw_symbols())
                 main {
                     (head(dossier))
                     (year(dossier))
@@ -38,7 +43,7 @@ pub(crate) fn render(dossier: &Dossier) -> String {
                     (signed(dossier))
                     (sign_off())
                 }
-                footer { "Written by lifeboat " (spelled(&dossier.author.version)) " as " (dossier.schema) }
+                footer { "Written by lifeboat " (spell_unseen(&dossier.author.version)) " as " (dossier.schema) }
             }
         }
     };
@@ -62,15 +67,15 @@ fn head(dossier: &Dossier) -> Markup {
     let (tone, word) = (headline.tone, headline.words.to_uppercase());
     html! {
         header {
-            p.over { span { "lifeboat" } span { "Evidence of restore drills" } span.run { (time(dossier.at)) } }
+            p.over { span { "lifeboat" } span { "Evidence of restore drills" } span.run { (draw_time(dossier.at)) } }
             h1 { "Restore drills, " (of_period(dossier.calendar.period)) }
             p.moment {
-                (counted(dossier.calendar.databases.len(), "database", "databases")) ", "
-                (counted(dossier.totals.drills, "drill", "drills"))
-                span.asked { "drawn up by " (name(&dossier.author.by)) " on " (name(&dossier.author.host)) " from " code { (name(&dossier.vault)) } }
+                (format_count(dossier.calendar.databases.len(), "database", "databases")) ", "
+                (format_count(dossier.totals.drills, "drill", "drills"))
+                span.asked { "drawn up by " (draw_name(&dossier.author.by)) " on " (draw_name(&dossier.author.host)) " from " code { (draw_name(&dossier.vault)) } }
             }
             div class={ "verdict " (tone.class()) } {
-                p.word { (mark(tone)) (word) }
+                p.word { (draw_mark(tone)) (word) }
                 p.meaning { (meaning(dossier)) }
             }
             @if dossier.integrity.verdict == Integrity::Altered {
@@ -92,7 +97,7 @@ fn meaning(dossier: &Dossier) -> String {
     let never = rows.iter().filter(|row| row.never_drilled).count();
     let mut said = vec![format!(
         "{}: {} passed, {} failed, {} gave no answer.",
-        counted(totals.drills, "drill", "drills"),
+        format_count(totals.drills, "drill", "drills"),
         totals.passed,
         totals.failed,
         totals.unknown
@@ -100,25 +105,25 @@ fn meaning(dossier: &Dossier) -> String {
     if gaps > 0 {
         said.push(format!(
             "{} without any drill.",
-            counted(gaps, "month of a database", "months of databases")
+            format_count(gaps, "month of a database", "months of databases")
         ));
     }
     if unproven > 0 {
-        let months = counted(unproven, "month of a database", "months of databases");
+        let months = format_count(unproven, "month of a database", "months of databases");
         said.push(format!("{months} with drills of which none passed."));
     }
     if failing > 0 {
-        let databases = counted(failing, "database", "databases");
+        let databases = format_count(failing, "database", "databases");
         said.push(format!("{databases} whose last drill failed, with none that passed since."));
     }
     if never > 0 {
         said.push(format!(
             "{} never drilled.",
-            counted(never, "database that exists was", "databases that exist were")
+            format_count(never, "database that exists was", "databases that exist were")
         ));
     }
     if totals.unanswered > 0 {
-        let drills = counted(totals.unanswered, "drill that did not pass", "drills that did not pass");
+        let drills = format_count(totals.unanswered, "drill that did not pass", "drills that did not pass");
         said.push(format!("No note says what was done about {drills}."));
     }
     said.join(" ")
@@ -146,7 +151,7 @@ fn year(dossier: &Dossier) -> Markup {
                     span { "A month counts when a drill passed in it (UTC)." }
                     span { "GAP: no drill, though the database had been drilled before." }
                     @if !dossier.calendar.aws.asked {
-                        span { "AWS was not asked which databases exist: " (prose(dossier.calendar.aws.reason.as_deref().unwrap_or("unknown"))) "." }
+                        span { "AWS was not asked which databases exist: " (draw_prose(dossier.calendar.aws.reason.as_deref().unwrap_or("unknown"))) "." }
                     }
                 }
             }
@@ -158,7 +163,7 @@ fn year_row(row: &Row) -> Markup {
     html! {
         tr {
             th scope="row" {
-                (name(&row.label))
+                (draw_name(&row.label))
                 @if row.never_drilled { small { " never drilled" } }
                 @if row.exists == Some(false) { small { " no longer in AWS" } }
             }
@@ -172,7 +177,7 @@ fn year_cell(cell: &Cell) -> Markup {
     let told = |class: &str, tone: Tone, word: &str| {
         html! {
             span class=(class) {
-                (mark(tone)) span.unseen { (word) " " }
+                (draw_mark(tone)) span.unseen { (word) " " }
                 small { (cell.passed) "/" (all) }
             }
         }
@@ -202,7 +207,7 @@ fn objectives(dossier: &Dossier) -> Markup {
                         th.number scope="col" { "RPO objective" } th.number scope="col" { "Median" } th.number scope="col" { "Worst" }
                     } }
                     tbody { @for of in &measured { tr {
-                        th scope="row" { (name(&of.source)) }
+                        th scope="row" { (draw_name(&of.source)) }
                         td.number data-label="drills" { (of.drills) }
                         (against(of.rto, "RTO")) (against(of.rpo, "RPO"))
                     } } }
@@ -214,12 +219,12 @@ fn objectives(dossier: &Dossier) -> Markup {
 }
 
 fn against(of: Against, which: &str) -> Markup {
-    let seconds = |value: Option<f64>| value.map_or("not measured".to_owned(), span);
+    let seconds = |value: Option<f64>| value.map_or("not measured".to_owned(), format_span);
     let is_missed = of.worst.is_some_and(|worst| worst > of.objective);
     html! {
-        td.number data-label={ (which) " objective" } { (span(of.objective)) }
+        td.number data-label={ (which) " objective" } { (format_span(of.objective)) }
         td.number data-label={ (which) " median" } { (seconds(of.median)) }
-        td.number data-label={ (which) " worst" } { @if is_missed { (badge(Tone::Bad, &seconds(of.worst))) } @else { (seconds(of.worst)) } }
+        td.number data-label={ (which) " worst" } { @if is_missed { (draw_badge(Tone::Bad, &seconds(of.worst))) } @else { (seconds(of.worst)) } }
     }
 }
 
@@ -240,13 +245,13 @@ fn shortfall(entry: &Entry) -> Markup {
     let answers: Vec<&Note> = entry.answers().collect();
     html! {
         article class={ "short " (tone.class()) } {
-            h3 { (name(&entry.label)) " " small { (time(drill.started_at)) } " " small { (name(&drill.run)) } (badge(tone, entry.outcome.word())) }
-            @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (lines(&drill.reasons)) }
+            h3 { (draw_name(&entry.label)) " " small { (draw_time(drill.started_at)) } " " small { (draw_name(&drill.run)) } (draw_badge(tone, entry.outcome.word())) }
+            @if drill.reasons.is_empty() { p { "It gave no reason: its process ended before it could." } } @else { (draw_list(&drill.reasons)) }
             h4 { "What was done" }
             @if answers.is_empty() { p { "Nothing is on record." } }
             @for note in answers { (note_of(note)) }
             p.legend { @match &entry.passed_again {
-                Some(later) => span { "Passed again on " (time(later.at)) ", after " (span((later.at - drill.started_at).as_seconds_f64())) ", run " (name(&later.run)) "." },
+                Some(later) => span { "Passed again on " (draw_time(later.at)) ", after " (format_span((later.at - drill.started_at).as_seconds_f64())) ", run " (draw_name(&later.run)) "." },
                 None => span { "No drill of this database has passed since." },
             } }
         }
@@ -256,11 +261,11 @@ fn shortfall(entry: &Entry) -> Markup {
 fn note_of(note: &Note) -> Markup {
     html! {
         div.note {
-            p { (prose(&note.note)) }
+            p { (draw_prose(&note.note)) }
             p.by {
-                (name(&note.by)) " on " (name(&note.host)) ", " (time(note.at))
-                @if let Some(ticket) = &note.ticket { " · ticket " (name(ticket)) }
-                @if let Some(owner) = &note.owner { " · owner " (name(owner)) }
+                (draw_name(&note.by)) " on " (draw_name(&note.host)) ", " (draw_time(note.at))
+                @if let Some(ticket) = &note.ticket { " · ticket " (draw_name(ticket)) }
+                @if let Some(owner) = &note.owner { " · owner " (draw_name(owner)) }
                 @if let Some(due) = &note.due { " · due " (due) }
             }
         }
@@ -278,12 +283,12 @@ fn drills(dossier: &Dossier) -> Markup {
                         th scope="col" { "Restored" } th.number scope="col" { "RTO" } th.number scope="col" { "RPO" } th scope="col" { "Copy removed" }
                     } }
                     tbody { @for entry in &dossier.drills { @let drill = &entry.drill; tr {
-                        th scope="row" { (name(&entry.label)) }
-                        td { (badge(entry.outcome.tone(), entry.outcome.word())) }
-                        td data-label="began" { (time(drill.started_at)) }
+                        th scope="row" { (draw_name(&entry.label)) }
+                        td { (draw_badge(entry.outcome.tone(), entry.outcome.word())) }
+                        td data-label="began" { (draw_time(drill.started_at)) }
                         td data-label="restored" { (restored(drill)) }
-                        td.number data-label="RTO" { (drill.rto.measured_seconds.map_or("–".to_owned(), span)) }
-                        td.number data-label="RPO" { (drill.rpo.measured_seconds.map_or("–".to_owned(), span)) }
+                        td.number data-label="RTO" { (drill.rto.measured_seconds.map_or("–".to_owned(), format_span)) }
+                        td.number data-label="RPO" { (drill.rpo.measured_seconds.map_or("–".to_owned(), format_span)) }
                         td data-label="copy removed" { (removed(entry)) }
                     } } }
                 }
@@ -295,10 +300,10 @@ fn drills(dossier: &Dossier) -> Markup {
 fn restored(drill: &Report) -> Markup {
     html! {
         @match drill.moment.kind {
-            Way::Snapshot => { "snapshot " (name(drill.moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) },
+            Way::Snapshot => { "snapshot " (draw_name(drill.moment.snapshot_id.as_deref().unwrap_or("of unknown id"))) },
             Way::PointInTime => "point in time",
         }
-        @if let Some(at) = drill.moment.time { " of " (time(at)) }
+        @if let Some(at) = drill.moment.time { " of " (draw_time(at)) }
     }
 }
 
@@ -307,8 +312,8 @@ fn removed(entry: &Entry) -> Markup {
     let fate = Fate::of(&entry.drill.throwaway, entry.outcome);
     html! {
         @match fate {
-            Fate::Removed(at) => (time(at)),
-            _ => { (badge(fate.tone(), fate.word())) @if let Some(at) = fate.at() { " " small { (time(at)) } } },
+            Fate::Removed(at) => (draw_time(at)),
+            _ => { (draw_badge(fate.tone(), fate.word())) @if let Some(at) = fate.at() { " " small { (draw_time(at)) } } },
         }
     }
 }
@@ -322,8 +327,8 @@ fn facts(dossier: &Dossier) -> Markup {
                 @for entry in &dossier.drills {
                     details.drill-facts {
                         summary {
-                            (badge(entry.outcome.tone(), entry.outcome.word())) (name(&entry.label))
-                            small { (time(entry.drill.started_at)) } " " small { (name(&entry.drill.run)) }
+                            (draw_badge(entry.outcome.tone(), entry.outcome.word())) (draw_name(&entry.label))
+                            small { (draw_time(entry.drill.started_at)) } " " small { (draw_name(&entry.drill.run)) }
                         }
                         (facts_of(entry))
                     }
@@ -339,24 +344,24 @@ fn facts_of(entry: &Entry) -> Markup {
     let passed = drill.checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
     html! {
         dl.facts {
-            (fact("Who", html! { (name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) " " small { "on " (name(&by.host)) " with lifeboat " (name(&by.version)) } }))
-            (fact("When", html! { (time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (time(at)) } @else { "an end that is not on record" } }))
-            (fact("Source", html! {
-                (name(&source.id)) " (" (name(&source.resource_id)) ") in " (name(&source.region))
-                small { (name(&source.engine)) " " (name(&source.engine_version)) ", " (name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
+            (draw_fact("Who", html! { (draw_name(by.caller.as_deref().unwrap_or("not known: AWS did not say"))) " " small { "on " (draw_name(&by.host)) " with lifeboat " (draw_name(&by.version)) } }))
+            (draw_fact("When", html! { (draw_time(drill.started_at)) " to " @if let Some(at) = drill.finished_at { (draw_time(at)) } @else { "an end that is not on record" } }))
+            (draw_fact("Source", html! {
+                (draw_name(&source.id)) " (" (draw_name(&source.resource_id)) ") in " (draw_name(&source.region))
+                small { (draw_name(&source.engine)) " " (draw_name(&source.engine_version)) ", " (draw_name(&source.class)) ", " (source.storage_gib) " GiB, " @if source.encrypted { "encrypted" } @else { "not encrypted" } }
             }))
-            (fact("Backup", html! { (restored(drill)) " " small { "chosen by " code { (name(&drill.moment.asked_for)) } } }))
-            (fact("Compared", html! { (counted(drill.tables.len(), "table", "tables")) ", baseline " (baseline(drill)) ", " (passed) " of " (counted(drill.checks.len(), "check", "checks")) " passed" }))
-            (fact("Recovery time", objective(drill.rto.objective_seconds, drill.rto.measured_seconds, drill.rto.verdict)))
-            (fact("Recovery point", objective(drill.rpo.objective_seconds, drill.rpo.measured_seconds, drill.rpo.verdict)))
-            (fact("Copy", html! { (name(&copy.id)) " (" (name(copy.resource_id.as_deref().unwrap_or("resource id not known"))) ")" }))
-            (fact("Proof of deletion", html! { (removed(entry)) " " small { (prose(&Fate::of(copy, entry.outcome).explained())) } }))
-            (fact("Not tested", html! { @if drill.not_tested.is_empty() { "nothing is listed" } @else { (lines(&drill.not_tested)) } }))
-            @for note in entry.answers() { (fact("Note", note_of(note))) }
-            @for note in entry.sign_offs() { (fact("Signed off", signed_off(note))) }
-            (fact("SHA-256 of the evidence", html! { code { (entry.integrity.evidence_sha256.as_deref().unwrap_or("none")) } }))
-            (fact("SHA-256 of its page", html! { code { (entry.integrity.page_sha256.as_deref().unwrap_or("none")) } }))
-            (fact("Record", html! {
+            (draw_fact("Backup", html! { (restored(drill)) " " small { "chosen by " code { (draw_name(&drill.moment.asked_for)) } } }))
+            (draw_fact("Compared", html! { (format_count(drill.tables.len(), "table", "tables")) ", baseline " (baseline(drill)) ", " (passed) " of " (format_count(drill.checks.len(), "check", "checks")) " passed" }))
+            (draw_fact("Recovery time", objective(drill.rto.objective_seconds, drill.rto.measured_seconds, drill.rto.verdict)))
+            (draw_fact("Recovery point", objective(drill.rpo.objective_seconds, drill.rpo.measured_seconds, drill.rpo.verdict)))
+            (draw_fact("Copy", html! { (draw_name(&copy.id)) " (" (draw_name(copy.resource_id.as_deref().unwrap_or("resource id not known"))) ")" }))
+            (draw_fact("Proof of deletion", html! { (removed(entry)) " " small { (draw_prose(&Fate::of(copy, entry.outcome).explained())) } }))
+            (draw_fact("Not tested", html! { @if drill.not_tested.is_empty() { "nothing is listed" } @else { (draw_list(&drill.not_tested)) } }))
+            @for note in entry.answers() { (draw_fact("Note", note_of(note))) }
+            @for note in entry.sign_offs() { (draw_fact("Signed off", signed_off(note))) }
+            (draw_fact("SHA-256 of the evidence", html! { code { (entry.integrity.evidence_sha256.as_deref().unwrap_or("none")) } }))
+            (draw_fact("SHA-256 of its page", html! { code { (entry.integrity.page_sha256.as_deref().unwrap_or("none")) } }))
+            (draw_fact("Record", html! {
                 (integrity_badge(entry.integrity.verdict))
                 @if let Some(link) = entry.integrity.link { small { "link " (link) " of the chain" } }
             }))
@@ -375,16 +380,16 @@ fn baseline(drill: &Report) -> &'static str {
 fn objective(objective: f64, measured: Option<f64>, met: Met) -> Markup {
     let (tone, word) = (met.tone(), met.word(measured));
     html! {
-        (measured.map_or("–".to_owned(), span)) " against an objective of " (span(objective)) " " (badge(tone, word))
+        (measured.map_or("–".to_owned(), format_span)) " against an objective of " (format_span(objective)) " " (draw_badge(tone, word))
     }
 }
 
 fn integrity_badge(verdict: Integrity) -> Markup {
     match verdict {
-        Integrity::Intact => badge(Tone::Good, "as recorded"),
-        Integrity::Unchained => badge(Tone::Doubt, "not protected by a chain"),
-        Integrity::Unknown => badge(Tone::Doubt, "could not be read"),
-        Integrity::Altered => badge(Tone::Bad, "ALTERED"),
+        Integrity::Intact => draw_badge(Tone::Good, "as recorded"),
+        Integrity::Unchained => draw_badge(Tone::Doubt, "not protected by a chain"),
+        Integrity::Unknown => draw_badge(Tone::Doubt, "could not be read"),
+        Integrity::Altered => draw_badge(Tone::Bad, "ALTERED"),
     }
 }
 
@@ -398,7 +403,7 @@ fn integrity(dossier: &Dossier) -> Markup {
             }
             @if dossier.integrity.sources.is_empty() { p { "There is no evidence to look at." } }
             @for source in &dossier.integrity.sources { (integrity_of(source)) }
-            p.legend { span { (prose(dossier.integrity.limits)) } }
+            p.legend { span { (draw_prose(dossier.integrity.limits)) } }
         }
     }
 }
@@ -406,20 +411,20 @@ fn integrity(dossier: &Dossier) -> Markup {
 fn integrity_of(source: &Checked) -> Markup {
     html! {
         dl.facts {
-            (fact(&spelled(&source.source), html! {
+            (draw_fact(&spell_unseen(&source.source), html! {
                 (integrity_badge(source.verdict))
-                small { (counted(source.links as usize, "link", "links")) }
+                small { (format_count(source.links as usize, "link", "links")) }
                 @if !source.unchained.is_empty() {
                     small {
-                        (counted(source.unchained.len(), "run", "runs")) " from before the chain"
-                        @if let Some(at) = source.adopted_at { ", protected since " (time(at)) }
+                        (format_count(source.unchained.len(), "run", "runs")) " from before the chain"
+                        @if let Some(at) = source.adopted_at { ", protected since " (draw_time(at)) }
                     }
                 }
                 @if let Some(unfinished) = &source.unfinished { small { (unfinished) } }
             }))
-            @if let Some(head) = &source.head { (fact("Head", html! { code { (head.sha256) } })) }
+            @if let Some(head) = &source.head { (draw_fact("Head", html! { code { (head.sha256) } })) }
             @if !source.findings.is_empty() {
-                (fact("Found", html! { ul { @for finding in &source.findings { li { code { (name(&finding.file)) } ": " (prose(&finding.message)) } } } }))
+                (draw_fact("Found", html! { ul { @for finding in &source.findings { li { code { (draw_name(&finding.file)) } ": " (draw_prose(&finding.message)) } } } }))
             }
         }
     }
@@ -428,7 +433,7 @@ fn integrity_of(source: &Checked) -> Markup {
 fn limits(dossier: &Dossier) -> Markup {
     html! {
         @if !dossier.unreadable.is_empty() {
-            section { h2 { "Records that could not be read" } (lines(&dossier.unreadable)) }
+            section { h2 { "Records that could not be read" } (draw_list(&dossier.unreadable)) }
         }
     }
 }
@@ -436,8 +441,8 @@ fn limits(dossier: &Dossier) -> Markup {
 fn signed_off(note: &Note) -> Markup {
     html! {
         div.note {
-            p { (prose(&note.note)) }
-            p.by { (name(note.reviewer.as_deref().unwrap_or_default())) ", " (time(note.at)) ", entered by " (name(&note.by)) " on " (name(&note.host)) }
+            p { (draw_prose(&note.note)) }
+            p.by { (draw_name(note.reviewer.as_deref().unwrap_or_default())) ", " (draw_time(note.at)) ", entered by " (draw_name(&note.by)) " on " (draw_name(&note.host)) }
         }
     }
 }
@@ -450,14 +455,14 @@ fn signed(dossier: &Dossier) -> Markup {
         @if !signed.is_empty() {
             section {
                 h2 { "Signed off" }
-                p.signed { (signed.len()) " of " (counted(dossier.drills.len(), "drill", "drills")) ", by entries in the record:" }
+                p.signed { (signed.len()) " of " (format_count(dossier.drills.len(), "drill", "drills")) ", by entries in the record:" }
                 table.drills {
                     thead { tr { th scope="col" { "Reviewer" } th scope="col" { "Date" } th scope="col" { "Drill" } th scope="col" { "Comment" } } }
                     tbody { @for (entry, note) in &signed { tr {
-                        th scope="row" { (name(note.reviewer.as_deref().unwrap_or_default())) }
-                        td { (time(note.at)) }
-                        td { (name(&entry.label)) " " small { (name(&entry.drill.run)) } }
-                        td.reason { (prose(&note.note)) }
+                        th scope="row" { (draw_name(note.reviewer.as_deref().unwrap_or_default())) }
+                        td { (draw_time(note.at)) }
+                        td { (draw_name(&entry.label)) " " small { (draw_name(&entry.drill.run)) } }
+                        td.reason { (draw_prose(&note.note)) }
                     } } }
                 }
             }

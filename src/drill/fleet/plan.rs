@@ -175,7 +175,7 @@ pub(super) fn not_due(
     now: DateTime<Utc>,
 ) -> Option<String> {
     let (within, at) = (TimeDelta::from_std(selection.due()?).ok()?, last_proof?);
-    (now - at < within).then(|| format!("proven at {}", crate::when::utc(at)))
+    (now - at < within).then(|| format!("proven at {}", crate::when::format_time(at)))
 }
 
 /// Why a database cannot be drilled as it is, as far as its status says.

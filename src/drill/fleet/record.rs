@@ -333,7 +333,7 @@ pub(super) fn join(
             let is_complete =
                 read(vault, name, &file_of(shard))?.is_some_and(|own| own.state == Progress::Finished);
             if age > NAME_LASTS || (is_complete && age > GONE_ON_WITH) {
-                let at = crate::when::utc(found.started_at);
+                let at = crate::when::format_time(found.started_at);
                 return Err(Error::request(format!("fleet run `{name}` began at {at}, and is over"))
                     .hint("Give each run a name of its own, such as one with the date."));
             }

@@ -10,7 +10,8 @@ use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event, Made, Output};
 use crate::runbook::objects::{self, Seen};
 use crate::runbook::script::{self, Done, Ended, Settings};
-use crate::runbook::{reading, report, sha256, sql};
+use crate::runbook::{reading, sha256, sql};
+use crate::when::format_span;
 
 /// Most of what a step says that stands in the report, from its end; the file beside the journal has all of it.
 const LINES_KEPT: usize = 200;
@@ -151,7 +152,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         match (done.end, done.exit) {
             (Ended::Interrupted(kind), _) => (Ending::Unknown, vec!["was interrupted".to_owned()], kind),
             (Ended::TooLong, _) => {
-                let limit = report::span(step.timeout.unwrap_or(USUAL).as_secs_f64());
+                let limit = format_span(step.timeout.unwrap_or(USUAL).as_secs_f64());
                 (Ending::Unknown, vec![format!("took longer than {limit} and was ended")], Kind::Outside)
             }
             (Ended::ByItself, Some(0)) => {

@@ -9,7 +9,8 @@ use crate::runbook::document::{Step, Waiting};
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event};
 use crate::runbook::wait::Look;
-use crate::runbook::{objects, report, sha256};
+use crate::runbook::{objects, sha256};
+use crate::when::format_span;
 
 /// How long a wait may take that does not say.
 const USUAL_WAIT: Duration = Duration::from_secs(3600);
@@ -46,7 +47,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             self.tell(Tell::Waits(&format!("{text}: {seen}")));
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
-                let limit = report::span(limit.as_secs_f64());
+                let limit = format_span(limit.as_secs_f64());
                 break (Ending::Failed, format!("did not come true in {limit}: {seen}"), Kind::StillGoing);
             }
             tokio::select! {

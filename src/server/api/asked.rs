@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use crate::backup::Level;
 use crate::server::answers::Answer;
 use crate::server::guard::{Call, LARGEST_BODY};
-use crate::server::tokens::hexadecimal;
 
 /// A body must have come by then.
 pub(super) const BODY: Duration = Duration::from_secs(10);
@@ -103,7 +102,7 @@ pub(super) fn key(headers: &HeaderMap, call: &Call) -> std::result::Result<Optio
     match value.to_str().map(str::trim) {
         Ok(key) if (1..=255).contains(&key.len()) => {
             let text = format!("{}\n{}\n{key}", call.caller.who, call.endpoint.path);
-            Ok(Some(hexadecimal(&Sha256::digest(text.as_bytes()))))
+            Ok(Some(hex::encode(Sha256::digest(text.as_bytes()))))
         }
         _ => Err(Answer::refusal(
             StatusCode::BAD_REQUEST,

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use crate::backup::stats::Point;
-use crate::drill::page::words::counted;
-use crate::drill::report::{Report, span};
-use crate::output::human_bytes;
+use crate::drill::report::Report;
 use crate::server::drills::Drill;
+use crate::when::format_span;
+use crate::words::{format_bytes, format_count};
 
 const WIDTH: f64 = 600.0;
 
@@ -30,14 +30,14 @@ pub(super) fn growth(points: &[Point], now: DateTime<Utc>) -> Markup {
     let area = format!("M0 {HEIGHT} L{} L{:.1} {HEIGHT} Z", line.join(" L"), across(last));
     let days = (now - first.at).num_days();
     let since = if days > 0 {
-        format!("over {}", counted(usize::try_from(days).unwrap_or(0), "day", "days"))
+        format!("over {}", format_count(usize::try_from(days).unwrap_or(0), "day", "days"))
     } else {
         "today".to_owned()
     };
     let words = format!(
         "Content: {} to {} {since}, {} backups",
-        human_bytes(first.plain_bytes),
-        human_bytes(last.plain_bytes),
+        format_bytes(first.plain_bytes),
+        format_bytes(last.plain_bytes),
         points.len()
     );
     html! {
@@ -64,8 +64,8 @@ pub(super) fn recovery(drills: &[&Drill]) -> Markup {
     let goal = HEIGHT - height(objective);
     let words = format!(
         "Recovery time of {}, objective {}",
-        counted(shown.len(), "drill", "drills"),
-        span(objective)
+        format_count(shown.len(), "drill", "drills"),
+        format_span(objective)
     );
     html! {
         figure {
@@ -76,7 +76,7 @@ pub(super) fn recovery(drills: &[&Drill]) -> Markup {
                     @let tall = height(seconds).max(3.0);
                     rect class=(drill.outcome.tone().class()) x=(format!("{:.1}", number as f64 * slot + slot * 0.15))
                         y=(format!("{:.1}", HEIGHT - tall)) width=(format!("{:.1}", slot * 0.7)) height=(format!("{tall:.1}")) {
-                        title { (drill.report.started_at.format("%Y-%m-%d")) ": " (drill.outcome.word()) ", " (drill.report.rto.measured_seconds.map_or("not measured".to_owned(), span)) }
+                        title { (drill.report.started_at.format("%Y-%m-%d")) ": " (drill.outcome.word()) ", " (drill.report.rto.measured_seconds.map_or("not measured".to_owned(), format_span)) }
                     }
                 }
                 line.goal x1="0" x2=(WIDTH) y1=(format!("{goal:.1}")) y2=(format!("{goal:.1}")) {}
@@ -105,7 +105,7 @@ pub(super) fn timeline(drill: &Report) -> Markup {
                             rect.phase x=(format!("{:.2}", from.min(99.4))) y="0" width=(format!("{wide:.2}")) height="10" {}
                         }
                     }
-                    td.took { (span(phase.seconds)) }
+                    td.took { (format_span(phase.seconds)) }
                 }
             } }
         }

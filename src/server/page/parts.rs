@@ -8,12 +8,13 @@ use super::records::{backups, drills, runs};
 use super::{May, Seen, charts, running};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
-use crate::drill::page::words::{capitalised, counted};
-use crate::output::{human_bytes, plain};
+use crate::output::plain;
+use crate::page::capitalise;
 use crate::policy::check::{Finding, Severity};
 use crate::server::banner::Health;
 use crate::server::overview::{Database, Overview, Told};
-use crate::when::span;
+use crate::when::format_span;
+use crate::words::{format_bytes, format_count};
 
 pub(super) fn dashboard(seen: &Seen, may: May, filter: &Filter) -> Markup {
     html! {
@@ -56,7 +57,7 @@ fn to_do(findings: &[Told]) -> Markup {
                 @let finding = &told.shared.finding;
                 @let tone = tone_of(finding);
                 li class=(tone) id={ "finding-" (number) } {
-                    p { (mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalised(&plain(&finding.message))) } }
+                    p { (mark(tone)) span.unseen { (severity(finding)) ": " } span { (capitalise(&plain(&finding.message))) } }
                     p.of {
                         @for name in &told.shared.databases { strong { (plain(name)) } " " }
                         @if let Some(place) = &told.place { small { (plain(place)) } }
@@ -118,8 +119,8 @@ fn answer(seen: &Seen, may: May) -> Markup {
                 div { dt { "Newest proven backup" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) } }
                 div { dt { "Last drill passed" } dd { (passed.map_or("never".to_owned(), |at| ago(at, now))) } }
                 div { dt { "Backups" } dd { (seen.catalogue.entries.len()) } }
-                div { dt { "Kept" } dd { (human_bytes(overview.databases.iter().map(|it| it.total_size_bytes).sum())) } }
-                @if let Some(free) = overview.free_bytes { div { dt { "Free in the vault" } dd { (human_bytes(free)) } } }
+                div { dt { "Kept" } dd { (format_bytes(overview.databases.iter().map(|it| it.total_size_bytes).sum())) } }
+                @if let Some(free) = overview.free_bytes { div { dt { "Free in the vault" } dd { (format_bytes(free)) } } }
             }
             @for job in running(&seen.jobs) { span hidden data-running=(job.job) {} }
             @for damaged in &overview.damaged { p { (plain(damaged)) } }
@@ -155,13 +156,13 @@ fn databases(seen: &Seen, may: May, filter: &Filter) -> Markup {
 
 fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
     let kind = it.database_type.map_or("not backed up yet", |kind| kind.title());
-    let backups = counted(it.backups, "backup", "backups");
+    let backups = format_count(it.backups, "backup", "backups");
     html! {
         article.card aria-labelledby={ "database-" (number) } {
             header {
                 h3 id={ "database-" (number) } { (plain(&it.label)) }
                 (health(it.health))
-                small { (kind) ", " (backups) ", " (human_bytes(it.total_size_bytes)) @if let Some(identity) = &it.identity { br; (plain(&identity.distinction())) } }
+                small { (kind) ", " (backups) ", " (format_bytes(it.total_size_bytes)) @if let Some(identity) = &it.identity { br; (plain(&identity.distinction())) } }
             }
             dl.figures {
                 div { dt { "Newest proven" } dd {
@@ -171,12 +172,12 @@ fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
                     } @else { "none" }
                 } }
                 div { dt { "Recovery point" } dd {
-                    (it.rpo_measured_seconds.map_or("–".to_owned(), span))
-                    small { "objective " (span(it.rpo_objective_seconds)) }
+                    (it.rpo_measured_seconds.map_or("–".to_owned(), format_span))
+                    small { "objective " (format_span(it.rpo_objective_seconds)) }
                 } }
                 div { dt { "Recovery time" } dd {
-                    (it.rto_measured_seconds.map_or("–".to_owned(), span))
-                    small { @if let Some(objective) = it.rto_objective_seconds { "objective " (span(objective)) } @else if it.rto_measured_seconds.is_some() { "the last restore" } @else { "never measured" } }
+                    (it.rto_measured_seconds.map_or("–".to_owned(), format_span))
+                    small { @if let Some(objective) = it.rto_objective_seconds { "objective " (format_span(objective)) } @else if it.rto_measured_seconds.is_some() { "the last restore" } @else { "never measured" } }
                 } }
                 div { dt { "Proven by restore" } dd {
                     @if let Some(copy) = &it.newest_restored { (age(copy.age_seconds)) } @else { "never" }
@@ -268,8 +269,8 @@ fn instance(it: &crate::status::Database, overview: &Overview) -> Markup {
                 small { @if it.place.account.is_some() { (it.place.to_string()) ", " } (plain(&it.engine)) " " (plain(&it.engine_version)) ", " (plain(&it.status)) }
             }
             dl.figures {
-                div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (counted(it.retention_days as usize, "day", "days")) } } } }
-                div { dt { "Recovery point" } dd { (it.rpo.measured_seconds.map_or("–".to_owned(), span)) small { "objective " (span(it.rpo.objective_seconds)) } } }
+                div { dt { "Newest snapshot" } dd { (newest.map_or("none".to_owned(), |at| ago(at, now))) small { @if it.retention_days == 0 { "automated backups are off" } @else { "kept " (format_count(it.retention_days as usize, "day", "days")) } } } }
+                div { dt { "Recovery point" } dd { (it.rpo.measured_seconds.map_or("–".to_owned(), format_span)) small { "objective " (format_span(it.rpo.objective_seconds)) } } }
                 div { dt { "Last drill" } dd { @if let Some(last) = &it.last_drill { a href="#drills" { (plain(&last.verdict)) } small { (ago(last.at, now)) } } @else { "never" } } }
             }
             (findings(&it.findings, &it.id, place, overview))

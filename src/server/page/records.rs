@@ -10,16 +10,19 @@ use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};
 use crate::drill::outcome::Outcome;
-use crate::drill::report::{Met, span};
-use crate::output::{human_bytes, plain};
+use crate::drill::report::Met;
+use crate::output::plain;
 use crate::policy::check::Severity;
 use crate::runbook::Mode;
 use crate::runbook::report::Report as RunReport;
 use crate::runbook::state::RunState;
-use crate::runbook::words::{self, Tone};
+use crate::runbook::words;
 use crate::server::drills::Drill;
 use crate::server::overview::Database;
 use crate::verify::Verdict;
+use crate::when::format_span;
+use crate::words::Tone;
+use crate::words::format_bytes;
 
 /// More rows than anyone reads.
 const BACKUPS_SHOWN: usize = 200;
@@ -102,7 +105,7 @@ fn backup(entry: &Entry, label: &str, now: DateTime<Utc>, may: May) -> Markup {
             th scope="row" { (name) small { (plain(label)) ", " (manifest.database_type.title()) @if manifest.encrypted { ", encrypted" } @if manifest.keep_forever { ", kept forever" } } }
             td data-label="Taken" { (ago(manifest.timestamp, now)) small { (time(manifest.timestamp)) } }
             td data-label="Proven" { (badge(tone, word)) @if let Some(proof) = &manifest.verification { small { (ago(proof.at, now)) } } }
-            td.number data-label="Size" { (human_bytes(manifest.file_size)) small { (human_bytes(manifest.plain_size)) " of content" } }
+            td.number data-label="Size" { (format_bytes(manifest.file_size)) small { (format_bytes(manifest.plain_size)) " of content" } }
             td.actions {
                 @if may.create { (button("verify", "Prove", None)) }
                 @if may.restore { (button("restore", "Restore", None)) }
@@ -178,8 +181,8 @@ fn drill_row(drill: &Drill, now: DateTime<Utc>) -> Markup {
             th scope="row" { @if report.finished_at.is_some() { a href=(page) { (plain(&report.run)) } } @else { (plain(&report.run)) } }
             td data-label="When" { (ago(report.started_at, now)) }
             td data-label="Verdict" { (outcome(drill.outcome)) }
-            td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
-            td data-label="Recovery point" { (report.rpo.measured_seconds.map_or("–".to_owned(), span)) (met(report.rpo.verdict, report.rpo.measured_seconds)) }
+            td data-label="Recovery time" { (report.rto.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rto.verdict, report.rto.measured_seconds)) }
+            td data-label="Recovery point" { (report.rpo.measured_seconds.map_or("–".to_owned(), format_span)) (met(report.rpo.verdict, report.rpo.measured_seconds)) }
         }
     }
 }

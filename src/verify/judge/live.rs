@@ -175,7 +175,7 @@ fn recency_not_tested(horizon: &Horizon) -> String {
     let as_recent = "whether the content is as recent as the backup claims";
     match horizon.replayed_until {
         Some(at) => {
-            let at = crate::when::utc(at);
+            let at = crate::when::format_time(at);
             format!("{as_recent}: {why}; the last transaction that the copy replayed was committed at {at}")
         }
         None => format!("{as_recent}: {why}"),

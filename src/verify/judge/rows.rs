@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use super::{TableProof, Word, counted_rows};
 use crate::verify::narrow::Differences;
 use crate::verify::observe::{Observation, Table, WriteCounters};
+use crate::words::quote_names;
 
 /// What was found by holding the rows of a table and of its copy against each other.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +181,7 @@ impl Pair<'_> {
     fn weigh(&self, tolerance: f64) -> Found {
         let (evidence, older) = (self.evidence, counted_rows(self.older));
         if !evidence.columns_lost.is_empty() {
-            let names = quoted_names(&evidence.columns_lost);
+            let names = quote_names(&evidence.columns_lost);
             return Found::new(
                 Word::Differs,
                 format!("the copy has other columns than the backup had: {names}"),
@@ -398,13 +399,9 @@ impl Pair<'_> {
         let left_out = format!(
             "the values of column{} {}, whose type, or a type within it, was changed since",
             if self.evidence.columns_left_out.len() == 1 { "" } else { "s" },
-            quoted_names(&self.evidence.columns_left_out)
+            quote_names(&self.evidence.columns_left_out)
         );
         let open = found.open.map_or(left_out.clone(), |open| format!("{open}; {left_out}"));
         Found { open: Some(open), ..found }
     }
-}
-
-fn quoted_names(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -11,8 +11,9 @@ use crate::drill::headline::{self, Standing};
 use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
 use crate::drill::notes::Note;
 use crate::error::Kind;
-use crate::output::{self, Page, Tone, plain};
-use crate::when::utc;
+use crate::output::{self, Page, plain};
+use crate::when::format_time;
+use crate::words::Tone;
 
 /// `drill list --year`.
 #[derive(Serialize)]
@@ -84,7 +85,7 @@ impl YearReport {
             reasons.push(format!("AWS could not be asked which databases exist: {why}"));
         }
         let schema = "lifeboat.drill-year/1";
-        let (verdict, tone, headline) = (headline.standing, headline.tone.into(), headline.words);
+        let (verdict, tone, headline) = (headline.standing, headline.tone, headline.words);
         YearReport { schema, at, calendar, verdict, tone, headline, reasons, unreadable, altered, is_judged }
     }
 
@@ -211,7 +212,7 @@ impl output::Report for Dossier {
             format!("drills from {} to {}", self.calendar.period.from, self.calendar.period.to),
         ));
         let headline = self.headline();
-        page.line(page.toned(headline.tone.into(), headline.words));
+        page.line(page.toned(headline.tone, headline.words));
         months(&self.calendar, page);
         page.line(format!(
             "  {} drills: {} passed, {} failed, {} without an answer; {} signed off",
@@ -224,7 +225,7 @@ impl output::Report for Dossier {
             };
             page.line(format!(
                 "  {} {} of `{}`: {}",
-                page.toned(entry.outcome.tone().into(), entry.outcome.word()),
+                page.toned(entry.outcome.tone(), entry.outcome.word()),
                 entry.drill.run,
                 plain(&entry.drill.source.id),
                 page.toned(tone, plain(&answers))
@@ -304,7 +305,7 @@ impl output::Report for Integrity {
 fn remark(source: &Checked) -> String {
     let mut remarks = Vec::new();
     if !source.unchained.is_empty() {
-        let since = source.adopted_at.map(|at| format!(", protected since {}", utc(at)));
+        let since = source.adopted_at.map(|at| format!(", protected since {}", format_time(at)));
         remarks.push(format!(
             "{} from before the chain{}",
             source.unchained.len(),
