@@ -39,7 +39,7 @@ use crate::words::Tone;
 /// The answer to a question that may have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Every check was made and holds.
     Pass,
     /// The answer is no.

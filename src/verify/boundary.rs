@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// PostgreSQL lists running transactions without their subtransactions, which may be any id from `settled_before`
 /// on; rows from before that are beyond all doubt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Boundary {
+pub(crate) struct Boundary {
     /// Every earlier transaction had ended.
     pub settled_before: u64,
     /// No later transaction had begun to write.
@@ -19,7 +19,7 @@ pub struct Boundary {
 
 impl Boundary {
     /// From the text of a `pg_snapshot`: `xmin:xmax:xip,…`.
-    pub fn of_snapshot(text: &str) -> Option<Self> {
+    pub(crate) fn of_snapshot(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let (settled, visible, running) = (parts.next()?, parts.next()?, parts.next()?);
         let running = running.split(',').filter(|id| !id.is_empty()).map(str::parse);
@@ -31,7 +31,7 @@ impl Boundary {
     }
 
     /// Whether any transaction was still running.
-    pub fn has_running(&self) -> bool {
+    pub(crate) fn has_running(&self) -> bool {
         self.settled_before < self.visible_before
     }
 }

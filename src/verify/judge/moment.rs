@@ -16,7 +16,7 @@ use crate::verify::schema::{Definitions, Sequences, Touched};
 /// What happened in a source between two looks at it. The first look is before the instant that was observed and
 /// the second after the moment of the copy, so the difference is never less than what was written in between.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Movement {
+pub(crate) struct Movement {
     /// The first look at the write counters.
     pub before: WrittenTables,
     /// The second.
