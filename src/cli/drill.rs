@@ -306,7 +306,7 @@ async fn run_drill(
     let cx = Context { aws: &aws, vault, interrupt, tell: &tell, clock: now, host: host(), stop: &|| None };
     let connect =
         async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await;
-    let drilled = match drill::plan(request, connect, &cx).await {
+    let drilled = match drill::plan_drill(request, connect, &cx).await {
         Ok(plan) if args.dry_run => Ok(Drilled::Planned(PlanReport::new(&plan, aws.region()))),
         Ok(plan) => drill::run_alone(plan, &cx).await.map(|report| Drilled::Run(Box::new(report))),
         Err(error) => Err(error),
@@ -378,9 +378,9 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 /// A drill by its run, the newest of a database, or the newest of all.
 fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let report = journal::find(&vault, which)?;
+    let report = journal::find_record(&vault, which)?;
     let outcome = if verify_evidence::is_sound(&vault, &report.source.id, &report.run)? {
-        journal::outcome(&vault, &report)?
+        journal::current_outcome(&vault, &report)?
     } else {
         session.output.warn(format!(
             "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
@@ -417,16 +417,17 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let targets = session.targets(&[], Seek::ToChange).await?;
     let plans = targets
         .each(session, async |Target { aws, .. }| {
-            let plan = sweep::plan(&aws, &vault, aws.now(now())).await?;
+            let plan = sweep::plan_sweep(&aws, &vault, aws.now(now())).await?;
             Ok((aws, plan))
         })
         .await?;
     let kind = plans.kind();
-    let preview = SweepReport::of(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
+    let preview =
+        SweepReport::merge(plans.done.iter().map(|(aws, plan)| plan.preview(aws)), &plans.unreached);
     if args.dry_run {
         say_left_behind(&session.output, &preview);
         session.output.report(&preview)?;
-        return Ok(preview.kind().or(kind));
+        return Ok(preview.exit_kind().or(kind));
     }
     for swept in preview.instances.iter().filter(|swept| swept.action == sweep::Action::WouldRemove) {
         session.output.say(format!("removing `{}`: {}", swept.id, swept.reason));
@@ -437,10 +438,10 @@ async fn sweep_all(args: &SweepArgs, session: &Session) -> Result<Option<Kind>> 
     let sweeps = plans
         .done
         .into_iter()
-        .map(|(aws, plan)| async move { sweep::apply(plan, &aws, vault, poll, &tell).await });
-    let report = SweepReport::of(futures::future::join_all(sweeps).await, &plans.unreached);
+        .map(|(aws, plan)| async move { sweep::apply_sweep(plan, &aws, vault, poll, &tell).await });
+    let report = SweepReport::merge(futures::future::join_all(sweeps).await, &plans.unreached);
     say_left_behind(&session.output, &report);
-    let kind = report.kind().or(kind);
+    let kind = report.exit_kind().or(kind);
     session.output.conclude(&report, kind)?;
     Ok(kind)
 }

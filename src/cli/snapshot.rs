@@ -258,7 +258,7 @@ pub(super) async fn run(command: SnapshotCommand, session: &Session) -> Result<O
 async fn take_over(args: &AdoptArgs, session: &Session) -> Result<Option<Kind>> {
     let rules = Rules::configured(&session.config.retention)?;
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let plan = adopt::plan(&aws, &args.id, &args.class, &rules, &proofs, aws.now(now())).await?;
     for note in &plan.notes {
         session.output.warn(note);
@@ -425,7 +425,7 @@ async fn prune_fleet(args: &PruneArgs, session: &Session) -> Result<Option<Kind>
     let rules = Rules::configured(&session.config.retention)?;
     let only: Vec<InstanceId> = args.database.iter().cloned().collect();
     let tell = |event: snapshot::Event<'_>| Teller::new(&session.output).tell(&event);
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let targets = session.targets(&only, Seek::ToChange).await?;
     let looked = targets
         .each(session, async |target: Target| {
@@ -572,7 +572,7 @@ async fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
 async fn remove(args: &DeleteArgs, session: &Session) -> Result<Option<Kind>> {
     let aws = session.aws_of_snapshot(&args.id, Seek::ToChange).await?;
     let allow = if args.allow_last_copy { delete::LastCopy::Allowed } else { delete::LastCopy::Guarded };
-    let proofs = proof::list(&session.vault_to_read()?, &[])?.proofs();
+    let proofs = proof::list(&session.vault_to_read()?, &[])?.collect_proofs();
     let plan = delete::plan(&aws, &args.id, allow, &proofs).await?;
     if args.dry_run {
         session.output.report(&plan.report(&aws.place()))?;

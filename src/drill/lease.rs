@@ -85,7 +85,7 @@ pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, po
         dead.told()
     )));
     let plan = sweep::plan_of(cx.aws, cx.vault, &source.resource_id, cx.aws.now((cx.clock)())).await?;
-    let swept = sweep::apply(plan, cx.aws, cx.vault, poll, cx.tell).await;
+    let swept = sweep::apply_sweep(plan, cx.aws, cx.vault, poll, cx.tell).await;
     for one in &swept.instances {
         let word = match one.action {
             Action::Removed | Action::WouldRemove => "is removed",

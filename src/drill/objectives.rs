@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn an_objective_that_was_not_measured_is_not_met_and_hides_no_failure() {
         let judged = |verdict, rto, rpo, by_hand| {
-            let mut report = crate::drill::page::samples::unknown();
+            let mut report = crate::drill::page::samples::unknown_report();
             report.reasons.clear();
             report.verdict = verdict;
             (report.rto.measured_seconds, report.rpo.measured_seconds) = (rto, rpo);

@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_not_over_says_nothing_of_its_throwaway() {
-        let mut report = samples::unknown();
+        let mut report = samples::unknown_report();
         (report.throwaway.removed_at, report.throwaway.left_behind, report.throwaway.kept) =
             (None, None, false);
         report.throwaway.requested_at = None;

@@ -19,7 +19,7 @@ use crate::verify::record;
 use crate::verify::{Databases, Recorded};
 
 /// Checks that a drill can be run, and plans it, unless a signal comes.
-pub(crate) async fn plan(
+pub(crate) async fn plan_drill(
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
     cx: &Context<'_>,
@@ -27,11 +27,11 @@ pub(crate) async fn plan(
     tokio::select! {
         biased;
         kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        plan = plan_to_its_end(request, source_server, cx) => plan,
+        plan = check_and_plan(request, source_server, cx) => plan,
     }
 }
 
-async fn plan_to_its_end(
+async fn check_and_plan(
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
     cx: &Context<'_>,
@@ -42,7 +42,7 @@ async fn plan_to_its_end(
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
     check_target(aws, &request, &source, &chosen, tell).await?;
 
-    let recorded = recorded_baseline(vault, &request, &chosen, tell)?;
+    let recorded = find_recorded_baseline(vault, &request, &chosen, tell)?;
     let source_server = source_server(&source).await?;
     let databases = Databases::connect(&source_server, &request.databases, &request.look).await?;
     if let Some(missing) = request.databases.iter().find(|name| !databases.has(name)) {
@@ -76,9 +76,10 @@ async fn plan_to_its_end(
     let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
-    let expires = expiry(&request, now);
+    let expires = expiry_of(&request, now);
     let tags = throwaway::tags(&source, &run, expires);
-    let isolation = isolate(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
+    let isolation =
+        plan_isolation(aws, &request, (&source, &source_server), &chosen, (&throwaway, tags)).await?;
     for note in &isolation.notes {
         tell(Event::Warning(note));
     }
@@ -96,13 +97,13 @@ async fn plan_to_its_end(
     })
 }
 
-fn expiry(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
+fn expiry_of(request: &Request, now: DateTime<Utc>) -> DateTime<Utc> {
     let lifetime = chrono::TimeDelta::from_std(request.expires_after);
     now + lifetime.unwrap_or(chrono::TimeDelta::hours(6))
 }
 
 /// Decides how the copy is kept from acting by itself.
-async fn isolate(
+async fn plan_isolation(
     aws: &Aws,
     request: &Request,
     (source, server): (&Instance, &Server),
@@ -131,7 +132,7 @@ async fn isolate(
 
 /// The baseline that was recorded with a snapshot, if it is to be used and can be had. A damaged one is never passed
 /// over.
-fn recorded_baseline(
+fn find_recorded_baseline(
     vault: &Vault,
     request: &Request,
     chosen: &Chosen,

@@ -45,14 +45,14 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<R
     lease.check()?;
     let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
     let caller = cx.aws.caller().await.ok();
-    let mut report = begin_report(&plan, cx, caller, journal.evidence());
+    let mut report = begin_report(&plan, cx, caller, journal.evidence_paths());
     report.ran_by.lock = journal.lock_mark();
     let source = &plan.source;
-    let before = super::journal::newest(cx.vault, source.id.as_str(), &source.resource_id.0);
+    let before = super::journal::newest_records(cx.vault, source.id.as_str(), &source.resource_id.0);
     let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
     (cx.tell)(Event::Begun { plan: &plan, earlier: &earlier });
     let started_at = report.started_at;
-    journal.begin(&mut report, started_at)?;
+    journal.record_progress(&mut report, started_at)?;
 
     let mut drill =
         Drill { plan, cx, journal: &journal, earlier, report, copy: CopyState::default(), phase_begun: None };
@@ -143,7 +143,7 @@ impl Drill<'_> {
         let recorded = recorded.as_deref().map(|(_, kept)| (&kept.seen, &kept.movement));
         let seen = recorded.map(|(seen, _)| seen);
         let copy = compare::observe_copy(&server, &only, &look, seen, self.cx.tell).await?;
-        self.report.checks = checks::make(&self.plan.request.checks, &server).await;
+        self.report.checks = checks::run_checks(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
@@ -230,7 +230,7 @@ impl Drill<'_> {
         }
         // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
         let now = self.now();
-        if let Err(error) = self.journal.begin(&mut self.report, now) {
+        if let Err(error) = self.journal.record_progress(&mut self.report, now) {
             (self.cx.tell)(Event::Warning(&format!(
                 "the record of the drill could not be written: {}",
                 error.chain()
@@ -302,7 +302,7 @@ impl Drill<'_> {
             "select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
             freshness.query.trim_end_matches(';')
         );
-        let answer = checks::ask(copy, &freshness.database, &query).await;
+        let answer = checks::query_value(copy, &freshness.database, &query).await;
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
             Some(checks::NULL) => {

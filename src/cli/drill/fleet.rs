@@ -131,7 +131,8 @@ pub(super) async fn run(args: RunArgs, session: &Arc<Session>) -> Result<Option<
     let is_live = session.output.is_live();
     let took = |todo: &Todo| {
         let source = &todo.source;
-        let before = is_live.then(|| journal::newest(&vault, source.id.as_str(), &source.resource_id.0));
+        let before =
+            is_live.then(|| journal::newest_records(&vault, source.id.as_str(), &source.resource_id.0));
         Earlier::of(&before.unwrap_or_default()).last_took()
     };
     let waiting = plan.todo.iter().map(|todo| (todo.source.id.to_string(), took(todo))).collect();

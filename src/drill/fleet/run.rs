@@ -314,7 +314,7 @@ where
         return Ok(End::Full(reason));
     }
     let connect = async |source: &Instance| (crew.connect)(aws, source).await;
-    let plan = drill::plan(request.clone(), connect, &cx).await?;
+    let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
     let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
