@@ -115,7 +115,7 @@ impl Aws {
 
 /// What a refusal of AWS means to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// There is no such object.
     NotFound,
     /// The name is taken.
@@ -138,14 +138,14 @@ pub enum Fault {
 
 impl Fault {
     /// Whether the same call may succeed later without anyone doing anything.
-    pub fn is_transient(self) -> bool {
+    pub(crate) fn is_transient(self) -> bool {
         matches!(self, Fault::Throttled | Fault::Unsure)
     }
 }
 
 /// A call to AWS that did not succeed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The action, such as `DescribeDBInstances`.
     pub operation: &'static str,
     /// The object that it was about.
@@ -156,8 +156,6 @@ pub struct Failure {
     pub code: Option<String>,
     /// AWS's own words, or what kept them from us.
     pub message: String,
-    /// For AWS's support.
-    pub request_id: Option<String>,
 }
 
 impl Failure {
@@ -168,7 +166,6 @@ impl Failure {
         SdkError<E, R>: RequestId,
     {
         let resource = resource.into();
-        let request_id = error.request_id().map(str::to_owned);
         let code = error.as_service_error().and_then(|service| service.code()).map(str::to_owned);
         let (fault, message) = match (&error, &code) {
             (SdkError::ServiceError(context), Some(code)) => {
@@ -178,7 +175,7 @@ impl Failure {
             }
             _ => (Fault::Unsure, deepest(&error)),
         };
-        Failure { operation, resource, fault, code, message, request_id }
+        Failure { operation, resource, fault, code, message }
     }
 }
 
@@ -238,7 +235,7 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl Failure {
     /// Whether asking again may help: it may pass by itself, and somebody listens at the address.
-    pub fn is_worth_repeating(&self) -> bool {
+    pub(crate) fn is_worth_repeating(&self) -> bool {
         self.fault.is_transient() && !unreachable(self)
     }
 }

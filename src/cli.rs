@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Color, Format, Output, Repeated};
 use crate::postgres::refuse_quotes;
-use crate::vault::Vault;
+use crate::vault::{Actor, Trigger, Vault};
 use crate::when;
 
 /// Takes, restores and proves database backups.
@@ -285,6 +285,11 @@ fn who() -> String {
         .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
     let uid = rustix::process::getuid().as_raw();
     name.map_or(format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+/// Who acts at this command line, for the audit log.
+fn actor(trigger: Trigger) -> Actor {
+    Actor { who: who(), host: drill::host(), trigger, request: None }
 }
 
 fn unset(variable: &str) -> bool {

@@ -30,16 +30,16 @@ use crate::error::{Error, Result};
 /// (Amazon RDS API, `CreateDBInstance`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct InstanceId(String);
+pub(crate) struct InstanceId(String);
 
 impl InstanceId {
     /// Checks `text` against AWS's rule and folds it to lower case, as AWS does.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         check_identifier("instance", text, 63).map(InstanceId)
     }
 
     /// The id as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -92,7 +92,7 @@ impl fmt::Display for SnapshotId {
 /// AWS's immutable id of an instance (`db-…`): a new one for each instance, whatever its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ResourceId(pub String);
+pub(crate) struct ResourceId(pub String);
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +110,7 @@ pub(crate) type Tags = BTreeMap<String, String>;
 
 /// A DB instance as AWS reports it.
 #[derive(Clone, Debug, Default)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// Its name.
     pub id: InstanceId,
     /// Its immutable id.
@@ -147,8 +147,6 @@ pub struct Instance {
     pub encrypted: bool,
     /// The subnet group that it lives in.
     pub subnet_group: Option<String>,
-    /// The VPC of that subnet group.
-    pub vpc_id: Option<String>,
     /// Ids of its VPC security groups.
     pub security_groups: Vec<String>,
     /// Its parameter group.
@@ -263,11 +261,11 @@ pub(crate) struct AutomatedBackup {
 ///
 /// The list of statuses grows, so an unknown one is kept as it is and counts as [`Health::InTransit`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status(pub String);
+pub(crate) struct Status(pub String);
 
 /// What a status means to someone who waits for the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
+pub(crate) enum Health {
     /// Connections are served.
     Usable,
     /// On its way to another state, or unknown to us: keep waiting.
@@ -280,7 +278,7 @@ pub enum Health {
 
 impl Status {
     /// What the status means (Amazon RDS User Guide, "Viewing DB instance status").
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         match self.0.as_str() {
             "available"
             | "backing-up"
@@ -308,7 +306,7 @@ impl Status {
     }
 
     /// What to do about a status that waiting will not mend.
-    pub fn remedy(&self) -> &'static str {
+    pub(crate) fn remedy(&self) -> &'static str {
         match self.0.as_str() {
             "incompatible-restore" => {
                 "AWS could not restore this backup as asked: compare engine version, parameter group and option group \

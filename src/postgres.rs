@@ -9,6 +9,7 @@ mod copy;
 mod curves;
 mod environment;
 mod link;
+mod overrides;
 mod parameters;
 mod password;
 mod pooler;
@@ -24,13 +25,14 @@ mod url;
 
 pub(crate) use authorities::Authorities;
 pub(crate) use copy::major_version;
+pub(crate) use overrides::{ConnectionOverrides, read_database_url, read_url};
 pub(crate) use password::{PassFile, Password, generate};
 pub(crate) use private::{PrivateServer, can_start};
 pub(crate) use programs::{Connecting, Programs};
 pub(crate) use psql::Psql;
 pub(crate) use raw_text::{AS_IT_IS, RawText};
 pub(crate) use redaction::redacted;
-pub(crate) use resolution::{Target, TlsSaidBy};
+pub(crate) use resolution::Target;
 pub(crate) use tls::{Tls, TlsMode};
 pub(crate) use url::{is_connection_string, refuse_quotes};
 
@@ -67,7 +69,7 @@ const PATIENCE: &str = "select pg_catalog.set_config(name, '0', false) from pg_c
 
 /// A server and who we are on it.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Host name or address, or the directory with its socket.
     pub host: String,
     /// Port.
@@ -86,7 +88,7 @@ pub struct Server {
 
 /// Parameters of a connection that a host and a port do not say.
 #[derive(Clone, Debug, Default)]
-pub struct Wire {
+pub(crate) struct Wire {
     /// Where to connect to in place of the host's own address: libpq's `hostaddr`.
     address: Option<String>,
     /// Command-line options for the server's process, as in PGOPTIONS.
@@ -104,19 +106,19 @@ pub struct Wire {
 
 impl Wire {
     /// The lines of a password file that fit a login.
-    pub fn with_passfile(lines: Vec<(String, Password)>) -> Self {
+    pub(crate) fn with_passfile(lines: Vec<(String, Password)>) -> Self {
         Wire { passfile: lines, ..Wire::default() }
     }
 
     /// The database that the connection string names: one that the user is let into, where any is.
-    pub fn named_database(&self) -> Option<&str> {
+    pub(crate) fn named_database(&self) -> Option<&str> {
         self.named_database.as_deref()
     }
 }
 
 /// Why a connection did not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nothing answered: security group, route, wrong address, server not up.
     Unreachable,
     /// The server was reached, but its certificate does not verify, or one side wants TLS and the other does not.
@@ -133,7 +135,7 @@ pub enum Refusal {
 
 /// A connection that did not come about.
 #[derive(Debug)]
-pub struct ConnectFailure {
+pub(crate) struct ConnectFailure {
     /// Why.
     pub refusal: Refusal,
     /// Told to the user.
@@ -147,7 +149,7 @@ impl ConnectFailure {
     }
 
     /// A failure of another kind than those of connecting.
-    pub fn of_query(failure: QueryFailure) -> Self {
+    pub(crate) fn of_query(failure: QueryFailure) -> Self {
         ConnectFailure::of_settings(failure)
     }
 
@@ -164,14 +166,14 @@ impl From<ConnectFailure> for Error {
 }
 
 /// A connection to one database.
-pub struct Session {
+pub(crate) struct Session {
     client: Client,
     database: String,
 }
 
 impl Server {
     /// Connects to `database`, under settings of our own.
-    pub async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
+    pub(crate) async fn connect(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
         session.run(&format!("{SESSION}; {PATIENCE}")).await.map_err(ConnectFailure::of_settings)?;
         Ok(session)
@@ -179,7 +181,10 @@ impl Server {
 
     /// Connects to `database` for SQL that a person has written: settings of roles and databases count, as they do in psql,
     /// but for those that would end a session which waits for us.
-    pub async fn connect_for_others(&self, database: &str) -> std::result::Result<Session, ConnectFailure> {
+    pub(crate) async fn connect_for_others(
+        &self,
+        database: &str,
+    ) -> std::result::Result<Session, ConnectFailure> {
         let session = self.connect_plainly(database).await?;
         session.run(PATIENCE).await.map_err(ConnectFailure::of_settings)?;
         Ok(session)
@@ -289,12 +294,12 @@ impl Server {
     }
 
     /// The password for a database: one for all, or that of the line in the password file which names it.
-    pub fn password_for(&self, database: &str) -> Option<&Password> {
+    pub(crate) fn password_for(&self, database: &str) -> Option<&Password> {
         self.password.as_ref().or_else(|| password::password_for(&self.wire.passfile, database))
     }
 
     /// Where it is, for people: `host:port`, or the path of its socket.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match self.host.as_str() {
             folder if resolution::is_socket(folder) => format!("{folder}/.s.PGSQL.{}", self.port),
             address if address.contains(':') => format!("[{address}]:{}", self.port),
@@ -303,7 +308,7 @@ impl Server {
     }
 
     /// The URL of one of its databases, without a password, which psql and we can read again.
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         let encoded = |text: &str| {
             const PLAIN: &percent_encoding::AsciiSet =
                 &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -447,7 +452,7 @@ const PASSWORD_HINT: &str = "Check the user (in the URL, or `--user`) and the pa
 
 /// A statement that the server refused, or a connection that broke on the way.
 #[derive(Debug)]
-pub struct QueryFailure {
+pub(crate) struct QueryFailure {
     /// The five characters of SQLSTATE, if the server answered.
     pub sqlstate: Option<String>,
     /// The server's words, or what broke.
@@ -462,12 +467,12 @@ impl QueryFailure {
     }
 
     /// Where it happened, in the server's words: the line of a `COPY`, the function that was running.
-    pub fn place(&self) -> Option<&str> {
+    pub(crate) fn place(&self) -> Option<&str> {
         self.source.as_db_error().and_then(|answer| answer.where_())
     }
 
     /// Whether the session can be used after this: an answer of the server leaves it usable, a broken connection not.
-    pub fn session_survives(&self) -> bool {
+    pub(crate) fn session_survives(&self) -> bool {
         let is_only_unreadable = std::error::Error::source(&self.source)
             .is_some_and(|source| source.downcast_ref::<std::str::Utf8Error>().is_some());
         !self.source.is_closed()
@@ -478,7 +483,7 @@ impl QueryFailure {
 impl QueryFailure {
     /// Whether the server says that what it stores is damaged: `data_corrupted`, `index_corrupted`, files that are missing or
     /// end early, and values that cannot be what was once written (PostgreSQL's list of error codes, classes XX and 58).
-    pub fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         let says = |part: &str| self.message.contains(part);
         match self.sqlstate.as_deref() {
             Some("XX001" | "XX002" | "58030" | "58P01") => true,
@@ -531,17 +536,17 @@ impl From<QueryFailure> for Error {
 
 impl Session {
     /// The database that we are connected to.
-    pub fn database(&self) -> &str {
+    pub(crate) fn database(&self) -> &str {
         &self.database
     }
 
     /// Runs statements that return nothing of interest.
-    pub async fn run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+    pub(crate) async fn run(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
         Ok(self.client.batch_execute(sql).await?)
     }
 
     /// Rows of a query.
-    pub async fn rows(
+    pub(crate) async fn rows(
         &self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
@@ -550,7 +555,10 @@ impl Session {
     }
 
     /// Rows of several statements, every value as text.
-    pub async fn texts(&self, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
+    pub(crate) async fn texts(
+        &self,
+        sql: &str,
+    ) -> std::result::Result<Vec<Vec<Option<String>>>, QueryFailure> {
         let mut rows = Vec::new();
         for message in self.client.simple_query(sql).await? {
             if let SimpleQueryMessage::Row(row) = message {
@@ -561,7 +569,7 @@ impl Session {
     }
 
     /// Rows of a statement, every value as text, as long as they have at most `bytes` bytes together.
-    pub async fn texts_up_to(
+    pub(crate) async fn texts_up_to(
         &self,
         sql: &str,
         bytes: usize,
@@ -581,18 +589,18 @@ impl Session {
     }
 
     /// Runs one statement; a text that holds several is refused by the server.
-    pub async fn run_alone(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
+    pub(crate) async fn run_alone(&self, sql: &str) -> std::result::Result<(), QueryFailure> {
         self.client.execute(sql, &[]).await?;
         Ok(())
     }
 
     /// Begins a `COPY … FROM stdin`.
-    pub async fn begin_copy(&self, sql: &str) -> std::result::Result<CopyIn, QueryFailure> {
+    pub(crate) async fn begin_copy(&self, sql: &str) -> std::result::Result<CopyIn, QueryFailure> {
         Ok(CopyIn { sink: Box::pin(self.client.copy_in(sql).await?) })
     }
 
     /// The one row of a query.
-    pub async fn row(
+    pub(crate) async fn row(
         &self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
@@ -601,12 +609,12 @@ impl Session {
     }
 
     /// How many columns a query returns. More than one statement is refused.
-    pub async fn columns(&self, sql: &str) -> std::result::Result<usize, QueryFailure> {
+    pub(crate) async fn columns(&self, sql: &str) -> std::result::Result<usize, QueryFailure> {
         Ok(self.client.prepare(sql).await?.columns().len())
     }
 
     /// Gives every row of a query to `take`, so that memory stays flat whatever their number.
-    pub async fn for_each(&self, sql: &str, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
+    pub(crate) async fn for_each(&self, sql: &str, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
         let rows = self.stream(sql).await?;
         pin_mut!(rows);
         while let Some(row) = rows.next().await {
@@ -616,25 +624,28 @@ impl Session {
     }
 
     /// The rows of a query, one after the other, so that memory stays flat whatever their number.
-    pub async fn stream(&self, sql: &str) -> std::result::Result<tokio_postgres::RowStream, QueryFailure> {
+    pub(crate) async fn stream(
+        &self,
+        sql: &str,
+    ) -> std::result::Result<tokio_postgres::RowStream, QueryFailure> {
         let none: [&str; 0] = [];
         Ok(self.client.query_raw(sql, none).await?)
     }
 }
 
 /// Rows on their way into a table. Dropped before it is finished, none of them arrive.
-pub struct CopyIn {
+pub(crate) struct CopyIn {
     sink: std::pin::Pin<Box<tokio_postgres::CopyInSink<std::io::Cursor<Vec<u8>>>>>,
 }
 
 impl CopyIn {
     /// Sends bytes of `COPY`'s text format, cut anywhere.
-    pub async fn send(&mut self, rows: &[u8]) -> std::result::Result<(), QueryFailure> {
+    pub(crate) async fn send(&mut self, rows: &[u8]) -> std::result::Result<(), QueryFailure> {
         Ok(self.sink.send(std::io::Cursor::new(rows.to_vec())).await?)
     }
 
     /// Waits until the server has all of them.
-    pub async fn finish(mut self) -> std::result::Result<u64, QueryFailure> {
+    pub(crate) async fn finish(mut self) -> std::result::Result<u64, QueryFailure> {
         Ok(self.sink.as_mut().finish().await?)
     }
 }

@@ -1,9 +1,8 @@
 //! The REST API, the metrics and the dashboard: `lifeboat serve`.
 //!
-//! A door to what the command line does, with the same rules: backups are made by `backup::create`, restored by
-//! `backup::restore` and deleted by `backup::prune`, in this process, from requests that the command line assembles. Who may
-//! come in and how often is settled in [`guard`], before anything is read. What takes long is a job with a record, see
-//! [`jobs`].
+//! A door beside the command line, to the same rooms and with the same rules: backups are made by `backup::create`, restored by
+//! `backup::restore` and deleted by `backup::delete`, in this process. [`guard`] decides who may call what and how often,
+//! before anything is read. What takes long is a job with a record, see [`jobs`].
 //!
 //! Writes, besides what backups write: `jobs/`, `serve/tokens.json` and `audit.jsonl` in the vault.
 
@@ -38,26 +37,19 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use crate::backup::identity::Identity;
-use crate::backup::restore::{Destination, Manner};
-use crate::backup::{BackupName, Manifest, Means, catalogue, create, prune};
+use crate::backup::request::{self, Asked};
+use crate::backup::{AccessOptions, Event, catalogue};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::vault::Vault;
+use crate::vault::{Trigger, Vault};
 
 use endpoints::{Act, ENDPOINTS};
 
-/// A backup that somebody asks for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    /// Of which database of lifeboat.toml; otherwise of the usual one.
-    pub database: Option<String>,
-    /// Its name.
-    pub name: Option<BackupName>,
-    /// Whether it is compressed; otherwise as configured.
-    pub compress: Option<bool>,
-}
+/// A day and an hour: a daily backup is never later than that, and never flaps.
+const DEFAULT_RPO: Duration = Duration::from_secs(25 * 3600);
 
-/// What was settled about a database.
+/// The objectives of a database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Objectives {
     /// Recovery time objective.
@@ -66,61 +58,54 @@ pub(crate) struct Objectives {
     pub rpo: Duration,
 }
 
-/// How requests become what `backup` understands: flags, lifeboat.toml and environment, as the command line reads them.
-pub(crate) struct Orders {
-    /// Databases that a request may name.
-    pub databases: Vec<String>,
-    /// The one that is meant when none is named, if lifeboat.toml names it.
-    pub usual: Option<String>,
-    /// What a request for a backup reaches: each of `databases`, and the one that is meant when none is named.
-    pub reached: Vec<Reached>,
-    /// A backup.
-    pub create: Asked<Wanted, Result<create::Request>>,
-    /// Which older backups a new one makes superfluous; `None` if none.
-    pub prune: Prune,
-    /// Where a backup is restored to, and how.
-    pub restore: Asked<str, Result<(Destination, Manner)>>,
-    /// Keys and programs for proofs.
-    pub means: Box<dyn Fn() -> Result<Means> + Send + Sync>,
-    /// The DB instances of a Region, judged, where a Region is settled.
-    pub fleet: Option<Fleet>,
-    /// What was settled about a database.
-    pub objectives: Asked<str, Objectives>,
+/// What the server is started with.
+pub(crate) struct Setup {
+    /// Where backups, jobs and the audit log are.
+    pub vault: Vault,
+    /// lifeboat.toml.
+    pub config: Config,
+    /// How backups are opened and databases are reached.
+    pub access: AccessOptions,
+    /// Checks the DB instances of a Region, where a Region is settled.
+    pub instances: Option<CheckInstances>,
+    /// Signals.
+    pub interrupt: Interrupt,
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Name of this machine.
     pub host: String,
+    /// Hears what connection URLs have to say, and other warnings that no caller sees.
+    pub tell: Box<dyn Fn(Event<'_>) + Send + Sync>,
 }
 
 /// A database that can be backed up from here.
 #[derive(Clone, Debug)]
-pub(crate) struct Reached {
-    /// Its name in lifeboat.toml; nothing, if it is meant when none is named.
-    pub named: Option<String>,
-    /// Which one it is, where that could be found out.
+pub(crate) struct BackupTarget {
+    /// Its name in lifeboat.toml; `None` for the database that a request without a name means.
+    pub name: Option<String>,
+    /// Which database it is, where that could be found out.
     pub identity: Option<Identity>,
 }
 
-/// Something that the command line knows.
-pub(crate) type Asked<A, B> = Box<dyn Fn(&A) -> B + Send + Sync>;
-
-/// Decides which older backups a new one makes superfluous.
-pub(crate) type Prune = Box<dyn Fn(&Manifest, &Vault) -> Result<Option<prune::Plan>> + Send + Sync>;
-
-/// Looks at the DB instances of a Region, and judges them.
-pub(crate) type Fleet = Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
+/// Checks the DB instances of a Region.
+pub(crate) type CheckInstances =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
 
 /// What every call works with.
 struct App {
-    vault: Vault,
-    orders: Orders,
+    setup: Setup,
+    /// Databases that a request may name.
+    databases: Vec<String>,
+    /// The database that a request without a name means, if lifeboat.toml names it.
+    default_database: Option<String>,
+    /// What requests for backups reach.
+    targets: Vec<BackupTarget>,
     limits: limits::Limits,
     jobs: jobs::Jobs,
     audit: audit::Audit,
     fleet: overview::Seen,
     readiness: readiness::Readiness,
     known: tokens::Known,
-    interrupt: Interrupt,
     /// Whether it listens on a loopback address.
     is_local: bool,
     started: std::time::Instant,
@@ -136,12 +121,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// Takes the address and the vault, and puts right what dead processes left.
-    pub(crate) fn open(
-        address: SocketAddr,
-        vault: Vault,
-        orders: Orders,
-        interrupt: Interrupt,
-    ) -> Result<Self> {
+    pub(crate) fn open(address: SocketAddr, setup: Setup) -> Result<Self> {
+        let (vault, now) = (setup.vault.clone(), (setup.clock)());
         let is_local = address.ip().is_loopback();
         if !is_local && tokens::list(&vault)?.is_empty() {
             return Err(Error::request(format!(
@@ -159,22 +140,25 @@ impl Server {
             })
         })?;
         catalogue::recover(&vault)?;
-        let (jobs, interrupted) = jobs::Jobs::open(&vault, (orders.clock)())?;
+        let (jobs, interrupted) = jobs::Jobs::open(&vault, now)?;
         let limits = limits::Limits::default();
-        take_up(&limits, &jobs, (orders.clock)());
-        let audit = audit::Audit::start(&vault, orders.clock);
+        take_up(&limits, &jobs, now);
+        let audit = audit::Audit::start(&vault, setup.clock);
         let started = std::time::Instant::now();
         let fleet = overview::Seen::default();
+        let (databases, default_database) =
+            (request::configured_databases(&setup.config), request::default_database(&setup.config));
         let app = Arc::new(App {
-            vault,
-            orders,
+            targets: targets(&setup, &databases, default_database.is_none()),
+            setup,
+            databases,
+            default_database,
             limits,
             jobs,
             audit,
             fleet,
             readiness: readiness::Readiness::default(),
             known: tokens::Known::default(),
-            interrupt,
             is_local,
             started,
         });
@@ -192,7 +176,7 @@ impl Server {
     pub(crate) async fn run(self) -> Result<()> {
         overview::watch(&self.app);
         let router = router(&self.app);
-        let interrupt = self.app.interrupt.clone();
+        let interrupt = self.app.setup.interrupt.clone();
         listen::run(self.listener, router, &interrupt).await;
         let patience = tokio::time::sleep(listen::PATIENCE);
         tokio::pin!(patience);
@@ -207,6 +191,25 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || app.audit.finish()).await;
         Ok(())
     }
+}
+
+/// The databases that requests reach, and which they are.
+fn targets(setup: &Setup, databases: &[String], is_unnamed_possible: bool) -> Vec<BackupTarget> {
+    let target = |name: Option<&String>| {
+        let asked = Asked { databases: name.cloned().into_iter().collect(), ..asked_of(setup) };
+        let request = asked.resolve(&Trigger::Api, &setup.config, &setup.tell).ok()?.pop()?;
+        Some(request.identity(&setup.host))
+    };
+    let named =
+        databases.iter().map(|it| BackupTarget { name: Some(it.clone()), identity: target(Some(it)) });
+    let unnamed = is_unnamed_possible.then(|| target(None)).flatten();
+    let unnamed = unnamed.map(|identity| BackupTarget { name: None, identity: Some(identity) });
+    named.chain(unnamed).collect()
+}
+
+/// A backup as it is asked for by a call that says nothing of how.
+fn asked_of(setup: &Setup) -> Asked {
+    Asked { access: setup.access.clone(), ..Asked::default() }
 }
 
 /// Jobs of the last hour count, whichever process ran them; what was refused does not.
@@ -237,12 +240,12 @@ fn router(app: &Arc<App>) -> Router {
 
 fn handler(act: Act, filter: MethodFilter) -> MethodRouter<Arc<App>> {
     match act {
-        Act::Create => on(filter, api::create),
+        Act::Create => on(filter, api::create_backup),
         Act::List => on(filter, api::list),
-        Act::Restore => on(filter, api::restore),
-        Act::Delete => on(filter, api::delete),
+        Act::Restore => on(filter, api::restore_backup),
+        Act::Delete => on(filter, api::delete_backup),
         Act::Statistics => on(filter, api::statistics),
-        Act::Verify => on(filter, api::verify),
+        Act::Verify => on(filter, api::verify_backup),
         Act::Jobs => on(filter, api::jobs),
         Act::Job => on(filter, api::job),
         Act::Drills => on(filter, api::drills),

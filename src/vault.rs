@@ -24,7 +24,7 @@ mod scratch;
 mod store;
 mod trial;
 
-pub(crate) use audit::{Act, Begun, Outcome};
+pub(crate) use audit::{Act, Actor, Trigger, is_unaudited};
 pub(crate) use directory::{link_or_copy, rename_new, sync_folder};
 pub(crate) use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub(crate) use log::Log;

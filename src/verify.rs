@@ -7,6 +7,7 @@
 //! makes an old snapshot comparable with a source that has moved on ([`lineage`]): every row that the source
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
+mod boundary;
 mod catalog;
 pub(crate) mod connections;
 pub(crate) mod depth;
@@ -38,7 +39,7 @@ use crate::words::Tone;
 /// The answer to a question that may have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Every check was made and holds.
     Pass,
     /// The answer is no.

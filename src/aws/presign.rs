@@ -21,7 +21,6 @@ impl Aws {
             fault: Fault::Denied,
             code: None,
             message: format!("the request for the source Region could not be signed: {message}"),
-            request_id: None,
         };
         let provider =
             self.config.credentials_provider().ok_or_else(|| failed("no credentials".to_owned()))?;

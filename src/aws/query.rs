@@ -175,7 +175,6 @@ impl Aws {
             fault,
             code,
             message,
-            request_id: None,
         };
         let request =
             self.signed(query, &[], now).await.map_err(|error| failed(Fault::Unsure, None, error.chain()))?;

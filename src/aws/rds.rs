@@ -335,7 +335,6 @@ impl Aws {
             fault: Fault::Unsure,
             code: None,
             message: "the answer names no instance".to_owned(),
-            request_id: None,
         })
     }
 
@@ -468,7 +467,6 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         storage_type: row.storage_type().map(str::to_owned),
         encrypted: row.storage_encrypted().unwrap_or(false),
         subnet_group: row.db_subnet_group().and_then(|group| group.db_subnet_group_name()).map(str::to_owned),
-        vpc_id: row.db_subnet_group().and_then(|group| group.vpc_id()).map(str::to_owned),
         security_groups: row
             .vpc_security_groups()
             .iter()

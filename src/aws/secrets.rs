@@ -32,7 +32,6 @@ impl Aws {
             code: None,
             // The parser's own words could quote the secret.
             message: "the secret is not a JSON object with a `password`".to_owned(),
-            request_id: None,
         })
     }
 }

@@ -224,6 +224,5 @@ fn nameless(operation: &'static str, resource: String) -> Failure {
         fault: Fault::Unsure,
         code: None,
         message: "the answer names no object".to_owned(),
-        request_id: None,
     }
 }

@@ -65,7 +65,6 @@ impl Aws {
                 fault: Fault::Refused,
                 code: None,
                 message: error.to_string(),
-                request_id: None,
             })?;
             request = request.message_attributes(*name, value);
         }

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::authenticity::SealKeys;
 use super::manifest::{self, Manifest, Verification};
 use super::name::BackupName;
+use super::seal::SealKeys;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Listing, Recovered, Vault};
 use crate::verify::Verdict;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// How a backup is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Compression {
+pub(crate) enum Compression {
     /// Not at all.
     None,
     /// As `gunzip` reads it.
@@ -26,7 +26,7 @@ pub enum Compression {
 
 impl Compression {
     /// The ending of file names.
-    pub const fn extension(self) -> &'static str {
+    pub(crate) const fn extension(self) -> &'static str {
         match self {
             Compression::None => "",
             Compression::Gzip => ".gz",
@@ -35,12 +35,12 @@ impl Compression {
     }
 
     /// The level when none is asked for: as small as `gzip`'s own default, in a third of its time.
-    pub const fn usual_level(self) -> i32 {
+    pub(crate) const fn usual_level(self) -> i32 {
         1
     }
 
     /// The levels there are.
-    pub const fn levels(self) -> std::ops::RangeInclusive<i32> {
+    pub(crate) const fn levels(self) -> std::ops::RangeInclusive<i32> {
         match self {
             Compression::None => 0..=0,
             Compression::Gzip => 1..=12,
@@ -49,7 +49,7 @@ impl Compression {
     }
 
     /// How much content a chunk holds: a larger one compresses better, but costs memory in each thread.
-    pub const fn chunk_bytes(self) -> usize {
+    pub(crate) const fn chunk_bytes(self) -> usize {
         match self {
             Compression::None | Compression::Gzip => 1 << 20,
             Compression::Zstd => 2 << 20,

@@ -8,93 +8,34 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
+use super::catalogue;
+use super::coding::Compression;
+use super::context::Context;
+use super::dump;
 use super::dump_reader::Held;
+use super::event::{Event, cannot_write, follow, interrupted};
+use super::failures;
 use super::identity::Identity;
-use super::manifest::{Globals, Maker, Origin, SCHEMA, file_name, globals_name};
+use super::manifest::{Format, Globals, Maker, Manifest, Origin, SCHEMA, file_name, globals_name};
+use super::name::BackupName;
+use super::parallel;
+use super::prune;
+use super::request::{IfTaken, Request, Roles};
 use super::script::TableName;
-use super::stream::{Inflow, Target};
-use super::{
-    BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Packing, Source, Surroundings, Totals,
-    cannot_write, catalogue, check, dump, follow, interrupted, parallel, sqlite,
-};
+use super::source::{DatabaseType, Source};
+use super::sqlite;
+use super::stream::{Inflow, Packing, Target, Totals};
+use super::verify::verify_draft;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{AS_IT_IS, Programs, RawText, Server, Session};
-use crate::vault::{Draft, Lock, Secrecy, Vault};
+use crate::retention::PruneReport;
+use crate::vault::{Actor, Draft, Lock, Secrecy};
 use crate::verify::observation::Carried;
 use crate::verify::schema::{self, Definitions};
 use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, wordings};
 use crate::verify::{self, Copies, Databases, Depth, Depths, Look, Recorded, Recording, judge};
-
-/// A backup that is wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    /// Of what.
-    pub source: Source,
-    /// What retention and statistics group by.
-    pub database: String,
-    /// Its name; otherwise one is made.
-    pub name: Option<BackupName>,
-    /// What becomes of an earlier backup of the same database that has the name.
-    pub if_taken: IfTaken,
-    /// In which form PostgreSQL is dumped.
-    pub format: Format,
-    /// How many connections dump at once; more than one makes an archive in parts.
-    pub jobs: usize,
-    /// How it is compressed and encrypted.
-    pub packing: Packing,
-    /// How thoroughly it is proven before it counts.
-    pub level: Level,
-    /// What the proof may use; PostgreSQL's programs are looked for there too.
-    pub means: Means,
-    /// How long another backup of the same database is waited for.
-    pub wait: Duration,
-    /// Whether it is kept whatever the rules say.
-    pub keep_forever: bool,
-    /// Its retention class.
-    pub class: Option<String>,
-    /// How many days it is kept, if it has no class and somebody said so.
-    pub keep_days: Option<u32>,
-    /// What makes it the same database wherever it is, if somebody said so.
-    pub database_id: Option<String>,
-    /// What started it.
-    pub trigger: String,
-    /// How deep the source is looked into, to prove restored copies by; not at all, if `None`.
-    pub observe: Option<Depth>,
-    /// Whether the roles and tablespaces of the server are kept beside it.
-    pub globals: Roles,
-}
-
-impl Request {
-    /// What is known of the database before it is reached from `host`.
-    pub(crate) fn identity(&self, host: &str) -> Identity {
-        let (name, id) = (self.database.clone(), self.database_id.clone());
-        let origin = Origin::of(&self.source, name, id, (String::new(), None));
-        Identity::from_origin(self.source.kind(), &origin, host)
-    }
-}
-
-/// What becomes of an earlier backup of the same database that has the name of a new one. That of another database is never
-/// touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IfTaken {
-    /// It stays, and the new one is not made.
-    Refuse,
-    /// Its own time is appended to its name, so that the name is always that of the newest.
-    MoveAside,
-}
-
-/// Whether roles are kept with a backup of PostgreSQL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Roles {
-    /// No.
-    #[default]
-    Without,
-    /// Yes, but not the verifiers of their passwords.
-    WithoutPasswords,
-    /// With the verifiers of their passwords, which takes a superuser.
-    WithPasswords,
-}
 
 /// A backup that is going to be made.
 #[derive(Debug)]
@@ -154,8 +95,83 @@ impl Plan {
     }
 }
 
-/// Looks whether the backup can be made; changes nothing.
-pub(crate) async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) -> Result<Plan> {
+/// From when on a backup has lines in the audit log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AuditFrom<'a> {
+    /// From its plan on: a command that cannot be carried out is no act.
+    Plan,
+    /// From the request on, by the name that it gives the backup or the database.
+    Request(&'a str),
+}
+
+/// A backup that was made.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What was removed afterwards because no rule of retention keeps it, if anything was.
+    pub pruned: Result<Option<PruneReport>>,
+}
+
+/// Makes a backup between two lines of the audit log. A failure is recorded where backups are listed; after a success, older
+/// backups that the rules of `prune_by` no longer keep are removed.
+pub(crate) async fn run_recorded(
+    resolve: impl FnOnce() -> Result<Request>,
+    actor: &Actor,
+    audit_from: AuditFrom<'_>,
+    prune_by: Option<&Config>,
+    cx: &Context<'_>,
+) -> Result<Created> {
+    let manifest = match audit_from {
+        AuditFrom::Plan => run_with_failure_record(resolve()?, Some(actor), cx).await?,
+        AuditFrom::Request(name) => {
+            let work = async { run_with_failure_record(resolve()?, None, cx).await };
+            cx.record_backup(actor.act("backup create", name), work).await?
+        }
+    };
+    let pruned = match prune_by {
+        Some(config) => prune::run_after(&manifest, config, actor, cx).await,
+        None => Ok(None),
+    };
+    Ok(Created { manifest, pruned })
+}
+
+async fn run_with_failure_record(
+    request: Request,
+    actor: Option<&Actor>,
+    cx: &Context<'_>,
+) -> Result<Manifest> {
+    let (asked, began, since) = (request.clone(), (cx.clock)(), Instant::now());
+    let outcome = async {
+        let plan = Box::pin(plan(request, cx)).await?;
+        // Boxed, since the future of a backup would not fit on the stack of a job.
+        let act = actor.map(|actor| actor.act("backup create", plan.name.as_str()));
+        let made = Box::pin(run(plan, cx));
+        match act {
+            Some(act) => cx.record_backup(act, made).await,
+            None => made.await,
+        }
+    };
+    let outcome = outcome.await;
+    if let Err(error) = &outcome
+        && let Err(error) = failures::record(&asked, error, began, since.elapsed(), cx)
+    {
+        (cx.tell)(Event::Warning(&format!("the failure could not be recorded: {}", error.chain())));
+    }
+    outcome
+}
+
+/// Finds out whether the backup can be made; changes nothing.
+pub(crate) async fn plan(request: Request, cx: &Context<'_>) -> Result<Plan> {
+    tokio::select! {
+        biased;
+        kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before the backup began")),
+        plan = plan_uninterrupted(request, cx) => plan,
+    }
+}
+
+async fn plan_uninterrupted(request: Request, cx: &Context<'_>) -> Result<Plan> {
+    let (vault, now) = (cx.vault, (cx.clock)());
     let listing = vault.list("")?;
     let name = match &request.name {
         // What is being made, or was by a process that has died, is found out under its lock.
@@ -163,15 +179,15 @@ pub(crate) async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) ->
             let is_taken =
                 catalogue::is_taken(&listing, name) && !catalogue::is_in_the_making(&listing, name);
             if is_taken && request.if_taken == IfTaken::Refuse {
-                return Err(is_there(name));
+                return Err(name_taken(name));
             }
             name.clone()
         }
         None => catalogue::free_name(vault, BackupName::of(&request.database, now))?,
     };
     if request.jobs > 1 && !request.packing.recipients.is_empty() {
-        return Err(Error::request("`--jobs` cannot be had together with encryption").hint(
-            "The parts of a parallel dump lie on a disk in plain for a while: leave `--jobs` or `--encrypt-to` out.",
+        return Err(Error::request("`--jobs` and `--encrypt-to` exclude each other").hint(
+            "The parts of a parallel dump lie on a disk unencrypted for a while: leave one of the two out.",
         ));
     }
     let (server_version, system_identifier, programs) = match &request.source {
@@ -188,7 +204,7 @@ pub(crate) async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) ->
                 )
                 .await?;
             let major = u32::try_from(row.get::<_, i32>(1) / 10_000).unwrap_or_default();
-            let programs = Programs::for_server(major, request.means.pg_bin.as_deref())?;
+            let programs = Programs::for_server(major, request.read.pg_bin.as_deref())?;
             (row.get(0), read_system_identifier(&session).await, Some(programs))
         }
     };
@@ -196,7 +212,7 @@ pub(crate) async fn plan(request: Request, vault: &Vault, now: DateTime<Utc>) ->
 }
 
 /// Where a database is, and what makes it the same as another. A server that does not answer is known by its address alone.
-pub(crate) async fn origin_of(source: &Source, database: String, database_id: Option<String>) -> Origin {
+pub(super) async fn read_origin(source: &Source, database: String, database_id: Option<String>) -> Origin {
     let mut server = (String::new(), None);
     if let Source::Postgresql { server: at, dbname } = source
         && let Ok(session) = at.connect(dbname).await
@@ -212,31 +228,30 @@ async fn read_system_identifier(session: &Session) -> Option<String> {
     rows.ok().and_then(|rows| rows.into_iter().flatten().flatten().next())
 }
 
-pub(super) fn is_there(name: &BackupName) -> Error {
+pub(super) fn name_taken(name: &BackupName) -> Error {
     Error::request(format!("there is a backup `{name}` already"))
         .hint("Choose another `--name`, or leave it out: then one with the time is made.")
 }
 
 /// Makes the backup. It has its name when this returns it, and not before.
-pub(crate) async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<Manifest> {
-    let vault = surroundings.vault;
+pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
+    let vault = cx.vault;
     catalogue::recover(vault)?;
-    let _turn = turn(&plan.request, surroundings).await?;
-    let (mut draft, name) = draft(&plan, surroundings).await?;
-    let (started, began) = ((surroundings.clock)(), Instant::now());
-    (surroundings.tell)(Event::Phase(match plan.request.source {
+    let _turn = turn(&plan.request, cx).await?;
+    let (mut draft, name) = draft(&plan, cx).await?;
+    let (started, began) = ((cx.clock)(), Instant::now());
+    (cx.tell)(Event::Phase(match plan.request.source {
         Source::Postgresql { .. } => "dumping",
         Source::Sqlite { .. } => "copying",
     }));
     let made = match &plan.request.source {
-        Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, surroundings).await?,
-        Source::Postgresql { .. } => dump_postgresql(&plan, &draft, surroundings).await?,
+        Source::Sqlite { path } => copy_sqlite(path, &plan, &draft, cx).await?,
+        Source::Postgresql { .. } => dump_postgresql(&plan, &draft, cx).await?,
     };
-    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
-    let mut manifest = describe(&plan, name, started, made, surroundings);
+    interrupted(cx.interrupt, "the backup was not finished, and nothing is left of it")?;
+    let mut manifest = describe(&plan, name, started, made, cx);
     let level = plan.request.level;
-    let proof =
-        check::verify_draft(&mut manifest, &mut draft, level, &plan.request.means, surroundings).await?;
+    let proof = verify_draft(&mut manifest, &mut draft, level, &plan.request.read, cx).await?;
     if proof.result != verify::Verdict::Pass {
         return Err(Error::new(
             Kind::No,
@@ -248,20 +263,20 @@ pub(crate) async fn run(plan: Plan, surroundings: &Surroundings<'_>) -> Result<M
     manifest.verification = Some(proof);
     let beside = globals(&plan, &mut manifest)?;
     manifest.duration = began.elapsed().as_secs_f64();
-    plan.request.means.seal_keys.seal(&mut manifest)?;
-    interrupted(surroundings.interrupt, "the backup was not finished, and nothing is left of it")?;
+    plan.request.read.seal_keys.seal(&mut manifest)?;
+    interrupted(cx.interrupt, "the backup was not finished, and nothing is left of it")?;
     draft.publish(&beside, &catalogue::written(&manifest)?)?;
     Ok(manifest)
 }
 
 /// Two backups of one database at once would only be in each other's way: the second waits.
-async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock> {
+async fn turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
     let key = hex::encode(sha2::Sha256::digest(request.database.as_bytes()));
     let name = format!(".locks/{}", &key[..16]);
     let give_up = Instant::now() + request.wait;
     let mut told = false;
     loop {
-        if let Some(lock) = surroundings.vault.try_lock(&name)? {
+        if let Some(lock) = cx.vault.try_lock(&name)? {
             return Ok(lock);
         }
         if Instant::now() >= give_up {
@@ -272,25 +287,25 @@ async fn turn(request: &Request, surroundings: &Surroundings<'_>) -> Result<Lock
             .hint("Wait longer with `--wait`, or look at what it waits for."));
         }
         if !told {
-            (surroundings.tell)(Event::Note("another backup of this database is being made: waiting for it"));
+            (cx.tell)(Event::Note("another backup of this database is being made: waiting for it"));
             told = true;
         }
-        interrupted(surroundings.interrupt, "nothing had been begun")?;
+        interrupted(cx.interrupt, "nothing had been begun")?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// The place of the backup to be. Whoever makes another of that name is waited for; one that died is cleared away.
-async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, BackupName)> {
-    let (vault, request) = (surroundings.vault, &plan.request);
+async fn draft(plan: &Plan, cx: &Context<'_>) -> Result<(Draft, BackupName)> {
+    let (vault, request) = (cx.vault, &plan.request);
     let give_up = Instant::now() + request.wait;
     loop {
         let name = match &request.name {
             Some(name) => name.clone(),
-            None => catalogue::free_name(vault, BackupName::of(&request.database, (surroundings.clock)()))?,
+            None => catalogue::free_name(vault, BackupName::of(&request.database, (cx.clock)()))?,
         };
         if request.if_taken == IfTaken::MoveAside && catalogue::is_taken(&vault.list("")?, &name) {
-            move_aside(plan, &name, surroundings)?;
+            move_aside(plan, &name, cx)?;
         }
         let draft = vault.draft(name.as_str(), &plan.file_name_of(&name))?;
         // It may have been published between the look and the draft.
@@ -299,7 +314,7 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
             Some(draft) if !is_taken => return Ok((draft, name)),
             // A name that was made is made anew; a second later it is another one.
             _ if request.name.is_none() => tokio::time::sleep(Duration::from_millis(200)).await,
-            Some(_) => return Err(is_there(&name)),
+            Some(_) => return Err(name_taken(&name)),
             None if Instant::now() >= give_up => {
                 return Err(Error::new(
                     Kind::StillGoing,
@@ -308,7 +323,7 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
                 .hint("Choose another `--name`, or wait longer with `--wait`."));
             }
             None => {
-                interrupted(surroundings.interrupt, "nothing had been begun")?;
+                interrupted(cx.interrupt, "nothing had been begun")?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 catalogue::recover(vault)?;
             }
@@ -317,15 +332,15 @@ async fn draft(plan: &Plan, surroundings: &Surroundings<'_>) -> Result<(Draft, B
 }
 
 /// Makes room for a new backup: the one of the same database that has its name gets another.
-fn move_aside(plan: &Plan, name: &BackupName, surroundings: &Surroundings<'_>) -> Result<()> {
-    let Ok(earlier) = catalogue::find(surroundings.vault, name.as_str()) else { return Ok(()) };
-    let ours = Identity::from_origin(plan.database_type(), &plan.origin(), &surroundings.host);
+fn move_aside(plan: &Plan, name: &BackupName, cx: &Context<'_>) -> Result<()> {
+    let Ok(earlier) = catalogue::find(cx.vault, name.as_str()) else { return Ok(()) };
+    let ours = Identity::from_origin(plan.database_type(), &plan.origin(), &cx.host);
     let theirs = Identity::of(&earlier.manifest);
     if !ours.is_same_as(&theirs) {
-        return Err(is_there(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
+        return Err(name_taken(name).caused_by(format!("it is a backup of {theirs}, and not of {ours}")));
     }
-    let moved = catalogue::rename(surroundings.vault, &earlier.manifest, &plan.request.means.seal_keys)?;
-    (surroundings.tell)(Event::Note(&format!(
+    let moved = catalogue::rename(cx.vault, &earlier.manifest, &plan.request.read.seal_keys)?;
+    (cx.tell)(Event::Note(&format!(
         "the backup of {} that was called `{name}` is now called `{moved}`",
         earlier.manifest.timestamp.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     )));
@@ -344,16 +359,11 @@ struct Made {
     roles: Vec<String>,
 }
 
-async fn copy_sqlite(
-    path: &std::path::Path,
-    plan: &Plan,
-    draft: &Draft,
-    surroundings: &Surroundings<'_>,
-) -> Result<Made> {
+async fn copy_sqlite(path: &std::path::Path, plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result<Made> {
     let bytes = Arc::new(AtomicU64::new(0));
     let (path, packing, target) = (path.to_owned(), plan.request.packing.clone(), draft.writer()?);
-    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
-    let (vault, stem) = (surroundings.vault.clone(), plan.name.to_string());
+    let (counted, interrupt) = (Arc::clone(&bytes), cx.interrupt.clone());
+    let (vault, stem) = (cx.vault.clone(), plan.name.to_string());
     let work = move || {
         let secrecy = if packing.recipients.is_empty() { Secrecy::Open } else { Secrecy::Sealed };
         let spare = || vault.scratch(&stem, secrecy);
@@ -370,10 +380,10 @@ async fn copy_sqlite(
             ..Made::default()
         })
     };
-    follow(&bytes, surroundings.tell, work).await
+    follow(&bytes, cx.tell, work).await
 }
 
-async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings<'_>) -> Result<Made> {
+async fn dump_postgresql(plan: &Plan, draft: &Draft, cx: &Context<'_>) -> Result<Made> {
     let (Source::Postgresql { server, dbname }, Some(programs)) = (&plan.request.source, &plan.programs)
     else {
         return Err(Error::new(Kind::Bug, "there is no server to dump"));
@@ -384,12 +394,11 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
     };
     let snapshot = observing.as_ref().map(|observing| observing.snapshot.as_str());
     let order = dump::Order { programs, server, dbname, format: plan.format(), snapshot };
-    let running = Dumping::start(&order, plan, surroundings)?;
+    let running = Dumping::start(&order, plan, cx)?;
     let bytes = Arc::new(AtomicU64::new(0));
     let (packing, target) = (plan.request.packing.clone(), draft.writer()?);
-    let (counted, interrupt) = (Arc::clone(&bytes), surroundings.interrupt.clone());
-    let pumping =
-        follow(&bytes, surroundings.tell, move || running.pump(target, packing, &interrupt, &counted));
+    let (counted, interrupt) = (Arc::clone(&bytes), cx.interrupt.clone());
+    let pumping = follow(&bytes, cx.tell, move || running.pump(target, packing, &interrupt, &counted));
     let Some(mut observing) = observing else {
         return Ok(Made { totals: pumping.await?.totals, ..Made::default() });
     };
@@ -406,7 +415,7 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
         ));
     }
     for warning in left_out_of_dumps(&observing.recording.seen) {
-        (surroundings.tell)(Event::Warning(&warning));
+        (cx.tell)(Event::Warning(&warning));
     }
     let roles = observing.roles().await?;
     Ok(Made {
@@ -415,7 +424,7 @@ async fn dump_postgresql(plan: &Plan, draft: &Draft, surroundings: &Surroundings
         moved_sequences: observing.moved_sequences(server, dbname).await?,
         moved_definitions: observing.moved_definitions(server, dbname).await?,
         wordings: observing.wordings.take(),
-        observation: Some(observing.into_baseline(server, dbname, (surroundings.clock)())),
+        observation: Some(observing.into_baseline(server, dbname, (cx.clock)())),
         roles,
     })
 }
@@ -427,11 +436,11 @@ enum Dumping {
 }
 
 impl Dumping {
-    fn start(order: &dump::Order<'_>, plan: &Plan, surroundings: &Surroundings<'_>) -> Result<Self> {
+    fn start(order: &dump::Order<'_>, plan: &Plan, cx: &Context<'_>) -> Result<Self> {
         if order.format != Format::Directory {
             return dump::Running::start(order).map(Dumping::Stream);
         }
-        let scratch = surroundings.vault.scratch(plan.name.as_str(), Secrecy::Open)?;
+        let scratch = cx.vault.scratch(plan.name.as_str(), Secrecy::Open)?;
         parallel::Running::start(order, plan.request.jobs, scratch).map(Dumping::Parts)
     }
 
@@ -612,13 +621,7 @@ fn left_out_of_dumps(seen: &verify::Observation) -> Vec<String> {
     rows.chain(definitions).collect()
 }
 
-fn describe(
-    plan: &Plan,
-    name: BackupName,
-    started: DateTime<Utc>,
-    made: Made,
-    surroundings: &Surroundings<'_>,
-) -> Manifest {
+fn describe(plan: &Plan, name: BackupName, started: DateTime<Utc>, made: Made, cx: &Context<'_>) -> Manifest {
     let packing = &plan.request.packing;
     let (database_type, source) = (plan.database_type(), plan.origin());
     let file = file_name(&name, plan.format(), packing.compression, !packing.recipients.is_empty());
@@ -626,9 +629,9 @@ fn describe(
         schema: SCHEMA.to_owned(),
         success: true,
         backup_name: name,
-        file_path: surroundings.vault.shown(&file),
+        file_path: cx.vault.shown(&file),
         file_size: made.totals.file_bytes,
-        compressed: packing.compression != super::Compression::None,
+        compressed: packing.compression != Compression::None,
         compression: packing.compression,
         encrypted: !packing.recipients.is_empty(),
         database_type,
@@ -642,7 +645,7 @@ fn describe(
         made_by: Maker {
             lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
             tool: plan.tool(),
-            host: surroundings.host.clone(),
+            host: cx.host.clone(),
             trigger: plan.request.trigger.clone(),
         },
         verification: None,
@@ -687,9 +690,4 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
         with_passwords,
     });
     Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])
-}
-
-/// Without its key an encrypted backup can be proven by its checksum alone.
-pub(crate) fn possible_level(level: Level, packing: &Packing, means: &Means) -> Level {
-    if packing.recipients.is_empty() || !means.identities.is_empty() { level } else { Level::Checksum }
 }

@@ -9,9 +9,9 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dump_reader::{Held, Reader};
+use super::event::{cannot_write, interrupted};
 use super::manifest::Format;
 use super::stream::{Inflow, Packing, Target, Totals};
-use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server};

@@ -1,14 +1,20 @@
 //! Records of backups that did not come about, `failures/<name>.json` in the vault, so that an outage is seen where backups
 //! are looked at. They are no backups: nothing counts them as one, and retention never sees them.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
 use super::identity::Identity;
 use super::manifest::Origin;
-use super::{BackupName, DatabaseType, Source, Surroundings};
+use super::name::BackupName;
+use super::request::Request;
+use super::source::DatabaseType;
 use crate::error::{Error, Kind, Result};
-use crate::vault::Vault;
+use crate::postgres::redacted;
+use crate::vault::{Trigger, Vault};
 
 /// Where they lie.
 const FOLDER: &str = "failures";
@@ -43,8 +49,8 @@ pub(crate) struct Failure {
     pub error: String,
     /// The exit code of the command.
     pub exit_code: u8,
-    /// What started it: `cli`, `schedule`, `api`.
-    pub trigger: String,
+    /// What started it.
+    pub trigger: Trigger,
     /// The machine.
     pub host: String,
 }
@@ -64,72 +70,54 @@ impl Failure {
     }
 }
 
-/// What was wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// Of what.
-    pub source: Source,
-    /// What retention and statistics group by.
-    pub database: String,
-    /// What makes it the same database wherever it is, if somebody said so.
-    pub database_id: Option<String>,
-    /// The name that was asked for.
-    pub name: Option<BackupName>,
-    /// What started it.
-    pub trigger: String,
-    /// When it was begun.
-    pub timestamp: DateTime<Utc>,
-}
-
 /// Whether a failure is one of the backup, and not of the request for it: what someone mistyped at a terminal is no outage,
 /// what a schedule cannot do is one. That another backup is still being made is neither.
-pub(crate) fn is_worth_a_record(kind: Kind, trigger: &str) -> bool {
+fn is_worth_a_record(kind: Kind, trigger: &Trigger) -> bool {
     match kind {
         Kind::StillGoing => false,
-        Kind::Request => trigger != "cli",
+        Kind::Request => *trigger != Trigger::Cli,
         _ => true,
     }
 }
 
-/// Records a failure, in words that hold no secret. Old records go.
-pub(crate) fn record(
-    wanted: &Wanted,
+/// Records a failure of a backup, in words that hold no secret, unless the request alone was wrong. Old records are removed.
+pub(super) fn record(
+    request: &Request,
     error: &Error,
-    words: String,
-    duration: f64,
-    surroundings: &Surroundings<'_>,
+    began: DateTime<Utc>,
+    took: Duration,
+    cx: &Context<'_>,
 ) -> Result<()> {
-    let vault = surroundings.vault;
-    let name = wanted.name.clone().unwrap_or_else(|| BackupName::of(&wanted.database, wanted.timestamp));
+    if !is_worth_a_record(error.kind(), &request.trigger) {
+        return Ok(());
+    }
+    let vault = cx.vault;
+    let name = request.name.clone().unwrap_or_else(|| BackupName::of(&request.database, began));
+    let (database, id) = (request.database.clone(), request.database_id.clone());
     let failure = Failure {
         schema: "lifeboat.backup-failure/1".to_owned(),
         success: false,
         backup_name: name,
-        database: wanted.database.clone(),
-        database_type: wanted.source.kind(),
-        source: wanted.source.shown(),
-        origin: Some(Origin::of(
-            &wanted.source,
-            wanted.database.clone(),
-            wanted.database_id.clone(),
-            (String::new(), None),
-        )),
-        timestamp: wanted.timestamp,
-        duration,
-        error: words,
+        database: database.clone(),
+        database_type: request.source.kind(),
+        source: request.source.shown(),
+        origin: Some(Origin::of(&request.source, database, id, (String::new(), None))),
+        timestamp: began,
+        duration: took.as_secs_f64(),
+        error: redacted(&error.chain()),
         exit_code: error.kind().exit_code(),
-        trigger: wanted.trigger.clone(),
-        host: surroundings.host.clone(),
+        trigger: request.trigger.clone(),
+        host: cx.host.clone(),
     };
     let text = serde_json::to_vec_pretty(&failure)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
     // The time comes first, so that their order is that of their names.
-    let stamp = wanted.timestamp.format("%Y%m%dt%H%M%Sz");
+    let stamp = began.format("%Y%m%dt%H%M%Sz");
     vault.write(
         &format!("{FOLDER}/{stamp}_{}_{:04x}.json", failure.backup_name, rand::random::<u16>()),
         &text,
     )?;
-    let oldest = (wanted.timestamp - KEPT).format("%Y%m%dt%H%M%Sz").to_string();
+    let oldest = (began - KEPT).format("%Y%m%dt%H%M%Sz").to_string();
     // A hidden file is one that another process is writing at this moment.
     let is_record = |name: &String| name.ends_with(".json") && !name.starts_with('.');
     let names: Vec<String> =

@@ -15,16 +15,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 
 use serde::Serialize;
 
-use super::manifest::{DatabaseType, Manifest, Origin};
+use super::manifest::{Manifest, Origin};
+use super::source::DatabaseType;
 
 /// What makes a database the same as another: see [`Identity::is_same_as`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(into = "String")]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The name that retention and statistics group by.
     database: String,
     kind: DatabaseType,
@@ -43,7 +43,7 @@ pub struct Identity {
 
 impl Identity {
     /// The identity of the database that a backup is of.
-    pub fn of(manifest: &Manifest) -> Self {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
         Self::from_origin(manifest.database_type, &manifest.source, &manifest.made_by.host)
     }
 
@@ -77,39 +77,34 @@ impl Identity {
     }
 
     /// Whether both are one database.
-    pub fn is_same_as(&self, other: &Identity) -> bool {
+    pub(crate) fn is_same_as(&self, other: &Identity) -> bool {
         let is_one_file = self.file.is_some() && self.file == other.file;
-        self.surroundings() == other.surroundings()
+        self.place_key() == other.place_key()
             && self.physical == other.physical
             && (self.name == other.name || is_one_file)
     }
 
     /// Whether both are said to be at one place: what is known only of a database that was reached is left aside.
-    pub fn is_at_the_place_of(&self, other: &Identity) -> bool {
-        self.surroundings() == other.surroundings() && self.name == other.name
+    pub(crate) fn is_at_the_place_of(&self, other: &Identity) -> bool {
+        self.place_key() == other.place_key() && self.name == other.name
     }
 
-    fn surroundings(&self) -> (&str, DatabaseType, &Option<String>, &Option<String>, &Option<String>) {
+    fn place_key(&self) -> (&str, DatabaseType, &Option<String>, &Option<String>, &Option<String>) {
         (&self.database, self.kind, &self.given, &self.server, &self.host)
     }
 
     /// The name that retention and statistics group by.
-    pub fn database(&self) -> &str {
+    pub(crate) fn database(&self) -> &str {
         &self.database
     }
 
     /// Kind of database.
-    pub fn kind(&self) -> DatabaseType {
+    pub(crate) fn kind(&self) -> DatabaseType {
         self.kind
     }
 
-    /// The host on which it is.
-    pub fn host(&self) -> Option<&str> {
-        self.server.as_deref().or(self.host.as_deref())
-    }
-
     /// What tells it from other databases of its name: where it is, or the id that it was given.
-    pub fn distinction(&self) -> String {
+    pub(crate) fn distinction(&self) -> String {
         if let Some(id) = &self.given {
             return format!("id {id}");
         }
@@ -185,17 +180,6 @@ pub(crate) fn group(identities: &[Identity]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = groups.into_iter().map(|(_, numbers)| numbers).collect();
     groups.sort_by_key(|group| group[0]);
     groups
-}
-
-/// What a file is known by wherever it is moved on its file system; `None` where the file system does not tell.
-pub(crate) fn file_id(path: &Path) -> Option<String> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statvfs, statx};
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME).ok()?;
-    let born = match StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) {
-        true => format!("{}.{:09}", found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
-        false => "0".to_owned(),
-    };
-    Some(format!("{:x}-{}-{born}", statvfs(path).ok()?.f_fsid, found.stx_ino))
 }
 
 /// Whether an address means another machine wherever it is used: a socket, a loopback address.

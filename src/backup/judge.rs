@@ -7,9 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Manifest;
-use super::check::{Deviation, Finding};
-use super::restore::Part;
+use super::finding::{Deviation, Finding};
+use super::manifest::Manifest;
 use crate::error::Result;
 use crate::postgres::{AS_IT_IS, RawText, Server, Session, Target, quoted};
 use crate::verify::judge::{DefinitionVerdict, KINDS_NAMING_ROLES};
@@ -17,12 +16,34 @@ use crate::verify::schema::Definitions;
 use crate::verify::wording::{RECIPE as RECIPE_OF_WORDINGS, says_the_same, wordings};
 use crate::verify::{self, Word};
 
+/// Whether a copy has something of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It has.
+    Restored,
+    /// It was left out.
+    LeftOut,
+}
+
+impl Part {
+    pub(super) fn left_out_if(is_left_out: bool) -> Self {
+        if is_left_out { Part::LeftOut } else { Part::Restored }
+    }
+}
+
+/// Which parts of its source a copy has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    pub(super) owners: Part,
+    pub(super) settings: Part,
+}
+
 /// Holds a restored database against what was recorded of its source.
 pub(super) async fn judge_restored(
     manifest: &Manifest,
     server: &Server,
     database: &str,
-    (owners, settings): (Part, Part),
+    Parts { owners, settings }: Parts,
 ) -> Result<Finding> {
     let Some(recorded) = manifest.observation.clone() else {
         let doubt = "nothing was recorded of the source to hold the copy against".to_owned();

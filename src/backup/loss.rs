@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Source;
 use super::catalogue::{Catalogue, Entry, State};
 use super::identity::Identity;
 use super::restore::Plan;
+use super::source::Source;
 use crate::when::{format_span, format_time};
 
 /// What will be gone, and where.
@@ -31,7 +31,7 @@ impl Loss {
             Source::Postgresql { server, dbname } => (
                 server.place(),
                 dbname.clone(),
-                match plan.manner.keep_old {
+                match plan.options.keep_old {
                     Duration::ZERO => "nothing is kept of it".to_owned(),
                     kept => format!("it is kept as another database for {}", format_span(kept.as_secs_f64())),
                 },

@@ -3,47 +3,22 @@
 //! A manifest is read with suspicion: it may have been edited, cut off, or put there by somebody else. The name of
 //! the file is derived from the name and the format, never taken from a path in the manifest. It holds no secret.
 
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::coding::Compression;
 use super::name::BackupName;
+use super::source::{DatabaseType, Source};
 use super::sqlite::Contents;
-use super::{Source, identity};
+use crate::vault::Trigger;
 use crate::verify::Verdict;
-
-/// What kind of database a backup is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DatabaseType {
-    /// PostgreSQL.
-    Postgresql,
-    /// SQLite.
-    Sqlite,
-}
-
-impl DatabaseType {
-    /// As files and labels write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DatabaseType::Postgresql => "postgresql",
-            DatabaseType::Sqlite => "sqlite",
-        }
-    }
-
-    /// As people write it.
-    pub const fn title(self) -> &'static str {
-        match self {
-            DatabaseType::Postgresql => "PostgreSQL",
-            DatabaseType::Sqlite => "SQLite",
-        }
-    }
-}
 
 /// In which form the content is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub(crate) enum Format {
     /// SQL as `pg_dump --clean --create` writes it: readable, and restorable by hand with psql.
     Sql,
     /// PostgreSQL's custom archive: restorable by several jobs, and in parts.
@@ -56,7 +31,7 @@ pub enum Format {
 
 impl Format {
     /// The ending of file names, without compression.
-    pub const fn extension(self) -> &'static str {
+    pub(crate) const fn extension(self) -> &'static str {
         match self {
             Format::Sql => ".sql",
             Format::Custom => ".dump",
@@ -69,7 +44,7 @@ impl Format {
 /// How thoroughly a backup was proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// The file on disk is the one that was written
     Checksum,
     /// It can be read to its end, and holds a whole database
@@ -80,7 +55,7 @@ pub enum Level {
 
 impl Level {
     /// The word as it stands in reports.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Level::Checksum => "checksum",
             Level::Stream => "stream",
@@ -91,7 +66,7 @@ impl Level {
 
 /// One look at a backup, and what came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
+pub(crate) struct Verification {
     /// How thorough it was.
     pub level: Level,
     /// When.
@@ -121,7 +96,7 @@ impl Verification {
 
 /// Where a backup comes from; never with a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// What retention and statistics group by: the name in `lifeboat.toml`, or the database's.
     pub database: String,
     /// Host and port.
@@ -162,7 +137,7 @@ impl Origin {
             }
             Source::Sqlite { path: at } => {
                 let absolute = std::path::absolute(at).unwrap_or_else(|_| at.clone());
-                (path, file_id) = (Some(absolute.to_string_lossy().into_owned()), identity::file_id(at));
+                (path, file_id) = (Some(absolute.to_string_lossy().into_owned()), read_file_id(at));
             }
         }
         Origin {
@@ -178,22 +153,33 @@ impl Origin {
     }
 }
 
+/// What a file is known by wherever it is moved on its file system; `None` where the file system does not tell.
+pub(super) fn read_file_id(path: &Path) -> Option<String> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statvfs, statx};
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME).ok()?;
+    let born = match StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME) {
+        true => format!("{}.{:09}", found.stx_btime.tv_sec, found.stx_btime.tv_nsec),
+        false => "0".to_owned(),
+    };
+    Some(format!("{:x}-{}-{born}", statvfs(path).ok()?.f_fsid, found.stx_ino))
+}
+
 /// What made a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Maker {
+pub(crate) struct Maker {
     /// `lifeboat` and its version.
     pub lifeboat: String,
     /// The program that dumped, and its version.
     pub tool: String,
     /// The machine.
     pub host: String,
-    /// What started it: `cli`, `schedule`, `api`.
-    pub trigger: String,
+    /// What started it.
+    pub trigger: Trigger,
 }
 
 /// The roles and tablespaces of a server, as `pg_dumpall --globals-only` writes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Globals {
+pub(crate) struct Globals {
     /// Bytes of the file.
     pub file_size: u64,
     /// SHA-256 of the file.
@@ -202,9 +188,20 @@ pub struct Globals {
     pub with_passwords: bool,
 }
 
+/// What proves by which key a manifest was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seal {
+    /// Always `hmac-sha256`.
+    pub algorithm: String,
+    /// Which key: eight hexadecimal digits that say nothing of it.
+    pub key: String,
+    /// The HMAC, in hexadecimal.
+    pub mac: String,
+}
+
 /// The manifest; `schema` is `lifeboat.backup/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// `lifeboat.backup/1`.
     pub schema: String,
     /// Whether the backup is complete. A manifest is written only then.
@@ -281,11 +278,9 @@ pub struct Manifest {
     pub wordings_recipe: u32,
     /// By which key it was written, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seal: Option<super::authenticity::Seal>,
+    pub seal: Option<Seal>,
 }
 
-/// What "starts" a backup that was taken over.
-pub(crate) const ADOPTED: &str = "adopt";
 /// The schema of manifests.
 pub(crate) const SCHEMA: &str = "lifeboat.backup/1";
 /// Manifests of databases with very many tables have some megabytes.
@@ -293,7 +288,7 @@ pub(crate) const LARGEST: u64 = 64 << 20;
 
 impl Manifest {
     /// Reads a manifest, if it is one.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         let manifest: Manifest = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if manifest.schema != SCHEMA {
             return Err(format!("its schema is `{}`", manifest.schema.escape_default()));
@@ -302,23 +297,23 @@ impl Manifest {
     }
 
     /// The name of the file in the vault.
-    pub fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         file_name(&self.backup_name, self.format, self.compression, self.encrypted)
     }
 
     /// All its files but the manifest, the content first.
-    pub fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let globals = self.globals.as_ref().map(|_| globals_name(&self.backup_name, self.encrypted));
         std::iter::once(self.file_name()).chain(globals).collect()
     }
 
     /// Whether it was made by something else, and taken over.
-    pub fn is_adopted(&self) -> bool {
-        self.made_by.trigger == ADOPTED
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.made_by.trigger == Trigger::Adopt
     }
 
     /// Major version of the pg_dump that made it; 0 for what pg_dump did not make.
-    pub fn tool_major(&self) -> u32 {
+    pub(crate) fn tool_major(&self) -> u32 {
         let version = self.made_by.tool.strip_prefix("pg_dump ").unwrap_or_default();
         version
             .split(|c: char| !c.is_ascii_digit())
@@ -328,7 +323,7 @@ impl Manifest {
     }
 
     /// Takes a look at the backup into account.
-    pub fn looked_at(&mut self, proof: Verification) {
+    pub(crate) fn looked_at(&mut self, proof: Verification) {
         if self.verification.as_ref().is_some_and(|standing| standing.outlasts(&proof)) {
             self.last_check = Some(proof);
         } else {
@@ -337,7 +332,7 @@ impl Manifest {
     }
 
     /// Whether it counts as a copy that one can rely on.
-    pub fn is_verified(&self) -> bool {
+    pub(crate) fn is_verified(&self) -> bool {
         let proven = |proof: &Verification| proof.result == Verdict::Pass;
         self.success && self.verification.as_ref().is_some_and(proven)
     }

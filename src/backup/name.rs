@@ -14,14 +14,14 @@ use crate::error::{Error, Result};
 /// The name of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct BackupName(String);
+pub(crate) struct BackupName(String);
 
 /// File names have at most 255 bytes; what we put around a name must fit too.
 const LONGEST: usize = 128;
 
 impl BackupName {
     /// The name that a backup of `database` gets when nobody names it.
-    pub fn of(database: &str, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of(database: &str, now: DateTime<Utc>) -> Self {
         let slug: String = database
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c.to_ascii_lowercase() } else { '-' })
@@ -34,20 +34,20 @@ impl BackupName {
 
     /// The same name with a number, for a second one in the same second.
     #[must_use]
-    pub fn numbered(&self, number: u32) -> Self {
+    pub(crate) fn numbered(&self, number: u32) -> Self {
         BackupName(format!("{}_{number}", self.0))
     }
 
     /// The same name with a time, for one that makes room for a newer one of its name.
     #[must_use]
-    pub fn dated(&self, at: DateTime<Utc>) -> Self {
+    pub(crate) fn dated(&self, at: DateTime<Utc>) -> Self {
         let stamp = at.format("_%Y%m%dt%H%M%Sz").to_string();
         let kept = self.0[..self.0.len().min(LONGEST - 20 - stamp.len())].trim_end_matches('.');
         BackupName(format!("{kept}{stamp}"))
     }
 
     /// As text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::dump::{Dumped, LOCK_WAIT, Order, cannot_run, failure};
+use super::event::{cannot_write, interrupted};
 use super::stream::{Inflow, Packing, Target};
-use super::{cannot_write, interrupted};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::vault::Scratch;

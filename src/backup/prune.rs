@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::catalogue::{Catalogue, Entry, State};
+use super::catalogue::{self, Catalogue, Entry, State};
+use super::context::Context;
 use super::identity::{self, Identity};
-use super::{BackupName, Level, Manifest};
+use super::manifest::{Level, Manifest};
+use super::schedule::Rhythm;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rules, Verdict};
-use crate::vault::Vault;
+use crate::retention::{self, Copy, Lifetime, Proof, PruneFailure, PruneReport, Rule, Rules, Verdict};
+use crate::vault::{Actor, Vault};
 use crate::verify;
 
 /// The class of backups that were given none.
@@ -25,32 +28,127 @@ pub(crate) struct Plan {
     manifests: BTreeMap<String, Manifest>,
 }
 
-/// Whose rule a backup without a class is judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// The one that it was made under, if that was said when it was made.
-    AsMade,
-    /// The one that is given now, whatever it was made under.
-    AsGiven,
+/// Rules of retention that somebody gives, on top of those of lifeboat.toml and the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    /// Days that backups without a class are kept, whatever they were made under.
+    pub keep_days: Option<u32>,
+    /// The newest so many.
+    pub keep_last: usize,
+    /// The last of each of so many days.
+    pub keep_daily: usize,
+    /// The last of each of so many weeks.
+    pub keep_weekly: usize,
+    /// The last of each of so many months.
+    pub keep_monthly: usize,
+    /// The last of each of so many years.
+    pub keep_yearly: usize,
 }
 
-/// How careful to be with the clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caution {
+/// Why backups are pruned.
+#[derive(Clone, Debug)]
+pub(crate) enum Occasion {
     /// Somebody asked for it: the rules as they are.
-    Asked,
-    /// After a backup, unasked: after a gap, which may be an outage or a clock that has jumped, what the gap alone made
-    /// old stays until another backup has confirmed the time.
-    Unasked,
+    Asked(Overrides),
+    /// A backup was made. After a gap, which may be an outage or a clock that has jumped, what the gap alone made old stays
+    /// until another backup has confirmed the time.
+    AfterBackup,
+}
+
+impl Occasion {
+    /// The rules of retention of each class, and of backups without one.
+    pub(crate) fn rules(&self, config: &Config) -> Result<Rules> {
+        let mut rules = Rules::configured(&config.retention)?;
+        let configured = rules.0.get(USUAL_CLASS).cloned();
+        // The days that a backup was made under stand in its manifest. What the environment says now judges backups without
+        // such days only if somebody asks.
+        let from_environment = retention_days_of_environment()?;
+        let keep_days = match self {
+            Occasion::Asked(overrides) => overrides.keep_days.or(from_environment),
+            Occasion::AfterBackup => None,
+        };
+        let keep_for = |days: u32| Lifetime::Span(TimeDelta::days(i64::from(days)));
+        let mut rule = match (configured, keep_days) {
+            (Some(rule), None) => rule,
+            (Some(rule), Some(days)) => Rule { keep_for: keep_for(days), ..rule },
+            (None, days) => Rule::lasting(keep_for(days.unwrap_or(30))),
+        };
+        if let Occasion::Asked(overrides) = self {
+            rule.keep_last = rule.keep_last.max(overrides.keep_last);
+            rule.keep_daily = rule.keep_daily.max(overrides.keep_daily);
+            rule.keep_weekly = rule.keep_weekly.max(overrides.keep_weekly);
+            rule.keep_monthly = rule.keep_monthly.max(overrides.keep_monthly);
+            rule.keep_yearly = rule.keep_yearly.max(overrides.keep_yearly);
+        }
+        rules.0.insert(USUAL_CLASS.to_owned(), rule);
+        for rhythm in Rhythm::ALL {
+            rules
+                .0
+                .entry(rhythm.class().to_owned())
+                .or_insert_with(|| Rule::lasting(keep_for(rhythm.usual_days())));
+        }
+        Ok(rules)
+    }
+
+    /// Whether the days that a backup was made under count, where there are any.
+    fn goes_by_manifest(&self) -> bool {
+        !matches!(self, Occasion::Asked(Overrides { keep_days: Some(_), .. }))
+    }
+}
+
+/// BACKUP_RETENTION_DAYS, if it is set.
+pub(crate) fn retention_days_of_environment() -> Result<Option<u32>> {
+    let text = std::env::var("BACKUP_RETENTION_DAYS").unwrap_or_default();
+    match text.trim().parse::<u32>() {
+        _ if text.trim().is_empty() => Ok(None),
+        Ok(days) if (1..=36_500).contains(&days) => Ok(Some(days)),
+        _ => Err(Error::request(format!(
+            "BACKUP_RETENTION_DAYS is `{}`, which is not a number of days",
+            text.escape_default()
+        ))
+        .hint("Set it to a number from 1 to 36500, or unset it: the default is 30.")),
+    }
+}
+
+/// Removes what a plan says, between two lines of the audit log if that is anything.
+pub(crate) async fn run_recorded(
+    plan: Plan,
+    databases: &[String],
+    actor: &Actor,
+    cx: &Context<'_>,
+) -> Result<PruneReport> {
+    if plan.removals() == 0 {
+        return apply(plan, cx.vault);
+    }
+    let act = actor.act("backup prune", &databases.join(", "));
+    cx.record_act(act, async { apply(plan, cx.vault) }).await
+}
+
+/// Removes what a new backup makes superfluous of its database; `None` if nothing.
+pub(super) async fn run_after(
+    made: &Manifest,
+    config: &Config,
+    actor: &Actor,
+    cx: &Context<'_>,
+) -> Result<Option<PruneReport>> {
+    let databases = [made.source.database.clone()];
+    let (catalogue, now) = (catalogue::read(cx.vault)?, (cx.clock)());
+    let occasion = Occasion::AfterBackup;
+    let plan = plan(&catalogue, &databases, &occasion.rules(config)?, &occasion, now);
+    if plan.removals() == 0 {
+        return Ok(None);
+    }
+    check_clock(cx.vault, now)?;
+    run_recorded(plan, &databases, actor, cx).await.map(Some)
 }
 
 /// Judges the backups of a vault, or of some databases.
 pub(crate) fn plan(
     catalogue: &Catalogue,
     databases: &[String],
-    (rules, measure): (&Rules, Measure),
+    rules: &Rules,
+    occasion: &Occasion,
     now: DateTime<Utc>,
-    caution: Caution,
 ) -> Plan {
     let wanted = |entry: &&Entry| databases.is_empty() || databases.contains(&entry.manifest.source.database);
     let mut manifests = BTreeMap::new();
@@ -60,33 +158,41 @@ pub(crate) fn plan(
     }
     let identities: Vec<Identity> = entries.iter().map(|entry| Identity::of(&entry.manifest)).collect();
     let groups = identity::group(&identities);
-    let groups = groups.iter().map(|group| group.iter().map(|at| copy(entries[*at], measure)).collect());
+    let groups = groups.iter().map(|group| group.iter().map(|at| copy_of(entries[*at], occasion)).collect());
     let judge = |copies: &Vec<Copy>| {
-        let at = if caution == Caution::Asked { now } else { now.min(confirmed(copies)) };
+        let at = match occasion {
+            Occasion::Asked(_) => now,
+            Occasion::AfterBackup => now.min(confirmed_time(copies)),
+        };
         retention::judge(copies, rules, at)
     };
     let groups: Vec<Vec<Copy>> = groups.collect();
     Plan { verdicts: groups.iter().flat_map(judge).collect(), manifests }
 }
 
-fn copy(entry: &Entry, measure: Measure) -> Copy {
+fn copy_of(entry: &Entry, occasion: &Occasion) -> Copy {
     let manifest = &entry.manifest;
-    let days = manifest.keep_days.filter(|_| measure == Measure::AsMade && manifest.class.is_none());
+    let days = manifest.keep_days.filter(|_| occasion.goes_by_manifest() && manifest.class.is_none());
     Copy {
         id: manifest.backup_name.to_string(),
         database: manifest.source.database.clone(),
         taken_at: Some(manifest.timestamp),
         class: Some(manifest.class.clone().unwrap_or_else(|| USUAL_CLASS.to_owned())),
         lifetime: days.map(|days| Lifetime::Span(TimeDelta::days(i64::from(days)))),
-        is_good: manifest.is_verified() && entry.state == State::Present,
-        proof: proof(manifest),
+        is_good: is_good(entry),
+        proof: proof_of(manifest),
         keep_until: None,
         exempt: manifest.keep_forever.then(|| "it is kept forever".to_owned()),
     }
 }
 
+/// Whether a backup counts as a copy to rely on: its file is there, and it was proven.
+pub(super) fn is_good(entry: &Entry) -> bool {
+    entry.manifest.is_verified() && entry.state == State::Present
+}
+
 /// A restore that held what was observed in the source proves a backup; so does nothing less.
-fn proof(manifest: &Manifest) -> Proof {
+fn proof_of(manifest: &Manifest) -> Proof {
     match &manifest.verification {
         Some(standing) if standing.result == verify::Verdict::Pass && standing.level == Level::Restore => {
             let at = standing.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -101,7 +207,7 @@ fn proof(manifest: &Manifest) -> Proof {
 }
 
 /// The latest moment that two good backups agree on: a day after the last but one.
-fn confirmed(copies: &[Copy]) -> DateTime<Utc> {
+fn confirmed_time(copies: &[Copy]) -> DateTime<Utc> {
     let mut times: Vec<DateTime<Utc>> =
         copies.iter().filter(|copy| copy.is_good).filter_map(|copy| copy.taken_at).collect();
     times.sort();
@@ -155,52 +261,10 @@ pub(crate) fn apply(plan: Plan, vault: &Vault) -> Result<PruneReport> {
     })
 }
 
-/// Deletes one backup by hand. What is pinned is refused, and the last good one of a database is guarded.
-pub(crate) fn delete(
-    vault: &Vault,
-    catalogue: &Catalogue,
-    name: &BackupName,
-    even_the_last: bool,
-) -> Result<Manifest> {
-    let entry =
-        catalogue.entries.iter().find(|entry| entry.manifest.backup_name == *name).ok_or_else(|| {
-            Error::request(format!("there is no backup `{name}`"))
-                .hint("`lifeboat backup list` shows those there are.")
-        })?;
-    // Whoever may delete the last copy has not said yet that what was pinned is pinned no longer.
-    if entry.manifest.keep_forever {
-        return Err(Error::new(
-            Kind::Guard,
-            format!("backup `{name}` was kept: it is marked to be kept forever"),
-        )
-        .hint(format!("End that with `lifeboat backup keep {name} --no-longer`, then delete it.")));
-    }
-    let is_good = |entry: &Entry| copy(entry, Measure::AsMade).is_good;
-    let identity = Identity::of(&entry.manifest);
-    let others = catalogue.entries.iter().filter(|other| {
-        Identity::of(&other.manifest).is_same_as(&identity)
-            && other.manifest.backup_name != *name
-            && is_good(other)
-    });
-    if is_good(entry) && others.count() == 0 && !even_the_last {
-        return Err(Error::new(
-            Kind::Guard,
-            format!(
-                "backup `{name}` was kept: it is the last good one of `{}`, {}",
-                entry.manifest.source.database,
-                identity.distinction()
-            ),
-        )
-        .hint("Make a new backup first, or pass `--allow-last-copy`."));
-    }
-    remove(vault, &entry.manifest)?;
-    Ok(entry.manifest.clone())
-}
-
 /// Under the lock of manifests: nobody may just be pinning it.
-fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
+pub(super) fn remove(vault: &Vault, judged: &Manifest) -> Result<()> {
     let quiet = vault.quiet()?;
-    let current = super::catalogue::find(vault, judged.backup_name.as_str())?.manifest;
+    let current = catalogue::find(vault, judged.backup_name.as_str())?.manifest;
     if current.keep_forever && !judged.keep_forever {
         return Err(Error::new(Kind::Guard, "it was pinned meanwhile"));
     }

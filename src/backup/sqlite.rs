@@ -26,13 +26,14 @@ pub(super) use companions::{FileOwner, move_aside, path_beside};
 pub(super) use inspect::{Warning, inspect};
 pub(super) use live::{is_free, require_fit, restore_into_live, set_journal_mode};
 
-use super::restore;
+use super::event::cannot_write;
+use super::sqlite_url::absolute;
 use crate::error::{Error, Result};
 use crate::vault::Scratch;
 
 /// What a SQLite database was seen to contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Bytes of a page.
     pub page_size: u32,
     /// Pages.
@@ -59,14 +60,14 @@ pub struct Contents {
 
 impl Contents {
     /// Whether tables and rows were counted. A manifest that does not say so is of a time when all were that list any.
-    pub fn is_inspected(&self) -> bool {
+    pub(crate) fn is_inspected(&self) -> bool {
         self.inspected.unwrap_or(!self.tables.is_empty())
     }
 }
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableRows {
+pub(crate) struct TableRows {
     /// Name.
     pub table: String,
     /// Rows; `None` for what this SQLite cannot read, such as virtual tables of an extension.
@@ -90,7 +91,7 @@ impl Source {
     /// Opens a database and fixes the moment that will be read. `spare` makes a folder where a copy can lie, should the
     /// database be one that SQLite cannot lock.
     pub(super) fn open(path: &Path, spare: &dyn Fn() -> Result<Scratch>) -> Result<Self> {
-        let path = &restore::absolute(path);
+        let path = &absolute(path);
         let mut source = match Self::open_shared(path)? {
             Ok(source) => source,
             Err(error) if cannot_be_shared(&error) => Self::open_unshared(path, error, spare)?,
@@ -102,7 +103,7 @@ impl Source {
 
     /// Finds out whether a database can be read, and copies nothing.
     pub(super) fn require_readable(path: &Path) -> Result<()> {
-        let path = &restore::absolute(path);
+        let path = &absolute(path);
         match Self::open_shared(path)? {
             Ok(source) if source.contents.pages == 0 => Err(empty_file_error(path)),
             Ok(_) => Ok(()),
@@ -181,7 +182,7 @@ impl Source {
                 )));
             }
             let written = if pages == 0 { write_first(target, page) } else { target.write_all(page) };
-            written.map_err(super::cannot_write)?;
+            written.map_err(cannot_write)?;
             pages += 1;
             bytes += page.len() as u64;
             if pages.is_multiple_of(1024) {
@@ -237,7 +238,7 @@ impl Source {
         for number in 0..self.contents.pages {
             file.read_exact(&mut page).map_err(cannot)?;
             let written = if number == 0 { write_first(target, &page) } else { target.write_all(&page) };
-            written.map_err(super::cannot_write)?;
+            written.map_err(cannot_write)?;
             if number % 1024 == 0 {
                 tell(u64::from(number) * size as u64);
                 go_on()?;

@@ -7,7 +7,6 @@
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use super::restore::absolute;
 use crate::error::{Error, Result};
 
 /// The file that a URL of SQLite names; `None` if it is no such URL.
@@ -178,6 +177,11 @@ fn readings(url: &str) -> Result<Option<Readings>> {
     let decoded = paths(&|text| percent_encoding::percent_decode_str(text).collect());
     let as_written = paths(&|text| text.as_bytes().to_vec());
     Ok(Some(Readings { decoded, as_written }))
+}
+
+/// A path as it is meant, whatever the working directory becomes.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

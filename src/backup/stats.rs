@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::catalogue::{Catalogue, State};
 use super::failures::Failure;
 use super::identity::{self, Identity};
-use super::{DatabaseType, Manifest};
+use super::manifest::Manifest;
+use super::source::DatabaseType;
 
 /// Numbers of a vault (`lifeboat.backup-stats/1`).
 #[derive(Clone, Debug, Serialize)]

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use ring::digest::{Context, SHA256};
 
 use super::coding::{CHUNK_HEAD, Compression, Decoder, Encoder, fill, is_in_chunks, next_chunk};
-use super::seal::{Identities, Recipients};
+use super::encryption::{Identities, Recipients};
 
 /// How content is put into a file.
 #[derive(Clone, Debug)]

@@ -8,12 +8,11 @@ use clap::{Args, ValueEnum};
 use super::Session;
 use crate::aws::Aws;
 use crate::config::parse_duration;
-use crate::error::{Error, Kind, Result};
+
+use crate::error::{Error, Result};
 use crate::fleet::Instance;
 use crate::output::Output;
-use crate::postgres::{
-    Authorities, PassFile, Password, Server, Target, Tls, TlsMode, TlsSaidBy, Wire, refuse_quotes,
-};
+use crate::postgres::{ConnectionOverrides, PassFile, Password, Server, Target, Tls, TlsMode, Wire};
 use crate::restore::apply::Psql;
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
@@ -229,72 +228,17 @@ impl UrlArgs {
         UrlArgs { tls: None, ca: connect.ca.clone() }
     }
 
-    /// The database that a connection string names, as psql would read it here. `env:NAME` takes it from an environment
-    /// variable, which no list of processes shows.
+    pub(super) fn overrides(&self) -> ConnectionOverrides {
+        ConnectionOverrides { tls: self.tls.map(TlsArg::mode), ca: self.ca.clone() }
+    }
+
+    /// The database that a connection string names; what psql would note about it is printed.
     pub(super) fn target(&self, text: &str, output: &Output, application_name: &str) -> Result<Target> {
-        let mut target = Target::parse(&url_text(text)?)?;
+        let target = self.overrides().target(text, application_name)?;
         target.note.iter().for_each(|note| output.say(note));
         target.warnings.iter().for_each(|warning| output.warn(warning));
-        let is_open = target.tls_said_by != TlsSaidBy::Written;
-        target.for_each_server(|server| {
-            match self.tls.filter(|_| is_open) {
-                Some(TlsArg::Require) => (server.tls.mode, server.tls.authorities) = (TlsMode::Require, None),
-                Some(tls) => server.tls.mode = tls.mode(),
-                None => {}
-            }
-            if let (Some(ca), false) = (&self.ca, target_names_authorities(text)) {
-                server.tls.authorities = Some(ca.clone());
-            }
-            application_name.clone_into(&mut server.application_name);
-        });
-        if self.ca.is_some() {
-            // Where certificates are checked only if they can be, a file that was named must not be passed over.
-            Authorities::of(&target.server.tls)?;
-        }
-        if !target.is_a_choice() {
-            return Ok(target);
-        }
-        // Which of several servers is meant is known when one has answered; callers of every kind wait for that.
-        let choosing = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-                    Error::outside("the servers of a connection URL cannot be tried").caused_by(error)
-                })?;
-            runtime.block_on(target.choose_server())
-        });
-        choosing.join().unwrap_or_else(|_| Err(Error::new(Kind::Bug, "choosing a server failed")))
+        Ok(target)
     }
-}
-
-/// What is written where a URL belongs: itself, or the value of the variable that `env:NAME` names.
-pub(super) fn url_text(text: &str) -> Result<String> {
-    let text = text.trim();
-    let Some(name) = text.strip_prefix("env:") else { return Ok(text.to_owned()) };
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Err(Error::request("`env:` is not followed by the name of an environment variable")
-            .hint("Write the name itself, as in `env:DATABASE_URL`, without a `$`."));
-    }
-    let value = std::env::var(name).map_err(|_| {
-        Error::request(format!("the environment variable `{name}` is not set"))
-            .hint("`env:NAME` takes a connection URL from the environment.")
-    })?;
-    let value = value.trim();
-    refuse_quotes(value, &format!("the value of {name}"))?;
-    Ok(value.to_owned())
-}
-
-/// DATABASE_URL, if it has a value.
-pub(super) fn url_of_environment() -> Result<Option<String>> {
-    let Some(url) = std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()) else {
-        return Ok(None);
-    };
-    refuse_quotes(url.trim(), "the value of DATABASE_URL")?;
-    Ok(Some(url.trim().to_owned()))
-}
-
-/// Whether a connection string has its own authorities, which come before those of a flag.
-fn target_names_authorities(text: &str) -> bool {
-    url_text(text).is_ok_and(|text| text.contains("sslrootcert"))
 }
 
 fn authorities(flag: Option<&PathBuf>) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use futures::StreamExt as _;
 
-use super::connect::{ConnectArgs, UrlArgs, url_text};
+use super::connect::{ConnectArgs, UrlArgs};
 use super::{Session, now, unset};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
@@ -218,7 +218,7 @@ async fn sources(args: &DoctorArgs, session: &Session) -> (Vec<Check>, Vec<Known
 }
 
 fn sqlite(url: &str) -> Result<Option<PathBuf>> {
-    sqlite_path(&url_text(url)?)
+    sqlite_path(&crate::postgres::read_url(url)?)
 }
 
 async fn source(name: &str, url: &str, args: &DoctorArgs, session: &Session) -> (Check, Option<Known>) {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::connect::url_of_environment;
 use super::{Session, now, unset};
 use crate::aws::{Access, Aws};
 use crate::backup::sqlite_path;
@@ -92,7 +91,7 @@ async fn look(args: &InitArgs, session: &Session) -> Result<(Vec<Seen>, Option<E
 
 /// The database that DATABASE_URL names. Its URL stays there: a password may be in it.
 fn local() -> Option<Local> {
-    let url = url_of_environment().ok()??;
+    let url = crate::postgres::read_database_url().ok()??;
     let (name, kind) = match sqlite_path(&url).ok()? {
         Some(path) => (path.file_stem()?.to_string_lossy().into_owned(), "SQLite"),
         None => {

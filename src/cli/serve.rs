@@ -2,22 +2,20 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::backup::{asked, audited};
-use super::{Session, now};
+use super::backup::AccessArgs;
+use super::{Session, actor, now};
+use crate::backup::Event;
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::{Page, Report};
 use crate::server::tokens::{self, Scope, Token};
-use crate::server::{Objectives, Orders, Server};
+use crate::server::{CheckInstances, Server, Setup};
+use crate::vault::Trigger;
 use crate::words::Tone;
-
-/// A day and an hour: a daily backup is never later than that, and never flaps.
-const USUAL_RPO: Duration = Duration::from_secs(25 * 3600);
 
 /// Serve the REST API and the dashboard.
 ///
@@ -29,7 +27,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: String,
     #[command(flatten)]
-    access: asked::AccessArgs,
+    access: AccessArgs,
     #[command(subcommand)]
     command: Option<ServeCommand>,
 }
@@ -70,15 +68,13 @@ struct RevokeArgs {
 
 pub(super) async fn run(args: ServeArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
     match args.command {
-        None => serve(&args.listen, args.access, session).await,
-        Some(ServeCommand::Token(command)) => token(command, session),
+        None => serve(&args.listen, &args.access, session).await,
+        Some(ServeCommand::Token(command)) => token(command, session).await,
     }
 }
 
-async fn serve(listen: &str, access: asked::AccessArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
-    let interrupt = Interrupt::listen()?;
-    let address = address(listen)?;
-    let server = Server::open(address, session.vault()?, orders(access, session)?, interrupt)?;
+async fn serve(listen: &str, access: &AccessArgs, session: &Arc<Session>) -> Result<Option<Kind>> {
+    let server = Server::open(address(listen)?, setup(access, session)?)?;
     if server.interrupted > 0 {
         let jobs = if server.interrupted == 1 { "job was" } else { "jobs were" };
         session.output.warn(format!("{} {jobs} broken off when the last server died", server.interrupted));
@@ -103,33 +99,25 @@ fn address(text: &str) -> Result<SocketAddr> {
     found.first().copied().ok_or_else(wrong)
 }
 
-fn orders(access: asked::AccessArgs, session: &Arc<Session>) -> Result<Orders> {
-    let desk = Arc::new(asked::Desk::new(access, Arc::clone(session)));
-    let (create, prune, restore, means) =
-        (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk));
-    let settings = Arc::clone(session);
-    let fleet: crate::server::Fleet = {
-        let session = Arc::clone(session);
-        Arc::new(move || {
-            let session = Arc::clone(&session);
-            Box::pin(async move { super::status::of_fleet(&session).await })
-        })
-    };
-    Ok(Orders {
-        databases: desk.databases(),
-        usual: desk.usual(),
-        reached: desk.reached(),
-        create: Box::new(move |wanted| create.create(wanted)),
-        prune: Box::new(move |made, vault| prune.prune(made, vault)),
-        restore: Box::new(move |name| restore.restore(name)),
-        means: Box::new(move || means.means()),
-        fleet: is_region_settled(session).then_some(fleet),
-        objectives: Box::new(move |database| {
-            let drill = settings.config.drill_of(database);
-            Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(USUAL_RPO) }
-        }),
+fn setup(access: &AccessArgs, session: &Arc<Session>) -> Result<Setup> {
+    let (of_instances, told) = (Arc::clone(session), Arc::clone(session));
+    let check: CheckInstances = Arc::new(move || {
+        let session = Arc::clone(&of_instances);
+        Box::pin(async move { super::status::of_fleet(&session).await })
+    });
+    Ok(Setup {
+        vault: session.vault()?,
+        config: session.config.clone(),
+        access: access.options(),
+        instances: is_region_settled(session).then_some(check),
+        interrupt: Interrupt::listen()?,
         clock: now,
         host: super::drill::host(),
+        tell: Box::new(move |event| match event {
+            Event::Phase(_) | Event::Bytes(_) => {}
+            Event::Note(text) => told.output.say(text),
+            Event::Warning(text) => told.output.warn(text),
+        }),
     })
 }
 
@@ -154,13 +142,14 @@ impl Report for Listening {
     }
 }
 
-fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>> {
+async fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault()?;
+    let warn = |text: &str| session.output.warn(text);
     match command {
         TokenCommand::Add(args) => {
-            let token = audited::act(session, &vault, ("token add", &args.name), || {
-                tokens::add(&vault, &args.name, &args.scopes, now())
-            })?;
+            let act = actor(Trigger::Cli).act("token add", &args.name);
+            let add = async { tokens::add(&vault, &args.name, &args.scopes, now()) };
+            let token = vault.record_act(act, now, &warn, |_| None, add).await?;
             session.output.report(&Added {
                 schema: "lifeboat.token/1",
                 name: args.name,
@@ -173,9 +162,9 @@ fn token(command: TokenCommand, session: &Session) -> Result<Option<Kind>> {
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
         }
         TokenCommand::Revoke(args) => {
-            let revoked = audited::act(session, &vault, ("token revoke", &args.name), || {
-                tokens::revoke(&vault, &args.name)
-            })?;
+            let act = actor(Trigger::Cli).act("token revoke", &args.name);
+            let revoke = async { tokens::revoke(&vault, &args.name) };
+            let revoked = vault.record_act(act, now, &warn, |_| None, revoke).await?;
             session.output.report(&Tokens { schema: "lifeboat.tokens/1", tokens: tokens::list(&vault)? })?;
             session.output.say(format!("`{}` is refused from now on", revoked.name));
         }

@@ -143,7 +143,6 @@ mod tests {
             storage_type: None,
             encrypted: true,
             subnet_group: None,
-            vpc_id: None,
             security_groups: Vec::new(),
             parameter_group: None,
             option_group: None,

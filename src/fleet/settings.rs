@@ -18,7 +18,7 @@ const LONGEST: usize = 256;
 
 /// The settings of an instance. What the backup does not know is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Instance class.
     pub class: Option<String>,
     /// DB subnet group.
@@ -157,17 +157,17 @@ mod plain {
 
 impl Settings {
     /// The settings of an instance.
-    pub fn of(instance: &Instance) -> Self {
+    pub(crate) fn of(instance: &Instance) -> Self {
         instance.settings.clone()
     }
 
     /// What is known, by the names that tags and reports use.
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
         pairs(self)
     }
 
     /// As tags to put on a snapshot.
-    pub fn to_tags(&self) -> Tags {
+    pub(crate) fn to_tags(&self) -> Tags {
         let mut values = vec![String::new()];
         for (key, value) in pairs(self) {
             let pair = format!("{key}={value}");
@@ -192,7 +192,7 @@ impl Settings {
     }
 
     /// From the tags of a snapshot, if it has any.
-    pub fn from_tags(tags: &Tags) -> Option<Self> {
+    pub(crate) fn from_tags(tags: &Tags) -> Option<Self> {
         let mut settings = Settings::default();
         let saved: BTreeMap<_, _> = tags.iter().filter(|(key, _)| key.starts_with(SETTINGS_TAG)).collect();
         for pair in saved.values().flat_map(|value| value.split(' ')) {

@@ -13,7 +13,7 @@ pub(crate) const THROWAWAY_PREFIX: &str = "lifeboat-drill-";
 
 /// Why an instance is not among the databases that a fleet drill drills.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoSource {
+pub(crate) enum NoSource {
     /// It is, or claims to be, a throwaway of a drill.
     Throwaway,
     /// It is a member of this cluster (Aurora, Multi-AZ DB clusters): the backups are the cluster's.
@@ -41,7 +41,7 @@ impl fmt::Display for NoSource {
 impl Instance {
     /// Whether it is a throwaway of a drill, or claims to be one by its name or tags. An instance that carries the tags of its own
     /// throwaway is a database whose tags somebody has copied.
-    pub fn is_throwaway(&self) -> bool {
+    pub(crate) fn is_throwaway(&self) -> bool {
         let tag = |key: &str| self.tags.get(key).map(String::as_str);
         let is_own_source =
             tag(SOURCE_RESOURCE) == Some(&self.resource_id.0) || tag(SOURCE) == Some(self.id.as_str());
@@ -50,7 +50,7 @@ impl Instance {
 
     /// Why it is not one of the databases that are to be drilled; `None` if it is one. An instance that a restore brought back is:
     /// after a recovery it is production.
-    pub fn why_no_source(&self) -> Option<NoSource> {
+    pub(crate) fn why_no_source(&self) -> Option<NoSource> {
         if self.is_throwaway() {
             return Some(NoSource::Throwaway);
         }

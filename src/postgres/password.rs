@@ -10,21 +10,21 @@ use crate::error::{Error, Result};
 
 /// A password. `Debug` shows that there is one and nothing else; there is no `Display` and no `Serialize`.
 #[derive(Clone)]
-pub struct Password(String);
+pub(crate) struct Password(String);
 
 impl Password {
     /// Wraps a password.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Password(text.into())
     }
 
     /// The password itself, for a server or for AWS.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
     /// The first line of a file.
-    pub fn from_file(path: &Path) -> Result<Self> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(|error| {
             Error::request(format!("cannot read the password file `{}`", path.display())).caused_by(error)
         })?;

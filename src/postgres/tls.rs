@@ -27,7 +27,7 @@ pub(super) const RDS_AUTHORITIES: &[u8] = include_bytes!("rds-ca-bundle.pem");
 
 /// How a connection is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsMode {
+pub(crate) enum TlsMode {
     /// Encrypted, the certificate checked against the authorities and the host name.
     #[default]
     VerifyFull,
@@ -62,7 +62,7 @@ pub(super) struct ClientCertificate {
 
 /// How connections are protected, and whom they trust.
 #[derive(Clone, Debug, Default)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// How.
     pub mode: TlsMode,
     /// PEM file with the authorities to trust in place of RDS's; `system` stands for those of the operating system, as in
@@ -81,7 +81,7 @@ pub struct Tls {
 
 impl Tls {
     /// A mode and its authorities, and libpq's defaults for the rest.
-    pub fn new(mode: TlsMode, authorities: Option<PathBuf>) -> Self {
+    pub(crate) fn new(mode: TlsMode, authorities: Option<PathBuf>) -> Self {
         Tls { mode, authorities, ..Tls::default() }
     }
 

@@ -360,7 +360,6 @@ pub(crate) async fn make(
         fault: Fault::Refused,
         code: None,
         message: format!("AWS did not take the parameters: {}", active.join(", ")),
-        request_id: None,
     })
 }
 

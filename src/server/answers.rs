@@ -164,7 +164,7 @@ pub(super) fn shown(manifest: &Manifest) -> Shown<'_> {
         verification: manifest.verification.as_ref(),
         keep_forever: manifest.keep_forever,
         class: manifest.class.as_deref(),
-        trigger: &manifest.made_by.trigger,
+        trigger: manifest.made_by.trigger.as_str(),
     }
 }
 

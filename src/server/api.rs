@@ -21,7 +21,7 @@ use crate::backup::{BackupName, failures, stats as counting};
 use crate::drill::proof::{self, Records};
 use crate::error::{Error, Result};
 
-pub(super) use acts::{create, delete, restore, verify};
+pub(super) use acts::{create_backup, delete_backup, restore_backup, verify_backup};
 
 /// The end of a call: its id and the time go into every answer.
 fn end(app: &App, call: &Call, answer: Answer) -> Response {
@@ -31,7 +31,7 @@ fn end(app: &App, call: &Call, answer: Answer) -> Response {
     } else {
         answer.named(name)
     };
-    answer.field("request_id", call.request.as_str()).at((app.orders.clock)()).into_response()
+    answer.field("request_id", call.request.as_str()).at((app.setup.clock)()).into_response()
 }
 
 fn refused(app: &App, call: &Call, error: &Error) -> Response {
@@ -56,18 +56,18 @@ async fn read_only(
 }
 
 fn statistics_of(app: &App, catalogue: &Catalogue) -> Result<Value> {
-    let stats = counting::stats(catalogue, &failures::read(&app.vault)?, (app.orders.clock)());
+    let stats = counting::stats(catalogue, &failures::read(&app.setup.vault)?, (app.setup.clock)());
     let mut value = json!(stats);
     value["total_backups"] = stats.count.into();
     value["total_size_mb"] = json!((stats.total_size_bytes as f64 / 1_000.0).round() / 1_000.0);
-    value["backup_directory"] = app.vault.shown("").trim_end_matches('/').into();
+    value["backup_directory"] = app.setup.vault.shown("").trim_end_matches('/').into();
     Ok(value)
 }
 
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
-        let catalogue = catalogue::read(&app.vault)?;
-        let failures = failures::read(&app.vault)?;
+        let catalogue = catalogue::read(&app.setup.vault)?;
+        let failures = failures::read(&app.setup.vault)?;
         let backups = listed_with_failures(&catalogue, &failures);
         Ok(json!({
             "success": true,
@@ -90,7 +90,7 @@ fn listed_with_failures(catalogue: &Catalogue, failures: &[Failure]) -> Vec<Valu
 
 pub(super) async fn statistics(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
-        let mut value = statistics_of(app, &catalogue::read(&app.vault)?)?;
+        let mut value = statistics_of(app, &catalogue::read(&app.setup.vault)?)?;
         value["success"] = true.into();
         Ok(value)
     })
@@ -118,7 +118,7 @@ pub(super) async fn job(State(app): State<Arc<App>>, request: Request) -> Respon
 
 pub(super) async fn drills(State(app): State<Arc<App>>, request: Request) -> Response {
     read_only(app, request, |app| {
-        let Records { reports: drills, damaged, .. } = proof::list(&app.vault, &[])?;
+        let Records { reports: drills, damaged, .. } = proof::list(&app.setup.vault, &[])?;
         Ok(json!({"success": true, "drills": drills, "damaged": damaged}))
     })
     .await
@@ -148,5 +148,5 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         None => Answer::new(StatusCode::OK, json!({"success": true, "status": "ready"})),
         Some(problem) => Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, problem),
     };
-    answer.at((app.orders.clock)()).into_response()
+    answer.at((app.setup.clock)()).into_response()
 }

@@ -122,7 +122,7 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         Err(answer) => answer
             .named(called.name.as_deref())
             .field("request_id", id.as_str())
-            .at((app.orders.clock)())
+            .at((app.setup.clock)())
             .into_response(),
     };
     app.audit.called(&called, response.status(), began, response.extensions().get::<Recorded>().is_some());
@@ -176,7 +176,7 @@ async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
     let found = match presented {
         Some(token) => {
             let asked = Arc::clone(app);
-            let found = off_the_runtime(move || asked.known.holder(&asked.vault, &token)).await;
+            let found = off_the_runtime(move || asked.known.holder(&asked.setup.vault, &token)).await;
             found.ok().flatten().map(|token| token.name)
         }
         None => (app.is_local && local(&parts.headers, &parts.uri).is_ok()).then(|| Caller::local().who),
@@ -236,7 +236,7 @@ async fn authenticate(
             same_origin(headers, uri)?;
         }
         let asked = Arc::clone(app);
-        let found = off_the_runtime(move || asked.known.holder(&asked.vault, &token))
+        let found = off_the_runtime(move || asked.known.holder(&asked.setup.vault, &token))
             .await
             .map_err(|error| Answer::of(&error))?;
         return match found {

@@ -146,7 +146,8 @@ impl Live {
                 self.change(|job| job.phase = Some(phase.to_owned()));
             }
             Event::Bytes(bytes) => self.bytes.store(bytes, Ordering::Relaxed),
-            Event::Note(_) | Event::Warning(_) => {}
+            Event::Note(_) => {}
+            Event::Warning(text) => tracing::warn!("{text}"),
         }
     }
 
@@ -301,7 +302,7 @@ pub(super) fn begin(
     admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
     work: impl FnOnce(&App, &Live, Instant) -> Answer + Send + 'static,
 ) -> std::result::Result<Arc<Live>, Refused> {
-    let now = (app.orders.clock)();
+    let now = (app.setup.clock)();
     let job = Job {
         schema: "lifeboat.job/1".to_owned(),
         job: format!("{}-{:08x}", now.format("%Y%m%dt%H%M%Sz"), rand::random::<u32>()),
@@ -320,7 +321,7 @@ pub(super) fn begin(
         result: None,
         server: app.jobs.server.clone(),
         pid: std::process::id(),
-        host: app.orders.host.clone(),
+        host: app.setup.host.clone(),
         key: order.key,
         asked: order.asked,
     };
@@ -334,7 +335,7 @@ pub(super) fn begin(
     };
     let (app, doing, lane) = (Arc::clone(app), Arc::clone(&live), order.lane);
     tokio::task::spawn_blocking(move || {
-        let answer = match save(&app.vault, &job) {
+        let answer = match save(&app.setup.vault, &job) {
             Err(error) => Answer::of(&error),
             Ok(()) => {
                 doing.stage.send_replace(Stage::Recorded);
@@ -355,12 +356,12 @@ pub(super) fn begin(
 
 /// Notes how a job ended.
 fn close(app: &App, live: &Live, answer: Answer) {
-    let now = (app.orders.clock)();
+    let now = (app.setup.clock)();
     let ended = live.change(|job| {
         job.finished_at = Some(now);
         job.state = match answer.status {
             status if status.is_success() => State::Succeeded,
-            _ if app.interrupt.first().is_some() => State::Interrupted,
+            _ if app.setup.interrupt.first().is_some() => State::Interrupted,
             _ => State::Failed,
         };
         let name = answer.body["backup_name"].as_str().map(str::to_owned);
@@ -371,7 +372,7 @@ fn close(app: &App, live: &Live, answer: Answer) {
         job.result = Some(answer.field("request_id", job.request_id.as_str()).body);
     });
     // The backup is made or it is not, whatever becomes of this record: the next start finds it and calls it interrupted.
-    let kept = save(&app.vault, &ended).and_then(|()| forget_old(&app.vault));
+    let kept = save(&app.setup.vault, &ended).and_then(|()| forget_old(&app.setup.vault));
     if let Err(error) = kept {
         tracing::warn!("the end of job `{}` was not recorded: {}", ended.job, error.chain());
     }

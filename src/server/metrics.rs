@@ -19,13 +19,14 @@ pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
     let inner = Arc::clone(&app);
     match off_the_runtime(move || write(&inner)).await {
         Ok(metrics) => text("text/plain; version=0.0.4; charset=utf-8", metrics),
-        Err(error) => Answer::of(&error).at((app.orders.clock)()).into_response(),
+        Err(error) => Answer::of(&error).at((app.setup.clock)()).into_response(),
     }
 }
 
 fn write(app: &App) -> Result<String> {
-    let drills = drills::read(&app.vault)?;
-    let overview = overview::of(app, &catalogue::read(&app.vault)?, &failures::read(&app.vault)?, &drills);
+    let drills = drills::read(&app.setup.vault)?;
+    let overview =
+        overview::of(app, &catalogue::read(&app.setup.vault)?, &failures::read(&app.setup.vault)?, &drills);
     let mut page = Page(String::new());
     page.gauge("up", "Whether the server answers.", [(String::new(), Some(1.0))]);
     of_databases(&mut page, &overview);

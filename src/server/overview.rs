@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::banner::{Banner, Gap, Health, banner};
 use super::drills::{self, Drills};
 use super::jobs::{Job, State as JobState, Task};
-use super::{App, Objectives, Reached};
+use super::{App, BackupTarget, DEFAULT_RPO, Objectives};
 use crate::backup::catalogue::{self, Catalogue, Entry, State};
 use crate::backup::failures::{self, Failure};
 use crate::backup::identity::{self, Identity};
@@ -52,7 +52,7 @@ pub(super) struct Database {
     pub(super) identity: Option<Identity>,
     /// As what a backup of it is asked for, if it can be backed up from here.
     #[serde(skip)]
-    pub(super) reached: Option<Reached>,
+    pub(super) target: Option<BackupTarget>,
     pub(super) health: Health,
     pub(super) backups: usize,
     pub(super) total_size_bytes: u64,
@@ -151,7 +151,7 @@ pub(super) struct Seen(Mutex<Instances>);
 
 /// Looks at AWS from now on, where a Region is settled.
 pub(super) fn watch(app: &Arc<App>) {
-    let Some(look) = app.orders.fleet.clone() else { return };
+    let Some(look) = app.setup.instances.clone() else { return };
     let app = Arc::clone(app);
     app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner).is_watched = true;
     tokio::spawn(async move {
@@ -162,7 +162,7 @@ pub(super) fn watch(app: &Arc<App>) {
                     let seen = Instances {
                         is_watched: true,
                         report: Some(Arc::new(report)),
-                        looked_at: Some((app.orders.clock)()),
+                        looked_at: Some((app.setup.clock)()),
                         error: None,
                     };
                     *app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
@@ -176,7 +176,7 @@ pub(super) fn watch(app: &Arc<App>) {
             }
             tokio::select! {
                 () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-                _ = app.interrupt.wait(1) => return,
+                _ = app.setup.interrupt.wait(1) => return,
             }
         }
     });
@@ -184,23 +184,22 @@ pub(super) fn watch(app: &Arc<App>) {
 
 /// Looks at the vault.
 pub(super) fn look(app: &App) -> Result<Overview> {
-    let catalogue = catalogue::read(&app.vault)?;
-    let failures = failures::read(&app.vault)?;
-    let drills = drills::read(&app.vault)?;
+    let catalogue = catalogue::read(&app.setup.vault)?;
+    let failures = failures::read(&app.setup.vault)?;
+    let drills = drills::read(&app.setup.vault)?;
     Ok(of(app, &catalogue, &failures, &drills))
 }
 
 /// Judges what a vault holds.
 pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills: &Drills) -> Overview {
-    let now = (app.orders.clock)();
+    let now = (app.setup.clock)();
     let stats = stats::stats(catalogue, failures, now);
     let mut databases: Vec<Database> =
         stats.databases.iter().map(|it| judge(app, it, catalogue, failures, now)).collect();
-    for reached in &app.orders.reached {
-        let is_it =
-            |database: &Database| database.reached.as_ref().is_some_and(|it| it.named == reached.named);
+    for target in &app.targets {
+        let is_it = |database: &Database| database.target.as_ref().is_some_and(|it| it.name == target.name);
         if !databases.iter().any(is_it) {
-            databases.push(without_backups(app, reached));
+            databases.push(without_backups(app, target));
         }
     }
     name(&mut databases);
@@ -310,20 +309,24 @@ fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
 }
 
 /// A database that can be backed up from here and never was.
-fn without_backups(app: &App, reached: &Reached) -> Database {
-    let of = |name: &str| app.orders.objectives.as_ref()(name);
-    let known = reached.identity.as_ref();
-    let name = reached.named.as_deref().or(known.map(Identity::database)).unwrap_or_default();
+fn without_backups(app: &App, target: &BackupTarget) -> Database {
+    let known = target.identity.as_ref();
+    let name = target.name.as_deref().or(known.map(Identity::database)).unwrap_or_default();
     let words = "it has no backup: if it were lost now, it would be lost for good";
-    let finding = Finding::critical("no_backup", words, create_command(Some(reached)));
-    let empty = blank(name, known.map(Identity::kind), of(name));
+    let finding = Finding::critical("no_backup", words, create_command(Some(target)));
+    let empty = blank(name, known.map(Identity::kind), objectives_of(app, name));
     Database {
         health: Health::AtRisk,
         identity: known.cloned(),
-        reached: Some(reached.clone()),
+        target: Some(target.clone()),
         findings: vec![finding],
         ..empty
     }
+}
+
+fn objectives_of(app: &App, database: &str) -> Objectives {
+    let drill = app.setup.config.drill_of(database);
+    Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(DEFAULT_RPO) }
 }
 
 /// A database of which nothing is known yet.
@@ -333,7 +336,7 @@ fn blank(name: &str, kind: Option<DatabaseType>, objectives: Objectives) -> Data
         label: name.to_owned(),
         database_type: kind,
         identity: None,
-        reached: None,
+        target: None,
         health: Health::Unknown,
         backups: 0,
         total_size_bytes: 0,
@@ -351,11 +354,11 @@ fn blank(name: &str, kind: Option<DatabaseType>, objectives: Objectives) -> Data
 }
 
 /// The command that backs a database up, as it runs where this server runs.
-fn create_command(reached: Option<&Reached>) -> String {
-    match reached {
-        Some(Reached { named: Some(name), .. }) => format!("lifeboat backup create {}", shell_word(name)),
+fn create_command(target: Option<&BackupTarget>) -> String {
+    match target {
+        Some(BackupTarget { name: Some(name), .. }) => format!("lifeboat backup create {}", shell_word(name)),
         // DATABASE_URL names it.
-        Some(Reached { named: None, .. }) => "lifeboat backup create".to_owned(),
+        Some(BackupTarget { name: None, .. }) => "lifeboat backup create".to_owned(),
         None => "lifeboat backup create --url URL".to_owned(),
     }
 }
@@ -378,7 +381,7 @@ fn judge(
         entry.manifest.verification.as_ref().is_some_and(|proof| proof.level == Level::Restore)
     };
     let newest_proven = good.first().map(|entry| copy(entry, now));
-    let objectives = (app.orders.objectives)(&stats.database);
+    let objectives = objectives_of(app, &stats.database);
     let measured = newest_proven.as_ref().map(|copy| copy.age_seconds as f64);
     let is_of_it = |job: &Job| match (&job.identity, &job.backup_name) {
         (Some(identity), _) => stats.identity.as_ref().is_some_and(|own| own.distinction() == *identity),
@@ -395,7 +398,7 @@ fn judge(
         backups: stats.count,
         total_size_bytes: stats.total_size_bytes,
         identity: stats.identity.clone(),
-        reached: reached(app, stats),
+        target: target(app, stats),
         newest: entries.first().map(|entry| copy(entry, now)),
         newest_restored: good.iter().find(is_restored).map(|entry| copy(entry, now)),
         newest_proven,
@@ -411,12 +414,12 @@ fn judge(
 }
 
 /// As what a database can be backed up from here: it is the one that a request reaches, not one of the same name.
-fn reached(app: &App, stats: &DatabaseStats) -> Option<Reached> {
-    let is_it = |reached: &&Reached| match (&reached.identity, &stats.identity) {
+fn target(app: &App, stats: &DatabaseStats) -> Option<BackupTarget> {
+    let is_it = |target: &&BackupTarget| match (&target.identity, &stats.identity) {
         (Some(one), Some(other)) => one.is_at_the_place_of(other),
-        (None, _) | (_, None) => reached.named.as_deref() == Some(stats.database.as_str()),
+        (None, _) | (_, None) => target.name.as_deref() == Some(stats.database.as_str()),
     };
-    app.orders.reached.iter().find(is_it).cloned()
+    app.targets.iter().find(is_it).cloned()
 }
 
 fn findings(
@@ -426,7 +429,7 @@ fn findings(
     failures: &[Failure],
     rpo: f64,
 ) -> Vec<Finding> {
-    let create = create_command(database.reached.as_ref());
+    let create = create_command(database.target.as_ref());
     let mut findings = Vec::new();
     match database.rpo_measured_seconds {
         None => findings.push(Finding::critical("no_good_backup", "it has no proven backup", &create)),
@@ -487,11 +490,11 @@ fn findings(
 
 /// Runs of runbooks, newest first, those that are going on among them; and what is wrong with those that cannot be read.
 pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
-    record::all(&app.vault)
+    record::all(&app.setup.vault)
 }
 
 /// What is free where the vault is, if that is a disk of this machine.
 pub(super) fn free_bytes(app: &App) -> Option<u64> {
-    let found = rustix::fs::statvfs(app.vault.directory()?).ok()?;
+    let found = rustix::fs::statvfs(app.setup.vault.directory()?).ok()?;
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }

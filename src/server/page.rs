@@ -126,9 +126,9 @@ pub(super) fn refusal(answer: &Answer, asked: &str) -> Response {
 }
 
 fn look(app: &App) -> Result<Seen> {
-    let catalogue = catalogue::read(&app.vault)?;
-    let failures = failures::read(&app.vault)?;
-    let drills = drills::read(&app.vault)?;
+    let catalogue = catalogue::read(&app.setup.vault)?;
+    let failures = failures::read(&app.setup.vault)?;
+    let drills = drills::read(&app.setup.vault)?;
     let (runs, damaged_runs) = overview::runs(app)?;
     Ok(Seen {
         overview: overview::of(app, &catalogue, &failures, &drills),
@@ -138,7 +138,7 @@ fn look(app: &App) -> Result<Seen> {
         runs,
         damaged_runs,
         jobs: app.jobs.list(),
-        vault: app.vault.shown("").trim_end_matches('/').to_owned(),
+        vault: app.setup.vault.shown("").trim_end_matches('/').to_owned(),
     })
 }
 
@@ -230,7 +230,7 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
     let (asked, presented) = (Arc::clone(&app), token.clone());
     let is_plain =
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match off_the_runtime(move || asked.known.holder(&asked.vault, &presented)).await {
+    match off_the_runtime(move || asked.known.holder(&asked.setup.vault, &presented)).await {
         Ok(Some(_)) if is_plain => {
             let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200");
             sent_on(page_of_ours(&to), &cookie)
@@ -254,12 +254,13 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
         };
         let mut folder = String::new();
         for part in parts.split('/') {
-            if !folder.is_empty() && !app.vault.list(&folder)?.folders.iter().any(|known| known == part) {
+            if !folder.is_empty() && !app.setup.vault.list(&folder)?.folders.iter().any(|known| known == part)
+            {
                 return Ok(None);
             }
             folder = if folder.is_empty() { part.to_owned() } else { format!("{folder}/{part}") };
         }
-        app.vault.read(&format!("{folder}/evidence.html"))
+        app.setup.vault.read(&format!("{folder}/evidence.html"))
     });
     match found.await {
         Ok(Some(evidence)) => {

@@ -25,7 +25,7 @@ impl Readiness {
         if let Some((_, problem)) = found.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
             return problem.clone();
         }
-        let vault = app.vault.clone();
+        let vault = app.setup.vault.clone();
         let asked = tokio::time::timeout(PATIENCE, off_the_runtime(move || vault.clock())).await;
         let problem = match asked {
             Ok(Ok(_)) => None,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// How deep an observation looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Definitions alone; no row is read.
     Schema,
     /// Exact numbers of rows.

@@ -26,7 +26,7 @@ pub(crate) const SETTINGS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, Y
 
 /// A column, as far as its hash depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column {
+pub(crate) struct Column {
     /// Name.
     pub name: String,
     /// Name of its type in `pg_catalog`, domains resolved; `None` for types of other schemas, arrays, enums and so on.

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::boundary::Boundary;
 use super::depth::Depth;
 use super::fingerprint::Column;
-use super::lineage::Boundary;
 use super::schema::{Definitions, Sequences};
 use crate::postgres::quoted;
 
 /// How many rows a table has, or why that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Counted {
+pub(crate) enum Counted {
     /// Counted exactly.
     Rows(u64),
     /// Deliberately not counted, with the reason.
@@ -30,7 +30,7 @@ pub(crate) const DROPPED_MEANWHILE: &str = "dropped while the database was being
 
 /// How often a table was written to, since its statistics were last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WriteCounters {
+pub(crate) struct WriteCounters {
     /// Rows inserted.
     pub inserted: i64,
     /// Rows updated.
@@ -41,7 +41,7 @@ pub struct WriteCounters {
 
 /// One look at what was written to a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub(crate) struct Written {
     /// Its write counters.
     pub counters: WriteCounters,
     /// Its file; another one means that it was truncated or rewritten.
@@ -53,7 +53,7 @@ pub(crate) type WrittenTables = BTreeMap<String, BTreeMap<u32, Written>>;
 
 /// Some of the rows of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stratum {
+pub(crate) struct Stratum {
     /// How many.
     pub rows: u64,
     /// Sum of their fingerprints; 0 where no content was read.
@@ -71,7 +71,7 @@ impl std::ops::Add for Stratum {
 
 /// The rows of a table by the age of the transactions that wrote them (see [`Boundary`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Strata {
+pub(crate) struct Strata {
     /// Written by transactions that had ended before any that was still running at the boundary.
     pub settled: Stratum,
     /// Written by transactions that had ended by the boundary, while older ones were still running.
@@ -82,14 +82,14 @@ pub struct Strata {
 
 impl Strata {
     /// The rows up to the boundary.
-    pub fn older(&self) -> Stratum {
+    pub(crate) fn older(&self) -> Stratum {
         self.settled + self.recent
     }
 }
 
 /// What a table's files and statistics say of it, apart from its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vessel {
+pub(crate) struct Vessel {
     /// Rows by the last ANALYZE or VACUUM, if there was one and this server has made none since it was started.
     pub estimate: Option<u64>,
     /// Bytes of its main file.
@@ -102,7 +102,7 @@ pub struct Vessel {
 
 impl Vessel {
     /// Whether it looks as TRUNCATE leaves a table: a row that was ever there would have left a page in it or an index.
-    pub fn shows_no_page(&self) -> bool {
+    pub(crate) fn shows_no_page(&self) -> bool {
         const META_PAGE: u64 = 8192;
         self.bytes == 0 && self.index_bytes <= META_PAGE && self.estimate.unwrap_or_default() == 0
     }
@@ -110,7 +110,7 @@ impl Vessel {
 
 /// Rows as they were seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Portion {
+pub(crate) struct Portion {
     /// How many.
     pub rows: u64,
     /// The fingerprint of their content, where that was taken.
@@ -120,7 +120,7 @@ pub struct Portion {
 /// What a dump carries of a table, where that is not every value that it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Carried {
+pub(crate) enum Carried {
     /// All but generated columns, which a restore computes anew, and XML without the declarations that its output leaves out.
     Columns {
         /// The generated ones.
@@ -151,7 +151,7 @@ pub enum Carried {
 
 impl Carried {
     /// What was seen of it.
-    pub fn seen(&self) -> Option<&Portion> {
+    pub(crate) fn seen(&self) -> Option<&Portion> {
         match self {
             Carried::Columns { seen, .. }
             | Carried::LargeObjects { seen }
@@ -197,7 +197,7 @@ const LARGE_OBJECTS: &str = "
 
 /// A table as it was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Table {
+pub(crate) struct Table {
     /// Object id; a physical copy has the same.
     pub oid: u32,
     /// Schema.
@@ -251,7 +251,7 @@ impl Table {
     }
 
     /// How many rows it has, if that is known.
-    pub fn rows(&self) -> Option<u64> {
+    pub(crate) fn rows(&self) -> Option<u64> {
         match self.counted {
             Counted::Rows(rows) => Some(rows),
             Counted::Skipped(_) | Counted::Unreadable(_) | Counted::Damaged(_) => None,
@@ -278,14 +278,14 @@ impl Table {
     }
 
     /// Schema and name, quoted.
-    pub fn quoted(&self) -> String {
+    pub(crate) fn quoted(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 }
 
 /// What the databases of a server were seen to contain.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// Tables by database.
     pub databases: BTreeMap<String, Vec<Table>>,
     /// Databases that could not be looked into, with the reason.
@@ -343,7 +343,7 @@ impl Observation {
     }
 
     /// The same without any databases but some.
-    pub fn only(&self, databases: &[String]) -> Observation {
+    pub(crate) fn only(&self, databases: &[String]) -> Observation {
         let mut seen = self.clone();
         let is_one = |name: &String| databases.contains(name);
         seen.databases.retain(|name, _| is_one(name));
@@ -354,7 +354,7 @@ impl Observation {
 
     /// For each database a transaction before which every other had ended when its definitions were read. Records of
     /// earlier versions tell it of the rows only, which were seen shortly after.
-    pub fn definitions_settled_before(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn definitions_settled_before(&self) -> BTreeMap<String, u64> {
         let of_rows = self.boundaries.iter().map(|(name, boundary)| (name.clone(), boundary.settled_before));
         let mut all: BTreeMap<String, u64> = of_rows.collect();
         all.extend(self.definitions_since.clone());
@@ -363,12 +363,12 @@ impl Observation {
     }
 
     /// How many rows were counted in all.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.databases.values().flatten().filter_map(Table::rows).sum()
     }
 
     /// Whether a database is the same in both, or a physical copy: a dump makes another one even in the same cluster.
-    pub fn is_same_database(&self, other: &Observation, database: &str) -> bool {
+    pub(crate) fn is_same_database(&self, other: &Observation, database: &str) -> bool {
         let id = |seen: &Observation| seen.database_oids.get(database).copied();
         self.system_identifier.is_some()
             && self.system_identifier == other.system_identifier
@@ -377,7 +377,7 @@ impl Observation {
     }
 
     /// A table by its name.
-    pub fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
+    pub(crate) fn table(&self, database: &str, schema: &str, name: &str) -> Option<&Table> {
         let tables = self.databases.get(database)?;
         // They are kept in this order.
         let at = tables
@@ -386,7 +386,7 @@ impl Observation {
     }
 
     /// Major version of PostgreSQL.
-    pub fn major(&self) -> u32 {
+    pub(crate) fn major(&self) -> u32 {
         self.server_version / 10_000
     }
 }

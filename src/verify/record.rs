@@ -151,7 +151,7 @@ const SCHEMA: &str = "lifeboat.baseline/1";
 
 /// What a baseline was recorded from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// RDS instance.
     pub instance: Option<String>,
     /// Its immutable id.
@@ -166,7 +166,7 @@ pub struct Origin {
 
 impl Origin {
     /// Of an RDS instance, of which `only` some databases are recorded.
-    pub fn of_instance(instance: &Instance, server: &Server, only: &[String]) -> Self {
+    pub(crate) fn of_instance(instance: &Instance, server: &Server, only: &[String]) -> Self {
         Origin {
             instance: Some(instance.id.to_string()),
             resource_id: Some(instance.resource_id.to_string()),
@@ -175,7 +175,7 @@ impl Origin {
     }
 
     /// Of a server, of which `only` some databases are recorded.
-    pub fn of_server(server: &Server, only: &[String]) -> Self {
+    pub(crate) fn of_server(server: &Server, only: &[String]) -> Self {
         let database = match only {
             [one] => Some(one.clone()),
             _ => None,
@@ -184,7 +184,7 @@ impl Origin {
     }
 
     /// For people.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match &self.instance {
             Some(instance) => format!("instance `{instance}`"),
             None => {
@@ -197,7 +197,7 @@ impl Origin {
 
 /// A baseline that can be kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     schema: String,
     recipe: u32,
     lifeboat: String,
@@ -217,7 +217,7 @@ const SEAL: &str = ",\"sha256\":\"";
 
 impl Recorded {
     /// The document and its seal.
-    pub fn seal(&self) -> Result<(String, Vec<u8>)> {
+    pub(crate) fn seal(&self) -> Result<(String, Vec<u8>)> {
         let mut document = serde_json::to_vec(self).map_err(|error| {
             Error::new(crate::error::Kind::Bug, "a baseline cannot be written as JSON").caused_by(error)
         })?;
@@ -228,7 +228,7 @@ impl Recorded {
     }
 
     /// Reads a document that `name` has been given. `expected`: the seal that it must have.
-    pub fn open(name: &str, document: &[u8], expected: Option<&str>) -> Result<(String, Self)> {
+    pub(crate) fn open(name: &str, document: &[u8], expected: Option<&str>) -> Result<(String, Self)> {
         let broken = |why: &str| {
             Error::request(format!("baseline `{name}` is damaged: {why}"))
                 .hint("Restore the file from a copy of the vault, or record a new baseline.")

@@ -22,7 +22,7 @@ pub(crate) type Definitions = BTreeMap<String, BTreeMap<String, Digest>>;
 /// MD5 of a definition, as hexadecimal digits where it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest(u128);
+pub(crate) struct Digest(u128);
 
 impl Digest {
     /// The digest of a text that is not one of PostgreSQL's own.
@@ -110,7 +110,7 @@ pub(super) fn is_of_the_server(kind: &str) -> bool {
 
 /// A definition that was written to since some transaction, each time by its newest transaction as a 64-bit id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Touch {
+pub(crate) struct Touch {
     /// Object id of what is defined; a physical copy has the same.
     pub oid: u32,
     /// Who last wrote to it or to anything that it names, such as the table of a trigger.
@@ -126,7 +126,7 @@ pub(crate) type Touched = BTreeMap<String, BTreeMap<String, Touch>>;
 
 /// Where a sequence stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SequenceState {
+pub(crate) struct SequenceState {
     /// Last value handed out, or the one before the first; none if it could not be read.
     pub last_value: Option<i64>,
     /// Step.

@@ -9,16 +9,14 @@
 
 use std::io;
 
-use super::tolerance::{LeftOut, Omissions, Tolerance};
+use super::scratch::{ScratchDatabase, loader_role_of};
 use crate::backup::dump_reader::{Gate, Trust};
 use crate::backup::roles::note_roles;
 use crate::backup::script::{Lexer, Piece, Statement, Token, excerpt};
 use crate::backup::statement::{self, Step};
+use crate::backup::tolerance::{LeftOut, Omissions, Tolerance};
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{CopyIn, QueryFailure, Server, Session, generate, quoted};
-
-/// Roles that load scripts are named this and the digits of their scratch database.
-pub(super) const LOADER: &str = "lifeboat_loader_";
 
 /// As whom a script is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +64,16 @@ struct Flow {
 impl Loader {
     /// Connects to a scratch database, as the user of the server or as a role that is made for it.
     pub(super) async fn open(
-        server: &Server,
-        scratch: &str,
+        scratch: &ScratchDatabase<'_>,
         (rights, trust): (Rights, Trust),
         tolerance: &Tolerance,
     ) -> Result<Self> {
+        let ScratchDatabase { server, name: scratch, .. } = scratch;
         let own = server.connect(scratch).await?;
         let (session, confinement) = match rights {
             Rights::Own => (own, None),
             Rights::Confined | Rights::ConfinedOnOwnServer => {
-                let role = role_of(scratch);
+                let role = loader_role_of(scratch);
                 let session = confined(server, scratch, &role, &own).await?;
                 let confinement = Confinement {
                     superuser: own,
@@ -93,7 +91,7 @@ impl Loader {
         Ok(Loader {
             session,
             confinement,
-            scratch: scratch.to_owned(),
+            scratch: scratch.clone(),
             lexer: Lexer::new(),
             flow: Flow { gate: Gate::new(trust), ..Flow::default() },
             of_database_only: false,
@@ -129,12 +127,6 @@ impl Loader {
         confinement.finish(&self.tolerance, &mut self.flow.omissions).await?;
         Ok(self.flow.omissions)
     }
-}
-
-/// The role that loads a scratch database.
-pub(super) fn role_of(scratch: &str) -> String {
-    let digits = scratch.rsplit('_').next().unwrap_or_default();
-    format!("{LOADER}{digits}")
 }
 
 /// Makes a role that owns the scratch database and may do nothing else, and connects as it.
@@ -532,6 +524,10 @@ fn says_whose(statement: &Statement<'_>) -> bool {
     is_of_rights || (first.is_some_and(is_other) && !roles.is_empty())
 }
 
+/// What to do when a role of the source is missing.
+pub(super) const ROLES_HINT: &str = "Roles are not part of a database's backup: create them, restore the globals beside it, or pass \
+                                     `--no-owner`.";
+
 pub(super) const KEEP_GOING_HINT: &str =
     "`--keep-going` goes on past what the server refuses, as psql does, and lists it.";
 
@@ -559,7 +555,7 @@ fn told(failure: &QueryFailure, text: &[u8]) -> Error {
     let error = Error::outside("the script of the backup failed, and the database is as it was")
         .caused_by(format!("{message}{at}"));
     if message.contains("role") && message.contains("does not exist") {
-        error.hint(super::postgres::ROLES_HINT)
+        error.hint(ROLES_HINT)
     } else if message.contains("must be member of role") || message.contains("must be able to SET ROLE") {
         error.hint("Only a superuser gives objects to others: restore as one, or pass `--no-owner` to own everything yourself.")
     } else {

@@ -1,13 +1,11 @@
 //! What a restore makes on a server for the time that it takes, and how it goes: scratch databases, the subscriptions in them, and
 //! the roles that load them. What cannot be removed is named, and keeps nobody from restoring.
 
-use super::load::{LOADER, role_of};
-use crate::backup::{Event, Surroundings};
+use super::scratch::{LOADER, SCRATCH, ScratchDatabase, ServerOwner, loader_role_of, lock_key_of};
+use crate::backup::context::Context;
+use crate::backup::event::Event;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Server, Session, quoted};
-
-/// Scratch databases are named this and eight hexadecimal digits: a name that needs quotes nowhere.
-pub(super) const SCRATCH: &str = "lifeboat_scratch_";
 
 /// The first error is the one that matters; what could not be cleared away is said with it.
 pub(super) fn with_remains(first: Error, cleared: Result<()>) -> Error {
@@ -57,27 +55,27 @@ pub(super) async fn drop_database(session: &Session, dbname: &str) -> Result<()>
 }
 
 /// Removes a scratch database, and the role that was made to load it.
-pub(super) async fn drop_scratch(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+pub(super) async fn drop_scratch(scratch: &ScratchDatabase<'_>, session: &Session) -> Result<()> {
     // Where that fails, the database cannot be dropped either, and that says so.
-    let _ = drop_subscriptions(server, session, scratch).await;
-    drop_database(session, scratch).await?;
-    drop_loader(session, &role_of(scratch)).await
+    let _ = drop_subscriptions(scratch, session).await;
+    drop_database(session, &scratch.name).await?;
+    drop_loader(session, &loader_role_of(&scratch.name)).await
 }
 
 /// A database with a subscription cannot be dropped. Those of a scratch database were restored, are off, and have no slot at
 /// their publisher.
-async fn drop_subscriptions(server: &Server, session: &Session, scratch: &str) -> Result<()> {
+async fn drop_subscriptions(scratch: &ScratchDatabase<'_>, session: &Session) -> Result<()> {
     let rows = session
         .rows(
             "select s.subname::text from pg_catalog.pg_subscription s
              join pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = $1",
-            &[&scratch],
+            &[&scratch.name],
         )
         .await?;
     if rows.is_empty() {
         return Ok(());
     }
-    let inside = server.connect(scratch).await?;
+    let inside = scratch.server.connect(&scratch.name).await?;
     for row in rows {
         let name = quoted(row.get(0));
         inside.run(&format!("alter subscription {name} disable")).await?;
@@ -108,7 +106,7 @@ async fn drop_loader(session: &Session, role: &str) -> Result<()> {
 
 /// Removes scratch databases of processes that died, and the roles that were to load them. What cannot be removed is said,
 /// and keeps nobody from restoring.
-pub(super) async fn sweep(server: &Server, session: &Session, surroundings: &Surroundings<'_>) {
+pub(super) async fn sweep_scratch_databases(server: &Server, session: &Session, cx: &Context<'_>) {
     let pattern = format!("^{SCRATCH}[0-9a-f]{{8}}$");
     let databases = session
         .rows(
@@ -129,23 +127,25 @@ pub(super) async fn sweep(server: &Server, session: &Session, surroundings: &Sur
     };
     let (databases, roles) = (names(databases), names(roles));
     for name in databases.iter().chain(&roles) {
-        let digits = name.trim_start_matches(SCRATCH).trim_start_matches(LOADER);
-        let key = i64::from(u32::from_str_radix(digits, 16).unwrap_or_default());
+        let key = lock_key_of(name);
         let is_free = session.row("select pg_try_advisory_lock($1)", &[&key]).await;
         if !is_free.is_ok_and(|row| row.get(0)) {
             continue;
         }
         let removed = match databases.contains(name) {
-            true => drop_scratch(server, session, name).await,
+            true => {
+                let scratch = ScratchDatabase { server, owner: ServerOwner::User, name: name.clone() };
+                drop_scratch(&scratch, session).await
+            }
             false => drop_loader(session, name).await,
         };
         let _ = session.rows("select pg_advisory_unlock($1)", &[&key]).await;
         match removed {
-            Ok(()) if databases.contains(name) => (surroundings.tell)(Event::Note(&format!(
-                "removed `{name}`, which a restore that died had left"
-            ))),
+            Ok(()) if databases.contains(name) => {
+                (cx.tell)(Event::Note(&format!("removed `{name}`, which a restore that died had left")))
+            }
             Ok(()) => {}
-            Err(error) => (surroundings.tell)(Event::Warning(&format!(
+            Err(error) => (cx.tell)(Event::Warning(&format!(
                 "`{name}`, which a restore that died had left, could not be removed: {}",
                 error.chain()
             ))),

@@ -10,23 +10,28 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Manner, Plan, Proven, Report, absolute, prove, report};
-use crate::backup::check::{self, EXPANDED};
+use super::plan::{Plan, Report, RestoreOptions};
+use super::proven::{Proven, prove_file};
+use crate::backup::catalogue;
+use crate::backup::coding::Compression;
+use crate::backup::context::Context;
 use crate::backup::create;
 use crate::backup::dump_reader::Trust;
+use crate::backup::event::{Event, default_threads, follow, interrupted};
+use crate::backup::examine::{EXPANDED, expand, scratch_for};
+use crate::backup::manifest::{Format, Level};
+use crate::backup::name::BackupName;
+use crate::backup::request::{IfTaken, Request, Roles, provable_level};
 use crate::backup::schedule::shell_word;
-use crate::backup::sqlite::path_beside;
-use crate::backup::sqlite_url;
+use crate::backup::source::Source;
+use crate::backup::sqlite::{self, path_beside};
+use crate::backup::sqlite_url::{absolute, sqlite_url};
 use crate::backup::stream::Packing;
-use crate::backup::{
-    BackupName, Compression, Event, Format, Level, Source, Surroundings, catalogue, interrupted, sqlite,
-    usual_threads,
-};
 use crate::error::{Error, Kind, Result};
-use crate::vault::{Content, Scratch, link_or_copy, rename_new, sync_folder};
+use crate::vault::{Content, Scratch, Trigger, link_or_copy, rename_new, sync_folder};
 
 /// Whether a file is there.
-pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
+pub(super) fn preflight(path: &Path, options: &RestoreOptions) -> Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -53,7 +58,7 @@ pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
             Source::Sqlite { path: absolute(&target) }.shown()
         )));
     }
-    if manner.offline && found.is_symlink() {
+    if options.offline && found.is_symlink() {
         return Err(Error::request(format!("`{}` is a symbolic link", path.display()))
             .hint("Name the file itself: `--offline` would put a file in the place of the link."));
     }
@@ -63,43 +68,43 @@ pub(super) fn preflight(path: &Path, manner: &Manner) -> Result<bool> {
     Ok(true)
 }
 
-pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(super) async fn restore(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<Report> {
     let path = absolute(path);
-    let Proven { file, finding } = prove(plan, surroundings).await?;
-    let scratch = expanded(plan, file, surroundings).await?;
-    let mut report = report(plan, &Source::Sqlite { path: path.clone() });
+    let Proven { file, finding } = prove_file(plan, cx).await?;
+    let scratch = expanded(plan, file, cx).await?;
+    let mut report = Report::new(plan, &Source::Sqlite { path: path.clone() });
     let recorded = plan.manifest.contents.as_ref();
     if let Some(contents) = finding.contents {
         for warning in &contents.warnings {
-            (surroundings.tell)(Event::Warning(&warning.sentence()));
+            (cx.tell)(Event::Warning(&warning.sentence()));
         }
         if recorded.is_some_and(sqlite::Contents::is_inspected) {
             report.tables_checked = contents.tables.len();
             report.rows_checked = contents.tables.iter().filter_map(|table| table.rows).sum();
         }
     }
-    interrupted(surroundings.interrupt, "nothing was touched")?;
-    (surroundings.tell)(Event::Phase("restoring"));
-    let placing = Placing { content: scratch.file(EXPANDED), path: path.clone(), plan, surroundings };
+    interrupted(cx.interrupt, "nothing was touched")?;
+    (cx.tell)(Event::Phase("restoring"));
+    let placing = Placing { content: scratch.file(EXPANDED), path: path.clone(), plan, cx };
     if !plan.replaces {
         report.moved_aside = placing.put_where_nothing_is()?;
-    } else if plan.manner.offline {
+    } else if plan.options.offline {
         report.kept_old = Some(placing.replace_offline()?);
     } else {
         // An application that has lost its file makes an empty one: of that there is nothing to keep.
         if fs::metadata(&path).map_or(true, |found| found.len() > 0) {
             sqlite::require_fit(&scratch.file(EXPANDED), &path)?;
-            let copy = safety_copy(plan, &path, surroundings).await?;
+            let copy = safety_copy(plan, &path, cx).await?;
             let url = shell_word(&sqlite_url(&path));
             report.undo = Some(format!("lifeboat backup restore {copy} --url {url} --confirm {copy}"));
             report.kept_old = Some(copy);
         } else {
             report.moved_aside = placing.clear_beside_empty()?;
         }
-        interrupted(surroundings.interrupt, "the database is as it was; a copy of it was made")?;
+        interrupted(cx.interrupt, "the database is as it was; a copy of it was made")?;
         let (copy, live, is_new) = (scratch.file(EXPANDED), path.clone(), report.kept_old.is_none());
         let mode = recorded.map(|contents| contents.journal_mode.clone()).filter(|_| is_new);
-        super::super::follow(&std::sync::Arc::default(), surroundings.tell, move || {
+        follow(&std::sync::Arc::default(), cx.tell, move || {
             sqlite::restore_into_live(&copy, &live)?;
             // One that is in use keeps the mode that its application has set.
             mode.map_or(Ok(()), |mode| sqlite::set_journal_mode(&live, &mode))
@@ -110,39 +115,39 @@ pub(super) async fn restore(plan: &Plan, path: &Path, surroundings: &Surrounding
 }
 
 /// The content of the backup as a file.
-async fn expanded(plan: &Plan, file: Content, surroundings: &Surroundings<'_>) -> Result<Scratch> {
-    let scratch = check::scratch_for(&plan.manifest, surroundings.vault)?;
+async fn expanded(plan: &Plan, file: Content, cx: &Context<'_>) -> Result<Scratch> {
+    let scratch = scratch_for(&plan.manifest, cx.vault)?;
     let target = scratch.create(EXPANDED)?;
-    check::expand(&plan.manifest, &file, target, &plan.manner.means, surroundings).await?;
+    expand(&plan.manifest, &file, target, &plan.options.read, cx).await?;
     Ok(scratch)
 }
 
 /// A backup of what is there now.
-async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) -> Result<String> {
-    (surroundings.tell)(Event::Phase("backing up what is there now"));
-    let now = (surroundings.clock)();
+async fn safety_copy(plan: &Plan, path: &Path, cx: &Context<'_>) -> Result<String> {
+    (cx.tell)(Event::Phase("backing up what is there now"));
+    let now = (cx.clock)();
     let database = plan.manifest.source.database.clone();
     let first = BackupName::of(&format!("{database}-before-restore"), now);
-    let name = catalogue::free_name(surroundings.vault, first)?;
+    let name = catalogue::free_name(cx.vault, first)?;
     let packing = Packing {
         compression: Compression::Gzip,
         level: 1,
-        threads: usual_threads(),
+        threads: default_threads(),
         recipients: match plan.manifest.encrypted {
             // What is encrypted does not become readable by being restored.
-            true => plan.manner.recipients.clone().and_holders(&plan.manner.means.identities),
-            false => plan.manner.recipients.clone(),
+            true => plan.options.recipients.clone().and_holders(&plan.options.read.identities),
+            false => plan.options.recipients.clone(),
         },
     };
-    let request = create::Request {
+    let request = Request {
         source: Source::Sqlite { path: path.to_owned() },
         database,
         name: Some(name),
         format: Format::Sqlite,
         jobs: 1,
-        level: create::possible_level(Level::Stream, &packing, &plan.manner.means),
+        level: provable_level(Level::Stream, &packing, &plan.options.read),
         packing,
-        means: plan.manner.means.clone(),
+        read: plan.options.read.clone(),
         wait: Duration::from_secs(600),
         keep_forever: false,
         class: None,
@@ -154,18 +159,18 @@ async fn safety_copy(plan: &Plan, path: &Path, surroundings: &Surroundings<'_>) 
             .database_id
             .clone()
             .filter(|_| plan.manifest.source.path.as_deref() == path.to_str()),
-        if_taken: create::IfTaken::Refuse,
-        trigger: "restore".to_owned(),
+        if_taken: IfTaken::Refuse,
+        trigger: Trigger::Restore,
         observe: None,
-        globals: create::Roles::Without,
+        globals: Roles::Without,
     };
     let cannot = |error: Error| {
         Error::new(error.kind(), format!("`{}` cannot be backed up before it is replaced", path.display()))
             .caused_by(error)
             .hint("If the file is beyond help, stop what uses it and pass `--offline`: it is kept beside the new one.")
     };
-    let planned = create::plan(request, surroundings.vault, now).await.map_err(cannot)?;
-    let made = Box::pin(create::run(planned, surroundings)).await.map_err(cannot)?;
+    let planned = create::plan(request, cx).await.map_err(cannot)?;
+    let made = Box::pin(create::run(planned, cx)).await.map_err(cannot)?;
     Ok(made.backup_name.to_string())
 }
 
@@ -183,13 +188,13 @@ struct Placing<'a> {
     content: PathBuf,
     path: PathBuf,
     plan: &'a Plan,
-    surroundings: &'a Surroundings<'a>,
+    cx: &'a Context<'a>,
 }
 
 impl Placing<'_> {
     /// A name beside the database that is free, for what was there before.
     fn free_name(&self) -> PathBuf {
-        let stamp = (self.surroundings.clock)().format("%Y%m%dt%H%M%Sz");
+        let stamp = (self.cx.clock)().format("%Y%m%dt%H%M%Sz");
         let first = path_beside(&self.path, &format!(".old-{stamp}"));
         let is_free = |name: &PathBuf| {
             ["", "-wal", "-shm", "-journal"]
@@ -211,7 +216,7 @@ impl Placing<'_> {
             .hint("Nothing was touched. SQLite would play `-wal` and `-journal` into what is restored: move them away.")
         })?;
         for (from, to) in &moved {
-            (self.surroundings.tell)(Event::Warning(&format!(
+            (self.cx.tell)(Event::Warning(&format!(
                 "`{}` belongs to a database that is no longer there: it was moved to `{}`",
                 from.display(),
                 to.display()
@@ -234,7 +239,7 @@ impl Placing<'_> {
         // Whoever asks for a copy elsewhere may well want it for himself.
         let is_own = self.plan.manifest.source.path.as_deref() == self.path.to_str();
         if let Some(command) = refused.filter(|_| is_own) {
-            (self.surroundings.tell)(Event::Warning(&format!(
+            (self.cx.tell)(Event::Warning(&format!(
                 "`{}` belongs to another user than the one that it was backed up of; to give it back, run `{command}`",
                 self.path.display()
             )));
@@ -297,9 +302,9 @@ impl Placing<'_> {
         let manifest = &self.plan.manifest;
         let made = self.write_plainly(|_| Ok(()))?;
         let owner = manifest.contents.as_ref().and_then(|contents| contents.owner.as_ref());
-        let is_same_host = manifest.made_by.host == self.surroundings.host;
+        let is_same_host = manifest.made_by.host == self.cx.host;
         // Whoever can write to the vault could otherwise choose who reads what was encrypted.
-        let is_trusted = !manifest.encrypted || self.plan.manner.means.trust_in(manifest)? == Trust::Vouched;
+        let is_trusted = !manifest.encrypted || self.plan.options.read.trust_in(manifest)? == Trust::Vouched;
         let refused = owner.and_then(|owner| match is_trusted {
             true => owner.give(&made, &self.path, is_same_host).err(),
             false => owner.command_unless_given(&made, &self.path),

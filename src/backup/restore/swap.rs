@@ -7,10 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::postgres::{apart_from, exists};
+use super::plan::{Destination, Plan, Report};
 use super::remains::drop_database;
-use super::{Destination, Plan, Report};
-use crate::backup::{Event, Source, Surroundings};
+use super::scratch::ScratchDatabase;
+use super::sessions::{connect_apart_from, database_exists};
+use crate::backup::context::Context;
+use crate::backup::event::Event;
+use crate::backup::source::Source;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{Server, Session, quoted};
 use crate::vault::Vault;
@@ -43,14 +46,14 @@ const KEPT_SCHEMA: &str = "lifeboat.backup-kept/1";
 /// Gives the scratch database its name. What has that name now is kept under another.
 pub(super) async fn swap_in(
     plan: &Plan,
-    server: &Server,
     dbname: &str,
-    scratch: &str,
-    surroundings: &Surroundings<'_>,
+    scratch: &ScratchDatabase<'_>,
+    cx: &Context<'_>,
 ) -> Result<Option<Kept>> {
-    let now = (surroundings.clock)();
-    let session = &apart_from(server, &[dbname]).await?;
-    let there = exists(session, dbname).await?;
+    let now = (cx.clock)();
+    let ScratchDatabase { server, name: scratch, .. } = scratch;
+    let session = &connect_apart_from(server, &[dbname]).await?;
+    let there = database_exists(session, dbname).await?;
     if there && matches!(plan.destination, Destination::New(_)) {
         return Err(Error::request(format!("`{dbname}` has come into being meanwhile"))
             .hint("It was not touched. Choose another name with `--into`."));
@@ -60,7 +63,7 @@ pub(super) async fn swap_in(
         rename_alone(server, session, &[scratch], &rename).await?;
         return Ok(None);
     }
-    (surroundings.tell)(Event::Phase("swapping"));
+    (cx.tell)(Event::Phase("swapping"));
     let old = free_name_beside(session, dbname, "old", now).await?;
     let kept = Kept {
         schema: KEPT_SCHEMA.to_owned(),
@@ -68,12 +71,12 @@ pub(super) async fn swap_in(
         database: dbname.to_owned(),
         kept: old.clone(),
         until: now
-            + chrono::TimeDelta::from_std(plan.manner.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
+            + chrono::TimeDelta::from_std(plan.options.keep_old).unwrap_or(chrono::TimeDelta::days(366)),
         replaced_at: Some(now),
     };
     let text = serde_json::to_vec_pretty(&kept)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written").caused_by(error))?;
-    surroundings.vault.write(&format!("restores/{scratch}.json"), &text)?;
+    cx.vault.write(&format!("restores/{scratch}.json"), &text)?;
     let swap = format!(
         "begin; alter database {} rename to {}; alter database {scratch} rename to {}; commit",
         quoted(dbname),
@@ -81,33 +84,33 @@ pub(super) async fn swap_in(
         quoted(dbname)
     );
     rename_alone(server, session, &[dbname, scratch], &swap).await?;
-    warn_of_slots(session, &old, surroundings).await;
-    warn_of_subscriptions(session, &old, surroundings).await;
-    if plan.manner.keep_old.is_zero() {
+    warn_of_slots(session, &old, cx).await;
+    warn_of_subscriptions(session, &old, cx).await;
+    if plan.options.keep_old.is_zero() {
         let Err(error) = drop_database(session, &old).await else { return Ok(None) };
         // The database is restored, and the record of what it replaced lets a later restore try again.
-        (surroundings.tell)(Event::Warning(&error.chain()));
+        (cx.tell)(Event::Warning(&error.chain()));
         for hint in error.hints() {
-            (surroundings.tell)(Event::Warning(hint));
+            (cx.tell)(Event::Warning(hint));
         }
     }
     Ok(Some(kept))
 }
 
 /// Logical replication slots belong to a database, not to its name: they stay with what was replaced.
-async fn warn_of_slots(session: &Session, old: &str, surroundings: &Surroundings<'_>) {
+async fn warn_of_slots(session: &Session, old: &str, cx: &Context<'_>) {
     let slots = session
         .row("select string_agg(slot_name, '`, `') from pg_replication_slots where database = $1", &[&old])
         .await;
     if let Some(slots) = slots.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
-        (surroundings.tell)(Event::Warning(&format!(
+        (cx.tell)(Event::Warning(&format!(
             "the logical replication slots of the database stay with `{old}`: `{slots}`; their consumers need new ones and begin anew"
         )));
     }
 }
 
 /// Subscriptions, too, belong to a database: in what was replaced they go on, and take what their publishers send.
-async fn warn_of_subscriptions(session: &Session, old: &str, surroundings: &Surroundings<'_>) {
+async fn warn_of_subscriptions(session: &Session, old: &str, cx: &Context<'_>) {
     let subscriptions = session
         .row(
             "select string_agg(subname, '`, `') from pg_catalog.pg_subscription s
@@ -116,7 +119,7 @@ async fn warn_of_subscriptions(session: &Session, old: &str, surroundings: &Surr
         )
         .await;
     if let Some(names) = subscriptions.ok().and_then(|row| row.get::<_, Option<String>>(0)) {
-        (surroundings.tell)(Event::Warning(&format!(
+        (cx.tell)(Event::Warning(&format!(
             "the subscriptions of the database stay with `{old}`, and go on there: `{names}`; disable them before those of the \
              restored database are enabled"
         )));
@@ -128,7 +131,7 @@ async fn free_name_beside(session: &Session, dbname: &str, word: &str, now: Date
     let mut at = now;
     loop {
         let name = beside(dbname, word, at);
-        if !exists(session, &name).await? {
+        if !database_exists(session, &name).await? {
             return Ok(name);
         }
         at += chrono::TimeDelta::seconds(1);
@@ -148,7 +151,7 @@ fn beside(dbname: &str, word: &str, now: DateTime<Utc>) -> String {
 /// Runs a rename while the sessions on the databases are being ended. The rename holds a lock that keeps new ones out, and
 /// waits up to five seconds for the old ones to be gone (`CountOtherDBBackends` in PostgreSQL).
 async fn rename_alone(server: &Server, session: &Session, databases: &[&str], rename: &str) -> Result<()> {
-    let helper = apart_from(server, databases).await?;
+    let helper = connect_apart_from(server, databases).await?;
     let databases: Vec<String> = databases.iter().map(|name| (*name).to_owned()).collect();
     let end_sessions = async {
         loop {
@@ -195,31 +198,24 @@ async fn rename_alone(server: &Server, session: &Session, databases: &[&str], re
 }
 
 /// Drops replaced databases whose time has passed.
-pub(super) async fn drop_expired(
-    session: &Session,
-    server: &Server,
-    surroundings: &Surroundings<'_>,
-) -> Result<()> {
-    let now = (surroundings.clock)();
-    for (record, kept) in kept(surroundings.vault, server)? {
-        if !exists(session, &kept.kept).await? {
+pub(super) async fn drop_expired(session: &Session, server: &Server, cx: &Context<'_>) -> Result<()> {
+    let now = (cx.clock)();
+    for (record, kept) in kept(cx.vault, server)? {
+        if !database_exists(session, &kept.kept).await? {
             continue;
         }
-        if kept.until <= now && exists(session, &kept.database).await? {
+        if kept.until <= now && database_exists(session, &kept.database).await? {
             // Whatever holds it, another restore need not wait for that.
             if let Err(error) = drop_database(session, &kept.kept).await {
-                (surroundings.tell)(Event::Warning(&format!(
+                (cx.tell)(Event::Warning(&format!(
                     "`{}`, which a restore replaced, was to be dropped by now: {}",
                     kept.kept,
                     error.chain()
                 )));
                 continue;
             }
-            surroundings.vault.forget(&record)?;
-            (surroundings.tell)(Event::Note(&format!(
-                "dropped `{}`, which was kept until {}",
-                kept.kept, kept.until
-            )));
+            cx.vault.forget(&record)?;
+            (cx.tell)(Event::Note(&format!("dropped `{}`, which was kept until {}", kept.kept, kept.until)));
         }
     }
     Ok(())
@@ -242,12 +238,12 @@ fn kept(vault: &Vault, server: &Server) -> Result<Vec<(String, Kept)>> {
 }
 
 /// Puts back the database that the latest restore replaced. What is there now is kept in its turn.
-pub(crate) async fn undo(server: &Server, dbname: &str, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(crate) async fn undo(server: &Server, dbname: &str, cx: &Context<'_>) -> Result<Report> {
     let began = std::time::Instant::now();
-    let session = apart_from(server, &[dbname]).await?;
+    let session = connect_apart_from(server, &[dbname]).await?;
     let mut newest = None;
-    for (record, kept) in kept(surroundings.vault, server)? {
-        if kept.database == dbname && exists(&session, &kept.kept).await? {
+    for (record, kept) in kept(cx.vault, server)? {
+        if kept.database == dbname && database_exists(&session, &kept.kept).await? {
             newest = Some((record, kept));
         }
     }
@@ -256,10 +252,10 @@ pub(crate) async fn undo(server: &Server, dbname: &str, surroundings: &Surroundi
             .hint("What is kept, and for how long, is told by `restore`; look for it with `psql -l`."));
     };
     // What is kept may be the one other database that the user is let into.
-    let session = apart_from(server, &[dbname, &kept.kept]).await?;
-    let now = (surroundings.clock)();
+    let session = connect_apart_from(server, &[dbname, &kept.kept]).await?;
+    let now = (cx.clock)();
     let undone = free_name_beside(&session, dbname, "undone", now).await?;
-    let (is_there, from, to) = (exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
+    let (is_there, from, to) = (database_exists(&session, dbname).await?, quoted(&kept.kept), quoted(dbname));
     let swap = match is_there {
         true => format!(
             "begin; alter database {to} rename to {}; alter database {from} rename to {to}; commit",
@@ -268,7 +264,7 @@ pub(crate) async fn undo(server: &Server, dbname: &str, surroundings: &Surroundi
         false => format!("alter database {from} rename to {to}"),
     };
     rename_alone(server, &session, &[dbname, &kept.kept], &swap).await?;
-    surroundings.vault.forget(&record)?;
+    cx.vault.forget(&record)?;
     let source = Source::Postgresql { server: Box::new(server.clone()), dbname: dbname.to_owned() };
     Ok(Report {
         schema: "lifeboat.backup-restore/1".to_owned(),

@@ -98,7 +98,7 @@ impl Drop for Tidying {
 
 /// Whose file a database is, and who may open it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileOwner {
+pub(crate) struct FileOwner {
     /// Permissions, in octal.
     pub mode: String,
     /// Number of the user.

@@ -21,7 +21,7 @@ use crate::error::Result;
 
 /// What is no damage, and what one should know of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// What it is about, such as ``table `orders` ``.
     pub object: String,
     /// What there is to know.
@@ -37,7 +37,7 @@ impl Warning {
     }
 
     /// As a sentence.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let remedy =
             self.remedy.as_ref().map_or(String::new(), |sql| format!("; to put it right, run `{sql}`"));
         format!("{}: {}{remedy}", self.object, self.message)

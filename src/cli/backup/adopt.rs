@@ -1,19 +1,18 @@
-//! `backup adopt`, and proofs of files that have no manifest.
+//! `backup adopt`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Live, MeansArgs, UrlArgs, audited, catalogue, manage, source};
-use crate::backup::found::{self, Adoption, FoundFile};
-use crate::backup::{BackupName, Event, Level, Manifest, Means, Surroundings, Verification, create};
-use crate::cli::{Session, now};
+use super::flags::AccessArgs;
+use super::progress::{Progress, context};
+use super::render::{Backups, kind_of};
+use crate::backup::adopt::{self, Asked, TemporaryVault, verify_file};
+use crate::backup::{BackupName, Event, Level, Manifest, ProofOptions};
+use crate::cli::{Session, actor};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt::Interrupt;
-use crate::vault::Vault;
-use crate::verify::Verdict;
-
-use super::render::Backups;
+use crate::vault::Trigger;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct AdoptArgs {
@@ -47,9 +46,7 @@ pub(in crate::cli) struct AdoptArgs {
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "stream")]
     verify: Level,
     #[command(flatten)]
-    means: MeansArgs,
-    #[command(flatten)]
-    connect: UrlArgs,
+    access: AccessArgs,
     /// Prove the files, copy nothing
     #[arg(long)]
     dry_run: bool,
@@ -58,36 +55,37 @@ pub(in crate::cli) struct AdoptArgs {
 pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     if args.name.is_some() && args.files.len() > 1 {
-        return Err(Error::request("one `--name` cannot be that of several backups")
+        return Err(Error::request("several backups cannot share one `--name`")
             .hint("Leave `--name` out, or adopt the files one by one."));
     }
-    if let Some(class) = &args.class {
-        manage::rules(session, None)?.of(class)?;
-    }
-    let taken_at = args.taken_at.as_deref().map(|text| session.read_time(text)).transpose()?;
+    let asked = Asked {
+        database: args.database.clone(),
+        url: args.url.clone(),
+        database_id: args.database_id.clone(),
+        name: args.name.clone(),
+        taken_at: args.taken_at.as_deref().map(|text| session.read_time(text)).transpose()?,
+        class: args.class.clone(),
+        keep_forever: args.keep_forever,
+        level: args.verify,
+        access: args.access.options(),
+    };
     let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
-    let origin = origin(&args, session).await?;
-    let means = args.means.means(session)?;
+    let adoption = asked.resolve(&session.config, &|event| Progress::say(&session.output, event)).await?;
     let (mut adopted, mut failures) = (Vec::new(), Vec::new());
     for file in &args.files {
-        let live = Live::new(&session.output, file.display().to_string());
-        let tell = |event: Event<'_>| live.tell(event);
+        let progress = Progress::new(&session.output, file.display().to_string());
+        let tell = |event: Event<'_>| progress.tell(event);
         let outcome = match args.dry_run {
-            true => survey_alone(file, args.verify, &means, &interrupt, &tell)
-                .await
-                .map(|(found, proof)| Manifest { verification: Some(proof), ..found.manifest().clone() }),
+            true => {
+                let temporary = TemporaryVault::create()?;
+                let cx = context(&temporary.vault, &interrupt, &tell);
+                let options = ProofOptions { read: adoption.read.clone(), ..ProofOptions::default() };
+                let verified = verify_file(file, args.verify, &options, &cx).await;
+                verified.map(|(manifest, proof)| Manifest { verification: Some(proof), ..manifest })
+            }
             false => {
-                let adoption = Adoption {
-                    name: args.name.clone(),
-                    origin: origin.clone(),
-                    taken_at,
-                    class: args.class.clone(),
-                    keep_days: manage::days_of_environment()?,
-                    keep_forever: args.keep_forever,
-                    level: args.verify,
-                    means: means.clone(),
-                };
-                adopt(file, adoption, &vault, &interrupt, (&tell, session)).await
+                let cx = context(&vault, &interrupt, &tell);
+                adopt::run_recorded(file, adoption.clone(), &actor(Trigger::Cli), &cx).await
             }
         };
         session.output.settle();
@@ -108,9 +106,8 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
         None if adopted.is_empty() => *first,
         None => Kind::Partial,
     });
-    let kind = kind.or_else(|| {
-        adopted.iter().filter_map(|manifest| manifest.verification.as_ref()).find_map(super::render::kind_of)
-    });
+    let kind = kind
+        .or_else(|| adopted.iter().filter_map(|manifest| manifest.verification.as_ref()).find_map(kind_of));
     match (adopted.as_slice(), args.dry_run) {
         ([one], true) if args.files.len() == 1 => session.output.report(one)?,
         ([one], false) if args.files.len() == 1 => session.output.conclude(one, kind)?,
@@ -118,104 +115,4 @@ pub(super) async fn run(args: AdoptArgs, session: &Session) -> Result<Option<Kin
         (_, false) => session.output.conclude(&Backups::new(adopted), kind)?,
     }
     Ok(kind)
-}
-
-async fn adopt(
-    file: &Path,
-    adoption: Adoption,
-    vault: &Vault,
-    interrupt: &Interrupt,
-    (tell, session): (&(dyn Fn(Event<'_>) + Sync), &Session),
-) -> Result<Manifest> {
-    let surroundings = Surroundings { vault, interrupt, tell, clock: now, host: crate::cli::drill::host() };
-    let found = FoundFile::survey(file, &surroundings).await?;
-    let name = adoption.name.as_ref().unwrap_or(&found.manifest().backup_name).to_string();
-    let begun = audited::begin(vault, "backup adopt", &name, "cli")?;
-    let adopted = found::adopt(found, adoption, &surroundings).await;
-    let name = adopted.as_ref().ok().map(|manifest| manifest.backup_name.to_string());
-    audited::end(begun, name.as_deref(), &adopted, &session.output);
-    adopted
-}
-
-/// Where the database is that the files are backups of.
-async fn origin(args: &AdoptArgs, session: &Session) -> Result<Option<crate::backup::manifest::Origin>> {
-    let settings = match &args.database {
-        None => None,
-        Some(database) => Some(session.config.backup_of(database).cloned().ok_or_else(|| {
-            Error::request(format!("`{database}` has no backup in lifeboat.toml")).hint(format!(
-                "Add `[databases.{database}.backup]` with a `url`, or name the database with `--url`."
-            ))
-        })?),
-    };
-    let url = args.url.clone().or_else(|| settings.as_ref().and_then(|settings| settings.url.clone()));
-    let Some(url) = url else { return Ok(None) };
-    let source = source(url.trim(), &args.connect, session)?;
-    let name = args.database.clone().unwrap_or_else(|| source.usual_name());
-    let id = args.database_id.clone().or_else(|| settings.and_then(|it| it.database_id));
-    Ok(Some(create::origin_of(&source, name, id.filter(|id| !id.is_empty())).await))
-}
-
-/// Names of backups of the vault, and files. A name that the vault knows is that of a backup.
-pub(super) fn apart(named: &[String], session: &Session) -> Result<(Vec<String>, Vec<PathBuf>)> {
-    let is_path = |text: &str| text.contains('/') || Path::new(text).exists();
-    if !named.iter().any(|name| is_path(name)) {
-        return Ok((named.to_vec(), Vec::new()));
-    }
-    let vault = session.vault_to_read()?;
-    let (mut names, mut files) = (Vec::new(), Vec::new());
-    for name in named {
-        let is_backup = name.parse::<BackupName>().is_ok() && catalogue::find(&vault, name).is_ok();
-        match is_path(name) && !is_backup {
-            true => files.push(PathBuf::from(name)),
-            false => names.push(name.clone()),
-        }
-    }
-    Ok((names, files))
-}
-
-/// Proves a file that has no manifest. Nothing is written but temporary files.
-pub(super) async fn prove_alone(
-    file: &Path,
-    level: Level,
-    means: &Means,
-    interrupt: &Interrupt,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Verification> {
-    match survey_alone(file, level, means, interrupt, tell).await {
-        Ok((_, proof)) => Ok(proof),
-        // What cannot be read to its end is not good, and that is an answer.
-        Err(error) if error.kind() == Kind::No => {
-            let reasons = error.causes().into_iter().chain([error.to_string()]).take(1).collect();
-            Ok(Verification {
-                level: level.max(Level::Stream),
-                at: now(),
-                result: Verdict::Fail,
-                reasons,
-                warnings: Vec::new(),
-            })
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn survey_alone(
-    file: &Path,
-    level: Level,
-    means: &Means,
-    interrupt: &Interrupt,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<(FoundFile, Verification)> {
-    let failed = |error: std::io::Error| {
-        Error::outside("a temporary folder cannot be made")
-            .caused_by(error)
-            .hint("Free some space; TMPDIR names another place for temporary files.")
-    };
-    let folder = tempfile::Builder::new().prefix("lifeboat-verify-").tempdir().map_err(failed)?;
-    let place = folder.path().to_string_lossy().into_owned();
-    let vault = Vault::open(&place, &crate::aws::Access::default())?;
-    let surroundings =
-        Surroundings { vault: &vault, interrupt, tell, clock: now, host: crate::cli::drill::host() };
-    let mut found = FoundFile::survey(file, &surroundings).await?;
-    let proof = found.prove(level, means, &surroundings).await?;
-    Ok((found, proof))
 }

@@ -9,25 +9,28 @@ use axum::response::Response;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::asked::{CreateBody, RestoreBody, VerifyBody, body, flag, key, prefers_async};
+use super::asked::{CreateBody, RestoreBody, VerifyBody, body, flag, key};
 use super::long::{
-    absent, act, admit, asked_before, audited, check_limit, end_recorded, give_back, long, look_up,
-    surroundings,
+    absent, actor, admit, asked_before, block_on, check_limit, context, end_recorded, give_back, long,
+    look_up, of_act, waits,
 };
 use super::{end, refused};
-use crate::backup::catalogue;
+use crate::backup::create::{self, AuditFrom};
+use crate::backup::delete::{self, LastCopy};
 use crate::backup::identity::Identity;
 use crate::backup::loss::Loss;
+use crate::backup::request::{self, Asked, Compress};
 use crate::backup::{
-    self, BackupName, Event, Level, Manifest, Surroundings, create as creating, failures, prune,
-    restore as restoring,
+    self, BackupName, Compression, Event, Level, Manifest, ProofOptions, catalogue, restore,
 };
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 use crate::output::redacted;
+use crate::retention::PruneReport;
 use crate::server::answers::{Answer, shown};
 use crate::server::guard::Call;
 use crate::server::jobs::{Live, Order, Task};
-use crate::server::{App, Wanted, call_of, off_the_runtime};
+use crate::server::{App, asked_of, call_of, off_the_runtime};
+use crate::vault::Trigger;
 use crate::verify::Verdict;
 
 /// What an act answers, or what is answered in its place.
@@ -49,7 +52,7 @@ where
     }
 }
 
-pub(in crate::server) async fn create(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn create_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answered(app, request, try_create).await
 }
 
@@ -57,11 +60,10 @@ async fn try_create(app: Arc<App>, call: Call, request: Request) -> std::result:
     let (app, call) = (&app, &call);
     let (parts, content) = request.into_parts();
     let asked: CreateBody = body(&parts.headers, content).await?;
-    let is_async = asked.is_async || prefers_async(&parts.headers);
     let named = asked.backup_name.as_deref().map(str::parse::<BackupName>).transpose();
     let name = named.map_err(|error| Answer::of(&error))?;
     let words = name.as_ref().map(ToString::to_string);
-    create_asked(app, call, &parts.headers, (asked, name, is_async)).await.map_err(|answer| {
+    create_asked(app, call, &parts.headers, asked, name).await.map_err(|answer| {
         if answer.body["backup_name"].is_string() { answer } else { answer.named(words.as_deref()) }
     })
 }
@@ -70,22 +72,23 @@ async fn create_asked(
     app: &Arc<App>,
     call: &Call,
     headers: &HeaderMap,
-    (asked, name, is_async): (CreateBody, Option<BackupName>, bool),
+    body: CreateBody,
+    name: Option<BackupName>,
 ) -> std::result::Result<Response, Answer> {
-    if let Some(database) = asked.database.as_ref().filter(|name| !app.orders.databases.contains(name)) {
-        let known = app.orders.databases.join("`, `");
+    let wait = waits(headers, body.is_async);
+    if let Some(database) = body.database.as_ref().filter(|name| !app.databases.contains(name)) {
+        let known = app.databases.join("`, `");
         let answer = Answer::refusal(
             StatusCode::BAD_REQUEST,
             format!("there is no database `{}` in lifeboat.toml", database.escape_default()),
         );
         return Err(if known.is_empty() { answer } else { answer.hint(format!("There are `{known}`.")) });
     }
-    let wanted = Wanted { database: asked.database, name, compress: asked.compress };
-    let digest = format!("{:?}", (&wanted.database, &wanted.name, wanted.compress));
+    let digest = format!("{:?}", (&body.database, &name, body.compress));
     let key = key(headers, call)?;
     let digest = hex::encode(Sha256::digest(digest.as_bytes()));
     let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
-    if !is_replay && let Some(name) = &wanted.name {
+    if !is_replay && let Some(name) = &name {
         check_limit(app, call)?;
         if look_up(app, name).await.is_ok() {
             return Err(Answer::refusal(StatusCode::CONFLICT, format!("there is a backup `{name}` already"))
@@ -93,13 +96,12 @@ async fn create_asked(
                 .hint("Choose another `backup_name`, or leave it out: then one with the time is made."));
         }
     }
-    let database = wanted.database.as_deref().or(app.orders.usual.as_deref());
-    let lane = format!("database {}", database.unwrap_or_default());
+    let database = body.database.as_deref().or(app.default_database.as_deref());
     let order = Order {
         task: Task::Create,
-        lane,
-        name: wanted.name.as_ref().map(ToString::to_string),
-        database: wanted.database.clone(),
+        lane: format!("database {}", database.unwrap_or_default()),
+        name: name.as_ref().map(ToString::to_string),
+        database: body.database.clone(),
         identity: None,
         who: call.caller.who.clone(),
         request: call.request.clone(),
@@ -107,90 +109,54 @@ async fn create_asked(
         asked: digest,
     };
     let caller = call.clone();
-    let work = move |app: &App, live: &Live| create_now(app, live, &caller, &wanted);
-    long(app, call, (order, is_async), "a backup is being made already", work).await
+    let work = move |app: &App, live: &Live| create_now(app, live, &caller, &body, name.as_ref());
+    long(app, call, order, wait, "a backup is being made already", work).await
 }
 
-fn create_now(app: &App, live: &Live, call: &Call, wanted: &Wanted) -> Answer {
-    let name = wanted.name.as_ref().map(BackupName::as_str);
-    let object = name.or(wanted.database.as_deref()).unwrap_or("(a new one)");
+fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Option<&BackupName>) -> Answer {
+    let resolve = || {
+        let database = request::choose_database(body.database.clone(), &app.setup.config)?;
+        let asked = Asked {
+            databases: database.into_iter().collect(),
+            name: name.cloned(),
+            compress: match body.compress {
+                None => Compress::AsConfigured,
+                Some(true) => Compress::Always,
+                Some(false) => Compress::With(Compression::None),
+            },
+            ..asked_of(&app.setup)
+        };
+        let mut requests = asked.resolve(&Trigger::Api, &app.setup.config, &app.setup.tell)?;
+        requests.pop().ok_or_else(|| Error::new(Kind::Bug, "there is nothing to back up"))
+    };
+    let name = name.map(BackupName::as_str);
+    let object = name.or(body.database.as_deref()).unwrap_or("(a new one)");
     let tell = |event: Event<'_>| live.tell(event);
-    let made = audited(
-        app,
-        act(app, call, "create", object),
-        || {
-            let surroundings = surroundings(app, &tell);
-            let request = (app.orders.create)(wanted)?;
-            let (began, since) = ((app.orders.clock)(), Instant::now());
-            let planned = request.clone();
-            let work = async {
-                let plan = creating::plan(planned, &app.vault, began).await?;
-                creating::run(plan, &surroundings).await
-            };
-            let made = tokio::runtime::Handle::current().block_on(work);
-            if let Err(error) = &made {
-                record_failure(&request, error, (began, since), &surroundings);
-            }
-            made
-        },
-        |manifest| Some(manifest.backup_name.to_string()),
-    );
-    match made {
-        Err(answer) => answer.named(name),
-        Ok(manifest) => {
-            let warnings = prune_after(app, call, &manifest);
-            let mut answer = Answer::new(StatusCode::CREATED, json!(shown(&manifest)));
-            if !warnings.is_empty() {
-                answer = answer.field("warnings", warnings);
-            }
-            answer
+    let (cx, actor) = (context(app, &tell), actor(app, call));
+    let from = AuditFrom::Request(object);
+    let made = create::run_recorded(resolve, &actor, from, Some(&app.setup.config), &cx);
+    match block_on(made) {
+        Err(error) => of_act(&error).named(name),
+        Ok(created) => {
+            let warnings = warnings_of_pruning(&created.pruned);
+            let answer = Answer::new(StatusCode::CREATED, json!(shown(&created.manifest)));
+            if warnings.is_empty() { answer } else { answer.field("warnings", warnings) }
         }
     }
 }
 
-/// Removes what a new backup makes superfluous, on behalf of whoever asked for the backup. Says what could not be removed.
-fn prune_after(app: &App, call: &Call, made: &Manifest) -> Vec<String> {
-    let not_removed = |why: &str| format!("old backups were not removed: {why}");
-    let plan = match (app.orders.prune)(made, &app.vault) {
-        Ok(Some(plan)) => plan,
-        Ok(None) => return Vec::new(),
-        Err(error) => return vec![not_removed(&redacted(&error.chain()))],
-    };
-    let act = act(app, call, "prune", &made.source.database);
-    match audited(app, act, || prune::apply(plan, &app.vault), |_| None) {
+/// What could not be removed after a backup.
+fn warnings_of_pruning(pruned: &Result<Option<PruneReport>>) -> Vec<String> {
+    match pruned {
         Ok(report) => {
-            let failed = report.failed.iter();
+            let failed = report.iter().flat_map(|report| &report.failed);
             failed.map(|it| format!("backup `{}` could not be removed: {}", it.id, it.reason)).collect()
         }
-        Err(answer) => vec![not_removed(answer.body["error"].as_str().unwrap_or_default())],
+        Err(error) => vec![format!("old backups were not removed: {}", redacted(&error.chain()))],
     }
 }
 
-/// A backup that did not come about is seen where backups are looked at.
-fn record_failure(
-    request: &creating::Request,
-    error: &Error,
-    (began, since): (chrono::DateTime<chrono::Utc>, Instant),
-    surroundings: &Surroundings<'_>,
-) {
-    if !failures::is_worth_a_record(error.kind(), &request.trigger) {
-        return;
-    }
-    let wanted = failures::Wanted {
-        source: request.source.clone(),
-        database: request.database.clone(),
-        database_id: request.database_id.clone(),
-        name: request.name.clone(),
-        trigger: request.trigger.clone(),
-        timestamp: began,
-    };
-    let words = redacted(&error.chain());
-    if let Err(error) = failures::record(&wanted, error, words, since.elapsed().as_secs_f64(), surroundings) {
-        tracing::warn!("the failure could not be recorded: {}", error.chain());
-    }
-}
-
-pub(in crate::server) async fn restore(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn restore_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answered(app, request, try_restore).await
 }
 
@@ -212,7 +178,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     }
     let key = key(&parts.headers, call)?;
     let digest = hex::encode(Sha256::digest(name.as_str().as_bytes()));
-    let is_async = asked.is_async || prefers_async(&parts.headers);
+    let wait = waits(&parts.headers, asked.is_async);
     check_limit(app, call).or_else(|answer| match asked_before(app, key.as_deref(), &digest) {
         Ok(Some(_)) => Ok(()),
         _ => Err(answer),
@@ -220,7 +186,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     let found = look_up(app, &name).await?;
     let database = found.source.database.clone();
     let identity = Identity::of(&found).distinction();
-    let is_usual = app.orders.databases.contains(&database);
+    let is_usual = app.databases.contains(&database);
     let order = Order {
         task: Task::Restore,
         lane: format!("database {}", if is_usual { database.as_str() } else { "" }),
@@ -234,7 +200,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| restore_now(app, live, &caller, &found);
-    long(app, call, (order, is_async), "the database is being backed up or restored already", work).await
+    long(app, call, order, wait, "the database is being backed up or restored already", work).await
 }
 
 /// What a restore would do away with; nothing is touched, and it costs nothing.
@@ -242,10 +208,10 @@ async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Resu
     let found = look_up(app, name).await?;
     let (inner, name) = (Arc::clone(app), name.to_string());
     let planned = off_the_runtime(move || {
-        let (destination, manner) = (inner.orders.restore)(&name)?;
-        let plan = restoring::plan(&name, destination, manner, &inner.vault);
-        let plan = tokio::runtime::Handle::current().block_on(plan)?;
-        Ok(Loss::of_restore(&plan, &inner.orders.host))
+        let cx = context(&inner, &inner.setup.tell);
+        let asked = restore::Asked::of(&name, inner.setup.access.clone());
+        let plan = block_on(restore::plan(&asked, &inner.setup.config, &cx))?;
+        Ok(Loss::of_restore(&plan, &inner.setup.host))
     });
     let loss = planned.await.map_err(|error| Answer::of(&error).named(Some(found.backup_name.as_str())))?;
     Ok(would(&found, &loss))
@@ -269,21 +235,12 @@ fn would(manifest: &Manifest, loss: &Loss) -> Answer {
 fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer {
     let name = found.backup_name.as_str();
     let tell = |event: Event<'_>| live.tell(event);
-    let restored = audited(
-        app,
-        act(app, call, "restore", name),
-        || {
-            let (destination, manner) = (app.orders.restore)(name)?;
-            let surroundings = surroundings(app, &tell);
-            tokio::runtime::Handle::current().block_on(async {
-                let plan = restoring::plan(name, destination, manner, &app.vault).await?;
-                restoring::apply(plan, &surroundings).await
-            })
-        },
-        |_| None,
-    );
+    let cx = context(app, &tell);
+    let asked = restore::Asked::of(name, app.setup.access.clone());
+    let plan = restore::plan(&asked, &app.setup.config, &cx);
+    let restored = block_on(restore::run_recorded(name, plan, &actor(app, call), &cx));
     match restored {
-        Err(answer) => answer.named(Some(name)),
+        Err(error) => of_act(&error).named(Some(name)),
         Ok(report) => {
             let body = json!({
                 "success": true,
@@ -303,7 +260,7 @@ fn restore_now(app: &App, live: &Live, call: &Call, found: &Manifest) -> Answer 
     }
 }
 
-pub(in crate::server) async fn verify(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn verify_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answered(app, request, try_verify).await
 }
 
@@ -328,26 +285,22 @@ async fn try_verify(app: Arc<App>, call: Call, request: Request) -> std::result:
     };
     let caller = call.clone();
     let work = move |app: &App, live: &Live| verify_now(app, live, &caller, &name, level);
-    let is_async = asked.is_async || prefers_async(&parts.headers);
-    long(app, call, (order, is_async), "the backup is being proven already", work).await
+    let wait = waits(&parts.headers, asked.is_async);
+    long(app, call, order, wait, "the backup is being proven already", work).await
 }
 
 fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Level) -> Answer {
     let tell = |event: Event<'_>| live.tell(event);
     let since = Instant::now();
-    let proven = audited(
-        app,
-        act(app, call, "verify", name.as_str()),
-        || {
-            let means = (app.orders.means)()?;
-            let surroundings = surroundings(app, &tell);
-            let proof = backup::verify(name.as_str(), level, &means, &surroundings);
-            tokio::runtime::Handle::current().block_on(proof)
-        },
-        |_| None,
-    );
+    let cx = context(app, &tell);
+    let verified = async {
+        let read = app.setup.access.read_options(&app.setup.config)?;
+        let options = ProofOptions { read, ..ProofOptions::default() };
+        backup::verify(name.as_str(), level, &options, &cx).await
+    };
+    let proven = block_on(cx.record_act(actor(app, call).act("backup verify", name.as_str()), verified));
     match proven {
-        Err(answer) => answer.named(Some(name.as_str())),
+        Err(error) => of_act(&error).named(Some(name.as_str())),
         Ok((proof, manifest)) => {
             // The look was had, whatever it says: `verification.result` says it, of this look and no earlier one.
             let is_good = proof.result == Verdict::Pass;
@@ -358,7 +311,7 @@ fn verify_now(app: &App, live: &Live, call: &Call, name: &BackupName, level: Lev
     }
 }
 
-pub(in crate::server) async fn delete(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(in crate::server) async fn delete_backup(State(app): State<Arc<App>>, request: Request) -> Response {
     answered(app, request, try_delete).await
 }
 
@@ -372,7 +325,7 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
     match tokio::task::spawn_blocking(move || delete_now(&inner, &caller, allow)).await {
         Ok(deleted) => deleted.map(|answer| end_recorded(&app, &call, answer)),
         Err(error) => {
-            let error = Error::new(crate::error::Kind::Bug, "a thread has panicked").caused_by(error);
+            let error = Error::new(Kind::Bug, "a thread has panicked").caused_by(error);
             Ok(refused(&app, &call, &error))
         }
     }
@@ -382,7 +335,7 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
 async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
     let name = call.name.clone().ok_or_else(|| absent(""))?;
     let inner = Arc::clone(app);
-    let read = off_the_runtime(move || catalogue::read(&inner.vault)).await;
+    let read = off_the_runtime(move || catalogue::read(&inner.setup.vault)).await;
     let catalogue = read.map_err(|error| Answer::of(&error))?;
     let entry = catalogue.entries.iter().find(|entry| entry.manifest.backup_name == name);
     let entry = entry.ok_or_else(|| absent(name.as_str()))?;
@@ -393,19 +346,21 @@ fn delete_now(app: &App, call: &Call, even_the_last: bool) -> std::result::Resul
     let name = call.name.clone().ok_or_else(|| absent(""))?;
     let since = Instant::now();
     let failed = |error: Error| Answer::of(&error);
-    catalogue::recover(&app.vault).map_err(failed)?;
-    let catalogue = catalogue::read(&app.vault).map_err(failed)?;
+    catalogue::recover(&app.setup.vault).map_err(failed)?;
+    let catalogue = catalogue::read(&app.setup.vault).map_err(failed)?;
     if !catalogue.entries.iter().any(|entry| entry.manifest.backup_name == name) {
         return Err(absent(name.as_str()));
     }
     let taken = admit(app, call)?;
-    let manifest = audited(
-        app,
-        act(app, call, "delete", name.as_str()),
-        || prune::delete(&app.vault, &catalogue, &name, even_the_last),
-        |_| None,
-    )
-    .inspect_err(|answer| give_back(app, call, answer, taken))?;
+    let last_copy = if even_the_last { LastCopy::Delete } else { LastCopy::Keep };
+    let cx = context(app, &app.setup.tell);
+    let actor = actor(app, call);
+    let deleted = delete::run_recorded(&name, &catalogue, last_copy, &actor, &cx);
+    let manifest = block_on(deleted).map_err(|error| {
+        let answer = of_act(&error);
+        give_back(app, call, &answer, taken);
+        answer
+    })?;
     let body = json!({
         "success": true,
         "backup_name": name,

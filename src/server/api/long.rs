@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
+use super::asked::prefers_async;
 use super::end;
 use crate::backup::catalogue;
-use crate::backup::{BackupName, Event, Manifest, Surroundings};
-use crate::error::Result;
-use crate::output::redacted;
+use crate::backup::{BackupName, Context, Event, Manifest};
+use crate::error::Error;
 use crate::server::answers::{Answer, is_refusal, too_many};
 use crate::server::guard::{Call, Recorded};
 use crate::server::jobs::{self, Live, Order, Refused};
 use crate::server::{App, off_the_runtime};
-use crate::vault::{self, Outcome};
+use crate::vault::{Actor, Trigger, is_unaudited};
 
 /// The same for a call whose lines are in the audit log already.
 pub(super) fn end_recorded(app: &App, call: &Call, answer: Answer) -> Response {
@@ -42,22 +42,37 @@ pub(super) fn asked_before(
     }
 }
 
+/// What a caller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The end of the job.
+    ForTheEnd,
+    /// Its record, which says where to look.
+    ForTheRecord,
+}
+
+/// What a call waits for: its body or its `Prefer` header say so.
+pub(super) fn waits(headers: &HeaderMap, is_async: bool) -> Wait {
+    if is_async || prefers_async(headers) { Wait::ForTheRecord } else { Wait::ForTheEnd }
+}
+
+/// Whether the answer is that of an earlier call with the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replay {
+    Yes,
+    No,
+}
+
 /// The answer of a job: what came out of it, or where to look.
-pub(super) async fn answer_of(
-    app: &App,
-    call: &Call,
-    live: &Live,
-    is_async: bool,
-    is_replay: bool,
-) -> Response {
+async fn answer_of(app: &App, call: &Call, live: &Live, wait: Wait, replay: Replay) -> Response {
     let replayed = |answer: Answer| {
-        if is_replay {
+        if replay == Replay::Yes {
             answer.header(header::HeaderName::from_static("idempotency-replayed"), "true")
         } else {
             answer
         }
     };
-    if !is_async {
+    if wait == Wait::ForTheEnd {
         return end_recorded(app, call, replayed(live.ended().await));
     }
     live.recorded().await;
@@ -112,12 +127,13 @@ pub(super) fn check_limit(app: &App, call: &Call) -> std::result::Result<(), Ans
 pub(super) async fn long(
     app: &Arc<App>,
     call: &Call,
-    (order, is_async): (Order, bool),
+    order: Order,
+    wait: Wait,
     what: &'static str,
     work: impl FnOnce(&App, &Live) -> Answer + Send + 'static,
 ) -> std::result::Result<Response, Answer> {
     if let Some(live) = asked_before(app, order.key.as_deref(), &order.asked)? {
-        return Ok(answer_of(app, call, &live, is_async, true).await);
+        return Ok(answer_of(app, call, &live, wait, Replay::Yes).await);
     }
     check_limit(app, call)?;
     let caller = call.clone();
@@ -131,12 +147,12 @@ pub(super) async fn long(
         Refused::Busy(job) => busy(what, &job),
         Refused::Not(answer) => answer,
     })?;
-    Ok(answer_of(app, call, &live, is_async, false).await)
+    Ok(answer_of(app, call, &live, wait, Replay::No).await)
 }
 
 /// The files of the vault hold the last word on what there is.
 pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result<Manifest, Answer> {
-    let (vault, wanted) = (app.vault.clone(), name.clone());
+    let (vault, wanted) = (app.setup.vault.clone(), name.clone());
     let catalogue =
         off_the_runtime(move || catalogue::read(&vault)).await.map_err(|error| Answer::of(&error))?;
     let found = catalogue.entries.into_iter().find(|entry| entry.manifest.backup_name == wanted);
@@ -149,48 +165,36 @@ pub(super) fn absent(name: &str) -> Answer {
         .hint("`GET /api/backup/list` shows those there are.")
 }
 
-pub(super) fn act(app: &App, call: &Call, what: &str, name: &str) -> vault::Act {
-    vault::Act {
+/// Who has called.
+pub(super) fn actor(app: &App, call: &Call) -> Actor {
+    Actor {
         who: format!("{} at {}", call.caller.who, call.peer),
-        host: app.orders.host.clone(),
-        trigger: "api".to_owned(),
-        what: format!("backup {what}"),
-        name: name.to_owned(),
+        host: app.setup.host.clone(),
+        trigger: Trigger::Api,
         request: Some(call.request.clone()),
     }
 }
 
-/// Does something between two lines of the audit log. Where the first cannot be written, nothing is done.
-pub(super) fn audited<T>(
-    app: &App,
-    act: vault::Act,
-    work: impl FnOnce() -> Result<T>,
-    name_of: impl FnOnce(&T) -> Option<String>,
-) -> std::result::Result<T, Answer> {
-    let begun = app.vault.begin(act, (app.orders.clock)()).map_err(|error| {
-        Answer::refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the audit log cannot be written, so nothing was done: {}", error.chain()),
-        )
-    })?;
-    let done = work();
-    let (outcome, name) = match &done {
-        Ok(value) => (Outcome::Done, name_of(value)),
-        Err(error) => (Outcome::Failed(error.kind().exit_code(), redacted(&error.chain())), None),
-    };
-    if let Err(error) = begun.end(name.as_deref(), &outcome, (app.orders.clock)()) {
-        tracing::warn!("{}", error.chain());
+/// The answer to an act that failed, or was not begun because the audit log cannot be written.
+pub(super) fn of_act(error: &Error) -> Answer {
+    match is_unaudited(error) {
+        true => Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, error.chain()),
+        false => Answer::of(error),
     }
-    done.map_err(|error| Answer::of(&error))
 }
 
-/// Surroundings of a job: it tells its record what happens, and hears the signals of the server.
-pub(super) fn surroundings<'a>(app: &'a App, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> Surroundings<'a> {
-    Surroundings {
-        vault: &app.vault,
-        interrupt: &app.interrupt,
+/// Waits on the thread of a job.
+pub(super) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(work)
+}
+
+/// What a call works with: `tell` hears what happens, and the server's signals end it.
+pub(super) fn context<'a>(app: &'a App, tell: &'a (dyn Fn(Event<'_>) + Sync)) -> Context<'a> {
+    Context {
+        vault: &app.setup.vault,
+        interrupt: &app.setup.interrupt,
         tell,
-        clock: app.orders.clock,
-        host: app.orders.host.clone(),
+        clock: app.setup.clock,
+        host: app.setup.host.clone(),
     }
 }

@@ -185,8 +185,8 @@ fn card(it: &Database, number: usize, overview: &Overview, may: May) -> Markup {
             }
             (charts::growth(&it.trend, overview.timestamp))
             (findings(&it.findings, &it.label, None, overview))
-            @if let Some(reached) = it.reached.as_ref().filter(|_| may.create) {
-                div.actions { (create_button(reached.named.as_deref(), Some(&it.label), &format!("create-{number}"))) }
+            @if let Some(target) = it.target.as_ref().filter(|_| may.create) {
+                div.actions { (create_button(target.name.as_deref(), Some(&it.label), &format!("create-{number}"))) }
             }
         }
     }

@@ -4,17 +4,17 @@ use crate::backup::statement::create_statement;
 use crate::postgres::{quoted, quoted_literal};
 
 /// How a database is to be created.
-pub(super) struct Wish {
+pub(super) struct CreateDatabase {
     /// The clauses, but for those below.
     rest: String,
     pub(super) tablespace: Option<String>,
     pub(super) locale: Option<String>,
 }
 
-impl Wish {
+impl CreateDatabase {
     pub(super) fn of(rest: &str) -> Self {
         let (rest, tablespace) = take_clause(rest, "TABLESPACE");
-        Wish { rest, tablespace, locale: None }
+        CreateDatabase { rest, tablespace, locale: None }
     }
 
     pub(super) fn statement(&self, name: &str) -> String {
@@ -87,11 +87,11 @@ mod tests {
             let (found, taken) = take_clause(rest, "TABLESPACE");
             assert_eq!((found.as_str(), taken.as_deref()), (left, value), "{rest}");
         }
-        let mut wish = Wish::of(
+        let mut create = CreateDatabase::of(
             " WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'de_DE.UTF-8' ICU_LOCALE = 'de'",
         );
-        wish.locale = Some("it's".to_owned());
-        let statement = wish.statement("x");
+        create.locale = Some("it's".to_owned());
+        let statement = create.statement("x");
         assert!(
             !statement.contains("de_DE") && !statement.contains("icu") && !statement.contains("'de'"),
             "{statement}"

@@ -1,19 +1,45 @@
-//! Whether a restored copy of a dump holds the rows of the dump, where nothing was recorded of its source.
+//! Whether a restored copy holds what its source held; where nothing was recorded of the source, what the dump held.
 
 use std::collections::BTreeMap;
 
-use crate::backup::check::{Deviation, Finding};
+use super::plan::Plan;
+use super::scratch::ScratchDatabase;
+use crate::backup::finding::{Deviation, Finding};
+use crate::backup::judge::{Part, Parts, judge_restored};
 use crate::backup::script::TableName;
+use crate::backup::tolerance::Omissions;
 use crate::error::Result;
-use crate::postgres::{Server, quoted};
+use crate::postgres::quoted;
+
+/// Holds a restored copy against what was recorded of its source. Where nothing was, because something else had made the
+/// dump, it is held against the dump; then whatever the server refused is missing, and nothing else would say so.
+pub(super) async fn judge_copy(
+    plan: &Plan,
+    scratch: &ScratchDatabase<'_>,
+    dumped: &BTreeMap<TableName, u64>,
+    omissions: &Omissions,
+) -> Result<Finding> {
+    let manifest = &plan.manifest;
+    let parts = Parts {
+        owners: Part::left_out_if(plan.options.tolerance.no_owner),
+        settings: Part::left_out_if(omissions.settings),
+    };
+    let mut finding = match manifest.is_adopted() && manifest.observation.is_none() {
+        true => recount(scratch, dumped).await?,
+        false => judge_restored(manifest, scratch.server, &scratch.name, parts).await?,
+    };
+    if manifest.observation.is_none() {
+        finding.deviations.extend(omissions.complaints.iter().map(|refused| Deviation {
+            name: refused.what.clone(),
+            text: format!("{}: {}", refused.what, refused.why),
+        }));
+    }
+    Ok(finding)
+}
 
 /// Counts the rows of a restored copy, table by table, and holds them against those of the dump.
-pub(super) async fn recount(
-    server: &Server,
-    database: &str,
-    dumped: &BTreeMap<TableName, u64>,
-) -> Result<Finding> {
-    let session = server.connect(database).await?;
+async fn recount(scratch: &ScratchDatabase<'_>, dumped: &BTreeMap<TableName, u64>) -> Result<Finding> {
+    let session = scratch.server.connect(&scratch.name).await?;
     let mut finding = Finding::default();
     let found = session
         .rows(

@@ -1,4 +1,4 @@
-//! Files that lifeboat did not make: dumps of `pg_dump`, plain or as archives, and SQLite files, as they are or compressed.
+//! `backup adopt`: files that lifeboat did not make, dumps of `pg_dump`, plain or as archives, and SQLite files, as they are or compressed.
 //!
 //! What a manifest would say of such a file is read from the file itself, so that it is proven, taken over and restored like
 //! any other. What its source held was not recorded: only that what is in the file can be brought back is proven.
@@ -11,15 +11,22 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use super::catalogue;
 use super::coding::{Compression, fill};
-use super::manifest::{ADOPTED, Maker, Origin, SCHEMA, Verification, file_name};
-use super::stream::{Outflow, Unpacking};
-use super::{
-    BackupName, DatabaseType, Event, Format, Level, Manifest, Means, Surroundings, catalogue, check, follow,
-    interrupted, usual_threads,
-};
+use super::context::Context;
+use super::create;
+use super::event::{Event, cannot_write, default_threads, follow, interrupted};
+use super::manifest::{Format, Level, Maker, Manifest, Origin, SCHEMA, Verification, file_name};
+use super::name::BackupName;
+use super::prune::{Occasion, retention_days_of_environment};
+use super::read_options::{AccessOptions, ProofOptions, ReadOptions};
+use super::request::settings_of;
+use super::source::{DatabaseType, Source};
+use super::stream::{Outflow, Unpacking, hash_file};
+use super::verify::verify_found;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::vault::Content;
+use crate::vault::{Actor, Content, Trigger, Vault};
 use crate::verify::Verdict;
 use prepared::Prepared;
 
@@ -37,7 +44,7 @@ const HEAD: usize = 64 << 10;
 
 impl FoundFile {
     /// Looks at a file, and reads it to its end.
-    pub(crate) async fn survey(path: &Path, surroundings: &Surroundings<'_>) -> Result<Self> {
+    pub(crate) async fn survey(path: &Path, cx: &Context<'_>) -> Result<Self> {
         refuse_living(path)?;
         let failed = |error: std::io::Error| {
             Error::request(format!("`{}` cannot be read", path.display())).caused_by(error)
@@ -59,7 +66,7 @@ impl FoundFile {
         let mut start = vec![0; 8];
         let filled = fill(&mut content.reader(), &mut start).map_err(failed)?;
         let compression = compression_of(&start[..filled], path)?;
-        let unpacking = move || Unpacking { compression, threads: usual_threads(), identities: None };
+        let unpacking = move || Unpacking { compression, threads: default_threads(), identities: None };
         let mut head = vec![0; HEAD];
         let read =
             Outflow::open(content.reader(), unpacking()).and_then(|mut flow| fill(&mut flow, &mut head));
@@ -77,10 +84,9 @@ impl FoundFile {
         };
         let reader = content.reader();
         let bytes = std::sync::Arc::default();
-        let totals = follow(&bytes, surroundings.tell, move || {
-            Ok(Outflow::open(reader, unpacking()).and_then(Outflow::finish))
-        })
-        .await?;
+        let totals =
+            follow(&bytes, cx.tell, move || Ok(Outflow::open(reader, unpacking()).and_then(Outflow::finish)))
+                .await?;
         let totals = totals.map_err(|error| {
             Error::new(Kind::No, format!("`{}` is damaged", path.display())).caused_by(error)
         })?;
@@ -119,8 +125,8 @@ impl FoundFile {
             made_by: Maker {
                 lifeboat: format!("lifeboat {}", env!("CARGO_PKG_VERSION")),
                 tool: described.tool,
-                host: surroundings.host.clone(),
-                trigger: ADOPTED.to_owned(),
+                host: cx.host.clone(),
+                trigger: Trigger::Adopt,
             },
             backup_name: name,
             verification: None,
@@ -141,20 +147,15 @@ impl FoundFile {
         Ok(FoundFile { content, manifest, _prepared: prepared })
     }
 
-    /// What could be read of it.
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
     /// Proves it. What it needs besides its content, such as roles, is taken from it.
-    pub(crate) async fn prove(
+    async fn prove(
         &mut self,
         level: Level,
-        means: &Means,
-        surroundings: &Surroundings<'_>,
+        options: &ProofOptions,
+        cx: &Context<'_>,
     ) -> Result<Verification> {
         let file = self.content.clone();
-        check::verify_found(&mut self.manifest, file, level, means, surroundings).await
+        verify_found(&mut self.manifest, file, level, options, cx).await
     }
 }
 
@@ -400,8 +401,65 @@ fn name_of(path: &Path) -> BackupName {
     plain.parse().unwrap_or_else(|_| BackupName::of(&label, DateTime::<Utc>::UNIX_EPOCH))
 }
 
+/// An adoption as somebody asks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// The database of lifeboat.toml that the files are backups of.
+    pub database: Option<String>,
+    /// The URL of the database that they are backups of.
+    pub url: Option<String>,
+    /// What makes it the same database wherever it is.
+    pub database_id: Option<String>,
+    /// Name of the backup.
+    pub name: Option<BackupName>,
+    /// When the content was taken.
+    pub taken_at: Option<DateTime<Utc>>,
+    /// Retention class.
+    pub class: Option<String>,
+    /// Whether they are kept whatever the rules say.
+    pub keep_forever: bool,
+    /// How thoroughly they are proven.
+    pub level: Level,
+    /// How backups are opened and databases are reached.
+    pub access: AccessOptions,
+}
+
+impl Asked {
+    /// Settles what was left open.
+    pub(crate) async fn resolve(
+        &self,
+        config: &Config,
+        tell: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Adoption> {
+        if let Some(class) = &self.class {
+            Occasion::AfterBackup.rules(config)?.of(class)?;
+        }
+        Ok(Adoption {
+            name: self.name.clone(),
+            origin: self.origin(config, tell).await?,
+            taken_at: self.taken_at,
+            class: self.class.clone(),
+            keep_days: retention_days_of_environment()?,
+            keep_forever: self.keep_forever,
+            level: self.level,
+            read: self.access.read_options(config)?,
+        })
+    }
+
+    /// Where the database is that the files are backups of.
+    async fn origin(&self, config: &Config, tell: &(dyn Fn(Event<'_>) + Sync)) -> Result<Option<Origin>> {
+        let settings = self.database.as_deref().map(|it| settings_of(it, config)).transpose()?;
+        let url = self.url.as_deref().or(settings.and_then(|settings| settings.url.as_deref()));
+        let Some(url) = url else { return Ok(None) };
+        let source = Source::of_url(url.trim(), &self.access.connection, tell)?;
+        let name = self.database.clone().unwrap_or_else(|| source.usual_name());
+        let id = self.database_id.clone().or_else(|| settings.and_then(|it| it.database_id.clone()));
+        Ok(Some(create::read_origin(&source, name, id.filter(|id| !id.is_empty())).await))
+    }
+}
+
 /// A file that is to become a backup of the vault.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Adoption {
     /// Its name; otherwise that of the file.
     pub name: Option<BackupName>,
@@ -417,20 +475,61 @@ pub(crate) struct Adoption {
     pub keep_forever: bool,
     /// How thoroughly it is proven before it counts.
     pub level: Level,
-    /// What the proof may use.
-    pub means: Means,
+    /// How it is opened.
+    pub read: ReadOptions,
+}
+
+/// Adopts a file between two lines of the audit log.
+pub(crate) async fn run_recorded(
+    path: &Path,
+    adoption: Adoption,
+    actor: &Actor,
+    cx: &Context<'_>,
+) -> Result<Manifest> {
+    let found = FoundFile::survey(path, cx).await?;
+    let name = adoption.name.as_ref().unwrap_or(&found.manifest.backup_name).to_string();
+    cx.record_backup(actor.act("backup adopt", &name), adopt(found, adoption, cx)).await
+}
+
+/// A vault for the time of a proof, where files are surveyed that are in none.
+pub(crate) struct TemporaryVault {
+    /// The vault.
+    pub vault: Vault,
+    _folder: tempfile::TempDir,
+}
+
+impl TemporaryVault {
+    /// Makes one in the folder for temporary files.
+    pub(crate) fn create() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("lifeboat-verify-").tempdir().map_err(|error| {
+            Error::outside("cannot create a temporary folder")
+                .caused_by(error)
+                .hint("Free some space, or set TMPDIR to a folder elsewhere.")
+        })?;
+        let vault = Vault::open(&folder.path().to_string_lossy(), &crate::aws::Access::default())?;
+        Ok(TemporaryVault { vault, _folder: folder })
+    }
+}
+
+/// Proves a file that has no manifest. Nothing is written but temporary files.
+pub(crate) async fn verify_file(
+    path: &Path,
+    level: Level,
+    options: &ProofOptions,
+    cx: &Context<'_>,
+) -> Result<(Manifest, Verification)> {
+    let mut found = FoundFile::survey(path, cx).await?;
+    let proof = found.prove(level, options, cx).await?;
+    Ok((found.manifest, proof))
 }
 
 /// Copies a file into the vault, proven, as a backup like any other. The file itself stays as it is.
-pub(crate) async fn adopt(
-    mut found: FoundFile,
-    adoption: Adoption,
-    surroundings: &Surroundings<'_>,
-) -> Result<Manifest> {
-    let vault = surroundings.vault;
+async fn adopt(mut found: FoundFile, adoption: Adoption, cx: &Context<'_>) -> Result<Manifest> {
+    let vault = cx.vault;
     catalogue::recover(vault)?;
     let shown = found.manifest.file_path.clone();
-    let proof = found.prove(adoption.level, &adoption.means, surroundings).await?;
+    let options = ProofOptions { read: adoption.read.clone(), ..ProofOptions::default() };
+    let proof = found.prove(adoption.level, &options, cx).await?;
     let failed = |kind: Kind| {
         Error::new(kind, format!("`{shown}` was not adopted")).caused_by(proof.reasons.join("; "))
     };
@@ -446,7 +545,7 @@ pub(crate) async fn adopt(
     let mut manifest = found.manifest;
     manifest.backup_name = match adoption.name {
         Some(name) if catalogue::is_taken(&vault.list("")?, &name) => {
-            return Err(super::create::is_there(&name));
+            return Err(create::name_taken(&name));
         }
         Some(name) => name,
         None => catalogue::free_name(vault, manifest.backup_name)?,
@@ -460,32 +559,28 @@ pub(crate) async fn adopt(
     manifest.verification = Some(proof);
     let file = file_name(&manifest.backup_name, manifest.format, manifest.compression, false);
     manifest.file_path = vault.shown(&file);
-    (surroundings.tell)(Event::Phase("copying"));
+    (cx.tell)(Event::Phase("copying"));
     let mut draft = vault.draft(manifest.backup_name.as_str(), &file)?.ok_or_else(|| {
         Error::new(Kind::StillGoing, format!("another backup `{}` is still being made", manifest.backup_name))
     })?;
-    let copied = copy(found.content, draft.writer()?, surroundings).await?;
+    let copied = copy(found.content, draft.writer()?, cx).await?;
     // What lies in the vault now is what was proven, whatever happened to the file meanwhile.
-    let (bytes, sha256) = super::stream::hash_file(draft.content()?.reader())
+    let (bytes, sha256) = hash_file(draft.content()?.reader())
         .map_err(|error| Error::outside("the copy cannot be read").caused_by(error))?;
     if (copied, bytes, &sha256) != (manifest.file_size, manifest.file_size, &manifest.sha256) {
         return Err(Error::outside(format!("`{shown}` changed while it was copied"))
             .hint("Nothing was left of the copy. Run it again when nobody writes to the file."));
     }
-    adoption.means.seal_keys.seal(&mut manifest)?;
-    interrupted(surroundings.interrupt, "nothing was adopted")?;
+    adoption.read.seal_keys.seal(&mut manifest)?;
+    interrupted(cx.interrupt, "nothing was adopted")?;
     draft.publish(&[], &catalogue::written(&manifest)?)?;
     Ok(manifest)
 }
 
-async fn copy(
-    content: Content,
-    mut target: Box<dyn std::io::Write + Send>,
-    surroundings: &Surroundings<'_>,
-) -> Result<u64> {
+async fn copy(content: Content, mut target: Box<dyn std::io::Write + Send>, cx: &Context<'_>) -> Result<u64> {
     let bytes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let (counted, interrupt) = (std::sync::Arc::clone(&bytes), surroundings.interrupt.clone());
-    follow(&bytes, surroundings.tell, move || {
+    let (counted, interrupt) = (std::sync::Arc::clone(&bytes), cx.interrupt.clone());
+    follow(&bytes, cx.tell, move || {
         let (mut reader, mut buffer, mut copied) = (content.reader(), vec![0; 1 << 20], 0);
         loop {
             interrupted(&interrupt, "nothing was adopted")?;
@@ -493,10 +588,10 @@ async fn copy(
                 .read(&mut buffer)
                 .map_err(|error| Error::outside("the file cannot be read").caused_by(error))?;
             if read == 0 {
-                target.flush().map_err(super::cannot_write)?;
+                target.flush().map_err(cannot_write)?;
                 return Ok(copied);
             }
-            target.write_all(&buffer[..read]).map_err(super::cannot_write)?;
+            target.write_all(&buffer[..read]).map_err(cannot_write)?;
             copied += read as u64;
             counted.store(copied, std::sync::atomic::Ordering::Relaxed);
         }

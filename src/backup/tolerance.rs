@@ -30,13 +30,13 @@ pub(crate) struct LeftOut {
 
 /// What a load left out.
 #[derive(Clone, Debug, Default)]
-pub(in crate::backup) struct Omissions {
+pub(super) struct Omissions {
     /// What was asked for, or belongs to the server and is not there.
-    pub(in crate::backup) left_out: Vec<LeftOut>,
+    pub(super) left_out: Vec<LeftOut>,
     /// What the server refused, and the restore went on past.
-    pub(in crate::backup) complaints: Vec<LeftOut>,
+    pub(super) complaints: Vec<LeftOut>,
     /// Whether settings of the database are among what was left out.
-    pub(in crate::backup) settings: bool,
+    pub(super) settings: bool,
 }
 
 impl Omissions {

@@ -1,0 +1,268 @@
+//! `backup create`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::flags::AccessArgs;
+use super::progress::{Progress, context};
+use super::render::{Backups, Plans};
+use crate::backup::create::{self, AuditFrom, Created, Plan};
+use crate::backup::prune::Occasion;
+use crate::backup::request::{Asked, Compress, DumpFormat, Observe, Request, Roles};
+use crate::backup::{BackupName, Compression, Event, Level, Manifest};
+use crate::cli::{Session, actor, notify};
+use crate::config::parse_duration;
+use crate::error::{Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::notify::Subject;
+use crate::output::Output;
+use crate::vault::{Trigger, Vault};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct CreateArgs {
+    /// Databases of lifeboat.toml (`[databases.DB.backup]`)
+    #[arg(value_name = "DB")]
+    databases: Vec<String>,
+    /// Database to back up: postgresql://… or sqlite:///path; may be repeated; `env:NAME` takes it from a variable
+    /// [env: DATABASE_URL]
+    #[arg(long = "url", value_name = "URL")]
+    urls: Vec<String>,
+    /// Name of the backup [default: the database's, with the time]. An earlier backup of this database that has the name
+    /// gets its own time appended
+    #[arg(long, value_name = "NAME")]
+    name: Option<BackupName>,
+    /// How PostgreSQL is dumped
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<DumpFormat>,
+    /// How many connections dump at once (`--format custom`): an archive in parts, `NAME.tar.gz`, which `tar xzf` and
+    /// `pg_restore -j` read [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// How the file is compressed [env: BACKUP_COMPRESS, true or false] [default: gzip]
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "no_compress")]
+    compression: Option<Compression>,
+    /// Do not compress
+    #[arg(long)]
+    no_compress: bool,
+    /// How hard to compress: gzip 1 to 12, zstd 1 to 19 [default: 1]
+    #[arg(long, value_name = "N")]
+    compression_level: Option<i32>,
+    /// How many threads compress [default: one per core, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
+    /// Encrypt to an age recipient (`age1…`); may be repeated
+    #[arg(long = "encrypt-to", value_name = "RECIPIENT")]
+    encrypt_to: Vec<String>,
+    /// How deep the source is looked into while it is dumped, to prove restored copies by
+    #[arg(long, value_enum, value_name = "DEPTH", default_value_t)]
+    observe: Observe,
+    /// Keep the roles and tablespaces of the server beside it
+    #[arg(long)]
+    globals: bool,
+    /// The same, with the verifiers of the roles' passwords, which takes a superuser
+    #[arg(long)]
+    globals_with_passwords: bool,
+    /// Do not remove old backups of the database afterwards
+    #[arg(long)]
+    no_prune: bool,
+    /// How thoroughly the backup is proven before it counts [default: stream]. If the proof that is asked for cannot be made, the
+    /// backup is kept and the exit code is 3
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    verify: Option<Level>,
+    /// Keep it whatever the rules of retention say
+    #[arg(long)]
+    keep_forever: bool,
+    /// What makes it the same database on whatever host it is backed up, so that its older backups are removed: for
+    /// containers whose host names change [default: host and path, or address and cluster]
+    #[arg(long, value_name = "ID", env = "BACKUP_DATABASE_ID", hide_env_values = true)]
+    database_id: Option<String>,
+    /// Retention class, such as `pre-migration` or `major-release`
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// How long to wait for another backup of the same database, or of the same name
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10m", conflicts_with = "no_wait")]
+    wait: Duration,
+    /// Do not wait for another backup of the same database
+    #[arg(long)]
+    no_wait: bool,
+    /// File with `NAME=value` lines, such as DATABASE_URL and PGPASSWORD, to set first, if it exists
+    #[arg(long, value_name = "FILE")]
+    environment_file: Option<PathBuf>,
+    /// A dead man's switch (healthchecks.io and the like) that is told of the start, and of success or failure
+    #[arg(long, value_name = "URL")]
+    ping: Option<String>,
+    /// What started it, for the manifest
+    #[arg(long, value_name = "WORD", default_value = "cli", hide = true, value_parser = parse_trigger)]
+    trigger: Trigger,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Check whether it can be made, make nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn parse_trigger(word: &str) -> std::result::Result<Trigger, String> {
+    Ok(Trigger::from(word.to_owned()))
+}
+
+impl CreateArgs {
+    /// The name by which notifications know the command; none for a dry run.
+    pub(in crate::cli) fn notified_as(&self) -> Option<&'static str> {
+        (!self.dry_run).then_some("backup create")
+    }
+
+    /// The dead man's switch that hears how it ends.
+    pub(in crate::cli) fn ping(&self) -> Option<&str> {
+        self.ping.as_deref().filter(|url| crate::web::check(url).is_ok())
+    }
+
+    /// The file that it takes variables from.
+    pub(in crate::cli) fn environment_file(&self) -> Option<&std::path::Path> {
+        self.environment_file.as_deref()
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            databases: self.databases.clone(),
+            urls: self.urls.clone(),
+            name: self.name.clone(),
+            format: self.format,
+            jobs: self.jobs,
+            compress: match (self.no_compress, self.compression) {
+                (true, _) => Compress::With(Compression::None),
+                (false, Some(compression)) => Compress::With(compression),
+                (false, None) => Compress::AsConfigured,
+            },
+            compression_level: self.compression_level,
+            threads: self.threads,
+            encrypt_to: self.encrypt_to.clone(),
+            observe: self.observe,
+            globals: match (self.globals, self.globals_with_passwords) {
+                (_, true) => Roles::WithPasswords,
+                (true, false) => Roles::WithoutPasswords,
+                (false, false) => Roles::Without,
+            },
+            level: self.verify,
+            keep_forever: self.keep_forever,
+            database_id: self.database_id.clone(),
+            class: self.class.clone(),
+            wait: if self.no_wait { Duration::ZERO } else { self.wait },
+            access: self.access.options(),
+        }
+    }
+}
+
+pub(super) async fn run(args: CreateArgs, session: &Session) -> Result<Option<Kind>> {
+    let interrupt = Interrupt::listen()?;
+    let output = &session.output;
+    args.ping.as_deref().map_or(Ok(()), crate::web::check)?;
+    let requests =
+        args.asked().resolve(&args.trigger, &session.config, &|event| Progress::say(output, event))?;
+    if !args.no_prune {
+        // Rules that cannot be read are reported before the work, not after it.
+        Occasion::AfterBackup.rules(&session.config)?;
+    }
+    let vault = if args.dry_run { session.vault_to_read()? } else { session.vault()? };
+    let is_single = requests.len() == 1;
+    let (mut plans, mut made, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for request in requests {
+        let database = request.database.clone();
+        let outcome = create_one(request, &args, session, &vault, &interrupt).await;
+        output.settle();
+        notify_of(session, &vault, &database, &outcome);
+        match outcome {
+            Ok(Done::Planned(plan)) => plans.push(*plan),
+            Ok(Done::Made(created)) => {
+                print_pruned(&created, output);
+                made.push(created.manifest);
+            }
+            Err(error) if is_single => return Err(error),
+            Err(error) => {
+                failures.push(error.kind());
+                output.error(&error.hint(format!("`{database}` was not backed up.")));
+                if interrupt.first().is_some() {
+                    break;
+                }
+            }
+        }
+    }
+    if args.dry_run {
+        output.report(&Plans::new(&plans))?;
+    }
+    let some_made = !(made.is_empty() && plans.is_empty());
+    let failed = failures.first().map(|first| match interrupt.first() {
+        Some(kind) => kind,
+        None if some_made => Kind::Partial,
+        None => *first,
+    });
+    let lacks_proof = |manifest: &Manifest| {
+        let proven = manifest.verification.as_ref().map(|proof| proof.level);
+        args.verify.is_some_and(|asked| proven < Some(asked))
+    };
+    let is_unproven = made.iter().any(lacks_proof);
+    if is_unproven {
+        output.warn("the proof that `--verify` asks for could not be made: the backup is kept, and it may not be restorable");
+    }
+    let kind = failed.or(is_unproven.then_some(Kind::Outside));
+    if !args.dry_run && is_single {
+        made.first().map_or(Ok(()), |manifest| output.conclude(manifest, kind))?;
+    } else if !args.dry_run {
+        output.conclude(&Backups::new(made), kind)?;
+    }
+    Ok(kind)
+}
+
+enum Done {
+    Planned(Box<Plan>),
+    Made(Box<Created>),
+}
+
+async fn create_one(
+    request: Request,
+    args: &CreateArgs,
+    session: &Session,
+    vault: &Vault,
+    interrupt: &Interrupt,
+) -> Result<Done> {
+    let progress = Progress::new(&session.output, request.source.shown());
+    let tell = |event: Event<'_>| progress.tell(event);
+    let cx = context(vault, interrupt, &tell);
+    if args.dry_run {
+        return create::plan(request, &cx).await.map(|plan| Done::Planned(Box::new(plan)));
+    }
+    let prune_by = (!args.no_prune).then_some(&session.config);
+    let actor = actor(args.trigger.clone());
+    let created = create::run_recorded(|| Ok(request), &actor, AuditFrom::Plan, prune_by, &cx).await?;
+    Ok(Done::Made(Box::new(created)))
+}
+
+/// That something could not be pruned is a warning: the backup was made.
+fn print_pruned(created: &Created, output: &Output) {
+    match &created.pruned {
+        Ok(None) => {}
+        Ok(Some(report)) => {
+            for name in &report.deleted {
+                output.say(format!("removed `{name}`, which no rule of retention keeps"));
+            }
+            for failure in &report.failed {
+                output.warn(format!("`{}` could not be removed: {}", failure.id, failure.reason));
+            }
+        }
+        Err(error) => output.warn(format!("old backups were not removed: {}", error.chain())),
+    }
+}
+
+/// What notifications say of one database when the command has ended.
+fn notify_of(session: &Session, vault: &Vault, database: &str, outcome: &Result<Done>) {
+    let subject = Subject::Database(database.to_owned());
+    match outcome {
+        Ok(Done::Planned(_)) => {}
+        Ok(Done::Made(created)) => {
+            let file = vault.shown(&created.manifest.file_path);
+            session.say(notify::of_end(subject, None, Some(file)));
+        }
+        Err(error) => session.say(notify::of_error(subject, error)),
+    }
+}
