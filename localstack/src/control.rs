@@ -177,7 +177,7 @@ fn set_status(cx: &Arc<Context>, request: StatusRequest) -> Result<(), String> {
         instance.shown = (!is_real).then_some(ShownStatus { status, stay: request.stay });
         if is_real {
             // Back to its real status: the instance can also be deleted again.
-            instance.fate = None;
+            instance.restore_outcome = None;
         }
         Ok(())
     })
@@ -188,7 +188,7 @@ fn clear_statuses(cx: &Arc<Context>) {
     cx.store.change(|state| {
         for instance in state.instances_mut() {
             instance.shown = None;
-            instance.fate = None;
+            instance.restore_outcome = None;
         }
     });
 }

@@ -125,7 +125,7 @@ fn default_times() -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct InjectedFaults {
     rules: Mutex<Vec<Rule>>,
-    fates: Mutex<Vec<RestoreOutcome>>,
+    outcomes: Mutex<Vec<RestoreOutcome>>,
     sql: Mutex<Vec<RestoredSql>>,
 }
 
@@ -177,18 +177,18 @@ impl InjectedFaults {
         })
     }
 
-    pub(crate) fn add_restore_outcome(&self, fate: RestoreOutcome) {
-        lock_list(&self.fates).push(fate);
+    pub(crate) fn add_restore_outcome(&self, outcome: RestoreOutcome) {
+        lock_list(&self.outcomes).push(outcome);
     }
 
     /// The outcome that was injected for the restore that begins now.
     pub(crate) fn take_restore_outcome(&self) -> Option<RestoreOutcome> {
-        let mut fates = lock_list(&self.fates);
-        (!fates.is_empty()).then(|| fates.remove(0))
+        let mut outcomes = lock_list(&self.outcomes);
+        (!outcomes.is_empty()).then(|| outcomes.remove(0))
     }
 
     pub(crate) fn clear_restore_outcomes(&self) {
-        lock_list(&self.fates).clear();
+        lock_list(&self.outcomes).clear();
     }
 
     /// # Errors

@@ -32,19 +32,19 @@ pub(crate) fn is_formula(text: &str) -> bool {
 
 /// The value of a formula as a whole number; `None` if it is not a valid formula.
 pub(crate) fn evaluate_formula(text: &str, variables: &Variables) -> Option<i64> {
-    let mut rest = Rest { text: text.trim(), variables };
-    let value = rest.parse_value()?;
-    let is_complete = rest.text.is_empty() && value.is_finite();
+    let mut parser = Parser { text: text.trim(), variables };
+    let value = parser.parse_value()?;
+    let is_complete = parser.text.is_empty() && value.is_finite();
     is_complete.then_some(value.floor() as i64)
 }
 
 /// The rest of a formula that has not been parsed yet.
-struct Rest<'t> {
+struct Parser<'t> {
     text: &'t str,
     variables: &'t Variables,
 }
 
-impl<'t> Rest<'t> {
+impl<'t> Parser<'t> {
     fn expect_token(&mut self, token: char) -> Option<()> {
         self.text = self.text.trim_start().strip_prefix(token)?.trim_start();
         Some(())

@@ -96,7 +96,7 @@ use crate::cluster::orphans;
 use crate::cluster::tls::Authority;
 use crate::home::Home;
 use crate::monitoring::Monitoring;
-use crate::stack::{Context, Parts, report_problem};
+use crate::stack::{Context, ContextParts, report_problem};
 use crate::store::Store;
 
 pub use crate::pace::Pace;
@@ -195,7 +195,7 @@ impl Stack {
         let authority = Authority::open(&home)?;
         let store = Store::open(home.file("state.json"))?;
         let monitoring = Monitoring::open(home.file("monitoring.json"), home.file("metrics.json"))?;
-        let parts = Parts {
+        let parts = ContextParts {
             home,
             engines,
             authority,

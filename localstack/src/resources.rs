@@ -27,7 +27,8 @@ pub(crate) struct Instance {
     pub(crate) region: String,
     pub(crate) status: Status,
     pub(crate) shown: Option<ShownStatus>,
-    pub(crate) fate: Option<RestoreOutcome>,
+    #[serde(rename = "fate")]
+    pub(crate) restore_outcome: Option<RestoreOutcome>,
     pub(crate) origin: Origin,
     /// The base backup from which its data is laid out when a client first connects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -413,7 +414,7 @@ impl Instance {
     /// Whether the control endpoint says that it never goes away.
     pub(crate) fn is_stuck_deleting(&self) -> bool {
         self.shown.as_ref().is_some_and(|shown| shown.stay && shown.status == Status::Deleting)
-            || self.fate.as_ref().is_some_and(|fate| fate.stay && fate.status == Status::Deleting)
+            || self.restore_outcome.as_ref().is_some_and(|it| it.stay && it.status == Status::Deleting)
     }
 }
 

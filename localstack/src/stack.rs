@@ -62,7 +62,7 @@ pub(crate) struct Context {
     endpoint: String,
 }
 
-pub(crate) struct Parts {
+pub(crate) struct ContextParts {
     pub(crate) home: Home,
     pub(crate) engines: Engines,
     pub(crate) authority: Authority,
@@ -76,8 +76,8 @@ pub(crate) struct Parts {
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
+    pub(crate) fn new(parts: ContextParts) -> Self {
+        let ContextParts { home, engines, authority, store, monitoring, pace, limits, endpoint, .. } = parts;
         let clock = Clock::new(store.read(|state| state.jumps.clone()));
         Self {
             templates: Templates::new(&engines),

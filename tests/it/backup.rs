@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Run, binary, finish};
+use crate::support::{Run, binary, directory, finish};
 
 /// What a vault holds besides backups: who did what, and what did not come about.
 pub(crate) const RECORDS: [&str; 2] = ["audit.jsonl", "failures"];
@@ -24,7 +24,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Place {
-        Place { directory: tempfile::tempdir().unwrap() }
+        Place { directory: directory() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -5,14 +5,24 @@
 //! ports) is replaced by something of the same width, so that the layout is pinned too.
 
 mod backups;
+mod drills;
 mod help;
+mod notifications;
+mod pages;
+mod rds;
 mod redaction;
 mod refusals;
+mod runbooks;
+mod serving;
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use tokio::process::Command;
 
 use crate::backup::Place;
-use crate::support::{Run, binary, finish};
+use crate::support::{Run, World, binary, finish};
 use crate::terminal::on_terminal;
 use redaction::{redact, redact_times};
 
@@ -32,20 +42,37 @@ const WIDTHS: [u16; 2] = [80, 120];
 /// The built binary with these arguments, in a world of its own.
 type CommandInWorld<'a> = Box<dyn Fn(&[&str]) -> Command + 'a>;
 
+/// What a command takes for the machine's clock.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// A moment at which it stands still: times and ages are the same in each run.
+    Still(&'static str),
+    /// So many seconds ahead of the machine's: AWS's clock after as many jumps.
+    Ahead(i64),
+}
+
 /// Commands that run in one world, and what they printed.
 struct Scene<'a> {
     command: CommandInWorld<'a>,
-    /// What the machine's clock says; none where AWS's clock counts.
-    clock: Option<&'static str>,
+    clock: Clock,
+    midnight: Option<DateTime<Utc>>,
     text: String,
 }
 
 impl<'a> Scene<'a> {
     fn new(command: impl Fn(&[&str]) -> Command + 'a) -> Scene<'a> {
-        Scene { command: Box::new(command), clock: None, text: String::new() }
+        Scene { command: Box::new(command), clock: Clock::Ahead(0), midnight: None, text: String::new() }
     }
 
     /// Paths are written relative to the directory, since the length of its own differs.
+    fn of_world(world: &'a World) -> Scene<'a> {
+        Scene::new(|arguments| {
+            let mut command = world.command(arguments);
+            command.env("BACKUP_DIR", "vault");
+            command
+        })
+    }
+
     fn of_place(place: &'a Place) -> Scene<'a> {
         Scene::new(|arguments| {
             let mut command = place.command(arguments);
@@ -56,6 +83,20 @@ impl<'a> Scene<'a> {
 
     fn in_directory(directory: &'a tempfile::TempDir) -> Scene<'a> {
         Scene::new(|arguments| binary(directory.path(), arguments))
+    }
+
+    /// Moves AWS's clock, and the machine's, so many minutes after the first midnight.
+    async fn jump(&mut self, world: &World, minutes: i64) {
+        let now = world.control("GET", "clock", serde_json::Value::Null).await;
+        let now: DateTime<Utc> = now["now"].as_str().unwrap().parse().unwrap();
+        let midnight = *self
+            .midnight
+            .get_or_insert((now + TimeDelta::days(1)).duration_trunc(TimeDelta::days(1)).unwrap());
+        let until = midnight + TimeDelta::minutes(minutes);
+        let seconds = (until - now).num_seconds();
+        world.advance_clock(seconds).await;
+        let Clock::Ahead(ahead) = self.clock else { panic!("the clock stands still") };
+        self.clock = Clock::Ahead(ahead + seconds);
     }
 
     /// The command of a line such as `PGPASSWORD=wrong drill run orders-prod`; a variable without a value is unset.
@@ -75,20 +116,17 @@ impl<'a> Scene<'a> {
             };
         }
         match self.clock {
-            Some(clock) => at_time(clock, &command),
-            None => command,
+            Clock::Still(moment) => at_time(moment, command),
+            Clock::Ahead(0) => command,
+            Clock::Ahead(seconds) => at_time(&format!("+{seconds}s"), command),
         }
     }
 
-    /// Runs a command whose output is of no interest.
-    async fn prepare(&self, line: &str) -> Run {
-        let run = self.run(line).await;
-        assert!(run.code == Some(0), "{line}: {run:?}");
-        run
-    }
-
     async fn run(&self, line: &str) -> Run {
-        finish(self.command(line).spawn().unwrap()).await
+        let run = finish(self.command(line).spawn().unwrap());
+        tokio::time::timeout(Duration::from_secs(60), run)
+            .await
+            .unwrap_or_else(|_| panic!("{line}: it does not end"))
     }
 
     /// Writes down what a command printed to a pipe, and how it ended.
@@ -112,7 +150,7 @@ impl<'a> Scene<'a> {
 
     /// Writes down a report as it stands on terminals of each width.
     async fn screens(&mut self, line: &str) {
-        let (narrow, wide) = tokio::join!(self.screen(line, WIDTHS[0]), self.screen(line, WIDTHS[1]));
+        let (narrow, wide) = (self.screen(line, WIDTHS[0]).await, self.screen(line, WIDTHS[1]).await);
         let line = shown_line(line);
         if redact(&narrow.stdout) == redact(&wide.stdout) {
             self.write(&format!("$ {line}    # {} and {} columns", WIDTHS[0], WIDTHS[1]), &narrow);
@@ -144,11 +182,17 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Writes down a page as text.
+    fn page(&mut self, title: &str, page: &str) {
+        self.text.push_str(&format!("{title}\n{}\n", pages::text_of(page)));
+    }
+
     /// Ends the scene: compares what was written down.
     #[track_caller]
     fn assert_golden(&mut self, name: &str) {
         let text = redact(&std::mem::take(&mut self.text));
-        let text = if self.clock.is_some() { text } else { redact_times(&text) };
+        let is_still = matches!(self.clock, Clock::Still(_));
+        let text = if is_still { text } else { redact_times(&text) };
         assert_golden(name, &text);
     }
 }
@@ -167,14 +211,15 @@ fn shown_line(line: &str) -> String {
     words.join(" ")
 }
 
-/// The same command with a clock that stands still; spans are measured as they are.
-fn at_time(clock: &str, ours: &Command) -> Command {
-    let ours = ours.as_std();
-    let mut command = Command::new("faketime");
-    command.args(["-f", clock]).arg(ours.get_program()).args(ours.get_args());
-    command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+/// The same command with another clock; spans are measured as they are.
+fn at_time(clock: &str, mut command: Command) -> Command {
+    command.env("LD_PRELOAD", LIBFAKETIME.as_str()).env("FAKETIME", clock);
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
-    command.current_dir(ours.get_current_dir().unwrap()).stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
     command
 }
+
+/// What `faketime` loads into a program; it does not pass on the signal that ends one.
+static LIBFAKETIME: LazyLock<String> = LazyLock::new(|| {
+    let said = std::process::Command::new("faketime").args(["-f", "+0s", "printenv", "LD_PRELOAD"]).output();
+    String::from_utf8(said.expect("faketime is installed by `make setup`").stdout).unwrap().trim().to_owned()
+});

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::imports::{circles, used_files};
 use crate::support::root;
 
+/// The packages that are houses: the tool, and the local stack.
+const PACKAGES: [&str; 2] = ["src", "localstack/src"];
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -19,18 +22,24 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules of `src/lib.rs`, top to ground.
-fn modules() -> Vec<String> {
-    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+/// The modules of a package's `lib.rs`, top to ground.
+fn modules(src: &str) -> Vec<String> {
+    let lib = fs::read_to_string(root().join(src).join("lib.rs")).unwrap();
     lib.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';')).map(str::to_owned).collect()
 }
 
 #[test]
 fn a_module_uses_only_what_stands_below_it() {
-    let modules = modules();
+    for src in PACKAGES {
+        assert_order(src);
+    }
+}
+
+fn assert_order(src: &str) {
+    let modules = modules(src);
     let floor: BTreeMap<&str, usize> =
         modules.iter().enumerate().map(|(floor, name)| (name.as_str(), floor)).collect();
-    let src = root().join("src");
+    let src = root().join(src);
     let mut wrong = Vec::new();
     for file in rust_files(&src) {
         let relative = file.strip_prefix(&src).unwrap();
@@ -74,7 +83,13 @@ fn no_files_form_a_circle() {
 
 #[test]
 fn the_picture_in_lib_rs_lists_the_modules_in_their_order() {
-    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    for src in PACKAGES {
+        assert_picture(src);
+    }
+}
+
+fn assert_picture(src: &str) {
+    let lib = fs::read_to_string(root().join(src).join("lib.rs")).unwrap();
     let drawn: Vec<String> = lib
         .split("```text")
         .nth(1)
@@ -85,7 +100,7 @@ fn the_picture_in_lib_rs_lists_the_modules_in_their_order() {
         .lines()
         .filter_map(|line| Some(line.strip_prefix("//! ")?.split_whitespace().next()?.to_owned()))
         .collect();
-    assert_eq!(drawn, modules());
+    assert_eq!(drawn, modules(src));
 }
 
 #[test]

@@ -25,7 +25,9 @@ pub(crate) fn used_files(src: &Path) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
     let mut modules = BTreeMap::new();
     for root in ["lib.rs", "main.rs"] {
         if src.join(root).exists() {
-            read(src, Path::new(root), &Vec::new(), &mut modules);
+            // A program beside a library is a root of its own.
+            let path = if modules.is_empty() { Vec::new() } else { vec!["main".to_owned()] };
+            read(src, Path::new(root), &path, &mut modules);
         }
     }
     modules
@@ -205,6 +207,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         self.note_use(&[], &item.tree, !matches!(item.vis, syn::Visibility::Inherited));
     }
+
+    // `pub(super)` says who may use an item, not what is used.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         self.note_path(path.segments.iter().map(|segment| segment.ident.to_string()).collect());

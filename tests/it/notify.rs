@@ -98,6 +98,13 @@ impl Hook {
         std::mem::take(&mut *self.heard.lock().unwrap())
     }
 
+    /// What each of its paths was sent.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        let mut heard = self.heard.lock().unwrap().clone();
+        heard.sort_by(|one, other| one.path.cmp(&other.path));
+        heard.iter().map(|one| format!("{} {}", one.path, one.body)).collect()
+    }
+
     fn answer(&self, answers: &[&'static str]) {
         *self.answers.lock().unwrap() = answers.iter().copied().collect();
     }

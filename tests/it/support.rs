@@ -36,7 +36,7 @@ impl World {
     }
 
     pub(crate) async fn of(pace: Pace, limits: Limits) -> World {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         // The servers run as another user than root, who must get there.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         World::within(directory, pace, limits, false).await
@@ -502,6 +502,16 @@ impl Run {
         let verdict = table["verdict"].as_str().unwrap().to_owned();
         (verdict, table["expected_rows"].as_u64(), table["observed_rows"].as_u64())
     }
+}
+
+/// How long the path of a world's directory is wherever temporary files are, so that what names it is wrapped alike.
+const PATH_LENGTH: usize = 44;
+
+/// A directory for a world.
+pub(crate) fn directory() -> tempfile::TempDir {
+    let (folder, random) = (std::env::temp_dir(), 6);
+    let room = PATH_LENGTH.saturating_sub(folder.join("x").as_os_str().len() - 1 + random);
+    tempfile::Builder::new().prefix(&"w".repeat(room)).rand_bytes(random).tempdir().unwrap()
 }
 
 /// Asks the binary itself: `--help` behind a command line is answered if all before it is understood. What stands for

@@ -51,9 +51,9 @@ impl Job {
         }
         self.hold_stage(since, if is_new { Stage::Create } else { Stage::Restore }).await?;
         let now = self.cx.clock.now();
-        let fate = self.instance()?.fate.filter(|fate| fate.status != Status::Deleting);
-        if let Some(fate) = fate {
-            return self.end_restore(&fate).await;
+        let outcome = self.instance()?.restore_outcome.filter(|outcome| outcome.status != Status::Deleting);
+        if let Some(outcome) = outcome {
+            return self.end_restore(&outcome).await;
         }
         let retention = instance.settings.retention_days;
         let next = if retention > 0 && instance.settings.is_postgres() {

@@ -195,7 +195,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
     }
     // Taken after all checks: a request that is refused must leave an injected outcome for the next one.
     let is_new = matches!(origin, Origin::New { .. });
-    let fate = if is_new { None } else { request.cx.injected.take_restore_outcome() };
+    let restore_outcome = if is_new { None } else { request.cx.injected.take_restore_outcome() };
     let mut instance = Instance {
         id: id.clone(),
         resource_id: random_resource_id(),
@@ -203,7 +203,7 @@ pub(super) fn add_instance(request: &Request<'_>, state: &mut State, new: NewIns
         region: request.region.to_owned(),
         status: Status::Creating,
         shown: None,
-        fate,
+        restore_outcome,
         origin,
         asleep: None,
         deletion: None,

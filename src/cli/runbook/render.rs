@@ -85,7 +85,7 @@ impl Printed for Listing {
         });
         page.table(&["runbook", "for when", "steps", "rto", "review by"], rows.collect());
         page.line("");
-        page.line("  lifeboat runbook show NAME to read one, run NAME --rehearse to try it on throwaways");
+        page.line("  `lifeboat runbook show NAME` shows one, `lifeboat runbook run NAME --rehearse` tries it on throwaways");
     }
 }
 

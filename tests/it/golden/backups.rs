@@ -1,10 +1,10 @@
 //! Backups of SQLite: every report about them.
 
-use super::Scene;
+use super::{Clock, Scene};
 use crate::backup::Place;
 
 /// A database whose pages are the same in each run.
-fn database(place: &Place, name: &str) {
+pub(super) fn database(place: &Place, name: &str) {
     let connection = rusqlite::Connection::open(place.path(name)).unwrap();
     connection
         .execute_batch(
@@ -28,12 +28,12 @@ async fn backups_are_made_listed_proven_and_pruned() {
         ("2026-11-14 03:00:00", "second"),
         ("2026-11-20 03:00:00", "third"),
     ] {
-        scene.clock = Some(clock);
+        scene.clock = Clock::Still(clock);
         scene.terminal(&format!("backup create --url sqlite://app.db --name {name}")).await;
     }
     scene.pipe("backup create --url sqlite://billing.db --name bills --json").await;
     scene.assert_golden("backup-create");
-    scene.clock = Some("2026-11-21 03:00:00");
+    scene.clock = Clock::Still("2026-11-21 03:00:00");
     scene.screens("backup list").await;
     scene.pipe("backup list billing --json").await;
     scene.assert_golden("backup-list");
@@ -44,6 +44,31 @@ async fn backups_are_made_listed_proven_and_pruned() {
     scene.report("backup verify second").await;
     scene.report("backup verify second --level restore").await;
     scene.assert_golden("backup-verify");
-    scene.report("backup prune --dry-run --keep-last 1").await;
+    scene.terminal("backup keep first").await;
+    scene.report("backup prune --dry-run --keep-days 3 --keep-last 1").await;
+    scene.terminal("backup prune --keep-days 3 --keep-last 1").await;
     scene.assert_golden("backup-prune");
+    scene.terminal("backup restore first --url sqlite://app.db --dry-run").await;
+    scene.terminal("backup restore first --url sqlite://app.db --confirm first").await;
+    scene.pipe("backup restore first --url sqlite://app.db --into beside.db --json").await;
+    scene.assert_golden("backup-restore");
+    std::fs::copy(place.path("app.db"), place.path("old.db")).unwrap();
+    let written = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000);
+    std::fs::File::options().write(true).open(place.path("old.db")).unwrap().set_modified(written).unwrap();
+    scene.report("backup adopt old.db --taken-at 2026-10-01T00:00:00Z --dry-run").await;
+    scene.terminal("backup adopt old.db --taken-at 2026-10-01T00:00:00Z --name from-before").await;
+    scene.terminal("backup delete from-before --confirm from-before --allow-last-copy").await;
+    scene.assert_golden("backup-adopt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_printed() {
+    let place = Place::new();
+    database(&place, "app.db");
+    std::fs::write(place.path("lifeboat.toml"), "[databases.app.backup]\nurl = \"sqlite://app.db\"\n")
+        .unwrap();
+    let mut scene = Scene::of_place(&place);
+    scene.pipe("backup schedule app --with systemd --every daily --every weekly --ping https://hc.example.com/uuid").await;
+    scene.pipe("backup schedule app --with cron --every hourly --every monthly --user postgres").await;
+    scene.assert_golden("backup-schedule");
 }

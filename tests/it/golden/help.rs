@@ -21,7 +21,7 @@ fn write_help<'a>(
 ) -> std::pin::Pin<Box<dyn Future<Output = String> + 'a>> {
     Box::pin(async move {
         let line = format!("{command} --help");
-        let help = scene.prepare(line.trim()).await.stdout;
+        let help = scene.run(line.trim()).await.assert_code(0).stdout.clone();
         let below = subcommands(&help);
         let below = below.iter().map(|name| write_help(scene, format!("{command} {name}").trim().to_owned()));
         let below = futures::future::join_all(below).await;
@@ -35,11 +35,11 @@ fn write_help<'a>(
 async fn help_of_every_command() {
     let directory = tempfile::tempdir().unwrap();
     let scene = Scene::in_directory(&directory);
-    let root = scene.prepare("--help").await.stdout;
+    let root = scene.run("--help").await.assert_code(0).stdout.clone();
     for noun in subcommands(&root) {
         assert_golden(&format!("help-{noun}"), &write_help(&scene, noun).await);
     }
-    let short = scene.prepare("-h").await.stdout;
+    let short = scene.run("-h").await.assert_code(0).stdout.clone();
     assert_golden("help", &format!("$ lifeboat --help\n{root}\n$ lifeboat -h\n{short}"));
 }
 
@@ -49,11 +49,11 @@ async fn completions_and_manual_pages_begin() {
     let scene = Scene::in_directory(&directory);
     let mut text = String::new();
     for line in ["completions bash", "completions zsh", "completions fish", "man"] {
-        let printed = scene.prepare(line).await.stdout;
+        let printed = scene.run(line).await.assert_code(0).stdout.clone();
         let head: Vec<&str> = printed.lines().take(40).collect();
         text.push_str(&format!("$ lifeboat {line} | head -40\n{}\n\n", head.join("\n")));
     }
-    let out = scene.prepare("man --out pages").await.stdout;
+    let out = scene.run("man --out pages").await.assert_code(0).stdout.clone();
     text.push_str(&format!("$ lifeboat man --out pages\n{out}"));
     assert_golden("completions-and-man", &text);
 }
