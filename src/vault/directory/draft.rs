@@ -305,7 +305,7 @@ mod tests {
     }
 
     fn visible(vault: &Directory) -> Vec<String> {
-        let files = vault.list("").unwrap().files;
+        let files = vault.beneath().list("").unwrap().files;
         files.into_iter().map(|file| file.name).filter(|name| name != ".lock").collect()
     }
 
@@ -316,10 +316,10 @@ mod tests {
         assert!(vault.begin_draft("a", "a.gz").unwrap().is_none(), "two make the same name");
         draft.file().unwrap().write_all(b"content").unwrap();
         assert_eq!(visible(&vault), [".a.partial"]);
-        draft.publish(&[], b"a.gz").unwrap();
+        Box::new(draft).publish(&[], b"a.gz").unwrap();
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
         let again = vault.begin_draft("a", "a.gz").unwrap().unwrap();
-        assert!(again.publish(&[], b"a.gz").is_err());
+        assert!(Box::new(again).publish(&[], b"a.gz").is_err());
         assert_eq!(fs::read(vault.path("a.gz")).unwrap(), b"content");
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
     }
