@@ -5,6 +5,7 @@
 //! may be deleted are questions for the modules above.
 
 mod access;
+mod ask;
 mod cloudwatch;
 mod events;
 mod identity;
@@ -22,6 +23,7 @@ mod time;
 mod wait;
 
 pub(crate) use access::{Access, Role};
+pub(crate) use ask::{Arrival, Creation, Sighting, retry_while_wrong_state};
 pub(crate) use identity::Identity;
 pub(crate) use modify::BackupChange;
 pub(crate) use parameters::Parameter;

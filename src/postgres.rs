@@ -144,7 +144,7 @@ pub(crate) struct ConnectFailure {
 }
 
 impl ConnectFailure {
-    fn of_settings(failure: QueryFailure) -> Self {
+    pub(crate) fn of_settings(failure: QueryFailure) -> Self {
         ConnectFailure { refusal: Refusal::Other, error: failure.into(), sqlstate: None }
     }
 
