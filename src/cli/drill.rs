@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
-use super::{Session, notify, now};
+use super::{Session, host, notify, now};
 use crate::aws::Poll;
 use crate::config::{DrillSettings, parse_duration};
 use crate::drill::journal;
@@ -495,13 +495,6 @@ fn tell_left_behind(output: &Output, report: &Report) {
 
 fn cost(id: &str, region: &str, class: &str) -> String {
     format!("throwaway `{id}` was left behind in {region} and is billed by the hour as {class}")
-}
-
-pub(super) fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .or_else(|_| std::env::var("HOSTNAME"))
-        .unwrap_or_else(|_| "unknown".to_owned())
 }
 
 fn parse_percent(text: &str) -> std::result::Result<f64, String> {
