@@ -5,9 +5,8 @@
 //! backups with that, and it never fires other changes that are queued unless that is said outright.
 
 pub(crate) mod check;
+mod state;
 pub(crate) mod window;
-
-use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -19,41 +18,8 @@ use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
 use crate::when::format_time;
 
 use check::Finding;
+pub(crate) use state::State;
 use window::Window;
-
-/// How an instance is backed up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct State {
-    /// Days that automated backups are kept; zero: there are none.
-    pub retention_days: i32,
-    /// Backup window, UTC.
-    pub backup_window: Option<String>,
-    /// Maintenance window, UTC.
-    pub maintenance_window: Option<String>,
-    /// Whether tags are copied to snapshots.
-    pub copy_tags_to_snapshot: bool,
-    /// Whether AWS refuses to delete it.
-    pub deletion_protection: bool,
-    /// Whether its storage is encrypted.
-    pub encrypted: bool,
-    /// Changes that wait for the maintenance window.
-    pub pending: BTreeMap<String, String>,
-}
-
-impl State {
-    /// That of an instance.
-    pub(crate) fn of(instance: &Instance) -> Self {
-        State {
-            retention_days: instance.retention_days,
-            backup_window: instance.settings.backup_window.clone(),
-            maintenance_window: instance.settings.maintenance_window.clone(),
-            copy_tags_to_snapshot: instance.settings.copy_tags_to_snapshot.unwrap_or(false),
-            deletion_protection: instance.deletion_protection,
-            encrypted: instance.encrypted,
-            pending: instance.pending.clone(),
-        }
-    }
-}
 
 /// Policies of instances (`lifeboat.policy/1`).
 #[derive(Debug, Serialize)]

@@ -11,7 +11,9 @@
 pub(crate) mod confined;
 pub(crate) mod document;
 mod evaluation;
+mod evidence;
 pub(crate) mod expect;
+pub(crate) mod fault;
 mod fence;
 mod front;
 pub(crate) mod gate;
@@ -19,6 +21,7 @@ pub(crate) mod journal;
 pub(crate) mod lint;
 mod objects;
 mod page;
+pub(crate) mod parameters;
 mod parse;
 pub(crate) mod plan;
 pub(crate) mod preflight;
@@ -37,7 +40,8 @@ pub(crate) mod values;
 mod wait;
 pub(crate) mod words;
 
-pub(crate) use document::{Kind, Mode, Origin, Runbook, Severity, Step};
+pub(crate) use document::{Kind, Mode, Origin, Runbook, Step};
+pub(crate) use fault::Severity;
 pub(crate) use undo::{Undoing, undo};
 
 use std::path::Path;

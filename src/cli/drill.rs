@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::connect::{ConnectArgs, LookArgs};
 use super::places::{Seek, Target};
 use super::waiting::parse_poll;
-use super::{Session, notify, now};
+use super::{Session, host, notify, now};
 use crate::aws::Poll;
 use crate::config::{DrillSettings, parse_duration};
 use crate::drill::journal;
@@ -251,7 +251,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let (mut plans, mut reports, mut worst) = (Vec::new(), Vec::new(), None);
     for request in requests {
         match run_drill(request, &args, session, &vault, &interrupt).await {
-            Ok(Drilled::Planned(plan)) => plans.push(plan),
+            Ok(Drilled::Planned(plan)) => plans.push(*plan),
             Ok(Drilled::Run(report)) => {
                 worst = Kind::worse(worst, report.kind());
                 reports.push(*report);
@@ -283,7 +283,7 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
 
 /// What became of one database.
 enum Drilled {
-    Planned(PlanReport),
+    Planned(Box<PlanReport>),
     Run(Box<Report>),
 }
 
@@ -307,7 +307,7 @@ async fn run_drill(
     let connect =
         async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await;
     let drilled = match drill::plan_drill(request, connect, &cx).await {
-        Ok(plan) if args.dry_run => Ok(Drilled::Planned(PlanReport::new(&plan, aws.region()))),
+        Ok(plan) if args.dry_run => Ok(Drilled::Planned(Box::new(PlanReport::new(&plan, aws.region())))),
         Ok(plan) => drill::run_alone(plan, &cx).await.map(|report| Drilled::Run(Box::new(report))),
         Err(error) => Err(error),
     };
@@ -496,13 +496,6 @@ fn tell_left_behind(output: &Output, report: &Report) {
 
 fn cost(id: &str, region: &str, class: &str) -> String {
     format!("throwaway `{id}` was left behind in {region} and is billed by the hour as {class}")
-}
-
-pub(super) fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .or_else(|_| std::env::var("HOSTNAME"))
-        .unwrap_or_else(|_| "unknown".to_owned())
 }
 
 fn parse_percent(text: &str) -> std::result::Result<f64, String> {

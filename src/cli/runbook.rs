@@ -5,7 +5,7 @@ mod by_hand;
 mod render;
 mod watch;
 
-use super::{Session, notify, now};
+use super::{Session, notify, now, own_calls};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
@@ -15,7 +15,7 @@ use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor, Journal};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
 use crate::runbook::state::{StepState, Story};
-use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
+use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, parameters, plan, record, values};
 use crate::when;
 use crate::words::Tone;
 
@@ -78,8 +78,12 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     let mut checks = Vec::new();
     for name in &names {
         let runbook = runbook::load(name)?;
-        let faults =
-            lint::check(&runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
+        let faults = lint::check(
+            &runbook,
+            now(),
+            &|words| own_calls::understands(&session.command_line, words),
+            &|words| own_calls::only_reads(&session.command_line, words),
+        );
         checks.push(Checked::new(name, &runbook, faults));
     }
     let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
@@ -121,7 +125,7 @@ fn user_of_process() -> String {
 
 /// AWS where the runbook needs it, and who we are.
 async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
-    let host = super::drill::host();
+    let host = super::host();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     if !runbook.uses_aws() {
         let identity = format!("{}@{host}", user_of_process());
@@ -146,7 +150,7 @@ async fn ask_for_missing(
         return Ok(said);
     }
     let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
-    for parameter in values::list_missing(&runbook.front, set, mode) {
+    for parameter in parameters::list_missing(&runbook.front, set, mode) {
         if parameter.secret {
             continue;
         }
@@ -156,7 +160,7 @@ async fn ask_for_missing(
         session.output.ask(format!("{name}{help}{}", example.unwrap_or_default()));
         loop {
             let Some(typed) = super::terminal::read_line("> ").await? else { return Ok(said) };
-            match values::read(parameter, typed.trim().to_owned(), &read_time) {
+            match parameters::read(parameter, typed.trim().to_owned(), &read_time) {
                 Ok(_) => {
                     said.push((parameter.name.clone(), typed.trim().to_owned()));
                     break;
@@ -176,7 +180,7 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
     let interrupt = Interrupt::listen()?;
     let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
     let read_time = |text: &str| session.read_time(text);
-    let values = values::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
+    let values = parameters::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
     let (aws, by) = who(session, &runbook).await?;
     let began = std::time::Instant::now();
     let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
@@ -186,7 +190,7 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         interrupt: &interrupt,
         variables: &variables,
         by,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
         now: now(),
         tell: &tell,
     };
@@ -217,7 +221,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     }
     let run = RunId::new(now());
     let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
-    let values = values::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
+    let values = parameters::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
     refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     warn_of_shortfalls(&runbook, session);
     let interrupt = Interrupt::listen()?;
@@ -240,14 +244,19 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
 fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
-    let faults = lint::check(runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
+    let faults = lint::check(
+        runbook,
+        now(),
+        &|words| own_calls::understands(&session.command_line, words),
+        &|words| own_calls::only_reads(&session.command_line, words),
+    );
     let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
     for fault in shortfalls.iter().take(3) {
         session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
@@ -352,7 +361,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         variables: &variables,
         poll: go.go.poll,
         without_preflight: go.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
 }
@@ -408,7 +417,7 @@ fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> R
             .hint(format!("Say it again with `--set {name}=…`.")));
     }
     let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
-    values::resolve(&runbook.front, &said, story.start.mode, &run, &read_time)
+    parameters::resolve(&runbook.front, &said, story.start.mode, &run, &read_time)
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
@@ -437,7 +446,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
 }

@@ -214,7 +214,7 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
     let (settings, settings_from) = match (namesake, saved) {
         (Some(instance), _) if is_same(&instance) => {
             tags = tag::foreign(&instance.tags);
-            (Settings::of(&instance), SettingsFrom::Instance)
+            (instance.settings.clone(), SettingsFrom::Instance)
         }
         (_, Some(saved)) => (saved, SettingsFrom::Snapshot),
         (namesake, None) => {
@@ -226,7 +226,7 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
                 None => match namesake {
                     Some(instance) => {
                         tags = tag::foreign(&instance.tags);
-                        (Settings::of(&instance), SettingsFrom::Namesake)
+                        (instance.settings.clone(), SettingsFrom::Namesake)
                     }
                     None => {
                         let option_group = snapshot.option_group.clone();
@@ -350,7 +350,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     }
     let at = in_whole_seconds(at, earliest);
     let (settings, settings_from, tags) = match &living {
-        Some(instance) => (Settings::of(instance), SettingsFrom::Instance, tag::foreign(&instance.tags)),
+        Some(instance) => (instance.settings.clone(), SettingsFrom::Instance, tag::foreign(&instance.tags)),
         None => match saved_elsewhere(aws, Some(&backup.resource_id), &backup.instance).await? {
             Some((settings, tags)) => (settings, SettingsFrom::AnotherSnapshot, tags),
             None => (Settings::default(), SettingsFrom::Nobody, Tags::new()),

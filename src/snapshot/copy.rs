@@ -180,7 +180,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
                 && let Some(instance) = here.instance(&instance).await?
                 && Some(&instance.resource_id) == source.resource_id.as_ref()
             {
-                tags.extend(Settings::of(&instance).to_tags());
+                tags.extend(instance.settings.to_tags());
             }
             Ok((source, tags))
         }
@@ -202,7 +202,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
                 Error::request(format!("`{id}` has no automated snapshot to archive")).hint(hint)
             })?;
             let mut tags = tag::foreign(&instance.tags);
-            tags.extend(Settings::of(&instance).to_tags());
+            tags.extend(instance.settings.to_tags());
             Ok((newest, tags))
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{Event, Report, Source, Tell, is_good};
 use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
 
 /// What is asked for.
@@ -277,7 +277,7 @@ fn tags(
     key: Option<&str>,
     notes: &mut Vec<String>,
 ) -> Result<Tags> {
-    let mut tags = Settings::of(source).to_tags();
+    let mut tags = source.settings.to_tags();
     let mut add = |key: &str, value: String| tags.insert(key.to_owned(), value);
     add(tag::PURPOSE, "snapshot".to_owned());
     add(tag::RUN, run.to_string());

@@ -219,8 +219,11 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     })?;
     let vault = session.vault_to_read()?;
     let existing = existing(&args.databases, args.vault_only, session).await;
-    let author =
-        Author { by: crate::cli::who(), host: super::host(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let author = Author {
+        by: crate::cli::who(),
+        host: crate::cli::host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let dossier = report::draw_up(&vault, &args.databases, (period, existing), author, now())?;
     for record in &dossier.unreadable {
         session.output.warn(record);
@@ -271,7 +274,7 @@ pub(super) fn annotate(args: AnnotateArgs, session: &Session) -> Result<Option<K
         due: args.due,
         reviewer: args.sign_off,
         by: crate::cli::who(),
-        host: super::host(),
+        host: crate::cli::host(),
     };
     let note = annotate::add(&session.vault()?, &args.run, wanted, now())?;
     session.output.report(&note)?;

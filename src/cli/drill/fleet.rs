@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::live::LiveFleet;
-use super::{RunArgs, host, request, tell_left_behind};
+use super::{RunArgs, request, tell_left_behind};
 use crate::aws::Aws;
+use crate::cli::host;
 use crate::cli::places::{Seek, Targets};
 use crate::cli::{Session, notify, now};
 use crate::config::parse_duration;
