@@ -46,8 +46,8 @@ pub(super) enum DrillCommand {
     /// Whatever happens, the throwaway is removed before the command ends, on Ctrl-C and SIGTERM too; after a
     /// `kill -9`, `lifeboat drill sweep` removes it. One database is drilled by one process at a time, on whichever machine.
     ///
-    /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several at a time; one report tells of all. Killed and
-    /// started again, it goes on with those that have no verdict yet (exit code 5 says that there are some).
+    /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several databases at a time, with one report. A run that
+    /// was killed resumes when it is started again, with the databases that have no verdict yet (exit code 5 if any are left).
     Run(Box<RunArgs>),
     /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), databases by months,
     /// with the gaps.
@@ -59,16 +59,16 @@ pub(super) enum DrillCommand {
     ///
     /// Exit code 1 if evidence was altered since it was recorded, 3 if some could not be read.
     Report(evidence::ReportArgs),
-    /// Add to the record of a drill what was done about it, or sign it off. What was written before stays.
+    /// Add to the record of a drill what was done about it, or sign it off. Earlier notes are kept.
     Annotate(evidence::AnnotateArgs),
-    /// Find evidence that was altered, removed, exchanged, cut short or put in after it was recorded.
+    /// Find evidence that was altered, removed, swapped, truncated or inserted after it was recorded.
     ///
-    /// Each record names the SHA-256 of the one before it. Exit code 1 names every file that is not as it was recorded; 3 if
-    /// some could not be read. Somebody who rewrites a whole chain with its head is found only by a head that was kept
-    /// elsewhere: keep what this prints, and pass it with `--expect-head` or `--expect-heads`.
+    /// Each record names the SHA-256 of the one before it. Exit code 1 if a file differs from what was recorded (the report
+    /// names each), 3 if some could not be read. A chain that was rewritten together with its head is detected only against
+    /// a head that was kept elsewhere: keep what this prints, and pass it with `--expect-head` or `--expect-heads`.
     VerifyEvidence(evidence::VerifyEvidenceArgs),
-    /// Remove throwaways whose drill has died: those that have expired, and those whose run this vault knows to
-    /// have ended. Nothing else is ever removed.
+    /// Remove throwaways whose drill has died: those that have expired, and those whose run has ended according to this vault.
+    /// Nothing else is ever removed.
     Sweep(SweepArgs),
 }
 
@@ -119,11 +119,11 @@ pub(super) struct RunArgs {
     /// the copy. Beyond it the table, and the drill, is unknown [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
-    /// Table that is emptied and loaded anew as a matter of course, such as `staging.*` or a queue: that nothing of it can
-    /// be compared is reported, and does not leave the drill unknown. May be repeated
+    /// Table that is regularly emptied and reloaded, such as `staging.*` or a queue. If none of its rows can be compared,
+    /// the report says so, and the drill is not unknown for it. May be repeated
     #[arg(long, value_name = "TABLE", help_heading = "Comparing")]
     churning: Vec<String>,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
     /// How long the copy may take to become available [default: 2h]
@@ -135,10 +135,10 @@ pub(super) struct RunArgs {
     /// When anyone may remove the throwaway, counted from the start [default: 6h, or --wait and 4h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     expires_after: Option<Duration>,
-    /// Keep the throwaway until it expires, to look at it; it costs money meanwhile
+    /// Keep the throwaway until it expires, so that you can inspect it; it is billed until then
     #[arg(long, conflicts_with_all = ["all", "tags"])]
     keep: bool,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -193,7 +193,7 @@ pub(super) struct SweepArgs {
     /// Show what would be removed, remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
     /// How long a removal may take
@@ -222,8 +222,8 @@ pub(super) async fn run(command: DrillCommand, session: &Arc<Session>) -> Result
             Some(period) => {
                 evidence::list(&args.databases, period, (args.vault_only, args.check), session).await
             }
-            None if args.check => Err(Error::request("it is not said which period to judge")
-                .hint("For example `--year 2026`, or `--last-months 1` in a job that runs monthly.")),
+            None if args.check => Err(Error::request("`--check` needs a period")
+                .hint("For example `--last-months 12`, or `--last-months 1` in a job that runs monthly.")),
             None => list(&args, session),
         },
         DrillCommand::Report(args) => evidence::report(&args, session).await,
@@ -383,7 +383,7 @@ fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
         journal::current_outcome(&vault, &report)?
     } else {
         session.output.warn(format!(
-            "this record is not as it was written, and proves nothing: `lifeboat drill verify-evidence {}` says more",
+            "this record was changed after it was written and proves nothing: run `lifeboat drill verify-evidence {}` for details",
             report.source.id
         ));
         Outcome::Altered
@@ -401,7 +401,7 @@ fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     if records.is_altered() {
         session
             .output
-            .warn("the evidence is not as it was recorded: `lifeboat drill verify-evidence` says where");
+            .warn("the evidence was changed after it was recorded: run `lifeboat drill verify-evidence` to see where");
     }
     let drills = records
         .reports
@@ -452,7 +452,7 @@ fn say_left_behind(output: &Output, report: &SweepReport) {
         output.warn(cost(&swept.id, &swept.place.region, &swept.class));
         output.warn(&swept.reason);
         if let Some(command) = &swept.remove_with {
-            output.warn(format!("once you have made sure of what it is, remove it with `{command}`"));
+            output.warn(format!("check what it is, then remove it with `{command}`"));
         }
     }
 }
@@ -501,6 +501,6 @@ fn cost(id: &str, region: &str, class: &str) -> String {
 fn parse_percent(text: &str) -> std::result::Result<f64, String> {
     match text.trim_end_matches('%').trim().parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("it is a number from 0 to 100".to_owned()),
+        _ => Err("expected a number from 0 to 100".to_owned()),
     }
 }

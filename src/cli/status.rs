@@ -29,7 +29,7 @@ use publish::PublishArgs;
 
 /// Show how healthy the backups of DB instances are: age, restorable window, objective, last drill, findings.
 ///
-/// Exit code 1 if a finding is critical, else 5 if an account or Region of lifeboat.toml could not be looked at. With
+/// Exit code 1 if a finding is critical, else 5 if an account or Region of lifeboat.toml could not be reached. With
 /// --format nagios the exit codes are Nagios's: 0 ok, 1 warning, 2 critical, 3 unknown.
 #[derive(Args, Debug)]
 pub(super) struct StatusArgs {

@@ -139,7 +139,7 @@ impl<'a> Chain<'a> {
         match head.as_deref().map(Head::parse) {
             Some(Ok(head)) => self.head = head,
             None if last <= 1 => {}
-            // The chain goes on from what is there, and says so for ever.
+            // The chain continues from what is there, and records that permanently.
             None | Some(Err(_)) => {
                 self.notice = Some("its head was gone or was not one when this was added".to_owned());
                 let text = self.vault.read(&self.vault_path(&link_name(last)))?.unwrap_or_default();

@@ -34,7 +34,7 @@ impl<'a> Journal<'a> {
     /// Opens the record of a new run.
     pub(crate) fn open(vault: &'a Vault, source: &str, run: &str) -> Result<Self> {
         let lock = vault.try_lock(&lock_name(source, run))?;
-        let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already going on")))?;
+        let lock = lock.ok_or_else(|| Error::new(Kind::Bug, format!("run `{run}` is already under way")))?;
         Ok(Journal { vault, source: source.to_owned(), run: run.to_owned(), _lock: lock })
     }
 

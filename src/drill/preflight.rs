@@ -245,25 +245,26 @@ async fn check_target(
         Ok(true) => {}
         Ok(false) => {
             return Err(Error::request(format!(
-                "class `{}` cannot be had for PostgreSQL {version} here",
-                request.class
+                "class `{}` is not offered for PostgreSQL {version} in {}",
+                request.class,
+                aws.region()
             ))
-            .hint("Choose another `--class`, for instance db.t4g.micro."));
+            .hint("Choose another `--class`, such as db.t4g.micro."));
         }
         // A role without this permission can still run drills; the restore itself would say.
-        Err(failure) => tell(Event::Warning(&format!("the class was not checked beforehand: {failure}"))),
+        Err(failure) => tell(Event::Warning(&format!("could not check whether the class is offered: {failure}"))),
     }
     match aws.instance_quota().await {
         Ok(Some(quota)) if quota.used >= quota.max && request.patience_for_room.is_zero() => {
             return Err(Error::outside(format!(
-                "the quota of DB instances is used up: {} of {}",
+                "the quota of DB instances is exhausted: {} of {} are in use",
                 quota.used, quota.max
             ))
             .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
         }
         Ok(_) => {}
         Err(failure) => {
-            tell(Event::Warning(&format!("the instance quota was not checked beforehand: {failure}")))
+            tell(Event::Warning(&format!("could not check the instance quota: {failure}")))
         }
     }
     if request.login == CopyLogin::Iam && !source.iam_authentication {

@@ -386,11 +386,11 @@ fn may_go(vault: &Vault, origin: &Origin, now: DateTime<Utc>) -> std::result::Re
     match process {
         // Whatever is still removing it then has hung.
         _ if origin.expires + EXPIRY_MARGIN <= now => Ok(expired),
-        Process::Alive => Err("its drill is going on".to_owned()),
+        Process::Alive => Err("its drill is still running".to_owned()),
         Process::NotHere => Err(format!("it expires at {until}, and its run is not in this vault")),
         Process::Unknown => Err(format!(
-            "it expires at {until}; whether its drill is going on cannot be told from here: this vault is a copy of the \
-             drill's, or this is another machine or one that was started anew"
+            "it expires at {until}; whether its drill is still running is unknown: this vault is a copy of the drill's, or the drill \
+             runs on another machine, or this machine was restarted since"
         )),
         Process::Ended if origin.expires <= now => Ok(expired),
         Process::Ended => match journal::read_record(vault, &origin.source, &origin.run) {

@@ -42,7 +42,7 @@ pub(crate) enum From {
 pub(crate) enum Moment {
     /// This one.
     At(DateTime<Utc>),
-    /// The newest that can be had.
+    /// The latest restorable time.
     Latest,
 }
 
@@ -164,7 +164,7 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
         Some(beyond) => not_carried.extend(beyond),
         None => not_carried.push(
             "a dedicated log volume, processor features, additional storage volumes, a directory domain and a managed master password: \
-             whether the source had any is not known"
+             it is unknown whether the source had any"
                 .to_owned(),
         ),
     }

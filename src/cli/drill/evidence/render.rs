@@ -59,7 +59,7 @@ impl YearReport {
         );
         if is_altered {
             reasons.push(format!(
-                "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
+                "the evidence was changed after it was recorded: {}; run `lifeboat drill verify-evidence` for details",
                 some_of(&altered)
             ));
         } else if !altered.is_empty() {
