@@ -44,18 +44,18 @@ pub(super) enum DrillCommand {
     ///
     /// The verdict is pass (exit code 0), fail (1) or unknown (3); a throwaway that could not be removed is 6.
     /// Whatever happens, the throwaway is removed before the command ends, on Ctrl-C and SIGTERM too; after a
-    /// `kill -9`, `lifeboat drill sweep` removes it. One database is drilled by one process at a time, on whichever machine.
+    /// `kill -9`, `lifeboat drill sweep` removes it. A database is drilled by one process at a time, across all machines.
     ///
     /// A fleet (`--all`, `--tag`, or any flag below "Fleets") is drilled several databases at a time, with one report. A run that
     /// was killed resumes when it is started again, with the databases that have no verdict yet (exit code 5 if any are left).
     Run(Box<RunArgs>),
-    /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), databases by months,
+    /// List the drills that are recorded in the vault, newest first; with a period (`--year 2026`), each database by month,
     /// with the gaps.
     List(ListArgs),
     /// Show a recorded drill.
     Show(ShowArgs),
-    /// One page on every drill of a period, for an auditor: what was proven, what failed and what was done, sign-offs,
-    /// hashes. HTML on stdout or in a file, or JSON with `--json`.
+    /// Write one page about every drill of a period for an auditor: what was proven, what failed and what was done about it,
+    /// sign-offs, hashes. HTML on stdout or in a file, or JSON with `--json`.
     ///
     /// Exit code 1 if evidence was altered since it was recorded, 3 if some could not be read.
     Report(evidence::ReportArgs),
@@ -115,8 +115,8 @@ pub(super) struct RunArgs {
     /// (recorded), or the source as it is now (live)
     #[arg(long, value_enum, default_value_t, value_name = "WHICH", help_heading = "Comparing")]
     baseline: BaselineArg,
-    /// How much of a table, in percent, may stay open: rows written since the backup that may be older ones missing from
-    /// the copy. Beyond it the table, and the drill, is unknown [default: 10]
+    /// How many percent of a table may stay unproven: rows written since the backup, each of which may stand for an older one
+    /// that is missing from the copy. Above this, the table and the drill are unknown [default: 10]
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: Option<f64>,
     /// Table that is regularly emptied and reloaded, such as `staging.*` or a queue. If none of its rows can be compared,
@@ -132,7 +132,7 @@ pub(super) struct RunArgs {
     /// How long the removal of the throwaway may take
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30m")]
     teardown_timeout: Duration,
-    /// When anyone may remove the throwaway, counted from the start [default: 6h, or --wait and 4h]
+    /// Time after which anyone may remove the throwaway [default: 6h, or --wait and 4h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     expires_after: Option<Duration>,
     /// Keep the throwaway until it expires, so that you can inspect it; it is billed until then
@@ -172,8 +172,8 @@ pub(super) struct ListArgs {
     databases: Vec<String>,
     #[command(flatten)]
     period: evidence::PeriodArgs,
-    /// Exit with 1 unless every month of the period that is over has a drill that passed, and every database that exists
-    /// was drilled; with 3 if that could not be found out
+    /// Exit with 1 unless each past month of the period has a drill that passed and every existing database was drilled;
+    /// with 3 if that could not be determined
     #[arg(long)]
     check: bool,
     /// Do not ask AWS which databases exist

@@ -183,7 +183,7 @@ fn find_recorded_baseline(
     let recorded_of = recorded.of.resource_id.as_deref();
     if recorded_of != snapshot.resource_id.as_ref().map(ToString::to_string).as_deref() {
         return Err(Error::request(format!(
-            "the baseline that snapshot `{}` is tagged with was recorded from {}{}, and the snapshot is of another one",
+            "the baseline that snapshot `{}` is tagged with was recorded from {}{}, but the snapshot is of another database",
             snapshot.id,
             recorded.of.shown(),
             recorded_of.map(|id| format!(" ({id})")).unwrap_or_default()
@@ -195,7 +195,7 @@ fn find_recorded_baseline(
 
 async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     let source = aws.existing_instance(id).await?;
-    const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, and neither Aurora nor Multi-AZ DB clusters.";
+    const SUPPORTED: &str = "Drills support instances of Amazon RDS for PostgreSQL, Single-AZ or Multi-AZ, but neither Aurora nor Multi-AZ DB clusters.";
     match source.why_no_source() {
         // A replica that is named is meant.
         None | Some(NoSource::Replica(_)) => {}
@@ -252,7 +252,9 @@ async fn check_target(
             .hint("Choose another `--class`, such as db.t4g.micro."));
         }
         // A role without this permission can still run drills; the restore itself would say.
-        Err(failure) => tell(Event::Warning(&format!("could not check whether the class is offered: {failure}"))),
+        Err(failure) => {
+            tell(Event::Warning(&format!("could not check whether the class is offered: {failure}")))
+        }
     }
     match aws.instance_quota().await {
         Ok(Some(quota)) if quota.used >= quota.max && request.patience_for_room.is_zero() => {
@@ -263,9 +265,7 @@ async fn check_target(
             .hint("Remove an instance, run `lifeboat drill sweep`, or raise the quota in Service Quotas."));
         }
         Ok(_) => {}
-        Err(failure) => {
-            tell(Event::Warning(&format!("could not check the instance quota: {failure}")))
-        }
+        Err(failure) => tell(Event::Warning(&format!("could not check the instance quota: {failure}"))),
     }
     if request.login == CopyLogin::Iam && !source.iam_authentication {
         return Err(Error::request(format!("IAM logins are not enabled on `{}`", source.id))

@@ -107,7 +107,9 @@ fn remove_verdict(report: &mut Report, checked: &Checked) {
         .or(checked.findings.first())
         .map_or(String::new(), |finding| format!(": `{}`: {}", finding.file, finding.message));
     report.verdict = Verdict::Unknown;
-    report.reasons.insert(0, format!("this record was changed after it was written, and proves nothing{why}"));
+    report
+        .reasons
+        .insert(0, format!("this record was changed after it was written, and proves nothing{why}"));
 }
 
 /// The record of a run, if it is as it was written.

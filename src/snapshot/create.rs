@@ -382,7 +382,10 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
 }
 
 fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
-    let by = found.tags.get(tag::RUN).map_or("something other than lifeboat".to_owned(), |run| format!("run `{run}`"));
+    let by = found
+        .tags
+        .get(tag::RUN)
+        .map_or("something other than lifeboat".to_owned(), |run| format!("run `{run}`"));
     Error::request(format!("snapshot `{}` exists already: {by} took it of `{}`", plan.id, found.instance))
         .caused_by(failure)
         .hint("Choose another `--id`, or give a repeated job an `--idempotency-key`: it then finds its own snapshot again.")

@@ -33,11 +33,11 @@ pub(super) struct FleetArgs {
     /// Drill every RDS for PostgreSQL instance of all accounts and Regions that are configured; throwaways and read replicas are never drilled
     #[arg(long, conflicts_with_all = ["databases", "tags"], help_heading = "Fleets")]
     all: bool,
-    /// Drill the instances that carry this tag; repeated, all of them
+    /// Drill the instances that carry this tag; if it is repeated, those that carry all of them
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag, conflicts_with = "databases", help_heading = "Fleets")]
     tags: Vec<(String, String)>,
-    /// Drill only what was not proven within this time, by the evidence in the vault: never proven first, then the oldest
-    /// proof; a failed drill is no proof [config: fleet.due]
+    /// Drill only databases that were not proven within this time, according to the evidence in the vault: those never
+    /// proven first, then those with the oldest proof; a failed drill is no proof [config: fleet.due]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Fleets")]
     due: Option<Duration>,
     /// Drill one of N parts of the fleet, divided by a hash of the resource ids; I counts from 0 or from 1
@@ -46,16 +46,16 @@ pub(super) struct FleetArgs {
     /// How many databases are drilled at once by this process [config: fleet.concurrency] [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Fleets")]
     concurrency: Option<u16>,
-    /// How many throwaways there may be at once in an account and Region, over all processes that share the vault
+    /// Limit of throwaways at once in an account and Region, across all processes that share the vault
     /// [config: fleet.max_instances]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Fleets")]
     max_instances: Option<u16>,
-    /// How many hours of throwaways this process may use in all: then no drill is begun, and those under way are broken off
+    /// Limit of instance-hours for the throwaways of this process; at the limit no drill begins, and running ones are aborted
     /// [config: fleet.max_hours]
     #[arg(long, value_name = "HOURS", value_parser = parse_hours, help_heading = "Fleets")]
     max_hours: Option<f64>,
     /// Name of this fleet run, by which its shards find each other and by which it is resumed, such as the name of a Kubernetes Job
-    /// [default: the latest of the same selection that is not complete, if it began within 12 hours, or a new one]
+    /// [default: the latest incomplete run of the same selection that began within 12 hours, or a new one]
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Fleets")]
     fleet_run: Option<String>,
 }

@@ -405,7 +405,7 @@ impl output::Report for PlanReport {
             "  removed by       the drill itself, or a sweep after {}",
             format_time(self.expires_at)
         ));
-        page.line("everything that can be checked beforehand was checked; nothing was created");
+        page.line("all preflight checks passed; nothing was created");
     }
 }
 

@@ -84,7 +84,10 @@ pub(super) async fn no_room(aws: &Aws, most: Option<usize>) -> Result<Option<Str
     if let Ok(Some(quota)) = aws.instance_quota().await
         && quota.used >= quota.max
     {
-        return Ok(Some(format!("the quota of DB instances is exhausted: {} of {} are in use", quota.used, quota.max)));
+        return Ok(Some(format!(
+            "the quota of DB instances is exhausted: {} of {} are in use",
+            quota.used, quota.max
+        )));
     }
     let Some(most) = most else { return Ok(None) };
     let there = aws.instances().await?.iter().filter(|instance| instance.is_throwaway()).count();

@@ -125,9 +125,8 @@ pub(crate) async fn plan(
 fn nobody(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
-        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
-            "`lifeboat status` lists the instances; check `--region` and the spelling of the tag.",
-        );
+        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and ")))
+            .hint("`lifeboat status` lists the instances; check `--region` and the spelling of the tag.");
     }
     let places: Vec<String> = places.iter().map(|(aws, _)| aws.place().to_string()).collect();
     Error::request(format!("there is no DB instance to drill in {}", places.join(", ")))
@@ -247,8 +246,11 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             left.push(todo);
             continue;
         }
-        let error = Error::request(format!("class `{class}` is not offered for PostgreSQL {version} in {}", aws.region()))
-            .hint("Choose another `--class`, such as db.t4g.micro.");
+        let error = Error::request(format!(
+            "class `{class}` is not offered for PostgreSQL {version} in {}",
+            aws.region()
+        ))
+        .hint("Choose another `--class`, such as db.t4g.micro.");
         plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
     }
     plan.todo = left;

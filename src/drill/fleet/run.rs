@@ -143,9 +143,8 @@ where
         under_way.spawn_blocking(move || {
             let todo = Arc::clone(&turn.todo);
             let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
-            let end = std::panic::catch_unwind(drilled).unwrap_or_else(|_| {
-                Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat"))
-            });
+            let end = std::panic::catch_unwind(drilled)
+                .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
             hours.end(&todo.source.resource_id.0);
             (turn, end.unwrap_or_else(End::Refused))
         });
