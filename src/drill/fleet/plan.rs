@@ -248,7 +248,7 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
         }
         let error = Error::request(format!(
             "class `{class}` is not offered for PostgreSQL {version} in {}",
-            aws.region()
+            todo.aws.region()
         ))
         .hint("Choose another `--class`, such as db.t4g.micro.");
         plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
