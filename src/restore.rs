@@ -26,7 +26,7 @@ use crate::when::{self, format_time};
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
+    /// The newest snapshot of any origin: automated, manual, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
     LatestAutomated,

@@ -327,7 +327,6 @@ impl output::Report for tables::Report {
     }
 }
 
-/// A moment in local time and in UTC.
 async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Result<Option<Kind>> {
     let interrupt = Interrupt::listen()?;
     let began = Instant::now();
@@ -407,7 +406,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     Ok(ended)
 }
 
-/// How long the source is asked what would act in its copy: whoever restores may have lost it.
+/// How long to wait for the source to say what would act in its copy: it may be lost.
 const LOOK_AT_SOURCE: Duration = Duration::from_secs(15);
 
 /// Keeps the new instance from acting by itself, if that is asked for; otherwise refuses one that would compete with its source.

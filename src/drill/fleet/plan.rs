@@ -33,7 +33,7 @@ pub(crate) struct Ask {
 
 /// A fleet run that can be run. By value: it cannot run twice.
 pub(crate) struct Plan {
-    /// The record as it stands: what is decided of all databases.
+    /// The record so far: what is decided of all databases.
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
@@ -193,7 +193,7 @@ fn unusable(source: &Instance) -> Option<Error> {
     }
 }
 
-/// Takes those out that have no snapshot to restore. One look at all snapshots costs less than one at each database's.
+/// Takes out those that have no snapshot to restore. One call for all snapshots costs less than one for each database.
 async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     if plan.todo.len() < 4 {
         return Ok(());
@@ -229,7 +229,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     Ok(())
 }
 
-/// Takes those out whose class cannot be had. Asked once for each class and version.
+/// Takes out those whose class is not offered. AWS is asked once for each class and version.
 async fn check_classes(plan: &mut Plan) -> Result<()> {
     let mut known: BTreeMap<(Place, String, String), bool> = BTreeMap::new();
     let mut left = Vec::new();

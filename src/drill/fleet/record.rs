@@ -3,7 +3,7 @@
 //!
 //! It is written anew after each drill. What counts as done is read from the evidence of the drills themselves, which
 //! carries the id of the fleet run; the record says that there is such a run, so that a process that was killed and started
-//! again goes on with it.
+//! again resumes it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,11 @@ use crate::verify::Verdict;
 /// Name and version of the document.
 pub(crate) const SCHEMA: &str = "lifeboat.drill.fleet/1";
 
-/// A run that is not complete is gone on with for so long; after that, a new one begins. Below a day, so that a daily
-/// schedule never goes on with the run of yesterday.
+/// An incomplete run is resumed for so long; after that, a new one begins. Below a day, so that a daily schedule never
+/// resumes the run of yesterday.
 const GONE_ON_WITH: TimeDelta = TimeDelta::hours(12);
 
-/// A run that was given a name is gone on with for so long, if it is not complete: a schedule that forgets to give each run
+/// A run that was given a name is resumed for so long, if it is not complete: a schedule that forgets to give each run
 /// a name of its own must not take the proofs of last month for those of today.
 const NAME_LASTS: TimeDelta = TimeDelta::days(7);
 
@@ -40,7 +40,7 @@ pub(crate) struct Fleet {
     pub started_at: DateTime<Utc>,
     /// When it was over.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Whether it goes on with what another process has begun.
+    /// Whether it resumes what another process has begun.
     pub resumed: bool,
     /// Which databases.
     pub selection: Selection,
@@ -51,7 +51,7 @@ pub(crate) struct Fleet {
     pub missing_shards: Vec<u32>,
     /// How much it may cost.
     pub ceilings: Ceilings,
-    /// Accounts and Regions that could not be looked at: what is in them is not known.
+    /// Accounts and Regions that could not be reached: what is in them is unknown.
     #[serde(default)]
     pub unreached: Vec<Unreached>,
     /// What came of it, counted.
@@ -70,7 +70,7 @@ pub(crate) enum Progress {
     Running,
     /// Every database that was to be drilled has its verdict, pass or fail.
     Finished,
-    /// Some have none; the same command again goes on with them.
+    /// Some have none; the same command resumes with them.
     Partial,
     /// Stopped by a signal.
     Interrupted,
@@ -297,7 +297,7 @@ impl Fleet {
     }
 }
 
-/// A fleet run that is begun, or gone on with.
+/// A fleet run that begins or resumes.
 #[derive(Clone, Debug)]
 pub(super) struct Joined {
     pub(super) fleet: String,
@@ -389,7 +389,7 @@ fn read(vault: &Vault, fleet: &str, file: &str) -> Result<Option<Fleet>> {
     Ok(serde_json::from_slice(&json).ok())
 }
 
-/// Writes the record as it stands.
+/// Writes the record so far.
 pub(super) fn write(vault: &Vault, record: &Fleet) -> Result<()> {
     vault.write(&format!("fleets/{}/{}", record.fleet, file_of(record.shard)), &to_json(record)?)
 }

@@ -55,7 +55,7 @@ enum End {
     Drilled(Box<Report>),
     /// Another process of this fleet run has drilled it.
     DoneByOthers(Box<Report>),
-    /// Somebody has proven it meanwhile.
+    /// Another process has proven it since.
     Proven(String),
     /// Somebody else drills it.
     Held(Theirs),
@@ -279,7 +279,7 @@ where
         Leased::Ours(lease) => lease,
         Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
     };
-    // Only now nobody else can be at it.
+    // From here on no other process can drill it.
     if let Some(report) = record::done(vault, source, &about.fleet, about.started_at)? {
         lease.release(now);
         return Ok(End::DoneByOthers(Box::new(report)));
