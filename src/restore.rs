@@ -10,6 +10,7 @@
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
+pub(crate) mod activity;
 pub(crate) mod apply;
 pub(crate) mod isolation;
 pub(crate) mod log_in;
