@@ -18,8 +18,8 @@ use crate::fleet::{Instance, InstanceId, Settings, SnapshotId, tag};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Page, plain};
 use crate::restore::Wanted;
-use crate::restore::apply::{self, Report};
 use crate::restore::activity::{ActivityGuard, guard_against_activity};
+use crate::restore::apply::{self, Report};
 use crate::restore::isolation;
 use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
@@ -336,9 +336,8 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
         From::Time(name, _) => session.aws_of_backups(name, Seek::ToChange).await?,
     };
     let mut plan = plan::plan(&aws, request, now()).await?;
-    let connect = async |source: &Instance| {
-        args.connect.server(session, &aws, source, "lifeboat restore").await
-    };
+    let connect =
+        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat restore").await;
     let guard = match (args.isolated, args.allow_active) {
         (true, _) => ActivityGuard::Isolate,
         (false, true) => ActivityGuard::Allow,

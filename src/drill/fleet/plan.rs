@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary};
+use super::journal::{self, Joined};
+use super::record::{Fleet, Outcome, Progress, Row, SCHEMA, Summary};
 use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
@@ -85,7 +86,7 @@ pub(crate) async fn plan(
     let joined = if ask.is_dry {
         Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
     } else {
-        record::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
+        journal::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
     };
     let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
     let mut plan =
@@ -95,7 +96,7 @@ pub(crate) async fn plan(
         if let Some(reason) = ask.selection.passes_over(&source) {
             plan.record.databases.push(row.ended(Outcome::Skipped, reason));
         } else if joined.is_resumed
-            && let Some(report) = record::done(vault, &source, &joined.fleet, joined.started_at)?
+            && let Some(report) = journal::done(vault, &source, &joined.fleet, joined.started_at)?
         {
             plan.record.databases.push(row.drilled(&report));
         } else if let Some(reason) = not_due(&ask.selection, last_proof, now) {
