@@ -21,7 +21,7 @@ use crate::restore::Wanted;
 use crate::restore::activity::{ActivityGuard, guard_against_activity};
 use crate::restore::apply::{self, Report};
 use crate::restore::isolation;
-use crate::restore::plan::{self, From, Moment, Plan, Request, SettingsFrom, Unknown};
+use crate::restore::plan::{self, From, Moment, Request, SettingsFrom, Unknown};
 use crate::snapshot::{Event, Wait};
 use crate::tables::{self, TableName};
 use crate::when::format_time;

@@ -9,7 +9,7 @@ mod source;
 
 use std::collections::BTreeSet;
 
-pub(crate) use finding::{Checked, Fault, Finding, Since, Verdict};
+pub(crate) use finding::{Checked, Fault, Finding, Verdict};
 use source::look;
 
 use chrono::{DateTime, Utc};
