@@ -32,7 +32,7 @@ pub(crate) enum Wanted {
     LatestAutomated,
     /// The newest manual snapshot.
     LatestManual,
-    /// The newest moment that can be had.
+    /// The latest restorable time.
     Latest,
     /// A snapshot by id.
     Snapshot(SnapshotId),

@@ -408,7 +408,7 @@ pub(super) fn done(
             .and_then(|run| run.began())
             .is_some_and(|began| began >= since - TimeDelta::hours(1))
     });
-    let names: Vec<String> = runs.iter().map(|run| journal::name(source.id.as_str(), run)).collect();
+    let names: Vec<String> = runs.iter().map(|run| journal::evidence_name(source.id.as_str(), run)).collect();
     let reports = vault.read_all(&names)?.into_iter().filter_map(|read| {
         let report: Report = serde_json::from_slice(&read.ok()??).ok()?;
         let is_it = report.fleet.as_deref() == Some(fleet)

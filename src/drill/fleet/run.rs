@@ -143,9 +143,8 @@ where
         under_way.spawn_blocking(move || {
             let todo = Arc::clone(&turn.todo);
             let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
-            let end = std::panic::catch_unwind(drilled).unwrap_or_else(|_| {
-                Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
-            });
+            let end = std::panic::catch_unwind(drilled)
+                .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
             hours.end(&todo.source.resource_id.0);
             (turn, end.unwrap_or_else(End::Refused))
         });
@@ -314,7 +313,7 @@ where
         return Ok(End::Full(reason));
     }
     let connect = async |source: &Instance| (crew.connect)(aws, source).await;
-    let plan = drill::plan(request.clone(), connect, &cx).await?;
+    let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
     let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
