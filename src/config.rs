@@ -212,7 +212,7 @@ pub(crate) struct DrillSettings {
 
 impl DrillSettings {
     /// These settings, and `general` where they say nothing.
-    fn over(self, general: &DrillSettings) -> DrillSettings {
+    pub(crate) fn over(self, general: &DrillSettings) -> DrillSettings {
         let general = general.clone();
         DrillSettings {
             from: self.from.or(general.from),

@@ -271,7 +271,7 @@ pub(crate) async fn run(plan: Plan, cx: &Context<'_>) -> Result<Manifest> {
 
 /// Two backups of one database at once would only be in each other's way: the second waits.
 async fn turn(request: &Request, cx: &Context<'_>) -> Result<Lock> {
-    let key = hex::encode(&sha2::Sha256::digest(request.database.as_bytes()));
+    let key = hex::encode(sha2::Sha256::digest(request.database.as_bytes()));
     let name = format!(".locks/{}", &key[..16]);
     let give_up = Instant::now() + request.wait;
     let mut told = false;
@@ -686,7 +686,7 @@ fn globals(plan: &Plan, manifest: &mut Manifest) -> Result<Vec<(String, Vec<u8>)
     };
     manifest.globals = Some(Globals {
         file_size: content.len() as u64,
-        sha256: hex::encode(&sha2::Sha256::digest(&content)),
+        sha256: hex::encode(sha2::Sha256::digest(&content)),
         with_passwords,
     });
     Ok(vec![(globals_name(&manifest.backup_name, manifest.encrypted), content)])

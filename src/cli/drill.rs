@@ -16,22 +16,23 @@ use super::places::{Seek, Target};
 use super::waiting::parse_poll;
 use super::{Session, host, notify, now};
 use crate::aws::Poll;
-use crate::config::parse_duration;
-use crate::drill::integrity;
+use crate::config::{DrillSettings, parse_duration};
 use crate::drill::journal;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof;
 use crate::drill::removal;
 use crate::drill::sweep::{self, SweepReport};
-use crate::drill::{self, Afterwards, BaselineChoice, CopyLogin, Event, Plan, Report, Request, Surroundings};
+use crate::drill::verify_evidence;
+use crate::drill::{
+    self, Afterwards, BaselineChoice, Context, CopyLogin, DEFAULT_FROM, Event, Plan, Report, Request,
+};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId};
 use crate::interrupt::Interrupt;
 use crate::notify::{Nature, Subject};
 use crate::output::Output;
 use crate::restore::{Wanted, isolation};
-use crate::vault::Lease;
-use crate::verify::depth::Tables;
+use crate::vault::Vault;
 use crate::when::{self, format_time};
 
 use live::LiveDrill;
@@ -249,79 +250,21 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     let is_single = requests.len() == 1;
     let (mut plans, mut reports, mut worst) = (Vec::new(), Vec::new(), None);
     for request in requests {
-        let id = request.source.clone();
-        let live = LiveDrill::new(output, request.rto);
-        let tell = |event: Event<'_>| live.tell(&event);
-        let aws = match session.aws_of(&id, Seek::ToChange).await {
-            Ok(aws) => aws,
-            Err(error) if !is_single => {
-                output.error(&error);
-                worst = Kind::worse(worst, Some(error.kind()));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let say_refused = |error: &Error| {
-            let refused = notify::of_error(Subject::Database(id.to_string()), error);
-            session.say(notify::at(refused, &aws.place()));
-        };
-        let planned = tokio::select! {
-            biased;
-            kind = interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-            planned = drill::plan(&aws, &vault, request, async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await, aws.now(now()), &tell) => planned,
-        };
-        let plan = match planned {
-            Ok(plan) => plan,
-            // With several databases one that cannot be drilled does not keep the others.
-            Err(error) if !is_single && interrupt.first().is_none() => {
-                say_refused(&error);
-                output.error(&error);
-                worst = Kind::worse(worst, Some(error.kind()));
-                continue;
-            }
-            Err(error) => {
-                say_refused(&error);
-                return Err(error);
-            }
-        };
-        if args.dry_run {
-            plans.push(PlanReport::new(&plan, aws.region()));
-            continue;
-        }
-        let surroundings = Surroundings {
-            aws: &aws,
-            vault: &vault,
-            interrupt: &interrupt,
-            tell: &tell,
-            clock: now,
-            host: host(),
-            stop: &|| None,
-        };
-        let taken = take_lease(&plan, &surroundings).await;
-        let lease = match taken {
-            Ok(lease) => lease,
-            Err(error) => {
-                say_refused(&error);
-                if is_single || interrupt.first().is_some() {
-                    return Err(error);
+        match run_drill(request, &args, session, &vault, &interrupt).await {
+            Ok(Drilled::Planned(plan)) => plans.push(*plan),
+            Ok(Drilled::Run(report)) => {
+                worst = Kind::worse(worst, report.kind());
+                reports.push(*report);
+                if interrupt.first().is_some() {
+                    break;
                 }
+            }
+            Err(error) if is_single || interrupt.first().is_some() => return Err(error),
+            // With several databases, one that cannot be drilled does not keep the others from it.
+            Err(error) => {
                 output.error(&error);
                 worst = Kind::worse(worst, Some(error.kind()));
-                continue;
             }
-        };
-        announce(output, &plan);
-        let report = drill::run(plan, &lease, &surroundings)
-            .await
-            .map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
-        lease.release(now());
-        output.settle();
-        tell_left_behind(output, &report);
-        session.say(notify::at(notify::of_drill(&report), &aws.place()));
-        worst = Kind::worse(worst, report.kind());
-        reports.push(report);
-        if interrupt.first().is_some() {
-            break;
         }
     }
     let printed = match (args.dry_run, is_single) {
@@ -338,45 +281,85 @@ async fn run_drills(args: RunArgs, session: &Session) -> Result<Option<Kind>> {
     Ok(worst)
 }
 
-/// Takes the lease of a source, and puts away what a dead holder of it has left.
-async fn take_lease(plan: &Plan, to: &Surroundings<'_>) -> Result<Lease> {
-    let lease = tokio::select! {
-        biased;
-        kind = to.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        lease = drill::lease::take(to.vault, &plan.source, &to.host, to.clock, to.tell) => lease,
-    }?;
-    let poll = Poll { every: plan.request.poll, give_up_after: plan.request.teardown_timeout };
-    drill::lease::clear(&lease, &plan.source, to, poll).await?;
-    Ok(lease)
+/// What became of one database.
+enum Drilled {
+    Planned(Box<PlanReport>),
+    Run(Box<Report>),
+}
+
+async fn run_drill(
+    request: Request,
+    args: &RunArgs,
+    session: &Session,
+    vault: &Vault,
+    interrupt: &Interrupt,
+) -> Result<Drilled> {
+    let (id, output) = (request.source.clone(), &session.output);
+    let aws = session.aws_of(&id, Seek::ToChange).await?;
+    let live = LiveDrill::new(output, request.rto);
+    let tell = |event: Event<'_>| {
+        if let Event::Begun { plan, .. } = &event {
+            announce(output, plan);
+        }
+        live.tell(&event);
+    };
+    let cx = Context { aws: &aws, vault, interrupt, tell: &tell, clock: now, host: host(), stop: &|| None };
+    let connect =
+        async |source: &Instance| args.connect.server(session, &aws, source, "lifeboat drill").await;
+    let drilled = match drill::plan(request, connect, &cx).await {
+        Ok(plan) if args.dry_run => Ok(Drilled::Planned(Box::new(PlanReport::new(&plan, aws.region())))),
+        Ok(plan) => drill::run_alone(plan, &cx).await.map(|report| Drilled::Run(Box::new(report))),
+        Err(error) => Err(error),
+    };
+    let news = match &drilled {
+        Ok(Drilled::Planned(_)) => return drilled,
+        Ok(Drilled::Run(report)) => {
+            output.settle();
+            tell_left_behind(output, report);
+            notify::of_drill(report)
+        }
+        Err(error) => notify::of_error(Subject::Database(id.to_string()), error),
+    };
+    session.say(notify::at(news, &aws.place()));
+    drilled
+}
+
+impl RunArgs {
+    /// The settings that the flags give.
+    fn settings(&self) -> DrillSettings {
+        let given = |flags: &[String]| (!flags.is_empty()).then(|| flags.to_vec());
+        DrillSettings {
+            from: self.from.clone(),
+            class: self.class.clone(),
+            subnet_group: self.subnet_group.clone(),
+            security_groups: given(&self.security_groups),
+            parameter_group: self.parameter_group.clone(),
+            option_group: self.option_group.clone(),
+            rto: self.rto,
+            rpo: self.rpo,
+            wait: self.wait,
+            databases: given(&self.connect.dbnames),
+            tolerance_percent: self.tolerance,
+            churning: given(&self.churning),
+            ..DrillSettings::default()
+        }
+    }
 }
 
 fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request> {
-    let settings = session.config.drill_of(id.as_str());
-    let asked_for = args.from.clone().or(settings.from).unwrap_or("latest-snapshot".to_owned());
-    let wait = args.wait.or(settings.wait).unwrap_or(Duration::from_secs(2 * 3600));
-    let percent = args.tolerance.or(settings.tolerance_percent).unwrap_or(10.0);
-    let either = |flags: &[String], configured: Option<Vec<String>>| {
-        if flags.is_empty() { configured.unwrap_or_default() } else { flags.to_vec() }
+    let settings = args.settings().over(&session.config.drill_of(id.as_str()));
+    let wanted = match settings.from.as_deref().unwrap_or(DEFAULT_FROM) {
+        time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
+        other => Wanted::parse(other, now(), &chrono::Local)?,
     };
+    let look = args.look.look(settings.depth.as_deref().unwrap_or_default())?;
+    let by_settings = Request::new(id.clone(), wanted, settings, look);
     Ok(Request {
-        source: id.clone(),
-        wanted: match asked_for {
-            ref time if when::looks_like_a_time(time) => Wanted::Time(session.read_time(time)?),
-            ref other => Wanted::parse(other, now(), &chrono::Local)?,
-        },
-        asked_for,
-        class: args.class.clone().or(settings.class).unwrap_or("db.t3.micro".to_owned()),
-        subnet_group: args.subnet_group.clone().or(settings.subnet_group),
-        security_groups: either(&args.security_groups, settings.security_groups),
-        parameter_group: args.parameter_group.clone().or(settings.parameter_group),
-        option_group: args.option_group.clone().or(settings.option_group),
         login: match args.login {
             LoginArg::ResetPassword => CopyLogin::ResetPassword,
             LoginArg::SameCredentials => CopyLogin::SameCredentials,
             LoginArg::Iam => CopyLogin::Iam,
         },
-        databases: either(&args.connect.dbnames, settings.databases),
-        look: args.look.look(settings.depth.as_deref().unwrap_or_default())?,
         baseline: match args.baseline {
             BaselineArg::Best => BaselineChoice::Best,
             BaselineArg::Recorded => BaselineChoice::Recorded,
@@ -384,17 +367,11 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
         },
         checks: session.config.checks_of(id.as_str()).to_vec(),
         freshness: session.config.freshness_of(id.as_str()).cloned(),
-        rto: args.rto.or(settings.rto).unwrap_or(Duration::from_secs(3600)),
-        rpo: args.rpo.or(settings.rpo).unwrap_or(Duration::from_secs(24 * 3600)),
-        tolerance: percent / 100.0,
-        churning: Tables::new(either(&args.churning, settings.churning)),
         poll: args.poll,
-        wait,
         teardown_timeout: args.teardown_timeout,
-        expires_after: args.expires_after.unwrap_or(wait + Duration::from_secs(4 * 3600)),
+        expires_after: args.expires_after.unwrap_or(by_settings.expires_after),
         afterwards: if args.keep { Afterwards::Keep } else { Afterwards::Remove },
-        fleet: None,
-        patience_for_room: Duration::ZERO,
+        ..by_settings
     })
 }
 
@@ -402,7 +379,7 @@ fn request(args: &RunArgs, id: &InstanceId, session: &Session) -> Result<Request
 fn show(which: &str, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
     let report = journal::find(&vault, which)?;
-    let outcome = if integrity::is_sound(&vault, &report.source.id, &report.run)? {
+    let outcome = if verify_evidence::is_sound(&vault, &report.source.id, &report.run)? {
         journal::outcome(&vault, &report)?
     } else {
         session.output.warn(format!(

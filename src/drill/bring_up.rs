@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::context::Event;
+use super::plan::CopyLogin;
 use super::run::Drill;
-use super::{CopyLogin, Event, throwaway};
+use super::throwaway;
 use crate::aws::{Fault, LOOKS_UNTIL_GONE, Poll, Restore, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId};
@@ -19,7 +21,7 @@ impl Drill<'_> {
         let give_up = asked_at + Duration::from_secs(300);
         let mut pause = Duration::from_millis(500);
         loop {
-            let (aws, asked) = (self.to.aws.clone(), restore.clone());
+            let (aws, asked) = (self.cx.aws.clone(), restore.clone());
             self.copy.was_requested = true;
             let request =
                 self.copy.request.insert(tokio::spawn(async move { aws.begin_restore(&asked).await }));
@@ -34,11 +36,11 @@ impl Drill<'_> {
             };
             self.copy.is_unsure |= failure.fault == Fault::Unsure;
             let may_be_there = failure.fault == Fault::AlreadyExists || failure.fault == Fault::Unsure;
-            if may_be_there && let Some(found) = self.to.aws.instance(&restore.id).await? {
+            if may_be_there && let Some(found) = self.cx.aws.instance(&restore.id).await? {
                 let is_ours =
                     throwaway::prove(&found).is_ok_and(|proof| proof.origin.run == self.plan.run.as_str());
                 return if is_ours {
-                    (self.to.tell)(Event::Note(
+                    (self.cx.tell)(Event::Note(
                         "AWS had begun the restore although its answer was lost; it is used",
                     ));
                     Ok(found)
@@ -48,14 +50,14 @@ impl Drill<'_> {
             }
             let has_patience = asked_at.elapsed() < self.plan.request.patience_for_room;
             if failure.fault == Fault::Quota && has_patience {
-                (self.to.tell)(Event::Note(&format!("there is no room for it yet: {failure}")));
+                (self.cx.tell)(Event::Note(&format!("there is no room for it yet: {failure}")));
                 self.poll().pause().await;
                 continue;
             }
             if !failure.fault.is_transient() || Instant::now() + pause > give_up {
                 return Err(failure.into());
             }
-            (self.to.tell)(Event::Note(&format!("the restore is asked for again: {failure}")));
+            (self.cx.tell)(Event::Note(&format!("the restore is asked for again: {failure}")));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }
@@ -67,9 +69,9 @@ impl Drill<'_> {
             Never(String, &'static str),
         }
         let started = Instant::now();
-        let (tell, mut said, mut missing) = (self.to.tell, String::new(), 0);
+        let (tell, mut said, mut missing) = (self.cx.tell, String::new(), 0);
         let end = self
-            .to
+            .cx
             .aws
             .watch(id, self.poll(), |seen| {
                 let instance = match seen {
@@ -147,7 +149,7 @@ impl Drill<'_> {
             }
             CopyLogin::SameCredentials => {}
             CopyLogin::Iam => {
-                let token = self.to.aws.login_token(&server.host, server.port, &server.user).await?;
+                let token = self.cx.aws.login_token(&server.host, server.port, &server.user).await?;
                 server.password = Some(token);
             }
         }
@@ -159,10 +161,10 @@ impl Drill<'_> {
     async fn reset_password(&self, id: &InstanceId, password: &Password) -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(600);
         loop {
-            match self.to.aws.set_master_password(id, password.expose()).await {
+            match self.cx.aws.set_master_password(id, password.expose()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
-                    (self.to.tell)(Event::Note(&format!("the password is set again in a moment: {failure}")));
+                    (self.cx.tell)(Event::Note(&format!("the password is set again in a moment: {failure}")));
                     Poll { every: self.plan.request.poll.min(Duration::from_secs(5)), ..self.poll() }
                         .pause()
                         .await;

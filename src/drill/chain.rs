@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::{ChainPosition, PreviousEvidence, to_json};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::vault::Vault;
@@ -66,26 +67,6 @@ pub(crate) struct Link {
     pub notice: Option<String>,
 }
 
-/// Where a record stands in the chain; part of the record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    /// Number of its link.
-    pub seq: u64,
-    /// Hash of the link before.
-    pub previous: String,
-    /// The evidence before it.
-    pub previous_evidence: Option<Earlier>,
-}
-
-/// Evidence that another one names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Earlier {
-    /// Its run.
-    pub run: String,
-    /// SHA-256 of its `evidence.json`.
-    pub sha256: String,
-}
-
 /// Files that are to be recorded, by their names below the folder of the source.
 pub(super) type Files = Vec<(String, Vec<u8>)>;
 
@@ -116,7 +97,7 @@ pub(super) fn append(
     source: &str,
     (run, what): (&str, What),
     now: DateTime<Utc>,
-    compose: impl FnOnce(&Place) -> Result<Files>,
+    compose: impl FnOnce(&ChainPosition) -> Result<Files>,
 ) -> Result<()> {
     let mut chain = Chain::take(vault, source)?;
     chain.settle(now)?;
@@ -244,12 +225,12 @@ impl<'a> Chain<'a> {
     }
 
     /// Where the next record will stand.
-    fn place(&self) -> Result<Place> {
+    fn place(&self) -> Result<ChainPosition> {
         let mut previous_evidence = last_evidence(&self.links);
         if previous_evidence.is_none() && self.head.seq > RECENT {
             previous_evidence = last_evidence(&self.read_links(1)?);
         }
-        Ok(Place { seq: self.head.seq + 1, previous: self.head.sha256.clone(), previous_evidence })
+        Ok(ChainPosition { seq: self.head.seq + 1, previous: self.head.sha256.clone(), previous_evidence })
     }
 
     /// Writes the next link.
@@ -271,7 +252,7 @@ impl<'a> Chain<'a> {
             files,
             notice: self.notice.take(),
         };
-        let text = super::journal::to_json(&link)?;
+        let text = to_json(&link)?;
         // A process that was stopped for long may have lost its turn.
         self.lock.check()?;
         self.vault.write(&self.path(&link_name(link.seq)), &text)?;
@@ -292,11 +273,11 @@ impl<'a> Chain<'a> {
     }
 }
 
-fn last_evidence(links: &[Link]) -> Option<Earlier> {
+fn last_evidence(links: &[Link]) -> Option<PreviousEvidence> {
     links.iter().rev().filter(|link| link.what == What::Ended).find_map(|link| {
         let run = link.run.clone()?;
         let sha256 = link.files.get(&format!("{run}/evidence.json"))?.clone();
-        Some(Earlier { run, sha256 })
+        Some(PreviousEvidence { run, sha256 })
     })
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::postgres::Server;
 use crate::verify::Verdict;
 
-use super::report::CheckResult;
+use super::evidence::CheckResult;
 
 /// What an answer has to be.
 #[derive(Clone, Debug, PartialEq)]

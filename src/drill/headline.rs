@@ -150,7 +150,8 @@ mod tests {
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
 
-    use super::super::calendar::{Drilled, Existing, Period, Which, draw};
+    use super::super::calendar::{Drilled, Existing, Period, draw};
+    use super::super::database::Which;
     use super::super::outcome::Outcome;
     use super::*;
 

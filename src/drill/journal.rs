@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, What};
+use super::evidence::{ChainPosition, Evidence, Report, State, to_json};
 use super::outcome::Outcome;
-use super::report::{Evidence, Report, State};
-use super::{integrity, page};
+use super::{page, verify_evidence};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::vault::{Lock, Vault};
@@ -89,7 +89,7 @@ impl<'a> Journal<'a> {
         &self,
         what: What,
         at: DateTime<Utc>,
-        compose: impl FnOnce(&chain::Place) -> Result<chain::Files>,
+        compose: impl FnOnce(&ChainPosition) -> Result<chain::Files>,
     ) -> Result<()> {
         chain::append(self.vault, &self.source, (&self.run, what), at, compose)
     }
@@ -266,7 +266,10 @@ pub(crate) fn close_dead(
     let Some(mut report) = read(vault, source, run)? else { return Ok(()) };
     let is_over = report.state != State::Running;
     // A record that was altered must not be sealed as it is.
-    if is_over || report.run != run || report.source.id != source || !integrity::is_sound(vault, source, run)?
+    if is_over
+        || report.run != run
+        || report.source.id != source
+        || !verify_evidence::is_sound(vault, source, run)?
     {
         return Ok(());
     }
@@ -298,12 +301,4 @@ fn lock_name(source: &str, run: &str) -> String {
 
 fn folder(source: &str, run: &str) -> String {
     format!("drills/{source}/{run}")
-}
-
-/// As records are kept.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;
-    json.push(b'\n');
-    Ok(json)
 }

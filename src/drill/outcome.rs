@@ -1,7 +1,7 @@
 //! What became of a drill, of its throwaway and of its objectives, each in a word, a tone and a place in the order. Terminal,
 //! pages and reports ask here, so that no two of them say different things of one drill.
 
-use super::report::{Met, Report, State, Throwaway};
+use super::evidence::{Met, Report, State, Throwaway};
 use crate::verify::Verdict;
 use crate::words::Tone;
 use chrono::{DateTime, Utc};

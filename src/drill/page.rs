@@ -10,8 +10,8 @@ use maud::{DOCTYPE, Markup, html};
 
 use words::{baseline, explained, meaning, rank, share, tally, tone_of_table, words};
 
+use super::evidence::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
 use super::outcome::{Fate, Outcome};
-use super::report::{CheckResult, Met, Moment, Phase, Report, State, Throwaway};
 use crate::page::{
     capitalise, draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols,
     draw_time, spell_unseen,

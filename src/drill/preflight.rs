@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::throwaway;
-use super::{BaselineChoice, CopyLogin, Event, Plan, Request, checks};
+use super::context::{Context, Event};
+use super::plan::{BaselineChoice, CopyLogin, Plan, Request};
+use super::{checks, throwaway};
 use crate::aws::Aws;
 use crate::error::{Error, Result};
 use crate::fleet::{Health, Instance, InstanceId, NoSource, RunId, Tags, tag};
@@ -17,15 +18,25 @@ use crate::vault::Vault;
 use crate::verify::record;
 use crate::verify::{Databases, Recorded};
 
-/// Checks that a drill can be run, and plans it.
+/// Checks that a drill can be run, and plans it, unless a signal comes.
 pub(crate) async fn plan(
-    aws: &Aws,
-    vault: &Vault,
     request: Request,
     source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
-    now: DateTime<Utc>,
-    tell: &(dyn Fn(Event<'_>) + Sync),
+    cx: &Context<'_>,
 ) -> Result<Plan> {
+    tokio::select! {
+        biased;
+        kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        plan = plan_to_its_end(request, source_server, cx) => plan,
+    }
+}
+
+async fn plan_to_its_end(
+    request: Request,
+    source_server: impl AsyncFnOnce(&Instance) -> Result<Server>,
+    cx: &Context<'_>,
+) -> Result<Plan> {
+    let Context { aws, vault, tell, .. } = *cx;
     checks::check_syntax(&request.checks)?;
     let source = find_source(aws, &request.source).await?;
     let chosen = restore::choose(aws, &source, &request.wanted).await?;
@@ -62,7 +73,7 @@ pub(crate) async fn plan(
     }
 
     // AWS has told the time by now, and its clock stamps the instance that the run will have made.
-    let now = aws.now(now);
+    let now = cx.now();
     let run = RunId::new(now);
     let throwaway = throwaway::name(source.id.as_str(), &run)?;
     let expires = expiry(&request, now);

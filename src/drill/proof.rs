@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::integrity::{self, Checked, Finding, Verdict as Integrity};
+use super::evidence::{Report, State};
 use super::journal;
 use super::outcome::Outcome;
-use super::report::{Report, State};
+use super::verify_evidence::{self, Checked, Finding, Verdict as Integrity};
 use crate::error::Result;
 use crate::retention::{Drilled, Proofs};
 use crate::vault::Vault;
@@ -83,7 +83,7 @@ pub(crate) fn list(vault: &Vault, only: &[String]) -> Result<Records> {
         .filter(|source| only.is_empty() || only.contains(source))
         .collect();
     for source in sources {
-        let checked = integrity::check_source(vault, &source, &[])?;
+        let checked = verify_evidence::check_source(vault, &source, &[])?;
         records.integrity = records.integrity.max(Some(checked.verdict));
         for report in reports.iter_mut().filter(|report| report.source.id == source) {
             if !checked.is_sound(&report.run) {
@@ -114,7 +114,7 @@ fn demote(report: &mut Report, checked: &Checked) {
 pub(crate) fn read(vault: &Vault, source: &str, run: &str) -> Result<Option<Report>> {
     let Some(report) = journal::read(vault, source, run)? else { return Ok(None) };
     let is_its = report.run == run && report.source.id == source;
-    Ok((is_its && integrity::is_sound(vault, source, run)?).then_some(report))
+    Ok((is_its && verify_evidence::is_sound(vault, source, run)?).then_some(report))
 }
 
 /// A drill that was over last.
@@ -134,7 +134,7 @@ pub(crate) struct Last {
 pub(crate) fn last(vault: &Vault, source: &str) -> Result<Option<Last>> {
     let Some((run, at, stamped)) = journal::last(vault, source)? else { return Ok(None) };
     let record = read(vault, source, &run)?.filter(|record| record.verdict == stamped);
-    let is_last = integrity::is_last_stamp_sound(vault, source)?;
+    let is_last = verify_evidence::is_last_stamp_sound(vault, source)?;
     Ok(Some(match record {
         Some(record) if is_last => {
             let at = record.finished_at.unwrap_or(record.started_at);

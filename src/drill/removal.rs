@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Event;
+use super::context::Event;
 use super::throwaway::{Proof, prove, prove_by_resource_id};
 use crate::aws::{Aws, Delete, Failure, Fault, Poll};
 use crate::error::Error;

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::context::Event;
+use super::evidence::{Report, State};
 use super::journal::{self, Found, Process};
+use super::proof;
 use super::removal::{self, Remains, delete_command};
 use super::throwaway::{self, OWN_SOURCE, Origin, Proof, prove_by_resource_id, read_origin};
-use super::{Event, Report, State, proof};
 use crate::aws::{Aws, Failure, Poll};
 use crate::error::{Kind, Result};
 use crate::fleet::tag::{EXPIRES, PURPOSE, RUN, SOURCE_RESOURCE};

@@ -11,10 +11,11 @@ use clap::Args;
 
 use crate::cli::places::{Seek, Target};
 use crate::cli::{Session, now, parse_day};
-use crate::drill::calendar::{Existing, Period, Which};
-use crate::drill::dossier::{self, Author, History};
-use crate::drill::integrity::{self, Expected, Verdict};
-use crate::drill::notes::{self, Wanted};
+use crate::drill::annotate::{self, Wanted};
+use crate::drill::calendar::{Existing, Period};
+use crate::drill::database::Which;
+use crate::drill::report::{self, Author, History};
+use crate::drill::verify_evidence::{self, Expected, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::account_of;
 use crate::output::Format;
@@ -223,7 +224,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
         host: crate::cli::host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let dossier = dossier::draw_up(&vault, &args.databases, (period, existing), author, now())?;
+    let dossier = report::draw_up(&vault, &args.databases, (period, existing), author, now())?;
     for record in &dossier.unreadable {
         session.output.warn(record);
     }
@@ -231,7 +232,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     if kind.is_some() {
         session.output.warn("the evidence is not as it was recorded, or could not be read: `lifeboat drill verify-evidence` says where");
     }
-    let page = dossier::render(&dossier);
+    let page = report::render(&dossier);
     match (&args.output, session.output.format()) {
         (Some(path), _) => {
             write(path, &page)?;
@@ -275,7 +276,7 @@ pub(super) fn annotate(args: AnnotateArgs, session: &Session) -> Result<Option<K
         by: crate::cli::who(),
         host: crate::cli::host(),
     };
-    let note = notes::add(&session.vault()?, &args.run, wanted, now())?;
+    let note = annotate::add(&session.vault()?, &args.run, wanted, now())?;
     session.output.report(&note)?;
     Ok(None)
 }
@@ -285,13 +286,13 @@ pub(super) fn verify(args: &VerifyEvidenceArgs, session: &Session) -> Result<Opt
     if let Some(path) = &args.kept {
         let text = std::fs::read(path)
             .map_err(|error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error))?;
-        let kept = integrity::heads_of(&text)?;
+        let kept = verify_evidence::heads_of(&text)?;
         expected.extend(kept.into_iter().filter(|head| {
             args.sources.is_empty()
                 || head.source.as_ref().is_some_and(|source| args.sources.contains(source))
         }));
     }
-    let report = integrity::check(&session.vault_to_read()?, &args.sources, &expected, now())?;
+    let report = verify_evidence::check(&session.vault_to_read()?, &args.sources, &expected, now())?;
     session.output.report(&report)?;
     Ok(kind_of(report.verdict))
 }

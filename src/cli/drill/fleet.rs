@@ -181,7 +181,7 @@ fn crew(
                     live.show(&session.output);
                 }
                 Event::Status { status, .. } => tracing::info!(database = id, "its throwaway is {status}"),
-                Event::Begun(_) | Event::Counting { .. } => {}
+                Event::Begun { .. } | Event::Counting { .. } => {}
                 Event::Note(text) => session.output.say(format!("{id}: {text}")),
                 Event::Warning(text) => session.output.warn(format!("{id}: {text}")),
             }

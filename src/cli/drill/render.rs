@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::drill::evidence::{CheckResult, Met, State};
 use crate::drill::outcome::{Fate, Outcome};
 use crate::drill::page::words;
-use crate::drill::report::{CheckResult, Met, State};
 use crate::drill::sweep::{Action, SweepReport};
 use crate::drill::{Plan, Report};
 use crate::output::{self, Page};

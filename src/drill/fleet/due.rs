@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::drill::report::{Report, State};
-use crate::drill::{integrity, journal};
+use crate::drill::evidence::{Report, State};
+use crate::drill::{journal, verify_evidence};
 use crate::error::Result;
 use crate::fleet::{Instance, RunId};
 use crate::vault::Vault;
@@ -71,7 +71,7 @@ pub(super) fn latest(
 /// When a drill proved this database, if it did and its record is as it was written.
 fn proof(vault: &Vault, report: &Report, instance: &Instance, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let at = claim(report, instance, now)?;
-    integrity::is_sound(vault, instance.id.as_str(), &report.run).ok()?.then_some(at)
+    verify_evidence::is_sound(vault, instance.id.as_str(), &report.run).ok()?.then_some(at)
 }
 
 /// When a drill proved this database, by its record.

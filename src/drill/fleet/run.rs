@@ -13,9 +13,9 @@ use super::ceiling::{self, Hours};
 use super::plan::{Plan, Todo, not_due};
 use super::record::{self, Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
-use crate::aws::{Aws, Poll};
+use crate::aws::Aws;
 use crate::drill::lease;
-use crate::drill::{self, Event, Report, Surroundings};
+use crate::drill::{self, Context, Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::interrupt::Interrupt;
@@ -299,7 +299,7 @@ where
         }
         (crew.tell)(id, event);
     };
-    let surroundings = Surroundings {
+    let cx = Context {
         aws,
         vault,
         interrupt: &crew.interrupt,
@@ -308,18 +308,14 @@ where
         host: crew.host.clone(),
         stop: &|| hours.reached(),
     };
-    let poll = Poll { every: request.poll, give_up_after: request.teardown_timeout };
-    lease::clear(&lease, source, &surroundings, poll).await?;
+    lease::clear(&lease, source, &cx, request.teardown_poll()).await?;
     if let Some(reason) = ceiling::no_room(aws, most).await? {
         lease.release((crew.clock)());
         return Ok(End::Full(reason));
     }
-    let planned = tokio::select! {
-        biased;
-        kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, aws.now((crew.clock)()), &tell) => planned,
-    };
-    let report = drill::run(planned?, &lease, &surroundings).await?;
+    let connect = async |source: &Instance| (crew.connect)(aws, source).await;
+    let plan = drill::plan(request.clone(), connect, &cx).await?;
+    let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
 }

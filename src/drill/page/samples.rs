@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::drill::report::{
+use crate::drill::evidence::{
     CheckResult, Evidence, Met, Moment, Phase, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
 };
 use crate::restore::Way;

@@ -1,6 +1,6 @@
 //! The words of the page: how verdicts, counts, times and the names of others are written.
 
-use crate::drill::report::{Met, Report, State};
+use crate::drill::evidence::{Met, Report, State};
 use crate::verify::{Baseline, TableVerdict, Verdict, Word};
 use crate::words::{Tone, format_count, format_thousands, join_with_and};
 

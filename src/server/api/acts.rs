@@ -86,7 +86,7 @@ async fn create_asked(
     }
     let digest = format!("{:?}", (&body.database, &name, body.compress));
     let key = key(headers, call)?;
-    let digest = hex::encode(&Sha256::digest(digest.as_bytes()));
+    let digest = hex::encode(Sha256::digest(digest.as_bytes()));
     let is_replay = key.as_deref().is_some_and(|key| app.jobs.with_key(key, &digest).is_some());
     if !is_replay && let Some(name) = &name {
         check_limit(app, call)?;
@@ -177,7 +177,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
         return Ok(end(app, call, restore_planned(app, &name).await?));
     }
     let key = key(&parts.headers, call)?;
-    let digest = hex::encode(&Sha256::digest(name.as_str().as_bytes()));
+    let digest = hex::encode(Sha256::digest(name.as_str().as_bytes()));
     let wait = waits(&parts.headers, asked.is_async);
     check_limit(app, call).or_else(|answer| match asked_before(app, key.as_deref(), &digest) {
         Ok(Some(_)) => Ok(()),

@@ -65,7 +65,8 @@ async fn backups_are_made_listed_proven_and_pruned() {
 async fn schedules_are_printed() {
     let place = Place::new();
     database(&place, "app.db");
-    std::fs::write(place.path("lifeboat.toml"), "[databases.app.backup]\nurl = \"sqlite://app.db\"\n")
+    let url = format!("sqlite://{}", place.path("app.db").display());
+    std::fs::write(place.path("lifeboat.toml"), format!("[databases.app.backup]\nurl = \"{url}\"\n"))
         .unwrap();
     let mut scene = Scene::of_place(&place);
     scene.pipe("backup schedule app --with systemd --every daily --every weekly --ping https://hc.example.com/uuid").await;

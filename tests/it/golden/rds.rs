@@ -26,11 +26,14 @@ async fn days_of_orders(world: &World, scene: &mut Scene<'_>) {
     scene.jump(world, 2 * HOUR + 5).await;
     world.create("orders-prod").await;
     world.fill("orders-prod").await;
-    let windows = world.rds.modify_db_instance().db_instance_identifier("orders-prod");
-    let windows =
-        windows.preferred_backup_window("03:00-03:30").preferred_maintenance_window("mon:05:00-mon:05:30");
-    windows.apply_immediately(true).send().await.unwrap();
-    world.until_status("orders-prod", "available").await;
+    world.create_record("legacy").await;
+    for id in ["orders-prod", "legacy"] {
+        world.until_status(id, "available").await;
+        let windows = world.rds.modify_db_instance().db_instance_identifier(id).apply_immediately(true);
+        let windows = windows.preferred_backup_window("03:00-03:30");
+        windows.preferred_maintenance_window("mon:05:00-mon:05:30").send().await.unwrap();
+        world.until_status(id, "available").await;
+    }
     world.snapshot("orders-prod", "before").await;
     scene.jump(world, 3 * DAY + 3 * HOUR + 40).await;
     wait("the automated snapshot", async || {

@@ -83,7 +83,6 @@ async fn a_runbook_is_listed_planned_run_resumed_and_undone() {
     scene.pipe(&format!("USER=grace runbook approve {id} --confirm {id}")).await;
     scene.terminal(&format!("runbook resume {id}")).await;
     scene.report("runbook runs").await;
-    scene.report(&format!("runbook runs {id}")).await;
     scene.terminal(&format!("runbook undo {id} --dry-run")).await;
     scene.terminal(&format!("runbook undo {id}")).await;
     scene.assert_golden("runbook-run");

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::drill::annotate::Note;
 use crate::drill::calendar::{Calendar, Cell, Month};
-use crate::drill::dossier::Dossier;
 use crate::drill::headline::{self, Standing};
-use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
-use crate::drill::notes::Note;
+use crate::drill::report::Dossier;
+use crate::drill::verify_evidence::{Checked, Fault, Report as Integrity, Verdict};
 use crate::error::Kind;
 use crate::output::{self, Page, plain};
 use crate::when::format_time;

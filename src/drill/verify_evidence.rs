@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, ABSENT, Link, What, folder, link_name, number, recorded, run_of};
+use super::evidence::ChainPosition;
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
@@ -258,7 +259,7 @@ pub(crate) fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
 fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Placed {
-        chain: Option<chain::Place>,
+        chain: Option<ChainPosition>,
     }
     let name = format!("{run}/evidence.json");
     let Some(evidence) = vault.read(&format!("{}/{name}", folder(source)))? else { return Ok(false) };

@@ -4,8 +4,9 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::chain::{self, Place, What};
-use super::journal::{self, to_json};
+use super::chain::{self, What};
+use super::evidence::{ChainPosition, to_json};
+use super::journal;
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 
@@ -62,7 +63,7 @@ pub(crate) struct Note {
     /// Where it lies.
     pub file: String,
     /// Where it stands in the chain.
-    pub chain: Place,
+    pub chain: ChainPosition,
 }
 
 /// Adds a note to a run. What was written before stays.
