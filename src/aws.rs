@@ -5,6 +5,7 @@
 //! may be deleted are questions for the modules above.
 
 mod access;
+mod ask;
 mod client;
 mod cloudwatch;
 mod events;
@@ -25,6 +26,7 @@ mod time;
 mod wait;
 
 pub(crate) use access::{Access, Role};
+pub(crate) use ask::{Arrival, Creation, Sighting, retry_while_wrong_state};
 pub(crate) use client::Aws;
 pub(crate) use failure::{Failure, Fault};
 pub(crate) use identity::Identity;

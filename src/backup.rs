@@ -41,6 +41,7 @@ mod source;
 mod statement;
 pub(crate) mod stats;
 mod stream;
+mod token;
 mod tolerance;
 mod verify;
 

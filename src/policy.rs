@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
+use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
 use crate::config::{Config, PolicySettings};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
@@ -356,16 +356,8 @@ fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut
 pub(crate) async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
-    loop {
-        match aws.change_backups(&id, &plan.change).await {
-            Ok(()) => break,
-            // A backup or another change is going on: it passes.
-            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
-                poll.pause().await
-            }
-            Err(failure) => return Err(failure.into()),
-        }
-    }
+    // A backup or another change that is going on passes.
+    retry_while_wrong_state(poll, async || aws.change_backups(&id, &plan.change).await).await?;
     if !wait {
         return Ok((database, None));
     }

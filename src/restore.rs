@@ -12,6 +12,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod isolation;
+pub(crate) mod log_in;
 pub(crate) mod plan;
 
 use chrono::{DateTime, TimeZone, Utc};

@@ -8,12 +8,16 @@
 
 mod answers;
 mod api;
+mod app;
 mod audit;
 mod banner;
+mod blocking;
+mod call;
 mod drills;
 mod endpoints;
 mod guard;
 mod heads;
+mod instances;
 mod jobs;
 mod limits;
 mod listen;
@@ -23,93 +27,24 @@ mod overview;
 mod page;
 mod readiness;
 mod refusals;
+mod setup;
 pub(crate) mod tokens;
 pub(crate) mod words;
+
+pub(crate) use setup::{CheckInstances, Setup};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
 
-use crate::backup::identity::Identity;
-use crate::backup::request::{self, Asked};
-use crate::backup::{AccessOptions, Event, catalogue};
-use crate::config::Config;
-use crate::error::{Error, Kind, Result};
-use crate::interrupt::Interrupt;
-use crate::vault::{Trigger, Vault};
-
+use crate::backup::{catalogue, request};
+use crate::error::{Error, Result};
+use app::App;
 use endpoints::{Act, ENDPOINTS};
-
-/// A day and an hour: a daily backup is never later than that, and never flaps.
-const DEFAULT_RPO: Duration = Duration::from_secs(25 * 3600);
-
-/// The objectives of a database.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Objectives {
-    /// Recovery time objective.
-    pub rto: Option<Duration>,
-    /// Recovery point objective.
-    pub rpo: Duration,
-}
-
-/// What the server is started with.
-pub(crate) struct Setup {
-    /// Where backups, jobs and the audit log are.
-    pub vault: Vault,
-    /// lifeboat.toml.
-    pub config: Config,
-    /// How backups are opened and databases are reached.
-    pub access: AccessOptions,
-    /// Checks the DB instances of a Region, where a Region is settled.
-    pub instances: Option<CheckInstances>,
-    /// Signals.
-    pub interrupt: Interrupt,
-    /// The clock.
-    pub clock: fn() -> DateTime<Utc>,
-    /// Name of this machine.
-    pub host: String,
-    /// Hears what connection URLs have to say, and other warnings that no caller sees.
-    pub tell: Box<dyn Fn(Event<'_>) + Send + Sync>,
-}
-
-/// A database that can be backed up from here.
-#[derive(Clone, Debug)]
-pub(crate) struct BackupTarget {
-    /// Its name in lifeboat.toml; `None` for the database that a request without a name means.
-    pub name: Option<String>,
-    /// Which database it is, where that could be found out.
-    pub identity: Option<Identity>,
-}
-
-/// Checks the DB instances of a Region.
-pub(crate) type CheckInstances =
-    Arc<dyn Fn() -> BoxFuture<'static, Result<crate::status::Report>> + Send + Sync>;
-
-/// What every call works with.
-struct App {
-    setup: Setup,
-    /// Databases that a request may name.
-    databases: Vec<String>,
-    /// The database that a request without a name means, if lifeboat.toml names it.
-    default_database: Option<String>,
-    /// What requests for backups reach.
-    targets: Vec<BackupTarget>,
-    limits: limits::Limits,
-    jobs: jobs::Jobs,
-    audit: audit::Audit,
-    fleet: overview::Seen,
-    readiness: readiness::Readiness,
-    known: tokens::Known,
-    /// Whether it listens on a loopback address.
-    is_local: bool,
-    started: std::time::Instant,
-}
 
 /// A server that has its address and may begin.
 pub(crate) struct Server {
@@ -122,6 +57,7 @@ pub(crate) struct Server {
 impl Server {
     /// Takes the address and the vault, and puts right what dead processes left.
     pub(crate) fn open(address: SocketAddr, setup: Setup) -> Result<Self> {
+        let setup = Arc::new(setup);
         let (vault, now) = (setup.vault.clone(), (setup.clock)());
         let is_local = address.ip().is_loopback();
         if !is_local && tokens::list(&vault)?.is_empty() {
@@ -140,27 +76,22 @@ impl Server {
             })
         })?;
         catalogue::recover(&vault)?;
-        let (jobs, interrupted) = jobs::Jobs::open(&vault, now)?;
+        let (jobs, interrupted) = jobs::Jobs::open(&setup)?;
         let limits = limits::Limits::default();
-        take_up(&limits, &jobs, now);
-        let audit = audit::Audit::start(&vault, setup.clock);
-        let started = std::time::Instant::now();
-        let fleet = overview::Seen::default();
-        let (databases, default_database) =
-            (request::configured_databases(&setup.config), request::default_database(&setup.config));
+        count_earlier_jobs(&limits, &jobs, now);
         let app = Arc::new(App {
-            targets: targets(&setup, &databases, default_database.is_none()),
-            setup,
-            databases,
-            default_database,
+            databases: request::configured_databases(&setup.config),
+            default_database: request::default_database(&setup.config),
+            targets: setup.targets(),
             limits,
-            jobs,
-            audit,
-            fleet,
+            jobs: Arc::new(jobs),
+            audit: audit::Audit::start(&vault, setup.clock),
+            instances: instances::WatchedInstances::default(),
             readiness: readiness::Readiness::default(),
-            known: tokens::Known::default(),
+            known: tokens::KnownTokens::default(),
             is_local,
-            started,
+            started: std::time::Instant::now(),
+            setup,
         });
         Ok(Server { listener, app, interrupted })
     }
@@ -174,7 +105,7 @@ impl Server {
 
     /// Answers until a signal comes; then lets what is running come to an end.
     pub(crate) async fn run(self) -> Result<()> {
-        overview::watch(&self.app);
+        instances::watch(&self.app.setup, &self.app.instances);
         let router = router(&self.app);
         let interrupt = self.app.setup.interrupt.clone();
         listen::run(self.listener, router, &interrupt).await;
@@ -193,27 +124,8 @@ impl Server {
     }
 }
 
-/// The databases that requests reach, and which they are.
-fn targets(setup: &Setup, databases: &[String], is_unnamed_possible: bool) -> Vec<BackupTarget> {
-    let target = |name: Option<&String>| {
-        let asked = Asked { databases: name.cloned().into_iter().collect(), ..asked_of(setup) };
-        let request = asked.resolve(&Trigger::Api, &setup.config, &setup.tell).ok()?.pop()?;
-        Some(request.identity(&setup.host))
-    };
-    let named =
-        databases.iter().map(|it| BackupTarget { name: Some(it.clone()), identity: target(Some(it)) });
-    let unnamed = is_unnamed_possible.then(|| target(None)).flatten();
-    let unnamed = unnamed.map(|identity| BackupTarget { name: None, identity: Some(identity) });
-    named.chain(unnamed).collect()
-}
-
-/// A backup as it is asked for by a call that says nothing of how.
-fn asked_of(setup: &Setup) -> Asked {
-    Asked { access: setup.access.clone(), ..Asked::default() }
-}
-
 /// Jobs of the last hour count, whichever process ran them; what was refused does not.
-fn take_up(limits: &limits::Limits, jobs: &jobs::Jobs, now: DateTime<Utc>) {
+fn count_earlier_jobs(limits: &limits::Limits, jobs: &jobs::Jobs, now: DateTime<Utc>) {
     let instant = std::time::Instant::now();
     for job in jobs.list() {
         if job.status.is_some_and(answers::is_refusal) {
@@ -261,17 +173,4 @@ fn handler(act: Act, filter: MethodFilter) -> MethodRouter<Arc<App>> {
         Act::Logout => on(filter, page::log_out),
         Act::Asset => on(filter, page::asset),
     }
-}
-
-/// The call that a request has become in the guard.
-fn call_of(request: &Request) -> Result<guard::Call> {
-    let call = request.extensions().get::<guard::Call>().cloned();
-    call.ok_or_else(|| Error::new(Kind::Bug, "a call has come past the guard"))
-}
-
-/// File work, off the threads that answer calls.
-async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Kind::Bug, "a thread has panicked").caused_by(error))?
 }

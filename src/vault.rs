@@ -15,6 +15,7 @@
 //! Calls block, as reads and writes of files do; those of an object store run on a thread of their own.
 
 mod audit;
+mod backend;
 pub(crate) mod chain;
 mod directory;
 mod lease;
@@ -25,20 +26,19 @@ mod store;
 mod trial;
 
 pub(crate) use audit::{Act, Actor, Trigger, is_unaudited};
+pub(crate) use backend::{Content, Draft, Listing, Lock, Recovered};
 pub(crate) use directory::{link_or_copy, rename_new, sync_folder};
 pub(crate) use lease::{Holder, Lease, Leased, Theirs, is_held};
 pub(crate) use log::Log;
 pub(crate) use scratch::{Scratch, Secrecy};
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+
+use backend::{Backend, FilesOf, LARGEST_READ, checked_name};
 
 use crate::aws::Access;
 use crate::error::{Error, Kind, Result};
@@ -46,241 +46,59 @@ use crate::error::{Error, Kind, Result};
 /// Where what must last is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Vault {
-    place: Arc<dyn Place>,
-}
-
-/// What a directory and an object store each do in their own way. Names have been checked.
-trait Place: fmt::Debug + Send + Sync {
-    fn shown(&self, name: &str) -> String;
-    fn clock(&self) -> Result<DateTime<Utc>>;
-    fn list(&self, folder: &str) -> Result<Listing>;
-    fn size(&self, name: &str) -> Result<Option<u64>>;
-    fn read(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>>;
-    fn read_all(&self, names: &[String], largest: u64) -> Vec<Result<Option<Vec<u8>>>>;
-    fn write(&self, name: &str, content: &[u8]) -> Result<()>;
-    fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()>;
-    fn remove(&self, name: &str) -> Result<()>;
-    fn open(&self, name: &str) -> Result<Content>;
-    fn try_lock(&self, name: &str) -> Result<Option<Lock>>;
-    fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, lease::Version)>>;
-    fn put_if(
-        &self,
-        name: &str,
-        content: &[u8],
-        seen: Option<&lease::Version>,
-    ) -> Result<Option<lease::Version>>;
-    fn lease_lock(&self, name: &str) -> Result<lease::LeaseLock>;
-    fn overwritten(&self) -> pulse::Overwritten;
-    fn mark(&self, name: &str) -> Option<String>;
-    fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>>;
-    fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered>;
-    fn copy(&self, from: &str, to: &str) -> Result<()>;
-    fn delete(&self, stem: &str, files: &[String]) -> Result<()>;
-    fn directory(&self) -> Option<&Path>;
-}
-
-/// What is read as a whole has at most so many bytes: more was never written, and would fill the memory.
-const LARGEST_READ: u64 = 256 << 20;
-
-/// Reads from a manifest which files it describes, the content first; nothing if it is not whole.
-type FilesOf<'a> = &'a dyn Fn(&[u8]) -> Vec<String>;
-
-/// What lies in a folder of the vault, sorted by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listing {
-    /// Files; hidden ones too.
-    pub files: Vec<Found>,
-    /// Names of folders.
-    pub folders: Vec<String>,
-}
-
-/// A file in a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Its name in the folder.
-    pub name: String,
-    /// Its bytes.
-    pub size: u64,
-}
-
-impl Listing {
-    /// Whether a file of that name is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.files.iter().any(|file| file.name == name)
-    }
-
-    /// How large a file is; `None` if there is none.
-    pub(crate) fn size(&self, name: &str) -> Option<u64> {
-        self.files.iter().find(|file| file.name == name).map(|file| file.size)
-    }
-}
-
-/// What [`Vault::recover`] found and put right.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recovered {
-    /// Names whose publication was finished.
-    pub published: Vec<String>,
-    /// Names whose deletion was finished.
-    pub deleted: Vec<String>,
-    /// Names whose incomplete content was removed.
-    pub removed: Vec<String>,
-}
-
-/// A lock on something in the vault, held until the value is dropped. It ends with the process, however that ends: in a
-/// directory at once, in an object store half a minute later.
-#[derive(Debug)]
-pub(crate) struct Lock(Held);
-
-#[derive(Debug)]
-enum Held {
-    File { _file: File },
-    Lease(store::Lease),
-}
-
-impl Lock {
-    /// Whether it is still held, for whoever is about to destroy something: a process that was stopped for long may have
-    /// lost its lock to another.
-    pub(crate) fn check(&self) -> Result<()> {
-        match &self.0 {
-            Held::File { .. } => Ok(()),
-            Held::Lease(lease) => lease.check(),
-        }
-    }
-}
-
-/// A file of the vault that was opened once: whenever it is read it is the same bytes, whatever happens to its name.
-#[derive(Clone, Debug)]
-pub(crate) struct Content(Opened);
-
-#[derive(Clone, Debug)]
-enum Opened {
-    File(Arc<File>),
-    Object(store::Object),
-}
-
-impl Content {
-    /// A file that is open already.
-    pub(crate) fn of(file: File) -> Self {
-        Content(Opened::File(Arc::new(file)))
-    }
-
-    /// Reads it from its beginning.
-    pub(crate) fn reader(&self) -> Box<dyn Read + Send> {
-        match &self.0 {
-            Opened::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
-            Opened::Object(object) => Box::new(object.reader()),
-        }
-    }
-}
-
-/// Several may read one file: each knows where it is.
-struct FileReader {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for FileReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-/// A large file in the making; dropped before it is published, it leaves nothing.
-#[derive(Debug)]
-pub(crate) struct Draft(Making);
-
-#[derive(Debug)]
-enum Making {
-    File(directory::Draft),
-    Upload(Box<store::Upload>),
-}
-
-impl Draft {
-    /// What its content is written through. The content is complete when the writer was flushed and dropped.
-    pub(crate) fn writer(&self) -> Result<Box<dyn Write + Send>> {
-        match &self.0 {
-            Making::File(draft) => Ok(Box::new(draft.file()?)),
-            Making::Upload(upload) => Ok(Box::new(upload.writer())),
-        }
-    }
-
-    /// What was written, to be read again. After this nothing can be written.
-    pub(crate) fn content(&mut self) -> Result<Content> {
-        match &mut self.0 {
-            Making::File(draft) => Ok(Content::of(draft.file()?)),
-            Making::Upload(upload) => upload.complete().map(|object| Content(Opened::Object(object))),
-        }
-    }
-
-    /// Where it lies for now, if that is a file of this machine.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match &self.0 {
-            Making::File(draft) => Some(draft.path()),
-            Making::Upload(_) => None,
-        }
-    }
-
-    /// Makes it last, described by `manifest`, with small files beside it. All of it or nothing.
-    pub(crate) fn publish(self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
-        match self.0 {
-            Making::File(draft) => draft.publish(beside, manifest),
-            Making::Upload(upload) => upload.publish(beside, manifest),
-        }
-    }
+    backend: Arc<dyn Backend>,
 }
 
 impl Vault {
     /// Opens the vault at `place`, a directory or the URL of a bucket, and proves that it is usable.
     pub(crate) fn open(place: &str, access: &Access) -> Result<Self> {
         if let Some(store) = store::Store::open(place, access)? {
-            return Ok(Vault { place: Arc::new(store) });
+            return Ok(Vault { backend: Arc::new(store) });
         }
-        Ok(Vault { place: Arc::new(directory::Directory::open(place)?) })
+        Ok(Vault { backend: Arc::new(directory::Directory::open(place)?) })
     }
 
     /// Opens the vault to read it; a directory that does not exist is an empty vault.
     pub(crate) fn open_to_read(place: &str, access: &Access) -> Result<Self> {
         if let Some(store) = store::Store::open(place, access)? {
-            return Ok(Vault { place: Arc::new(store) });
+            return Ok(Vault { backend: Arc::new(store) });
         }
-        Ok(Vault { place: Arc::new(directory::Directory::at(place)) })
+        Ok(Vault { backend: Arc::new(directory::Directory::at(place)) })
     }
 
     /// The time by the clock that stamps the files in here.
     pub(crate) fn clock(&self) -> Result<DateTime<Utc>> {
-        self.place.clock()
+        self.backend.clock()
     }
 
     /// Where `name` lies, for people who want to look at it.
     pub(crate) fn shown(&self, name: &str) -> String {
-        self.place.shown(name)
+        self.backend.shown(name)
     }
 
     /// The directory that it is, if it is one: then files can be made in it that are renamed within it.
     pub(crate) fn directory(&self) -> Option<&Path> {
-        self.place.directory()
+        self.backend.directory()
     }
 
     /// Writes `content` under `name`, whole or not at all, replacing what was there.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        self.place.write(checked(name)?, content)
+        self.backend.write(checked_name(name)?, content)
     }
 
     /// Adds a line to a log. An object store cannot append: there each line is an object below that name.
     pub(crate) fn append(&self, name: &str, at: DateTime<Utc>, line: &[u8]) -> Result<()> {
-        self.place.append(checked(name)?, at, line)
+        self.backend.append(checked_name(name)?, at, line)
     }
 
     /// The content of `name`, if it exists.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.place.read(checked(name)?, LARGEST_READ)
+        self.backend.read(checked_name(name)?, LARGEST_READ)
     }
 
     /// The content of `name`, if it exists and has at most so many bytes.
     pub(crate) fn read_at_most(&self, name: &str, largest: u64) -> Result<Option<Vec<u8>>> {
-        self.place.read(checked(name)?, largest)
+        self.backend.read(checked_name(name)?, largest)
     }
 
     /// The contents of several, in their order.
@@ -294,40 +112,40 @@ impl Vault {
         names: &[String],
         largest: u64,
     ) -> Result<Vec<Result<Option<Vec<u8>>>>> {
-        names.iter().try_for_each(|name| checked(name).map(drop))?;
-        Ok(self.place.read_all(names, largest))
+        names.iter().try_for_each(|name| checked_name(name).map(drop))?;
+        Ok(self.backend.read_all(names, largest))
     }
 
     /// What lies in a folder; `""` is the root. Nothing, if there is no such folder.
     pub(crate) fn list(&self, folder: &str) -> Result<Listing> {
-        self.place.list(checked(folder)?)
+        self.backend.list(checked_name(folder)?)
     }
 
     /// Whether `name` exists.
     pub(crate) fn contains(&self, name: &str) -> Result<bool> {
-        Ok(self.place.size(checked(name)?)?.is_some())
+        Ok(self.backend.size(checked_name(name)?)?.is_some())
     }
 
     /// Removes a record that has served its purpose.
     pub(crate) fn forget(&self, name: &str) -> Result<()> {
-        self.place.remove(checked(name)?)
+        self.backend.remove(checked_name(name)?)
     }
 
     /// Opens a file once, to be checked and used through the same handle: what was checked is what is used.
     pub(crate) fn open_file(&self, name: &str) -> Result<Content> {
-        self.place.open(checked(name)?)
+        self.backend.open(checked_name(name)?)
     }
 
     /// Takes the lock `name`, or says `None` when another process holds it.
     pub(crate) fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        self.place.try_lock(checked(name)?)
+        self.backend.try_lock(checked_name(name)?)
     }
 
     /// What tells the lock `name` of this vault from one in a copy of the vault: the machine since its latest start, the
     /// file system and the file; of an object store, the address. Only where a lock has the mark that it had when it was
     /// taken does it say anything that nobody holds it now.
     pub(crate) fn lock_mark(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.place.mark(checked(name)?))
+        Ok(self.backend.mark(checked_name(name)?))
     }
 
     /// Takes the lock of the manifests, waiting for whoever holds it. It is held for moments only.
@@ -352,51 +170,48 @@ impl Vault {
 
     /// Begins the file `payload` of a backup `stem`; `None` while another process makes one of that name.
     pub(crate) fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
-        checked(payload)?;
-        self.place.draft(checked(stem)?, payload)
+        checked_name(payload)?;
+        self.backend.draft(checked_name(stem)?, payload)
     }
 
     /// Puts right what processes left that died on the way. What living ones are making is not touched.
     pub(crate) fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
-        self.place.recover(files_of)
+        self.backend.recover(files_of)
     }
 
     /// Gives what lies under `from` a second name at the root, where nothing is.
     pub(crate) fn copy(&self, from: &str, to: &str) -> Result<()> {
-        self.place.copy(checked(from)?, checked(to)?)
+        self.backend.copy(checked_name(from)?, checked_name(to)?)
     }
 
     /// Deletes a backup: from the first moment on it does not count, and from then on it will be deleted, even if
     /// this process dies. The caller holds [`Vault::quiet`].
     pub(crate) fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
-        files.iter().try_for_each(|file| checked(file).map(drop))?;
-        self.place.delete(checked(stem)?, files)
+        files.iter().try_for_each(|file| checked_name(file).map(drop))?;
+        self.backend.delete(checked_name(stem)?, files)
     }
-}
 
-/// Names come from ids that have been checked; this holds even if one was not.
-fn checked(name: &str) -> Result<&str> {
-    let is_plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    // `components` passes over a dot in the middle and over doubled and closing slashes.
-    let is_canonical = name.is_empty() || name.split('/').all(|part| !part.is_empty() && part != ".");
-    if is_plain && is_canonical && !name.chars().any(char::is_control) {
-        Ok(name)
-    } else {
-        Err(Error::request(format!("`{}` is not a name in the vault", name.escape_default())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_leads_out_of_the_vault() {
-        for name in ["../x", "/etc/passwd", "a/../../x", "./x", "a//b", "a/", "a\nb"] {
-            assert!(checked(name).is_err(), "{name}");
-        }
-        for name in ["", "a", ".lock", "drills/orders/run.json"] {
-            assert!(checked(name).is_ok(), "{name}");
-        }
+    /// Makes a folder for what belongs to `stem`: in the vault if that is a directory, so that it is on a disk that has
+    /// room for backups; otherwise where temporary files go.
+    pub(crate) fn scratch(&self, stem: &str, secrecy: Secrecy) -> Result<Scratch> {
+        let made = match (secrecy, self.directory()) {
+            (Secrecy::Sealed, _) => Scratch::among_others(Path::new(scratch::MEMORY)),
+            (Secrecy::Open, None) => Scratch::among_others(&std::env::temp_dir()),
+            (Secrecy::Open, Some(root)) => {
+                // Under this lock abandoned folders are removed: a new one must not look like one.
+                let _quiet = self.quiet()?;
+                Scratch::make(&root.join(format!(".{stem}.{:08x}.partial", rand::random::<u32>())))
+            }
+        };
+        made.map_err(|error| match secrecy {
+            Secrecy::Sealed => {
+                Error::outside("there is no memory to lay out the content of an encrypted backup in")
+                    .caused_by(error)
+                    .hint("A proof of level `checksum` needs none.")
+            }
+            Secrecy::Open => Error::outside("a temporary folder cannot be made")
+                .caused_by(error)
+                .hint("Free some space; TMPDIR names another place for temporary files."),
+        })
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::roles::note_roles;
-use super::script::{Lexer, Piece, Statement, TableName, excerpt};
+use super::script::{Lexer, Piece};
 use super::statement::{self, Step};
+use super::token::{Statement, TableName, excerpt};
 
 /// What a dump was seen to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

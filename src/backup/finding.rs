@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::dump_reader::{Held, Trust};
 use super::manifest::{Level, Verification};
-use super::script::TableName;
 use super::sqlite::{self, Contents};
+use super::token::TableName;
 use crate::verify::Verdict;
 
 /// A way in which a restored copy is not what was recorded.

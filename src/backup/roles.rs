@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::script::{Statement, Token, TokenKind};
+use super::token::{Statement, Token, TokenKind};
 
 /// Words that stand where a role does and are none.
 const NOT_ROLES: [&str; 4] = ["public", "current_user", "current_role", "session_user"];

@@ -6,11 +6,10 @@
 //! is refused, for whoever decides by what a script says must read what the server will.
 
 use std::io;
-use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use super::statement;
+use super::token::{Statement, Token, TokenKind, has_rows};
 
 /// No statement that pg_dump writes is longer; rows are not statements.
 const LONGEST_STATEMENT: usize = 256 << 20;
@@ -18,35 +17,6 @@ const LONGEST_STATEMENT: usize = 256 << 20;
 const MOST_TOKENS: usize = 4 << 20;
 /// Of a comment only its beginning is kept.
 const KEPT_OF_COMMENT: usize = 256;
-
-/// What a token of a statement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenKind {
-    /// A keyword, or an identifier without quotes.
-    Word,
-    /// An identifier in double quotes.
-    Quoted,
-    /// A string of any kind.
-    Text,
-    /// A number.
-    Number,
-    /// A character of its own.
-    Symbol,
-}
-
-/// A token: its kind, and where it stands in the text of its statement.
-#[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub(super) kind: TokenKind,
-    pub(super) span: Range<usize>,
-}
-
-/// A statement: its text, without the comments before it and without its semicolon, and its tokens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Statement<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) tokens: &'a [Token],
-}
 
 /// A piece of a script.
 #[derive(Clone, Copy, Debug)]
@@ -453,7 +423,7 @@ impl Lexer {
             return Err(invalid("the script holds a zero byte"));
         }
         let statement = Statement { text: &text, tokens: &tokens };
-        self.state = if statement::has_rows(&statement) { State::BeforeData } else { State::Plain };
+        self.state = if has_rows(&statement) { State::BeforeData } else { State::Plain };
         take(Piece::Statement(statement))
     }
 
@@ -488,26 +458,6 @@ impl Lexer {
         take(Piece::Data(&bytes[..end]))?;
         Ok(end)
     }
-}
-
-/// Schema and name of a table.
-pub(super) type TableName = (String, String);
-
-/// The beginning of a text, for a message.
-pub(super) fn excerpt(text: &[u8]) -> String {
-    let whole = String::from_utf8_lossy(text);
-    let line: String = whole.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut cut: String = line.chars().take(60).flat_map(escaped).collect();
-    if line.chars().count() > 60 {
-        cut.push('…');
-    }
-    cut
-}
-
-/// A character as it is shown; quotes stand for themselves.
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let is_quote = ['"', '\''].contains(&c);
-    is_quote.then_some(c).into_iter().chain(c.escape_debug().filter(move |_| !is_quote))
 }
 
 #[cfg(test)]

@@ -9,73 +9,30 @@
 //! a copy is proven by its SHA-256 as well.
 
 mod companions;
+mod contents;
 mod indexes;
 mod inspect;
 mod live;
+mod open;
 mod structure;
 
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use serde::{Deserialize, Serialize};
 
 pub(super) use companions::{FileOwner, move_aside, path_beside};
-pub(super) use inspect::{Warning, inspect};
+pub(super) use contents::{Contents, Warning};
+pub(super) use inspect::inspect;
 pub(super) use live::{is_free, require_fit, restore_into_live, set_journal_mode};
+pub(super) use open::has_header;
 
 use super::event::cannot_write;
 use super::sqlite_url::absolute;
 use crate::error::{Error, Result};
 use crate::vault::Scratch;
-
-/// What a SQLite database was seen to contain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Contents {
-    /// Bytes of a page.
-    pub page_size: u32,
-    /// Pages.
-    pub pages: u32,
-    /// `delete`, `wal` and so on, as the source had it.
-    pub journal_mode: String,
-    /// `user_version`, which applications number their schema with.
-    pub user_version: i64,
-    /// Tables, with the number of rows in each.
-    pub tables: Vec<TableRows>,
-    /// Rows that refer to rows which do not exist, as the source has them too; at most 20.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dangling_references: Vec<String>,
-    /// Whether the copy was looked into when it was made; a backup that was proven by its checksum alone was not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inspected: Option<bool>,
-    /// What is no damage, and what one should know of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
-    /// Whose file it was, and who could open it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<FileOwner>,
-}
-
-impl Contents {
-    /// Whether tables and rows were counted. A manifest that does not say so is of a time when all were that list any.
-    pub(crate) fn is_inspected(&self) -> bool {
-        self.inspected.unwrap_or(!self.tables.is_empty())
-    }
-}
-
-/// A table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TableRows {
-    /// Name.
-    pub table: String,
-    /// Rows; `None` for what this SQLite cannot read, such as virtual tables of an extension.
-    pub rows: Option<u64>,
-}
-
-/// How long a lock of another process is waited for.
-const BUSY: Duration = Duration::from_secs(60);
+use open::{BUSY, empty_file_error, explain_failure, open_to_read};
 
 /// A SQLite file that is being read at one moment.
 pub(super) struct Source {
@@ -272,51 +229,6 @@ fn begin_reading(connection: &Connection) -> rusqlite::Result<Contents> {
     })
 }
 
-/// Whether a file begins as every SQLite database does.
-pub(super) fn has_header(path: &Path) -> std::io::Result<bool> {
-    let mut start = Vec::new();
-    std::fs::File::open(path)?.take(16).read_to_end(&mut start)?;
-    Ok(start == b"SQLite format 3\0")
-}
-
-fn not_a_database_error(path: &Path) -> Error {
-    Error::request(format!("`{}` is not a SQLite database", path.display())).hint(
-        "Check the path. A file that is encrypted (SQLCipher, SEE) looks like this too, and is not supported.",
-    )
-}
-
-fn empty_file_error(path: &Path) -> Error {
-    Error::request(format!("`{}` is an empty file, not a SQLite database", path.display()))
-}
-
-fn open_to_read(path: &Path) -> Result<Connection> {
-    let missing = |error: std::io::Error| {
-        Error::request(format!("cannot open the SQLite database `{}`", path.display()))
-            .caused_by(error)
-            .hint("Name the file as `sqlite:///absolute/path/of.db`.")
-    };
-    let found = std::fs::metadata(path).map_err(missing)?;
-    if !found.is_file() {
-        return Err(Error::request(format!("`{}` is not a file", path.display())));
-    }
-    // SQLite removes the WAL beside an empty file, and plays it into any other: it may be all that is left.
-    match has_header(path) {
-        Ok(true) => {}
-        Ok(false) if found.len() == 0 => return Err(empty_file_error(path)),
-        Ok(false) => return Err(not_a_database_error(path)),
-        Err(error) => {
-            return Err(Error::outside(format!("cannot read `{}`", path.display()))
-                .caused_by(error)
-                .hint("Run this as a user who may read the file."));
-        }
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| explain_failure(path, "cannot open", error))?;
-    connection.busy_timeout(BUSY).map_err(|error| explain_failure(path, "cannot open", error))?;
-    Ok(connection)
-}
-
 /// Whether a crash has left a journal that somebody has to roll back before anybody can read.
 fn needs_rollback(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
@@ -337,31 +249,6 @@ fn roll_back(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
-}
-
-fn explain_failure(path: &Path, what: &str, error: rusqlite::Error) -> Error {
-    let code = error.sqlite_error_code();
-    let text = format!("{what} `{}`", path.display());
-    match code {
-        Some(ErrorCode::NotADatabase) => not_a_database_error(path).caused_by(error),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::outside(text)
-            .caused_by(error)
-            .hint("Another process holds a lock for longer than a minute: see what it does, and run this again."),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            Error::outside(text).caused_by(error).hint(
-                "SQLite needs to read the file and, in WAL mode or after a crash, to write into its directory: run this as \
-                 the user of the application.",
-            )
-        }
-        Some(ErrorCode::DatabaseCorrupt) => Error::new(crate::error::Kind::No, text)
-            .caused_by(error)
-            .hint("The source itself is damaged: restore an older backup, or try `sqlite3 FILE .recover`."),
-        _ => Error::outside(text).caused_by(error),
-    }
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// The version of the SQLite that is built in.

@@ -10,8 +10,10 @@ pub(super) use options::{is_removal, makes_setting, names_tablespace};
 
 use std::ops::Range;
 
-use super::script::{Statement, TableName, Token, TokenKind, excerpt};
-use crate::postgres::{RawText, quoted};
+use super::token::{
+    Cursor, Statement, TableName, Token, TokenKind, excerpt, find_words, is_symbol, kind, word_of,
+};
+use crate::postgres::quoted;
 
 /// What a statement does, as far as it matters to whoever runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,144 +119,6 @@ const FUNCTIONS: [&str; 8] = [
     "pg_restore_extended_stats",
 ];
 
-/// What a database consists of, as `CREATE` and `ALTER` name it.
-const KINDS: [&str; 33] = [
-    "schema",
-    "language",
-    "collation",
-    "type",
-    "domain",
-    "cast",
-    "conversion",
-    "function",
-    "procedure",
-    "aggregate",
-    "operator",
-    "access method",
-    "table",
-    "foreign table",
-    "foreign data wrapper",
-    "server",
-    "user mapping",
-    "view",
-    "recursive view",
-    "materialized view",
-    "sequence",
-    "index",
-    "trigger",
-    "rule",
-    "policy",
-    "publication",
-    "subscription",
-    "statistics",
-    "text search",
-    "transform",
-    "large object",
-    "extension",
-    "event trigger",
-];
-
-/// Words that may stand before the kind.
-const BEFORE_KIND: [&str; 9] =
-    ["or", "replace", "unlogged", "unique", "trusted", "procedural", "constraint", "default", "only"];
-
-/// Walks over the tokens of a statement.
-struct Cursor<'a> {
-    statement: &'a Statement<'a>,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn token(&self) -> Option<&'a Token> {
-        self.statement.tokens.get(self.at)
-    }
-
-    /// The word that stands here, in lower case.
-    fn peek(&self) -> Option<String> {
-        word_of(self.statement, self.token()?)
-    }
-
-    fn next(&mut self) -> Option<String> {
-        let word = self.peek();
-        self.at += usize::from(word.is_some());
-        word
-    }
-
-    /// Passes over these words, if they all stand here.
-    fn skip(&mut self, words: &str) -> bool {
-        let start = self.at;
-        for word in words.split(' ') {
-            if self.peek().as_deref() != Some(word) {
-                self.at = start;
-                return false;
-            }
-            self.at += 1;
-        }
-        true
-    }
-
-    fn skip_symbol(&mut self, symbol: u8) -> bool {
-        let is_there = self.token().is_some_and(|token| is_symbol(self.statement, token, symbol));
-        self.at += usize::from(is_there);
-        is_there
-    }
-
-    /// An identifier, and where it stands.
-    fn identifier(&mut self) -> Option<(String, Range<usize>)> {
-        let token = self.token()?;
-        // A name that is not UTF-8 is one all the same.
-        let text = RawText::from(self.statement.text.get(token.span.clone())?).into_string();
-        let name = match token.kind {
-            TokenKind::Word => text,
-            TokenKind::Quoted => text[1..text.len() - 1].replace("\"\"", "\""),
-            _ => return None,
-        };
-        self.at += 1;
-        Some((name, token.span.clone()))
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at >= self.statement.tokens.len()
-    }
-}
-
-fn word_of(statement: &Statement<'_>, token: &Token) -> Option<String> {
-    if token.kind != TokenKind::Word {
-        return None;
-    }
-    Some(String::from_utf8_lossy(&statement.text[token.span.clone()]).to_ascii_lowercase())
-}
-
-fn is_symbol(statement: &Statement<'_>, token: &Token, symbol: u8) -> bool {
-    token.kind == TokenKind::Symbol && statement.text[token.span.clone()] == [symbol]
-}
-
-/// Whether these words stand next to each other somewhere outside of brackets; where the next token is.
-fn find_words(statement: &Statement<'_>, words: &[&str]) -> Option<usize> {
-    let mut depth = 0_u32;
-    for (at, token) in statement.tokens.iter().enumerate() {
-        if is_symbol(statement, token, b'(') {
-            depth += 1;
-        } else if is_symbol(statement, token, b')') {
-            depth = depth.saturating_sub(1);
-        }
-        let is_here = |(offset, word): (usize, &&str)| {
-            let token = statement.tokens.get(at + offset);
-            token.and_then(|token| word_of(statement, token)).as_deref() == Some(*word)
-        };
-        if depth == 0 && words.iter().enumerate().all(is_here) {
-            return Some(at + words.len());
-        }
-    }
-    None
-}
-
-/// Whether rows follow the statement.
-pub(super) fn has_rows(statement: &Statement<'_>) -> bool {
-    let first = statement.tokens.first().and_then(|token| word_of(statement, token));
-    first.as_deref() == Some("copy") && find_words(statement, &["from", "stdin"]).is_some()
-}
-
 /// What a statement does; an error says why no dump of one database has it.
 pub(super) fn step_of(statement: &Statement<'_>) -> Result<Step, String> {
     let refused =
@@ -268,7 +132,7 @@ pub(super) fn step_of(statement: &Statement<'_>) -> Result<Step, String> {
         Some("begin" | "commit") => cursor.is_at_end().then_some(Step::Session),
         Some("select") => call(&mut cursor),
         Some("copy") => copy(&mut cursor),
-        Some("insert") => options::rows(&mut cursor),
+        Some("insert") => rows(&mut cursor),
         Some("comment") => comment(&mut cursor),
         Some("security") => label(&mut cursor),
         Some("grant" | "revoke") => rights(statement),
@@ -380,15 +244,51 @@ fn rights(statement: &Statement<'_>) -> Option<Step> {
     (!is_elsewhere).then_some(Step::Attribution)
 }
 
-/// The kind of object that stands here.
-fn kind(cursor: &mut Cursor<'_>) -> Option<&'static str> {
-    while cursor.peek().is_some_and(|word| BEFORE_KIND.contains(&word.as_str())) {
-        cursor.at += 1;
+/// Words that stand for a value by themselves.
+const VALUES: [&str; 5] = ["null", "default", "true", "false", "b"];
+
+/// `INSERT INTO public.t (…) VALUES (…), (…)`, with literals alone: nothing is called for them.
+fn rows(cursor: &mut Cursor<'_>) -> Option<Step> {
+    let statement = cursor.statement;
+    if !cursor.skip("into") {
+        return None;
     }
-    // The longer one first: `foreign data wrapper`, `event trigger`, `text search`.
-    let mut kinds = KINDS;
-    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.len()));
-    kinds.into_iter().find(|kind| cursor.skip(kind))
+    let (schema, _) = cursor.identifier()?;
+    if !cursor.skip_symbol(b'.') {
+        return None;
+    }
+    let (name, _) = cursor.identifier()?;
+    if cursor.skip_symbol(b'(') {
+        let is_end = |token: &Token| is_symbol(statement, token, b')');
+        cursor.at += statement.tokens[cursor.at..].iter().position(is_end)? + 1;
+    }
+    let _ = cursor.skip("overriding system value");
+    if cursor.skip("default values") && cursor.is_at_end() {
+        return Some(Step::Rows((schema, name), 1));
+    }
+    if !cursor.skip("values") {
+        return None;
+    }
+    let (mut depth, mut rows) = (0_u32, 0);
+    for token in &statement.tokens[cursor.at..] {
+        match token.kind {
+            TokenKind::Text | TokenKind::Number => {}
+            TokenKind::Word
+                if word_of(statement, token).is_some_and(|word| VALUES.contains(&word.as_str())) => {}
+            TokenKind::Symbol if is_symbol(statement, token, b'(') => {
+                rows += u64::from(depth == 0);
+                depth += 1;
+            }
+            TokenKind::Symbol if is_symbol(statement, token, b')') => depth = depth.checked_sub(1)?,
+            TokenKind::Symbol
+                if [b',', b'-', b'+'].iter().any(|symbol| is_symbol(statement, token, *symbol)) => {}
+            _ => return None,
+        }
+        if depth > 1 {
+            return None;
+        }
+    }
+    (rows > 0 && depth == 0).then_some(Step::Rows((schema, name), rows))
 }
 
 fn creation(cursor: &mut Cursor<'_>) -> Option<Step> {

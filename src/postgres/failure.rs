@@ -32,7 +32,7 @@ pub(crate) struct ConnectFailure {
 }
 
 impl ConnectFailure {
-    pub(super) fn of_settings(failure: QueryFailure) -> Self {
+    pub(crate) fn of_settings(failure: QueryFailure) -> Self {
         ConnectFailure { refusal: Refusal::Other, error: failure.into(), sqlstate: None }
     }
 

@@ -3,6 +3,7 @@
 mod acts;
 mod asked;
 mod long;
+mod respond;
 
 use std::sync::Arc;
 
@@ -12,31 +13,20 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answers::{Answer, failed, listed};
-use super::guard::Call;
+use super::app::App;
+use super::blocking::run_blocking;
+use super::call::call_of;
 use super::jobs::Job;
-use super::{App, call_of, off_the_runtime, overview};
+use super::overview;
 use crate::backup::catalogue::{self, Catalogue};
 use crate::backup::failures::Failure;
-use crate::backup::{BackupName, failures, stats as counting};
+use crate::backup::{failures, stats as counting};
 use crate::drill::proof::{self, Records};
-use crate::error::{Error, Result};
+use crate::error::Result;
+
+use respond::{end, refused};
 
 pub(super) use acts::{create_backup, delete_backup, restore_backup, verify_backup};
-
-/// The end of a call: its id and the time go into every answer.
-fn end(app: &App, call: &Call, answer: Answer) -> Response {
-    let name = call.name.as_ref().map(BackupName::as_str);
-    let answer = if answer.status.is_success() || answer.body["backup_name"].is_string() {
-        answer
-    } else {
-        answer.named(name)
-    };
-    answer.field("request_id", call.request.as_str()).at((app.setup.clock)()).into_response()
-}
-
-fn refused(app: &App, call: &Call, error: &Error) -> Response {
-    end(app, call, Answer::of(error))
-}
 
 /// Reads something of the vault, and answers with it.
 async fn read_only(
@@ -49,7 +39,7 @@ async fn read_only(
         Err(error) => return Answer::of(&error).into_response(),
     };
     let inner = Arc::clone(&app);
-    match off_the_runtime(move || look(&inner)).await {
+    match run_blocking(move || look(&inner)).await {
         Ok(value) => end(&app, &call, Answer::new(StatusCode::OK, value)),
         Err(error) => refused(&app, &call, &error),
     }
@@ -143,7 +133,7 @@ pub(super) async fn healthy(State(app): State<Arc<App>>) -> Response {
 
 /// The vault can be written, and with it the audit log.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let problem = app.readiness.problem(&app).await;
+    let problem = app.readiness.problem(&app.setup.vault, &app.audit).await;
     let answer = match problem {
         None => Answer::new(StatusCode::OK, json!({"success": true, "status": "ready"})),
         Some(problem) => Answer::refusal(StatusCode::SERVICE_UNAVAILABLE, problem),

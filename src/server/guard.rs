@@ -5,7 +5,7 @@
 //! elsewhere whose name was made to point here is not) and does not come from a page of another site. On any other address
 //! a token is demanded. `X-Forwarded-For` and its like are believed from nobody: they are text that the caller wrote.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,65 +16,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::answers::{self, Answer};
+use super::app::App;
 use super::audit::Called;
+use super::blocking::run_blocking;
+use super::call::{Ambiguous, COOKIE, Call, Caller, LARGEST_BODY, Peer, Recorded};
 use super::endpoints::{self, Act, Counted, Endpoint};
 use super::refusals::NOBODY;
-use super::tokens::Scope;
-use super::{App, off_the_runtime};
 use crate::backup::BackupName;
-
-/// More than any body that we understand has.
-pub(super) const LARGEST_BODY: usize = 64 << 10;
-/// The cookie of a browser that has logged in.
-pub(super) const COOKIE: &str = "lifeboat_token";
-
-/// From where a connection came.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-/// Marks a request that says its length in two ways.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ambiguous;
-
-/// Who calls.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    /// `local`, or the name of a token.
-    pub(super) who: String,
-    scopes: Vec<Scope>,
-    /// Whether a browser that has logged in said so.
-    pub(super) is_logged_in: bool,
-}
-
-impl Caller {
-    fn local() -> Self {
-        Caller { who: "local".to_owned(), scopes: Scope::ALL.to_vec(), is_logged_in: false }
-    }
-
-    fn nobody() -> Self {
-        Caller { who: NOBODY.to_owned(), scopes: Vec::new(), is_logged_in: false }
-    }
-
-    pub(super) fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
-    }
-}
-
-/// A call that has passed.
-#[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    pub(super) peer: IpAddr,
-    /// Its id, in the answer and in the audit log.
-    pub(super) request: String,
-    /// The backup that its path names.
-    pub(super) name: Option<BackupName>,
-    pub(super) endpoint: &'static Endpoint,
-}
-
-/// Marks an answer whose lines are in the audit log already.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recorded;
 
 pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -176,7 +124,7 @@ async fn name_caller(app: &Arc<App>, parts: &Parts) -> String {
     let found = match presented {
         Some(token) => {
             let asked = Arc::clone(app);
-            let found = off_the_runtime(move || asked.known.holder(&asked.setup.vault, &token)).await;
+            let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token)).await;
             found.ok().flatten().map(|token| token.name)
         }
         None => (app.is_local && local(&parts.headers, &parts.uri).is_ok()).then(|| Caller::local().who),
@@ -236,7 +184,7 @@ async fn authenticate(
             same_origin(headers, uri)?;
         }
         let asked = Arc::clone(app);
-        let found = off_the_runtime(move || asked.known.holder(&asked.setup.vault, &token))
+        let found = run_blocking(move || asked.known.holder(&asked.setup.vault, &token))
             .await
             .map_err(|error| Answer::of(&error))?;
         return match found {

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::App;
 use super::answers::Answer;
 use super::endpoints::Act;
+use super::setup::Setup;
 use crate::backup::Event;
 use crate::error::{Error, Kind, Result};
 use crate::vault::{Lock, Vault};
@@ -184,6 +184,7 @@ fn interrupted(job: &Job) -> Answer {
 /// The jobs of a vault.
 #[derive(Debug)]
 pub(super) struct Jobs {
+    setup: Arc<Setup>,
     server: String,
     _alive: Lock,
     inner: Mutex<Inner>,
@@ -199,7 +200,8 @@ struct Inner {
 
 impl Jobs {
     /// Takes up what lies in the vault; records of dead servers become *interrupted*. Says how many.
-    pub(super) fn open(vault: &Vault, now: DateTime<Utc>) -> Result<(Self, usize)> {
+    pub(super) fn open(setup: &Arc<Setup>) -> Result<(Self, usize)> {
+        let (vault, now) = (&setup.vault, (setup.clock)());
         let server = format!("{:016x}", rand::random::<u64>());
         let alive = vault
             .try_lock(&lock_of(&server))?
@@ -232,7 +234,7 @@ impl Jobs {
         }
         let jobs = records.into_iter().map(|record| Live::new(record, Stage::Ended)).collect();
         let inner = Mutex::new(Inner { jobs, lanes: BTreeMap::new() });
-        Ok((Jobs { server, _alive: alive, inner }, found))
+        Ok((Jobs { setup: Arc::clone(setup), server, _alive: alive, inner }, found))
     }
 
     /// Newest first.
@@ -295,86 +297,88 @@ pub(super) enum Refused {
     Not(Answer),
 }
 
-/// Begins a job, if nobody is at the same and `admit` has nothing against it.
-pub(super) fn begin(
-    app: &Arc<App>,
-    order: Order,
-    admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
-    work: impl FnOnce(&App, &Live, Instant) -> Answer + Send + 'static,
-) -> std::result::Result<Arc<Live>, Refused> {
-    let now = (app.setup.clock)();
-    let job = Job {
-        schema: "lifeboat.job/1".to_owned(),
-        job: format!("{}-{:08x}", now.format("%Y%m%dt%H%M%Sz"), rand::random::<u32>()),
-        task: order.task,
-        state: State::Running,
-        backup_name: order.name,
-        database: order.database,
-        identity: order.identity,
-        who: order.who,
-        request_id: order.request,
-        started_at: now,
-        finished_at: None,
-        phase: None,
-        bytes: 0,
-        status: None,
-        result: None,
-        server: app.jobs.server.clone(),
-        pid: std::process::id(),
-        host: app.setup.host.clone(),
-        key: order.key,
-        asked: order.asked,
-    };
-    let live = app.jobs.enter(&job, &order.lane).map_err(Refused::Busy)?;
-    let taken = match admit() {
-        Ok(taken) => taken,
-        Err(answer) => {
-            app.jobs.withdraw(&job.job, &order.lane);
-            return Err(Refused::Not(answer));
-        }
-    };
-    let (app, doing, lane) = (Arc::clone(app), Arc::clone(&live), order.lane);
-    tokio::task::spawn_blocking(move || {
-        let answer = match save(&app.setup.vault, &job) {
-            Err(error) => Answer::of(&error),
-            Ok(()) => {
-                doing.stage.send_replace(Stage::Recorded);
-                catch_unwind(AssertUnwindSafe(|| work(&app, &doing, taken))).unwrap_or_else(|_| {
-                    Answer::refusal(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        "the job has panicked: a defect of lifeboat",
-                    )
-                })
+impl Jobs {
+    /// Begins a job, if nobody is at the same and `admit` has nothing against it.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        order: Order,
+        admit: impl FnOnce() -> std::result::Result<Instant, Answer>,
+        work: impl FnOnce(&Live, Instant) -> Answer + Send + 'static,
+    ) -> std::result::Result<Arc<Live>, Refused> {
+        let now = (self.setup.clock)();
+        let job = Job {
+            schema: "lifeboat.job/1".to_owned(),
+            job: format!("{}-{:08x}", now.format("%Y%m%dt%H%M%Sz"), rand::random::<u32>()),
+            task: order.task,
+            state: State::Running,
+            backup_name: order.name,
+            database: order.database,
+            identity: order.identity,
+            who: order.who,
+            request_id: order.request,
+            started_at: now,
+            finished_at: None,
+            phase: None,
+            bytes: 0,
+            status: None,
+            result: None,
+            server: self.server.clone(),
+            pid: std::process::id(),
+            host: self.setup.host.clone(),
+            key: order.key,
+            asked: order.asked,
+        };
+        let live = self.enter(&job, &order.lane).map_err(Refused::Busy)?;
+        let taken = match admit() {
+            Ok(taken) => taken,
+            Err(answer) => {
+                self.withdraw(&job.job, &order.lane);
+                return Err(Refused::Not(answer));
             }
         };
-        close(&app, &doing, answer);
-        app.jobs.leave(&lane);
-        doing.stage.send_replace(Stage::Ended);
-    });
-    Ok(live)
-}
+        let (jobs, doing, lane) = (Arc::clone(self), Arc::clone(&live), order.lane);
+        tokio::task::spawn_blocking(move || {
+            let answer = match save(&jobs.setup.vault, &job) {
+                Err(error) => Answer::of(&error),
+                Ok(()) => {
+                    doing.stage.send_replace(Stage::Recorded);
+                    catch_unwind(AssertUnwindSafe(|| work(&doing, taken))).unwrap_or_else(|_| {
+                        Answer::refusal(
+                            StatusCode::INTERNAL_SERVER_ERROR,
+                            "the job has panicked: a defect of lifeboat",
+                        )
+                    })
+                }
+            };
+            jobs.close(&doing, answer);
+            jobs.leave(&lane);
+            doing.stage.send_replace(Stage::Ended);
+        });
+        Ok(live)
+    }
 
-/// Notes how a job ended.
-fn close(app: &App, live: &Live, answer: Answer) {
-    let now = (app.setup.clock)();
-    let ended = live.change(|job| {
-        job.finished_at = Some(now);
-        job.state = match answer.status {
-            status if status.is_success() => State::Succeeded,
-            _ if app.setup.interrupt.first().is_some() => State::Interrupted,
-            _ => State::Failed,
-        };
-        let name = answer.body["backup_name"].as_str().map(str::to_owned);
-        job.backup_name = name.or_else(|| job.backup_name.take());
-        job.phase = None;
-        job.status = Some(answer.status.as_u16());
-        let answer = answer.named(job.backup_name.as_deref()).field("job", job.job.as_str()).at(now);
-        job.result = Some(answer.field("request_id", job.request_id.as_str()).body);
-    });
-    // The backup is made or it is not, whatever becomes of this record: the next start finds it and calls it interrupted.
-    let kept = save(&app.setup.vault, &ended).and_then(|()| forget_old(&app.setup.vault));
-    if let Err(error) = kept {
-        tracing::warn!("the end of job `{}` was not recorded: {}", ended.job, error.chain());
+    /// Notes how a job ended.
+    fn close(&self, live: &Live, answer: Answer) {
+        let now = (self.setup.clock)();
+        let ended = live.change(|job| {
+            job.finished_at = Some(now);
+            job.state = match answer.status {
+                status if status.is_success() => State::Succeeded,
+                _ if self.setup.interrupt.first().is_some() => State::Interrupted,
+                _ => State::Failed,
+            };
+            let name = answer.body["backup_name"].as_str().map(str::to_owned);
+            job.backup_name = name.or_else(|| job.backup_name.take());
+            job.phase = None;
+            job.status = Some(answer.status.as_u16());
+            let answer = answer.named(job.backup_name.as_deref()).field("job", job.job.as_str()).at(now);
+            job.result = Some(answer.field("request_id", job.request_id.as_str()).body);
+        });
+        // The backup is made or it is not, whatever becomes of this record: the next start finds it and calls it interrupted.
+        let kept = save(&self.setup.vault, &ended).and_then(|()| forget_old(&self.setup.vault));
+        if let Err(error) = kept {
+            tracing::warn!("the end of job `{}` was not recorded: {}", ended.job, error.chain());
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service as _;
 
-use super::guard::{Ambiguous, Peer};
+use super::call::{Ambiguous, Peer};
 use super::heads::Watched;
 use crate::interrupt::Interrupt;
 

@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::answers::{Answer, text};
+use super::app::App;
+use super::blocking::run_blocking;
 use super::drills::{self, Drill, Drills};
 use super::overview::{self, Database, Overview};
-use super::{App, off_the_runtime};
 use crate::backup::{DatabaseType, catalogue, failures};
 use crate::drill::outcome::Outcome;
 use crate::error::Result;
@@ -17,7 +18,7 @@ use crate::policy::check::{Finding, Severity};
 
 pub(super) async fn serve(State(app): State<Arc<App>>) -> Response {
     let inner = Arc::clone(&app);
-    match off_the_runtime(move || write(&inner)).await {
+    match run_blocking(move || write(&inner)).await {
         Ok(metrics) => text("text/plain; version=0.0.4; charset=utf-8", metrics),
         Err(error) => Answer::of(&error).at((app.setup.clock)()).into_response(),
     }

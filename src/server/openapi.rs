@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::App;
 use super::answers::Answer;
+use super::app::App;
 use super::endpoints::{Act, ENDPOINTS, Endpoint};
 
 pub(super) async fn serve(State(_): State<Arc<App>>) -> Response {

@@ -3,16 +3,16 @@
 //! a minute.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::app::App;
 use super::banner::{Banner, Gap, Health, banner};
 use super::drills::{self, Drills};
+use super::instances::Instances;
 use super::jobs::{Job, State as JobState, Task};
-use super::{App, BackupTarget, DEFAULT_RPO, Objectives};
+use super::setup::{BackupTarget, Objectives};
 use crate::backup::catalogue::{self, Catalogue, Entry, State};
 use crate::backup::failures::{self, Failure};
 use crate::backup::identity::{self, Identity};
@@ -24,12 +24,8 @@ use crate::fleet::Place;
 use crate::policy::check::{Finding, Shared, share};
 use crate::runbook::record;
 use crate::runbook::report::Report as RunReport;
-use crate::status::{Report, of_last_drill};
+use crate::status::of_last_drill;
 use crate::verify::Verdict;
-
-/// How often AWS is asked, and how long it may take.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(45);
 
 /// One backup, in short.
 #[derive(Clone, Debug, Serialize)]
@@ -71,44 +67,6 @@ pub(super) struct Database {
     pub(super) findings: Vec<Finding>,
 }
 
-/// What AWS says, or why it is not known.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Instances {
-    /// Whether a Region is settled at all.
-    pub(super) is_watched: bool,
-    #[serde(serialize_with = "shared")]
-    pub(super) report: Option<Arc<Report>>,
-    pub(super) looked_at: Option<DateTime<Utc>>,
-    pub(super) error: Option<String>,
-}
-
-impl Instances {
-    /// Those that were seen.
-    pub(super) fn all(&self) -> impl Iterator<Item = &crate::status::Database> {
-        self.report.iter().flat_map(|report| &report.databases)
-    }
-
-    /// Whether several accounts or Regions are looked at.
-    pub(super) fn is_over_several(&self) -> bool {
-        self.report.as_ref().is_some_and(|report| report.is_over_several())
-    }
-
-    /// What people call one of them: two accounts may have one of the same name.
-    pub(super) fn label(&self, it: &crate::status::Database) -> String {
-        match self.all().filter(|other| other.id == it.id).count() {
-            ..=1 => it.id.clone(),
-            _ => format!("{} ({})", it.id, it.place),
-        }
-    }
-}
-
-fn shared<S: serde::Serializer>(
-    report: &Option<Arc<Report>>,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    report.as_deref().serialize(serializer)
-}
-
 /// A finding, its databases, and the account and Region where they are, if several are looked at.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Told {
@@ -145,43 +103,6 @@ pub(super) struct Overview {
     pub(super) jobs_running: usize,
 }
 
-/// What was last seen of AWS.
-#[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<Instances>);
-
-/// Looks at AWS from now on, where a Region is settled.
-pub(super) fn watch(app: &Arc<App>) {
-    let Some(look) = app.setup.instances.clone() else { return };
-    let app = Arc::clone(app);
-    app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner).is_watched = true;
-    tokio::spawn(async move {
-        loop {
-            let looked = tokio::time::timeout(PATIENCE, look()).await;
-            let error = match looked {
-                Ok(Ok(report)) => {
-                    let seen = Instances {
-                        is_watched: true,
-                        report: Some(Arc::new(report)),
-                        looked_at: Some((app.setup.clock)()),
-                        error: None,
-                    };
-                    *app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-                    None
-                }
-                Ok(Err(error)) => Some(crate::output::redacted(&error.chain())),
-                Err(_) => Some("AWS does not answer".to_owned()),
-            };
-            if error.is_some() {
-                app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner).error = error;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-                _ = app.setup.interrupt.wait(1) => return,
-            }
-        }
-    });
-}
-
 /// Looks at the vault.
 pub(super) fn look(app: &App) -> Result<Overview> {
     let catalogue = catalogue::read(&app.setup.vault)?;
@@ -204,7 +125,7 @@ pub(super) fn of(app: &App, catalogue: &Catalogue, failures: &[Failure], drills:
     }
     name(&mut databases);
     databases.sort_by_key(|database| (database.health, database.label.clone()));
-    let instances = app.fleet.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let instances = app.instances.latest();
     let drilled = drilled(drills, &instances, now);
     let banner = {
         let of_vault = databases.iter().map(|it| (it.label.clone(), it.health));
@@ -314,7 +235,7 @@ fn without_backups(app: &App, target: &BackupTarget) -> Database {
     let name = target.name.as_deref().or(known.map(Identity::database)).unwrap_or_default();
     let words = "it has no backup: if it were lost now, it would be lost for good";
     let finding = Finding::critical("no_backup", words, create_command(Some(target)));
-    let empty = blank(name, known.map(Identity::kind), objectives_of(app, name));
+    let empty = blank(name, known.map(Identity::kind), app.setup.objectives_of(name));
     Database {
         health: Health::AtRisk,
         identity: known.cloned(),
@@ -322,11 +243,6 @@ fn without_backups(app: &App, target: &BackupTarget) -> Database {
         findings: vec![finding],
         ..empty
     }
-}
-
-fn objectives_of(app: &App, database: &str) -> Objectives {
-    let drill = app.setup.config.drill_of(database);
-    Objectives { rto: drill.rto, rpo: drill.rpo.unwrap_or(DEFAULT_RPO) }
 }
 
 /// A database of which nothing is known yet.
@@ -381,7 +297,7 @@ fn judge(
         entry.manifest.verification.as_ref().is_some_and(|proof| proof.level == Level::Restore)
     };
     let newest_proven = good.first().map(|entry| copy(entry, now));
-    let objectives = objectives_of(app, &stats.database);
+    let objectives = app.setup.objectives_of(&stats.database);
     let measured = newest_proven.as_ref().map(|copy| copy.age_seconds as f64);
     let is_of_it = |job: &Job| match (&job.identity, &job.backup_name) {
         (Some(identity), _) => stats.identity.as_ref().is_some_and(|own| own.distinction() == *identity),

@@ -8,6 +8,7 @@ mod filter;
 mod marks;
 mod parts;
 mod records;
+mod view;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,18 +21,18 @@ use http_body_util::{BodyExt as _, Limited};
 use maud::{DOCTYPE, Markup, html};
 
 use super::answers::{Answer, text};
-use super::drills::{self, Drills};
+use super::app::App;
+use super::blocking::run_blocking;
+use super::call::{COOKIE, LARGEST_BODY, call_of};
+use super::drills;
 use super::endpoints::{self, Act, ENDPOINTS};
-use super::guard::{COOKIE, LARGEST_BODY};
-use super::jobs::{Job, State as JobState};
+use super::overview;
 use super::tokens::Scope;
-use super::{App, call_of, off_the_runtime, overview};
-use crate::backup::catalogue::{self, Catalogue};
-use crate::backup::failures::{self, Failure};
+use crate::backup::{catalogue, failures};
 use crate::error::Result;
 use crate::page::BASE_CSS;
-use crate::runbook::report::Report as RunReport;
 use filter::Filter;
+use view::{May, Seen};
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -43,28 +44,6 @@ const ICON: &str = concat!(
     "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 32 32\"><circle cx=\"16\" cy=\"16\" r=\"11\" fill=\"none\" ",
     "stroke=\"#2450b2\" stroke-width=\"7\"/><path d=\"M16 1.5v7M16 23.5v7M1.5 16h7M23.5 16h7\" stroke=\"#fff\" stroke-width=\"5\"/></svg>"
 );
-
-/// What the page shows.
-struct Seen {
-    overview: overview::Overview,
-    catalogue: Catalogue,
-    failures: Vec<Failure>,
-    drills: Drills,
-    runs: Vec<RunReport>,
-    damaged_runs: Vec<String>,
-    jobs: Vec<Job>,
-    vault: String,
-}
-
-/// What the one who looks may do.
-#[derive(Clone, Copy)]
-struct May {
-    create: bool,
-    restore: bool,
-    delete: bool,
-    /// Log out.
-    leave: bool,
-}
 
 pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> Response {
     let call = match call_of(&request) {
@@ -79,7 +58,7 @@ pub(super) async fn dashboard(State(app): State<Arc<App>>, request: Request) -> 
     };
     let filter = Filter::of(request.uri().query());
     let inner = Arc::clone(&app);
-    match off_the_runtime(move || look(&inner)).await {
+    match run_blocking(move || look(&inner)).await {
         Ok(seen) => page(StatusCode::OK, "lifeboat", &parts::dashboard(&seen, may, &filter)),
         Err(error) => {
             let words = crate::output::redacted(&error.chain());
@@ -230,7 +209,7 @@ pub(super) async fn log_in(State(app): State<Arc<App>>, request: Request) -> Res
     let (asked, presented) = (Arc::clone(&app), token.clone());
     let is_plain =
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match off_the_runtime(move || asked.known.holder(&asked.setup.vault, &presented)).await {
+    match run_blocking(move || asked.known.holder(&asked.setup.vault, &presented)).await {
         Ok(Some(_)) if is_plain => {
             let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200");
             sent_on(page_of_ours(&to), &cookie)
@@ -248,7 +227,7 @@ pub(super) async fn evidence(State(app): State<Arc<App>>, request: Request) -> R
     let path = request.uri().path().to_owned();
     let as_written = request.uri().query() == Some("as-written");
     let section = if path.starts_with("/runs/") { "runs" } else { "drills" };
-    let found = off_the_runtime(move || {
+    let found = run_blocking(move || {
         let Some(parts) = path.strip_prefix('/').and_then(|path| path.strip_suffix("/evidence.html")) else {
             return Ok(None);
         };
@@ -307,9 +286,4 @@ pub(super) async fn asset(request: Request) -> Response {
         "/assets/icon.svg" => text("image/svg+xml", ICON.to_owned()),
         _ => Answer::refusal(StatusCode::NOT_FOUND, "there is nothing here").into_response(),
     }
-}
-
-/// Jobs that are going on.
-fn running(jobs: &[Job]) -> impl Iterator<Item = &Job> {
-    jobs.iter().filter(|job| job.state == JobState::Running)
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::{App, off_the_runtime};
+use super::audit::Audit;
+use super::blocking::run_blocking;
+use crate::vault::Vault;
 
 /// How long an answer is good for.
 const GOOD_FOR: Duration = Duration::from_secs(5);
@@ -17,16 +19,16 @@ pub(super) struct Readiness(Mutex<Option<(Instant, Option<String>)>>);
 
 impl Readiness {
     /// What keeps backups from being made; whoever comes while the vault is being asked waits for that answer.
-    pub(super) async fn problem(&self, app: &App) -> Option<String> {
-        if app.audit.lost() > 0 {
+    pub(super) async fn problem(&self, vault: &Vault, audit: &Audit) -> Option<String> {
+        if audit.lost() > 0 {
             return Some("lines of the audit log could not be written".to_owned());
         }
         let mut found = self.0.lock().await;
         if let Some((_, problem)) = found.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
             return problem.clone();
         }
-        let vault = app.setup.vault.clone();
-        let asked = tokio::time::timeout(PATIENCE, off_the_runtime(move || vault.clock())).await;
+        let vault = vault.clone();
+        let asked = tokio::time::timeout(PATIENCE, run_blocking(move || vault.clock())).await;
         let problem = match asked {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.chain()),

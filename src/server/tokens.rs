@@ -129,12 +129,12 @@ fn find_holder(tokens: Vec<Token>, presented: &str) -> Option<Token> {
 /// The tokens as they were a moment ago, to refuse by: on an object store every look is a request that is paid for, and whoever has no
 /// token could make any number of them. Admitted is only who is in the file now.
 #[derive(Debug, Default)]
-pub(super) struct Known(std::sync::Mutex<Option<(std::time::Instant, Vec<Token>)>>);
+pub(super) struct KnownTokens(std::sync::Mutex<Option<(std::time::Instant, Vec<Token>)>>);
 
 /// How long a token that was just added may be refused, if somebody was refused just before.
 const STALE: std::time::Duration = std::time::Duration::from_secs(2);
 
-impl Known {
+impl KnownTokens {
     /// Whose token it is.
     pub(super) fn holder(&self, vault: &Vault, presented: &str) -> Result<Option<Token>> {
         // Any call may come with any text: what cannot be a token is not looked for.

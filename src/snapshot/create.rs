@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Event, Report, Source, Tell, is_good};
-use crate::aws::{Aws, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
+use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
@@ -357,43 +357,28 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
     if let Some(snapshot) = plan.existing {
         return Ok(Taken { snapshot, reused: true, began });
     }
-    let give_up = began + poll.give_up_after.max(Duration::from_secs(60));
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let failure = match aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await {
-            Ok(snapshot) => return Ok(Taken { snapshot, reused: false, began }),
-            Err(failure) => failure,
-        };
-        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
-            && let Some(snapshot) = aws.snapshot(&plan.id).await?
-        {
-            if !plan.is_ours(&snapshot) {
-                return Err(taken_by_another(&plan, &snapshot, failure));
-            }
-            tell(Event::Note(
-                "AWS had begun the snapshot although its answer was lost; it is used".to_owned(),
-            ));
-            let reused = snapshot.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str());
-            return Ok(Taken { snapshot, reused, began });
-        }
-        let left = give_up.saturating_duration_since(Instant::now());
-        if failure.fault == Fault::WrongState && left > pause {
+    let note = |text| tell(Event::Note(text));
+    let give_up_after = poll.give_up_after.max(Duration::from_secs(60));
+    let creation = Creation { what: "snapshot", give_up_after, note: &note };
+    let find_ours = async |failure: &Failure| match aws.snapshot(&plan.id).await? {
+        Some(found) if !plan.is_ours(&found) => Err(taken_by_another(&plan, &found, failure.clone())),
+        found => Ok(found),
+    };
+    let wait_out = async |failure: &Failure, left: Duration| match failure.fault {
+        Fault::WrongState if !left.is_zero() => {
             // Someone else was faster, or the automated backup has just begun.
-            tell(Event::Note(format!("another snapshot or change is going on: {}", failure.message)));
-            poll_briefly(poll, left).pause().await;
+            note(format!("another snapshot or change is under way: {}", failure.message));
+            Poll { every: poll.every.min(left), ..poll }.pause().await;
             wait_for_turn(aws, &plan, Poll { give_up_after: left, ..poll }, tell).await?;
-        } else if failure.is_worth_repeating() && left > pause {
-            tell(Event::Note(format!("the snapshot is asked for again: {failure}")));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(15));
-        } else {
-            return Err(refused(&plan, failure));
+            Ok(true)
         }
-    }
-}
-
-fn poll_briefly(poll: Poll, left: Duration) -> Poll {
-    Poll { every: poll.every.min(left), ..poll }
+        Fault::Quota => Err(over_quota(failure)),
+        _ => Ok(false),
+    };
+    let begin = async || aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await;
+    let snapshot = creation.begin_or_adopt(begin, find_ours, wait_out).await?;
+    let reused = snapshot.tags.get(tag::RUN).is_some_and(|run| run != plan.run.as_str());
+    Ok(Taken { snapshot, reused, began })
 }
 
 fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
@@ -403,16 +388,10 @@ fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
         .hint("Choose another `--id`, or give a repeated job an `--idempotency-key`: it then finds its own snapshot again.")
 }
 
-fn refused(plan: &Plan, failure: Failure) -> Error {
-    let quota = failure.fault == Fault::Quota;
-    let error = Error::from(failure);
-    if quota {
-        return error.hint(format!(
-            "`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken of `{}`.",
-            plan.source.id
-        ));
-    }
-    error
+/// What to do when no more manual snapshots are allowed.
+pub(super) fn over_quota(failure: &Failure) -> Error {
+    Error::from(failure.clone())
+        .hint("`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken.")
 }
 
 /// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.

@@ -3,93 +3,28 @@
 mod beneath;
 mod draft;
 mod placing;
+mod root;
 
 pub(super) use beneath::Beneath;
-pub(super) use draft::Draft;
 pub(crate) use placing::{link_or_copy, rename_new, sync_folder};
+pub(super) use root::Directory;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use fs4::fs_std::FileExt as _;
 
-use super::lease::{LeaseLock, Version};
+use super::backend::{
+    Backend, Content, Draft, FilesOf, LARGEST_READ, LeaseLock, Listing, Lock, Recovered, Version,
+};
 use super::pulse::Overwritten;
-use super::{Content, FilesOf, Held, LARGEST_READ, Listing, Lock, Making, Place, Recovered};
 use crate::error::{Error, Result};
+use root::{cannot_write, failed, make_directory};
 
-/// A directory for what must last.
-#[derive(Clone, Debug)]
-pub(super) struct Directory {
-    root: PathBuf,
-}
-
-impl Directory {
-    /// The directory, whether it exists or not.
-    pub(super) fn at(place: &str) -> Self {
-        Directory { root: PathBuf::from(place) }
-    }
-
-    /// The directory, made if it is not there, and proven to be writable.
-    pub(super) fn open(place: &str) -> Result<Self> {
-        let directory = Self::at(place);
-        let unusable = |error: io::Error| {
-            Error::outside(format!("cannot write to the vault `{place}`"))
-                .caused_by(error)
-                .hint("Choose another directory with `--vault` or BACKUP_DIR, or make this one writable.")
-        };
-        make_directory(&directory.root).map_err(unusable)?;
-        // What the file system of the vault cannot do is said now, and not when hours of a dump are in it.
-        let mut probe = tempfile::tempfile_in(&directory.root)
-            .and_then(|mut probe| probe.write_all(b"lifeboat").map(|()| probe))
-            .map_err(unusable)?;
-        probe.flush().and_then(|()| probe.sync_all()).map_err(|error| {
-            Error::outside(format!("the file system of the vault `{place}` cannot flush a file to disk"))
-                .caused_by(error)
-                .hint(
-                    "What it was given might be lost with the next power failure: choose another `--vault`.",
-                )
-        })?;
-        probe.try_lock_exclusive().map_err(|error| {
-            Error::outside(format!("the file system of the vault `{place}` has no locks"))
-                .caused_by(error)
-                .hint(
-                    "Two backups at once could not be told apart there. Switch locks on (an NFS server needs `lockd`), or choose \
-                     another `--vault`.",
-                )
-        })?;
-        Ok(directory)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
-    }
-
-    fn beneath(&self) -> Beneath {
-        Beneath::at(&self.root)
-    }
-
-    /// Waits for the lock under which the root is tidied; whoever holds it holds it for a moment.
-    fn quiet(&self) -> Result<File> {
-        self.beneath()
-            .open_lock(".lock")
-            .and_then(|file| file.lock_exclusive().map(|()| file))
-            .map_err(|error| failed("lock", &self.path(".lock"), error))
-    }
-}
-
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::outside(format!("cannot {what} `{}`", path.display())).caused_by(error)
-}
-
-fn cannot_write(path: &Path, error: io::Error) -> Error {
-    failed("write", path, error).hint("Free some space, or choose another `--vault`.")
-}
-
-impl Place for Directory {
+impl Backend for Directory {
     fn shown(&self, name: &str) -> String {
         let path = self.path(name);
         std::path::absolute(&path).unwrap_or(path).display().to_string()
@@ -176,7 +111,7 @@ impl Place for Directory {
         let failed = |error: io::Error| failed("lock", &self.path(name), error);
         make_directory(&self.root).map_err(failed)?;
         let file = self.beneath().open_lock(name).map_err(failed)?;
-        Ok(file.try_lock_exclusive().map_err(failed)?.then_some(Lock(Held::File { _file: file })))
+        Ok(file.try_lock_exclusive().map_err(failed)?.then(|| Lock(Box::new(file))))
     }
 
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
@@ -222,9 +157,9 @@ impl Place for Directory {
         Some(format!("{}:{}:{}", machine.trim(), found.dev(), found.ino()))
     }
 
-    fn draft(&self, stem: &str, payload: &str) -> Result<Option<super::Draft>> {
+    fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
         let draft = self.begin_draft(stem, payload)?;
-        Ok(draft.map(|draft| super::Draft(Making::File(draft))))
+        Ok(draft.map(|draft| Draft(Box::new(draft))))
     }
 
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
@@ -242,21 +177,6 @@ impl Place for Directory {
     fn delete(&self, stem: &str, files: &[String]) -> Result<()> {
         self.delete_backup(stem, files)
     }
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(path)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    placing::sync_folder(&File::open(path)?)
 }
 
 #[cfg(test)]

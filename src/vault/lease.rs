@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Vault;
+use super::backend::{Backend, LeaseLock, Version, checked_name};
 use super::pulse::{Overwritten, Pulse};
-use super::{Place, Vault, checked};
 use crate::error::{Error, Kind, Result};
 
 const PULSE: Pulse = Pulse {
@@ -122,7 +123,7 @@ pub(crate) struct Lease {
 
 #[derive(Debug)]
 struct Shared {
-    place: Arc<dyn Place>,
+    backend: Arc<dyn Backend>,
     name: String,
     /// At first.
     pulse: Pulse,
@@ -131,15 +132,6 @@ struct Shared {
     /// When it was renewed, and what holds since then.
     renewed_at: Mutex<(Instant, Pulse)>,
     is_lost: AtomicBool,
-}
-
-/// A file or an object as it was seen; it can be replaced if it is still so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    /// Of a file: what is in it.
-    Content(Vec<u8>),
-    /// Of an object.
-    Tag(Option<String>, Option<String>),
 }
 
 /// A note as this process saw it last.
@@ -162,22 +154,22 @@ impl Vault {
     /// Wants the lease `name`. Of a dead holder of another machine it is ours only after this was asked again and again
     /// for as long as that lease lasts.
     pub(crate) fn lease(&self, name: &str, holder: Holder) -> Result<Leased> {
-        self.lease_with(PULSE, checked(name)?, holder)
+        self.lease_with(PULSE, checked_name(name)?, holder)
     }
 
     fn lease_with(&self, pulse: Pulse, name: &str, holder: Holder) -> Result<Leased> {
-        let place = Arc::clone(&self.place);
-        let flock = match place.lease_lock(name)? {
+        let backend = Arc::clone(&self.backend);
+        let flock = match backend.lease_lock(name)? {
             LeaseLock::Held => {
                 let seen =
-                    place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+                    backend.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
                 return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
             }
             LeaseLock::Ours(file) => Some(file),
             LeaseLock::None => None,
         };
         let asked_at = Instant::now();
-        let (seen, taken_from) = match place.versioned(name)? {
+        let (seen, taken_from) = match backend.versioned(name)? {
             None => (None, None),
             Some((content, version)) => {
                 let there: Option<Holder> = serde_json::from_slice(&content).ok();
@@ -186,21 +178,22 @@ impl Vault {
                     there.released_at.is_some()
                         || (flock.is_some() && !there.machine.is_empty() && there.machine == holder.machine)
                 });
-                if !is_free && let Some(theirs) = watch(&place, name, &version, there.as_ref(), pulse) {
+                if !is_free && let Some(theirs) = watch(&backend, name, &version, there.as_ref(), pulse) {
                     return Ok(Leased::Theirs(theirs));
                 }
                 (Some(version), there.filter(|there| there.released_at.is_none()))
             }
         };
-        let Some(version) = place.put_if(name, &holder.written(), seen.as_ref())? else {
+        let Some(version) = backend.put_if(name, &holder.written(), seen.as_ref())? else {
             // Somebody was quicker.
-            let seen = place.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
+            let seen =
+                backend.versioned(name)?.and_then(|(content, _)| serde_json::from_slice(&content).ok());
             return Ok(Leased::Theirs(Theirs { holder: seen, is_alive: true, lasts: pulse.lasts }));
         };
-        locked(&WATCHED).remove(&place.shown(name));
+        locked(&WATCHED).remove(&backend.shown(name));
         let shared = Arc::new(Shared {
-            overwritten: place.overwritten(),
-            place,
+            overwritten: backend.overwritten(),
+            backend,
             name: name.to_owned(),
             pulse,
             state: Mutex::new((holder, version)),
@@ -227,7 +220,7 @@ impl Vault {
 
 /// Who has a lease, as long as it changes now and then; `None` when it has not for too long.
 fn watch(
-    place: &Arc<dyn Place>,
+    backend: &Arc<dyn Backend>,
     name: &str,
     version: &Version,
     there: Option<&Holder>,
@@ -235,7 +228,7 @@ fn watch(
 ) -> Option<Theirs> {
     let mut watched = locked(&WATCHED);
     let now = Instant::now();
-    let known = watched.entry(place.shown(name)).or_insert_with(|| Watched {
+    let known = watched.entry(backend.shown(name)).or_insert_with(|| Watched {
         version: version.clone(),
         since: now,
         has_changed: false,
@@ -264,7 +257,7 @@ impl Shared {
         change(&mut next);
         let pulse = self.pulse.after(next.renewed, self.overwritten);
         next.lasts_seconds = pulse.written(self.pulse);
-        match self.place.put_if(&self.name, &next.written(), Some(&state.1))? {
+        match self.backend.put_if(&self.name, &next.written(), Some(&state.1))? {
             Some(version) => {
                 *state = (next, version);
                 *locked(&self.renewed_at) = (at, pulse);
@@ -283,7 +276,7 @@ impl Lease {
     /// twice. A process that was stopped for long, or that cannot reach the vault, has lost it.
     pub(crate) fn check(&self) -> Result<()> {
         let shared = &self.shared;
-        let shown = shared.place.shown(&shared.name);
+        let shown = shared.backend.shown(&shared.name);
         if shared.is_lost.load(Ordering::Relaxed) {
             return Err(Error::outside(format!("the lease `{shown}` was lost to another process"))
                 .hint("This process was stopped for long, or could not reach the vault: run it again."));
@@ -324,17 +317,6 @@ impl Drop for Lease {
     }
 }
 
-/// What the kernel says of a lease, where the vault is a directory.
-#[derive(Debug)]
-pub(super) enum LeaseLock {
-    /// A living process has it.
-    Held,
-    /// It is held by us from now on.
-    Ours(File),
-    /// There is no such thing here.
-    None,
-}
-
 /// Somebody else has what is wanted.
 pub(crate) fn is_held(what: &str, theirs: &Theirs) -> Error {
     let who = theirs.holder.as_ref().map_or("another process".to_owned(), Holder::told);
@@ -359,9 +341,9 @@ mod tests {
     };
 
     fn vault() -> (tempfile::TempDir, Vault) {
-        let place = tempfile::tempdir().unwrap();
-        let vault = Vault::open(place.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
-        (place, vault)
+        let backend = tempfile::tempdir().unwrap();
+        let vault = Vault::open(backend.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
+        (backend, vault)
     }
 
     fn holder(machine: &str) -> Holder {
@@ -436,7 +418,7 @@ mod tests {
 
     #[test]
     fn whoever_has_lost_a_lease_is_told() {
-        let (place, vault) = vault();
+        let (backend, vault) = vault();
         let lease = ours(vault.lease_with(CALM, "leases/a", holder("m")).unwrap());
         vault.write("leases/a", &holder("thief").written()).unwrap();
         let began = Instant::now();
@@ -447,21 +429,21 @@ mod tests {
         assert!(lease.check().unwrap_err().chain().contains("lost to another"));
         drop(lease);
         // And does not take it back on leaving.
-        assert!(std::fs::read_to_string(place.path().join("leases/a")).unwrap().contains("thief"));
+        assert!(std::fs::read_to_string(backend.path().join("leases/a")).unwrap().contains("thief"));
     }
 
     #[test]
     fn a_lease_is_lost_when_the_vault_vanishes() {
-        let (place, vault) = vault();
+        let (backend, vault) = vault();
         let lease = ours(vault.lease_with(QUICK, "leases/a", holder("m")).unwrap());
-        std::fs::remove_dir_all(place.path()).unwrap();
-        std::fs::write(place.path(), "in the way").unwrap();
+        std::fs::remove_dir_all(backend.path()).unwrap();
+        std::fs::write(backend.path(), "in the way").unwrap();
         let began = Instant::now();
         while lease.check().is_ok() {
             assert!(began.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(20));
         }
-        std::fs::remove_file(place.path()).unwrap();
+        std::fs::remove_file(backend.path()).unwrap();
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Vault;
+use super::backend::checked_name;
 use super::directory::Beneath;
-use super::{Vault, checked};
 use crate::error::{Error, Result};
 
 /// A file that only grows.
@@ -27,7 +28,7 @@ impl Vault {
             ))
             .hint("Name a directory with `--vault` or BACKUP_DIR."));
         };
-        Beneath::at(root).plain_path(checked(name)?).map_err(|error| {
+        Beneath::at(root).plain_path(checked_name(name)?).map_err(|error| {
             Error::outside(format!("cannot use `{}`", root.join(name).display())).caused_by(error)
         })
     }
@@ -39,7 +40,7 @@ impl Vault {
             |error: io::Error| Error::outside(format!("cannot open `{}`", path.display())).caused_by(error);
         let root = self.directory().unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o750).create(root).map_err(failed)?;
-        let file = Beneath::at(root).open_to_append(checked(name)?).map_err(failed)?;
+        let file = Beneath::at(root).open_to_append(checked_name(name)?).map_err(failed)?;
         let parent = path.parent().unwrap_or(&path);
         File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
         Ok(Log { file, path })

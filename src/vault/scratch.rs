@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt as _;
 
-use super::Vault;
 use super::directory::Beneath;
 use crate::error::{Error, Result};
 
@@ -31,33 +30,7 @@ pub(crate) enum Secrecy {
 }
 
 /// Memory that has file names, on Linux.
-const MEMORY: &str = "/dev/shm";
-
-impl Vault {
-    /// Makes a folder for what belongs to `stem`: in the vault if that is a directory, so that it is on a disk that has
-    /// room for backups; otherwise where temporary files go.
-    pub(crate) fn scratch(&self, stem: &str, secrecy: Secrecy) -> Result<Scratch> {
-        let made = match (secrecy, self.directory()) {
-            (Secrecy::Sealed, _) => Scratch::among_others(Path::new(MEMORY)),
-            (Secrecy::Open, None) => Scratch::among_others(&std::env::temp_dir()),
-            (Secrecy::Open, Some(root)) => {
-                // Under this lock abandoned folders are removed: a new one must not look like one.
-                let _quiet = self.quiet()?;
-                Scratch::make(&root.join(format!(".{stem}.{:08x}.partial", rand::random::<u32>())))
-            }
-        };
-        made.map_err(|error| match secrecy {
-            Secrecy::Sealed => {
-                Error::outside("there is no memory to lay out the content of an encrypted backup in")
-                    .caused_by(error)
-                    .hint("A proof of level `checksum` needs none.")
-            }
-            Secrecy::Open => Error::outside("a temporary folder cannot be made")
-                .caused_by(error)
-                .hint("Free some space; TMPDIR names another place for temporary files."),
-        })
-    }
-}
+pub(super) const MEMORY: &str = "/dev/shm";
 
 impl Scratch {
     /// Where it lies.
@@ -80,12 +53,12 @@ impl Scratch {
         })
     }
 
-    fn among_others(place: &Path) -> io::Result<Self> {
+    pub(super) fn among_others(place: &Path) -> io::Result<Self> {
         sweep(place);
         Self::make(&place.join(format!("lifeboat-{:016x}.partial", rand::random::<u64>())))
     }
 
-    fn make(path: &Path) -> io::Result<Self> {
+    pub(super) fn make(path: &Path) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(path)?;
         let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path.join(LOCK))?;
         lock.lock_exclusive()?;

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::scratch::ScratchDatabase;
 use crate::backup::finding::{Deviation, Finding};
 use crate::backup::judge::{Part, Parts, judge_restored};
-use crate::backup::script::TableName;
+use crate::backup::token::TableName;
 use crate::backup::tolerance::Omissions;
 use crate::error::Result;
 use crate::postgres::quoted;

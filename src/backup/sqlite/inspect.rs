@@ -14,35 +14,11 @@ use std::path::Path;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use serde::{Deserialize, Serialize};
 
-use super::{Contents, TableRows, explain_failure, indexes, is_damage, structure};
+use super::contents::{Contents, TableRows, Warning};
+use super::open::{explain_failure, is_damage};
+use super::{indexes, structure};
 use crate::error::Result;
-
-/// What is no damage, and what one should know of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Warning {
-    /// What it is about, such as ``table `orders` ``.
-    pub object: String,
-    /// What there is to know.
-    pub message: String,
-    /// The SQL that puts it right, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl Warning {
-    fn new(object: impl Into<String>, message: impl Into<String>) -> Self {
-        Warning { object: object.into(), message: message.into(), remedy: None }
-    }
-
-    /// As a sentence.
-    pub(crate) fn sentence(&self) -> String {
-        let remedy =
-            self.remedy.as_ref().map_or(String::new(), |sql| format!("; to put it right, run `{sql}`"));
-        format!("{}: {}{remedy}", self.object, self.message)
-    }
-}
 
 /// What was found in a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,54 +1,6 @@
-//! What pg_dump writes with options that lifeboat does not pass, and others do: `--clean` without `--create`, and `--inserts`.
+//! What pg_dump writes with options that lifeboat does not pass, and others do, such as `--clean` without `--create`.
 
-use super::{Cursor, KINDS, Step, is_symbol, kind, word_of};
-use crate::backup::script::{Statement, TokenKind};
-
-/// Words that stand for a value by themselves.
-const VALUES: [&str; 5] = ["null", "default", "true", "false", "b"];
-
-/// `INSERT INTO public.t (…) VALUES (…), (…)`, with literals alone: nothing is called for them.
-pub(super) fn rows(cursor: &mut Cursor<'_>) -> Option<Step> {
-    let statement = cursor.statement;
-    if !cursor.skip("into") {
-        return None;
-    }
-    let (schema, _) = cursor.identifier()?;
-    if !cursor.skip_symbol(b'.') {
-        return None;
-    }
-    let (name, _) = cursor.identifier()?;
-    if cursor.skip_symbol(b'(') {
-        let is_end = |token: &crate::backup::script::Token| is_symbol(statement, token, b')');
-        cursor.at += statement.tokens[cursor.at..].iter().position(is_end)? + 1;
-    }
-    let _ = cursor.skip("overriding system value");
-    if cursor.skip("default values") && cursor.is_at_end() {
-        return Some(Step::Rows((schema, name), 1));
-    }
-    if !cursor.skip("values") {
-        return None;
-    }
-    let (mut depth, mut rows) = (0_u32, 0);
-    for token in &statement.tokens[cursor.at..] {
-        match token.kind {
-            TokenKind::Text | TokenKind::Number => {}
-            TokenKind::Word
-                if word_of(statement, token).is_some_and(|word| VALUES.contains(&word.as_str())) => {}
-            TokenKind::Symbol if is_symbol(statement, token, b'(') => {
-                rows += u64::from(depth == 0);
-                depth += 1;
-            }
-            TokenKind::Symbol if is_symbol(statement, token, b')') => depth = depth.checked_sub(1)?,
-            TokenKind::Symbol
-                if [b',', b'-', b'+'].iter().any(|symbol| is_symbol(statement, token, *symbol)) => {}
-            _ => return None,
-        }
-        if depth > 1 {
-            return None;
-        }
-    }
-    (rows > 0 && depth == 0).then_some(Step::Rows((schema, name), rows))
-}
+use crate::backup::token::{Cursor, KINDS, Statement, TokenKind, is_symbol, kind, word_of};
 
 /// What `--clean` removes before it is made anew. In a database that is new there is nothing to remove.
 pub(in crate::backup) fn is_removal(statement: &Statement<'_>) -> bool {

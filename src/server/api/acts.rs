@@ -14,7 +14,7 @@ use super::long::{
     absent, actor, admit, asked_before, block_on, check_limit, context, end_recorded, give_back, long,
     look_up, of_act, waits,
 };
-use super::{end, refused};
+use super::respond::{end, refused};
 use crate::backup::create::{self, AuditFrom};
 use crate::backup::delete::{self, LastCopy};
 use crate::backup::identity::Identity;
@@ -27,9 +27,10 @@ use crate::error::{Error, Kind, Result};
 use crate::output::redacted;
 use crate::retention::PruneReport;
 use crate::server::answers::{Answer, shown};
-use crate::server::guard::Call;
+use crate::server::app::App;
+use crate::server::blocking::run_blocking;
+use crate::server::call::{Call, call_of};
 use crate::server::jobs::{Live, Order, Task};
-use crate::server::{App, asked_of, call_of, off_the_runtime};
 use crate::vault::Trigger;
 use crate::verify::Verdict;
 
@@ -124,7 +125,7 @@ fn create_now(app: &App, live: &Live, call: &Call, body: &CreateBody, name: Opti
                 Some(true) => Compress::Always,
                 Some(false) => Compress::With(Compression::None),
             },
-            ..asked_of(&app.setup)
+            ..app.setup.asked()
         };
         let mut requests = asked.resolve(&Trigger::Api, &app.setup.config, &app.setup.tell)?;
         requests.pop().ok_or_else(|| Error::new(Kind::Bug, "there is nothing to back up"))
@@ -207,7 +208,7 @@ async fn try_restore(app: Arc<App>, call: Call, request: Request) -> std::result
 async fn restore_planned(app: &Arc<App>, name: &BackupName) -> std::result::Result<Answer, Answer> {
     let found = look_up(app, name).await?;
     let (inner, name) = (Arc::clone(app), name.to_string());
-    let planned = off_the_runtime(move || {
+    let planned = run_blocking(move || {
         let cx = context(&inner, &inner.setup.tell);
         let asked = restore::Asked::of(&name, inner.setup.access.clone());
         let plan = block_on(restore::plan(&asked, &inner.setup.config, &cx))?;
@@ -335,7 +336,7 @@ async fn try_delete(app: Arc<App>, call: Call, request: Request) -> std::result:
 async fn deletion_planned(app: &Arc<App>, call: &Call) -> std::result::Result<Answer, Answer> {
     let name = call.name.clone().ok_or_else(|| absent(""))?;
     let inner = Arc::clone(app);
-    let read = off_the_runtime(move || catalogue::read(&inner.setup.vault)).await;
+    let read = run_blocking(move || catalogue::read(&inner.setup.vault)).await;
     let catalogue = read.map_err(|error| Answer::of(&error))?;
     let entry = catalogue.entries.iter().find(|entry| entry.manifest.backup_name == name);
     let entry = entry.ok_or_else(|| absent(name.as_str()))?;

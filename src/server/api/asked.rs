@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::backup::Level;
 use crate::server::answers::Answer;
-use crate::server::guard::{Call, LARGEST_BODY};
+use crate::server::call::{Call, LARGEST_BODY};
 
 /// A body must have come by then.
 pub(super) const BODY: Duration = Duration::from_secs(10);

@@ -8,14 +8,15 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::asked::prefers_async;
-use super::end;
+use super::respond::end;
 use crate::backup::catalogue;
 use crate::backup::{BackupName, Context, Event, Manifest};
 use crate::error::Error;
 use crate::server::answers::{Answer, is_refusal, too_many};
-use crate::server::guard::{Call, Recorded};
-use crate::server::jobs::{self, Live, Order, Refused};
-use crate::server::{App, off_the_runtime};
+use crate::server::app::App;
+use crate::server::blocking::run_blocking;
+use crate::server::call::{Call, Recorded};
+use crate::server::jobs::{Live, Order, Refused};
 use crate::vault::{Actor, Trigger, is_unaudited};
 
 /// The same for a call whose lines are in the audit log already.
@@ -136,14 +137,14 @@ pub(super) async fn long(
         return Ok(answer_of(app, call, &live, wait, Replay::Yes).await);
     }
     check_limit(app, call)?;
-    let caller = call.clone();
+    let (caller, inner) = (call.clone(), Arc::clone(app));
     let admit = || admit(app, call);
-    let work = move |app: &App, live: &Live, taken: Instant| {
-        let answer = work(app, live);
-        give_back(app, &caller, &answer, taken);
+    let work = move |live: &Live, taken: Instant| {
+        let answer = work(&inner, live);
+        give_back(&inner, &caller, &answer, taken);
         answer
     };
-    let live = jobs::begin(app, order, admit, work).map_err(|refused| match refused {
+    let live = app.jobs.begin(order, admit, work).map_err(|refused| match refused {
         Refused::Busy(job) => busy(what, &job),
         Refused::Not(answer) => answer,
     })?;
@@ -154,7 +155,7 @@ pub(super) async fn long(
 pub(super) async fn look_up(app: &App, name: &BackupName) -> std::result::Result<Manifest, Answer> {
     let (vault, wanted) = (app.setup.vault.clone(), name.clone());
     let catalogue =
-        off_the_runtime(move || catalogue::read(&vault)).await.map_err(|error| Answer::of(&error))?;
+        run_blocking(move || catalogue::read(&vault)).await.map_err(|error| Answer::of(&error))?;
     let found = catalogue.entries.into_iter().find(|entry| entry.manifest.backup_name == wanted);
     found.map(|entry| entry.manifest).ok_or_else(|| absent(name.as_str()))
 }

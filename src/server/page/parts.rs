@@ -2,10 +2,11 @@
 
 use maud::{Markup, html};
 
+use super::charts;
 use super::filter::Filter;
 use super::marks::{age, ago, badge, mark, quoted, time};
 use super::records::{backups, drills, runs};
-use super::{May, Seen, charts, running};
+use super::view::{May, Seen, running};
 use crate::backup::Level;
 use crate::drill::outcome::Outcome;
 use crate::output::plain;

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
+use super::charts;
 use super::filter::Filter;
 use super::marks::{ago, badge, mark, time};
-use super::{May, Seen, charts};
+use super::view::{May, Seen};
 use crate::backup::catalogue::{Entry, State};
 use crate::backup::identity::{self, Identity};
 use crate::backup::{Level, Verification};

@@ -18,7 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::placing::{rename_new_at, sync_folder};
-use crate::vault::{Found, Listing};
+use crate::vault::backend::{Listing, StoredFile};
 
 /// A directory beneath which files are opened.
 #[derive(Clone, Debug)]
@@ -257,7 +257,9 @@ impl Beneath {
             if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
                 listing.folders.push(name);
             } else if is_regular(&found) {
-                listing.files.push(Found { name, size: u64::try_from(found.st_size).unwrap_or_default() });
+                listing
+                    .files
+                    .push(StoredFile { name, size: u64::try_from(found.st_size).unwrap_or_default() });
             }
         }
         listing.files.sort_by(|left, right| left.name.cmp(&right.name));

@@ -18,13 +18,16 @@ use std::path::{Path, PathBuf};
 
 use fs4::fs_std::FileExt as _;
 
-use super::{Beneath, Directory, make_directory, remove_if_there, rename_new, sync_directory};
+use super::beneath::Beneath;
+use super::placing::rename_new;
+use super::root::{Directory, make_directory, remove_if_there, sync_directory};
 use crate::error::{Error, Result};
-use crate::vault::{FilesOf, LARGEST_READ, Listing, Place as _, Recovered, scratch};
+use crate::vault::backend::{Content, DraftFile, FilesOf, LARGEST_READ, Listing, Recovered};
+use crate::vault::scratch;
 
 /// A file in the making; dropped before it is published, it leaves nothing.
 #[derive(Debug)]
-pub(in crate::vault) struct Draft {
+pub(super) struct Draft {
     file: File,
     path: PathBuf,
     root: PathBuf,
@@ -84,7 +87,7 @@ impl Directory {
         let failed = |error: io::Error| {
             Error::outside(format!("cannot tidy the vault `{}`", self.root.display())).caused_by(error)
         };
-        let Listing { files, folders } = self.list("")?;
+        let Listing { files, folders } = self.beneath().list("").map_err(failed)?;
         for folder in folders.iter().filter(|folder| folder.starts_with('.') && folder.ends_with(".partial"))
         {
             let path = self.root.join(folder);
@@ -174,19 +177,21 @@ impl Directory {
     }
 }
 
-impl Draft {
-    /// A handle to write its content through, and to read it.
-    pub(in crate::vault) fn file(&self) -> Result<File> {
-        self.file.try_clone().map_err(|error| self.failed(error))
+impl DraftFile for Draft {
+    fn writer(&self) -> Result<Box<dyn io::Write + Send>> {
+        Ok(Box::new(self.file()?))
     }
 
-    /// Where it lies for now.
-    pub(in crate::vault) fn path(&self) -> &Path {
-        &self.path
+    fn content(&mut self) -> Result<Content> {
+        self.file().map(Content::of)
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     /// Makes it last: the content first, and its manifest last.
-    pub(in crate::vault) fn publish(mut self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
+    fn publish(mut self: Box<Self>, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
         let target = self.root.join(&self.payload);
         let (next, last) = (
             self.root.join(format!(".{}.json.next", self.stem)),
@@ -236,6 +241,13 @@ impl Draft {
                 .caused_by(error)
                 .hint("Free some space, or choose another `--vault`.")
         })
+    }
+}
+
+impl Draft {
+    /// A handle to write its content through, and to read it.
+    fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -293,7 +305,7 @@ mod tests {
     }
 
     fn visible(vault: &Directory) -> Vec<String> {
-        let files = vault.list("").unwrap().files;
+        let files = vault.beneath().list("").unwrap().files;
         files.into_iter().map(|file| file.name).filter(|name| name != ".lock").collect()
     }
 
@@ -304,10 +316,10 @@ mod tests {
         assert!(vault.begin_draft("a", "a.gz").unwrap().is_none(), "two make the same name");
         draft.file().unwrap().write_all(b"content").unwrap();
         assert_eq!(visible(&vault), [".a.partial"]);
-        draft.publish(&[], b"a.gz").unwrap();
+        Box::new(draft).publish(&[], b"a.gz").unwrap();
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
         let again = vault.begin_draft("a", "a.gz").unwrap().unwrap();
-        assert!(again.publish(&[], b"a.gz").is_err());
+        assert!(Box::new(again).publish(&[], b"a.gz").is_err());
         assert_eq!(fs::read(vault.path("a.gz")).unwrap(), b"content");
         assert_eq!(visible(&vault), ["a.gz", "a.json"]);
     }

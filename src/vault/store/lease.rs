@@ -14,8 +14,9 @@ use object_store::{ObjectStoreExt as _, UpdateVersion};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::Store;
+use super::client::Store;
 use crate::error::{Error, Result};
+use crate::vault::backend::HeldLock;
 use crate::vault::pulse::{Overwritten, Pulse};
 
 /// Between the last two is what requests take that take their time.
@@ -56,7 +57,7 @@ pub(super) struct Drafted {
 
 /// A lock that is held.
 #[derive(Debug)]
-pub(in crate::vault) struct Lease {
+pub(super) struct Lease {
     shared: Arc<Shared>,
     renewing: tokio::task::AbortHandle,
 }
@@ -112,7 +113,7 @@ impl Store {
             store: self.clone(),
             path,
             name: name.to_owned(),
-            overwritten: crate::vault::Place::overwritten(self),
+            overwritten: self.overwritten_versions(),
             state: Mutex::new(State { note, version }),
             renewed_at: std::sync::Mutex::new((taken_at, PULSE)),
             is_lost: AtomicBool::new(false),
@@ -207,16 +208,18 @@ impl Shared {
     }
 }
 
-impl Lease {
+impl HeldLock for Lease {
     /// Whether it is still ours, and will be for some seconds.
-    pub(in crate::vault) fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let (at, pulse) = self.shared.renewed();
         if self.shared.is_lost.load(Ordering::Relaxed) || at.elapsed() > pulse.relied_on {
             return Err(self.lost());
         }
         Ok(())
     }
+}
 
+impl Lease {
     fn lost(&self) -> Error {
         Error::outside(format!("the lock `{}` was lost", self.shared.store.shown_as(&self.shared.name)))
             .hint("The store could not be reached for too long, or this process was stopped meanwhile: run it again.")

@@ -10,7 +10,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore as _};
 use tokio::sync::mpsc;
 
-use super::{Store, said};
+use super::client::{Store, said};
+use crate::vault::backend::Opened;
 
 /// How much is asked for at once.
 const PIECE: u64 = 4 << 20;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An object as it was when it was looked at: its size and its ETag.
 #[derive(Clone, Debug)]
-pub(in crate::vault) struct Object {
+pub(super) struct Object {
     pub(super) store: Store,
     pub(super) path: Path,
     pub(super) size: u64,
@@ -28,20 +29,22 @@ pub(in crate::vault) struct Object {
 }
 
 /// Reads an object from its beginning.
-pub(in crate::vault) struct Reader {
+struct Reader {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     piece: Bytes,
 }
 
-impl Object {
-    pub(in crate::vault) fn reader(&self) -> Reader {
+impl Opened for Object {
+    fn reader(&self) -> Box<dyn Read + Send> {
         // One piece waits while another one is fetched.
         let (give, pieces) = mpsc::channel(1);
         let object = self.clone();
         self.store.thread.spawn(async move { object.fetch(&give).await });
-        Reader { pieces, piece: Bytes::new() }
+        Box::new(Reader { pieces, piece: Bytes::new() })
     }
+}
 
+impl Object {
     async fn fetch(&self, give: &mpsc::Sender<io::Result<Bytes>>) {
         let mut at = 0;
         while at < self.size {

@@ -9,7 +9,6 @@ use object_store::client::{HttpRequest, HttpRequestBody, HttpService as _};
 use object_store::path::Path;
 use object_store::signer::{SignedUrlOptions, Signer as _};
 
-use super::Store;
 use super::http::Connector;
 use crate::error::{Error, Result};
 use crate::vault::pulse::Overwritten;
@@ -19,18 +18,6 @@ use crate::vault::pulse::Overwritten;
 pub(super) struct Asker {
     pub(super) bucket: AmazonS3,
     pub(super) connector: Connector,
-}
-
-impl Store {
-    /// What becomes of versions that are written over. Where the bucket does not say, they are spared: only the takeover of a
-    /// dead holder's lease is slower then.
-    pub(super) fn look_for_retention(&self) -> Overwritten {
-        let Some(asker) = self.asker.clone() else { return Overwritten::Gone };
-        match self.wait(async move { asker.lock_configuration().await }) {
-            Ok(Ok((status, answer))) => what_becomes(status, &answer),
-            _ => Overwritten::Kept,
-        }
-    }
 }
 
 /// `GetObjectLockConfiguration` needs `s3:GetBucketObjectLockConfiguration`. A bucket without Object Lock answers 404, and a store
@@ -45,6 +32,15 @@ fn what_becomes(status: StatusCode, answer: &str) -> Overwritten {
 }
 
 impl Asker {
+    /// What becomes of versions that are written over. Where the bucket does not say, they are spared: only the takeover of a
+    /// dead holder's lease is slower then.
+    pub(super) async fn overwritten_versions(&self) -> Overwritten {
+        match self.lock_configuration().await {
+            Ok((status, answer)) => what_becomes(status, &answer),
+            Err(_) => Overwritten::Kept,
+        }
+    }
+
     async fn lock_configuration(&self) -> Result<(StatusCode, String)> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::outside("cannot read the Object Lock configuration of the bucket").caused_by(error)

@@ -18,9 +18,11 @@ use object_store::PutPayload;
 use object_store::multipart::PartId;
 use object_store::path::Path;
 
+use super::client::{Store, said};
 use super::lease::{Drafted, Lease};
-use super::{Object, Store, said};
+use super::object::Object;
 use crate::error::{Error, Result};
+use crate::vault::backend::{Backend as _, Content, DraftFile, HeldLock as _};
 
 /// How large a part is at first. Stores take 10,000 parts, all but the last of 5 MiB and more.
 const PART: usize = 8 << 20;
@@ -31,7 +33,7 @@ const ABREAST: usize = 2;
 
 /// A backup in the making; dropped before it is published, it leaves nothing.
 #[derive(Debug)]
-pub(in crate::vault) struct Upload {
+pub(super) struct Upload {
     store: Store,
     stem: String,
     payload: String,
@@ -109,7 +111,7 @@ impl Store {
     }
 
     fn remove_all(&self, names: &[String]) -> Result<()> {
-        names.iter().try_for_each(|name| crate::vault::Place::remove(self, name))
+        names.iter().try_for_each(|name| self.remove(name))
     }
 }
 
@@ -192,18 +194,59 @@ fn take_one(sending: &mut Sending, store: &Store, path: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Upload {
-    pub(in crate::vault) fn writer(&self) -> impl Write + Send + use<> {
-        Writer {
+impl DraftFile for Upload {
+    fn writer(&self) -> Result<Box<dyn Write + Send>> {
+        Ok(Box::new(Writer {
             store: self.store.clone(),
             path: self.store.path(&self.payload),
             lease: Arc::clone(&self.lease),
             sending: Arc::clone(&self.sending),
-        }
+        }))
     }
 
+    fn content(&mut self) -> Result<Content> {
+        self.complete().map(|object| Content(Arc::new(object)))
+    }
+
+    fn path(&self) -> Option<&std::path::Path> {
+        None
+    }
+
+    fn publish(mut self: Box<Self>, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
+        self.complete()?;
+        if !beside.is_empty() {
+            let names: Vec<String> = beside.iter().map(|(name, _)| name.clone()).collect();
+            self.beside.clone_from(&names);
+            self.lease.note(move |draft| draft.files.extend(names))?;
+        }
+        for (name, content) in beside {
+            self.store.put_new(name, content.clone())?;
+        }
+        self.lease.check()?;
+        let name = format!("{}.json", self.stem);
+        let (store, path, content) = (self.store.clone(), self.store.path(&name), manifest.to_vec());
+        match self.store.wait(async move { store.create(&path, content).await })? {
+            Ok(Some(_)) => {
+                self.is_over = true;
+                Ok(())
+            }
+            Ok(None) => Err(Error::outside(format!(
+                "`{}` was created by another process",
+                self.store.shown_as(&name)
+            ))),
+            Err(error) => {
+                // Whether it is published is not known: the next command sees, by the lock that is left.
+                self.is_over = true;
+                self.lease.leave();
+                Err(self.store.told("cannot publish", &self.stem, error))
+            }
+        }
+    }
+}
+
+impl Upload {
     /// Gives the content its name, if it has not got it yet, and tells where it is.
-    pub(in crate::vault) fn complete(&mut self) -> Result<Object> {
+    fn complete(&mut self) -> Result<Object> {
         if let Some(object) = &self.complete {
             return Ok(object.clone());
         }
@@ -247,36 +290,6 @@ impl Upload {
         match self.store.head(&self.payload)? {
             Some(found) if found.size == size => Ok(()),
             _ => Err(self.store.told("cannot complete", &self.payload, error)),
-        }
-    }
-
-    pub(in crate::vault) fn publish(mut self, beside: &[(String, Vec<u8>)], manifest: &[u8]) -> Result<()> {
-        self.complete()?;
-        if !beside.is_empty() {
-            let names: Vec<String> = beside.iter().map(|(name, _)| name.clone()).collect();
-            self.beside.clone_from(&names);
-            self.lease.note(move |draft| draft.files.extend(names))?;
-        }
-        for (name, content) in beside {
-            self.store.put_new(name, content.clone())?;
-        }
-        self.lease.check()?;
-        let name = format!("{}.json", self.stem);
-        let (store, path, content) = (self.store.clone(), self.store.path(&name), manifest.to_vec());
-        match self.store.wait(async move { store.create(&path, content).await })? {
-            Ok(Some(_)) => {
-                self.is_over = true;
-                Ok(())
-            }
-            Ok(None) => {
-                Err(Error::outside(format!("`{}` has come into being meanwhile", self.store.shown_as(&name))))
-            }
-            Err(error) => {
-                // Whether it is published is not known: the next command sees, by the lock that is left.
-                self.is_over = true;
-                self.lease.leave();
-                Err(self.store.told("cannot publish", &self.stem, error))
-            }
         }
     }
 }

@@ -6,18 +6,19 @@ use futures::stream;
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, UpdateVersion};
 
-use super::{Object, Store};
+use super::client::Store;
+use super::object::Object;
 use crate::error::{Error, Result};
-use crate::vault::lease::{LeaseLock, Version};
-use crate::vault::pulse::Overwritten;
-use crate::vault::{
-    Content, Draft, FilesOf, Found, Held, LARGEST_READ, Listing, Lock, Making, Opened, Place, Recovered,
+use crate::vault::backend::{
+    Backend, Content, Draft, FilesOf, LARGEST_READ, LeaseLock, Listing, Lock, Recovered, StoredFile, Version,
+    checked_name,
 };
+use crate::vault::pulse::Overwritten;
 
 /// How many requests go at once where many objects are read.
 const ABREAST: usize = 16;
 
-impl Place for Store {
+impl Backend for Store {
     fn shown(&self, name: &str) -> String {
         self.shown_as(name)
     }
@@ -46,13 +47,11 @@ impl Place for Store {
         })?;
         let listed = listed.map_err(|error| self.told("cannot list", folder, error))?;
         // A key may hold anything; what is no name of ours is passed over, as links are in a directory.
-        let name = |path: &Path| {
-            path.filename().filter(|name| crate::vault::checked(name).is_ok()).map(str::to_owned)
-        };
+        let name = |path: &Path| path.filename().filter(|name| checked_name(name).is_ok()).map(str::to_owned);
         let files = listed
             .objects
             .iter()
-            .filter_map(|object| Some(Found { name: name(&object.location)?, size: object.size }));
+            .filter_map(|object| Some(StoredFile { name: name(&object.location)?, size: object.size }));
         let mut listing = Listing {
             files: files.collect(),
             folders: listed.common_prefixes.iter().filter_map(name).collect(),
@@ -121,11 +120,11 @@ impl Place for Store {
             Error::outside(format!("cannot open `{}`: it is not there", self.shown_as(name)))
                 .hint("`lifeboat backup list` shows what the vault holds.")
         })?;
-        Ok(Content(Opened::Object(object)))
+        Ok(Content(std::sync::Arc::new(object)))
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        Ok(self.lease(name, None)?.map(|lease| Lock(Held::Lease(lease))))
+        Ok(self.lease(name, None)?.map(|lease| Lock(Box::new(lease))))
     }
 
     fn versioned(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>> {
@@ -170,11 +169,11 @@ impl Place for Store {
     }
 
     fn overwritten(&self) -> Overwritten {
-        *self.overwritten.get_or_init(|| self.look_for_retention())
+        self.overwritten_versions()
     }
 
     fn draft(&self, stem: &str, payload: &str) -> Result<Option<Draft>> {
-        Ok(self.begin_upload(stem, payload)?.map(|upload| Draft(Making::Upload(Box::new(upload)))))
+        Ok(self.begin_upload(stem, payload)?.map(|upload| Draft(Box::new(upload))))
     }
 
     fn recover(&self, files_of: FilesOf<'_>) -> Result<Recovered> {
@@ -241,7 +240,7 @@ impl Store {
         let made = self.wait(async move { store.create(&path, content).await })?;
         match made.map_err(|error| self.told("cannot write", name, error))? {
             Some(_) => Ok(()),
-            None => Err(Error::outside(format!("`{}` has come into being meanwhile", self.shown_as(name)))
+            None => Err(Error::outside(format!("`{}` was created by another process", self.shown_as(name)))
                 .hint("It was not touched. Run it again, with another name.")),
         }
     }

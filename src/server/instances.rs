@@ -1,0 +1,96 @@
+//! The DB instances of a Region, checked once a minute.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::setup::Setup;
+use crate::status::Report;
+
+/// How often AWS is asked, and how long it may take.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// What AWS says, or why it is not known.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Instances {
+    /// Whether a Region is settled at all.
+    pub(super) is_watched: bool,
+    #[serde(serialize_with = "shared")]
+    pub(super) report: Option<Arc<Report>>,
+    pub(super) looked_at: Option<DateTime<Utc>>,
+    pub(super) error: Option<String>,
+}
+
+impl Instances {
+    /// Those that were seen.
+    pub(super) fn all(&self) -> impl Iterator<Item = &crate::status::Database> {
+        self.report.iter().flat_map(|report| &report.databases)
+    }
+
+    /// Whether several accounts or Regions are looked at.
+    pub(super) fn is_over_several(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.is_over_several())
+    }
+
+    /// What people call one of them: two accounts may have one of the same name.
+    pub(super) fn label(&self, it: &crate::status::Database) -> String {
+        match self.all().filter(|other| other.id == it.id).count() {
+            ..=1 => it.id.clone(),
+            _ => format!("{} ({})", it.id, it.place),
+        }
+    }
+}
+
+fn shared<S: serde::Serializer>(
+    report: &Option<Arc<Report>>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    report.as_deref().serialize(serializer)
+}
+
+/// What was last seen of AWS.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WatchedInstances(Arc<Mutex<Instances>>);
+
+impl WatchedInstances {
+    /// What was last seen.
+    pub(super) fn latest(&self) -> Instances {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instances> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Checks the instances from now on, where a Region is settled.
+pub(super) fn watch(setup: &Arc<Setup>, watched: &WatchedInstances) {
+    let Some(check) = setup.instances.clone() else { return };
+    let (setup, watched) = (Arc::clone(setup), watched.clone());
+    watched.lock().is_watched = true;
+    tokio::spawn(async move {
+        loop {
+            match tokio::time::timeout(PATIENCE, check()).await {
+                Ok(Ok(report)) => {
+                    *watched.lock() = Instances {
+                        is_watched: true,
+                        report: Some(Arc::new(report)),
+                        looked_at: Some((setup.clock)()),
+                        error: None,
+                    };
+                }
+                Ok(Err(error)) => {
+                    watched.lock().error = Some(crate::output::redacted(&error.chain()));
+                }
+                Err(_) => watched.lock().error = Some("AWS does not answer".to_owned()),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+                _ = setup.interrupt.wait(1) => return,
+            }
+        }
+    });
+}

@@ -1,0 +1,35 @@
+//! What the dashboard shows, and to whom.
+
+use crate::backup::catalogue::Catalogue;
+use crate::backup::failures::Failure;
+use crate::runbook::report::Report as RunReport;
+use crate::server::drills::Drills;
+use crate::server::jobs::{Job, State as JobState};
+use crate::server::overview::Overview;
+
+/// What the page shows.
+pub(super) struct Seen {
+    pub(super) overview: Overview,
+    pub(super) catalogue: Catalogue,
+    pub(super) failures: Vec<Failure>,
+    pub(super) drills: Drills,
+    pub(super) runs: Vec<RunReport>,
+    pub(super) damaged_runs: Vec<String>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) vault: String,
+}
+
+/// What the one who looks may do.
+#[derive(Clone, Copy)]
+pub(super) struct May {
+    pub(super) create: bool,
+    pub(super) restore: bool,
+    pub(super) delete: bool,
+    /// Log out.
+    pub(super) leave: bool,
+}
+
+/// Jobs that are going on.
+pub(super) fn running(jobs: &[Job]) -> impl Iterator<Item = &Job> {
+    jobs.iter().filter(|job| job.state == JobState::Running)
+}
