@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
+use crate::config::{Config, PolicySettings};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
 use crate::when::format_time;
@@ -117,6 +118,59 @@ pub(crate) struct Request {
     pub deletion_protection: Option<bool>,
     /// Whether queued changes may be applied with it.
     pub apply_pending: bool,
+}
+
+impl Request {
+    /// What lifeboat.toml asks for, where nothing is asked for on the command line.
+    pub(crate) fn or_configured(self, configured: PolicySettings) -> Self {
+        let is_given = self.retention_days.is_some()
+            || self.backup_window.is_some()
+            || self.copy_tags_to_snapshot.is_some()
+            || self.deletion_protection.is_some();
+        if is_given {
+            return self;
+        }
+        Request {
+            least_retention_days: configured.retention_days.or(Some(7)),
+            backup_window: configured.backup_window,
+            copy_tags_to_snapshot: configured.copy_tags,
+            deletion_protection: configured.deletion_protection,
+            ..self
+        }
+    }
+}
+
+/// The instances that are named, or all of the Region but throwaways.
+async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>> {
+    if only.is_empty() {
+        let mut all = aws.instances().await?;
+        all.retain(|instance| !instance.is_throwaway());
+        return Ok(all);
+    }
+    let mut found = Vec::new();
+    for id in only {
+        found.push(aws.existing_instance(id).await?);
+    }
+    Ok(found)
+}
+
+/// Holds the named instances of a Region, or all, against what lifeboat.toml wants.
+pub(crate) async fn judge(aws: &Aws, config: &Config, only: &[InstanceId]) -> Result<Vec<Database>> {
+    let judge_one = |instance: &Instance| {
+        let (mut findings, notes) = check::check(instance, &config.policy_of(instance.id.as_str()));
+        for finding in &mut findings {
+            finding.remedy = aws.place().in_commands(&finding.remedy);
+        }
+        let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
+        Database { id, place, before: state.clone(), after: state, notes, lost: None, findings }
+    };
+    Ok(list_instances(aws, only).await?.iter().map(judge_one).collect())
+}
+
+/// All instances of a Region whose backups are set on themselves, and those whose are not: members of clusters, and replicas.
+pub(crate) async fn list_changeable(aws: &Aws) -> Result<(Vec<Instance>, Vec<Instance>)> {
+    let all = list_instances(aws, &[]).await?;
+    Ok(all.into_iter().partition(|instance| instance.cluster.is_none() && instance.replica_of.is_none()))
 }
 
 /// A change that can be made. By value: it is made once.
