@@ -80,7 +80,7 @@ pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
 pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
     (cx.tell)(Event::Note(&format!(
-        "taking over the lease of `{}`, which {} left behind",
+        "taking over the lease of `{}` from a process that has ended: {}",
         source.id,
         dead.told()
     )));
