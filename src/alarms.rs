@@ -5,6 +5,7 @@
 //! CloudWatch ignores them on an update.
 
 mod audit;
+mod change;
 mod difference;
 mod kinds;
 mod policy;
@@ -27,19 +28,19 @@ use tokio::time::Instant;
 use crate::aws::Aws;
 use crate::config::{AlarmKindSettings, Config};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::fleet::{
-    Alarm, AlarmSpec, EventSubscription, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions,
-};
+use crate::fleet::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unreached, regions};
 use crate::interrupt::Interrupt;
 use crate::words::quote_names;
 
 pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit};
+use change::Work;
+pub(crate) use change::{Action, Change, Field};
 pub(crate) use prove::{Proof, Test, prove};
 pub(crate) use removal::{Removal, plan_removal, remove};
 pub(crate) use wanted::Skipped;
 
 use topics::Topics;
-use wanted::{Known, PREFIX, PURPOSE, Wanted};
+use wanted::{Known, PREFIX, Wanted, is_ours};
 
 /// CloudWatch takes three puts a second from an account (Amazon CloudWatch User Guide, "Service quotas").
 const BETWEEN_PUTS: Duration = Duration::from_millis(334);
@@ -55,101 +56,6 @@ pub(crate) enum Scope {
     All,
     /// These.
     Some(Vec<InstanceId>),
-}
-
-/// What happens to an alarm or an event subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Action {
-    /// It is made.
-    Create,
-    /// It is changed.
-    Update,
-    /// It goes.
-    Delete,
-    /// It is as it should be.
-    None,
-}
-
-/// A setting that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Field {
-    /// Its name.
-    pub name: String,
-    /// As it is.
-    pub before: Option<String>,
-    /// As it should be.
-    pub after: Option<String>,
-}
-
-/// What has to be done about one alarm or event subscription.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Change {
-    /// Its name.
-    pub alarm: String,
-    /// `alarm` or `event-subscription`.
-    #[serde(rename = "type")]
-    pub noun: &'static str,
-    /// The database, if it is of one.
-    pub database: Option<String>,
-    /// Where it is.
-    #[serde(flatten)]
-    pub place: Place,
-    /// What is done.
-    pub action: Action,
-    /// What differs.
-    pub fields: Vec<Field>,
-    /// The rule, for people: `FreeStorageSpace < 2147483648`.
-    pub rule: Option<String>,
-    /// Where the threshold comes from.
-    pub threshold_from: Option<String>,
-    /// Why it goes.
-    pub reason: Option<String>,
-    #[serde(skip)]
-    work: Work,
-}
-
-/// What `apply` does.
-#[derive(Clone, Debug)]
-enum Work {
-    Nothing,
-    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags, unset: Vec<String> },
-    Delete,
-    Subscribe { subscription: Box<EventSubscription>, is_new: bool, new_sources: Vec<String> },
-}
-
-impl Change {
-    fn of_subscription(
-        wanted: EventSubscription,
-        action: Action,
-        fields: Vec<Field>,
-        new_sources: Vec<String>,
-    ) -> Self {
-        let is_new = action == Action::Create;
-        let sources = if wanted.sources.is_empty() { "all".to_owned() } else { wanted.sources.join(", ") };
-        let categories = match wanted.categories.as_slice() {
-            [] => "all categories".to_owned(),
-            some => some.join(", "),
-        };
-        Change {
-            alarm: wanted.name.clone(),
-            noun: "event-subscription",
-            database: None,
-            place: Place::default(),
-            action,
-            fields,
-            rule: Some(format!(
-                "{} {sources}: {categories}",
-                wanted.source_type.as_deref().unwrap_or("events")
-            )),
-            threshold_from: None,
-            reason: None,
-            work: match action {
-                Action::None => Work::Nothing,
-                _ => Work::Subscribe { subscription: Box::new(wanted), is_new, new_sources },
-            },
-        }
-    }
 }
 
 /// What is to be done, decided and not yet done.
@@ -402,10 +308,6 @@ async fn ours(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
         .buffered(8)
         .try_collect()
         .await
-}
-
-fn is_ours(tags: &Tags) -> bool {
-    tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")
 }
 
 /// What `apply` did.

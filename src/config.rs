@@ -6,18 +6,22 @@
 mod accounts;
 mod alarms;
 mod notify;
+mod reach;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
 pub(crate) use accounts::{AccountSettings, Narrow};
 pub(crate) use alarms::{AlarmKindSettings, AlarmSettings};
 pub(crate) use notify::{ChannelKind, ChannelSettings, Encryption, Mail, NotifySettings, Secret};
+pub(crate) use value::parse_duration;
+use value::{duration, text_or_value};
 
 /// The file, or the defaults where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -208,7 +212,7 @@ pub(crate) struct DrillSettings {
 
 impl DrillSettings {
     /// These settings, and `general` where they say nothing.
-    fn over(self, general: &DrillSettings) -> DrillSettings {
+    pub(crate) fn over(self, general: &DrillSettings) -> DrillSettings {
         let general = general.clone();
         DrillSettings {
             from: self.from.or(general.from),
@@ -374,35 +378,6 @@ fn place_and_message(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
     let line = before.matches('\n').count() + 1;
     format!("line {line}: {}", error.message())
-}
-
-/// A duration as people write it: `90s`, `30m`, `1h 30m`, `7d`.
-pub(crate) fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err("it is at most 366 days".to_owned()),
-        Err(error) => Err(format!("{error}; write it as in 90s, 30m, 1h 30m, 7d")),
-    }
-}
-
-fn duration<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(source)?;
-    parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
-}
-
-/// `expect = 5` and `expect = true` mean what they look like.
-fn text_or_value<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<String, D::Error> {
-    match toml::Value::deserialize(source)? {
-        toml::Value::String(text) => Ok(text),
-        toml::Value::Integer(number) => Ok(number.to_string()),
-        toml::Value::Float(number) => Ok(number.to_string()),
-        toml::Value::Boolean(truth) => Ok(truth.to_string()),
-        other => {
-            let kind = other.type_str();
-            Err(serde::de::Error::custom(format!("this is a text, a number or a boolean, not a {kind}")))
-        }
-    }
 }
 
 #[cfg(test)]

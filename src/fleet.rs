@@ -23,6 +23,7 @@ pub(crate) use place::{Place, Unreached, regions};
 pub(crate) use run::RunId;
 pub(crate) use settings::{SETTINGS_TAG, Settings};
 pub(crate) use source::{NoSource, THROWAWAY_PREFIX};
+pub(crate) use tag::Tags;
 
 use crate::error::{Error, Result};
 
@@ -104,9 +105,6 @@ impl fmt::Display for ResourceId {
 pub(crate) fn account_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(4).filter(|account| !account.is_empty())
 }
-
-/// Tags of a resource, by key.
-pub(crate) type Tags = BTreeMap<String, String>;
 
 /// A DB instance as AWS reports it.
 #[derive(Clone, Debug, Default)]

@@ -11,6 +11,7 @@
 //! ```
 
 mod channel;
+mod delivery;
 mod mail;
 pub(crate) mod message;
 pub(crate) mod state;
@@ -21,8 +22,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use channel::Channel;
+pub(crate) use delivery::Delivery;
 pub(crate) use message::{Message, Sender};
-pub(crate) use state::{Change, Nature, State, Subject, Told};
+pub(crate) use state::{Change, Item, Nature, State, Subject, Told};
 
 use crate::aws::Access;
 use crate::config::NotifySettings;
@@ -33,19 +35,6 @@ const SINGLE: usize = 5;
 
 /// All that may be taken by telling everybody, so that a hook that hangs does not hold up a deployment.
 const BUDGET: Duration = Duration::from_secs(6);
-
-/// How a channel fared.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Delivery {
-    /// The channel.
-    pub channel: String,
-    /// `sns`, `slack`, `webhook`, `ping`.
-    pub kind: &'static str,
-    /// Whether everything for it arrived.
-    pub delivered: bool,
-    /// Why not; without secrets.
-    pub error: Option<String>,
-}
 
 /// The channels that are configured.
 #[derive(Debug)]
@@ -219,14 +208,6 @@ pub(crate) struct News {
     command: String,
     pub(crate) items: Vec<Item>,
     digest: Option<Vec<state::Kept>>,
-}
-
-/// One thing that a command said.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) told: Told,
-    pub(crate) kept: Option<state::Kept>,
-    pub(crate) change: Option<Change>,
 }
 
 impl News {

@@ -5,55 +5,22 @@
 //! backups with that, and it never fires other changes that are queued unless that is said outright.
 
 pub(crate) mod check;
+mod state;
 pub(crate) mod window;
-
-use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::{Aws, BackupChange, Fault, Poll, Seen};
+use crate::aws::{Aws, BackupChange, Poll, Seen, retry_while_wrong_state};
+use crate::config::{Config, PolicySettings};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Health, Instance, InstanceId, Place, Unreached};
 use crate::when::format_time;
 
 use check::Finding;
+pub(crate) use state::State;
 use window::Window;
-
-/// How an instance is backed up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct State {
-    /// Days that automated backups are kept; zero: there are none.
-    pub retention_days: i32,
-    /// Backup window, UTC.
-    pub backup_window: Option<String>,
-    /// Maintenance window, UTC.
-    pub maintenance_window: Option<String>,
-    /// Whether tags are copied to snapshots.
-    pub copy_tags_to_snapshot: bool,
-    /// Whether AWS refuses to delete it.
-    pub deletion_protection: bool,
-    /// Whether its storage is encrypted.
-    pub encrypted: bool,
-    /// Changes that wait for the maintenance window.
-    pub pending: BTreeMap<String, String>,
-}
-
-impl State {
-    /// That of an instance.
-    pub(crate) fn of(instance: &Instance) -> Self {
-        State {
-            retention_days: instance.retention_days,
-            backup_window: instance.settings.backup_window.clone(),
-            maintenance_window: instance.settings.maintenance_window.clone(),
-            copy_tags_to_snapshot: instance.settings.copy_tags_to_snapshot.unwrap_or(false),
-            deletion_protection: instance.deletion_protection,
-            encrypted: instance.encrypted,
-            pending: instance.pending.clone(),
-        }
-    }
-}
 
 /// Policies of instances (`lifeboat.policy/1`).
 #[derive(Debug, Serialize)]
@@ -151,6 +118,59 @@ pub(crate) struct Request {
     pub deletion_protection: Option<bool>,
     /// Whether queued changes may be applied with it.
     pub apply_pending: bool,
+}
+
+impl Request {
+    /// What lifeboat.toml asks for, where nothing is asked for on the command line.
+    pub(crate) fn or_configured(self, configured: PolicySettings) -> Self {
+        let is_given = self.retention_days.is_some()
+            || self.backup_window.is_some()
+            || self.copy_tags_to_snapshot.is_some()
+            || self.deletion_protection.is_some();
+        if is_given {
+            return self;
+        }
+        Request {
+            least_retention_days: configured.retention_days.or(Some(7)),
+            backup_window: configured.backup_window,
+            copy_tags_to_snapshot: configured.copy_tags,
+            deletion_protection: configured.deletion_protection,
+            ..self
+        }
+    }
+}
+
+/// The instances that are named, or all of the Region but throwaways.
+async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>> {
+    if only.is_empty() {
+        let mut all = aws.instances().await?;
+        all.retain(|instance| !instance.is_throwaway());
+        return Ok(all);
+    }
+    let mut found = Vec::new();
+    for id in only {
+        found.push(aws.existing_instance(id).await?);
+    }
+    Ok(found)
+}
+
+/// Holds the named instances of a Region, or all, against what lifeboat.toml wants.
+pub(crate) async fn judge(aws: &Aws, config: &Config, only: &[InstanceId]) -> Result<Vec<Database>> {
+    let judge_one = |instance: &Instance| {
+        let (mut findings, notes) = check::check(instance, &config.policy_of(instance.id.as_str()));
+        for finding in &mut findings {
+            finding.remedy = aws.place().in_commands(&finding.remedy);
+        }
+        let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
+        Database { id, place, before: state.clone(), after: state, notes, lost: None, findings }
+    };
+    Ok(list_instances(aws, only).await?.iter().map(judge_one).collect())
+}
+
+/// All instances of a Region whose backups are set on themselves, and those whose are not: members of clusters, and replicas.
+pub(crate) async fn list_changeable(aws: &Aws) -> Result<(Vec<Instance>, Vec<Instance>)> {
+    let all = list_instances(aws, &[]).await?;
+    Ok(all.into_iter().partition(|instance| instance.cluster.is_none() && instance.replica_of.is_none()))
 }
 
 /// A change that can be made. By value: it is made once.
@@ -336,16 +356,8 @@ fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut
 pub(crate) async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
-    loop {
-        match aws.change_backups(&id, &plan.change).await {
-            Ok(()) => break,
-            // A backup or another change is going on: it passes.
-            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
-                poll.pause().await
-            }
-            Err(failure) => return Err(failure.into()),
-        }
-    }
+    // A backup or another change that is going on passes.
+    retry_while_wrong_state(poll, async || aws.change_backups(&id, &plan.change).await).await?;
     if !wait {
         return Ok((database, None));
     }

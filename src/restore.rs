@@ -12,6 +12,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod isolation;
+pub(crate) mod log_in;
 pub(crate) mod plan;
 
 use chrono::{DateTime, TimeZone, Utc};
@@ -31,7 +32,7 @@ pub(crate) enum Wanted {
     LatestAutomated,
     /// The newest manual snapshot.
     LatestManual,
-    /// The newest moment that can be had.
+    /// The latest restorable time.
     Latest,
     /// A snapshot by id.
     Snapshot(SnapshotId),

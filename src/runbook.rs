@@ -8,10 +8,13 @@
 //! Refused on purpose: loops, conditions, and parameters inside of shell text. A decision is a gate for a person, or another
 //! runbook; parameters reach shells as environment variables only.
 
+pub(crate) mod actor;
 pub(crate) mod confined;
 pub(crate) mod document;
 mod evaluation;
+mod evidence;
 pub(crate) mod expect;
+pub(crate) mod fault;
 mod fence;
 mod front;
 pub(crate) mod gate;
@@ -19,6 +22,7 @@ pub(crate) mod journal;
 pub(crate) mod lint;
 mod objects;
 mod page;
+pub(crate) mod parameters;
 mod parse;
 pub(crate) mod plan;
 pub(crate) mod preflight;
@@ -26,6 +30,7 @@ mod reading;
 mod redact;
 pub(crate) mod record;
 pub(crate) mod report;
+pub(crate) mod resumption;
 pub(crate) mod run;
 mod script;
 mod shell;
@@ -37,7 +42,8 @@ pub(crate) mod values;
 mod wait;
 pub(crate) mod words;
 
-pub(crate) use document::{Kind, Mode, Origin, Runbook, Severity, Step};
+pub(crate) use document::{Kind, Mode, Origin, Runbook, Step};
+pub(crate) use fault::Severity;
 pub(crate) use undo::{Undoing, undo};
 
 use std::path::Path;
@@ -82,8 +88,8 @@ pub(crate) fn load_sound(place: &str) -> Result<Runbook> {
     sound(load(place)?)
 }
 
-/// Says that a runbook has no such step, and which it has.
-pub(crate) fn unknown_step(runbook: &Runbook, step: &str) -> Error {
+/// The error for a step that the runbook does not have.
+fn unknown_step(runbook: &Runbook, step: &str) -> Error {
     let known: Vec<&str> = runbook.steps.iter().map(|step| step.id.as_str()).collect();
     Error::request(format!("the runbook has no step `{}`", step.escape_default()))
         .hint(format!("It has {}.", known.join(", ")))
@@ -101,4 +107,17 @@ pub(crate) fn sound(runbook: Runbook) -> Result<Runbook> {
     }
     let others = if more > 0 { format!(" There are {more} more faults.") } else { String::new() };
     Err(error.hint(format!("`lifeboat runbook check {place}` shows all that is wrong.{others}")))
+}
+
+/// Refuses names that no step of the runbook has.
+pub(crate) fn refuse_unknown_steps<'a>(
+    runbook: &Runbook,
+    steps: impl Iterator<Item = &'a String>,
+) -> Result<()> {
+    for step in steps {
+        if runbook.step(step).is_none() {
+            return Err(unknown_step(runbook, step));
+        }
+    }
+    Ok(())
 }

@@ -402,7 +402,7 @@ fn health(instance: &Instance) -> Option<Finding> {
     match status.health() {
         Health::Stopped => Some(Finding::warning(
             "stopped",
-            "it is stopped: no backups are made meanwhile",
+            "it is stopped: a stopped instance makes no backups",
             format!("aws rds start-db-instance --db-instance-identifier {}", instance.id),
         )),
         Health::Broken => {

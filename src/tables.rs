@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::{Aws, Fault, Poll, RestoreFrom};
+use crate::aws::{Aws, Poll, RestoreFrom};
 use crate::drill::removal::{self, Claim};
 use crate::drill::throwaway;
 use crate::drill::{self};
@@ -21,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::postgres::{Programs, Server, Session, generate, major_version, quoted, user_databases};
 use crate::restore::apply;
 use crate::restore::isolation::{self, Isolation};
+use crate::restore::log_in::{LOGIN_PATIENCE, server_of_copy, wait_until_logged_in};
 use crate::restore::plan::{Plan as RestorePlan, SettingsFrom};
 use crate::restore::{self, Chosen, Wanted};
 use crate::snapshot::{Event, Tell};
@@ -602,53 +603,14 @@ async fn log_in(
     restored: &apply::Report,
     tell: Tell<'_>,
 ) -> Result<Server> {
-    let endpoint = restored
-        .endpoint
-        .as_ref()
-        .ok_or_else(|| Error::outside(format!("AWS names no endpoint for `{}`", plan.throwaway)))?;
-    if (&endpoint.host, endpoint.port) == (&plan.server.host, plan.server.port) {
-        return Err(Error::new(Kind::Guard, format!("`{}` has the address of its source", plan.throwaway)));
-    }
+    let endpoint = restored.endpoint.as_ref().map(|at| (at.host.clone(), at.port));
+    let mut server = server_of_copy(&plan.throwaway, endpoint, &plan.server)?;
     tell(Event::Note("setting a password on the throwaway and logging in".to_owned()));
     let password = generate();
-    let give_up = Instant::now() + Duration::from_secs(600);
-    loop {
-        match aws.set_master_password(&plan.throwaway, password.expose()).await {
-            Ok(()) => break,
-            // `available` is not stable: a restored instance may go through `modifying` once more.
-            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
-                poll.pause().await
-            }
-            Err(failure) => return Err(failure.into()),
-        }
-    }
-    let server = Server {
-        host: endpoint.host.clone(),
-        port: endpoint.port,
-        user: plan.source.master_user.clone(),
-        password: Some(password),
-        ..plan.server.clone()
-    };
-    loop {
-        match server.connect(&plan.database).await {
-            Ok(session) => match session.row("select 1", &[]).await {
-                Ok(_) => return Ok(server),
-                Err(failure) if Instant::now() >= give_up => return Err(failure.into()),
-                Err(_) => {}
-            },
-            Err(failure)
-                if Instant::now() >= give_up
-                    || matches!(
-                        failure.refusal,
-                        crate::postgres::Refusal::Tls | crate::postgres::Refusal::Database
-                    ) =>
-            {
-                return Err(failure.error);
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(Duration::from_millis(500).min(poll.every)).await;
-    }
+    aws.reset_password(&plan.throwaway, password.expose(), poll).await?;
+    (server.user, server.password) = (plan.source.master_user.clone(), Some(password));
+    let entered = wait_until_logged_in(&server, &plan.database, poll.every, |_| LOGIN_PATIENCE).await;
+    entered.map(|()| server).map_err(|failure| failure.error)
 }
 
 #[cfg(test)]

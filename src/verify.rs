@@ -7,6 +7,7 @@
 //! makes an old snapshot comparable with a source that has moved on ([`lineage`]): every row that the source
 //! still holds from before the snapshot must be in the copy, however much was written since.
 
+mod boundary;
 mod catalog;
 pub(crate) mod connections;
 pub(crate) mod depth;

@@ -2,6 +2,7 @@
 //! databases nobody watches. Nothing is changed.
 
 mod composite;
+mod fault;
 mod metrics;
 mod rules;
 
@@ -16,18 +17,8 @@ use crate::aws::Aws;
 use crate::error::Result;
 use crate::fleet::{Alarm, EventSubscription, Instance, Metric, Place, Unreached, Watch, regions};
 
+pub(crate) use fault::Fault;
 use rules::World;
-
-/// A way in which an alarm fails.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Fault {
-    /// A word for programs.
-    pub code: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub remedy: String,
-}
 
 /// An alarm or event subscription, and what is wrong with it.
 #[derive(Debug, Serialize)]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::change::{Action, Change, Field, Work};
+use super::wanted::is_ours;
 use super::wanted::{PREFIX, Wanted};
-use super::{Action, Change, Field, Work, is_ours};
 use crate::fleet::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances

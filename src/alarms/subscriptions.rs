@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wanted::PURPOSE;
+use super::wanted::{PURPOSE, is_ours};
 use super::{Action, Change, Field};
 use crate::aws::Aws;
 use crate::error::Result;
@@ -120,7 +120,7 @@ pub(super) async fn ours(aws: &Aws) -> Result<Vec<EventSubscription>> {
     for mut one in aws.event_subscriptions().await? {
         if one.name.starts_with(PREFIX) {
             one.tags = aws.rds_tags(&one.arn).await?;
-            if one.tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm") {
+            if is_ours(&one.tags) {
                 ours.push(one);
             }
         }

@@ -223,3 +223,7 @@ impl Kind {
         self.namespace == super::kinds::OWN
     }
 }
+/// Whether its tag says that an alarm is ours.
+pub(super) fn is_ours(tags: &Tags) -> bool {
+    tags.get(PURPOSE).is_some_and(|purpose| purpose == "alarm")
+}

@@ -14,7 +14,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use super::deepest;
+use super::failure::deepest;
 use crate::error::{Error, Result};
 
 /// Where and as whom to speak to AWS, as the AWS CLI's flags of the same names have it.

@@ -13,8 +13,9 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 
+use super::failure::fault_of_code;
 use super::presign::query as form;
-use super::{Aws, Failure, Fault, fault_of_code};
+use super::{Aws, Failure, Fault};
 use crate::error::{Error, Result};
 use crate::web;
 

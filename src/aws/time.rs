@@ -11,11 +11,6 @@ use aws_sdk_rds::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_rds::error::BoxError;
 use chrono::{DateTime, Utc};
 
-use super::Aws;
-
-/// How far the two clocks may differ before it is worth a word, as SigV4 has it.
-const TOLERABLE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
-
 /// The `Date` of the latest answer, and when it arrived by this machine's stopwatch, which no clock can set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LatestAnswer(Arc<Mutex<Option<Heard>>>);
@@ -24,7 +19,7 @@ pub(super) struct LatestAnswer(Arc<Mutex<Option<Heard>>>);
 type Heard = (DateTime<Utc>, Instant);
 
 impl LatestAnswer {
-    fn get(&self) -> Option<Heard> {
+    pub(super) fn get(&self) -> Option<Heard> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -49,27 +44,5 @@ impl Intercept for LatestAnswer {
             self.set(at.with_timezone(&Utc));
         }
         Ok(())
-    }
-}
-
-impl Aws {
-    /// The time by AWS's clock, to the second, if it has answered anything yet; otherwise `here`, this machine's. Between
-    /// answers it goes on by this machine's stopwatch.
-    pub(crate) fn now(&self, here: DateTime<Utc>) -> DateTime<Utc> {
-        let Some((answered, heard)) = self.latest_answer.get() else { return here };
-        let since = chrono::TimeDelta::from_std(heard.elapsed()).unwrap_or_default();
-        let there = answered.checked_add_signed(since).unwrap_or(answered);
-        // To the second they agree, so the finer clock is the better one.
-        if (there - here).abs() <= chrono::TimeDelta::seconds(2) { here } else { there }
-    }
-
-    /// Whether AWS has told the time.
-    pub(crate) fn has_told_time(&self) -> bool {
-        self.latest_answer.get().is_some()
-    }
-
-    /// By how much this machine's clock differs from AWS's, if by more than five minutes.
-    pub(crate) fn clock_is_off_by(&self, here: DateTime<Utc>) -> Option<chrono::TimeDelta> {
-        Some(here - self.now(here)).filter(|difference| difference.abs() > TOLERABLE)
     }
 }

@@ -1,10 +1,9 @@
 //! `lifeboat completions`: what a shell needs to complete lifeboat's commands and flags.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 use serde::Serialize;
 
-use super::Cli;
 use crate::error::{Kind, Result};
 use crate::output::{self, Output, Page};
 
@@ -32,9 +31,13 @@ impl output::Report for Completions {
     }
 }
 
-pub(super) fn run(args: &CompletionsArgs, output: &Output) -> Result<Option<Kind>> {
+pub(super) fn run(
+    args: &CompletionsArgs,
+    mut command_line: clap::Command,
+    output: &Output,
+) -> Result<Option<Kind>> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut script);
+    clap_complete::generate(args.shell, &mut command_line, "lifeboat", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     let shell = args.shell.to_string();
     output.report(&Completions { schema: "lifeboat.completions/1", shell, script })?;

@@ -38,7 +38,7 @@ pub(super) struct ConnectArgs {
     /// Log in to the source with an IAM token
     #[arg(long, help_heading = "Connecting")]
     iam: bool,
-    /// How connections are protected
+    /// How connections are encrypted
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "Connecting")]
     tls: TlsArg,
     /// Certificate authorities to trust, in place of RDS's [env: PGSSLROOTCERT]
@@ -152,10 +152,10 @@ pub(super) struct LookArgs {
     /// that fits a table counts [default: content]
     #[arg(long = "depth", value_name = "[TABLE=]DEPTH", help_heading = "Comparing")]
     depths: Vec<String>,
-    /// How many connections to each server there may be at once (1 to 16), and never more than a quarter of the free ones
+    /// Connections to each server at once (1 to 16), but never more than a quarter of those that are free
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), help_heading = "Comparing")]
     connections: u8,
-    /// How long a server may work on one table; what takes longer is reported as unknown [default: as long as it takes]
+    /// Time limit for reading one table; a table that takes longer is reported as unknown [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Comparing")]
     statement_timeout: Option<Duration>,
 }

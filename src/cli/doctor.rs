@@ -91,7 +91,7 @@ pub(super) async fn run(args: &DoctorArgs, session: &Session, wrong: Option<&Err
         checks.extend(storage::check(&session.vault, &session.access));
     }
     session.output.settle();
-    let report = Report::new(checks, &wanted, super::drill::host(), now());
+    let report = Report::new(checks, &wanted, super::host(), now());
     session.output.report(&report)?;
     Ok(match report.verdict {
         Outcome::Pass | Outcome::Warning => None,

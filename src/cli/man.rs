@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_mangen::Man;
 use serde::Serialize;
 
-use super::Cli;
 use crate::error::{Error, Kind, Result};
 use crate::output::{self, Output, Page};
 
@@ -48,8 +47,8 @@ impl output::Report for Written {
     }
 }
 
-pub(super) fn run(args: &ManArgs, output: &Output) -> Result<Option<Kind>> {
-    let mut root = Cli::command().name("lifeboat");
+pub(super) fn run(args: &ManArgs, command_line: clap::Command, output: &Output) -> Result<Option<Kind>> {
+    let mut root = command_line.name("lifeboat");
     root.build();
     match &args.out {
         None => output.report(&Shown { schema: "lifeboat.man/1", page: page(root)? })?,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::{Command, Session, now};
+use super::{Session, host, now};
 use crate::drill;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Place;
@@ -50,7 +50,7 @@ pub(super) async fn run(command: NotifyCommand, session: &Session) -> Result<Opt
 }
 
 fn notifier(session: &Session) -> Notifier {
-    let sender = Sender { host: super::drill::host(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let sender = Sender { host: host(), version: env!("CARGO_PKG_VERSION").to_owned() };
     Notifier::new(&session.config.notify, session.access.clone(), sender)
 }
 
@@ -195,18 +195,6 @@ impl output::Report for Listed {
     }
 }
 
-/// Commands that have something to say, and whether that happens or lasts.
-fn spoken(command: &Command) -> Option<(&'static str, Nature)> {
-    match command {
-        Command::Drill(command) => command.spoken(),
-        Command::Status(_) => Some(("status", Nature::Condition)),
-        Command::Backup(command) => command.spoken().map(|name| (name, Nature::Event)),
-        Command::Snapshot(command) => command.spoken().map(|name| (name, Nature::Event)),
-        Command::Runbook(command) => command.spoken().map(|name| (name, Nature::Event)),
-        _ => None,
-    }
-}
-
 /// A command that somebody listens to, while it runs.
 pub(super) struct Spoken {
     command: &'static str,
@@ -218,13 +206,12 @@ pub(super) struct Spoken {
 
 impl Spoken {
     /// Tells the dead man's switches that it begins, without waiting for them.
-    pub(super) fn begin(command: &Command, session: &Session) -> Option<Spoken> {
-        let (name, nature) = spoken(command)?;
-        let ping = match command {
-            Command::Status(args) => args.ping(),
-            Command::Backup(command) => command.ping(),
-            _ => None,
-        };
+    pub(super) fn begin(
+        name: &'static str,
+        nature: Nature,
+        ping: Option<&str>,
+        session: &Session,
+    ) -> Option<Spoken> {
         let notifier = Arc::new(notifier(session).with_ping(ping));
         if notifier.is_empty() {
             return None;
@@ -460,43 +447,6 @@ fn random_uuid() -> String {
     let bits = (rand::random::<u128>() & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
     let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// What commands have said so far, for those who listen.
-#[derive(Debug, Default)]
-pub(super) struct Saying {
-    told: Vec<Told>,
-    line: Option<String>,
-    ping_code: Option<u8>,
-}
-
-impl Session {
-    /// Notes what is to be said when the command has ended.
-    pub(super) fn say(&self, told: Told) {
-        if let Ok(mut saying) = self.saying.lock() {
-            saying.told.push(told);
-        }
-    }
-
-    /// What a dead man's switch is to be told, where that is not what the exit code says.
-    pub(super) fn say_line(&self, line: String, is_well: bool) {
-        if let Ok(mut saying) = self.saying.lock() {
-            saying.line = Some(line);
-            saying.ping_code = Some(u8::from(!is_well));
-        }
-    }
-
-    fn said(&self) -> Vec<Told> {
-        self.saying.lock().map(|mut saying| std::mem::take(&mut saying.told)).unwrap_or_default()
-    }
-
-    fn line(&self) -> Option<String> {
-        self.saying.lock().ok().and_then(|saying| saying.line.clone())
-    }
-
-    fn ping_code(&self) -> Option<u8> {
-        self.saying.lock().ok().and_then(|saying| saying.ping_code)
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! What the tool knows of its own command lines: whether this version takes one, and whether it only reads.
 
-use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
-use super::Cli;
-
 /// Whether this version understands a call of itself as runbooks have it: its commands and flags, not their values.
-pub(super) fn understands(words: &[String]) -> std::result::Result<(), String> {
-    let mut root = Cli::command();
+pub(super) fn understands(command_line: &clap::Command, words: &[String]) -> std::result::Result<(), String> {
+    let mut root = command_line.clone();
     root.build();
     let mut command = &root;
     for word in words.iter().skip(1) {
@@ -28,9 +25,9 @@ pub(super) fn understands(words: &[String]) -> std::result::Result<(), String> {
 
 /// What is wrong with a command line as it was printed, in a hint or a report: whether somebody can paste it. A command that
 /// is only named, such as `lifeboat drill show`, is right if there is one of that name.
-pub fn fault_of_printed(line: &str) -> Option<String> {
+pub(super) fn fault_of_printed(command_line: clap::Command, line: &str) -> Option<String> {
     let Some(words) = shlex::split(line) else { return Some("a quote is opened and not closed".to_owned()) };
-    let mut root = Cli::command();
+    let mut root = command_line;
     root.build();
     let error = match root.clone().try_get_matches_from(&words) {
         Ok(_) => return None,
@@ -52,7 +49,7 @@ pub fn fault_of_printed(line: &str) -> Option<String> {
         {
             None
         }
-        _ if words.iter().any(|word| is_placeholder(&word)) => understands(&words).err(),
+        _ if words.iter().any(|word| is_placeholder(&word)) => understands(&root, &words).err(),
         _ => Some(error.render().to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
@@ -85,8 +82,8 @@ const READING: [(&[&str], &[&str]); 11] = [
 
 /// Whether a call of this tool only reads, by the parser that would run it. Neither another configuration nor another vault,
 /// identity or endpoint may be named: a plan shows whose it is.
-pub(super) fn only_reads(words: &[String]) -> std::result::Result<(), String> {
-    let mut root = Cli::command();
+pub(super) fn only_reads(command_line: &clap::Command, words: &[String]) -> std::result::Result<(), String> {
+    let mut root = command_line.clone();
     root.build();
     let matches = root.try_get_matches_from(words).map_err(|error| {
         let text = error.render().to_string();
@@ -119,11 +116,15 @@ pub(super) fn only_reads(words: &[String]) -> std::result::Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::{Cli, fault_of_printed};
 
     #[test]
     fn a_call_only_reads_if_its_whole_command_line_is_known_to() {
-        let judge = |text: &str| only_reads(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let judge =
+            |text: &str| only_reads(&Cli::command(), &text.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for text in [
             "lifeboat restore window orders",
             "lifeboat --json snapshot list --region eu-west-1",

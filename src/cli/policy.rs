@@ -11,9 +11,9 @@ use super::waiting::WaitArgs;
 use super::{Session, now};
 use crate::aws::Aws;
 use crate::error::{Kind, Result};
-use crate::fleet::{Instance, InstanceId, Place, account_of};
+use crate::fleet::{InstanceId, Place, account_of};
 use crate::output::{self, Page, plain};
-use crate::policy::check::{Severity, Shared, check, share};
+use crate::policy::check::{Severity, Shared, share};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::snapshot::Wait;
 use crate::words::Tone;
@@ -100,38 +100,11 @@ fn parse_window(text: &str) -> Result<String> {
     policy::window::Window::daily(text).map(|_| text.to_owned())
 }
 
-/// All but the throwaways of drills.
-async fn all_instances(aws: &Aws) -> Result<Vec<Instance>> {
-    let mut all = aws.instances().await?;
-    all.retain(|it| !it.is_throwaway());
-    Ok(all)
-}
-
 /// The policies of some instances, or of all.
 async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
     let targets = session.targets(only, Seek::ToRead).await?;
     let looked = targets
-        .each(session, async |Target { aws, only }| {
-            let instances: Vec<Instance> = match only.as_slice() {
-                [] => all_instances(&aws).await?,
-                some => {
-                    let mut found = Vec::new();
-                    for id in some {
-                        found.push(aws.existing_instance(id).await?);
-                    }
-                    found
-                }
-            };
-            let database = |instance: &Instance| {
-                let (mut findings, notes) = check(instance, &session.config.policy_of(instance.id.as_str()));
-                for finding in &mut findings {
-                    finding.remedy = aws.place().in_commands(&finding.remedy);
-                }
-                let (id, place, state) = (instance.id.to_string(), aws.place(), State::of(instance));
-                Database { id, place, before: state.clone(), after: state, notes, lost: None, findings }
-            };
-            Ok(instances.iter().map(database).collect::<Vec<_>>())
-        })
+        .each(session, async |Target { aws, only }| policy::judge(&aws, &session.config, &only).await)
         .await?;
     Ok(Report::new(looked.done.into_iter().flatten().collect(), looked.unreached, false))
 }
@@ -144,12 +117,12 @@ async fn wanted(args: &SetArgs, session: &Session) -> Result<Looked<Vec<(Aws, In
             if !args.all {
                 return Ok(only.into_iter().map(|id| (aws.clone(), id)).collect());
             }
-            let (own, others): (Vec<Instance>, _) = all_instances(&aws)
-                .await?
-                .into_iter()
-                .partition(|it| it.cluster.is_none() && it.replica_of.is_none());
+            let (own, others) = policy::list_changeable(&aws).await?;
             for instance in others {
-                session.output.say(format!("`{}` is left out: its backups are another's", instance.id));
+                session.output.say(format!(
+                    "`{}` was skipped: its backups are set on its cluster or source",
+                    instance.id
+                ));
             }
             Ok(own.into_iter().map(|instance| (aws.clone(), instance.id)).collect())
         })
@@ -162,23 +135,17 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
     let unknown = looked.kind();
     let wanted: Vec<(Aws, InstanceId)> = looked.done.into_iter().flatten().collect();
     let is_single = wanted.len() == 1;
-    let is_named = args.retention_days.is_some()
-        || args.backup_window.is_some()
-        || args.copy_tags.is_some()
-        || args.deletion_protection.is_some();
     let mut plans = Vec::new();
     for (aws, id) in &wanted {
-        let configured = session.config.policy_of(id.as_str());
         let request = Request {
             retention_days: args.retention_days,
-            least_retention_days: configured.retention_days.or(Some(7)).filter(|_| !is_named),
-            backup_window: args.backup_window.clone().or(configured.backup_window.filter(|_| !is_named)),
-            copy_tags_to_snapshot: args.copy_tags.or(configured.copy_tags.filter(|_| !is_named)),
-            deletion_protection: args
-                .deletion_protection
-                .or(configured.deletion_protection.filter(|_| !is_named)),
+            least_retention_days: None,
+            backup_window: args.backup_window.clone(),
+            copy_tags_to_snapshot: args.copy_tags,
+            deletion_protection: args.deletion_protection,
             apply_pending: args.apply_pending,
         };
+        let request = request.or_configured(session.config.policy_of(id.as_str()));
         plans.push((aws, policy::plan(aws, id, &request, now()).await?));
     }
     // Nothing is changed before everything may be.

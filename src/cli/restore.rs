@@ -78,13 +78,13 @@ pub(super) struct TableArgs {
     class: String,
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
     /// How long the throwaway may take to become available
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2h")]
     wait: Duration,
-    /// How often to look at AWS
+    /// How often to poll AWS
     #[arg(long, value_name = "DURATION", value_parser = parse_poll, default_value = "15s")]
     poll: Duration,
 }
@@ -98,7 +98,7 @@ pub(super) struct PointInTimeArgs {
     /// Moment to go back to: RFC 3339, "20 minutes ago", "yesterday 14:05", or "2026-11-21 15:05" (local time)
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// The newest moment that can be had
+    /// The latest restorable time
     #[arg(long)]
     latest: bool,
     #[command(flatten)]
@@ -128,7 +128,7 @@ struct TargetArgs {
     allow_active: bool,
     #[command(flatten)]
     connect: ConnectArgs,
-    /// Check everything that can be checked beforehand, show the plan, create nothing
+    /// Run every check that needs no instance, show the plan, create nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -400,7 +400,7 @@ async fn restore(request: Request, args: &TargetArgs, session: &Session) -> Resu
     let ended = ended?;
     if matches!(ended, Some(Kind::StillGoing | Kind::Interrupted | Kind::Terminated)) {
         session.output.warn(format!(
-            "`{}` is still `{}`: AWS goes on with it, and bills it; what only a change can set is not set yet",
+            "instance `{}` is still `{}` in AWS and is billed; the settings that a restore does not take are not set yet",
             report.instance_id, report.status
         ));
     }
@@ -548,7 +548,7 @@ impl output::Report for Report {
                 "another snapshot of the same instance, with which they were saved"
             }
             SettingsFrom::Namesake => "the instance that has the name now",
-            SettingsFrom::Nobody => "RDS's defaults: nobody knows those of the source",
+            SettingsFrom::Nobody => "RDS's defaults: the settings of the source are not known",
         };
         page.line(format!("  settings  from {from}"));
         let same = self.carried_over.iter().map(|(key, value)| {

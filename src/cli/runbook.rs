@@ -5,17 +5,19 @@ mod by_hand;
 mod render;
 mod watch;
 
-use super::{Session, notify, now};
+use super::{Session, host, notify, now, own_calls};
 use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::interrupt::Interrupt;
 use crate::notify::Subject;
+use crate::runbook::actor::{identify_actor, list_variables};
 use crate::runbook::gate::{self, Gate, Reply};
-use crate::runbook::journal::{self, Actor, Journal};
+use crate::runbook::journal::{self, Actor};
+use crate::runbook::resumption::{self, Resumed};
 use crate::runbook::run::{self as engine, Outcome, Surroundings};
-use crate::runbook::state::{StepState, Story};
-use crate::runbook::{self, Mode, Runbook, Severity, Step, lint, plan, record, values};
+use crate::runbook::state::Story;
+use crate::runbook::{self, Mode, Runbook, Severity, lint, parameters, plan, record, values};
 use crate::when;
 use crate::words::Tone;
 
@@ -78,8 +80,12 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     let mut checks = Vec::new();
     for name in &names {
         let runbook = runbook::load(name)?;
-        let faults =
-            lint::check(&runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
+        let faults = lint::check(
+            &runbook,
+            now(),
+            &|words| own_calls::understands(&session.command_line, words),
+            &|words| own_calls::only_reads(&session.command_line, words),
+        );
         checks.push(Checked::new(name, &runbook, faults));
     }
     let worst = checks.iter().flat_map(|checked| &checked.faults).map(|fault| fault.severity).min();
@@ -91,47 +97,15 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     })
 }
 
-/// What commands of steps find in their environment, so that they speak to where we speak to.
-fn variables(session: &Session, aws: Option<&Aws>) -> Vec<(String, String)> {
-    let mut variables = Vec::new();
-    let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
-    if let Some(aws) = aws {
-        set("AWS_REGION", aws.region().to_owned());
-        set("AWS_DEFAULT_REGION", aws.region().to_owned());
-    }
-    if let Some(profile) = &session.access.profile {
-        set("AWS_PROFILE", profile.clone());
-    }
-    if let Some(url) = &session.access.endpoint_url {
-        set("AWS_ENDPOINT_URL", url.clone());
-    }
-    let vault = std::path::absolute(&session.vault).unwrap_or_else(|_| session.vault.clone().into());
-    set("BACKUP_DIR", vault.display().to_string());
-    variables
-}
-
-/// The name of the user that this process runs as; what `USER` says is anybody's to choose.
-fn user_of_process() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let of_uid = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
-    let name = passwd.lines().find(of_uid).and_then(|line| line.split(':').next());
-    name.map_or_else(|| format!("uid-{uid}"), str::to_owned)
-}
-
 /// AWS where the runbook needs it, and who we are.
-async fn who(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
-    let host = super::drill::host();
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    if !runbook.uses_aws() {
-        let identity = format!("{}@{host}", user_of_process());
-        return Ok((None, Actor { identity, account: None, region: None, host, version }));
-    }
-    let aws = session.aws().await?;
-    let arn = aws.caller().await?;
-    let account = crate::fleet::account_of(&arn).map(str::to_owned);
-    let region = Some(aws.region().to_owned());
-    Ok((Some(aws), Actor { identity: arn, account, region, host, version }))
+async fn actor_of(session: &Session, runbook: &Runbook) -> Result<(Option<Aws>, Actor)> {
+    let aws = if runbook.uses_aws() { Some(session.aws().await?) } else { None };
+    let actor = identify_actor(aws.as_ref(), host()).await?;
+    Ok((aws, actor))
+}
+
+fn read_local_time(text: &str) -> Result<chrono::DateTime<chrono::Utc>> {
+    when::parse_time(text, now(), &chrono::Local)
 }
 
 /// What was said, and on a terminal what is missing, which a person is asked for until it can be used.
@@ -145,8 +119,7 @@ async fn ask_for_missing(
     if !super::terminal::is_terminal() {
         return Ok(said);
     }
-    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
-    for parameter in values::list_missing(&runbook.front, set, mode) {
+    for parameter in parameters::list_missing(&runbook.front, set, mode) {
         if parameter.secret {
             continue;
         }
@@ -156,7 +129,7 @@ async fn ask_for_missing(
         session.output.ask(format!("{name}{help}{}", example.unwrap_or_default()));
         loop {
             let Some(typed) = super::terminal::read_line("> ").await? else { return Ok(said) };
-            match values::read(parameter, typed.trim().to_owned(), &read_time) {
+            match parameters::read(parameter, typed.trim().to_owned(), &read_local_time) {
                 Ok(_) => {
                     said.push((parameter.name.clone(), typed.trim().to_owned()));
                     break;
@@ -176,17 +149,17 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
     let interrupt = Interrupt::listen()?;
     let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
     let read_time = |text: &str| session.read_time(text);
-    let values = values::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
-    let (aws, by) = who(session, &runbook).await?;
+    let values = parameters::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
+    let (aws, by) = actor_of(session, &runbook).await?;
     let began = std::time::Instant::now();
     let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
-    let variables = variables(session, aws.as_ref());
+    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let to = plan::Surroundings {
         aws: aws.as_ref(),
         interrupt: &interrupt,
         variables: &variables,
         by,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
         now: now(),
         tell: &tell,
     };
@@ -203,8 +176,8 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     }
     let runbook = runbook::load_sound(&args.runbook)?;
     if let Some(from) = &args.from {
-        let run = provable_run(&runbook, from, mode, session)?;
-        session.output.say(format!("going on with run {run}"));
+        let run = resumption::find_run_to_resume(&session.vault_to_read()?, &runbook, from, mode)?;
+        session.output.say(format!("resuming run {run}"));
         let go = Go {
             set: &args.values.set,
             accepted: None,
@@ -217,13 +190,13 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     }
     let run = RunId::new(now());
     let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
-    let values = values::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
-    refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
+    let values = parameters::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
+    runbook::refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     warn_of_shortfalls(&runbook, session);
     let interrupt = Interrupt::listen()?;
-    let (aws, by) = who(session, &runbook).await?;
+    let (aws, by) = actor_of(session, &runbook).await?;
     let vault = session.vault()?;
-    let variables = variables(session, aws.as_ref());
+    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     watch.begin(run.as_str(), mode, &by);
     let to = Surroundings {
@@ -240,14 +213,19 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
 fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
-    let faults = lint::check(runbook, now(), &super::own_calls::understands, &super::own_calls::only_reads);
+    let faults = lint::check(
+        runbook,
+        now(),
+        &|words| own_calls::understands(&session.command_line, words),
+        &|words| own_calls::only_reads(&session.command_line, words),
+    );
     let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
     for fault in shortfalls.iter().take(3) {
         session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
@@ -259,38 +237,6 @@ fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
             runbook.origin.shown()
         ));
     }
-}
-
-fn refuse_unknown_steps<'a>(runbook: &Runbook, steps: impl Iterator<Item = &'a String>) -> Result<()> {
-    for step in steps {
-        if runbook.step(step).is_none() {
-            return Err(runbook::unknown_step(runbook, step));
-        }
-    }
-    Ok(())
-}
-
-/// The latest run of this very runbook whose journal proves that everything before a step is done.
-fn provable_run(runbook: &Runbook, from: &str, mode: Mode, session: &Session) -> Result<String> {
-    let Some(place) = runbook.steps.iter().position(|step| step.id == from) else {
-        return refuse_unknown_steps(runbook, std::iter::once(&from.to_owned())).map(|()| String::new());
-    };
-    let vault = session.vault_to_read()?;
-    let mut proven = None;
-    for run in vault.list("runs")?.folders {
-        let Ok(found) = journal::read(&vault, &run) else { continue };
-        let story = Story::of(&found.lines)?;
-        let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
-        let is_done = |step: &Step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped);
-        if is_it && runbook.steps[..place].iter().all(is_done) {
-            proven = proven.max(Some((story.began, run)));
-        }
-    }
-    if let Some((_, run)) = proven {
-        return Ok(run);
-    }
-    Err(Error::new(Kind::Guard, format!("`--from {from}` was refused: no journal proves that the steps before it are done"))
-        .hint("Run it from the start; steps that only read cost little. `lifeboat runbook runs` shows what can be resumed."))
 }
 
 struct Go<'a> {
@@ -316,26 +262,16 @@ async fn resume(args: &ResumeArgs, session: &Session) -> Result<Option<Kind>> {
 
 async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let (journal, found) = Journal::take_up(&vault, run)?;
-    let story = Story::of(journal.lines())?;
-    if story.state.is_over() && go.from.is_none() {
-        return Err(
-            Error::request(format!("run `{run}` is over ({})", story.state.word())).hint("Begin a new one.")
-        );
-    }
-    let runbook = runbook::load_sound(&story.start.place)?;
-    let is_changed = runbook.sha256 != story.sha256;
-    if is_changed {
-        accept(run, &runbook, &story, go.accepted)?;
-    }
-    refuse_unknown_steps(
+    let Resumed { journal, found, story, runbook, is_changed } =
+        resumption::resume(&vault, run, go.from, go.accepted)?;
+    runbook::refuse_unknown_steps(
         &runbook,
         go.done.iter().chain(go.redo).chain(go.go.answers.iter().map(|(step, _)| step)),
     )?;
-    let values = values_again(&runbook, &story, go.set)?;
+    let values = resumption::restore_values(&runbook, &story, go.set, &read_local_time)?;
     let interrupt = Interrupt::listen()?;
-    let (aws, by) = who(session, &runbook).await?;
-    let variables = variables(session, aws.as_ref());
+    let (aws, by) = actor_of(session, &runbook).await?;
+    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     watch.resume(&story, &by);
     let to = Surroundings {
@@ -352,75 +288,19 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         variables: &variables,
         poll: go.go.poll,
         without_preflight: go.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
 }
 
-/// A runbook that has changed counts only if somebody says so by its hash.
-fn accept(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
-    let place = runbook.origin.shown();
-    let is_accepted =
-        accepted.is_some_and(|hash| hash.len() >= 12 && runbook.sha256.starts_with(&hash.to_lowercase()));
-    if is_accepted {
-        return Ok(());
-    }
-    let error = Error::new(
-        Kind::Guard,
-        format!("{place} was changed since run `{run}` began: the run was not resumed"),
-    );
-    let copy = journal::folder(run);
-    Err(match accepted {
-        Some(_) => error.hint(format!("The hash that was accepted is not that of {place}, which is {}.", runbook.sha256)),
-        None => error.hint(format!(
-            "It was {}. Compare it with the copy `{copy}/runbook.md` in the vault; if it is right, say `--accept-changed {}`.",
-            &story.sha256[..12.min(story.sha256.len())],
-            &runbook.sha256
-        )),
-    })
-}
-
-/// Values of the run, and the secret ones, which are nowhere written, from where they came from.
-fn values_again(runbook: &Runbook, story: &Story, set: &[(String, String)]) -> Result<values::Values> {
-    let run =
-        RunId::parse(&story.start.run).ok_or_else(|| Error::new(Kind::Guard, "the journal names no run"))?;
-    for (name, value) in set {
-        if let Some(was) = story.values.get(name)
-            && was != value
-            && !values::is_withheld(was)
-        {
-            return Err(Error::request(format!("`{name}` is `{was}` in this run and stays so"))
-                .hint("Begin a new run."));
-        }
-    }
-    let mut said: Vec<(String, String)> = story
-        .values
-        .iter()
-        .filter(|(name, _)| runbook.front.parameters.iter().any(|parameter| parameter.name == **name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    said.extend(set.iter().cloned());
-    if let Some((name, _)) = said
-        .iter()
-        .find(|(name, value)| values::is_withheld(value) && !set.iter().any(|(given, _)| given == name))
-    {
-        return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
-            .hint(format!("Say it again with `--set {name}=…`.")));
-    }
-    let read_time = |text: &str| when::parse_time(text, now(), &chrono::Local);
-    values::resolve(&runbook.front, &said, story.start.mode, &run, &read_time)
-}
-
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let (journal, found) = Journal::take_up(&vault, &args.run)?;
-    let story = Story::of(journal.lines())?;
-    let runbook = record::runbook(&vault, &args.run, &story)?;
-    refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
-    let values = values_again(&runbook, &story, &args.values.set)?;
+    let Resumed { journal, found, story, runbook, .. } = resumption::resume_to_undo(&vault, &args.run)?;
+    runbook::refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
+    let values = resumption::restore_values(&runbook, &story, &args.values.set, &read_local_time)?;
     let interrupt = Interrupt::listen()?;
-    let (aws, by) = who(session, &runbook).await?;
-    let variables = variables(session, aws.as_ref());
+    let (aws, by) = actor_of(session, &runbook).await?;
+    let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     let undoing = runbook::Undoing { keep: args.keep.as_deref(), is_dry: args.dry_run };
     let to = Surroundings {
@@ -437,7 +317,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         variables: &variables,
         poll: args.go.poll,
         without_preflight: args.go.without_preflight,
-        reads_only: &super::own_calls::only_reads,
+        reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
     finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
 }
@@ -465,7 +345,7 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
     for (name, value) in &story.values {
         values.set(name, value, false);
     }
-    let (aws, by) = who(session, &runbook).await?;
+    let (aws, by) = actor_of(session, &runbook).await?;
     let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {

@@ -114,7 +114,7 @@ fn setup(access: &AccessArgs, session: &Arc<Session>) -> Result<Setup> {
         instances: is_region_settled(session).then_some(check),
         interrupt: Interrupt::listen()?,
         clock: now,
-        host: super::drill::host(),
+        host: super::host(),
         tell: Box::new(move |event| match event {
             Event::Phase(_) | Event::Bytes(_) => {}
             Event::Note(text) => told.output.say(text),

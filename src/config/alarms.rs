@@ -99,5 +99,5 @@ fn one_or_many<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Vec<String
 }
 
 fn scalar<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
-    super::text_or_value(source).map(Some)
+    super::value::text_or_value(source).map(Some)
 }

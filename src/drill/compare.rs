@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::Event;
+use super::context::Event;
 use crate::error::Result;
 use crate::postgres::Server;
 use crate::verify::depth::{Depth, Tables};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::report::{Report, State};
+use super::evidence::{Report, State, TEAR_DOWN};
 use crate::when::{format_rough_span, format_span};
 
 /// What earlier drills of a database took, the newest first.
@@ -44,7 +44,7 @@ impl Earlier {
             report.state == State::Finished
                 && report.throwaway.removed_at.is_some()
                 && has("compare")
-                && has(super::TEAR_DOWN)
+                && has(TEAR_DOWN)
         };
         let phases = |report: &Report| {
             let took = report.phases.iter().map(|phase| Took {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn only_drills_that_went_through_are_examples() {
-        let passed = crate::drill::page::samples::pass();
+        let passed = crate::drill::page::samples::passed_report();
         let mut interrupted = passed.clone();
         interrupted.state = State::Interrupted;
         let mut kept = passed.clone();

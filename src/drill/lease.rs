@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::context::{Context, Event};
 use super::sweep::{self, Action};
-use super::{Event, Surroundings};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
@@ -35,17 +35,22 @@ pub(crate) fn want(
     vault.lease(&name(&source.resource_id), Holder::new(host, what, now))
 }
 
-/// Takes the lease of a source for a single drill. One whose holder may be dead is watched until that is known.
-pub(crate) async fn take(
-    vault: &Vault,
-    source: &Instance,
-    host: &str,
-    clock: fn() -> DateTime<Utc>,
-    tell: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Lease> {
+/// Takes the lease of a source for a drill of its own, and removes what a dead holder of it has left behind. A lease whose
+/// holder may be dead is watched until that is known.
+pub(crate) async fn take(source: &Instance, poll: Poll, cx: &Context<'_>) -> Result<Lease> {
+    let lease = tokio::select! {
+        biased;
+        kind = cx.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
+        lease = wait_for_lease(source, cx) => lease,
+    }?;
+    clear(&lease, source, cx, poll).await?;
+    Ok(lease)
+}
+
+async fn wait_for_lease(source: &Instance, cx: &Context<'_>) -> Result<Lease> {
     let (began, mut was_told) = (tokio::time::Instant::now(), false);
     loop {
-        match want(vault, source, host, None, clock())? {
+        match want(cx.vault, source, &cx.host, None, (cx.clock)())? {
             Leased::Ours(lease) => return Ok(lease),
             Leased::Theirs(theirs) if theirs.is_alive || began.elapsed() > theirs.lasts * 2 => {
                 return Err(held(source, &theirs));
@@ -53,8 +58,8 @@ pub(crate) async fn take(
             Leased::Theirs(theirs) => {
                 if !was_told {
                     let error = held(source, &theirs);
-                    tell(Event::Note(&format!(
-                        "{error}; whether that process is still alive will be known within {}",
+                    (cx.tell)(Event::Note(&format!(
+                        "{error}; waiting up to {} to see whether that process is still alive",
                         format_span(theirs.lasts.as_secs_f64())
                     )));
                     was_told = true;
@@ -72,22 +77,22 @@ pub(crate) fn held(source: &Instance, theirs: &Theirs) -> Error {
 }
 
 /// Removes what the former, dead holder of a lease has left of its throwaway.
-pub(crate) async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_>, poll: Poll) -> Result<()> {
+pub(crate) async fn clear(lease: &Lease, source: &Instance, cx: &Context<'_>, poll: Poll) -> Result<()> {
     let Some(dead) = &lease.taken_from else { return Ok(()) };
-    (to.tell)(Event::Note(&format!(
-        "the lease of `{}` was left by {}; it is taken over",
+    (cx.tell)(Event::Note(&format!(
+        "taking over the lease of `{}`, which {} left behind",
         source.id,
         dead.told()
     )));
-    let plan = sweep::plan_of(to.aws, to.vault, &source.resource_id, to.aws.now((to.clock)())).await?;
-    let swept = sweep::apply(plan, to.aws, to.vault, poll, to.tell).await;
+    let plan = sweep::plan_of(cx.aws, cx.vault, &source.resource_id, cx.aws.now((cx.clock)())).await?;
+    let swept = sweep::apply_sweep(plan, cx.aws, cx.vault, poll, cx.tell).await;
     for one in &swept.instances {
         let word = match one.action {
             Action::Removed | Action::WouldRemove => "is removed",
             Action::Left => "is left alone",
             Action::Failed => "could not be removed",
         };
-        (to.tell)(Event::Note(&format!("throwaway `{}` {word}: {}", one.id, one.reason)));
+        (cx.tell)(Event::Note(&format!("throwaway `{}` {word}: {}", one.id, one.reason)));
         if one.action == Action::Failed {
             return Err(Error::new(
                 Kind::LeftBehind,
@@ -96,7 +101,7 @@ pub(crate) async fn clear(lease: &Lease, source: &Instance, to: &Surroundings<'_
                     one.id, source.id, one.reason
                 ),
             )
-            .hint("Remove it with `lifeboat drill sweep`; no second one was made."));
+            .hint("Remove it with `lifeboat drill sweep`; no second one was created."));
         }
     }
     Ok(())

@@ -1,576 +1,341 @@
-//! The record of a drill, `lifeboat.drill/1`: what `drill run` and `drill show` print and what is kept as evidence.
-//!
-//! Fields are added, never renamed. Nothing in here is secret.
+//! Every drill of a period in one document, for those who were not there: what was proven and when, what failed and what
+//! was done about it, who signed it off, and whether the record is as it was written.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+mod page;
 
-use super::calendar::Which;
-use super::chain::Place;
-use super::{Plan, Surroundings};
-use crate::error::Kind;
-use crate::fleet::account_of;
-use crate::restore::{Chosen, Way};
-use crate::verify::judge::DefinitionVerdict;
-use crate::verify::{Baseline, Depth, TableVerdict, Verdict};
-use crate::when::format_time;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::when::format_span;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::annotate::{self, Note};
+use super::calendar::{self, Calendar, Drilled, Existing, Period};
+use super::database::labels;
+use super::evidence::Report;
+use super::headline::{self, Evidence, Headline};
+use super::outcome::Outcome;
+use super::verify_evidence::{self, Verdict as Integrity};
+use super::{chain, proof};
+use crate::error::Result;
+use crate::vault::Vault;
+use crate::vault::chain::sha256;
+
+pub(crate) use page::render;
 
 /// Name and version of the document.
-pub(crate) const SCHEMA: &str = "lifeboat.drill/1";
+pub(crate) const SCHEMA: &str = "lifeboat.drill-report/1";
 
-/// Everything about one drill.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// `lifeboat.drill/1`.
-    pub schema: String,
-    /// Id of the run.
-    pub run: String,
-    /// Whether the drill is over.
-    pub state: State,
-    /// Whether the backup is good.
-    pub verdict: Verdict,
-    /// What the verdict rests on.
-    pub reasons: Vec<String>,
-    /// What to do about it.
-    pub hints: Vec<String>,
-    /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// When it was over.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// Who ran it, with what.
-    pub ran_by: RanBy,
-    /// The fleet run that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fleet: Option<String>,
-    /// The database that was drilled.
-    pub source: Source,
-    /// What the restore went back to.
-    pub moment: Moment,
-    /// What the restored copy was compared with.
-    pub baseline: Baseline,
-    /// Seal of the baseline in the vault, where it was recorded.
-    #[serde(default)]
-    pub baseline_sha256: Option<String>,
-    /// The instance that was made for it.
-    pub throwaway: Throwaway,
-    /// How the copy was kept from acting by itself; evidence from before this was done has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolated>,
-    /// What took how long.
-    pub phases: Vec<Phase>,
-    /// Table by table.
-    pub tables: Vec<TableVerdict>,
-    /// Definitions and sequences of the copy that are not what they ought to be.
-    #[serde(default)]
-    pub definitions: Vec<DefinitionVerdict>,
-    /// The user's own checks.
-    pub checks: Vec<CheckResult>,
-    /// Recovery time against its objective.
-    pub rto: Rto,
-    /// Recovery point against its objective.
-    pub rpo: Rpo,
-    /// What the drill says nothing about.
-    pub not_tested: Vec<String>,
-    /// Where this is kept.
-    pub evidence: Evidence,
-    /// Where it stands in the chain of its source; evidence from before there was one has no place in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chain: Option<Place>,
-    /// What broke the drill off, if anything did: a guard and a defect have exit codes of their own.
-    #[serde(skip)]
-    pub(super) broke_off: Option<Kind>,
-}
-
-/// Whether a drill is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum State {
-    /// Still going on, or its process ended and no sweep has found that yet.
-    Running,
-    /// Over.
-    Finished,
-    /// Stopped by SIGINT.
-    Interrupted,
-    /// Stopped by SIGTERM.
-    Terminated,
-    /// Its process ended before the drill did; a sweep has found that.
-    Died,
-}
-
-/// Who ran a drill, with what.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RanBy {
-    /// ARN of the caller, if AWS told.
-    pub caller: Option<String>,
-    /// Host name.
+/// Who draws it up, with what.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Author {
+    /// A user of this machine.
+    pub by: String,
+    /// The machine.
     pub host: String,
     /// Version of lifeboat.
     pub version: String,
-    /// What tells the lock that it held from one in a copy of the vault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lock: Option<String>,
 }
 
-/// The database that was drilled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Source {
-    /// Instance id.
-    pub id: String,
-    /// Immutable id.
-    pub resource_id: String,
-    /// The number of its account; evidence from before this was written down has none.
-    #[serde(default)]
-    pub account: Option<String>,
-    /// Region.
-    pub region: String,
-    /// Engine.
-    pub engine: String,
-    /// Engine version.
-    pub engine_version: String,
-    /// Class.
-    pub class: String,
-    /// Allocated storage.
-    pub storage_gib: i32,
-    /// Whether its storage is encrypted.
-    pub encrypted: bool,
+/// Drills of a period, counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Totals {
+    /// All of them.
+    pub drills: usize,
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those that gave no answer.
+    pub unknown: usize,
+    /// Failed or without an answer, and nobody has noted what was done.
+    pub unanswered: usize,
+    /// Signed off by a reviewer.
+    pub signed_off: usize,
 }
 
-/// What a restore went back to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Moment {
-    /// By which way.
-    pub kind: Way,
-    /// The snapshot, if it was one.
-    pub snapshot_id: Option<String>,
-    /// `automated` or `manual`.
-    pub snapshot_type: Option<String>,
-    /// The time that the copy shows; known late for a point-in-time drill of the newest moment.
-    pub time: Option<DateTime<Utc>>,
-    /// What the user asked for.
-    pub asked_for: String,
-}
-
-/// The instance that was made for a drill.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Throwaway {
-    /// Instance id.
-    pub id: String,
-    /// Immutable id, once AWS has said it.
-    pub resource_id: Option<String>,
-    /// Class.
-    pub class: String,
-    /// When AWS was asked for it.
-    pub requested_at: Option<DateTime<Utc>>,
-    /// When anyone may remove it.
-    pub expires_at: DateTime<Utc>,
-    /// When AWS no longer knew it.
-    pub removed_at: Option<DateTime<Utc>>,
-    /// When a sweep found that AWS does not know it, of a drill that died without recording what became of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found_gone_at: Option<DateTime<Utc>>,
-    /// Kept because the user asked for that.
-    pub kept: bool,
-    /// Why it could not be removed.
-    pub left_behind: Option<String>,
-    /// What it is called now, if somebody has renamed it and it is still there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub known_as: Option<String>,
-}
-
-/// How a copy was kept from acting by itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Isolated {
-    /// The parameter group that it started with.
-    pub parameter_group: Option<String>,
-    /// Whether that was made for it.
-    pub is_made: bool,
-    /// What would have acted, as far as the source told when the drill began.
-    pub would_have_acted: Vec<String>,
-    /// Whether the copy was seen to run without anything that acts; not known before it runs.
-    pub is_at_rest: Option<bool>,
-    /// When AWS no longer knew the group that was made.
-    pub removed_at: Option<DateTime<Utc>>,
-    /// Why the group that was made could not be removed.
-    pub left_behind: Option<String>,
-}
-
-/// One part of a drill.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Phase {
-    /// Which.
-    pub name: String,
+/// A later drill of the same database that passed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Later {
+    /// Its run.
+    pub run: String,
     /// When it began.
-    pub started_at: DateTime<Utc>,
-    /// How long it took.
-    pub seconds: f64,
+    pub at: DateTime<Utc>,
 }
 
-/// The result of one of the user's checks.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct CheckResult {
-    /// What it is called.
-    pub name: String,
-    /// Database that was asked.
-    pub database: String,
-    /// What was asked.
-    pub query: String,
-    /// What the answer had to be.
-    pub expect: String,
-    /// What it was; `None` when there was none.
-    pub observed: Option<String>,
-    /// Whether it holds.
-    pub verdict: Verdict,
-    /// Why not.
-    pub reason: String,
+/// Hashes of what was recorded.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Hashes {
+    /// SHA-256 of `evidence.json`.
+    pub evidence_sha256: Option<String>,
+    /// SHA-256 of `evidence.html`; a drill that died has no page.
+    pub page_sha256: Option<String>,
+    /// Its link in the chain of its source.
+    pub link: Option<u64>,
+    /// Whether both are as they were recorded.
+    pub verdict: Integrity,
 }
 
-/// Whether an objective was met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Met {
-    /// It was.
-    Pass,
-    /// It was not.
-    Fail,
-    /// It was not measured.
-    Unknown,
-    /// It does not apply, since the backup was chosen by hand.
-    NotJudged,
+/// A drill.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Entry {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What its database is called here: with account and Region, if another one has its name.
+    #[serde(skip)]
+    pub(super) label: String,
+    /// Its record.
+    pub drill: Report,
+    /// Whether that is as it was written.
+    pub integrity: Hashes,
+    /// What was added to it, oldest first.
+    pub notes: Vec<Note>,
+    /// The next drill of the same database that passed, after one that did not.
+    pub passed_again: Option<Later>,
 }
 
-/// Recovery time: from the request to restore until the copy was validated.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Rto {
-    /// At most.
-    pub objective_seconds: f64,
-    /// Until every row had been read and every check made.
-    pub measured_seconds: Option<f64>,
-    /// Until AWS said `available`.
-    pub available_seconds: Option<f64>,
-    /// Whether it was met.
-    pub verdict: Met,
-}
-
-/// Recovery point: how much would have been lost, had the source gone when the drill began.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Rpo {
-    /// At most.
-    pub objective_seconds: f64,
-    /// Age of what was restored when the drill began.
-    pub measured_seconds: Option<f64>,
-    /// Time of the newest row in the copy, where the configuration says how to find it.
-    pub newest_row: Option<DateTime<Utc>>,
-    /// Why it was not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether it was met.
-    pub verdict: Met,
-}
-
-/// How far the clocks of the database, of AWS and of whoever wrote a row may differ.
-const SKEW: TimeDelta = TimeDelta::minutes(5);
-
-/// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored
-/// says nothing of that, and hides what the others would say.
-pub(super) fn age_of_newest_row(
-    newest: DateTime<Utc>,
-    moment: Option<DateTime<Utc>>,
-    began: DateTime<Utc>,
-) -> std::result::Result<f64, String> {
-    let latest = moment.unwrap_or(began);
-    if newest > latest + SKEW {
-        return Err(format!(
-            "the newest row is dated {}, which is after the restored moment {}; how old the other rows are is not known",
-            format_time(newest),
-            format_time(latest)
-        ));
+impl Entry {
+    /// Whether it proved the backup.
+    pub(crate) fn passed(&self) -> bool {
+        self.outcome == Outcome::Pass
     }
-    Ok((began - newest).as_seconds_f64().max(0.0))
-}
 
-/// How old a backup was when the drill began, in seconds.
-fn age_of_backup(moment: Option<DateTime<Utc>>, began: DateTime<Utc>) -> std::result::Result<f64, String> {
-    match moment {
-        None => Err("AWS does not say of which moment the backup is".to_owned()),
-        Some(at) if at > began + SKEW => {
-            Err(format!("AWS dates the backup {}, which was after the drill began", format_time(at)))
-        }
-        Some(at) => Ok((began - at).as_seconds_f64().max(0.0)),
+    /// What was done about it.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(|note| note.reviewer.is_none())
+    }
+
+    /// Who has signed it off.
+    pub(crate) fn sign_offs(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(|note| note.reviewer.is_some())
     }
 }
 
-/// Where the record of a drill is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Evidence {
-    /// This document.
-    pub json: String,
-    /// The page for people.
-    pub html: String,
+/// The document.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Dossier {
+    /// `lifeboat.drill-report/1`.
+    pub schema: &'static str,
+    /// When it was drawn up.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub author: Author,
+    /// The vault.
+    pub vault: String,
+    /// How many drills there were.
+    pub totals: Totals,
+    /// Databases by months; says from when to when.
+    #[serde(flatten)]
+    pub calendar: Calendar,
+    /// The drills, oldest first.
+    pub drills: Vec<Entry>,
+    /// Whether the record is as it was written.
+    pub integrity: verify_evidence::Report,
+    /// Records that could not be read, and why.
+    pub unreadable: Vec<String>,
 }
 
-impl Throwaway {
-    /// What it is called now.
-    pub(crate) fn current_name(&self) -> &str {
-        self.known_as.as_deref().unwrap_or(&self.id)
-    }
+/// What is known of all drills: the records, what became of them, and records that cannot be read.
+pub(crate) struct History {
+    /// Newest first.
+    pub reports: Vec<(Report, Outcome)>,
+    /// Why others cannot be read.
+    pub unreadable: Vec<String>,
+    /// What is not as it was recorded.
+    pub findings: Vec<verify_evidence::Finding>,
+    /// Whether something was changed since it was recorded.
+    pub is_altered: bool,
+    /// Sources and runs that no chain protected when they were recorded.
+    unchained: BTreeSet<(String, String)>,
 }
 
-impl Report {
-    /// Which database it was. Whoever drilled it was of its account.
-    pub(crate) fn which(&self) -> Which {
-        let caller = || self.ran_by.caller.as_deref().and_then(account_of).map(str::to_owned);
-        let source = &self.source;
-        let account = source.account.clone().or_else(caller);
-        Which { id: source.id.clone(), account, region: source.region.clone() }
+impl History {
+    /// Reads it; `only` some databases, or all.
+    pub(crate) fn read(vault: &Vault, only: &[String]) -> Result<Self> {
+        let mut records = proof::list(vault, only)?;
+        let (findings, is_altered) = (std::mem::take(&mut records.findings), records.is_altered());
+        let reports = std::mem::take(&mut records.reports).into_iter().map(|report| {
+            let outcome = records.outcome(vault, &report)?;
+            Ok((report, outcome))
+        });
+        let reports = reports.collect::<Result<_>>()?;
+        let unchained = std::mem::take(&mut records.unchained);
+        Ok(History { reports, unreadable: records.damaged, findings, is_altered, unchained })
     }
 
-    /// The record of a drill that begins.
-    pub(super) fn begin(
-        plan: &Plan,
-        to: &Surroundings<'_>,
-        caller: Option<String>,
-        evidence: Evidence,
-    ) -> Report {
-        let (way, baseline) = plan.way();
-        let (snapshot, time) = match &plan.chosen {
-            Chosen::Snapshot(snapshot) => (Some(snapshot), snapshot.moment()),
-            Chosen::Time(at) => (None, Some(*at)),
-            Chosen::Now { .. } => (None, None),
-        };
-        let lost = match &plan.chosen {
-            Chosen::Now { latest } => Some(*latest),
-            Chosen::Snapshot(_) | Chosen::Time(_) => time,
-        };
-        let lost = age_of_backup(lost, plan.planned_at);
-        let source = &plan.source;
-        Report {
-            schema: SCHEMA.to_owned(),
-            run: plan.run.to_string(),
-            state: State::Running,
-            verdict: Verdict::Unknown,
-            reasons: Vec::new(),
-            hints: Vec::new(),
-            started_at: plan.planned_at,
-            finished_at: None,
-            ran_by: RanBy {
-                caller,
-                host: to.host.clone(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                lock: None,
-            },
-            fleet: plan.request.fleet.clone(),
-            source: Source {
-                id: source.id.to_string(),
-                resource_id: source.resource_id.to_string(),
-                account: account_of(&source.arn).map(str::to_owned),
-                region: to.aws.region().to_owned(),
-                engine: source.engine.clone(),
-                engine_version: source.engine_version.clone(),
-                class: source.class.clone(),
-                storage_gib: source.storage_gib,
-                encrypted: source.encrypted,
-            },
-            moment: Moment {
-                kind: way,
-                snapshot_id: snapshot.map(|snapshot| snapshot.id.to_string()),
-                snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.clone()),
-                time,
-                asked_for: plan.request.asked_for.clone(),
-            },
-            baseline,
-            baseline_sha256: None,
-            throwaway: Throwaway {
-                id: plan.throwaway.to_string(),
-                resource_id: None,
-                class: plan.request.class.clone(),
-                requested_at: None,
-                expires_at: plan.expires,
-                removed_at: None,
-                found_gone_at: None,
-                kept: false,
-                left_behind: None,
-                known_as: None,
-            },
-            isolation: Some(Isolated {
-                parameter_group: plan.parameter_group(),
-                is_made: plan.isolation.group().is_some(),
-                would_have_acted: plan.isolation.acting.clone(),
-                is_at_rest: None,
-                removed_at: None,
-                left_behind: None,
-            }),
-            phases: Vec::new(),
-            tables: Vec::new(),
-            definitions: Vec::new(),
-            checks: Vec::new(),
-            rto: Rto {
-                objective_seconds: plan.request.rto.as_secs_f64(),
-                measured_seconds: None,
-                available_seconds: None,
-                verdict: Met::Unknown,
-            },
-            rpo: Rpo {
-                objective_seconds: plan.request.rpo.as_secs_f64(),
-                measured_seconds: lost.as_ref().ok().copied(),
-                newest_row: None,
-                reason: lost.err(),
-                verdict: Met::Unknown,
-            },
-            not_tested: not_tested(plan.request.look.depths.usual(), baseline)
-                .into_iter()
-                .chain(class_not_tested(&source.class, &plan.request.class))
-                .collect(),
-            evidence,
-            chain: None,
-            broke_off: None,
-        }
-    }
-
-    /// Weighs the objectives: one that was missed fails the drill, and one that was not measured is not met.
-    pub(super) fn judge_objectives(&mut self, rpo_is_by_hand: bool) {
-        let weigh = |measured: Option<f64>, objective: f64| match measured {
-            Some(measured) if measured <= objective => Met::Pass,
-            Some(_) => Met::Fail,
-            None => Met::Unknown,
-        };
-        self.rto.verdict = weigh(self.rto.measured_seconds, self.rto.objective_seconds);
-        self.rpo.verdict = if rpo_is_by_hand {
-            Met::NotJudged
-        } else {
-            weigh(self.rpo.measured_seconds, self.rpo.objective_seconds)
-        };
-        let missed = [
-            ("RTO", self.rto.verdict, self.rto.measured_seconds, self.rto.objective_seconds),
-            ("RPO", self.rpo.verdict, self.rpo.measured_seconds, self.rpo.objective_seconds),
-        ];
-        for (name, verdict, measured, objective) in missed {
-            if verdict == Met::Fail {
-                self.verdict = Verdict::Fail;
-                let (measured, objective) =
-                    (format_span(measured.unwrap_or_default()), format_span(objective));
-                self.reasons.push(format!("{name} missed: {measured} against an objective of {objective}"));
-            }
-            if verdict == Met::Unknown {
-                if self.verdict == Verdict::Pass {
-                    self.verdict = Verdict::Unknown;
-                }
-                let why = self.rpo.reason.as_deref().filter(|_| name == "RPO");
-                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-                self.reasons.push(format!("{name} was not measured, so it is not met{why}"));
+    /// How many drills of a period no chain protected when they were recorded, by database.
+    pub(crate) fn unchained(&self, period: Period) -> BTreeMap<String, usize> {
+        let mut unchained = BTreeMap::new();
+        for (report, _) in self.reports.iter().filter(|(report, _)| period.contains(report.started_at)) {
+            let key = (report.source.id.clone(), report.run.clone());
+            if self.unchained.contains(&key) {
+                *unchained.entry(key.0).or_default() += 1;
             }
         }
+        unchained
     }
 
-    /// What the drill means to its caller; `None` when every check holds.
-    pub(crate) fn kind(&self) -> Option<Kind> {
-        let group = self.isolation.as_ref().and_then(|isolation| isolation.left_behind.as_ref());
-        if self.throwaway.left_behind.is_some() || group.is_some() {
-            return Some(Kind::LeftBehind);
-        }
-        match (self.state, self.verdict) {
-            (State::Interrupted, _) => Some(Kind::Interrupted),
-            (State::Terminated, _) => Some(Kind::Terminated),
-            (_, Verdict::Pass) => None,
-            (_, Verdict::Fail) => Some(Kind::No),
-            (_, Verdict::Unknown) => match self.broke_off {
-                Some(kind @ (Kind::Bug | Kind::Guard)) => Some(kind),
-                _ => Some(Kind::Outside),
-            },
-        }
+    /// Databases by months.
+    pub(crate) fn calendar(&self, period: Period, existing: Existing, now: DateTime<Utc>) -> Calendar {
+        let drilled = self.reports.iter().map(|(report, outcome)| Drilled {
+            source: report.which(),
+            run: report.run.clone(),
+            at: report.started_at,
+            outcome: *outcome,
+        });
+        calendar::draw(period, &drilled.collect::<Vec<_>>(), existing, now)
     }
 }
 
-/// That a time measured on another class says little of the class that a real recovery would take.
-fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
-    (source != throwaway).then(|| {
-        format!(
-            "recovery time on the class of the source: the copy ran as {throwaway}, and the source is {source}; `--class {source}` \
-             measures that"
-        )
+/// Draws it up.
+pub(crate) fn draw_up(
+    vault: &Vault,
+    only: &[String],
+    (period, existing): (Period, Existing),
+    author: Author,
+    now: DateTime<Utc>,
+) -> Result<Dossier> {
+    let history = History::read(vault, only)?;
+    let recorded = vault.list("drills")?.folders;
+    let sources: Vec<String> = only.iter().filter(|source| recorded.contains(source)).cloned().collect();
+    let integrity = if only.is_empty() || !sources.is_empty() {
+        verify_evidence::check(vault, &sources, &[], now)?
+    } else {
+        verify_evidence::Report::of_nothing(vault, now)
+    };
+    let calendar = history.calendar(period, existing, now);
+    let mut unreadable = history.unreadable.clone();
+    let labels = labels(&history.reports.iter().map(|(report, _)| report.which()).collect());
+    let mut drills = Vec::new();
+    for (report, outcome) in
+        history.reports.iter().rev().filter(|(report, _)| period.contains(report.started_at))
+    {
+        let (notes, damaged) = annotate::of(vault, &report.source.id, &report.run)?;
+        unreadable.extend(damaged);
+        let later = history.reports.iter().rev().find(|(other, word)| {
+            other.which().may_be(&report.which())
+                && other.started_at > report.started_at
+                && *word == Outcome::Pass
+        });
+        drills.push(Entry {
+            outcome: *outcome,
+            label: labels[&report.which()].clone(),
+            integrity: hashes(vault, report, &integrity)?,
+            drill: report.clone(),
+            notes,
+            passed_again: later
+                .filter(|_| *outcome != Outcome::Pass)
+                .map(|(other, _)| Later { run: other.run.clone(), at: other.started_at }),
+        });
+    }
+    let totals = count(&drills);
+    Ok(Dossier {
+        schema: SCHEMA,
+        at: now,
+        author,
+        vault: vault.shown(""),
+        totals,
+        calendar,
+        drills,
+        integrity,
+        unreadable,
     })
 }
 
-/// What a drill of this kind says nothing about, whatever it finds.
-fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
-    let mut not_tested = Vec::new();
-    if depth == Depth::Schema {
-        not_tested.push("rows: definitions alone were compared".to_owned());
+fn count(drills: &[Entry]) -> Totals {
+    let having = |wanted: &dyn Fn(&Entry) -> bool| drills.iter().filter(|entry| wanted(entry)).count();
+    Totals {
+        drills: drills.len(),
+        passed: having(&Entry::passed),
+        failed: having(&|entry| entry.outcome == Outcome::Fail),
+        unknown: having(&|entry| entry.outcome.is_short() && entry.outcome != Outcome::Fail),
+        unanswered: having(&|entry| entry.outcome.is_short() && entry.answers().next().is_none()),
+        signed_off: having(&|entry| entry.sign_offs().next().is_some()),
     }
-    if depth == Depth::Counts {
-        not_tested.push("the content of rows: tables were compared by their number of rows".to_owned());
-    }
-    if depth == Depth::Counts || baseline == Baseline::Live {
-        let definitions = "definitions (indexes, functions, grants) and sequences";
-        not_tested.push(format!(
-            "{definitions}: a drill of a snapshot with a recorded baseline, or one with `--from latest`, compares them"
-        ));
-    }
-    not_tested
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_defect_and_a_guard_keep_their_exit_codes_and_what_is_left_outranks_them() {
-        let kind_of = |broke_off: Option<Kind>, left_behind: Option<&str>| {
-            let mut report = crate::drill::page::samples::unknown();
-            report.state = State::Finished;
-            (report.broke_off, report.throwaway.left_behind) = (broke_off, left_behind.map(str::to_owned));
-            report.kind()
-        };
-        assert_eq!(kind_of(Some(Kind::Bug), None), Some(Kind::Bug));
-        assert_eq!(kind_of(Some(Kind::Guard), None), Some(Kind::Guard));
-        assert_eq!(kind_of(Some(Kind::Request), None), Some(Kind::Outside));
-        assert_eq!(kind_of(None, None), Some(Kind::Outside));
-        assert_eq!(kind_of(Some(Kind::Bug), Some("denied")), Some(Kind::LeftBehind));
-    }
-
-    #[test]
-    fn a_row_that_cannot_be_that_new_measures_nothing() {
-        let began: DateTime<Utc> = "2026-11-21T14:00:00Z".parse().unwrap();
-        let moment = began - TimeDelta::days(90);
-        assert_eq!(age_of_newest_row(moment, Some(moment), began), Ok(90.0 * 86_400.0));
-        // Clocks differ a little; a copy of the newest moment has rows from after the drill began.
-        assert!(age_of_newest_row(moment + TimeDelta::minutes(4), Some(moment), began).is_ok());
-        assert_eq!(
-            age_of_newest_row(began + TimeDelta::hours(1), Some(began + TimeDelta::hours(1)), began),
-            Ok(0.0)
-        );
-        for odd in [moment + TimeDelta::minutes(6), began, began + TimeDelta::days(26_000)] {
-            let why = age_of_newest_row(odd, Some(moment), began).unwrap_err();
-            assert!(why.contains("after the restored moment 2026-08-23T14:00:00Z"), "{why}");
+fn hashes(vault: &Vault, report: &Report, integrity: &verify_evidence::Report) -> Result<Hashes> {
+    let folder = format!("{}/{}", chain::source_folder(&report.source.id), report.run);
+    let hash = |name: &str| -> Result<Option<String>> {
+        Ok(vault.read(&format!("{folder}/{name}"))?.map(|content| sha256(&content)))
+    };
+    let of_source = integrity.sources.iter().find(|source| source.source == report.source.id);
+    let place = vault.shown(&folder);
+    let verdict = match of_source {
+        None => Integrity::Unknown,
+        Some(source) => {
+            let own: Vec<_> =
+                source.findings.iter().filter(|finding| finding.file.starts_with(&place)).collect();
+            match own.is_empty() {
+                true if source.unchained.contains(&report.run) => Integrity::Unchained,
+                // What was wrong with the chain itself is said of the chain.
+                true => Integrity::Intact,
+                false if own.iter().all(|finding| finding.fault == verify_evidence::Fault::Unreadable) => {
+                    Integrity::Unknown
+                }
+                false => Integrity::Altered,
+            }
         }
-        assert!(age_of_newest_row(began + TimeDelta::hours(1), None, began).is_err());
-        assert!(
-            age_of_backup(None, began).is_err()
-                && age_of_backup(Some(began + TimeDelta::hours(2)), began).is_err()
-        );
+    };
+    Ok(Hashes {
+        evidence_sha256: hash("evidence.json")?,
+        page_sha256: hash("evidence.html")?,
+        link: report.chain.as_ref().map(|place| place.seq),
+        verdict,
+    })
+}
+
+/// What the drills of a database measured against its objectives.
+pub(super) struct Measured {
+    pub(super) source: String,
+    pub(super) drills: usize,
+    pub(super) rto: Against,
+    pub(super) rpo: Against,
+}
+
+/// Values against an objective: the worst counts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Against {
+    pub(super) objective: f64,
+    pub(super) worst: Option<f64>,
+    pub(super) median: Option<f64>,
+}
+
+impl Dossier {
+    /// What it comes to.
+    pub(crate) fn headline(&self) -> Headline {
+        let is_unreadable = self.integrity.verdict == Integrity::Unknown || !self.unreadable.is_empty();
+        let is_altered = self.integrity.verdict == Integrity::Altered;
+        let is_unchained = self.drills.iter().any(|entry| entry.integrity.verdict == Integrity::Unchained);
+        headline::summarize_calendar(&self.calendar, Evidence { is_altered, is_unreadable, is_unchained })
     }
 
-    #[test]
-    fn an_objective_that_was_not_measured_is_not_met_and_hides_no_failure() {
-        let judged = |verdict, rto, rpo, by_hand| {
-            let mut report = crate::drill::page::samples::unknown();
-            report.reasons.clear();
-            report.verdict = verdict;
-            (report.rto.measured_seconds, report.rpo.measured_seconds) = (rto, rpo);
-            report.judge_objectives(by_hand);
-            (report.verdict, report.reasons.len())
-        };
-        use Verdict::{Fail, Pass, Unknown};
-        assert_eq!(judged(Pass, Some(1.0), Some(1.0), false), (Pass, 0));
-        assert_eq!(judged(Pass, Some(1.0), None, false), (Unknown, 1));
-        assert_eq!(judged(Pass, None, Some(1.0), false), (Unknown, 1));
-        assert_eq!(judged(Fail, None, None, false), (Fail, 2));
-        assert_eq!(judged(Pass, Some(1e9), None, false), (Fail, 2));
-        assert_eq!(
-            judged(Pass, Some(1.0), None, true),
-            (Pass, 0),
-            "a backup that was chosen by hand has no RPO"
-        );
+    /// Per database, those drills that came to measure anything.
+    pub(super) fn measured(&self) -> Vec<Measured> {
+        let mut of: BTreeMap<&str, Vec<&Report>> = BTreeMap::new();
+        for entry in &self.drills {
+            of.entry(&entry.label).or_default().push(&entry.drill);
+        }
+        let measured = of.into_iter().map(|(source, drills)| Measured {
+            source: source.to_owned(),
+            drills: drills.len(),
+            rto: against(
+                drills.iter().map(|drill| (drill.rto.measured_seconds, drill.rto.objective_seconds)),
+            ),
+            rpo: against(
+                drills.iter().map(|drill| (drill.rpo.measured_seconds, drill.rpo.objective_seconds)),
+            ),
+        });
+        measured.collect()
     }
+}
+
+fn against(values: impl Iterator<Item = (Option<f64>, f64)>) -> Against {
+    let (mut measured, mut objective) = (Vec::new(), 0.0);
+    for (value, goal) in values {
+        measured.extend(value);
+        // The objective may have changed: the newest is shown, and each drill shows its own.
+        objective = goal;
+    }
+    measured.sort_by(f64::total_cmp);
+    Against { objective, worst: measured.last().copied(), median: measured.get(measured.len() / 2).copied() }
 }

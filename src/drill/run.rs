@@ -10,11 +10,15 @@ use futures::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::begin::begin_report;
+use super::context::{Context, Event};
 use super::estimate::Earlier;
+use super::evidence::{CheckResult, Phase, Report, State, TEAR_DOWN};
 use super::journal::Journal;
+use super::objectives::age_of_newest_row;
+use super::plan::{Afterwards, Plan};
 use super::removal::{self, Claim, Remains};
-use super::report::{CheckResult, Phase, Report, State, age_of_newest_row};
-use super::{Afterwards, Event, Plan, Surroundings, checks, compare};
+use super::{checks, compare, lease};
 use crate::aws::{Failure, Fault, Poll, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, ResourceId};
@@ -24,38 +28,41 @@ use crate::vault::Lease;
 use crate::verify::{Judgement, Origin, Recorded, Verdict, Word, record};
 use crate::when::format_span;
 
+/// Runs a drill that is no part of a fleet run: under the lease of its source, which it takes and gives back.
+pub(crate) async fn run_alone(plan: Plan, cx: &Context<'_>) -> Result<Report> {
+    let lease = lease::take(&plan.source, plan.request.teardown_poll(), cx).await?;
+    let id = plan.source.id.clone();
+    let report =
+        run(plan, &lease, cx).await.map_err(|error| error.hint(format!("`{id}` was not drilled.")))?;
+    lease.release((cx.clock)());
+    Ok(report)
+}
+
 /// Runs a drill to its end: whatever happens, the throwaway is removed (unless it is to be kept) and the record
 /// is written. An error is returned only when nothing was begun. The caller holds the lease of the source; a drill that
 /// loses it ends, since somebody else may begin one.
-pub(crate) async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'_>) -> Result<Report> {
+pub(crate) async fn run(plan: Plan, lease: &Lease, cx: &Context<'_>) -> Result<Report> {
     lease.check()?;
-    let journal = Journal::open(surroundings.vault, plan.source.id.as_str(), plan.run.as_str())?;
-    let caller = surroundings.aws.caller().await.ok();
-    let mut report = Report::begin(&plan, surroundings, caller, journal.evidence());
+    let journal = Journal::open(cx.vault, plan.source.id.as_str(), plan.run.as_str())?;
+    let caller = cx.aws.caller().await.ok();
+    let mut report = begin_report(&plan, cx, caller, journal.evidence_paths());
     report.ran_by.lock = journal.lock_mark();
     let source = &plan.source;
-    let before = super::journal::newest(surroundings.vault, source.id.as_str(), &source.resource_id.0);
+    let before = super::journal::newest_records(cx.vault, source.id.as_str(), &source.resource_id.0);
     let earlier = Earlier::of(before.iter().filter(|before| before.moment.kind == report.moment.kind));
-    (surroundings.tell)(Event::Begun(&earlier));
+    (cx.tell)(Event::Begun { plan: &plan, earlier: &earlier });
     let started_at = report.started_at;
-    journal.begin(&mut report, started_at)?;
+    journal.record_progress(&mut report, started_at)?;
 
-    let mut drill = Drill {
-        plan,
-        to: surroundings,
-        journal: &journal,
-        earlier,
-        report,
-        copy: CopyState::default(),
-        phase_begun: None,
-    };
+    let mut drill =
+        Drill { plan, cx, journal: &journal, earlier, report, copy: CopyState::default(), phase_begun: None };
     let ended = tokio::select! {
         biased;
-        kind = surroundings.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
-        reason = stopped(lease, surroundings) => Err(reason),
+        kind = cx.interrupt.wait(1) => Err(Error::new(kind, "the drill was interrupted")),
+        reason = stopped(lease, cx) => Err(reason),
         // Not even a defect of ours may keep the throwaway from being removed.
         ended = AssertUnwindSafe(drill.within_its_time()).catch_unwind() => ended.unwrap_or_else(|_| {
-            Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
+            Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat"))
         }),
     };
     drill.conclude(ended);
@@ -63,13 +70,13 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'
     drill.remove_group().await;
     drill.end_phase();
     let mut report = drill.report;
-    if let Some(kind) = surroundings.interrupt.first() {
+    if let Some(kind) = cx.interrupt.first() {
         report.state = if kind == Kind::Terminated { State::Terminated } else { State::Interrupted };
     }
-    report.finished_at = Some(surroundings.now());
+    report.finished_at = Some(cx.now());
     if let Err(error) = journal.close(&mut report) {
         // A drill without evidence proves nothing to those who were not there.
-        report.reasons.push(format!("the evidence could not be kept: {}", error.chain()));
+        report.reasons.push(format!("the evidence could not be written: {}", error.chain()));
         report.hints.extend(error.hints().iter().cloned());
         if report.verdict == Verdict::Pass {
             report.verdict = Verdict::Unknown;
@@ -81,7 +88,7 @@ pub(crate) async fn run(plan: Plan, lease: &Lease, surroundings: &Surroundings<'
 /// A drill while it runs.
 pub(super) struct Drill<'a> {
     pub(super) plan: Plan,
-    pub(super) to: &'a Surroundings<'a>,
+    pub(super) cx: &'a Context<'a>,
     journal: &'a Journal<'a>,
     earlier: Earlier,
     report: Report,
@@ -112,7 +119,7 @@ impl Drill<'_> {
         let limit = self.plan.request.expires_after.saturating_sub(Duration::from_secs(300));
         match tokio::time::timeout(limit, self.restore_and_prove()).await {
             Ok(ended) => ended,
-            Err(_) => Err(Error::outside(format!("the drill was not done after {}", humantime::format_duration(limit)))
+            Err(_) => Err(Error::outside(format!("the drill had not finished after {}", humantime::format_duration(limit)))
                 .hint("Give it more time with `--expires-after`, or compare less with `--depth counts` or `--dbname`.")),
         }
     }
@@ -135,20 +142,20 @@ impl Drill<'_> {
         let (only, look) = (self.plan.request.databases.clone(), self.plan.request.look.clone());
         let recorded = recorded.as_deref().map(|(_, kept)| (&kept.seen, &kept.movement));
         let seen = recorded.map(|(seen, _)| seen);
-        let copy = compare::observe_copy(&server, &only, &look, seen, self.to.tell).await?;
-        self.report.checks = checks::make(&self.plan.request.checks, &server).await;
+        let copy = compare::observe_copy(&server, &only, &look, seen, self.cx.tell).await?;
+        self.report.checks = checks::run_checks(&self.plan.request.checks, &server).await;
         self.measure_freshness(&server).await;
         self.report.rto.measured_seconds = self.copy.requested_at.map(|at| at.elapsed().as_secs_f64());
 
         self.begin_phase("compare");
         let (source, ties) = (&self.plan.source_server, self.ties());
         let mut judgement = match recorded {
-            None => compare::judge_live(source, &only, &copy, &ties, self.to.tell).await?,
+            None => compare::judge_live(source, &only, &copy, &ties, self.cx.tell).await?,
             Some(recorded) => {
-                let judged = compare::judge_recorded(recorded, source, &only, &copy, &ties, self.to.tell);
+                let judged = compare::judge_recorded(recorded, source, &only, &copy, &ties, self.cx.tell);
                 let mut judgement = judged.await?;
                 if ties.is_same_instance && ties.is_same_major {
-                    compare::name_rows(&mut judgement, recorded, source, &copy, self.to.tell).await;
+                    compare::name_rows(&mut judgement, recorded, source, &copy, self.cx.tell).await;
                 }
                 judgement
             }
@@ -182,7 +189,7 @@ impl Drill<'_> {
         self.begin_phase("observe source");
         let (only, look) = (&self.plan.request.databases, &self.plan.request.look);
         let mut aligned =
-            compare::observe_aligned(&self.plan.source_server, only, look, self.to.tell).await?;
+            compare::observe_aligned(&self.plan.source_server, only, look, self.cx.tell).await?;
         let moment = aligned.next_second();
         self.report.moment.time = Some(moment);
 
@@ -190,7 +197,7 @@ impl Drill<'_> {
         let only = &self.plan.request.databases;
         aligned.look_again(aligned.begun() + Duration::from_secs(1)).await?;
         let reached = self
-            .to
+            .cx
             .aws
             .watch(&self.plan.source.id, self.poll(), |seen| match seen {
                 Seen::Instance(Some(source)) => (source.latest_restorable >= Some(moment)).then_some(()),
@@ -199,12 +206,12 @@ impl Drill<'_> {
             .await?;
         reached.ok_or_else(|| {
             Error::outside(format!("`{}` could still not be restored to {moment} after {:?}", self.plan.source.id, self.plan.request.wait))
-                .hint("RDS uploads the log every five minutes: look at the instance's LatestRestorableTime and events.")
+                .hint("RDS uploads the log every five minutes: check the instance's LatestRestorableTime and its events.")
         })?;
         let of = Origin::of_instance(&self.plan.source, &self.plan.source_server, only);
         let recorded = aligned.into_baseline(of, self.now());
         let (seal, document) = recorded.seal()?;
-        self.to.vault.write(&record::vault_name(&seal), &document)?;
+        self.cx.vault.write(&record::vault_name(&seal), &document)?;
         Ok((moment, (seal, recorded)))
     }
 
@@ -223,8 +230,8 @@ impl Drill<'_> {
         }
         // If this process dies, that is how a sweep knows the copy again, whatever it is called by then.
         let now = self.now();
-        if let Err(error) = self.journal.begin(&mut self.report, now) {
-            (self.to.tell)(Event::Warning(&format!(
+        if let Err(error) = self.journal.record_progress(&mut self.report, now) {
+            (self.cx.tell)(Event::Warning(&format!(
                 "the record of the drill could not be written: {}",
                 error.chain()
             )));
@@ -241,13 +248,13 @@ impl Drill<'_> {
         self.copy.group = Some(group.name.clone());
         let settling = self.plan.isolation.settling(self.poll());
         if !settling.is_zero() {
-            (self.to.tell)(Event::Note(&format!(
+            (self.cx.tell)(Event::Note(&format!(
                 "parameter group `{}` is made, in which nothing acts; it has {} to settle, as AWS advises",
                 group.name,
                 humantime::format_duration(settling)
             )));
         }
-        let note = match isolation::make(self.to.aws, &group, settling).await {
+        let note = match isolation::make(self.cx.aws, &group, settling).await {
             Ok(note) => note,
             Err(failure) => {
                 let source = self.plan.source.id.to_string();
@@ -256,7 +263,7 @@ impl Drill<'_> {
             }
         };
         if let Some(note) = note {
-            (self.to.tell)(Event::Warning(&note));
+            (self.cx.tell)(Event::Warning(&note));
             if !self.plan.isolation.notes.contains(&note) {
                 self.plan.isolation.notes.push(note);
             }
@@ -282,7 +289,7 @@ impl Drill<'_> {
         }
         let group = self.plan.parameter_group().unwrap_or_default();
         Err(Error::new(Kind::Guard, format!("the copy has not started with parameter group `{group}`, so that it may have acted"))
-            .hint("Compare the publishers of its subscriptions with their subscribers, and look at `aws rds describe-events`."))
+            .hint("Compare the publishers of its subscriptions with their subscribers, and check `aws rds describe-events`."))
     }
 
     /// The real RPO, where the configuration says how to find the newest row.
@@ -295,7 +302,7 @@ impl Drill<'_> {
             "select to_char((({})::timestamptz at time zone 'UTC'), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
             freshness.query.trim_end_matches(';')
         );
-        let answer = checks::ask(copy, &freshness.database, &query).await;
+        let answer = checks::query_value(copy, &freshness.database, &query).await;
         let newest = answer.and_then(|text| match text.as_deref() {
             None => Err("the query returns no row".to_owned()),
             Some(checks::NULL) => {
@@ -364,9 +371,9 @@ impl Drill<'_> {
         if !self.copy.was_requested {
             return format!("{word}: no throwaway was requested yet, so none has to be removed");
         }
-        let took = match self.earlier.phase_took(super::TEAR_DOWN) {
+        let took = match self.earlier.phase_took(TEAR_DOWN) {
             Some(took) => format!("that took {} in the last drill", format_span(took.as_secs_f64())),
-            None => "how long that takes is not known from an earlier drill".to_owned(),
+            None => "no earlier drill shows how long that takes".to_owned(),
         };
         format!(
             "{word}: removing throwaway `{}` ({}) before the exit; {took}. Two more signals leave it behind, and it is billed until \
@@ -378,13 +385,13 @@ impl Drill<'_> {
     /// Removes the throwaway, or keeps it if that was asked for and the drill was not interrupted.
     async fn tear_down(&mut self) {
         let pending = self.copy.request.take();
-        if let Some(kind) = self.to.interrupt.first() {
-            (self.to.tell)(Event::Note(&self.say_what_ends(kind)));
+        if let Some(kind) = self.cx.interrupt.first() {
+            (self.cx.tell)(Event::Note(&self.say_what_ends(kind)));
         }
         if !self.copy.was_requested {
             return;
         }
-        self.begin_phase(super::TEAR_DOWN);
+        self.begin_phase(TEAR_DOWN);
         if let Some(request) = pending {
             match request.await {
                 Ok(Ok(instance)) => self.copy.resource_id = Some(instance.resource_id),
@@ -404,15 +411,15 @@ impl Drill<'_> {
             resource_id: self.copy.resource_id.clone(),
             may_yet_appear: self.copy.is_unsure && !exists,
         };
-        let poll = Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
+        let poll = self.plan.request.teardown_poll();
         // One signal ends the drill, and its throwaway with it. Whoever insists is let go.
-        let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
+        let signals = if self.cx.interrupt.first().is_some() { 3 } else { 2 };
         let removed = tokio::select! {
             biased;
-            removed = removal::remove_claimed(self.to.aws, &claim, poll, self.to.tell) => removed,
-            _ = self.to.interrupt.wait(signals) => Err(Remains {
+            removed = removal::remove_claimed(self.cx.aws, &claim, poll, self.cx.tell) => removed,
+            _ = self.cx.interrupt.wait(signals) => Err(Remains {
                 known_as: claim.id.clone(),
-                error: Error::outside("the removal was broken off by a signal"),
+                error: Error::outside("the removal was interrupted by a signal"),
             }),
         };
         match removed {
@@ -429,7 +436,7 @@ impl Drill<'_> {
 
     /// The time by AWS's clock: one of ours that is wrong must not get into the evidence.
     fn now(&self) -> DateTime<Utc> {
-        self.to.now()
+        self.cx.now()
     }
 
     /// Removes the parameter group that was made for the copy, unless the copy is still there and uses it.
@@ -442,13 +449,12 @@ impl Drill<'_> {
         let removed = if throwaway.left_behind.is_some() {
             Err("its instance is still there".to_owned())
         } else {
-            let poll =
-                Poll { every: self.plan.request.poll, give_up_after: self.plan.request.teardown_timeout };
-            let signals = if self.to.interrupt.first().is_some() { 3 } else { 2 };
+            let poll = self.plan.request.teardown_poll();
+            let signals = if self.cx.interrupt.first().is_some() { 3 } else { 2 };
             tokio::select! {
                 biased;
-                removed = isolation::remove(self.to.aws, &name, poll) => removed.map_err(|error| error.chain()),
-                _ = self.to.interrupt.wait(signals) => Err("its removal was broken off by a signal".to_owned()),
+                removed = isolation::remove(self.cx.aws, &name, poll) => removed.map_err(|error| error.chain()),
+                _ = self.cx.interrupt.wait(signals) => Err("its removal was interrupted by a signal".to_owned()),
             }
         };
         let now = self.now();
@@ -470,7 +476,7 @@ impl Drill<'_> {
     /// Begins a part of the drill, and with that ends the one before.
     pub(super) fn begin_phase(&mut self, name: &'static str) {
         self.end_phase();
-        (self.to.tell)(Event::Phase(name));
+        (self.cx.tell)(Event::Phase(name));
         self.report.phases.push(Phase { name: name.to_owned(), started_at: self.now(), seconds: 0.0 });
         self.phase_begun = Some(Instant::now());
     }
@@ -483,9 +489,9 @@ impl Drill<'_> {
 }
 
 /// Waits until the drill must not go on, and says why.
-async fn stopped(lease: &Lease, surroundings: &Surroundings<'_>) -> Error {
+async fn stopped(lease: &Lease, cx: &Context<'_>) -> Error {
     loop {
-        if let Some(reason) = lease.check().err().or_else(surroundings.stop) {
+        if let Some(reason) = lease.check().err().or_else(cx.stop) {
             return Error::new(reason.kind(), "the drill was broken off").caused_by(reason);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

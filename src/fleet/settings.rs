@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Tags};
+use super::tag::Tags;
 
 /// Tags that hold saved settings begin with this; more than 256 characters go on in `…-2`, `…-3`.
 pub(crate) const SETTINGS_TAG: &str = "lifeboat:settings";
@@ -156,11 +156,6 @@ mod plain {
 }
 
 impl Settings {
-    /// The settings of an instance.
-    pub(crate) fn of(instance: &Instance) -> Self {
-        instance.settings.clone()
-    }
-
     /// What is known, by the names that tags and reports use.
     pub(crate) fn pairs(&self) -> Vec<(&'static str, String)> {
         pairs(self)

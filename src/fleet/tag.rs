@@ -1,7 +1,11 @@
 //! The tags that everything carries that lifeboat makes, and AWS's rules for tags.
 
-use super::Tags;
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
+
+/// Tags of a resource, by key.
+pub(crate) type Tags = BTreeMap<String, String>;
 
 /// What it was made for: `drill`, `snapshot`, `restore`.
 pub(crate) const PURPOSE: &str = "lifeboat:purpose";

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::Item;
 use crate::error::Result;
 use crate::vault::Vault;
 
@@ -140,6 +139,14 @@ impl Kept {
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok().filter(|kept: &Kept| kept.schema == SCHEMA)
     }
+}
+
+/// One thing that a command said.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) told: Told,
+    pub(crate) kept: Option<Kept>,
+    pub(crate) change: Option<Change>,
 }
 
 /// Where it is kept.

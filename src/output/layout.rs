@@ -3,7 +3,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{plain, tone_at};
+use super::terminal::{plain, tone_at};
 use crate::words::Tone;
 
 /// What a line may begin with before its text: an indent, and the bar beside what a person is asked.
@@ -83,7 +83,7 @@ fn as_table(header: &[&str], rows: &[Row], widths: &[usize], colored: bool) -> V
 }
 
 fn toned(text: &str, tone: Option<Tone>, colored: bool) -> String {
-    tone.map_or(text.to_owned(), |tone| super::paint(colored, tone, text))
+    tone.map_or(text.to_owned(), |tone| super::terminal::paint(colored, tone, text))
 }
 
 /// One block for each row: its first cells on a line, up to the first that has a title. Below it, what is short shares lines,
@@ -248,7 +248,7 @@ fn hanging(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::paint;
+    use super::super::terminal::paint;
     use super::*;
 
     fn row(cells: &[&str]) -> Row {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::{plain, terminal_width};
+use super::terminal::{plain, terminal_width};
 
 /// Says what happens at the moment, in so many columns.
 type Text = Box<dyn Fn(usize) -> String + Send>;

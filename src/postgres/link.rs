@@ -15,8 +15,8 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 use tokio_rustls::client::TlsStream;
 
 use super::certificate::{Certificate, Digest};
-use super::resolution::is_socket;
-use super::{Server, Tls};
+use super::server::{Server, is_socket};
+use super::tls::Tls;
 
 /// Why there is no link.
 #[derive(Debug)]

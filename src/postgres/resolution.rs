@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::parameters::{self, Role};
-use super::password::PassFile;
-use super::tls::{ClientCertificate, TlsVersion};
+use super::password::{PassFile, Password};
+use super::server::{Server, Wire, is_socket};
+use super::tls::{ClientCertificate, Tls, TlsMode, TlsVersion};
 use super::url::{self, unsupported};
-use super::{Password, Server, Tls, TlsMode, Wire};
 use crate::error::{Error, Result};
 use crate::words::quote_names;
 
@@ -404,11 +404,6 @@ fn place(host: String, address: Option<String>, port: u16) -> Place {
         }
         (_, address) => Place { in_passfile: vec![host.clone()], host, address, port },
     }
-}
-
-/// Whether a host is a directory with sockets, or an abstract socket.
-pub(super) fn is_socket(host: &str) -> bool {
-    host.starts_with(['/', '@'])
 }
 
 /// Where a server on this machine has its socket. Without any, the first place: no other database is taken in its stead.

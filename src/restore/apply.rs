@@ -8,10 +8,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::plan::{Change, Plan, SettingsFrom};
-use crate::aws::{Aws, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
+use crate::aws::{Arrival, Aws, Creation, Failure, Poll, Sighting, retry_while_wrong_state};
 use crate::backup::schedule::shell_word;
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, tag};
+use crate::fleet::{Instance, InstanceId, tag};
 use crate::snapshot::{Event, Tell};
 
 /// What was restored, or would be (`lifeboat.restore/1`).
@@ -136,35 +136,18 @@ impl Report {
 
 /// Asks for the instance until AWS has answered; after a lost answer the run's tag proves which one is ours.
 pub(crate) async fn begin(aws: &Aws, plan: &Plan, report: &mut Report, tell: Tell<'_>) -> Result<()> {
-    let give_up = Instant::now() + Duration::from_secs(300);
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let failure = match aws.begin_restore(&plan.restore).await {
-            Ok(instance) => {
-                report.show(&instance);
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
-            && let Some(found) = aws.instance(&plan.restore.id).await?
-        {
-            if found.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str()) {
-                return Err(Error::from(failure).hint("Another restore was faster: choose another `--to`."));
-            }
-            tell(Event::Note(
-                "AWS had begun the restore although its answer was lost; it is used".to_owned(),
-            ));
-            report.show(&found);
-            return Ok(());
+    let note = |text| tell(Event::Note(text));
+    let creation = Creation { what: "restore", give_up_after: Duration::from_secs(300), note: &note };
+    let find_ours = async |failure: &Failure| match aws.instance(&plan.restore.id).await? {
+        Some(found) if found.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str()) => {
+            Err(Error::from(failure.clone()).hint("Another restore was faster: choose another `--to`."))
         }
-        if !failure.is_worth_repeating() || Instant::now() + pause > give_up {
-            return Err(failure.into());
-        }
-        tell(Event::Note(format!("the restore is asked for again: {failure}")));
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(15));
-    }
+        found => Ok(found),
+    };
+    let begin = async || aws.begin_restore(&plan.restore).await;
+    let instance = creation.begin_or_adopt(begin, find_ours, async |_, _| Ok(false)).await?;
+    report.show(&instance);
+    Ok(())
 }
 
 /// Waits until it can be used, then sets what only a change can; [`Kind::StillGoing`] if it is not there by then.
@@ -200,18 +183,10 @@ fn words(plan: &Plan) -> String {
     plan.afterwards.pairs().into_iter().map(|(key, _)| key).collect::<Vec<_>>().join(", ")
 }
 
-/// `available` is not stable: a restored instance may go through `modifying` or `backing-up` once more.
 async fn set_the_rest(aws: &Aws, plan: &Plan, poll: Poll) -> Result<()> {
-    let give_up = Instant::now() + Duration::from_secs(900).min(poll.give_up_after);
-    loop {
-        match aws.change_settings(&plan.restore.id, &plan.afterwards).await {
-            Ok(()) => return Ok(()),
-            Err(failure) if failure.fault == Fault::WrongState && Instant::now() < give_up => {
-                poll.pause().await
-            }
-            Err(failure) => return Err(failure.into()),
-        }
-    }
+    let poll = Poll { give_up_after: Duration::from_secs(900).min(poll.give_up_after), ..poll };
+    let set = async || aws.change_settings(&plan.restore.id, &plan.afterwards).await;
+    retry_while_wrong_state(poll, set).await.map_err(Error::from)
 }
 
 /// Waits until an instance can be used; `false` if it cannot by then.
@@ -222,49 +197,22 @@ pub(crate) async fn wait(
     report: &mut Report,
     tell: Tell<'_>,
 ) -> Result<bool> {
-    let (mut said, began, mut missing) = (String::new(), Instant::now(), 0);
-    let ended = aws
-        .watch(id, poll, |seen| {
-            let instance = match seen {
-                Seen::Instance(Some(instance)) => instance,
-                // Describe may lag behind the restore that it should show.
-                Seen::Instance(None) if began.elapsed() < Duration::from_secs(90) => return None,
-                Seen::Instance(None) if missing + 1 < LOOKS_UNTIL_GONE => {
-                    missing += 1;
-                    return None;
-                }
-                Seen::Instance(None) => {
-                    return Some(Err(("it has vanished".to_owned(), "Look at who deleted it.")));
-                }
-                Seen::Nothing(failure) => {
-                    tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
-                    return None;
-                }
-            };
-            missing = 0;
-            let status = &instance.reported_status;
-            if status.0 != said {
-                said.clone_from(&status.0);
-                tell(Event::Status { what: format!("`{id}`"), status: &said });
-            }
+    let on_sighting = |sighting: Sighting<'_>| match sighting {
+        Sighting::Instance { instance, is_new_status } => {
             report.show(instance);
-            match status.health() {
-                Health::Usable if instance.endpoint.is_some() => Some(Ok(())),
-                Health::Broken | Health::Stopped => {
-                    Some(Err((format!("it ended as `{status}`"), status.remedy())))
-                }
-                _ if status.0 == "deleting" => {
-                    Some(Err(("someone is deleting it".to_owned(), "Look at the account's CloudTrail.")))
-                }
-                Health::Usable | Health::InTransit => None,
+            if is_new_status {
+                tell(Event::Status { what: format!("`{id}`"), status: &instance.reported_status.0 });
             }
-        })
-        .await?;
-    match ended {
-        Some(Ok(())) => Ok(true),
-        Some(Err((why, remedy))) => Err(Error::outside(format!("`{id}` did not become available: {why}"))
-            .hint(remedy)
-            .hint(format!("It is billed while it is there: `aws rds delete-db-instance --db-instance-identifier {id} --skip-final-snapshot`."))),
-        None => Ok(false),
+        }
+        Sighting::NoAnswer(failure) => tell(Event::Note(format!("AWS gave no status: {failure}"))),
+    };
+    match aws.wait_until_available(id, poll, on_sighting).await? {
+        Arrival::Available(_) => Ok(true),
+        Arrival::Never { why, remedy } => {
+            Err(Error::outside(format!("`{id}` did not become available: {why}")).hint(remedy).hint(format!(
+                "It is billed while it exists: `aws rds delete-db-instance --db-instance-identifier {id} --skip-final-snapshot`."
+            )))
+        }
+        Arrival::StillGoing { .. } => Ok(false),
     }
 }

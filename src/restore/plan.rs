@@ -42,7 +42,7 @@ pub(crate) enum From {
 pub(crate) enum Moment {
     /// This one.
     At(DateTime<Utc>),
-    /// The newest that can be had.
+    /// The latest restorable time.
     Latest,
 }
 
@@ -153,8 +153,8 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
     let wanted = over(&request.changes, &origin.settings);
     let (carried_over, changed) = compare(&origin.settings, &wanted);
     let mut not_carried: Vec<String> = [
-        "the password of the master user is the one of the moment that comes back",
-        "the address is a new one: point applications, DNS and secrets at it",
+        "the master user has the password that it had at the restored moment",
+        "the endpoint is new: point applications, DNS and secrets to it",
         "read replicas, alarms, event subscriptions and IAM roles stay with the source",
         "the KMS key is that of the backup",
     ]
@@ -164,7 +164,7 @@ pub(crate) async fn plan(aws: &Aws, request: Request, now: DateTime<Utc>) -> Res
         Some(beyond) => not_carried.extend(beyond),
         None => not_carried.push(
             "a dedicated log volume, processor features, additional storage volumes, a directory domain and a managed master password: \
-             whether the source had any is not known"
+             it is unknown whether the source had any"
                 .to_owned(),
         ),
     }
@@ -214,7 +214,7 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
     let (settings, settings_from) = match (namesake, saved) {
         (Some(instance), _) if is_same(&instance) => {
             tags = tag::foreign(&instance.tags);
-            (Settings::of(&instance), SettingsFrom::Instance)
+            (instance.settings.clone(), SettingsFrom::Instance)
         }
         (_, Some(saved)) => (saved, SettingsFrom::Snapshot),
         (namesake, None) => {
@@ -226,7 +226,7 @@ async fn of_snapshot(aws: &Aws, id: &SnapshotId) -> Result<Origin> {
                 None => match namesake {
                     Some(instance) => {
                         tags = tag::foreign(&instance.tags);
-                        (Settings::of(&instance), SettingsFrom::Namesake)
+                        (instance.settings.clone(), SettingsFrom::Namesake)
                     }
                     None => {
                         let option_group = snapshot.option_group.clone();
@@ -350,7 +350,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     }
     let at = in_whole_seconds(at, earliest);
     let (settings, settings_from, tags) = match &living {
-        Some(instance) => (Settings::of(instance), SettingsFrom::Instance, tag::foreign(&instance.tags)),
+        Some(instance) => (instance.settings.clone(), SettingsFrom::Instance, tag::foreign(&instance.tags)),
         None => match saved_elsewhere(aws, Some(&backup.resource_id), &backup.instance).await? {
             Some((settings, tags)) => (settings, SettingsFrom::AnotherSnapshot, tags),
             None => (Settings::default(), SettingsFrom::Nobody, Tags::new()),

@@ -8,7 +8,8 @@ mod words;
 
 use std::collections::BTreeSet;
 
-use super::document::{Kind, Position, Runbook, Script};
+use super::document::{Kind, Runbook, Script};
+use super::fault::Position;
 use words::{Command, Word, read_commands};
 
 /// A place where a value would be evaluated.

@@ -9,7 +9,7 @@
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
-use super::document::{Fault, Position};
+use super::fault::{Fault, Position};
 use super::values::{self, Values};
 use crate::config::parse_duration;
 

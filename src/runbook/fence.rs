@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::document::{Fault, Position};
+use super::fault::{Fault, Position};
 use crate::config::parse_duration;
 
 /// Languages that have a meaning here.

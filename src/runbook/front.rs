@@ -6,7 +6,8 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::document::{Fault, Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter, Position};
+use super::document::{Front, Needs, NeedsAws, NeedsDatabase, NeedsFile, Parameter};
+use super::fault::{Fault, Position};
 use super::values;
 use crate::config::parse_duration;
 

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::confined::ReadsOnly;
-use super::document::{Act, Fault, Kind, Position, Runbook, Script, Step};
+use super::document::{Act, Kind, Runbook, Script, Step};
 use super::evaluation::{self, ByHand};
+use super::fault::{Fault, Position};
 use super::reading;
 use super::shell::{Scan, is_there};
 

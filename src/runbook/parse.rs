@@ -6,10 +6,9 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use super::document::{
-    Act, Fault, Front, Kind, Mode, Origin, Place, Position, Runbook, Script, Step, Waiting,
-};
+use super::document::{Act, Front, Kind, Mode, Origin, Place, Runbook, Script, Step, Waiting};
 use super::evaluation::{self, ByHand};
+use super::fault::{Fault, Position};
 use super::fence::{Fence, Language, ROLES, language, nearest_role};
 use super::shell::is_name;
 use super::{expect, front, sha256, values, wait};

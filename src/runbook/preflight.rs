@@ -5,68 +5,22 @@
 //! there, an application that is down does not answer, and a policy that is bound to tags cannot be judged beforehand.
 
 mod databases;
+mod finding;
 mod rights;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
-use serde::Serialize;
 
-use super::document::{Kind, Mode, NeedsFile, Runbook, Step};
+use super::document::{Kind, Mode, NeedsFile, Step};
 use super::shell::{Scan, is_there};
 use super::state::StepState;
 use super::values::{Values, compile_line, placeholders};
-use crate::aws::Aws;
+pub(super) use finding::Ground;
+pub(crate) use finding::{Finding, Looked};
+
 use crate::error::{Error, Result};
-
-/// What was found out about something that a step needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Looked {
-    /// It is there.
-    There,
-    /// It is missing, and a step will fail.
-    Missing,
-    /// A step may fail.
-    Doubtful,
-    /// It could not be looked at.
-    #[serde(rename = "not_looked")]
-    Unknown,
-}
-
-/// Something that a later step needs.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Finding {
-    /// How it stands.
-    pub state: Looked,
-    /// What, and why it stands so.
-    pub text: String,
-}
-
-impl Finding {
-    fn new(state: Looked, text: impl Into<String>) -> Self {
-        Finding { state, text: text.into() }
-    }
-}
-
-/// What is looked at, and with what.
-pub(super) struct Ground<'a> {
-    pub(super) runbook: &'a Runbook,
-    pub(super) mode: Mode,
-    pub(super) values: &'a Values,
-    pub(super) aws: Option<&'a Aws>,
-    pub(super) variables: &'a [(String, String)],
-    pub(super) identity: &'a str,
-    pub(super) now: chrono::DateTime<chrono::Utc>,
-}
-
-impl Ground<'_> {
-    /// A text with its values, if all of them are known before the first step.
-    fn fill(&self, text: &str) -> Option<String> {
-        self.values.fill(text).ok()
-    }
-}
 
 /// Looks at all that the steps need which are not over yet.
 pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepState) -> Result<Vec<Finding>> {

@@ -1,7 +1,8 @@
 //! The records of runs, as their journals tell them now: of those that are over, that wait, and that are going on.
 
 use super::document::{Origin, Runbook};
-use super::report::{self, Report};
+use super::evidence;
+use super::report::Report;
 use super::state::{RunState, StepState, Story};
 use super::{journal, load};
 use crate::error::{Error, Kind, Result};
@@ -15,7 +16,7 @@ pub(crate) fn of(vault: &Vault, run: &str) -> Result<Report> {
         story.state = RunState::Running;
     }
     let runbook = runbook(vault, run, &story)?;
-    let mut report = report::of(&runbook, &story, vault, &found.head, found.lines.len());
+    let mut report = evidence::of(&runbook, &story, vault, &found.head, found.lines.len());
     if report.state == RunState::Running {
         let begun = report.steps.iter_mut().filter(|step| step.state == StepState::Unknown);
         begun.for_each(|step| step.state = StepState::Running);

@@ -4,128 +4,28 @@
 //! steps that are done are not repeated, and a step of which nobody knows whether it happened is asked for first.
 
 mod act;
+mod context;
 mod doubt;
 mod hold;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
-use super::confined::ReadsOnly;
 use super::document::{Kind as StepKind, Mode, Runbook, Step};
+use super::evidence;
 use super::gate::{Gate, Reply};
-use super::journal::{Actor, Answer, Ending, Event, Found, Journal, Start};
+use super::journal::{Actor, Event, Found, Journal, Start};
 use super::preflight::{self, Ground};
 use super::redact::Redactor;
-use super::report::{self, Report};
+use super::report::Report;
 use super::state::{StepState, Story};
 use super::values::Values;
-use crate::aws::Aws;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
-use crate::interrupt::Interrupt;
-use crate::vault::Vault;
 use crate::when::format_span;
+use context::USUAL;
+pub(crate) use context::{Clock, Outcome, Surroundings, Tell};
+pub(super) use context::{Run, Stop};
 use doubt::{Doubt, values_are_lost};
-
-/// How long a step may take that does not say.
-const USUAL: Duration = Duration::from_secs(300);
-
-/// What happens, for whoever watches.
-pub(crate) enum Tell<'a> {
-    /// A step begins.
-    Step(&'a Step, &'a Clock),
-    /// What a step says, redacted.
-    Says(&'a str),
-    /// What a step waits for.
-    Waits(&'a str),
-    /// A step has ended.
-    Ended(&'a Step, Ending, f64, &'a [String], &'a Clock),
-    /// A step is not for this mode, or was done before.
-    Passed(&'a Step, &'a str),
-    /// A probe was asked.
-    Probed(&'a Step, Answer, &'a str),
-    /// A gate was passed.
-    Answered(&'a Step, &'a str, &'a Clock),
-    /// Something that is being taken back, and what came of it once that is known.
-    Undo(&'a str, Option<bool>, &'a str),
-    /// Something that a later step may fail of.
-    Doubt(&'a str),
-    /// Anything else.
-    Note(&'a str),
-}
-
-/// How much time has passed, and how much is left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    /// Number of the step, from 1, and of how many.
-    pub step: (usize, usize),
-    /// Since the run began.
-    pub elapsed: Duration,
-    /// How long it may take.
-    pub rto: Option<Duration>,
-    /// How long the recovery took, if it is complete.
-    pub recovered: Option<Duration>,
-}
-
-/// What a run works with.
-pub(crate) struct Surroundings<'a, A> {
-    /// Where journals lie.
-    pub vault: &'a Vault,
-    /// AWS, if the runbook needs it.
-    pub aws: Option<&'a Aws>,
-    /// Signals.
-    pub interrupt: &'a Interrupt,
-    /// Who watches.
-    pub tell: &'a dyn Fn(Tell<'_>),
-    /// The clock.
-    pub clock: fn() -> DateTime<Utc>,
-    /// Who runs it.
-    pub by: Actor,
-    /// Asks a person on the terminal; `None` where there is none.
-    pub ask: A,
-    /// Answers that were given beforehand, by step.
-    pub answers: &'a [(String, String)],
-    /// Steps of which somebody says that they happened.
-    pub done: &'a [String],
-    /// Steps of which somebody says that they may be done again.
-    pub redo: &'a [String],
-    /// Variables for commands, besides those of the environment.
-    pub variables: &'a [(String, String)],
-    /// How often waits look, in place of what they say.
-    pub poll: Option<Duration>,
-    /// Which calls of this tool only read.
-    pub reads_only: ReadsOnly<'a>,
-    /// Whether what later steps need is not looked at beforehand.
-    pub without_preflight: bool,
-}
-
-/// What came of it: the record, and what kept the run from being over.
-pub(crate) struct Outcome {
-    /// The record.
-    pub report: Report,
-    /// Why it stopped; `None` if it passed.
-    pub error: Option<Error>,
-}
-
-/// Where a run stops.
-pub(super) struct Stop {
-    pub(super) state: &'static str,
-    pub(super) step: Option<String>,
-    pub(super) error: Error,
-}
-
-/// A run that goes on.
-pub(super) struct Run<'a, A> {
-    pub(super) runbook: &'a Runbook,
-    pub(super) journal: Journal,
-    pub(super) story: Story,
-    pub(super) values: Values,
-    pub(super) redactor: Redactor,
-    pub(super) to: &'a Surroundings<'a, A>,
-    /// Steps that may have begun in lines that the journal has lost.
-    pub(super) suspects: Vec<String>,
-}
 
 /// Begins a run.
 pub(crate) async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
@@ -287,7 +187,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let number =
             self.runbook.steps.iter().position(|other| other.id == step.id).map_or(0, |index| index + 1);
         let elapsed = ((self.to.clock)() - self.story.began).to_std().unwrap_or_default();
-        let recovery = report::rto(self.runbook, &self.story);
+        let recovery = evidence::rto(self.runbook, &self.story);
         let recovered =
             recovery.recovered_by.map(|_| Duration::from_secs_f64(recovery.measured_seconds.max(0.0)));
         Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto, recovered }
@@ -344,7 +244,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 
     /// The end of a run: a rehearsal takes back what it made, whatever came of it.
     async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
-        let rto = report::rto(self.runbook, &self.story);
+        let rto = evidence::rto(self.runbook, &self.story);
         let mut reasons: Vec<String> =
             stop.iter().map(|stop| self.redactor.clean(&stop.error.chain())).collect();
         if let (None, "fail", Some(objective)) = (&stop, rto.verdict, rto.objective_seconds) {
@@ -400,7 +300,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// The record for people and machines. That it cannot be written must not hide how the run ended.
     pub(super) fn keep_evidence(&self) -> Report {
         let report = self.report();
-        let kept = report::keep(&report, &self.journal);
+        let kept = evidence::keep(&report, &self.journal);
         if let Err(error) = kept {
             self.tell(Tell::Note(&format!("the evidence could not be written: {}", error.chain())));
         }
@@ -410,7 +310,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// The record as the journal has it now.
     pub(super) fn report(&self) -> Report {
         let journal = &self.journal;
-        report::of(self.runbook, &self.story, journal.vault(), journal.head(), journal.lines().len())
+        evidence::of(self.runbook, &self.story, journal.vault(), journal.head(), journal.lines().len())
     }
 
     async fn steps(&mut self) -> Result<std::result::Result<(), Stop>> {

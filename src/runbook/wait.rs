@@ -7,7 +7,7 @@
 //! url {{health_url}} answers 200
 //! ```
 
-use super::document::{Fault, Position};
+use super::fault::{Fault, Position};
 use super::values::{self, Values};
 use crate::aws::{Aws, Failure};
 use crate::error::Result;

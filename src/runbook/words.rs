@@ -204,8 +204,8 @@ mod tests {
 
     use super::super::document::Origin;
     use super::super::journal::{Actor, End, Ending, Event, Line, Start};
+    use super::super::parse;
     use super::super::state::Story;
-    use super::super::{parse, report};
     use super::*;
     use crate::vault::Vault;
 
@@ -282,7 +282,7 @@ mod tests {
         let lines: Vec<Line> = events.into_iter().map(line).collect();
         let directory = tempfile::tempdir().unwrap();
         let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
-        report::of(&runbook, &Story::of(&lines).unwrap(), &vault, "", lines.len())
+        crate::runbook::evidence::of(&runbook, &Story::of(&lines).unwrap(), &vault, "", lines.len())
     }
 
     proptest! {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::drill::calendar::Which;
+use crate::drill::database::Which;
+use crate::drill::evidence::Report;
 use crate::drill::outcome::Outcome;
 use crate::drill::proof::{self, Records};
-use crate::drill::report::Report;
 use crate::error::Result;
 use crate::status::LastDrill;
 use crate::vault::Vault;

@@ -9,9 +9,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::create::Taken;
+use super::create::{Taken, over_quota};
 use super::{Event, Tell, class_of, is_good};
-use crate::aws::{Aws, CopySnapshot, Fault};
+use crate::aws::{Aws, CopySnapshot, Creation, Failure, Fault};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{InstanceId, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::Rules;
@@ -180,7 +180,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
                 && let Some(instance) = here.instance(&instance).await?
                 && Some(&instance.resource_id) == source.resource_id.as_ref()
             {
-                tags.extend(Settings::of(&instance).to_tags());
+                tags.extend(instance.settings.to_tags());
             }
             Ok((source, tags))
         }
@@ -202,7 +202,7 @@ async fn find(here: &Aws, request: &Request) -> Result<(Snapshot, Tags)> {
                 Error::request(format!("`{id}` has no automated snapshot to archive")).hint(hint)
             })?;
             let mut tags = tag::foreign(&instance.tags);
-            tags.extend(Settings::of(&instance).to_tags());
+            tags.extend(instance.settings.to_tags());
             Ok((newest, tags))
         }
     }
@@ -248,37 +248,21 @@ pub(crate) async fn request(there: &Aws, plan: Plan, tell: Tell<'_>) -> Result<T
     if let Some(snapshot) = plan.existing {
         return Ok(Taken::new(snapshot, true, began));
     }
-    let give_up = began + Duration::from_secs(180);
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let failure = match there.begin_copy(&plan.request).await {
-            Ok(snapshot) => return Ok(Taken::new(snapshot, false, began)),
-            Err(failure) => failure,
-        };
-        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
-            && let Some(found) = there.snapshot(&plan.id).await?
-        {
-            if found.tags.get(tag::COPIED_FROM) == Some(&plan.source.arn) {
-                tell(Event::Note(
-                    "AWS had begun the copy although its answer was lost; it is used".to_owned(),
-                ));
-                return Ok(Taken::new(found, false, began));
-            }
-            return Err(Error::from(failure).hint("Choose another `--id`."));
+    let note = |text| tell(Event::Note(text));
+    let creation = Creation { what: "copy", give_up_after: Duration::from_secs(180), note: &note };
+    let find_ours = async |failure: &Failure| match there.snapshot(&plan.id).await? {
+        Some(found) if found.tags.get(tag::COPIED_FROM) != Some(&plan.source.arn) => {
+            Err(Error::from(failure.clone()).hint("Choose another `--id`."))
         }
-        if !failure.is_worth_repeating() || Instant::now() + pause > give_up {
-            let quota = failure.fault == Fault::Quota;
-            let error = Error::from(failure);
-            return Err(if quota {
-                error.hint("`lifeboat snapshot prune --dry-run` shows which snapshots have expired.")
-            } else {
-                error
-            });
-        }
-        tell(Event::Note(format!("the copy is asked for again: {failure}")));
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(15));
-    }
+        found => Ok(found),
+    };
+    let wait_out = async |failure: &Failure, _: Duration| match failure.fault {
+        Fault::Quota => Err(over_quota(failure)),
+        _ => Ok(false),
+    };
+    let begin = async || there.begin_copy(&plan.request).await;
+    let snapshot = creation.begin_or_adopt(begin, find_ours, wait_out).await?;
+    Ok(Taken::new(snapshot, false, began))
 }
 
 /// What an interrupt before AWS's answer leaves open.

@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{Event, Report, Source, Tell, is_good};
-use crate::aws::{Aws, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
+use crate::aws::{Aws, Creation, Failure, Fault, LOOKS_UNTIL_GONE, Poll, Seen};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Settings, Snapshot, SnapshotId, Tags, tag};
+use crate::fleet::{Health, Instance, InstanceId, Place, RunId, Snapshot, SnapshotId, Tags, tag};
 use crate::retention::{Lifetime, Rules};
 
 /// What is asked for.
@@ -197,7 +197,7 @@ pub(crate) async fn plan(aws: &Aws, request: Request, rules: &Rules, now: DateTi
         }
     } else if source.settings.multi_az == Some(false) {
         notes.push(
-            "I/O of a Single-AZ instance may stand still for seconds to minutes while AWS takes it"
+            "I/O of a Single-AZ instance may be suspended for seconds to minutes while AWS takes the snapshot"
                 .to_owned(),
         );
     }
@@ -277,7 +277,7 @@ fn tags(
     key: Option<&str>,
     notes: &mut Vec<String>,
 ) -> Result<Tags> {
-    let mut tags = Settings::of(source).to_tags();
+    let mut tags = source.settings.to_tags();
     let mut add = |key: &str, value: String| tags.insert(key.to_owned(), value);
     add(tag::PURPOSE, "snapshot".to_owned());
     add(tag::RUN, run.to_string());
@@ -357,62 +357,44 @@ pub(crate) async fn request(aws: &Aws, plan: Plan, poll: Poll, tell: Tell<'_>) -
     if let Some(snapshot) = plan.existing {
         return Ok(Taken { snapshot, reused: true, began });
     }
-    let give_up = began + poll.give_up_after.max(Duration::from_secs(60));
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let failure = match aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await {
-            Ok(snapshot) => return Ok(Taken { snapshot, reused: false, began }),
-            Err(failure) => failure,
-        };
-        if matches!(failure.fault, Fault::AlreadyExists | Fault::Unsure)
-            && let Some(snapshot) = aws.snapshot(&plan.id).await?
-        {
-            if !plan.is_ours(&snapshot) {
-                return Err(taken_by_another(&plan, &snapshot, failure));
-            }
-            tell(Event::Note(
-                "AWS had begun the snapshot although its answer was lost; it is used".to_owned(),
-            ));
-            let reused = snapshot.tags.get(tag::RUN).map(String::as_str) != Some(plan.run.as_str());
-            return Ok(Taken { snapshot, reused, began });
-        }
-        let left = give_up.saturating_duration_since(Instant::now());
-        if failure.fault == Fault::WrongState && left > pause {
+    let note = |text| tell(Event::Note(text));
+    let give_up_after = poll.give_up_after.max(Duration::from_secs(60));
+    let creation = Creation { what: "snapshot", give_up_after, note: &note };
+    let find_ours = async |failure: &Failure| match aws.snapshot(&plan.id).await? {
+        Some(found) if !plan.is_ours(&found) => Err(taken_by_another(&plan, &found, failure.clone())),
+        found => Ok(found),
+    };
+    let wait_out = async |failure: &Failure, left: Duration| match failure.fault {
+        Fault::WrongState if !left.is_zero() => {
             // Someone else was faster, or the automated backup has just begun.
-            tell(Event::Note(format!("another snapshot or change is going on: {}", failure.message)));
-            poll_briefly(poll, left).pause().await;
+            note(format!("another snapshot or change is under way: {}", failure.message));
+            Poll { every: poll.every.min(left), ..poll }.pause().await;
             wait_for_turn(aws, &plan, Poll { give_up_after: left, ..poll }, tell).await?;
-        } else if failure.is_worth_repeating() && left > pause {
-            tell(Event::Note(format!("the snapshot is asked for again: {failure}")));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(15));
-        } else {
-            return Err(refused(&plan, failure));
+            Ok(true)
         }
-    }
-}
-
-fn poll_briefly(poll: Poll, left: Duration) -> Poll {
-    Poll { every: poll.every.min(left), ..poll }
+        Fault::Quota => Err(over_quota(failure)),
+        _ => Ok(false),
+    };
+    let begin = async || aws.begin_snapshot(&plan.source.id, &plan.id, &plan.tags).await;
+    let snapshot = creation.begin_or_adopt(begin, find_ours, wait_out).await?;
+    let reused = snapshot.tags.get(tag::RUN).is_some_and(|run| run != plan.run.as_str());
+    Ok(Taken { snapshot, reused, began })
 }
 
 fn taken_by_another(plan: &Plan, found: &Snapshot, failure: Failure) -> Error {
-    let by = found.tags.get(tag::RUN).map_or("nobody of ours".to_owned(), |run| format!("run `{run}`"));
+    let by = found
+        .tags
+        .get(tag::RUN)
+        .map_or("something other than lifeboat".to_owned(), |run| format!("run `{run}`"));
     Error::request(format!("snapshot `{}` exists already: {by} took it of `{}`", plan.id, found.instance))
         .caused_by(failure)
         .hint("Choose another `--id`, or give a repeated job an `--idempotency-key`: it then finds its own snapshot again.")
 }
 
-fn refused(plan: &Plan, failure: Failure) -> Error {
-    let quota = failure.fault == Fault::Quota;
-    let error = Error::from(failure);
-    if quota {
-        return error.hint(format!(
-            "`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken of `{}`.",
-            plan.source.id
-        ));
-    }
-    error
+/// What to do when no more manual snapshots are allowed.
+pub(super) fn over_quota(failure: &Failure) -> Error {
+    Error::from(failure.clone())
+        .hint("`lifeboat snapshot prune --dry-run` shows which snapshots have expired; nothing was taken.")
 }
 
 /// Waits until the snapshot is available; [`Kind::StillGoing`] if it is not by then.
@@ -429,9 +411,9 @@ pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<
                     missing += 1;
                     return None;
                 }
-                Ok(None) => return Some(Err("it has vanished".to_owned())),
+                Ok(None) => return Some(Err("it no longer exists".to_owned())),
                 Err(failure) => {
-                    tell(Event::Note(format!("AWS did not say how it stands: {failure}")));
+                    tell(Event::Note(format!("AWS gave no status: {failure}")));
                     return None;
                 }
             };
@@ -451,7 +433,7 @@ pub(crate) async fn settle(aws: &Aws, taken: &mut Taken, poll: Poll, tell: Tell<
                     taken.snapshot = snapshot.clone();
                     None
                 }
-                "deleting" => Some(Err("someone is deleting it".to_owned())),
+                "deleting" => Some(Err("it is being deleted".to_owned())),
                 _ if status.starts_with("failed") || status.starts_with("incompatible") => {
                     Some(Err(format!("it ended as `{status}`")))
                 }

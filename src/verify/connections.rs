@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::boundary::Boundary;
 use super::catalog;
 use super::depth::{Depth, Look};
 use super::fingerprint::SETTINGS;
-use super::lineage::Boundary;
 use super::observation::WrittenTables;
 use super::schema::{self, Definitions, Sequences, Touched};
 use crate::error::{Error, Result};

@@ -3,179 +3,28 @@
 mod alike;
 mod definitions;
 mod dumped;
+mod judgement;
 mod live;
 mod moment;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 pub(crate) use alike::{KINDS_NAMING_ROLES, Looks, Side, alike};
-pub(crate) use definitions::{DefinitionVerdict, compares_kind};
+pub(crate) use definitions::compares_kind;
 pub(crate) use dumped::{Note, notes_on_dumps};
+pub(crate) use judgement::{DefinitionVerdict, Judgement, TableProof, TableVerdict, Word};
 pub(crate) use live::{Counterparts, Evidence, Kinship, live, name_in_copy};
 pub(crate) use moment::{Movement, Traces, at_the_moment, reason_with_rows};
 
 pub(crate) use rows::{NewerRows, RowEvidence};
 
+use judgement::{doubt_of_coverage, format_rows};
+
 use super::Verdict;
 use super::depth::Depth;
-use super::narrow::{Differences, RowDifference};
+use super::narrow::Differences;
 use super::observe::{Counted, Observation, Table};
-
-/// What was found of one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Word {
-    /// Same content.
-    Identical,
-    /// Same number of rows.
-    Equal,
-    /// Inside what the writes since then allow.
-    Within,
-    /// Rows are missing, or there are too many.
-    Differs,
-    /// The table is not in the copy.
-    Missing,
-    /// The table is only in the copy.
-    Unexpected,
-    /// Deliberately not compared.
-    Skipped,
-    /// Could not be compared.
-    Unknown,
-}
-
-impl Word {
-    /// The word as it stands in reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Word::Identical => "identical",
-            Word::Equal => "equal",
-            Word::Within => "within",
-            Word::Differs => "differs",
-            Word::Missing => "missing",
-            Word::Unexpected => "unexpected",
-            Word::Skipped => "skipped",
-            Word::Unknown => "unknown",
-        }
-    }
-
-    /// Whether rows were really held against each other.
-    pub(crate) const fn is_comparison(self) -> bool {
-        matches!(self, Word::Identical | Word::Equal | Word::Within | Word::Differs)
-    }
-}
-
-/// The verdict on one table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TableVerdict {
-    /// Database.
-    pub database: String,
-    /// Schema.
-    pub schema: String,
-    /// Table.
-    pub table: String,
-    /// What was found.
-    pub verdict: Word,
-    /// Rows of the baseline.
-    pub expected_rows: Option<u64>,
-    /// Rows of the copy.
-    pub observed_rows: Option<u64>,
-    /// Rows of which every value was compared, and is the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub matched_rows: Option<u64>,
-    /// Rows of either side that nothing could be compared with, or that could not be placed before or after the backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open_rows: Option<u64>,
-    /// Why.
-    pub reason: String,
-    /// Rows that differ, where they could be found out: some of them, in the order of their keys.
-    #[serde(default)]
-    pub differences: Vec<RowDifference>,
-}
-
-const NOT_COVERED: &str =
-    "the recorded baseline does not cover its database, so it was held against the source as it is now";
-
-fn doubt_of_coverage(database: &str) -> String {
-    format!(
-        "database `{database}` is in the copy, and the recorded baseline does not cover it: name the databases to compare with `--dbname`"
-    )
-}
-
-impl TableVerdict {
-    fn name(&self) -> String {
-        format!("{}.{}.{}", self.database, self.schema, self.table)
-    }
-
-    /// Whether its values were not all compared, for want of a record of them.
-    fn stays_open(&self) -> bool {
-        match self.verdict {
-            Word::Equal | Word::Within | Word::Unknown => true,
-            Word::Skipped => self.expected_rows.is_some() && self.observed_rows.is_some(),
-            Word::Identical | Word::Differs | Word::Missing | Word::Unexpected => false,
-        }
-    }
-
-    /// Takes over what the source as it is now proves.
-    fn settle(&mut self, found: TableVerdict) {
-        let proves = |table: &TableVerdict| table.matched_rows.unwrap_or_default();
-        match found.verdict {
-            Word::Differs => {
-                let reason = format!("{}; by the record alone: {}", found.reason, self.reason);
-                *self = TableVerdict { reason, expected_rows: self.expected_rows, ..found };
-            }
-            // An empty copy of what has rows now, and had some then.
-            Word::Unknown if found.observed_rows == Some(0) && found.expected_rows > Some(0) => {
-                (self.verdict, self.reason) = (Word::Unknown, found.reason);
-            }
-            Word::Identical => {
-                self.verdict = Word::Identical;
-                self.reason =
-                    format!("held against the source as it is now; by the record alone: {}", self.reason);
-                (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
-            }
-            Word::Within if proves(&found) > proves(self) => {
-                self.verdict = Word::Within;
-                self.reason = found.reason;
-                (self.matched_rows, self.open_rows) = (found.matched_rows, found.open_rows);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// How far the rows of a table were proven one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TableProof {
-    /// Rows with the same values on both sides.
-    pub(crate) matched_rows: u64,
-    /// Rows that stay open.
-    pub(crate) open_rows: u64,
-}
-
-/// The verdict on a copy.
-#[derive(Clone, Debug)]
-pub(crate) struct Judgement {
-    /// Overall.
-    pub verdict: Verdict,
-    /// What it rests on, worst first.
-    pub reasons: Vec<String>,
-    /// Table by table, worst first within each database.
-    pub tables: Vec<TableVerdict>,
-    /// Definitions and sequences that are not what they ought to be.
-    pub definitions: Vec<DefinitionVerdict>,
-    /// What was not compared, and why.
-    pub not_tested: Vec<String>,
-    /// What is otherwise and speaks against nothing, and why.
-    pub notes: Vec<Note>,
-    failing: &'static [Word],
-    other_failures: Vec<String>,
-    other_doubts: Vec<String>,
-    /// Databases of the copy that the baseline does not cover.
-    uncovered: BTreeSet<String>,
-}
 
 /// Whether two fingerprints are of the same content; `None` where there are none.
 fn same_content(left: Option<&String>, right: Option<&String>) -> Option<bool> {
@@ -201,11 +50,6 @@ fn uncounted(expected: &Counted, observed: &Counted) -> (Word, String) {
         (Counted::Skipped(reason), _) | (_, Counted::Skipped(reason)) => (Word::Skipped, reason.clone()),
         (Counted::Rows(_), Counted::Rows(_)) => (Word::Unknown, String::new()),
     }
-}
-
-/// `1 row`, `2 rows`.
-fn counted_rows(rows: u64) -> String {
-    if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") }
 }
 
 /// Gathers the verdicts and weighs them.
@@ -408,111 +252,6 @@ impl Bench {
         };
         judgement.tell();
         judgement
-    }
-}
-
-impl Judgement {
-    /// Databases of which something stays open that the source as it is now may settle: tables of which only bounds, or no
-    /// values, could be compared, and databases that the record does not cover.
-    pub(crate) fn databases_left_open(&self, observed: &Observation) -> BTreeSet<String> {
-        let open = self.tables.iter().filter(|table| table.stays_open());
-        open.map(|table| table.database.clone())
-            .chain(observed.databases.keys().filter(|name| self.uncovered.contains(*name)).cloned())
-            .collect()
-    }
-
-    /// Takes over what `other`, a judgement by the source as it is now, proves of tables that stay open here.
-    pub(crate) fn settle_with(&mut self, other: Judgement) {
-        let uncovered = std::mem::take(&mut self.uncovered);
-        let mut settled = Vec::new();
-        for found in other.tables {
-            let is_same = |table: &&mut TableVerdict| {
-                (&table.database, &table.schema, &table.table)
-                    == (&found.database, &found.schema, &found.table)
-            };
-            match self.tables.iter_mut().find(is_same) {
-                Some(table) if table.stays_open() => {
-                    let by_the_record = table.clone();
-                    table.settle(found);
-                    if *table != by_the_record {
-                        settled.push(format!("table `{}`:", table.name()));
-                    }
-                }
-                Some(_) => {}
-                None if uncovered.contains(&found.database) => {
-                    let reason = match found.reason.is_empty() {
-                        true => NOT_COVERED.to_owned(),
-                        false => format!("{} ({NOT_COVERED})", found.reason),
-                    };
-                    // As in a live drill, what the source no longer has was dropped since.
-                    let verdict = match found.verdict {
-                        Word::Unexpected => Word::Skipped,
-                        word => word,
-                    };
-                    self.tables.push(TableVerdict { reason, verdict, ..found });
-                }
-                None => {}
-            }
-        }
-        for failure in other.other_failures {
-            if !self.other_failures.contains(&failure) {
-                self.other_failures.push(failure);
-            }
-        }
-        let is_covered = |doubt: &String| !uncovered.iter().any(|name| *doubt == doubt_of_coverage(name));
-        self.other_doubts.retain(is_covered);
-        let names = |doubt: &String| uncovered.iter().any(|name| doubt.contains(&format!("`{name}`")));
-        self.other_doubts.extend(other.other_doubts.into_iter().filter(names));
-        // What stays open of a table is what the judgement says that settled it.
-        let is_of_settled = |line: &String| settled.iter().any(|table| line.starts_with(table));
-        self.not_tested.retain(|line| !is_of_settled(line));
-        let is_of_uncovered = |line: &String| uncovered.iter().any(|name| line.contains(&format!("`{name}")));
-        let taken_over = |line: &String| is_of_settled(line) || is_of_uncovered(line);
-        self.not_tested.extend(other.not_tested.into_iter().filter(taken_over));
-        self.tables.sort_by(|left, right| left.database.cmp(&right.database));
-        self.tell();
-    }
-
-    /// Weighs what was found, and words the reasons: again whenever a table's own words have changed.
-    pub(crate) fn tell(&mut self) {
-        let told = |table: &TableVerdict| {
-            let rows = |rows: Option<u64>| rows.map_or("?".to_owned(), |rows| rows.to_string());
-            let counts =
-                format!("expected {}, found {}", rows(table.expected_rows), rows(table.observed_rows));
-            match table.verdict {
-                Word::Differs => format!("table `{}` differs ({counts}): {}", table.name(), table.reason),
-                word => format!("table `{}` is {}: {}", table.name(), word.as_str(), table.reason),
-            }
-        };
-        let tables_that = |wanted: &dyn Fn(Word) -> bool| -> Vec<String> {
-            self.tables.iter().filter(|table| wanted(table.verdict)).map(told).collect()
-        };
-        let definitions = self.definitions.iter().map(|found| {
-            format!(
-                "{} `{}.{}` is {}: {}",
-                found.kind,
-                found.database,
-                found.name,
-                match found.verdict {
-                    Word::Differs => "different",
-                    word => word.as_str(),
-                },
-                found.reason
-            )
-        });
-        let failures = [
-            self.other_failures.clone(),
-            tables_that(&|word| self.failing.contains(&word)),
-            definitions.collect(),
-        ]
-        .concat();
-        let doubts = [self.other_doubts.clone(), tables_that(&|word| word == Word::Unknown)].concat();
-        self.verdict = match (failures.is_empty(), doubts.is_empty()) {
-            (false, _) => Verdict::Fail,
-            (true, false) => Verdict::Unknown,
-            (true, true) => Verdict::Pass,
-        };
-        self.reasons = [failures, doubts].concat();
     }
 }
 

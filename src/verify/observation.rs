@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::boundary::Boundary;
 use super::depth::Depth;
 use super::fingerprint::Column;
-use super::lineage::Boundary;
 use super::schema::{Definitions, Sequences};
 use crate::postgres::quoted;
 

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::boundary::Boundary;
 use super::catalog;
 use super::connections::Opened;
 pub(crate) use super::connections::{Databases, Visit};
 use super::depth::{Copies, Depth};
-use super::lineage::Boundary;
 pub(crate) use super::observation::{
     Counted, DROPPED_MEANWHILE, Observation, Strata, Stratum, Table, WriteCounters, Written, WrittenTables,
 };

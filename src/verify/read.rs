@@ -5,9 +5,9 @@
 //! tables and their indexes would otherwise take more than the server has for everyone
 //! (`max_locks_per_transaction`).
 
+use super::boundary::Boundary;
 use super::depth::Depth;
 use super::fingerprint::row_hash;
-use super::lineage::Boundary;
 use super::observation::{Carried, Portion};
 use super::observe::{Counted, DROPPED_MEANWHILE, Strata, Stratum, Table};
 use crate::error::{Error, Result};

@@ -190,7 +190,7 @@ async fn what_becomes_of_each_database_is_in_the_exit_code_and_in_the_report() {
     // Its holder dies: whoever comes next removes what it left, and goes on.
     first.kill().await;
     let rest = world.lifeboat(&flags).await;
-    let report = rest.assert_code(0).assert_says(&["it is taken over"]).json();
+    let report = rest.assert_code(0).assert_says(&["taking over the lease"]).json();
     assert_eq!((&report["fleet"], &report["summary"]["passed"]), (&json!("job-7"), &json!(3)));
     world.assert_no_throwaway().await;
     // A single database still prints its one document.

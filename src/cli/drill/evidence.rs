@@ -11,10 +11,11 @@ use clap::Args;
 
 use crate::cli::places::{Seek, Target};
 use crate::cli::{Session, now, parse_day};
-use crate::drill::calendar::{Existing, Period, Which};
-use crate::drill::dossier::{self, Author, History};
-use crate::drill::integrity::{self, Expected, Verdict};
-use crate::drill::notes::{self, Wanted};
+use crate::drill::annotate::{self, Wanted};
+use crate::drill::calendar::{Existing, Period};
+use crate::drill::database::Which;
+use crate::drill::report::{self, Author, History};
+use crate::drill::verify_evidence::{self, Expected, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::account_of;
 use crate::output::Format;
@@ -213,22 +214,25 @@ async fn existing(only: &[String], vault_only: bool, session: &Session) -> Exist
 
 pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Option<Kind>> {
     let period = args.period.period()?.ok_or_else(|| {
-        Error::request("it is not said which period to report on")
+        Error::request("a report needs a period")
             .hint("For example `--year 2026`, or `--from 2026-01-01 --to 2026-03-31`.")
     })?;
     let vault = session.vault_to_read()?;
     let existing = existing(&args.databases, args.vault_only, session).await;
-    let author =
-        Author { by: crate::cli::who(), host: super::host(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let dossier = dossier::draw_up(&vault, &args.databases, (period, existing), author, now())?;
+    let author = Author {
+        by: crate::cli::who(),
+        host: crate::cli::host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let dossier = report::draw_up(&vault, &args.databases, (period, existing), author, now())?;
     for record in &dossier.unreadable {
         session.output.warn(record);
     }
     let kind = kind_of(dossier.integrity.verdict);
     if kind.is_some() {
-        session.output.warn("the evidence is not as it was recorded, or could not be read: `lifeboat drill verify-evidence` says where");
+        session.output.warn("the evidence was changed after it was recorded, or could not be read: run `lifeboat drill verify-evidence` to see where");
     }
-    let page = dossier::render(&dossier);
+    let page = report::render(&dossier);
     match (&args.output, session.output.format()) {
         (Some(path), _) => {
             write(path, &page)?;
@@ -270,9 +274,9 @@ pub(super) fn annotate(args: AnnotateArgs, session: &Session) -> Result<Option<K
         due: args.due,
         reviewer: args.sign_off,
         by: crate::cli::who(),
-        host: super::host(),
+        host: crate::cli::host(),
     };
-    let note = notes::add(&session.vault()?, &args.run, wanted, now())?;
+    let note = annotate::add(&session.vault()?, &args.run, wanted, now())?;
     session.output.report(&note)?;
     Ok(None)
 }
@@ -282,13 +286,13 @@ pub(super) fn verify(args: &VerifyEvidenceArgs, session: &Session) -> Result<Opt
     if let Some(path) = &args.kept {
         let text = std::fs::read(path)
             .map_err(|error| Error::request(format!("cannot read `{}`", path.display())).caused_by(error))?;
-        let kept = integrity::heads_of(&text)?;
+        let kept = verify_evidence::heads_of(&text)?;
         expected.extend(kept.into_iter().filter(|head| {
             args.sources.is_empty()
                 || head.source.as_ref().is_some_and(|source| args.sources.contains(source))
         }));
     }
-    let report = integrity::check(&session.vault_to_read()?, &args.sources, &expected, now())?;
+    let report = verify_evidence::check(&session.vault_to_read()?, &args.sources, &expected, now())?;
     session.output.report(&report)?;
     Ok(kind_of(report.verdict))
 }

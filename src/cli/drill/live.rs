@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::connect::Reading;
+use crate::drill::Event;
 use crate::drill::estimate::{Earlier, Left, left_of_all};
-use crate::drill::{Event, TEAR_DOWN};
+use crate::drill::evidence::TEAR_DOWN;
 use crate::output::Output;
 use crate::when::{format_rough_span, format_span};
 
@@ -60,7 +61,7 @@ impl<'a> LiveDrill<'a> {
     pub(super) fn tell(&self, event: &Event<'_>) {
         let elapsed = format!("[{:>7}]", format_span(self.began.elapsed().as_secs_f64()));
         match event {
-            Event::Begun(earlier) => locked(&self.going).earlier = (*earlier).clone(),
+            Event::Begun { earlier, .. } => locked(&self.going).earlier = (*earlier).clone(),
             Event::Phase(name) => {
                 let left = {
                     let mut going = locked(&self.going);
@@ -145,7 +146,7 @@ impl LiveFleet {
     pub(super) fn note(&self, id: &str, event: &Event<'_>) {
         let mut drills = locked(&self.drills);
         match event {
-            Event::Begun(earlier) => {
+            Event::Begun { earlier, .. } => {
                 drills.waiting.remove(id);
                 drills.under_way.entry(id.to_owned()).or_insert_with(Going::new).earlier = (*earlier).clone();
             }

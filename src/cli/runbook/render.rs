@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::output::{Page, Report as Printed, plain};
-use crate::runbook::document::Fault;
+use crate::runbook::fault::Fault;
 use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
 use crate::runbook::preflight::Looked;

@@ -76,7 +76,7 @@ pub(crate) async fn plan(
     }
     let places: Vec<(Aws, Vec<InstanceId>)> =
         places.into_iter().filter(|(aws, _)| !unreached.iter().any(|one| one.place == aws.place())).collect();
-    // A fleet of nothing is a slip, and nothing that passes; what could not be looked at may hold some.
+    // An empty fleet is a mistake, not a pass; places that could not be reached may hold databases.
     if met.is_empty() && unreached.is_empty() {
         return Err(nobody(&places, &ask.selection));
     }
@@ -125,13 +125,12 @@ pub(crate) async fn plan(
 fn nobody(places: &[(Aws, Vec<InstanceId>)], selection: &Selection) -> Error {
     let tags: Vec<String> = selection.tags.iter().map(|(key, value)| format!("`{key}={value}`")).collect();
     if !tags.is_empty() {
-        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and "))).hint(
-            "`lifeboat status` lists the instances; look at `--region` and at how the tag is written.",
-        );
+        return Error::request(format!("no DB instance carries the tag {}", tags.join(" and ")))
+            .hint("`lifeboat status` lists the instances; check `--region` and the spelling of the tag.");
     }
     let places: Vec<String> = places.iter().map(|(aws, _)| aws.place().to_string()).collect();
     Error::request(format!("there is no DB instance to drill in {}", places.join(", ")))
-        .hint("Look at `--region`, and at whose credentials these are: `lifeboat doctor drill`.")
+        .hint("Check `--region`, and run `lifeboat doctor drill` to see whose credentials these are.")
 }
 
 /// The databases of one account and Region that the selection meets.
@@ -247,8 +246,11 @@ async fn check_classes(plan: &mut Plan) -> Result<()> {
             left.push(todo);
             continue;
         }
-        let error = Error::request(format!("class `{class}` cannot be had for PostgreSQL {version} here"))
-            .hint("Choose another `--class`, for instance db.t4g.micro.");
+        let error = Error::request(format!(
+            "class `{class}` is not offered for PostgreSQL {version} in {}",
+            todo.aws.region()
+        ))
+        .hint("Choose another `--class`, such as db.t4g.micro.");
         plan.record.databases.push(Row::new(&todo.source, todo.aws.place(), todo.last_proof).refused(&error));
     }
     plan.todo = left;

@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Ceilings, Selection, Shard};
-use crate::drill::report::{Report, State};
-use crate::drill::{integrity, journal};
+use crate::drill::evidence::{Report, State, to_json};
+use crate::drill::{journal, verify_evidence};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, Place, RunId, Unreached, account_of};
 use crate::vault::{Lock, Vault};
@@ -358,7 +358,7 @@ pub(super) fn join(
     }
     let fleet = name.map_or_else(|| RunId::new(now).to_string(), str::to_owned);
     let tie = Tie { selection: selection.clone(), shards: shard.map(|shard| shard.count), started_at: now };
-    vault.write(&format!("fleets/{fleet}/selection.json"), &journal::to_json(&tie)?)?;
+    vault.write(&format!("fleets/{fleet}/selection.json"), &to_json(&tie)?)?;
     Ok(Joined { fleet, started_at: now, is_resumed: false })
 }
 
@@ -391,7 +391,7 @@ fn read(vault: &Vault, fleet: &str, file: &str) -> Result<Option<Fleet>> {
 
 /// Writes the record as it stands.
 pub(super) fn write(vault: &Vault, record: &Fleet) -> Result<()> {
-    vault.write(&format!("fleets/{}/{}", record.fleet, file_of(record.shard)), &journal::to_json(record)?)
+    vault.write(&format!("fleets/{}/{}", record.fleet, file_of(record.shard)), &to_json(record)?)
 }
 
 /// The drill of a database that this fleet run has done already: one with a verdict of pass or fail.
@@ -408,14 +408,15 @@ pub(super) fn done(
             .and_then(|run| run.began())
             .is_some_and(|began| began >= since - TimeDelta::hours(1))
     });
-    let names: Vec<String> = runs.iter().map(|run| journal::name(source.id.as_str(), run)).collect();
+    let names: Vec<String> = runs.iter().map(|run| journal::evidence_name(source.id.as_str(), run)).collect();
     let reports = vault.read_all(&names)?.into_iter().filter_map(|read| {
         let report: Report = serde_json::from_slice(&read.ok()??).ok()?;
         let is_it = report.fleet.as_deref() == Some(fleet)
             && report.source.resource_id == source.resource_id.0
             && report.state != State::Running
             && report.verdict != Verdict::Unknown;
-        let is_proof = is_it && integrity::is_sound(vault, source.id.as_str(), &report.run).unwrap_or(false);
+        let is_proof =
+            is_it && verify_evidence::is_sound(vault, source.id.as_str(), &report.run).unwrap_or(false);
         is_proof.then_some(report)
     });
     Ok(reports.max_by_key(|report| report.started_at))

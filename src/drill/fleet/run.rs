@@ -13,9 +13,9 @@ use super::ceiling::{self, Hours};
 use super::plan::{Plan, Todo, not_due};
 use super::record::{self, Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
-use crate::aws::{Aws, Poll};
+use crate::aws::Aws;
 use crate::drill::lease;
-use crate::drill::{self, Event, Report, Surroundings};
+use crate::drill::{self, Context, Event, Report};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::Instance;
 use crate::interrupt::Interrupt;
@@ -143,9 +143,8 @@ where
         under_way.spawn_blocking(move || {
             let todo = Arc::clone(&turn.todo);
             let drilled = AssertUnwindSafe(|| runtime.block_on(drill_one(&todo, &about, &crew, &hours)));
-            let end = std::panic::catch_unwind(drilled).unwrap_or_else(|_| {
-                Err(Error::new(Kind::Bug, "the drill broke off at a defect of lifeboat"))
-            });
+            let end = std::panic::catch_unwind(drilled)
+                .unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the drill was aborted by a bug in lifeboat")));
             hours.end(&todo.source.resource_id.0);
             (turn, end.unwrap_or_else(End::Refused))
         });
@@ -299,7 +298,7 @@ where
         }
         (crew.tell)(id, event);
     };
-    let surroundings = Surroundings {
+    let cx = Context {
         aws,
         vault,
         interrupt: &crew.interrupt,
@@ -308,18 +307,14 @@ where
         host: crew.host.clone(),
         stop: &|| hours.reached(),
     };
-    let poll = Poll { every: request.poll, give_up_after: request.teardown_timeout };
-    lease::clear(&lease, source, &surroundings, poll).await?;
+    lease::clear(&lease, source, &cx, request.teardown_poll()).await?;
     if let Some(reason) = ceiling::no_room(aws, most).await? {
         lease.release((crew.clock)());
         return Ok(End::Full(reason));
     }
-    let planned = tokio::select! {
-        biased;
-        kind = crew.interrupt.wait(1) => Err(Error::new(kind, "interrupted before anything was created")),
-        planned = drill::plan(aws, vault, request.clone(), async |source: &Instance| (crew.connect)(aws, source).await, aws.now((crew.clock)()), &tell) => planned,
-    };
-    let report = drill::run(planned?, &lease, &surroundings).await?;
+    let connect = async |source: &Instance| (crew.connect)(aws, source).await;
+    let plan = drill::plan_drill(request.clone(), connect, &cx).await?;
+    let report = drill::run(plan, &lease, &cx).await?;
     lease.release((crew.clock)());
     Ok(End::Drilled(Box::new(report)))
 }

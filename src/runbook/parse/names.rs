@@ -1,6 +1,7 @@
 //! Names in a runbook: each is a parameter, or set by a step before it is used, and none stands in text that is run.
 
-use crate::runbook::document::{Fault, Kind, Position, Runbook};
+use crate::runbook::document::{Kind, Runbook};
+use crate::runbook::fault::{Fault, Position};
 use crate::runbook::values;
 
 /// Every name in the text is known where it is used.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::runbook::document::Severity;
+use crate::runbook::fault::Severity;
 
 const FRONT: &str = "---\nrunbook: 1\ntitle: T\nowner: o\nreview_by: 2027-03-01\nrto: 60m\nparams:\n  source: {required: true, pattern: \"^[a-z]+$\"}\n---\n";
 

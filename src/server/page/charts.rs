@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use crate::backup::stats::Point;
-use crate::drill::report::Report;
+use crate::drill::evidence::Report;
 use crate::server::drills::Drill;
 use crate::when::format_span;
 use crate::words::{format_bytes, format_count};

@@ -1,7 +1,7 @@
 //! Judging whether two databases hold the same, each as it was seen at an instant of its own.
 
 use super::{
-    Bench, DefinitionVerdict, Judgement, Note, Word, by_name, counted_rows, definitions, dumped, name_of,
+    Bench, DefinitionVerdict, Judgement, Note, Word, by_name, definitions, dumped, format_rows, name_of,
     same_content, uncounted,
 };
 use crate::verify::depth::Depth;
@@ -238,7 +238,7 @@ fn forgive_rows(found: (Word, String), sides: (&Table, &Table), logins: &[&str])
             Word::Within,
             format!(
                 "{} more on the right, where event trigger {trigger} runs at every login, those of the restore included",
-                counted_rows(right - left)
+                format_rows(right - left)
             ),
         ),
         _ => found,
@@ -270,7 +270,7 @@ fn rows(table: &Table, other: &Table, moved: (Moved, Moved), are_kin: bool) -> (
         0 => "as many rows, but with other content".to_owned(),
         more => format!(
             "{} {}",
-            counted_rows(more),
+            format_rows(more),
             if left < right { "more on the right" } else { "fewer on the right" }
         ),
     };

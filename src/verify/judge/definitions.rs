@@ -2,32 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::dumped::is_about_others;
-use super::{Observation, Word};
+use super::judgement::{DefinitionVerdict, Word};
 use crate::verify::lineage::Horizon;
-use crate::verify::observe::Table;
+use crate::verify::observe::{Observation, Table};
 use crate::verify::schema::{
     Definitions, Digest, SERVER_ROLE, SequenceState, Sequences, Touch, Touched, is_in_recipe, is_of_dumps,
     is_of_the_server,
 };
-
-/// A definition or a sequence of the copy that is not what it ought to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DefinitionVerdict {
-    /// Database.
-    pub database: String,
-    /// `index`, `function`, `constraint`, …
-    pub kind: String,
-    /// Qualified name.
-    pub name: String,
-    /// How it is not.
-    pub verdict: Word,
-    /// Why.
-    pub reason: String,
-}
-
 /// Whether a definition is only missing because the relation is missing that it says something about.
 fn follows(kind: &str, name: &str, there: &Definitions) -> bool {
     const KINDS: [&str; 6] =

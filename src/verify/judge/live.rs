@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::rows::{Found, Pair, RowEvidence, Writes};
-use super::{Bench, Judgement, Word, by_name, counted_rows, name_of, uncounted};
+use super::{Bench, Judgement, Word, by_name, format_rows, name_of, uncounted};
 use crate::verify::lineage::{Horizon, Recency};
 use crate::verify::observe::{Counted, Observation, Table, WriteCounters};
 
@@ -235,7 +235,7 @@ fn compare(
             match table.strata.unwrap_or_default().older().rows {
                 0 => Found::new(Word::Skipped, reason.clone()),
                 older => {
-                    let older = counted_rows(older);
+                    let older = format_rows(older);
                     Found::new(
                         Word::Differs,
                         format!("the source has {older} from before the backup; the copy is {reason}"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::definitions::{self, Window};
-use super::{Bench, Judgement, TableVerdict, Word, by_name, counted_rows, name_of, same_content, uncounted};
+use super::{Bench, Judgement, TableVerdict, Word, by_name, format_rows, name_of, same_content, uncounted};
 use crate::verify::depth::Depth;
 use crate::verify::lineage::Horizon;
 use crate::verify::observe::{
@@ -283,9 +283,9 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     let (then, held) = (observed.older(), copy.older());
     let may_be_gone = if writes.rewritten { 0 } else { writes.updated + writes.deleted };
     if held.rows.saturating_add(may_be_gone) < then.rows {
-        let missing = counted_rows(then.rows - may_be_gone - held.rows);
+        let missing = format_rows(then.rows - may_be_gone - held.rows);
         let reason = match may_be_gone {
-            0 => format!("{missing} missing or changed, of {} that were there", counted_rows(then.rows)),
+            0 => format!("{missing} missing or changed, of {} that were there", format_rows(then.rows)),
             _ => format!(
                 "{missing} more are missing or changed than the writes meanwhile explain ({})",
                 writes.told()
@@ -297,8 +297,8 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     if copy.newer.rows > may_be_new {
         let reason = format!(
             "{} too many: {} are newer, and the writes meanwhile allow {may_be_new} ({})",
-            counted_rows(copy.newer.rows - may_be_new),
-            counted_rows(copy.newer.rows),
+            format_rows(copy.newer.rows - may_be_new),
+            format_rows(copy.newer.rows),
             writes.told()
         );
         return Some((Word::Differs, reason));
@@ -309,7 +309,7 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
     if extra > may_look_old {
         return Some((
             Word::Differs,
-            format!("{} too many that look older than the baseline", counted_rows(extra)),
+            format!("{} too many that look older than the baseline", format_rows(extra)),
         ));
     }
     // Nothing of that time was taken away, or nothing new can look old: then as many rows are the same rows.
@@ -324,9 +324,9 @@ fn by_age(pair: &Pair<'_>, copy: &Strata, writes: Writes) -> Option<(Word, Strin
         } else {
             "complete up to the baseline"
         };
-        let newer = counted_rows(copy.newer.rows + extra);
+        let newer = format_rows(copy.newer.rows + extra);
         let reason =
-            format!("{identical} ({}), and {newer} newer of at most {may_be_new}", counted_rows(then.rows));
+            format!("{identical} ({}), and {newer} newer of at most {may_be_new}", format_rows(then.rows));
         (Word::Within, reason)
     })
 }
@@ -352,7 +352,7 @@ const OTHER_CONTENT: &str = "as many rows, but with other content";
 /// How a reason begins where the number of rows is wrong: `2 rows missing`.
 fn apart(rows: u64, copied: u64) -> String {
     let direction = if copied < rows { "missing" } else { "too many" };
-    format!("{} {direction}", counted_rows(rows.abs_diff(copied)))
+    format!("{} {direction}", format_rows(rows.abs_diff(copied)))
 }
 
 /// The reason of a table whose rows were found out one by one: `told` says which they are, so that their number is not said twice.

@@ -7,7 +7,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{TableProof, Word, counted_rows};
+use super::judgement::{TableProof, Word, format_rows};
 use crate::verify::narrow::Differences;
 use crate::verify::observe::{Observation, Table, WriteCounters};
 use crate::words::quote_names;
@@ -179,7 +179,7 @@ impl Pair<'_> {
     }
 
     fn weigh(&self, tolerance: f64) -> Found {
-        let (evidence, older) = (self.evidence, counted_rows(self.older));
+        let (evidence, older) = (self.evidence, format_rows(self.older));
         if !evidence.columns_lost.is_empty() {
             let names = quote_names(&evidence.columns_lost);
             return Found::new(
@@ -193,7 +193,7 @@ impl Pair<'_> {
             let parts: Vec<String> = parts
                 .iter()
                 .filter(|(rows, _)| *rows > 0)
-                .map(|(rows, how)| format!("{} {how}", counted_rows(*rows)))
+                .map(|(rows, how)| format!("{} {how}", format_rows(*rows)))
                 .collect();
             let still = format!("the source still has {older} from before the backup");
             // Where each of them is named, their number stands there.
@@ -203,7 +203,7 @@ impl Pair<'_> {
         }
         let is_whole = self.rows == self.older && evidence.extra == 0 && evidence.unread == 0;
         if self.written_in_copy > 0 && !(is_whole && self.compares_values) {
-            let written = counted_rows(self.written_in_copy);
+            let written = format_rows(self.written_in_copy);
             return Found::new(
                 Word::Differs,
                 format!(
@@ -216,7 +216,7 @@ impl Pair<'_> {
         {
             let reason = format!(
                 "{} too many: the source has {older} from before the backup and has updated or deleted at most {allowed} since",
-                counted_rows(evidence.extra - allowed)
+                format_rows(evidence.extra - allowed)
             );
             return Found::new(Word::Differs, reason);
         }
@@ -245,7 +245,7 @@ impl Pair<'_> {
             let reason = format!(
                 "{} of the source were written within a few transactions of the backup, before it or after it, which cannot \
                  be told apart",
-                counted_rows(around)
+                format_rows(around)
             );
             return Found::new(Word::Unknown, reason);
         }
@@ -253,9 +253,9 @@ impl Pair<'_> {
             let reason = format!(
                 "{} from before the backup {} proven; {} of the source may be older and missing from the copy: they were \
                  updated, or inserted, since, which cannot be told apart",
-                counted_rows(evidence.matched),
+                format_rows(evidence.matched),
                 if evidence.matched == 1 { "is" } else { "are" },
-                counted_rows(lost)
+                format_rows(lost)
             );
             return Found::new(Word::Unknown, reason);
         }
@@ -264,7 +264,7 @@ impl Pair<'_> {
 
     /// A table that has rows in the source and none in the copy.
     fn weigh_empty_copy(&self) -> Found {
-        let rows = counted_rows(self.rows);
+        let rows = format_rows(self.rows);
         let all_by_sequence = self.evidence.newer.is_some_and(|newer| newer.absent == 0) && self.has_keys;
         if self.older == 0
             && all_by_sequence
@@ -298,7 +298,7 @@ impl Pair<'_> {
         // analyzed is none the less no pass.
         let had_rows = self.estimate.filter(|rows| *rows > 0);
         if let (true, false, Some(estimate)) = (self.churns, self.made_anew, had_rows) {
-            let estimate = counted_rows(estimate);
+            let estimate = format_rows(estimate);
             return Found::new(
                 Word::Unknown,
                 format!("{open}; it had about {estimate} when it was last analyzed before the backup"),
@@ -318,31 +318,28 @@ impl Pair<'_> {
         if evidence.extra > 0 {
             open.push(format!(
                 "the values of {} that the source has updated or deleted since could not be compared",
-                counted_rows(evidence.extra)
+                format_rows(evidence.extra)
             ));
         }
         if evidence.unread > 0 {
-            open.push(format!(
-                "{} were compared only by number, part by part",
-                counted_rows(evidence.unread)
-            ));
+            open.push(format!("{} were compared only by number, part by part", format_rows(evidence.unread)));
         }
         if lost > 0 {
             open.push(format!(
                 "{} of the source were written since and may be older rows that the copy lacks",
-                counted_rows(lost)
+                format_rows(lost)
             ));
         }
         if let Some(around) = evidence.newer.map(|rows| rows.around_the_moment).filter(|rows| *rows > 0) {
             open.push(format!(
                 "{} of the source were written within a few transactions of the backup, before it or after it",
-                counted_rows(around)
+                format_rows(around)
             ));
         }
         if let Some(rows) = evidence.newer.map(|rows| rows.of_open_transactions).filter(|rows| *rows > 0) {
             open.push(format!(
                 "{} of the source were written by transactions that were open at the backup, by the copy's own commit log",
-                counted_rows(rows)
+                format_rows(rows)
             ));
         }
         let open = (!open.is_empty()).then(|| open.join("; "));
@@ -358,7 +355,7 @@ impl Pair<'_> {
                     Word::Within,
                     format!(
                         "no row from before the backup is left to compare values with; the copy lacks the keys of {}",
-                        counted_rows(lost)
+                        format_rows(lost)
                     ),
                 ),
                 false if self.made_anew => (
@@ -378,16 +375,16 @@ impl Pair<'_> {
             (false, _) => "there",
         };
         let proven = match evidence.unread {
-            0 => counted_rows(self.older),
-            _ => format!("{} of {}", evidence.matched, counted_rows(self.older)),
+            0 => format_rows(self.older),
+            _ => format!("{} of {}", evidence.matched, format_rows(self.older)),
         };
         let are = if self.older == 1 { "is" } else { "are" };
         let mut reason = format!("{proven} from before the backup {are} {how}");
         if evidence.extra > 0 {
-            reason.push_str(&format!("; {} updated or deleted since", counted_rows(evidence.extra)));
+            reason.push_str(&format!("; {} updated or deleted since", format_rows(evidence.extra)));
         }
         if newer > 0 {
-            reason.push_str(&format!("; the source has written {} since", counted_rows(newer)));
+            reason.push_str(&format!("; the source has written {} since", format_rows(newer)));
         }
         Found { open, ..Found::new(Word::Within, reason) }
     }

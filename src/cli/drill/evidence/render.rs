@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::drill::annotate::Note;
 use crate::drill::calendar::{Calendar, Cell, Month};
-use crate::drill::dossier::Dossier;
 use crate::drill::headline::{self, Standing};
-use crate::drill::integrity::{Checked, Fault, Report as Integrity, Verdict};
-use crate::drill::notes::Note;
+use crate::drill::report::Dossier;
+use crate::drill::verify_evidence::{Checked, Fault, Report as Integrity, Verdict};
 use crate::error::Kind;
 use crate::output::{self, Page, plain};
 use crate::when::format_time;
@@ -51,13 +51,15 @@ impl YearReport {
     pub(super) fn new(calendar: Calendar, evidence: Evidence, is_judged: bool, at: DateTime<Utc>) -> Self {
         let Evidence { altered, is_altered, unchained, unreadable } = evidence;
         let is_unchained = !unchained.is_empty();
-        let mut reasons = headline::reasons(&calendar);
+        let mut reasons = headline::list_shortfalls(&calendar);
         let is_unreadable = !unreadable.is_empty() || !altered.is_empty();
-        let headline =
-            headline::headline(&calendar, headline::Evidence { is_altered, is_unreadable, is_unchained });
+        let headline = headline::summarize_calendar(
+            &calendar,
+            headline::Evidence { is_altered, is_unreadable, is_unchained },
+        );
         if is_altered {
             reasons.push(format!(
-                "the evidence is not as it was recorded: {}; `lifeboat drill verify-evidence` says more",
+                "the evidence was changed after it was recorded: {}; run `lifeboat drill verify-evidence` for details",
                 some_of(&altered)
             ));
         } else if !altered.is_empty() {

@@ -5,12 +5,12 @@ use chrono::NaiveDate;
 use maud::{DOCTYPE, Markup, html};
 
 use super::{Against, Dossier, Entry};
+use crate::drill::annotate::Note;
 use crate::drill::calendar::{Cell, Month, Period, Row};
-use crate::drill::integrity::{Checked, Verdict as Integrity};
-use crate::drill::notes::Note;
+use crate::drill::evidence::{Met, Report};
 use crate::drill::outcome::Fate;
 use crate::drill::page::sign_off;
-use crate::drill::report::{Met, Report};
+use crate::drill::verify_evidence::{Checked, Verdict as Integrity};
 use crate::page::{
     draw_badge, draw_fact, draw_head, draw_list, draw_mark, draw_name, draw_prose, draw_symbols, draw_time,
     spell_unseen,

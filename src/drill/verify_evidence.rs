@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::chain::{self, ABSENT, Link, What, folder, link_name, number, recorded, run_of};
+use super::chain::{
+    self, ABSENT, Link, What, link_name, link_number, newest_hashes, run_of_file, source_folder,
+};
+use super::evidence::ChainPosition;
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 use crate::vault::chain::{Head, sha256};
@@ -102,7 +105,7 @@ impl Checked {
     /// Whether the record of a run can be relied on: none of its files is other than it was recorded, and neither is the
     /// chain that says so. What a link noticed when it was added speaks against no record.
     pub(crate) fn is_sound(&self, run: &str) -> bool {
-        self.findings.iter().all(|finding| match run_of(&finding.name) {
+        self.findings.iter().all(|finding| match run_of_file(&finding.name) {
             Some(of) => of != run,
             None => finding.fault == Fault::Noticed || finding.name.starts_with("last-"),
         })
@@ -258,19 +261,19 @@ pub(crate) fn is_sound(vault: &Vault, source: &str, run: &str) -> Result<bool> {
 fn is_sound_by_its_links(vault: &Vault, source: &str, run: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Placed {
-        chain: Option<chain::Place>,
+        chain: Option<ChainPosition>,
     }
     let name = format!("{run}/evidence.json");
-    let Some(evidence) = vault.read(&format!("{}/{name}", folder(source)))? else { return Ok(false) };
+    let Some(evidence) = vault.read(&format!("{}/{name}", source_folder(source)))? else { return Ok(false) };
     let Ok(placed) = serde_json::from_slice::<Placed>(&evidence) else { return Ok(false) };
     let Some(place) = placed.chain.filter(|place| place.seq > 0) else { return Ok(false) };
     let Some(links) = last_links(vault, source, place.seq)? else { return Ok(false) };
-    Ok(recorded(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
+    Ok(newest_hashes(&links).get(&name).is_some_and(|(_, hash)| *hash == sha256(&evidence)))
 }
 
 /// The links from one on to the last, if each is what the next one or the head names.
 fn last_links(vault: &Vault, source: &str, from: u64) -> Result<Option<Vec<Link>>> {
-    let path = |name: &str| format!("{}/{name}", folder(source));
+    let path = |name: &str| format!("{}/{name}", source_folder(source));
     let Some(head) = vault.read(&path("head.json"))? else { return Ok(None) };
     let Ok(head) = Head::parse(&head) else { return Ok(None) };
     let names: Vec<String> = (from.max(1)..=head.seq).map(|seq| path(&link_name(seq))).collect();
@@ -295,15 +298,15 @@ const RECENT: u64 = 12;
 /// Whether the stamp of the last drill is the one that was recorded last. Without a chain there is nothing to hold it against.
 pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
     const STAMP: &str = "last-run.json";
-    let path = |name: &str| format!("{}/{name}", folder(source));
+    let path = |name: &str| format!("{}/{name}", source_folder(source));
     let Some(stamp) = vault.read(&path(STAMP))? else { return Ok(false) };
-    let last = chain::numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
+    let last = chain::list_link_numbers(vault, source)?.into_iter().next_back().unwrap_or(0);
     if last == 0 && vault.read(&path("head.json"))?.is_none() {
         return Ok(true);
     }
     for from in [last.saturating_sub(RECENT), 1] {
         let Some(links) = last_links(vault, source, from)? else { break };
-        if let Some((_, hash)) = recorded(&links).get(STAMP) {
+        if let Some((_, hash)) = newest_hashes(&links).get(STAMP) {
             if *hash == sha256(&stamp) {
                 return Ok(true);
             }
@@ -316,8 +319,9 @@ pub(super) fn is_last_stamp_sound(vault: &Vault, source: &str) -> Result<bool> {
 
 /// What changes whenever something is recorded.
 fn stamp(vault: &Vault, source: &str) -> (Vec<u8>, Option<u64>) {
-    let head = vault.read(&format!("{}/head.json", folder(source))).ok().flatten().unwrap_or_default();
-    let last = chain::numbers(vault, source).ok().and_then(|numbers| numbers.into_iter().next_back());
+    let head = vault.read(&format!("{}/head.json", source_folder(source))).ok().flatten().unwrap_or_default();
+    let last =
+        chain::list_link_numbers(vault, source).ok().and_then(|numbers| numbers.into_iter().next_back());
     (head, last)
 }
 
@@ -347,7 +351,7 @@ fn look(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
     look.compare(&chain, &found);
     let unchained = look.unchained(&chain, &found);
     let since_expected = look.expect(&chain, expected);
-    let runs: BTreeSet<&str> = found.keys().filter_map(|name| run_of(name)).collect();
+    let runs: BTreeSet<&str> = found.keys().filter_map(|name| run_of_file(name)).collect();
     let findings: Vec<Finding> = look.findings.into_iter().collect();
     let is_unreadable = |finding: &&Finding| finding.fault == Fault::Unreadable;
     let verdict = match (findings.len(), findings.iter().filter(is_unreadable).count()) {
@@ -378,7 +382,7 @@ fn look(vault: &Vault, source: &str, expected: &[&str]) -> Result<Checked> {
 }
 
 fn is_note(name: &str) -> bool {
-    run_of(name).is_some() && name.rsplit('/').next().is_some_and(|file| file.starts_with("note-"))
+    run_of_file(name).is_some() && name.rsplit('/').next().is_some_and(|file| file.starts_with("note-"))
 }
 
 /// The content of a file as a hash, or why it could not be read.
@@ -386,7 +390,7 @@ type Hash = std::result::Result<String, String>;
 
 impl Look<'_> {
     fn path(&self, name: &str) -> String {
-        format!("{}/{name}", folder(self.source))
+        format!("{}/{name}", source_folder(self.source))
     }
 
     fn find(&mut self, fault: Fault, name: &str, message: impl Into<String>) {
@@ -396,7 +400,7 @@ impl Look<'_> {
 
     /// Reads the chain from its head back, and says what does not fit.
     fn follow(&mut self) -> Result<Followed> {
-        let numbers = chain::numbers(self.vault, self.source)?;
+        let numbers = chain::list_link_numbers(self.vault, self.source)?;
         let last = numbers.iter().next_back().copied().unwrap_or(0);
         let mut followed = Followed { is_there: last > 0, ..Followed::default() };
         match self.vault.read(&self.path("head.json")) {
@@ -524,7 +528,7 @@ impl Look<'_> {
             Ok(listing) => {
                 let files = listing.files.into_iter().map(|file| file.name);
                 files
-                    .filter(|name| number(name).is_none() && !is_passing(name))
+                    .filter(|name| link_number(name).is_none() && !is_passing(name))
                     .chain(listing.folders)
                     .collect()
             }
@@ -537,7 +541,7 @@ impl Look<'_> {
 
     /// Every file of the source but the chain itself, with its hash.
     fn contents(&mut self) -> Result<BTreeMap<String, Hash>> {
-        let root = self.vault.list(&folder(self.source))?;
+        let root = self.vault.list(&source_folder(self.source))?;
         let mut names: Vec<String> = root.files.into_iter().map(|file| file.name).collect();
         for inner in root.folders.into_iter().filter(|name| name != "chain") {
             let listing = self.vault.list(&self.path(&inner))?;
@@ -567,7 +571,7 @@ impl Look<'_> {
 
     /// Holds each file against the newest link that names it.
     fn compare(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) {
-        let recorded = recorded(&chain.links);
+        let recorded = newest_hashes(&chain.links);
         let of_hash: BTreeMap<&str, &str> =
             recorded.iter().map(|(name, (_, hash))| (hash.as_str(), name.as_str())).collect();
         for (name, (seq, hash)) in &recorded {
@@ -619,7 +623,7 @@ impl Look<'_> {
 
     /// Runs that no link names: from before the chain, or put in.
     fn unchained(&mut self, chain: &Followed, found: &BTreeMap<String, Hash>) -> Vec<String> {
-        let recorded = recorded(&chain.links);
+        let recorded = newest_hashes(&chain.links);
         let pending = |name: &str| chain.pending.as_ref().is_some_and(|link| link.files.contains_key(name));
         let of_hash: BTreeMap<&str, &str> =
             recorded.iter().map(|(name, (_, hash))| (hash.as_str(), name.as_str())).collect();
@@ -627,7 +631,7 @@ impl Look<'_> {
         let mut unchained = BTreeSet::new();
         for (name, hash) in unnamed {
             if !chain.is_there && !self.claims_a_place(name) {
-                unchained.extend(run_of(name).map(str::to_owned));
+                unchained.extend(run_of_file(name).map(str::to_owned));
                 continue;
             }
             let why = match hash.as_ref().ok().and_then(|hash| of_hash.get(hash.as_str())) {
@@ -638,7 +642,7 @@ impl Look<'_> {
             self.find(Fault::Inserted, name, why);
         }
         for link in chain.links.iter().filter(|link| link.what == What::Adopted) {
-            unchained.extend(link.files.keys().filter_map(|name| run_of(name)).map(str::to_owned));
+            unchained.extend(link.files.keys().filter_map(|name| run_of_file(name)).map(str::to_owned));
         }
         unchained.into_iter().collect()
     }

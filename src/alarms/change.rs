@@ -1,0 +1,100 @@
+//! One change to an alarm or event subscription: what differs, and what `apply` does about it.
+
+use serde::Serialize;
+
+use crate::fleet::{AlarmSpec, EventSubscription, Place, Tags};
+
+/// What happens to an alarm or an event subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It goes.
+    Delete,
+    /// It is as it should be.
+    None,
+}
+
+/// A setting that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Field {
+    /// Its name.
+    pub name: String,
+    /// As it is.
+    pub before: Option<String>,
+    /// As it should be.
+    pub after: Option<String>,
+}
+
+/// What has to be done about one alarm or event subscription.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Change {
+    /// Its name.
+    pub alarm: String,
+    /// `alarm` or `event-subscription`.
+    #[serde(rename = "type")]
+    pub noun: &'static str,
+    /// The database, if it is of one.
+    pub database: Option<String>,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What is done.
+    pub action: Action,
+    /// What differs.
+    pub fields: Vec<Field>,
+    /// The rule, for people: `FreeStorageSpace < 2147483648`.
+    pub rule: Option<String>,
+    /// Where the threshold comes from.
+    pub threshold_from: Option<String>,
+    /// Why it goes.
+    pub reason: Option<String>,
+    #[serde(skip)]
+    pub(super) work: Work,
+}
+
+/// What `apply` does.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    Nothing,
+    Put { spec: Box<AlarmSpec>, arn: Option<String>, is_spec_new: bool, set: Tags, unset: Vec<String> },
+    Delete,
+    Subscribe { subscription: Box<EventSubscription>, is_new: bool, new_sources: Vec<String> },
+}
+
+impl Change {
+    pub(super) fn of_subscription(
+        wanted: EventSubscription,
+        action: Action,
+        fields: Vec<Field>,
+        new_sources: Vec<String>,
+    ) -> Self {
+        let is_new = action == Action::Create;
+        let sources = if wanted.sources.is_empty() { "all".to_owned() } else { wanted.sources.join(", ") };
+        let categories = match wanted.categories.as_slice() {
+            [] => "all categories".to_owned(),
+            some => some.join(", "),
+        };
+        Change {
+            alarm: wanted.name.clone(),
+            noun: "event-subscription",
+            database: None,
+            place: Place::default(),
+            action,
+            fields,
+            rule: Some(format!(
+                "{} {sources}: {categories}",
+                wanted.source_type.as_deref().unwrap_or("events")
+            )),
+            threshold_from: None,
+            reason: None,
+            work: match action {
+                Action::None => Work::Nothing,
+                _ => Work::Subscribe { subscription: Box::new(wanted), is_new, new_sources },
+            },
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What every command works with: the flags that all of them take, the configuration, the vault, the printer and the clock.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::Args;
+
+use crate::aws::{Access, Aws};
+use crate::backup::schedule::shell_word;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::notify::Told;
+use crate::output::{Color, Output, Repeated};
+use crate::postgres::refuse_quotes;
+use crate::vault::{Actor, Trigger, Vault};
+use crate::when;
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// AWS Region [env: AWS_REGION]; of several accounts and Regions in lifeboat.toml, only this Region
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(super) region: Option<String>,
+    /// Only this account of lifeboat.toml
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "profile",
+        help_heading = "Global options"
+    )]
+    pub(super) account: Option<String>,
+    /// Profile of the AWS configuration [env: AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub(super) profile: Option<String>,
+    /// Another AWS endpoint, such as the local stack's [env: AWS_ENDPOINT_URL]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub(super) endpoint_url: Option<String>,
+    /// Configuration file [default: lifeboat.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(super) config: Option<PathBuf>,
+    /// Where what must last is kept, evidence, baselines, backups: a directory, or `s3://`, `gs://` or `az://` and a bucket
+    /// [env: BACKUP_DIR] [default: ./backups]
+    #[arg(long, global = true, value_name = "PLACE", help_heading = "Global options")]
+    pub(super) vault: Option<String>,
+    /// Print the report as one JSON document
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) json: bool,
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
+    pub(super) color: Color,
+    /// Print warnings and errors only; a report of something done or checked only if something is wrong
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(super) quiet: bool,
+    /// Log what is done on stderr; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(super) verbose: u8,
+}
+
+impl Global {
+    /// What a command that is printed has to repeat to mean the same place.
+    pub(super) fn repeated(&self, command_line: &clap::Command) -> Repeated {
+        let config = self.config.as_ref().map(|file| file.display().to_string());
+        let given = [
+            ("--region", self.region.as_ref()),
+            ("--account", self.account.as_ref()),
+            ("--profile", self.profile.as_ref()),
+            ("--endpoint-url", self.endpoint_url.as_ref()),
+            ("--config", config.as_ref()),
+            ("--vault", self.vault.as_ref()),
+        ];
+        let flags = given.into_iter().filter_map(|(flag, value)| Some((flag, shell_word(value?)))).collect();
+        Repeated::new(flags, command_line.get_subcommands().map(|it| it.get_name().to_owned()).collect())
+    }
+}
+
+/// What every command works with.
+pub(super) struct Session {
+    pub(super) config: Config,
+    /// Where the configuration was read from.
+    pub(super) config_file: Option<PathBuf>,
+    /// As whom and where, apart from the accounts of lifeboat.toml; the vault is always reached in this way.
+    pub(super) access: Access,
+    pub(super) narrow: Narrowed,
+    pub(super) vault: String,
+    pub(super) output: Output,
+    /// What is to be said when the command has ended.
+    saying: std::sync::Mutex<Saying>,
+    /// The grammar of the command line, for calls of this tool inside runbooks.
+    pub(super) command_line: clap::Command,
+}
+
+/// What flags say of where to look.
+pub(super) struct Narrowed {
+    pub(super) account: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) is_profile_given: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        global: &Global,
+        config: Config,
+        command_line: clap::Command,
+        output: Output,
+    ) -> Result<Self> {
+        let usual = PathBuf::from("lifeboat.toml");
+        let config_file = global.config.clone().or_else(|| usual.exists().then_some(usual));
+        let access = Access {
+            region: global.region.clone().or_else(|| config.region.clone().filter(|_| unset("AWS_REGION"))),
+            profile: global
+                .profile
+                .clone()
+                .or_else(|| config.profile.clone().filter(|_| unset("AWS_PROFILE"))),
+            endpoint_url: global
+                .endpoint_url
+                .clone()
+                .or_else(|| config.endpoint_url.clone().filter(|_| unset("AWS_ENDPOINT_URL"))),
+            profile_wins: global.profile.is_some(),
+            ..Access::default()
+        };
+        let narrow = Narrowed {
+            account: global.account.clone(),
+            region: global.region.clone(),
+            is_profile_given: global.profile.is_some(),
+        };
+        let from_environment = std::env::var("BACKUP_DIR").ok().filter(|value| !value.trim().is_empty());
+        let vault = match (&global.vault, from_environment, &config.vault) {
+            (Some(vault), _, _) => vault_place(vault, "`--vault`")?,
+            (None, Some(vault), _) => vault_place(&vault, "the value of BACKUP_DIR")?,
+            (None, None, Some(vault)) => vault_place(vault, "`vault` in lifeboat.toml")?,
+            (None, None, None) => "./backups".to_owned(),
+        };
+        let saying = std::sync::Mutex::default();
+        Ok(Session { config_file, config, access, narrow, vault, output, saying, command_line })
+    }
+
+    /// Ages and expiries go by AWS's clock; whoever looks at their own should know.
+    pub(super) fn warn_of_clock(&self, aws: &Aws) {
+        if let Some(off) = aws.clock_is_off_by(now()) {
+            let (minutes, way) = (
+                off.num_minutes().abs(),
+                if off > chrono::TimeDelta::zero() { "ahead of" } else { "behind" },
+            );
+            self.output
+                .warn(format!("this machine's clock is {minutes} minutes {way} AWS's: AWS's time is used"));
+        }
+    }
+
+    /// Reads a time as the person says it, and shows what it means.
+    pub(super) fn read_time(&self, text: &str) -> Result<DateTime<Utc>> {
+        let at = when::parse_time(text, now(), &chrono::Local)?;
+        let local = at.with_timezone(&chrono::Local).format("%Y-%m-%dT%H:%M:%S%:z");
+        let utc = when::format_time(at);
+        self.output.say(format!("`{}` is {local} local time, {utc}", text.escape_default()));
+        Ok(at)
+    }
+
+    pub(super) fn vault(&self) -> Result<Vault> {
+        Vault::open(&self.vault, &self.access)
+    }
+
+    pub(super) fn vault_to_read(&self) -> Result<Vault> {
+        Vault::open_to_read(&self.vault, &self.access)
+    }
+}
+
+/// Where the vault is, without what a file of variables adds to it. A directory that a shell would have made of it is not the
+/// one that was written.
+fn vault_place(text: &str, subject: &str) -> Result<String> {
+    let text = text.trim();
+    refuse_quotes(text, subject)?;
+    let refused = |why: &str| Error::request(format!("{subject} {why}"));
+    if text.chars().any(char::is_control) {
+        return Err(refused("has a control character in it")
+            .hint("Write the file of variables with plain line ends, without `\\r`."));
+    }
+    if text.ends_with(['"', '\'']) {
+        return Err(refused("ends with a quote").hint("Remove the quotes: they are part of the value."));
+    }
+    if text.starts_with('~') {
+        return Err(refused("begins with `~`, which only a shell replaces by a home directory")
+            .hint("Write the whole path; a directory whose name begins so is `./~…`."));
+    }
+    if text.starts_with('$') || (text.contains("${") && !text.starts_with("./")) {
+        return Err(refused("holds a variable, which only a shell replaces by its value")
+            .hint("Write the whole path; a directory that has such a name is `./$…`."));
+    }
+    if let Some((scheme, _)) = text.split_once(":/").filter(|(scheme, rest)| {
+        ["s3", "gs", "az"].iter().any(|store| scheme.eq_ignore_ascii_case(store)) && !rest.starts_with('/')
+    }) {
+        return Err(refused(&format!("begins with `{scheme}:/`, which is no URL of a bucket")).hint(
+            format!("Write `{scheme}://BUCKET/PREFIX`; a directory that has such a name is `./{scheme}:/…`."),
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whoever runs the command.
+pub(super) fn who() -> String {
+    let name = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));
+    let uid = rustix::process::getuid().as_raw();
+    name.map_or(format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+/// Who acts at this command line, for the audit log.
+pub(super) fn actor(trigger: Trigger) -> Actor {
+    Actor { who: who(), host: host(), trigger, request: None }
+}
+
+pub(super) fn unset(variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|value| value.is_empty())
+}
+
+/// The only place where the clock is read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outermost layer; everything below takes the time as an argument"
+)]
+pub(super) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Reads a day as the person says it. Days of reports are those of UTC.
+pub(super) fn parse_day(text: &str) -> Result<NaiveDate> {
+    when::parse_day(text, now().date_naive())
+}
+
+/// What commands have said so far, for those who listen.
+#[derive(Debug, Default)]
+struct Saying {
+    told: Vec<Told>,
+    line: Option<String>,
+    ping_code: Option<u8>,
+}
+
+impl Session {
+    /// Notes what is to be said when the command has ended.
+    pub(super) fn say(&self, told: Told) {
+        if let Ok(mut saying) = self.saying.lock() {
+            saying.told.push(told);
+        }
+    }
+
+    /// What a dead man's switch is to be told, where that is not what the exit code says.
+    pub(super) fn say_line(&self, line: String, is_well: bool) {
+        if let Ok(mut saying) = self.saying.lock() {
+            saying.line = Some(line);
+            saying.ping_code = Some(u8::from(!is_well));
+        }
+    }
+
+    pub(super) fn said(&self) -> Vec<Told> {
+        self.saying.lock().map(|mut saying| std::mem::take(&mut saying.told)).unwrap_or_default()
+    }
+
+    pub(super) fn line(&self) -> Option<String> {
+        self.saying.lock().ok().and_then(|saying| saying.line.clone())
+    }
+
+    pub(super) fn ping_code(&self) -> Option<u8> {
+        self.saying.lock().ok().and_then(|saying| saying.ping_code)
+    }
+}
+
+pub(super) fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "unknown".to_owned())
+}

@@ -1,0 +1,141 @@
+//! The record of a drill that begins: what is known beforehand, and what a drill of this kind does not test.
+
+use super::context::Context;
+use super::evidence::{
+    Evidence, Isolated, Met, Moment, RanBy, Report, Rpo, Rto, SCHEMA, Source, State, Throwaway,
+};
+use super::objectives::age_of_backup;
+use super::plan::Plan;
+use crate::fleet::account_of;
+use crate::restore::Chosen;
+use crate::verify::{Baseline, Depth, Verdict};
+
+/// The record of a drill that begins.
+pub(super) fn begin_report(
+    plan: &Plan,
+    cx: &Context<'_>,
+    caller: Option<String>,
+    evidence: Evidence,
+) -> Report {
+    let (way, baseline) = plan.way();
+    let (snapshot, time) = match &plan.chosen {
+        Chosen::Snapshot(snapshot) => (Some(snapshot), snapshot.moment()),
+        Chosen::Time(at) => (None, Some(*at)),
+        Chosen::Now { .. } => (None, None),
+    };
+    let lost = match &plan.chosen {
+        Chosen::Now { latest } => Some(*latest),
+        Chosen::Snapshot(_) | Chosen::Time(_) => time,
+    };
+    let lost = age_of_backup(lost, plan.planned_at);
+    let source = &plan.source;
+    Report {
+        schema: SCHEMA.to_owned(),
+        run: plan.run.to_string(),
+        state: State::Running,
+        verdict: Verdict::Unknown,
+        reasons: Vec::new(),
+        hints: Vec::new(),
+        started_at: plan.planned_at,
+        finished_at: None,
+        ran_by: RanBy {
+            caller,
+            host: cx.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lock: None,
+        },
+        fleet: plan.request.fleet.clone(),
+        source: Source {
+            id: source.id.to_string(),
+            resource_id: source.resource_id.to_string(),
+            account: account_of(&source.arn).map(str::to_owned),
+            region: cx.aws.region().to_owned(),
+            engine: source.engine.clone(),
+            engine_version: source.engine_version.clone(),
+            class: source.class.clone(),
+            storage_gib: source.storage_gib,
+            encrypted: source.encrypted,
+        },
+        moment: Moment {
+            kind: way,
+            snapshot_id: snapshot.map(|snapshot| snapshot.id.to_string()),
+            snapshot_type: snapshot.map(|snapshot| snapshot.snapshot_type.clone()),
+            time,
+            asked_for: plan.request.asked_for.clone(),
+        },
+        baseline,
+        baseline_sha256: None,
+        throwaway: Throwaway {
+            id: plan.throwaway.to_string(),
+            resource_id: None,
+            class: plan.request.class.clone(),
+            requested_at: None,
+            expires_at: plan.expires,
+            removed_at: None,
+            found_gone_at: None,
+            kept: false,
+            left_behind: None,
+            known_as: None,
+        },
+        isolation: Some(Isolated {
+            parameter_group: plan.parameter_group(),
+            is_made: plan.isolation.group().is_some(),
+            would_have_acted: plan.isolation.acting.clone(),
+            is_at_rest: None,
+            removed_at: None,
+            left_behind: None,
+        }),
+        phases: Vec::new(),
+        tables: Vec::new(),
+        definitions: Vec::new(),
+        checks: Vec::new(),
+        rto: Rto {
+            objective_seconds: plan.request.rto.as_secs_f64(),
+            measured_seconds: None,
+            available_seconds: None,
+            verdict: Met::Unknown,
+        },
+        rpo: Rpo {
+            objective_seconds: plan.request.rpo.as_secs_f64(),
+            measured_seconds: lost.as_ref().ok().copied(),
+            newest_row: None,
+            reason: lost.err(),
+            verdict: Met::Unknown,
+        },
+        not_tested: not_tested(plan.request.look.depths.usual(), baseline)
+            .into_iter()
+            .chain(class_not_tested(&source.class, &plan.request.class))
+            .collect(),
+        evidence,
+        chain: None,
+        broke_off: None,
+    }
+}
+
+/// That a time measured on another class says little of the class that a real recovery would take.
+fn class_not_tested(source: &str, throwaway: &str) -> Option<String> {
+    (source != throwaway).then(|| {
+        format!(
+            "recovery time on the class of the source: the copy ran as {throwaway}, and the source is {source}; `--class {source}` \
+             measures that"
+        )
+    })
+}
+
+/// What a drill of this kind says nothing about, whatever it finds.
+fn not_tested(depth: Depth, baseline: Baseline) -> Vec<String> {
+    let mut not_tested = Vec::new();
+    if depth == Depth::Schema {
+        not_tested.push("rows: definitions alone were compared".to_owned());
+    }
+    if depth == Depth::Counts {
+        not_tested.push("the content of rows: tables were compared by their number of rows".to_owned());
+    }
+    if depth == Depth::Counts || baseline == Baseline::Live {
+        let definitions = "definitions (indexes, functions, grants) and sequences";
+        not_tested.push(format!(
+            "{definitions}: a drill of a snapshot with a recorded baseline, or one with `--from latest`, compares them"
+        ));
+    }
+    not_tested
+}

@@ -1,0 +1,237 @@
+//! What a drill is asked to do, and the drill that can be run. Plain data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::throwaway;
+use crate::aws::{Poll, Restore, RestoreFrom};
+use crate::config::{Check, DrillSettings, Freshness};
+use crate::fleet::{Instance, InstanceId, RunId, Settings};
+use crate::postgres::Server;
+use crate::restore::isolation::Isolation;
+use crate::restore::{Chosen, Wanted, Way};
+use crate::verify::depth::Tables;
+use crate::verify::{Baseline, Look, Recorded};
+
+/// What is restored unless something else is asked for.
+pub(crate) const DEFAULT_FROM: &str = "latest-snapshot";
+
+/// What a drill is asked to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The instance to drill.
+    pub source: InstanceId,
+    /// What to restore.
+    pub wanted: Wanted,
+    /// How that was written.
+    pub asked_for: String,
+    /// Class of the throwaway.
+    pub class: String,
+    /// Subnet group, if not the source's.
+    pub subnet_group: Option<String>,
+    /// Security groups, if not the source's.
+    pub security_groups: Vec<String>,
+    /// Parameter group, if not the source's.
+    pub parameter_group: Option<String>,
+    /// Option group, if not the source's.
+    pub option_group: Option<String>,
+    /// How to log in to the copy.
+    pub login: CopyLogin,
+    /// Databases to compare; none means all.
+    pub databases: Vec<String>,
+    /// How deep to compare, and how gently.
+    pub look: Look,
+    /// Whether a baseline that was recorded with the backup is used.
+    pub baseline: BaselineChoice,
+    /// Questions to the copy.
+    pub checks: Vec<Check>,
+    /// Where the newest row is found.
+    pub freshness: Option<Freshness>,
+    /// Recovery time objective.
+    pub rto: Duration,
+    /// Recovery point objective.
+    pub rpo: Duration,
+    /// How large a part of a table, 0 to 1, may stay open without leaving the drill unknown.
+    pub tolerance: f64,
+    /// Tables that are emptied and loaded anew as a matter of course.
+    pub churning: Tables,
+    /// How often to look.
+    pub poll: Duration,
+    /// How long the restore may take.
+    pub wait: Duration,
+    /// How long the removal may take.
+    pub teardown_timeout: Duration,
+    /// When anyone may remove the throwaway, counted from the start.
+    pub expires_after: Duration,
+    /// What becomes of the throwaway.
+    pub afterwards: Afterwards,
+    /// The fleet run that it belongs to.
+    pub fleet: Option<String>,
+    /// How long a restore that the quota leaves no room for is asked for again.
+    pub patience_for_room: Duration,
+}
+
+impl Request {
+    /// The drill of a database by its settings; what they leave open has its default.
+    pub(crate) fn new(source: InstanceId, wanted: Wanted, settings: DrillSettings, look: Look) -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let wait = settings.wait.unwrap_or(2 * HOUR);
+        Request {
+            source,
+            wanted,
+            asked_for: settings.from.unwrap_or(DEFAULT_FROM.to_owned()),
+            class: settings.class.unwrap_or("db.t3.micro".to_owned()),
+            subnet_group: settings.subnet_group,
+            security_groups: settings.security_groups.unwrap_or_default(),
+            parameter_group: settings.parameter_group,
+            option_group: settings.option_group,
+            login: CopyLogin::default(),
+            databases: settings.databases.unwrap_or_default(),
+            look,
+            baseline: BaselineChoice::default(),
+            checks: Vec::new(),
+            freshness: None,
+            rto: settings.rto.unwrap_or(HOUR),
+            rpo: settings.rpo.unwrap_or(24 * HOUR),
+            tolerance: settings.tolerance_percent.unwrap_or(10.0) / 100.0,
+            churning: Tables::new(settings.churning.unwrap_or_default()),
+            poll: Duration::from_secs(15),
+            wait,
+            teardown_timeout: HOUR / 2,
+            expires_after: wait + 4 * HOUR,
+            afterwards: Afterwards::default(),
+            fleet: None,
+            patience_for_room: Duration::ZERO,
+        }
+    }
+
+    /// How often to ask AWS while the throwaway is removed, and for how long.
+    pub(crate) fn teardown_poll(&self) -> Poll {
+        Poll { every: self.poll, give_up_after: self.teardown_timeout }
+    }
+}
+
+/// How to log in to the restored copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CopyLogin {
+    /// As the master user with a new random password: works however old the backup is.
+    #[default]
+    ResetPassword,
+    /// With the credentials of the source; wrong if the password was changed since the backup.
+    SameCredentials,
+    /// With an IAM token.
+    Iam,
+}
+
+/// What a copy is compared with, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BaselineChoice {
+    /// What was recorded with the backup if that is in the vault, else the source as it is now.
+    #[default]
+    Best,
+    /// What was recorded with the backup.
+    Recorded,
+    /// The source as it is now.
+    Live,
+}
+
+/// What becomes of the throwaway when the drill is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    /// It is removed, whatever happened.
+    #[default]
+    Remove,
+    /// It is kept, to be looked at, until it expires.
+    Keep,
+}
+
+/// A drill that can be run. By value: it cannot run twice.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Its id.
+    pub run: RunId,
+    /// Name of the throwaway.
+    pub throwaway: InstanceId,
+    /// When anyone may remove it.
+    pub expires: DateTime<Utc>,
+    /// When it was planned.
+    pub planned_at: DateTime<Utc>,
+    /// The source.
+    pub source: Instance,
+    /// How to reach it.
+    pub source_server: Server,
+    /// What will be restored.
+    pub chosen: Chosen,
+    /// The baseline that was recorded with it, and its seal.
+    pub recorded: Option<Arc<(String, Recorded)>>,
+    /// How the copy is kept from acting by itself.
+    pub isolation: Isolation,
+    /// What was asked for.
+    pub request: Request,
+}
+
+/// The settings of a throwaway: the source's network and groups, but small, private, without backups or protection.
+pub(crate) fn copy_settings(source: &Instance, class: String) -> Settings {
+    Settings {
+        class: Some(class),
+        subnet_group: source.subnet_group.clone(),
+        security_groups: source.security_groups.clone(),
+        parameter_group: source.parameter_group.clone(),
+        option_group: source.option_group.clone(),
+        retention_days: Some(0),
+        public: Some(false),
+        multi_az: Some(false),
+        deletion_protection: Some(false),
+        copy_tags_to_snapshot: Some(false),
+        ..Settings::default()
+    }
+}
+
+impl Plan {
+    /// By which way the moment comes back, and which baseline that allows.
+    pub(crate) fn way(&self) -> (Way, Baseline) {
+        match self.chosen {
+            Chosen::Snapshot(_) if self.recorded.is_some() => (Way::Snapshot, Baseline::Recorded),
+            Chosen::Snapshot(_) => (Way::Snapshot, Baseline::Live),
+            Chosen::Time(_) => (Way::PointInTime, Baseline::Live),
+            Chosen::Now { .. } => (Way::PointInTime, Baseline::Aligned),
+        }
+    }
+
+    /// The parameter group of the copy: the one that is made for it, the one that was asked for, or the source's.
+    pub(crate) fn parameter_group(&self) -> Option<String> {
+        let made = self.isolation.group().map(|group| group.name.clone());
+        made.or_else(|| self.request.parameter_group.clone()).or_else(|| self.source.parameter_group.clone())
+    }
+
+    /// The restore that will be asked for; `at` is the aligned moment, where there is one.
+    pub(crate) fn restore(&self, at: Option<DateTime<Utc>>) -> Restore {
+        let (source, request) = (&self.source, &self.request);
+        let by_time = |at| RestoreFrom::Time { source: source.resource_id.clone(), replica: None, at };
+        let from = match (&self.chosen, at) {
+            (Chosen::Snapshot(snapshot), _) => RestoreFrom::Snapshot(snapshot.id.clone()),
+            (Chosen::Time(at), _) => by_time(*at),
+            (Chosen::Now { latest }, at) => by_time(at.unwrap_or(*latest)),
+        };
+        let security_groups = if request.security_groups.is_empty() {
+            source.security_groups.clone()
+        } else {
+            request.security_groups.clone()
+        };
+        Restore {
+            id: self.throwaway.clone(),
+            from,
+            settings: Settings {
+                subnet_group: request.subnet_group.clone().or_else(|| source.subnet_group.clone()),
+                security_groups,
+                parameter_group: self.parameter_group(),
+                option_group: request.option_group.clone().or_else(|| source.option_group.clone()),
+                iam_authentication: Some(request.login == CopyLogin::Iam),
+                ..copy_settings(source, request.class.clone())
+            },
+            tags: throwaway::tags(source, &self.run, self.expires),
+        }
+    }
+}
