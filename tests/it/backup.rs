@@ -483,12 +483,12 @@ async fn bad_requests_say_what_to_do_and_leave_nothing() {
         (vec!["create", "nowhere"], 2, "lifeboat.toml"),
         (vec!["create", "--url", &url, "--compression-level", "99"], 2, "It is from 1 to 12"),
         (vec!["create", "--url", &url, "--vault", "/proc/nothing"], 3, "cannot write to the vault"),
-        (vec!["show", "nothing"], 2, "there is no backup `nothing`"),
+        (vec!["show", "nothing"], 2, "backup `nothing` does not exist"),
         (vec!["verify", "../../no/such/file"], 2, "cannot read"),
         (vec!["show", "../../etc/passwd"], 2, "is not a valid name"),
         (vec!["verify", "--all"], 2, "nothing was verified"),
-        (vec!["restore", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
-        (vec!["delete", "nothing", "--confirm", "nothing"], 2, "there is no backup"),
+        (vec!["restore", "nothing", "--confirm", "nothing"], 2, "does not exist"),
+        (vec!["delete", "nothing", "--confirm", "nothing"], 2, "does not exist"),
     ];
     for (arguments, code, words) in cases {
         let run = place.backup(&arguments).await;
