@@ -10,6 +10,7 @@
 //! apply      asks, adopts what a lost answer hid, waits, sets the rest
 //! ```
 
+pub(crate) mod activity;
 pub(crate) mod apply;
 pub(crate) mod isolation;
 pub(crate) mod log_in;
@@ -26,7 +27,7 @@ use crate::when::{self, format_time};
 /// What the user asked to go back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// The newest snapshot, whoever took it: RDS by itself, a person, AWS Backup.
+    /// The newest snapshot of any origin: automated, manual, AWS Backup.
     LatestSnapshot,
     /// The newest automated snapshot.
     LatestAutomated,

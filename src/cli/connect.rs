@@ -103,7 +103,7 @@ impl ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// What psql on this machine is told to connect as we do. RDS's authorities are built into us and not into psql: where it is given
+    /// What psql on this machine needs to connect as we do. RDS's authorities are built into us and not into psql: where it is given
     /// no file of authorities, it encrypts and does not check the certificate.
     pub(super) fn psql(&self) -> Psql {
         let home = std::env::var_os("HOME").map(PathBuf::from);

@@ -85,7 +85,7 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Still going on, or its process ended and no sweep has found that yet.
+    /// Still running, or its process ended and no sweep has found that yet.
     Running,
     /// Over.
     Finished,

@@ -22,7 +22,7 @@ pub(crate) struct Journal<'a> {
     _lock: Lock,
 }
 
-/// When something last happened, for whoever watches that it does.
+/// When a drill last ended, for monitoring.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stamp {
     run: String,
@@ -49,7 +49,7 @@ impl<'a> Journal<'a> {
         self.vault.lock_mark(&lock_name(&self.source, &self.run)).ok().flatten()
     }
 
-    /// Writes the record as it stands while the drill goes on: when it begins, and when AWS has said which instance it made.
+    /// Writes the record so far, while the drill runs: when it begins, and when AWS has said which instance it made.
     pub(crate) fn record_progress(&self, report: &mut Report, at: DateTime<Utc>) -> Result<()> {
         self.append_link(What::Begun, at, |place| {
             report.chain = Some(place.clone());
@@ -114,7 +114,8 @@ pub(crate) enum Process {
     Alive,
     /// Its lock is free.
     Ended,
-    /// The run is here, and nobody can say: the vault is a copy, or the machine has been started anew, or it is another.
+    /// The run is in this vault, and nothing shows its process: the vault is a copy, or this is another machine, or it was
+    /// restarted.
     Unknown,
     /// The run is not in this vault.
     NotHere,

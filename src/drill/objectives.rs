@@ -6,7 +6,7 @@ use super::evidence::{Met, Report};
 use crate::verify::Verdict;
 use crate::when::{format_span, format_time};
 
-/// How far the clocks of the database, of AWS and of whoever wrote a row may differ.
+/// How far the clocks of the database, of AWS and of the client that wrote a row may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// How old the newest row of a copy was when the drill began, in seconds. A row that is dated after the moment that was restored

@@ -130,8 +130,7 @@ async fn plan_isolation(
     isolation::plan(aws, source.id.as_str(), wanted, acting).await
 }
 
-/// The baseline that was recorded with a snapshot, if it is to be used and can be had. A damaged one is never passed
-/// over.
+/// The baseline that was recorded with a snapshot, if it is wanted and in the vault. A damaged one is an error.
 fn find_recorded_baseline(
     vault: &Vault,
     request: &Request,
@@ -217,7 +216,7 @@ async fn find_source(aws: &Aws, id: &InstanceId) -> Result<Instance> {
     }
 }
 
-/// Whether what the restore is told to use exists and has room.
+/// Checks that what the restore will use exists, and that the quota leaves room.
 async fn check_target(
     aws: &Aws,
     request: &Request,

@@ -142,7 +142,7 @@ pub(crate) fn newest_drill(vault: &Vault, source: &str) -> Result<Option<Last>> 
             let at = record.finished_at.unwrap_or(record.started_at);
             Last { run, at, verdict: stamped, is_sound: true }
         }
-        // Not even when it was is known; that it is long ago is the safe guess for whoever watches ages.
+        // Even its time is unknown; a time long ago is the safe guess for monitoring that watches ages.
         Some(record) => {
             Last { run, at: at.min(record.started_at), verdict: Verdict::Unknown, is_sound: false }
         }

@@ -365,7 +365,7 @@ impl Drill<'_> {
         }
     }
 
-    /// What a signal ends, and how long that takes: whoever pressed Ctrl-C waits for it.
+    /// What a signal ends, and how long that takes, since the person who pressed Ctrl-C waits for it.
     fn say_what_ends(&self, kind: Kind) -> String {
         let word = if kind == Kind::Terminated { "terminated" } else { "interrupted" };
         if !self.copy.was_requested {

@@ -2,7 +2,7 @@
 //!
 //! Two things make one removable: its tag says that it has expired, or the record of its run is in this vault and
 //! the process that held it is gone. Everything else is left alone, with the reason. What looks like a throwaway that should be
-//! gone, and cannot be proven to be one, is left behind: it is for a person to look at.
+//! gone, and cannot be proven to be one, is left behind for a person to inspect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(crate) struct SweepReport {
     pub schema: &'static str,
     /// Regions that were swept.
     pub region: String,
-    /// Accounts and Regions that could not be looked at.
+    /// Accounts and Regions that could not be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreached: Vec<Unreached>,
     /// Whether it only looked.
@@ -45,7 +45,7 @@ pub(crate) struct SweepReport {
     /// The parameter groups that were made for throwaways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameter_groups: Vec<SweptGroup>,
-    /// What could not be looked at.
+    /// What could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -205,7 +205,7 @@ async fn plan_where(
                 plan.groups.push(decide_group(name, &tags, is_used, aws.place(), vault, now));
             }
         }
-        // A role that may only look at instances can still sweep them.
+        // A role that may only describe instances can still sweep them.
         Err(failure) => plan.notes.push(format!("parameter groups were not looked at: {failure}")),
     }
     Ok(plan)

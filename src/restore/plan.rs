@@ -24,7 +24,7 @@ pub(crate) struct Request {
     pub changes: Settings,
     /// Tags that the user gave.
     pub tags: Tags,
-    /// Whether RDS's defaults may stand in for settings that nobody knows any more.
+    /// Whether RDS's defaults may replace settings that are no longer known.
     pub unknown: Unknown,
 }
 
@@ -370,7 +370,7 @@ async fn of_time(aws: &Aws, name: &str, moment: Moment) -> Result<Origin> {
     })
 }
 
-/// Whether what the restore is told to use exists and has room.
+/// Checks that what the restore will use exists, and that the quota leaves room.
 async fn check_target(aws: &Aws, request: &Request, origin: &Origin) -> Result<()> {
     let settings = over(&request.changes, &origin.settings);
     if let Some(class) = &settings.class {

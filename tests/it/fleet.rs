@@ -78,7 +78,7 @@ async fn a_fleet_in_shards_is_drilled_once_though_one_is_killed_and_started_agai
         (1..shards).map(|shard| world.command(&strs(&flags(shard))).spawn().unwrap()).collect();
     victim.kill().await;
     let again = finish(world.command(&strs(&victim_flags)).spawn().unwrap()).await;
-    again.assert_code(0).assert_says(&["gone on with"]);
+    again.assert_code(0).assert_says(&["resumed"]);
     let mut reports = vec![again.json()];
     for other in others {
         let run = finish(other).await;

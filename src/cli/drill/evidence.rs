@@ -250,7 +250,7 @@ pub(super) async fn report(args: &ReportArgs, session: &Session) -> Result<Optio
     Ok(kind)
 }
 
-/// Written whole or not at all: nobody is handed half a report.
+/// Written completely or not at all, so that nobody gets half a report.
 fn write(path: &std::path::Path, page: &str) -> Result<()> {
     use std::io::Write as _;
     let failed = |error: std::io::Error| {

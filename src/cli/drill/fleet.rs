@@ -237,7 +237,7 @@ fn place_of(row: &Row, session: &Session) -> Place {
 
 /// A fleet run of that name, if the vault has one.
 pub(super) fn find(session: &Session, name: &str) -> Result<Option<Fleet>> {
-    record::find(&session.vault_to_read()?, name)
+    fleet::journal::find(&session.vault_to_read()?, name)
 }
 
 fn word(outcome: Outcome) -> (&'static str, Tone) {
@@ -384,7 +384,7 @@ fn parse_hours(text: &str) -> std::result::Result<f64, String> {
 }
 
 fn parse_name(text: &str) -> std::result::Result<String, String> {
-    if record::is_name(text) {
+    if fleet::journal::is_name(text) {
         Ok(text.to_owned())
     } else {
         Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned())

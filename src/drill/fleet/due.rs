@@ -10,7 +10,7 @@ use crate::fleet::{Instance, RunId};
 use crate::vault::Vault;
 use crate::verify::Verdict;
 
-/// Evidence that is dated further in the future than this was written by a wrong clock, and proves nothing for ever.
+/// Evidence that is dated further in the future than this was written by a wrong clock, and never proves anything.
 const TOLERABLE: TimeDelta = TimeDelta::hours(1);
 
 /// When each of these was last proven, if ever; in their order.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::record::{self, Fleet, Joined, Outcome, Progress, Row, SCHEMA, Summary};
+use super::journal::{self, Joined};
+use super::record::{Fleet, Outcome, Progress, Row, SCHEMA, Summary};
 use super::{Ceilings, Selection, Shard, ceiling, due};
 use crate::aws::Aws;
 use crate::drill::{Request, checks};
@@ -33,7 +34,7 @@ pub(crate) struct Ask {
 
 /// A fleet run that can be run. By value: it cannot run twice.
 pub(crate) struct Plan {
-    /// The record as it stands: what is decided of all databases.
+    /// The record so far: what is decided of all databases.
     pub record: Fleet,
     /// Those to be drilled, the most urgent first.
     pub todo: Vec<Todo>,
@@ -85,7 +86,7 @@ pub(crate) async fn plan(
     let joined = if ask.is_dry {
         Joined { fleet: "none".to_owned(), started_at: now, is_resumed: false }
     } else {
-        record::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
+        journal::join(vault, &ask.selection, ask.shard, ask.name.as_deref(), now)?
     };
     let proofs = due::proofs(vault, &met.iter().map(|(_, source)| source).collect::<Vec<_>>(), now)?;
     let mut plan =
@@ -95,7 +96,7 @@ pub(crate) async fn plan(
         if let Some(reason) = ask.selection.passes_over(&source) {
             plan.record.databases.push(row.ended(Outcome::Skipped, reason));
         } else if joined.is_resumed
-            && let Some(report) = record::done(vault, &source, &joined.fleet, joined.started_at)?
+            && let Some(report) = journal::done(vault, &source, &joined.fleet, joined.started_at)?
         {
             plan.record.databases.push(row.drilled(&report));
         } else if let Some(reason) = not_due(&ask.selection, last_proof, now) {
@@ -193,7 +194,7 @@ fn unusable(source: &Instance) -> Option<Error> {
     }
 }
 
-/// Takes those out that have no snapshot to restore. One look at all snapshots costs less than one at each database's.
+/// Takes out those that have no snapshot to restore. One call for all snapshots costs less than one for each database.
 async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> Result<()> {
     if plan.todo.len() < 4 {
         return Ok(());
@@ -229,7 +230,7 @@ async fn check_snapshots(plan: &mut Plan, places: &[(Aws, Vec<InstanceId>)]) -> 
     Ok(())
 }
 
-/// Takes those out whose class cannot be had. Asked once for each class and version.
+/// Takes out those whose class is not offered. AWS is asked once for each class and version.
 async fn check_classes(plan: &mut Plan) -> Result<()> {
     let mut known: BTreeMap<(Place, String, String), bool> = BTreeMap::new();
     let mut left = Vec::new();

@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
 use super::ceiling::{self, Hours};
+use super::journal;
 use super::plan::{Plan, Todo, not_due};
-use super::record::{self, Fleet, Outcome, Progress, Row};
+use super::record::{Fleet, Outcome, Progress, Row};
 use super::{Ceilings, due};
 use crate::aws::Aws;
 use crate::drill::lease;
@@ -55,7 +56,7 @@ enum End {
     Drilled(Box<Report>),
     /// Another process of this fleet run has drilled it.
     DoneByOthers(Box<Report>),
-    /// Somebody has proven it meanwhile.
+    /// Another process has proven it since.
     Proven(String),
     /// Somebody else drills it.
     Held(Theirs),
@@ -219,7 +220,7 @@ where
 
     /// The evidence of the drills is what counts: a record that cannot be written keeps none of them.
     fn write(&self) {
-        if let Err(error) = record::write(&self.crew.vault, &self.record) {
+        if let Err(error) = journal::write(&self.crew.vault, &self.record) {
             (self.crew.tell)(&self.record.fleet, Event::Warning(&error.chain()));
         }
     }
@@ -279,8 +280,8 @@ where
         Leased::Ours(lease) => lease,
         Leased::Theirs(theirs) => return Ok(End::Held(theirs)),
     };
-    // Only now nobody else can be at it.
-    if let Some(report) = record::done(vault, source, &about.fleet, about.started_at)? {
+    // From here on no other process can drill it.
+    if let Some(report) = journal::done(vault, source, &about.fleet, about.started_at)? {
         lease.release(now);
         return Ok(End::DoneByOthers(Box::new(report)));
     }

@@ -91,7 +91,7 @@ impl YearReport {
         YearReport { schema, at, calendar, verdict, tone, headline, reasons, unreadable, altered, is_judged }
     }
 
-    /// Only whoever asks for a judgement gets one as exit code.
+    /// The exit code judges only if `--check` asks for that.
     pub(super) fn kind(&self) -> Option<Kind> {
         match self.verdict {
             _ if !self.is_judged => None,
