@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::policy::check::{Finding, Severity, worst};
+use crate::policy::check::{Finding, Severity, worst_severity};
 
 /// More names than anyone reads in one sentence.
 const NAMED: usize = 6;
@@ -26,7 +26,7 @@ pub(super) enum Health {
 impl Health {
     /// As the findings say.
     pub(super) fn of(findings: &[Finding]) -> Self {
-        match worst(findings) {
+        match worst_severity(findings) {
             None => Health::Safe,
             Some(Severity::Critical) => Health::AtRisk,
             Some(Severity::Warning) => Health::Attention,

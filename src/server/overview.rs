@@ -21,7 +21,7 @@ use crate::backup::stats::{self, DatabaseStats};
 use crate::backup::{BackupName, DatabaseType, Level};
 use crate::error::Result;
 use crate::fleet::Place;
-use crate::policy::check::{Finding, Shared, share};
+use crate::policy::check::{Finding, Shared, group_findings};
 use crate::runbook::record;
 use crate::runbook::report::Report as RunReport;
 use crate::status::of_last_drill;
@@ -205,11 +205,11 @@ fn told(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> V
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let here = |shared: Shared| Told { place: None, shared };
-    let mut told: Vec<Told> = share(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let mut told: Vec<Told> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
     let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
     for place in places {
         let of_place = instances.all().filter(|it| it.place == *place);
-        let shared = share(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
+        let shared = group_findings(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
         let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
         told.extend(shared.into_iter().map(|shared| Told { place: shown.clone(), shared }));
     }
@@ -406,7 +406,7 @@ fn findings(
 
 /// Runs of runbooks, newest first, those that are going on among them; and what is wrong with those that cannot be read.
 pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
-    record::all(&app.setup.vault)
+    record::list_reports(&app.setup.vault)
 }
 
 /// What is free where the vault is, if that is a disk of this machine.
