@@ -32,10 +32,10 @@ use crate::fleet::{Alarm, Instance, InstanceId, Metric, Place, Tags, Topic, Unre
 use crate::interrupt::Interrupt;
 use crate::words::quote_names;
 
-pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit};
+pub(crate) use audit::{Audit, Fault, Gap, Unwatched, audit_alarms};
 use change::Work;
 pub(crate) use change::{Action, Change, Field};
-pub(crate) use prove::{Proof, Test, prove};
+pub(crate) use prove::{Test, TestReport, test_alarm};
 pub(crate) use removal::{Removal, plan_removal, remove};
 pub(crate) use wanted::Skipped;
 
@@ -90,7 +90,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// One plan over several places, to be looked at; there is at least one.
-    pub(crate) fn over(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
+    pub(crate) fn merge(plans: Vec<Plan>, unreached: Vec<Unreached>) -> Option<Plan> {
         let mut all = plans.into_iter();
         let mut whole = all.next()?;
         for plan in all {
@@ -137,20 +137,20 @@ pub(crate) async fn instances(aws: &Aws, scope: &Scope) -> Result<Vec<Instance>>
 }
 
 /// Checks what the configuration says of alarms, before AWS is asked anything.
-pub(crate) fn check(config: &Config) -> Result<()> {
-    wanted::check(&config.alarms)?;
-    config.databases.values().try_for_each(|database| wanted::check(&database.alarms))
+pub(crate) fn check_settings(config: &Config) -> Result<()> {
+    wanted::check_kinds(&config.alarms)?;
+    config.databases.values().try_for_each(|database| wanted::check_kinds(&database.alarms))
 }
 
 /// Decides what has to be done so that the instances of a scope have the alarms they should have.
-pub(crate) async fn plan(
+pub(crate) async fn plan_alarms(
     aws: &Aws,
     config: &Config,
     scope: &Scope,
     topic_flags: &[String],
     here: DateTime<Utc>,
 ) -> Result<Plan> {
-    check(config)?;
+    check_settings(config)?;
     let instances = instances(aws, scope).await?;
     let mut skipped = Vec::new();
     let mut all_wanted: Vec<Wanted> = Vec::new();
@@ -158,25 +158,27 @@ pub(crate) async fn plan(
     let mut groups: BTreeMap<String, Option<u32>> = BTreeMap::new();
     for instance in &instances {
         let settings = config.alarms_of(instance.id.as_str());
-        let topics =
-            |kind: &AlarmKindSettings| topics::of(instance, topic_flags, &settings, kind, aws.region());
+        let topics = |kind: &AlarmKindSettings| {
+            topics::list_topics(instance, topic_flags, &settings, kind, aws.region())
+        };
         topics_of.insert(instance.id.to_string(), topics(&AlarmKindSettings::default())?);
         let max_connections = max_connections(aws, instance, &mut groups).await?;
         let known = Known { instance, max_connections, topics: &topics };
-        let (wanted, unneeded) = wanted::wanted(&known, &settings)?;
+        let (wanted, unneeded) = wanted::list_wanted(&known, &settings)?;
         all_wanted.extend(wanted);
         skipped.extend(unneeded);
     }
     let own: BTreeSet<Metric> =
         all_wanted.iter().filter_map(|one| one.spec.watch.metric(kinds::OWN)).collect();
     let mut warnings = check_topics(aws, &all_wanted).await?;
-    warnings.extend(instances.iter().filter_map(nearly_grown));
-    warnings.extend(unmeasured(aws, &own, here).await?);
-    let existing = ours(aws, scope).await?;
-    let mut changes = difference::changes(all_wanted, existing, &instances);
+    warnings.extend(instances.iter().filter_map(warn_of_full_storage));
+    warnings.extend(warn_of_unmeasured(aws, &own, here).await?);
+    let existing = list_own_alarms(aws, scope).await?;
+    let mut changes = difference::plan_changes(all_wanted, existing, &instances);
     let is_all = matches!(scope, Scope::All);
     if !topics_of.is_empty() {
-        changes.extend(subscriptions::changes(aws, &topics_of, is_all, &config.alarms.tags).await?);
+        changes
+            .extend(subscriptions::plan_subscriptions(aws, &topics_of, is_all, &config.alarms.tags).await?);
     }
     for change in &mut changes {
         change.place = aws.place();
@@ -218,7 +220,7 @@ async fn max_connections(
 }
 
 /// Autoscaling ends at a limit, and then nothing grows any more.
-fn nearly_grown(instance: &Instance) -> Option<String> {
+fn warn_of_full_storage(instance: &Instance) -> Option<String> {
     let most = instance.settings.max_storage_gib?;
     let share = f64::from(instance.storage_gib) / f64::from(most);
     (share >= 0.9).then(|| {
@@ -230,7 +232,11 @@ fn nearly_grown(instance: &Instance) -> Option<String> {
 }
 
 /// Alarms on metrics of ours go off where nobody publishes them: better said before than after.
-async fn unmeasured(aws: &Aws, own: &BTreeSet<Metric>, here: DateTime<Utc>) -> Result<Option<String>> {
+async fn warn_of_unmeasured(
+    aws: &Aws,
+    own: &BTreeSet<Metric>,
+    here: DateTime<Utc>,
+) -> Result<Option<String>> {
     let runs: BTreeSet<Metric> = own.iter().filter(|metric| metric.name == "MonitorRun").cloned().collect();
     let alive = aws.metrics_with_data(&runs, aws.now(here)).await?;
     let silent: Vec<&str> = runs
@@ -253,7 +259,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let arns: BTreeSet<&String> = wanted.iter().flat_map(|one| &one.spec.alarm_actions).collect();
     for arn in arns {
-        let Some(topic) = topics.look(aws, arn).await? else {
+        let Some(topic) = topics.fetch(aws, arn).await? else {
             return Err(Error::request(format!("topic `{arn}` does not exist")).hint(format!(
                 "Make it with `aws sns create-topic --name {}`, and subscribe someone who can be woken.",
                 arn.rsplit(':').next().unwrap_or_default()
@@ -261,7 +267,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
         };
         let mut said = BTreeSet::new();
         for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
-            for blocked in topics::obstacles(&topic, service) {
+            for blocked in topics::find_obstacles(&topic, service) {
                 if said.insert((blocked.code, blocked.message.clone())) {
                     warnings.push(format!("{}: {}", blocked.message, lower_first(blocked.remedy)));
                 }
@@ -275,7 +281,7 @@ async fn check_topics(aws: &Aws, wanted: &[Wanted]) -> Result<Vec<String>> {
 pub(crate) fn obstacles(topic: &Topic) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for service in ["cloudwatch.amazonaws.com", "events.rds.amazonaws.com"] {
-        for blocked in topics::obstacles(topic, service) {
+        for blocked in topics::find_obstacles(topic, service) {
             if !found.iter().any(|(message, _)| *message == blocked.message) {
                 found.push((blocked.message, blocked.remedy.to_owned()));
             }
@@ -290,7 +296,7 @@ fn lower_first(text: &str) -> String {
 }
 
 /// Alarms of ours in a scope, with their tags: those whose name and tag both say so.
-async fn ours(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
+async fn list_own_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<(Alarm, Tags)>> {
     let mut named = Vec::new();
     match scope {
         Scope::All => named = aws.alarms(Some(PREFIX)).await?,
@@ -328,7 +334,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// One report over several places; there is at least one.
-    pub(crate) fn over(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
+    pub(crate) fn merge(reports: Vec<Report>, unreached: Vec<Unreached>) -> Option<Report> {
         let (mut plans, mut failed) = (Vec::new(), Vec::new());
         let (mut applied, mut left, mut interrupted) = (0, 0, false);
         for report in reports {
@@ -338,7 +344,7 @@ impl Report {
             left += report.left;
             interrupted |= report.interrupted;
         }
-        Some(Report { plan: Plan::over(plans, unreached)?, applied, left, failed, interrupted })
+        Some(Report { plan: Plan::merge(plans, unreached)?, applied, left, failed, interrupted })
     }
 }
 
@@ -356,7 +362,7 @@ pub(crate) struct Failed {
 
 /// Makes the changes of a plan, no faster than CloudWatch allows. After an interruption a new plan holds what is left.
 /// `tell` hears how many changes are done, of how many, and what is done now.
-pub(crate) async fn apply(
+pub(crate) async fn apply_plan(
     aws: &Aws,
     plan: Plan,
     interrupt: &Interrupt,
@@ -389,7 +395,7 @@ pub(crate) async fn apply(
             interrupted = true;
             break;
         }
-        match make(aws, change).await {
+        match apply_change(aws, change).await {
             Ok(()) => applied += 1,
             Err(error) => {
                 failed.push(Failed { alarm: change.alarm.clone(), place: aws.place(), error: error.chain() })
@@ -410,7 +416,7 @@ pub(crate) async fn apply(
     Report { left: total - applied, plan, applied, failed, interrupted }
 }
 
-async fn make(aws: &Aws, change: &Change) -> Result<()> {
+async fn apply_change(aws: &Aws, change: &Change) -> Result<()> {
     match &change.work {
         Work::Nothing | Work::Delete => Ok(()),
         Work::Put { spec, arn: None, set, .. } => Ok(aws.put_alarm(spec, set).await?),
@@ -430,7 +436,7 @@ async fn make(aws: &Aws, change: &Change) -> Result<()> {
 }
 
 /// What the exit code of `apply` says.
-pub(crate) fn verdict(report: &Report) -> Option<ErrorKind> {
+pub(crate) fn exit_kind(report: &Report) -> Option<ErrorKind> {
     match report.failed.len() {
         0 if !report.plan.unreached.is_empty() => Some(ErrorKind::Partial),
         0 => None,
@@ -460,13 +466,13 @@ pub(crate) struct Listed {
 }
 
 /// Our alarms in a scope, those in alarm first.
-pub(crate) async fn list(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
-    let mut listed: Vec<Listed> = ours(aws, scope)
+pub(crate) async fn list_alarms(aws: &Aws, scope: &Scope) -> Result<Vec<Listed>> {
+    let mut listed: Vec<Listed> = list_own_alarms(aws, scope)
         .await?
         .into_iter()
         .filter(|(_, tags)| is_ours(tags))
         .map(|(alarm, _)| Listed {
-            rule: difference::rule(&alarm.spec),
+            rule: difference::describe_rule(&alarm.spec),
             place: aws.place(),
             name: alarm.spec.name,
             state: alarm.state,

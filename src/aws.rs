@@ -38,4 +38,4 @@ pub(crate) use rds::{Delete, Restore, RestoreFrom};
 pub(crate) use snapshots::CopySnapshot;
 pub(crate) use wait::{LOOKS_UNTIL_GONE, Poll, Seen};
 
-use patience::patiently;
+use patience::retry;

@@ -155,9 +155,13 @@ async fn list_instances(aws: &Aws, only: &[InstanceId]) -> Result<Vec<Instance>>
 }
 
 /// Holds the named instances of a Region, or all, against what lifeboat.toml wants.
-pub(crate) async fn judge(aws: &Aws, config: &Config, only: &[InstanceId]) -> Result<Vec<Database>> {
+pub(crate) async fn judge_instances(
+    aws: &Aws,
+    config: &Config,
+    only: &[InstanceId],
+) -> Result<Vec<Database>> {
     let judge_one = |instance: &Instance| {
-        let (mut findings, notes) = check::check(instance, &config.policy_of(instance.id.as_str()));
+        let (mut findings, notes) = check::check_instance(instance, &config.policy_of(instance.id.as_str()));
         for finding in &mut findings {
             finding.remedy = aws.place().in_commands(&finding.remedy);
         }
@@ -210,7 +214,7 @@ impl Plan {
 }
 
 /// Reads a retention, by AWS's rule.
-pub(crate) fn retention(text: &str) -> Result<i32> {
+pub(crate) fn parse_retention(text: &str) -> Result<i32> {
     text.parse::<i32>().ok().filter(|days| (0..=35).contains(days)).ok_or_else(|| {
         Error::request(format!("`{}` is not a backup retention period", text.escape_default()))
             .hint("AWS keeps automated backups for 1 to 35 days; 0 turns them off and deletes them all.")
@@ -218,7 +222,12 @@ pub(crate) fn retention(text: &str) -> Result<i32> {
 }
 
 /// Holds a change against AWS's rules and ours. Reads only. `now` is this machine's: ages go by AWS's clock.
-pub(crate) async fn plan(aws: &Aws, id: &InstanceId, request: &Request, now: DateTime<Utc>) -> Result<Plan> {
+pub(crate) async fn plan_change(
+    aws: &Aws,
+    id: &InstanceId,
+    request: &Request,
+    now: DateTime<Utc>,
+) -> Result<Plan> {
     let instance = aws.existing_instance(id).await?;
     let before = State::of(&instance);
     refuse_members(&instance, request)?;
@@ -252,24 +261,24 @@ pub(crate) async fn plan(aws: &Aws, id: &InstanceId, request: &Request, now: Dat
     let turns = before.retention_days != after.retention_days
         && (before.retention_days == 0 || after.retention_days == 0);
     if turns {
-        check_turn(&instance, &after, request, &mut notes)?;
+        check_retention_switch(&instance, &after, request, &mut notes)?;
     }
     let change = BackupChange {
-        retention_days: differs(&before.retention_days, &after.retention_days),
-        backup_window: differs(&before.backup_window, &after.backup_window).flatten(),
-        copy_tags_to_snapshot: differs(&before.copy_tags_to_snapshot, &after.copy_tags_to_snapshot),
-        deletion_protection: differs(&before.deletion_protection, &after.deletion_protection),
+        retention_days: changed_value(&before.retention_days, &after.retention_days),
+        backup_window: changed_value(&before.backup_window, &after.backup_window).flatten(),
+        copy_tags_to_snapshot: changed_value(&before.copy_tags_to_snapshot, &after.copy_tags_to_snapshot),
+        deletion_protection: changed_value(&before.deletion_protection, &after.deletion_protection),
         apply_immediately: turns,
     };
     let lost = match after.retention_days < before.retention_days {
-        true => Some(lost(aws, &instance, after.retention_days, aws.now(now)).await?),
+        true => Some(find_lost_backups(aws, &instance, after.retention_days, aws.now(now)).await?),
         false => None,
     };
     Ok(Plan { instance, place: aws.place(), after, notes, lost, change })
 }
 
 /// What AWS deletes when automated backups are kept for `days`. Reads only.
-async fn lost(aws: &Aws, instance: &Instance, days: i32, now: DateTime<Utc>) -> Result<Lost> {
+async fn find_lost_backups(aws: &Aws, instance: &Instance, days: i32, now: DateTime<Utc>) -> Result<Lost> {
     let window = aws.restore_window(&instance.resource_id).await?;
     let kept_from = (days > 0).then(|| now - TimeDelta::days(days.into()));
     let mut snapshots: Vec<_> = aws
@@ -289,7 +298,7 @@ async fn lost(aws: &Aws, instance: &Instance, days: i32, now: DateTime<Utc>) -> 
     })
 }
 
-fn differs<T: PartialEq + Clone>(before: &T, after: &T) -> Option<T> {
+fn changed_value<T: PartialEq + Clone>(before: &T, after: &T) -> Option<T> {
     (before != after).then(|| after.clone())
 }
 
@@ -315,7 +324,12 @@ fn refuse_members(instance: &Instance, request: &Request) -> Result<()> {
 
 /// From or to zero: AWS takes the instance offline for it, does it in the maintenance window unless told to do it at
 /// once, and applies everything else that is queued with it.
-fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut Vec<String>) -> Result<()> {
+fn check_retention_switch(
+    instance: &Instance,
+    after: &State,
+    request: &Request,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let id = &instance.id;
     if after.retention_days == 0 && !instance.replicas.is_empty() {
         return Err(Error::request(format!("backups of `{id}` cannot be turned off: it has read replicas"))
@@ -353,7 +367,12 @@ fn check_turn(instance: &Instance, after: &State, request: &Request, notes: &mut
 }
 
 /// Makes the change and waits until it is so; [`Kind::StillGoing`] if it is not by then.
-pub(crate) async fn apply(plan: Plan, aws: &Aws, poll: Poll, wait: bool) -> Result<(Database, Option<Kind>)> {
+pub(crate) async fn apply_change(
+    plan: Plan,
+    aws: &Aws,
+    poll: Poll,
+    wait: bool,
+) -> Result<(Database, Option<Kind>)> {
     let (id, mut database) = (plan.instance.id.clone(), plan.database());
     let give_up = Instant::now() + poll.give_up_after;
     // A backup or another change that is going on passes.

@@ -40,7 +40,7 @@ pub(crate) use quote::{quoted, quoted_literal};
 pub(crate) use raw_text::{AS_IT_IS, RawText};
 pub(crate) use redaction::redacted;
 pub(crate) use resolution::Target;
-pub(crate) use server::{Server, Wire};
+pub(crate) use server::{ConnectionOptions, Server};
 pub(crate) use session::{CopyIn, Session, user_databases};
 pub(crate) use tls::{Tls, TlsMode};
 pub(crate) use url::{is_connection_string, refuse_quotes};

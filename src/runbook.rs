@@ -44,7 +44,7 @@ pub(crate) mod words;
 
 pub(crate) use document::{Kind, Mode, Origin, Runbook, Step};
 pub(crate) use fault::Severity;
-pub(crate) use undo::{Undoing, undo};
+pub(crate) use undo::{Undoing, undo_run};
 
 use std::path::Path;
 
@@ -55,12 +55,12 @@ pub(crate) use crate::vault::chain::sha256;
 const LARGEST: u64 = 1024 * 1024;
 
 /// Reads a runbook: a file, or one that is built in, by its name. What is wrong inside is in its faults.
-pub(crate) fn load(place: &str) -> Result<Runbook> {
+pub(crate) fn load_runbook(place: &str) -> Result<Runbook> {
     let path = Path::new(place);
     let looks_like_a_name = !place.contains('/') && !place.ends_with(".md");
     if looks_like_a_name && !path.is_file() {
-        let Some(text) = shipped::text(place) else {
-            let near = shipped::nearest(place).map(|name| format!("Did you mean `{name}`? "));
+        let Some(text) = shipped::read_shipped(place) else {
+            let near = shipped::nearest_name(place).map(|name| format!("Did you mean `{name}`? "));
             return Err(Error::request(format!("there is no runbook `{}`", place.escape_default())).hint(
                 format!(
                     "{}`lifeboat runbook list` shows those that are built in; a file is named by its path.",
@@ -84,23 +84,23 @@ pub(crate) fn load(place: &str) -> Result<Runbook> {
 }
 
 /// The same, refused if it cannot be run as it is written.
-pub(crate) fn load_sound(place: &str) -> Result<Runbook> {
-    sound(load(place)?)
+pub(crate) fn load_valid_runbook(place: &str) -> Result<Runbook> {
+    refuse_malformed(load_runbook(place)?)
 }
 
 /// The error for a step that the runbook does not have.
-fn unknown_step(runbook: &Runbook, step: &str) -> Error {
+fn unknown_step_error(runbook: &Runbook, step: &str) -> Error {
     let known: Vec<&str> = runbook.steps.iter().map(|step| step.id.as_str()).collect();
     Error::request(format!("the runbook has no step `{}`", step.escape_default()))
         .hint(format!("It has {}.", known.join(", ")))
 }
 
 /// Refuses a runbook that cannot be run as it is written.
-pub(crate) fn sound(runbook: Runbook) -> Result<Runbook> {
+pub(crate) fn refuse_malformed(runbook: Runbook) -> Result<Runbook> {
     let mut malformed = runbook.faults.iter().filter(|fault| fault.severity == Severity::Malformed);
     let Some(first) = malformed.next() else { return Ok(runbook) };
     let more = malformed.count();
-    let place = runbook.origin.shown();
+    let place = runbook.origin.display_path();
     let mut error = Error::request(format!("{place}:{}: {}", first.at, first.message));
     if let Some(hint) = &first.hint {
         error = error.hint(hint.clone());
@@ -116,7 +116,7 @@ pub(crate) fn refuse_unknown_steps<'a>(
 ) -> Result<()> {
     for step in steps {
         if runbook.step(step).is_none() {
-            return Err(unknown_step(runbook, step));
+            return Err(unknown_step_error(runbook, step));
         }
     }
     Ok(())

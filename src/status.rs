@@ -282,7 +282,7 @@ fn one(fleet: &Fleet, instance: &Instance, place: &Place, wanted: Wanted, now: D
             _ => "fail",
         },
     };
-    let (mut findings, mut notes) = check::check(instance, &wanted.policy);
+    let (mut findings, mut notes) = check::check_instance(instance, &wanted.policy);
     if let Some(newest) = &newest_aws_backup {
         notes.push(format!("AWS Backup takes snapshots of it: the newest is `{}`", newest.snapshot_id));
     }

@@ -84,7 +84,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// One audit over several places; there is at least one.
-    pub(crate) fn over(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
+    pub(crate) fn merge(audits: Vec<Audit>, unreached: Vec<Unreached>) -> Option<Audit> {
         let mut all = audits.into_iter();
         let mut whole = all.next()?;
         for audit in all {
@@ -110,7 +110,7 @@ impl Audit {
 const HISTORY: TimeDelta = TimeDelta::days(30);
 
 /// Looks at everything.
-pub(crate) async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
+pub(crate) async fn audit_alarms(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let instances = aws.instances().await?;
     let alarms = aws.alarms(None).await?;
     let subscriptions = aws.event_subscriptions().await?;
@@ -118,7 +118,7 @@ pub(crate) async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let mut ours: BTreeSet<Metric> =
         watched.into_iter().filter(|metric| [RDS, OWN].contains(&metric.namespace.as_str())).collect();
     let heartbeats: Vec<Metric> =
-        ours.iter().filter(|metric| metric.namespace == OWN).map(rules::heartbeat).collect();
+        ours.iter().filter(|metric| metric.namespace == OWN).map(rules::heartbeat_metric).collect();
     ours.extend(heartbeats);
     let alive = aws.metrics_with_data(&ours, aws.now(here)).await?;
     let world = World {
@@ -132,9 +132,9 @@ pub(crate) async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
     let mut working: Vec<&Alarm> = Vec::new();
     for alarm in &alarms {
         let mut faults = match &alarm.spec.watch {
-            Watch::Metric(watch) => rules::faults(watch, &world),
-            Watch::Computed(metrics) => rules::faults_of_inputs(metrics, &world),
-            Watch::Alarms(rule) => rule_faults(rule, &alarms),
+            Watch::Metric(watch) => rules::find_faults(watch, &world),
+            Watch::Computed(metrics) => rules::find_input_faults(metrics, &world),
+            Watch::Alarms(rule) => find_rule_faults(rule, &alarms),
         };
         if !paged.contains(alarm.spec.name.as_str()) {
             faults.extend(delivery.of_alarm(alarm).await?);
@@ -164,12 +164,12 @@ pub(crate) async fn audit(aws: &Aws, here: DateTime<Utc>) -> Result<Audit> {
             faults,
         });
     }
-    let misses = missed_categories(&subscriptions, &heard);
+    let misses = find_missed_categories(&subscriptions, &heard);
     for one in audited.iter_mut().filter(|one| one.noun == "event-subscription") {
         one.faults.extend(misses.get(one.name.as_str()).cloned());
     }
     let databases: Vec<&Instance> = instances.iter().filter(|one| !one.is_throwaway()).collect();
-    let (unwatched, gaps) = coverage(&databases, &working, &heard);
+    let (unwatched, gaps) = find_gaps(&databases, &working, &heard);
     let place = aws.place();
     Ok(Audit {
         schema: "lifeboat.alarms.audit/1",
@@ -207,7 +207,7 @@ fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
     let mut paged = BTreeSet::new();
     while let Some(alarm) = to_read.pop() {
         let Watch::Alarms(rule) = &alarm.spec.watch else { continue };
-        for child in composite::names(rule).unwrap_or_default() {
+        for child in composite::list_alarm_names(rule).unwrap_or_default() {
             if let Some((name, child)) = by_name.get_key_value(child.as_str())
                 && paged.insert(*name)
             {
@@ -218,9 +218,9 @@ fn paged_by_composites(alarms: &[Alarm]) -> BTreeSet<&str> {
     paged
 }
 
-fn rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
+fn find_rule_faults(rule: &str, alarms: &[Alarm]) -> Vec<Fault> {
     // CloudWatch took it: a rule that only we cannot read is not the alarm's fault.
-    let Some(named) = composite::names(rule) else { return Vec::new() };
+    let Some(named) = composite::list_alarm_names(rule) else { return Vec::new() };
     let stands_on_any = alarms.iter().any(|alarm| named.contains(&alarm.spec.name));
     if stands_on_any {
         return Vec::new();
@@ -260,7 +260,7 @@ impl Delivery<'_> {
             }]);
         }
         let faults = self.of_topics(&spec.alarm_actions, &alarm.arn, "cloudwatch.amazonaws.com").await?;
-        let doubts = topics::doubts(self.topics.known(&spec.alarm_actions));
+        let doubts = topics::list_unknown_keys(self.topics.list_fetched(&spec.alarm_actions));
         if doubts.is_empty() || !faults.is_empty() {
             return Ok(faults);
         }
@@ -286,22 +286,25 @@ impl Delivery<'_> {
         let mut faults = Vec::new();
         for action in actions {
             // Other services than SNS are not ours to judge.
-            let Some(topic) = topics::parse(action) else {
+            let Some(topic) = topics::parse_arn(action) else {
                 if action.contains(":sns:") {
-                    faults.push(plain("topic-not-found", format!("`{action}` is not the ARN of a topic")));
+                    faults.push(topic_fault(
+                        "topic-not-found",
+                        format!("`{action}` is not the ARN of a topic"),
+                    ));
                     continue;
                 }
                 return Ok(Vec::new());
             };
             if topic.region != self.aws.region() {
-                faults.push(plain(
+                faults.push(topic_fault(
                     "topic-in-another-region",
                     format!("topic `{action}` lies in {}, where it cannot publish", topic.region),
                 ));
                 continue;
             }
             if topic.name.ends_with(".fifo") {
-                faults.push(plain(
+                faults.push(topic_fault(
                     "topic-fifo",
                     format!("`{action}` is a FIFO topic, which takes nothing from {service}"),
                 ));
@@ -312,11 +315,11 @@ impl Delivery<'_> {
                     .insert(format!("topic `{action}` is another account's: who hears it is not known here"));
                 return Ok(Vec::new());
             }
-            let Some(found) = self.topics.look(self.aws, action).await? else {
-                faults.push(plain("topic-not-found", format!("topic `{action}` does not exist")));
+            let Some(found) = self.topics.fetch(self.aws, action).await? else {
+                faults.push(topic_fault("topic-not-found", format!("topic `{action}` does not exist")));
                 continue;
             };
-            let obstacles = topics::obstacles(&found, service);
+            let obstacles = topics::find_obstacles(&found, service);
             if obstacles.is_empty() {
                 return Ok(Vec::new());
             }
@@ -342,13 +345,16 @@ impl Delivery<'_> {
         let says = |code: &str| faults.iter().any(|fault| fault.code == code);
         match subscription.status.as_str() {
             "no-permission" if !says("topic-policy-shuts-out") && !says("topic-key-shuts-out") => {
-                faults.push(plain(
+                faults.push(topic_fault(
                     "topic-policy-shuts-out",
                     "RDS says that it may not publish to its topic".to_owned(),
                 ));
             }
             "topic-not-exist" if !says("topic-not-found") => {
-                faults.push(plain("topic-not-found", "RDS says that its topic does not exist".to_owned()));
+                faults.push(topic_fault(
+                    "topic-not-found",
+                    "RDS says that its topic does not exist".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -356,7 +362,7 @@ impl Delivery<'_> {
     }
 }
 
-fn plain(code: &'static str, message: String) -> Fault {
+fn topic_fault(code: &'static str, message: String) -> Fault {
     let remedy = "Give it a standard topic of this Region that exists and admits the service.";
     Fault { code, message, remedy: remedy.to_owned() }
 }
@@ -365,7 +371,7 @@ fn plain(code: &'static str, message: String) -> Fault {
 const CATEGORIES: [&str; 4] = ["availability", "backup", "failure", "low storage"];
 
 /// Event subscriptions of instances that leave out what matters, unless another one has it.
-fn missed_categories<'s>(
+fn find_missed_categories<'s>(
     all: &'s [EventSubscription],
     heard: &[&'s EventSubscription],
 ) -> BTreeMap<&'s str, Fault> {
@@ -407,7 +413,7 @@ fn hears(subscription: &EventSubscription, category: &str) -> bool {
 }
 
 /// Databases that nothing that works watches, and what others lack.
-fn coverage(
+fn find_gaps(
     databases: &[&Instance],
     working: &[&Alarm],
     heard: &[&EventSubscription],

@@ -9,7 +9,7 @@ use crate::fleet::{Alarm, AlarmSpec, Instance, Place, Tags, Watch};
 
 /// The changes that turn `existing` into `wanted`. Alarms that are ours and wanted no longer go, as do those of instances
 /// that are gone; an alarm that is called like ours and lacks our tag becomes ours only by being wanted.
-pub(super) fn changes(
+pub(super) fn plan_changes(
     wanted: Vec<Wanted>,
     existing: Vec<(Alarm, Tags)>,
     instances: &[Instance],
@@ -35,7 +35,7 @@ pub(super) fn changes(
             place: Place::default(),
             action: Action::Delete,
             fields: Vec::new(),
-            rule: rule(&alarm.spec),
+            rule: describe_rule(&alarm.spec),
             threshold_from: None,
             reason: Some(if lives {
                 "no longer wanted for this instance".to_owned()
@@ -62,7 +62,7 @@ fn change(wanted: Wanted, found: Option<(Alarm, Tags)>) -> Change {
         place: Place::default(),
         action: Action::Create,
         fields: Vec::new(),
-        rule: rule(&spec),
+        rule: describe_rule(&spec),
         threshold_from: Some(from),
         reason: None,
         work: Work::Nothing,
@@ -151,7 +151,7 @@ fn differences(before: &AlarmSpec, after: &AlarmSpec) -> Vec<Field> {
 }
 
 /// What raises an alarm, in a line.
-pub(super) fn rule(spec: &AlarmSpec) -> Option<String> {
+pub(super) fn describe_rule(spec: &AlarmSpec) -> Option<String> {
     match &spec.watch {
         Watch::Metric(watch) => {
             let minutes = watch.period_seconds / 60;
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_alarm_as_it_should_be_needs_nothing() {
-        let changes = changes(vec![wanted()], vec![found(|_| {}, OURS)], &[]);
+        let changes = plan_changes(vec![wanted()], vec![found(|_| {}, OURS)], &[]);
         assert_eq!(changes[0].action, Action::None);
     }
 
@@ -229,7 +229,7 @@ mod tests {
                 watch.threshold = 10.0;
             }
         };
-        let changes = changes(vec![wanted()], vec![found(edit, &[])], &[]);
+        let changes = plan_changes(vec![wanted()], vec![found(edit, &[])], &[]);
         let names: Vec<&str> = changes[0].fields.iter().map(|field| field.name.as_str()).collect();
         assert_eq!(names, ["threshold", "alarm_actions", "tag lifeboat:purpose"]);
         assert_eq!(changes[0].fields[0].before.as_deref(), Some("10"));
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_wanted_goes_only_if_it_is_ours() {
-        let ours = changes(Vec::new(), vec![found(|_| {}, OURS)], &[]);
+        let ours = plan_changes(Vec::new(), vec![found(|_| {}, OURS)], &[]);
         assert_eq!(ours[0].action, Action::Delete);
-        assert!(changes(Vec::new(), vec![found(|_| {}, &[])], &[]).is_empty());
+        assert!(plan_changes(Vec::new(), vec![found(|_| {}, &[])], &[]).is_empty());
     }
 }

@@ -298,7 +298,7 @@ pub(super) const KINDS: &[Kind] = &[
 /// # Errors
 ///
 /// Names the nearest known kind.
-pub(super) fn named(name: &str) -> Result<&'static Kind> {
+pub(super) fn find_kind(name: &str) -> Result<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let nearest = KINDS.iter().map(|kind| kind.name).max_by(|left, right| {
             strsim::jaro_winkler(left, name).total_cmp(&strsim::jaro_winkler(right, name))
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_misspelt_kind_is_told_the_nearest_one() {
         for (wrong, right) in [("storge", "storage"), ("backup_age", "backup-age"), ("cpus", "cpu")] {
-            let error = named(wrong).unwrap_err();
+            let error = find_kind(wrong).unwrap_err();
             assert!(error.hints()[0].contains(&format!("`{right}`")), "{wrong}: {:?}", error.hints());
         }
     }
@@ -328,7 +328,7 @@ mod tests {
     fn every_kind_says_what_it_means_and_what_to_do() {
         for kind in KINDS {
             assert!(!kind.meaning.is_empty() && !kind.remedy.is_empty(), "{}", kind.name);
-            assert!(named(kind.name).is_ok());
+            assert!(find_kind(kind.name).is_ok());
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
 
 /// What a test came to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Proof {
+pub(crate) struct TestReport {
     /// `lifeboat.alarms.test/1`.
     pub schema: &'static str,
     /// The alarm.
@@ -47,7 +47,7 @@ pub(crate) struct Proof {
     pub seconds: f64,
 }
 
-impl Proof {
+impl TestReport {
     /// What the exit code says.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.verdict {
@@ -72,12 +72,12 @@ pub(crate) struct Test {
 }
 
 /// Sets an alarm off and follows what it does.
-pub(crate) async fn prove(
+pub(crate) async fn test_alarm(
     aws: &Aws,
     test: &Test,
     here: DateTime<Utc>,
     interrupt: &Interrupt,
-) -> Result<Proof> {
+) -> Result<TestReport> {
     let Test { alarm: name, mark, .. } = test;
     let alarm = aws.alarm(name).await?.ok_or_else(|| {
         Error::request(format!("there is no alarm `{name}` in {}", aws.region())).hint(
@@ -122,7 +122,7 @@ pub(crate) async fn prove(
     } else {
         "unknown"
     };
-    Ok(Proof {
+    Ok(TestReport {
         schema: "lifeboat.alarms.test/1",
         alarm: name.to_owned(),
         verdict,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Scope, is_ours, ours, subscriptions};
+use super::{Scope, is_ours, list_own_alarms, subscriptions};
 use crate::aws::Aws;
 use crate::error::Result;
 
@@ -28,7 +28,7 @@ pub(crate) struct Removal {
 /// Decides what `remove` takes away: only what name and tag prove to be ours.
 pub(crate) async fn plan_removal(aws: &Aws, scope: &Scope) -> Result<Removal> {
     let (ours, strange): (Vec<_>, Vec<_>) =
-        ours(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
+        list_own_alarms(aws, scope).await?.into_iter().partition(|(_, tags)| is_ours(tags));
     let (mut gone, mut sources) = (Vec::new(), Vec::new());
     for subscription in subscriptions::ours(aws).await? {
         let Scope::Some(ids) = scope else {

@@ -21,7 +21,7 @@ const OF_INSTANCES: [&str; 0] = [];
 const OF_SNAPSHOTS: [&str; 2] = ["deletion", "notification"];
 
 /// The subscriptions that `databases` (topics by instance id) need, against those there are.
-pub(super) async fn changes(
+pub(super) async fn plan_subscriptions(
     aws: &Aws,
     databases: &BTreeMap<String, Vec<String>>,
     is_whole_fleet: bool,
@@ -55,7 +55,7 @@ pub(super) async fn changes(
             let mut tags = tags.clone();
             tags.insert(PURPOSE.to_owned(), "alarm".to_owned());
             let wanted = EventSubscription {
-                name: name(topic, source_type),
+                name: subscription_name(topic, source_type),
                 arn: String::new(),
                 topic: topic.to_owned(),
                 source_type: Some(source_type.to_owned()),
@@ -72,7 +72,7 @@ pub(super) async fn changes(
     Ok(changes)
 }
 
-fn name(topic: &str, source_type: &str) -> String {
+fn subscription_name(topic: &str, source_type: &str) -> String {
     let of = topic.rsplit(':').next().unwrap_or_default().to_lowercase();
     let of: String = of.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let words: Vec<&str> = of.split('-').filter(|word| !word.is_empty()).collect();
@@ -135,6 +135,6 @@ mod tests {
     #[test]
     fn names_are_such_as_rds_takes() {
         let topic = "arn:aws:sns:eu-central-1:123456789012:Team_A--alerts";
-        assert_eq!(name(topic, "db-instance"), "lifeboat-team-a-alerts-db-instance");
+        assert_eq!(subscription_name(topic, "db-instance"), "lifeboat-team-a-alerts-db-instance");
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Resolved {
 }
 
 /// Reads a threshold of a kind.
-pub(super) fn parse(kind: &Kind, text: &str) -> Result<Threshold> {
+pub(super) fn parse_threshold(kind: &Kind, text: &str) -> Result<Threshold> {
     let wrong = |why: &str| {
         Error::request(format!(
             "`{}` is not a threshold for alarms of kind `{}`: {why}",
@@ -95,14 +95,14 @@ fn bytes(text: &str) -> Option<f64> {
 
 /// What a threshold is for one instance. `max_connections` is what its parameter group says, if it says anything.
 /// `None` if it depends on something that is not known of the class.
-pub(super) fn resolve(
+pub(super) fn resolve_threshold(
     kind: &Kind,
     threshold: Threshold,
     instance: &Instance,
     max_connections: Option<u32>,
 ) -> Option<Resolved> {
     let percent = match threshold {
-        Threshold::Value(value) => return Some(Resolved { value, from: shown(kind.unit, value) }),
+        Threshold::Value(value) => return Some(Resolved { value, from: format_value(kind.unit, value) }),
         Threshold::Share(percent) => percent,
     };
     let (whole, of) = match kind.unit {
@@ -133,7 +133,7 @@ pub(super) fn resolve(
 }
 
 /// A value for people.
-pub(super) fn shown(unit: Unit, value: f64) -> String {
+pub(super) fn format_value(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Age => {
             let seconds = value.max(0.0).round() as u64;
@@ -238,12 +238,12 @@ pub(super) fn estimated_connections(instance: &Instance) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kinds::named;
+    use super::super::kinds::find_kind;
     use super::*;
 
     #[track_caller]
     fn read(kind: &str, text: &str) -> Threshold {
-        parse(named(kind).unwrap(), text).unwrap()
+        parse_threshold(find_kind(kind).unwrap(), text).unwrap()
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
             ("connections", "many", "number"),
             ("memory", "0GiB", "more than 0"),
         ] {
-            let error = parse(named(kind).unwrap(), text).unwrap_err();
+            let error = parse_threshold(find_kind(kind).unwrap(), text).unwrap_err();
             assert!(error.to_string().contains(why), "{kind} {text}: {error}");
         }
     }

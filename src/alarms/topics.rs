@@ -17,7 +17,7 @@ pub(super) struct TopicArn<'a> {
     pub(super) name: &'a str,
 }
 
-pub(super) fn parse(arn: &str) -> Option<TopicArn<'_>> {
+pub(super) fn parse_arn(arn: &str) -> Option<TopicArn<'_>> {
     let parts: Vec<&str> = arn.split(':').collect();
     match parts[..] {
         ["arn", _, "sns", region, account, name] if !name.is_empty() => {
@@ -28,7 +28,7 @@ pub(super) fn parse(arn: &str) -> Option<TopicArn<'_>> {
 }
 
 /// The topics of an alarm, as ARNs of this Region. Flags win over the kind's, that over the team's, that over the database's.
-pub(super) fn of(
+pub(super) fn list_topics(
     instance: &Instance,
     flags: &[String],
     settings: &AlarmSettings,
@@ -51,7 +51,7 @@ pub(super) fn of(
     }
     let mut arns: Vec<String> = Vec::new();
     for name in &named {
-        let arn = resolve(settings.topics.get(name).unwrap_or(name), region, instance)?;
+        let arn = resolve_arn(settings.topics.get(name).unwrap_or(name), region, instance)?;
         if !arns.contains(&arn) {
             arns.push(arn);
         }
@@ -63,7 +63,7 @@ pub(super) fn of(
     Ok(arns)
 }
 
-fn resolve(text: &str, region: &str, instance: &Instance) -> Result<String> {
+fn resolve_arn(text: &str, region: &str, instance: &Instance) -> Result<String> {
     let fifo = |name: &str| {
         Error::request(format!(
             "topic `{name}` is a FIFO topic, which neither CloudWatch nor RDS can publish to"
@@ -89,7 +89,7 @@ fn resolve(text: &str, region: &str, instance: &Instance) -> Result<String> {
         let partition = instance.arn.split(':').nth(1).filter(|part| !part.is_empty()).unwrap_or("aws");
         return Ok(format!("arn:{partition}:sns:{region}:{account}:{text}"));
     }
-    let Some(parts) = parse(text) else {
+    let Some(parts) = parse_arn(text) else {
         return Err(Error::request(format!("`{}` is not the ARN of an SNS topic", text.escape_default()))
             .hint("It reads like arn:aws:sns:eu-central-1:123456789012:ops."));
     };
@@ -119,7 +119,7 @@ pub(super) const KEY_REMEDY: &str =
     "Encrypt it with a key of your own whose policy gives the service kms:Decrypt and kms:GenerateDataKey*.";
 
 /// What cannot be seen from here: whether the policies of keys let a service in.
-pub(super) fn doubts<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String> {
+pub(super) fn list_unknown_keys<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String> {
     let own =
         |topic: &'t Topic| topic.key.as_ref().filter(|key| !key.ends_with(AWS_KEY)).map(|key| (topic, key));
     topics
@@ -138,7 +138,7 @@ pub(super) fn doubts<'t>(topics: impl Iterator<Item = &'t Topic>) -> Vec<String>
 const AWS_KEY: &str = "alias/aws/sns";
 
 /// What keeps a service's messages from arriving at a topic.
-pub(super) fn obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
+pub(super) fn find_obstacles(topic: &Topic, service: &str) -> Vec<Blocked> {
     let mut found = Vec::new();
     let arn = &topic.arn;
     if topic.confirmed == 0 {
@@ -176,11 +176,11 @@ pub(super) struct Topics(BTreeMap<String, Option<Topic>>);
 
 impl Topics {
     /// Those of some topics that were looked at and are there.
-    pub(super) fn known<'t>(&'t self, arns: &'t [String]) -> impl Iterator<Item = &'t Topic> {
+    pub(super) fn list_fetched<'t>(&'t self, arns: &'t [String]) -> impl Iterator<Item = &'t Topic> {
         arns.iter().filter_map(|arn| self.0.get(arn)?.as_ref())
     }
 
-    pub(super) async fn look(&mut self, aws: &Aws, arn: &str) -> Result<Option<Topic>> {
+    pub(super) async fn fetch(&mut self, aws: &Aws, arn: &str) -> Result<Option<Topic>> {
         if let Some(known) = self.0.get(arn) {
             return Ok(known.clone());
         }

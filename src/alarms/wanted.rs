@@ -1,7 +1,7 @@
 //! The alarms that an instance should have.
 
-use super::kinds::{For, KINDS, Kind, Unit, named};
-use super::threshold::{self, Threshold, parse, resolve};
+use super::kinds::{For, KINDS, Kind, Unit, find_kind};
+use super::threshold::{self, Threshold, parse_threshold, resolve_threshold};
 use crate::config::{AlarmKindSettings, AlarmSettings};
 use crate::error::{Error, Result};
 use crate::fleet::{AlarmSpec, Instance, Metric, MetricWatch, Tags, Watch};
@@ -33,11 +33,11 @@ pub(crate) struct Skipped {
 }
 
 /// Checks everything that a configuration says about kinds, whether it applies to an instance or not.
-pub(super) fn check(settings: &AlarmSettings) -> Result<()> {
+pub(super) fn check_kinds(settings: &AlarmSettings) -> Result<()> {
     for (name, own) in &settings.kinds {
-        let kind = named(name)?;
+        let kind = find_kind(name)?;
         if let Some(text) = &own.threshold {
-            parse(kind, text)?;
+            parse_threshold(kind, text)?;
         }
         shape(kind, own)?;
     }
@@ -122,7 +122,10 @@ pub(super) struct Known<'a> {
 }
 
 /// The alarms that an instance should have, and those that it should not.
-pub(super) fn wanted(known: &Known<'_>, settings: &AlarmSettings) -> Result<(Vec<Wanted>, Vec<Skipped>)> {
+pub(super) fn list_wanted(
+    known: &Known<'_>,
+    settings: &AlarmSettings,
+) -> Result<(Vec<Wanted>, Vec<Skipped>)> {
     let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
     let instance = known.instance;
     for kind in KINDS {
@@ -143,10 +146,10 @@ pub(super) fn wanted(known: &Known<'_>, settings: &AlarmSettings) -> Result<(Vec
             continue;
         }
         let threshold = match &own.threshold {
-            Some(text) => parse(kind, text)?,
+            Some(text) => parse_threshold(kind, text)?,
             None => default_threshold(kind, instance)?,
         };
-        let Some(resolved) = resolve(kind, threshold, instance, known.max_connections) else {
+        let Some(resolved) = resolve_threshold(kind, threshold, instance, known.max_connections) else {
             skip("what its class has is not known: give the threshold as a number");
             continue;
         };
@@ -192,7 +195,7 @@ fn default_threshold(kind: &Kind, instance: &Instance) -> Result<Threshold> {
         "storage" if instance.settings.max_storage_gib.is_some() => Ok(Threshold::Share(5.0)),
         "memory" if instance.engine.starts_with("aurora") => Ok(Threshold::Share(5.0)),
         "replication-slot" if instance.storage_gib > 200 => Ok(Threshold::Value(TEN_GIBIBYTES)),
-        _ => parse(kind, kind.threshold),
+        _ => parse_threshold(kind, kind.threshold),
     }
 }
 
@@ -204,7 +207,7 @@ fn description(kind: &Kind, instance: &Instance, value: f64, from: &str, setting
     let exact = if matches!(kind.unit, Unit::Storage | Unit::Memory) {
         format!("{value} bytes = {from}")
     } else if matches!(kind.unit, Unit::Age | Unit::Latency | Unit::Percent) {
-        threshold::shown(kind.unit, value)
+        threshold::format_value(kind.unit, value)
     } else {
         from.to_owned()
     };

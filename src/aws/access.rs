@@ -14,7 +14,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use super::failure::deepest;
+use super::failure::innermost_cause;
 use crate::error::{Error, Result};
 
 /// Where and as whom to speak to AWS, as the AWS CLI's flags of the same names have it.
@@ -145,7 +145,7 @@ fn refusal(error: &CredentialsError) -> String {
         }
         next = cause.source();
     }
-    deepest(error)
+    innermost_cause(error)
 }
 
 /// That the profile which was asked for stands in none of the files; the SDK only says that a provider "was not enabled".

@@ -9,8 +9,8 @@ use aws_sdk_cloudwatch::types::{
 use aws_smithy_types::DateTime as AwsTime;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rds::time;
-use super::{Aws, Failure, Fault, patiently};
+use super::rds::from_aws_time;
+use super::{Aws, Failure, Fault, retry};
 use crate::fleet::{
     Alarm, AlarmSpec, Comparison, HistoryItem, Measurement, Metric, MetricWatch, Tags, Treatment, Watch,
 };
@@ -26,7 +26,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 self.cloudwatch
                     .describe_alarms()
                     .alarm_types(AlarmType::MetricAlarm)
@@ -50,7 +50,7 @@ impl Aws {
 
     /// One alarm, of whatever type.
     pub(crate) async fn alarm(&self, name: &str) -> Result<Option<Alarm>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             self.cloudwatch
                 .describe_alarms()
                 .alarm_types(AlarmType::MetricAlarm)
@@ -67,7 +67,7 @@ impl Aws {
 
     /// The tags of an alarm; none if it is gone.
     pub(crate) async fn alarm_tags(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.cloudwatch.list_tags_for_resource().resource_arn(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
         })
@@ -113,14 +113,14 @@ impl Aws {
                 .await
                 .map_err(|error| Failure::of("PutMetricAlarm", format!("alarm `{}`", spec.name), error))
         };
-        patiently(put).await.map(drop)
+        retry(put).await.map(drop)
     }
 
     /// Sets tags of an alarm, and takes others away.
     pub(crate) async fn tag_alarm(&self, arn: &str, set: &Tags, remove: &[String]) -> Result<(), Failure> {
         let resource = || format!("`{arn}`");
         if !set.is_empty() {
-            patiently(|| async {
+            retry(|| async {
                 let answer = self
                     .cloudwatch
                     .tag_resource()
@@ -133,7 +133,7 @@ impl Aws {
             .await?;
         }
         if !remove.is_empty() {
-            patiently(|| async {
+            retry(|| async {
                 let keys = Some(remove.to_vec());
                 let answer =
                     self.cloudwatch.untag_resource().resource_arn(arn).set_tag_keys(keys).send().await;
@@ -147,7 +147,7 @@ impl Aws {
     /// Deletes metric alarms; names that do not exist are no error.
     pub(crate) async fn delete_alarms(&self, names: &[String]) -> Result<(), Failure> {
         for names in names.chunks(NAMES_PER_CALL) {
-            let deleted = patiently(|| async {
+            let deleted = retry(|| async {
                 let answer =
                     self.cloudwatch.delete_alarms().set_alarm_names(Some(names.to_vec())).send().await;
                 let resource = format!("{} alarms, `{}` first", names.len(), names[0]);
@@ -169,7 +169,7 @@ impl Aws {
             let answer = call.state_value(StateValue::from(state)).state_reason(reason).send().await;
             answer.map_err(|error| Failure::of("SetAlarmState", format!("alarm `{name}`"), error))
         };
-        patiently(set).await.map(drop)
+        retry(set).await.map(drop)
     }
 
     /// What an alarm's actions came to since `since`, oldest first.
@@ -178,7 +178,7 @@ impl Aws {
         name: &str,
         since: DateTime<Utc>,
     ) -> Result<Vec<HistoryItem>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             self.cloudwatch
                 .describe_alarm_history()
                 .alarm_name(name)
@@ -207,7 +207,7 @@ impl Aws {
     /// backfilled.
     pub(crate) async fn publish(&self, namespace: &str, measurements: &[Measurement]) -> Result<(), Failure> {
         for some in measurements.chunks(DATA_PER_CALL) {
-            patiently(|| async {
+            retry(|| async {
                 let data = some.iter().map(|one| {
                     let dimension = Dimension::builder().name("DBInstanceIdentifier").value(&one.database);
                     MetricDatum::builder()
@@ -241,7 +241,7 @@ impl Aws {
                 some.iter().enumerate().map(|(number, metric)| count_of(number, metric)).collect();
             let mut token: Option<String> = None;
             loop {
-                let answer = patiently(|| async {
+                let answer = retry(|| async {
                     self.cloudwatch
                         .get_metric_data()
                         .set_metric_data_queries(Some(queries.clone()))
@@ -345,7 +345,7 @@ fn metric_alarm(row: &MetricAlarm) -> Alarm {
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
         state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
-        since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(time),
+        since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(from_aws_time),
     }
 }
 
@@ -391,6 +391,6 @@ fn composite_alarm(row: &CompositeAlarm) -> Alarm {
             insufficient_data_actions: row.insufficient_data_actions().to_vec(),
         },
         state: row.state_value().map_or("INSUFFICIENT_DATA", |state| state.as_str()).to_owned(),
-        since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(time),
+        since: row.state_transitioned_timestamp().or(row.state_updated_timestamp()).and_then(from_aws_time),
     }
 }

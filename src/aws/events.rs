@@ -2,7 +2,7 @@
 
 use aws_sdk_rds::types::Tag;
 
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 use crate::fleet::{EventSubscription, Tags};
 
 impl Aws {
@@ -11,7 +11,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let call = self.rds.describe_event_subscriptions().max_records(100);
                 let answer = call.set_marker(marker.clone()).send().await;
                 answer.map_err(|error| {
@@ -29,7 +29,7 @@ impl Aws {
 
     /// The tags of an RDS object.
     pub(crate) async fn rds_tags(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
         })
@@ -43,7 +43,7 @@ impl Aws {
 
     /// The categories that events of a type of source come in.
     pub(crate) async fn event_categories(&self, source_type: &str) -> Result<Vec<String>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.describe_event_categories().source_type(source_type).send().await;
             answer.map_err(|error| Failure::of("DescribeEventCategories", format!("`{source_type}`"), error))
         })
@@ -79,7 +79,7 @@ impl Aws {
                     )
                 })
         };
-        match patiently(create).await {
+        match retry(create).await {
             // The answer to an earlier attempt was lost.
             Err(failure) if failure.code.as_deref().is_some_and(|code| code.contains("AlreadyExist")) => {
                 Ok(())
@@ -95,7 +95,7 @@ impl Aws {
         new_sources: &[String],
     ) -> Result<(), Failure> {
         let resource = || format!("event subscription `{}`", wanted.name);
-        patiently(|| async {
+        retry(|| async {
             self.rds
                 .modify_event_subscription()
                 .subscription_name(&wanted.name)
@@ -109,7 +109,7 @@ impl Aws {
         })
         .await?;
         for source in new_sources {
-            patiently(|| async {
+            retry(|| async {
                 let call = self.rds.add_source_identifier_to_subscription().subscription_name(&wanted.name);
                 let answer = call.source_identifier(source).send().await;
                 answer.map_err(|error| Failure::of("AddSourceIdentifierToSubscription", resource(), error))
@@ -121,7 +121,7 @@ impl Aws {
 
     /// Takes a database out of an event subscription.
     pub(crate) async fn remove_event_source(&self, subscription: &str, source: &str) -> Result<(), Failure> {
-        let removed = patiently(|| async {
+        let removed = retry(|| async {
             let call = self.rds.remove_source_identifier_from_subscription().subscription_name(subscription);
             let answer = call.source_identifier(source).send().await;
             let resource = format!("event subscription `{subscription}`");
@@ -132,7 +132,7 @@ impl Aws {
 
     /// Deletes an event subscription.
     pub(crate) async fn delete_event_subscription(&self, name: &str) -> Result<(), Failure> {
-        let deleted = patiently(|| async {
+        let deleted = retry(|| async {
             let answer = self.rds.delete_event_subscription().subscription_name(name).send().await;
             let resource = format!("event subscription `{name}`");
             answer.map_err(|error| Failure::of("DeleteEventSubscription", resource, error))
@@ -144,7 +144,7 @@ impl Aws {
     pub(crate) async fn max_connections_in(&self, group: &str) -> Result<Option<u32>, Failure> {
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let call = self.rds.describe_db_parameters().db_parameter_group_name(group).source("user");
                 let answer = call.set_marker(marker.clone()).send().await;
                 answer.map_err(|error| Failure::of("DescribeDBParameters", format!("`{group}`"), error))

@@ -69,7 +69,7 @@ impl Failure {
                     context.err().message().unwrap_or("AWS gave no reason").trim_end_matches('.').to_owned();
                 (fault_of_code(code), message)
             }
-            _ => (Fault::Unsure, deepest(&error)),
+            _ => (Fault::Unsure, innermost_cause(&error)),
         };
         Failure { operation, resource, fault, code, message }
     }
@@ -121,7 +121,7 @@ pub(super) fn fault_of_code(code: &str) -> Fault {
 }
 
 /// The innermost cause says what happened; the SDK's outer layers only say that something did.
-pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn innermost_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(next) = innermost.source() {
         innermost = next;
@@ -132,7 +132,7 @@ pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 impl Failure {
     /// Whether asking again may help: it may pass by itself, and somebody listens at the address.
     pub(crate) fn is_worth_repeating(&self) -> bool {
-        self.fault.is_transient() && !unreachable(self)
+        self.fault.is_transient() && !is_unreachable(self)
     }
 }
 
@@ -190,7 +190,7 @@ fn service_of(operation: &str) -> &'static str {
 }
 
 /// Nobody listens at the address: a wrong `--endpoint-url` or no network, which no patience mends.
-fn unreachable(failure: &Failure) -> bool {
+fn is_unreachable(failure: &Failure) -> bool {
     failure.code.is_none()
         && ["Connection refused", "dns error", "failed to lookup"]
             .iter()

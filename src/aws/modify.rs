@@ -1,6 +1,6 @@
 //! Changes of an instance's settings.
 
-use super::{Aws, Failure, patiently};
+use super::{Aws, Failure, retry};
 use crate::fleet::{InstanceId, Settings};
 
 /// A change of backups: retention and window. Neither needs `ApplyImmediately` between two retentions above zero, and
@@ -22,7 +22,7 @@ pub(crate) struct BackupChange {
 impl Aws {
     /// Sets what a restore does not take. None of it needs `ApplyImmediately`.
     pub(crate) async fn change_settings(&self, id: &InstanceId, settings: &Settings) -> Result<(), Failure> {
-        patiently(|| async {
+        retry(|| async {
             let request = self
                 .rds
                 .modify_db_instance()
@@ -41,7 +41,7 @@ impl Aws {
 
     /// Changes how an instance is backed up.
     pub(crate) async fn change_backups(&self, id: &InstanceId, change: &BackupChange) -> Result<(), Failure> {
-        patiently(|| async {
+        retry(|| async {
             let request = self
                 .rds
                 .modify_db_instance()

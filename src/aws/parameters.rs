@@ -3,7 +3,7 @@
 use aws_sdk_rds::types::{ApplyMethod, DbParameterGroup, Parameter as Row, Tag};
 
 use super::rds::tags;
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 use crate::fleet::Tags;
 
 /// Most parameters that one request may set (Amazon RDS API, `ModifyDBParameterGroup`).
@@ -39,7 +39,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let request =
                     self.rds.describe_db_parameters().db_parameter_group_name(group).max_records(100);
                 let page = request.set_marker(marker.clone()).send().await;
@@ -59,7 +59,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let request = self.rds.describe_db_parameter_groups().max_records(100);
                 let page = request.set_marker(marker.clone()).send().await;
                 page.map_err(|error| Failure::of("DescribeDBParameterGroups", "all parameter groups", error))
@@ -88,7 +88,7 @@ impl Aws {
 
     /// The tags of whatever RDS has under an ARN.
     pub(crate) async fn tags_of(&self, arn: &str) -> Result<Tags, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.list_tags_for_resource().resource_name(arn).send().await;
             answer.map_err(|error| Failure::of("ListTagsForResource", format!("`{arn}`"), error))
         })
@@ -106,7 +106,7 @@ impl Aws {
     ) -> Result<(), Failure> {
         let tags: Vec<Tag> =
             tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        patiently(|| async {
+        retry(|| async {
             let request = self.rds.create_db_parameter_group().db_parameter_group_name(name);
             let request = request.db_parameter_group_family(family).description(description);
             let answer = request.set_tags(Some(tags.clone())).send().await;
@@ -127,7 +127,7 @@ impl Aws {
                 row.apply_method(ApplyMethod::PendingReboot).build()
             });
             let rows: Vec<Row> = rows.collect();
-            patiently(|| async {
+            retry(|| async {
                 let request = self.rds.modify_db_parameter_group().db_parameter_group_name(group);
                 let answer = request.set_parameters(Some(rows.clone())).send().await;
                 answer.map_err(|error| Failure::of("ModifyDBParameterGroup", resource(group), error))
@@ -139,7 +139,7 @@ impl Aws {
 
     /// Deletes a DB parameter group; AWS refuses while an instance uses it.
     pub(crate) async fn delete_parameter_group(&self, name: &str) -> Result<(), Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.delete_db_parameter_group().db_parameter_group_name(name).send().await;
             answer.map_err(|error| Failure::of("DeleteDBParameterGroup", resource(name), error))
         })

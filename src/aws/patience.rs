@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Calls until it is answered for good: throttling and lost answers are tried again, with growing pauses, for
 /// `PATIENCE`. Only for calls that may safely be made twice.
-pub(super) async fn patiently<T, F>(mut call: impl FnMut() -> F) -> std::result::Result<T, Failure>
+pub(super) async fn retry<T, F>(mut call: impl FnMut() -> F) -> std::result::Result<T, Failure>
 where
     F: Future<Output = std::result::Result<T, Failure>>,
 {

@@ -11,7 +11,7 @@ use aws_sdk_rds::types::{
 use aws_smithy_types::DateTime as AwsTime;
 use aws_smithy_types::retry::RetryConfig;
 
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 use crate::error::Error;
 use crate::fleet::{
     AutomatedBackup, Instance, InstanceId, ResourceId, RestoreWindow, Settings, Snapshot, SnapshotId, Status,
@@ -71,7 +71,7 @@ pub(crate) struct Quota {
 impl Aws {
     /// The instance, if there is one of that name. Throttling and lost answers are tried again for a while.
     pub(crate) async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, Failure> {
-        patiently(|| self.look_at_instance(id)).await
+        retry(|| self.look_at_instance(id)).await
     }
 
     /// The instance, in one look.
@@ -129,7 +129,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let request = self.rds.describe_db_instances().max_records(100).set_marker(marker.clone());
                 request
                     .send()
@@ -151,7 +151,7 @@ impl Aws {
         &self,
         resource: &ResourceId,
     ) -> Result<Option<RestoreWindow>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let request = self.rds.describe_db_instance_automated_backups().dbi_resource_id(&resource.0);
             request.send().await.map_err(|error| {
                 Failure::of(
@@ -168,8 +168,11 @@ impl Aws {
             Err(failure) => return Err(failure),
         };
         Ok(answer.db_instance_automated_backups().first().map(|backup| RestoreWindow {
-            earliest: backup.restore_window().and_then(|window| window.earliest_time()).and_then(time),
-            latest: backup.restore_window().and_then(|window| window.latest_time()).and_then(time),
+            earliest: backup
+                .restore_window()
+                .and_then(|window| window.earliest_time())
+                .and_then(from_aws_time),
+            latest: backup.restore_window().and_then(|window| window.latest_time()).and_then(from_aws_time),
             reported_status: backup.status().unwrap_or_default().to_owned(),
         }))
     }
@@ -179,7 +182,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let request = self.rds.describe_db_instance_automated_backups().max_records(100);
                 request.set_marker(marker.clone()).send().await.map_err(|error| {
                     Failure::of("DescribeDBInstanceAutomatedBackups", "all automated backups", error)
@@ -196,7 +199,7 @@ impl Aws {
 
     /// Used and allowed DB instances of the account in this Region.
     pub(crate) async fn instance_quota(&self) -> Result<Option<Quota>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.describe_account_attributes().send().await;
             answer.map_err(|error| Failure::of("DescribeAccountAttributes", "the account's quotas", error))
         })
@@ -221,7 +224,7 @@ impl Aws {
     }
 
     async fn is_listed(&self, engine: &str, version: &str, class: Option<&str>) -> Result<bool, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let request = self
                 .rds
                 .describe_orderable_db_instance_options()
@@ -241,7 +244,7 @@ impl Aws {
 
     /// Whether there is a DB subnet group of that name.
     pub(crate) async fn subnet_group_exists(&self, name: &str) -> Result<bool, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.describe_db_subnet_groups().db_subnet_group_name(name).send().await;
             answer.map_err(|error| {
                 Failure::of("DescribeDBSubnetGroups", format!("subnet group `{name}`"), error)
@@ -253,7 +256,7 @@ impl Aws {
 
     /// Whether there is a DB parameter group of that name.
     pub(crate) async fn parameter_group_exists(&self, name: &str) -> Result<bool, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.rds.describe_db_parameter_groups().db_parameter_group_name(name).send().await;
             answer.map_err(|error| {
                 Failure::of("DescribeDBParameterGroups", format!("parameter group `{name}`"), error)
@@ -340,7 +343,7 @@ impl Aws {
 
     /// Sets a new password for the master user of an instance, now. RDS does it in the background.
     pub(crate) async fn set_master_password(&self, id: &InstanceId, password: &str) -> Result<(), Failure> {
-        patiently(|| async {
+        retry(|| async {
             let request = self
                 .rds
                 .modify_db_instance()
@@ -433,7 +436,7 @@ fn exists(answer: Result<bool, Failure>) -> Result<bool, Failure> {
     }
 }
 
-pub(super) fn time(at: &AwsTime) -> Option<DateTime<Utc>> {
+pub(super) fn from_aws_time(at: &AwsTime) -> Option<DateTime<Utc>> {
     Utc.timestamp_opt(at.secs(), at.subsec_nanos()).single()
 }
 
@@ -461,8 +464,8 @@ fn instance(row: &DbInstance) -> Option<Instance> {
         db_name: row.db_name().filter(|name| !name.is_empty()).map(str::to_owned),
         master_secret_arn: row.master_user_secret().and_then(|secret| secret.secret_arn()).map(str::to_owned),
         retention_days: row.backup_retention_period().unwrap_or(0),
-        latest_restorable: row.latest_restorable_time().and_then(time),
-        created_at: row.instance_create_time().and_then(time),
+        latest_restorable: row.latest_restorable_time().and_then(from_aws_time),
+        created_at: row.instance_create_time().and_then(from_aws_time),
         storage_gib: row.allocated_storage().unwrap_or(0),
         storage_type: row.storage_type().map(str::to_owned),
         encrypted: row.storage_encrypted().unwrap_or(false),
@@ -512,8 +515,8 @@ fn automated_backup(row: &DbInstanceAutomatedBackup) -> Option<AutomatedBackup> 
         engine_version: row.engine_version().unwrap_or_default().to_owned(),
         storage_gib: row.allocated_storage().unwrap_or(0),
         window: RestoreWindow {
-            earliest: window.and_then(|window| window.earliest_time()).and_then(time),
-            latest: window.and_then(|window| window.latest_time()).and_then(time),
+            earliest: window.and_then(|window| window.earliest_time()).and_then(from_aws_time),
+            latest: window.and_then(|window| window.latest_time()).and_then(from_aws_time),
             reported_status: row.status().unwrap_or_default().to_owned(),
         },
     })
@@ -623,13 +626,13 @@ pub(super) fn snapshot(row: &DbSnapshot) -> Option<Snapshot> {
         original_created_at: row
             .original_snapshot_create_time()
             .or(row.snapshot_create_time())
-            .and_then(time),
-        created_at: row.snapshot_create_time().and_then(time),
+            .and_then(from_aws_time),
+        created_at: row.snapshot_create_time().and_then(from_aws_time),
         percent: row.percent_progress(),
         kms_key: row.kms_key_id().map(str::to_owned),
         copied_from: row.source_db_snapshot_identifier().map(str::to_owned),
         option_group: row.option_group_name().map(str::to_owned),
-        database_time: row.snapshot_database_time().and_then(time),
+        database_time: row.snapshot_database_time().and_then(from_aws_time),
         engine: row.engine().unwrap_or_default().to_owned(),
         engine_version: row.engine_version().unwrap_or_default().to_owned(),
         storage_gib: row.allocated_storage().unwrap_or(0),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 
 /// What is needed of a secret that RDS manages.
 #[derive(Deserialize)]
@@ -15,7 +15,7 @@ impl Aws {
     /// Reads a secret (a name or an ARN) of the form that RDS writes: `{"username": …, "password": …}`.
     pub(crate) async fn master_secret(&self, secret: &str) -> Result<MasterSecret, Failure> {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             client
                 .get_secret_value()
                 .secret_id(secret)

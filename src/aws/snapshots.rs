@@ -4,7 +4,7 @@ use aws_sdk_rds::types::Tag;
 use aws_smithy_types::retry::RetryConfig;
 
 use super::rds::snapshot;
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 use crate::fleet::{InstanceId, Snapshot, SnapshotId, Tags};
 
 /// A copy of a snapshot, in the Region of the connection that asks for it.
@@ -70,7 +70,7 @@ impl Aws {
         let mut all = Vec::new();
         let mut marker: Option<String> = None;
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let request = self
                     .rds
                     .describe_db_snapshots()
@@ -92,7 +92,7 @@ impl Aws {
 
     /// One snapshot. Throttling and lost answers are tried again for a while.
     pub(crate) async fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, Failure> {
-        patiently(|| self.look_at_snapshot(id)).await
+        retry(|| self.look_at_snapshot(id)).await
     }
 
     /// One snapshot, in one look. RDS finds those of AWS Backup and shared ones only if they are asked for.
@@ -175,7 +175,7 @@ impl Aws {
     /// eventually consistent: that there is none is believed when it was said several times.
     pub(crate) async fn delete_snapshot(&self, id: &SnapshotId) -> Result<bool, Failure> {
         for _ in 0..LOOKS {
-            let answer = patiently(|| async {
+            let answer = retry(|| async {
                 let answer = self.rds.delete_db_snapshot().db_snapshot_identifier(id.as_str()).send().await;
                 answer.map_err(|error| Failure::of("DeleteDBSnapshot", format!("snapshot `{id}`"), error))
             })
@@ -202,7 +202,7 @@ impl Aws {
 
     /// Adds tags to an object, by its ARN; those of the same key are replaced.
     pub(crate) async fn add_tags(&self, arn: &str, tags: &Tags) -> Result<(), Failure> {
-        patiently(|| async {
+        retry(|| async {
             let request = self.rds.add_tags_to_resource().resource_name(arn).set_tags(Some(to_aws(tags)));
             let answer = request.send().await;
             answer.map_err(|error| Failure::of("AddTagsToResource", format!("`{arn}`"), error))

@@ -2,7 +2,7 @@
 
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use super::{Aws, Failure, Fault, patiently};
+use super::{Aws, Failure, Fault, retry};
 use crate::fleet::Topic;
 
 impl Aws {
@@ -10,7 +10,7 @@ impl Aws {
     pub(crate) async fn topics(&self) -> Result<Vec<String>, Failure> {
         let (mut all, mut token) = (Vec::new(), None);
         loop {
-            let page = patiently(|| async {
+            let page = retry(|| async {
                 let answer = self.sns.list_topics().set_next_token(token.clone()).send().await;
                 answer.map_err(|error| Failure::of("ListTopics", "all topics", error))
             })
@@ -25,7 +25,7 @@ impl Aws {
 
     /// The topic of that ARN, if there is one in this Region.
     pub(crate) async fn topic(&self, arn: &str) -> Result<Option<Topic>, Failure> {
-        let answer = patiently(|| async {
+        let answer = retry(|| async {
             let answer = self.sns.get_topic_attributes().topic_arn(arn).send().await;
             answer.map_err(|error| Failure::of("GetTopicAttributes", format!("topic `{arn}`"), error))
         })

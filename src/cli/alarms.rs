@@ -149,12 +149,12 @@ fn scope(only: Vec<InstanceId>) -> Scope {
 
 /// What is to be done in each place. A wrong configuration is said before AWS is asked anything.
 async fn plans(args: &ScopeArgs, session: &Session, seek: Seek) -> Result<Looked<(Aws, Plan)>> {
-    alarms::check(&session.config)?;
+    alarms::check_settings(&session.config)?;
     let ids = named(args, session)?;
     let targets = session.targets(&ids, seek).await?;
     targets
         .each(session, async |Target { aws, only }| {
-            let plan = alarms::plan(&aws, &session.config, &scope(only), &args.topics, now()).await?;
+            let plan = alarms::plan_alarms(&aws, &session.config, &scope(only), &args.topics, now()).await?;
             Ok((aws, plan))
         })
         .await
@@ -164,7 +164,7 @@ async fn plan(args: &ScopeArgs, session: &Session) -> Result<Option<Kind>> {
     let looked = plans(args, session, Seek::ToRead).await?;
     let unknown = looked.kind();
     let plans = looked.done.into_iter().map(|(_, plan)| plan).collect();
-    let mut plan = Plan::over(plans, looked.unreached).ok_or_else(nowhere)?;
+    let mut plan = Plan::merge(plans, looked.unreached).ok_or_else(nowhere)?;
     let differs = plan.pending() > 0;
     plan.apply_command = differs.then(|| args.apply_command());
     session.output.report(&plan)?;
@@ -189,11 +189,11 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
     for (aws, plan) in looked.done {
         let progress = Progress::new(&session.output);
         let tell = |done: usize, total: usize, now: &str| progress.tell(done, total, now);
-        reports.push(alarms::apply(&aws, plan, &interrupt, &tell).await);
+        reports.push(alarms::apply_plan(&aws, plan, &interrupt, &tell).await);
         session.output.settle();
     }
-    let report = Report::over(reports, looked.unreached).ok_or_else(nowhere)?;
-    session.output.conclude(&report, alarms::verdict(&report))?;
+    let report = Report::merge(reports, looked.unreached).ok_or_else(nowhere)?;
+    session.output.conclude(&report, alarms::exit_kind(&report))?;
     if let Some(kind) = interrupt.first().filter(|_| report.interrupted) {
         session.output.say(format!("interrupted with {} left to do: run it again to go on", report.left));
         return Ok(Some(kind));
@@ -201,14 +201,14 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Result<Option<Kind>> {
     for failed in &report.failed {
         session.output.warn(format!("`{}` was not set: {}", failed.alarm, failed.error));
     }
-    Ok(alarms::verdict(&report))
+    Ok(alarms::exit_kind(&report))
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
     let targets = session.targets(&args.databases, Seek::ToRead).await?;
     let looked = targets
         .each(session, async |Target { aws, only }| {
-            Ok((alarms::list(&aws, &scope(only)).await?, aws.place()))
+            Ok((alarms::list_alarms(&aws, &scope(only)).await?, aws.place()))
         })
         .await?;
     let unknown = looked.kind();
@@ -221,9 +221,10 @@ async fn list(args: &ListArgs, session: &Session) -> Result<Option<Kind>> {
 
 async fn audit(session: &Session) -> Result<Option<Kind>> {
     let targets = session.targets(&[], Seek::ToRead).await?;
-    let looked = targets.each(session, async |Target { aws, .. }| alarms::audit(&aws, now()).await).await?;
+    let looked =
+        targets.each(session, async |Target { aws, .. }| alarms::audit_alarms(&aws, now()).await).await?;
     let unknown = looked.kind();
-    let audit = Audit::over(looked.done, looked.unreached).ok_or_else(nowhere)?;
+    let audit = Audit::merge(looked.done, looked.unreached).ok_or_else(nowhere)?;
     let is_sound = audit.faulty().next().is_none() && audit.unwatched.is_empty();
     let kind = if is_sound { unknown } else { Some(Kind::No) };
     session.output.conclude(&audit, kind)?;
@@ -294,7 +295,7 @@ async fn test(args: TestArgs, session: &Session) -> Result<Option<Kind>> {
     let mark = format!("{:08x}", rand::random::<u32>());
     let test = alarms::Test { alarm: args.alarm, mark, inbox: args.inbox, patience: args.wait };
     session.output.show_live(format!("testing `{}`", test.alarm), Instant::now());
-    let proof = alarms::prove(&aws, &test, now(), &interrupt).await;
+    let proof = alarms::test_alarm(&aws, &test, now(), &interrupt).await;
     session.output.settle();
     let proof = proof?;
     if !proof.put_back {

@@ -12,7 +12,9 @@ use crate::config::parse_duration;
 use crate::error::{Error, Result};
 use crate::fleet::Instance;
 use crate::output::Output;
-use crate::postgres::{ConnectionOverrides, PassFile, Password, Server, Target, Tls, TlsMode, Wire};
+use crate::postgres::{
+    ConnectionOptions, ConnectionOverrides, PassFile, Password, Server, Target, Tls, TlsMode,
+};
 use crate::restore::apply::Psql;
 use crate::verify::observe::Progress;
 use crate::verify::{Copies, DepthRule, Depths, Look};
@@ -97,7 +99,7 @@ impl ConnectArgs {
             password,
             tls: self.tls(),
             application_name: application_name.to_owned(),
-            wire: Wire::default(),
+            wire: ConnectionOptions::default(),
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::aws::Aws;
 use crate::error::{Kind, Result};
 use crate::fleet::{InstanceId, Place, account_of};
 use crate::output::{self, Page, plain};
-use crate::policy::check::{Severity, Shared, share};
+use crate::policy::check::{Severity, Shared, group_findings};
 use crate::policy::{self, Database, Lost, Plan, Report, Request, State};
 use crate::snapshot::Wait;
 use crate::words::Tone;
@@ -41,7 +41,7 @@ pub(super) struct SetArgs {
     #[arg(long, conflicts_with = "databases")]
     all: bool,
     /// Days that automated backups are kept: 1 to 35; 0 turns them off and deletes them
-    #[arg(long, value_name = "N", value_parser = policy::retention)]
+    #[arg(long, value_name = "N", value_parser = policy::parse_retention)]
     retention_days: Option<i32>,
     /// Daily backup window in UTC, at least 30 minutes, clear of the maintenance window
     #[arg(long, value_name = "HH:MM-HH:MM", value_parser = parse_window)]
@@ -104,7 +104,9 @@ fn parse_window(text: &str) -> Result<String> {
 async fn look(only: &[InstanceId], session: &Session) -> Result<Report> {
     let targets = session.targets(only, Seek::ToRead).await?;
     let looked = targets
-        .each(session, async |Target { aws, only }| policy::judge(&aws, &session.config, &only).await)
+        .each(session, async |Target { aws, only }| {
+            policy::judge_instances(&aws, &session.config, &only).await
+        })
         .await?;
     Ok(Report::new(looked.done.into_iter().flatten().collect(), looked.unreached, false))
 }
@@ -146,7 +148,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
             apply_pending: args.apply_pending,
         };
         let request = request.or_configured(session.config.policy_of(id.as_str()));
-        plans.push((aws, policy::plan(aws, id, &request, now()).await?));
+        plans.push((aws, policy::plan_change(aws, id, &request, now()).await?));
     }
     // Nothing is changed before everything may be.
     for (_, plan) in &plans {
@@ -183,7 +185,7 @@ async fn set(args: &SetArgs, session: &Session) -> Result<Option<Kind>> {
         session.output.say(format!("changing `{}`", plan.instance.id));
         let wait = args.waiting.wait() != Wait::No;
         let id = plan.instance.id.clone();
-        match policy::apply(plan, aws, args.waiting.poll(began), wait).await {
+        match policy::apply_change(plan, aws, args.waiting.poll(began), wait).await {
             Ok((database, kind)) => {
                 worst = worst.or(kind);
                 databases.push(database);
@@ -272,7 +274,7 @@ impl output::Report for Policies<'_> {
                     page.line(page.toned(Tone::Strong, place.to_string()));
                 }
                 findings(
-                    &share(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice()))),
+                    &group_findings(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice()))),
                     here.len(),
                     page,
                 );
@@ -365,6 +367,6 @@ fn state_lines(database: &Database, aim: Aim, dry_run: bool, page: &mut Page) {
         for note in &database.notes {
             page.line(page.toned(Tone::Faint, format!("  {note}")));
         }
-        findings(&share([(database.id.as_str(), database.findings.as_slice())]), 1, page);
+        findings(&group_findings([(database.id.as_str(), database.findings.as_slice())]), 1, page);
     }
 }

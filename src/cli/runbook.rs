@@ -15,7 +15,7 @@ use crate::runbook::actor::{identify_actor, list_variables};
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{self, Actor};
 use crate::runbook::resumption::{self, Resumed};
-use crate::runbook::run::{self as engine, Outcome, Surroundings};
+use crate::runbook::run::{self as engine, Context, Outcome};
 use crate::runbook::state::Story;
 use crate::runbook::{self, Mode, Runbook, Severity, lint, parameters, plan, record, values};
 use crate::when;
@@ -60,12 +60,12 @@ fn mode(rehearse: bool) -> Mode {
 fn show(args: &ShowArgs, session: &Session) -> Result<Option<Kind>> {
     if RunId::parse(&args.what).is_some() {
         let vault = session.vault_to_read()?;
-        session.output.report(&record::of(&vault, &args.what)?)?;
+        session.output.report(&record::read_report(&vault, &args.what)?)?;
         return Ok(None);
     }
-    let runbook = runbook::load(&args.what)?;
+    let runbook = runbook::load_runbook(&args.what)?;
     if args.by_hand {
-        session.output.report(&by_hand::ByHand::of(&runbook::sound(runbook)?))?;
+        session.output.report(&by_hand::ByHand::of(&runbook::refuse_malformed(runbook)?))?;
         return Ok(None);
     }
     session.output.report(&Shown::of(&runbook))?;
@@ -79,8 +79,8 @@ fn check(args: &CheckArgs, session: &Session) -> Result<Option<Kind>> {
     };
     let mut checks = Vec::new();
     for name in &names {
-        let runbook = runbook::load(name)?;
-        let faults = lint::check(
+        let runbook = runbook::load_runbook(name)?;
+        let faults = lint::lint_runbook(
             &runbook,
             now(),
             &|words| own_calls::understands(&session.command_line, words),
@@ -129,7 +129,7 @@ async fn ask_for_missing(
         session.output.ask(format!("{name}{help}{}", example.unwrap_or_default()));
         loop {
             let Some(typed) = super::terminal::read_line("> ").await? else { return Ok(said) };
-            match parameters::read(parameter, typed.trim().to_owned(), &read_local_time) {
+            match parameters::read_value(parameter, typed.trim().to_owned(), &read_local_time) {
                 Ok(_) => {
                     said.push((parameter.name.clone(), typed.trim().to_owned()));
                     break;
@@ -145,16 +145,16 @@ async fn ask_for_missing(
 }
 
 async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) -> Result<Option<Kind>> {
-    let runbook = runbook::load_sound(name)?;
+    let runbook = runbook::load_valid_runbook(name)?;
     let interrupt = Interrupt::listen()?;
     let said = ask_for_missing(&runbook, &args.set, mode, session).await?;
     let read_time = |text: &str| session.read_time(text);
-    let values = parameters::resolve(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
+    let values = parameters::resolve_parameters(&runbook.front, &said, mode, &RunId::new(now()), &read_time)?;
     let (aws, by) = actor_of(session, &runbook).await?;
     let began = std::time::Instant::now();
     let tell = |step: &str| session.output.show_live(format!("looking: {step}"), began);
     let variables = list_variables(&session.access, &session.vault, aws.as_ref());
-    let to = plan::Surroundings {
+    let to = plan::PlanContext {
         aws: aws.as_ref(),
         interrupt: &interrupt,
         variables: &variables,
@@ -163,7 +163,7 @@ async fn plan_of(name: &str, args: &ValueArgs, mode: Mode, session: &Session) ->
         now: now(),
         tell: &tell,
     };
-    let plan = plan::plan(&runbook, mode, values, &to).await?;
+    let plan = plan::plan_run(&runbook, mode, values, &to).await?;
     session.output.settle();
     session.output.report(&plan)?;
     Ok((!plan.findings.is_empty() || !plan.doubts.is_empty()).then_some(Kind::No))
@@ -174,7 +174,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     if args.dry_run {
         return plan_of(&args.runbook, &args.values, mode, session).await;
     }
-    let runbook = runbook::load_sound(&args.runbook)?;
+    let runbook = runbook::load_valid_runbook(&args.runbook)?;
     if let Some(from) = &args.from {
         let run = resumption::find_run_to_resume(&session.vault_to_read()?, &runbook, from, mode)?;
         session.output.say(format!("resuming run {run}"));
@@ -190,7 +190,8 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     }
     let run = RunId::new(now());
     let said = ask_for_missing(&runbook, &args.values.set, mode, session).await?;
-    let values = parameters::resolve(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
+    let values =
+        parameters::resolve_parameters(&runbook.front, &said, mode, &run, &|text| session.read_time(text))?;
     runbook::refuse_unknown_steps(&runbook, args.go.answers.iter().map(|(step, _)| step))?;
     warn_of_shortfalls(&runbook, session);
     let interrupt = Interrupt::listen()?;
@@ -199,7 +200,7 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
     let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     watch.begin(run.as_str(), mode, &by);
-    let to = Surroundings {
+    let to = Context {
         vault: &vault,
         aws: aws.as_ref(),
         interrupt: &interrupt,
@@ -215,12 +216,12 @@ async fn begin(args: &RunArgs, session: &Session) -> Result<Option<Kind>> {
         without_preflight: args.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(engine::begin(&runbook, &run, mode, values, &to).await?, session)
+    finish(engine::begin_run(&runbook, &run, mode, values, &to).await?, session)
 }
 
 /// What is known to be wrong with it is said, and does not keep anybody at 3 a.m. from running it.
 fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
-    let faults = lint::check(
+    let faults = lint::lint_runbook(
         runbook,
         now(),
         &|words| own_calls::understands(&session.command_line, words),
@@ -228,13 +229,13 @@ fn warn_of_shortfalls(runbook: &Runbook, session: &Session) {
     );
     let shortfalls: Vec<_> = faults.iter().filter(|fault| fault.severity == Severity::Shortfall).collect();
     for fault in shortfalls.iter().take(3) {
-        session.output.warn(format!("{}:{}: {}", runbook.origin.shown(), fault.at, fault.message));
+        session.output.warn(format!("{}:{}: {}", runbook.origin.display_path(), fault.at, fault.message));
     }
     if shortfalls.len() > 3 {
         session.output.warn(format!(
             "and {} more: `lifeboat runbook check {}`",
             shortfalls.len() - 3,
-            runbook.origin.shown()
+            runbook.origin.display_path()
         ));
     }
 }
@@ -274,7 +275,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
     let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     watch.resume(&story, &by);
-    let to = Surroundings {
+    let to = Context {
         vault: &vault,
         aws: aws.as_ref(),
         interrupt: &interrupt,
@@ -290,7 +291,7 @@ async fn take_up(run: &str, go: Go<'_>, session: &Session) -> Result<Option<Kind
         without_preflight: go.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(engine::resume(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
+    finish(engine::resume_run(&runbook, journal, &found, values, is_changed, go.from, &to).await?, session)
 }
 
 async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
@@ -303,7 +304,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
     let variables = list_variables(&session.access, &session.vault, aws.as_ref());
     let watch = Watch::new(&session.output, &runbook);
     let undoing = runbook::Undoing { keep: args.keep.as_deref(), is_dry: args.dry_run };
-    let to = Surroundings {
+    let to = Context {
         vault: &vault,
         aws: aws.as_ref(),
         interrupt: &interrupt,
@@ -319,7 +320,7 @@ async fn undo(args: &UndoArgs, session: &Session) -> Result<Option<Kind>> {
         without_preflight: args.go.without_preflight,
         reads_only: &|words| own_calls::only_reads(&session.command_line, words),
     };
-    finish(runbook::undo(&runbook, journal, &found, values, undoing, &to).await?, session)
+    finish(runbook::undo_run(&runbook, journal, &found, values, undoing, &to).await?, session)
 }
 
 fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
@@ -339,14 +340,14 @@ fn finish(outcome: Outcome, session: &Session) -> Result<Option<Kind>> {
 
 async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> {
     let vault = session.vault_to_read()?;
-    let story = Story::of(&journal::read(&vault, &args.run)?.lines)?;
-    let runbook = record::runbook(&vault, &args.run, &story)?;
+    let story = Story::replay(&journal::read_journal(&vault, &args.run)?.lines)?;
+    let runbook = record::load_copy(&vault, &args.run, &story)?;
     let mut values = values::Values::default();
     for (name, value) in &story.values {
         values.set(name, value, false);
     }
     let (aws, by) = actor_of(session, &runbook).await?;
-    let request = gate::request(&vault, &args.run, &runbook, &values, &by)?;
+    let request = gate::prepare_approval(&vault, &args.run, &runbook, &values, &by)?;
     let watch = Watch::new(&session.output, &runbook);
     let typed = match &args.confirm {
         Some(typed) => typed.clone(),
@@ -366,13 +367,13 @@ async fn approve(args: &ApproveArgs, session: &Session) -> Result<Option<Kind>> 
         Some(aws) => Some(aws.prove_identity(&request.purpose, now()).await?),
         None => None,
     };
-    let approval = gate::approve(request, &vault, &typed, by, proof, now())?;
+    let approval = gate::approve_step(request, &vault, &typed, by, proof, now())?;
     session.output.report(&render::Approved::of(&args.run, approval))?;
     Ok(None)
 }
 
 fn runs(session: &Session) -> Result<Option<Kind>> {
-    let (reports, unreadable) = record::all(&session.vault_to_read()?)?;
+    let (reports, unreadable) = record::list_reports(&session.vault_to_read()?)?;
     for what in unreadable {
         session.output.warn(what);
     }

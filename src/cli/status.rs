@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::{Instance, InstanceId, Unreached};
 use crate::notify::{Nature, State, Subject, Told};
 use crate::output::{self, Format, Page, plain};
-use crate::policy::check::{self, Severity, share};
+use crate::policy::check::{self, Severity, group_findings};
 use crate::status::{self, Database, LastDrill, Report, Wanted};
 use crate::vault::Vault;
 use crate::words::Tone;
@@ -85,7 +85,7 @@ impl StatusArgs {
 /// What there is to say of a database. The same findings again are no news.
 fn told(database: &Database) -> Told {
     let worst = database.findings.iter().min_by_key(|finding| finding.severity);
-    let state = match check::worst(&database.findings) {
+    let state = match check::worst_severity(&database.findings) {
         Some(Severity::Critical) => State::Fail,
         Some(Severity::Warning) => State::Warning,
         _ => State::Ok,
@@ -109,7 +109,7 @@ fn told(database: &Database) -> Told {
 }
 
 fn worst(report: &Report) -> Option<Severity> {
-    report.databases.iter().filter_map(|it| check::worst(&it.findings)).min()
+    report.databases.iter().filter_map(|it| check::worst_severity(&it.findings)).min()
 }
 
 /// Looks, judges, and publishes what was seen.
@@ -266,7 +266,10 @@ impl output::Report for Report {
         }
         if self.databases.len() > 1 {
             let count = |severity| {
-                self.databases.iter().filter(|it| check::worst(&it.findings) == Some(severity)).count()
+                self.databases
+                    .iter()
+                    .filter(|it| check::worst_severity(&it.findings) == Some(severity))
+                    .count()
             };
             let (critical, warning) = (count(Severity::Critical), count(Severity::Warning));
             let fine = self.databases.len() - critical - warning;
@@ -278,7 +281,7 @@ impl output::Report for Report {
         }
         for place in self.places.iter().collect::<BTreeSet<_>>() {
             let here: Vec<&Database> = self.databases.iter().filter(|it| it.place == *place).collect();
-            let shared = share(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice())));
+            let shared = group_findings(here.iter().map(|it| (it.id.as_str(), it.findings.as_slice())));
             if shared.is_empty() {
                 continue;
             }

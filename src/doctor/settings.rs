@@ -43,7 +43,7 @@ pub(crate) fn values(config: &Config) -> Vec<Check> {
         let tasks = [Task::Snapshot, Task::Backup, Task::Serve];
         checks.push(failed("configuration", "retention", &error, "Correct `[retention]`.").for_tasks(&tasks));
     }
-    if let Err(error) = alarms::check(config) {
+    if let Err(error) = alarms::check_settings(config) {
         checks.push(
             failed("configuration", "alarms", &error, "Correct `[alarms]`.").for_tasks(&[Task::Alarms]),
         );

@@ -140,7 +140,7 @@ impl Channel {
                     let body = message.json();
                     let mut headers = vec![("lifeboat-id", message.id.clone())];
                     headers.extend(
-                        key.as_deref().map(|key| (SIGNATURE, sign(key, message.at.timestamp(), &body))),
+                        key.as_deref().map(|key| (SIGNATURE, sign_body(key, message.at.timestamp(), &body))),
                     );
                     post(&url, &headers, &body).await?;
                 }
@@ -194,7 +194,7 @@ pub(crate) async fn ping(url: &str, end: &str, run: &str, line: &str) -> Result<
     attempt(&url, &[("content-type", "text/plain; charset=utf-8".to_owned())], line).await
 }
 
-fn sign(key: &str, seconds: i64, body: &str) -> String {
+fn sign_body(key: &str, seconds: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
     format!("t={seconds},v1={}", hex::encode(tag))
@@ -265,7 +265,7 @@ mod tests {
     fn a_signature_is_the_one_that_others_compute() {
         // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac key
         assert_eq!(
-            sign("key", 1_700_000_000, "{\"a\":1}"),
+            sign_body("key", 1_700_000_000, "{\"a\":1}"),
             "t=1700000000,v1=a438e398bfafc57e4396bb7fc2304422f0f768e965d073ca313cb52e22e6ad03"
         );
     }

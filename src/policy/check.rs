@@ -47,7 +47,7 @@ impl Finding {
 }
 
 /// How grave the gravest is: what the terminal, the pages, the metrics and the notifications go by.
-pub(crate) fn worst(findings: &[Finding]) -> Option<Severity> {
+pub(crate) fn worst_severity(findings: &[Finding]) -> Option<Severity> {
     findings.iter().map(|finding| finding.severity).min()
 }
 
@@ -66,7 +66,7 @@ pub(crate) const FOR_SEVERAL: [&str; 4] =
     ["lifeboat policy set", "lifeboat drill run", "lifeboat alarms apply", "lifeboat backup create"];
 
 /// The same finding of several databases is one, with one command. Worst first, then those of most databases.
-pub(crate) fn share<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {
+pub(crate) fn group_findings<'a>(of: impl IntoIterator<Item = (&'a str, &'a [Finding])>) -> Vec<Shared> {
     let mut shared: Vec<(Shared, String)> = Vec::new();
     for (database, findings) in of {
         for finding in findings {
@@ -121,7 +121,7 @@ fn with_word(text: &str, name: &str, other: &str) -> String {
 }
 
 /// What an instance falls short of, and what is special about it.
-pub(crate) fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
+pub(crate) fn check_instance(instance: &Instance, wanted: &PolicySettings) -> (Vec<Finding>, Vec<String>) {
     let state = State::of(instance);
     let id = &instance.id;
     let (mut findings, mut notes) = (Vec::new(), Vec::new());
@@ -131,13 +131,13 @@ pub(crate) fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Findin
             notes.push(format!("a member of DB cluster `{cluster}`, which is backed up as a whole"))
         }
         (None, Some(source)) => notes.push(format!("a read replica of `{source}`, whose backups count")),
-        (None, None) => findings.extend(retention(&state, wanted, &set)),
+        (None, None) => findings.extend(check_retention(&state, wanted, &set)),
     }
     if instance.aws_backup.is_some() {
         notes.push("AWS Backup keeps its continuous backups".to_owned());
     }
     if instance.cluster.is_none() && instance.replica_of.is_none() {
-        findings.extend(windows(&state, wanted, &set));
+        findings.extend(check_windows(&state, wanted, &set));
     }
     if !state.encrypted && wanted.encrypted.unwrap_or(true) {
         findings.push(Finding::warning(
@@ -168,7 +168,7 @@ pub(crate) fn check(instance: &Instance, wanted: &PolicySettings) -> (Vec<Findin
     (findings, notes)
 }
 
-fn retention(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> String) -> Option<Finding> {
+fn check_retention(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> String) -> Option<Finding> {
     let least = wanted.retention_days.unwrap_or(7);
     let remedy = set(&format!("--retention-days {least}"));
     match state.retention_days {
@@ -189,7 +189,7 @@ fn retention(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> Strin
     }
 }
 
-fn windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> String) -> Vec<Finding> {
+fn check_windows(state: &State, wanted: &PolicySettings, set: &dyn Fn(&str) -> String) -> Vec<Finding> {
     let mut findings = Vec::new();
     if state.retention_days == 0 {
         return findings;
@@ -264,7 +264,7 @@ mod tests {
             vec![short("app-2"), plain("app-2")],
             vec![short("x"), gone("x")],
         );
-        let shared = share([("app", a.as_slice()), ("app-2", b.as_slice()), ("x", c.as_slice())]);
+        let shared = group_findings([("app", a.as_slice()), ("app-2", b.as_slice()), ("x", c.as_slice())]);
         let told: Vec<(&str, String, &str)> = shared
             .iter()
             .map(|it| (it.finding.code, it.databases.join(" "), it.finding.remedy.as_str()))
@@ -303,7 +303,7 @@ mod tests {
                 let of = findings.iter().map(|(code, message)| Finding::warning(code, *message, format!("lifeboat drill run {id}"))).collect();
                 (id, of)
             }).collect();
-            let shared = share(named.iter().map(|(id, findings)| (id.as_str(), findings.as_slice())));
+            let shared = group_findings(named.iter().map(|(id, findings)| (id.as_str(), findings.as_slice())));
             let counted: usize = shared.iter().map(|it| it.databases.len()).sum();
             prop_assert_eq!(counted, named.iter().map(|(_, findings)| findings.len()).sum::<usize>());
             for it in &shared {

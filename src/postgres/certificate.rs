@@ -105,8 +105,8 @@ impl<'a> Certificate<'a> {
         let (_, key_and_algorithm, _) = element(public_key)?;
         let (_, key_algorithm, key_rest) = element(key_and_algorithm)?;
         let (kind, key, _) = element(key_rest)?;
-        let (begins, after) = time(validity);
-        let (ends, _) = time(after);
+        let (begins, after) = parse_time(validity);
+        let (ends, _) = parse_time(after);
         let mut extensions = Vec::new();
         const EXTENSIONS: u8 = 0xa3;
         while let Some((kind, content, next)) = element(rest) {
@@ -303,11 +303,13 @@ impl<'a> Certificate<'a> {
     pub(super) fn is_for(&self, host: &str) -> Result<(), Vec<String>> {
         let (names, addresses) = self.alternative_names();
         let address: Option<IpAddr> = host.parse().ok();
-        let by_name = names.iter().any(|pattern| fits(pattern, host));
+        let by_name = names.iter().any(|pattern| matches_host(pattern, host));
         let by_address = address.is_some_and(|address| addresses.contains(&address));
         let has_its_kind = if address.is_some() { !addresses.is_empty() } else { !names.is_empty() };
         let common = common_name(self.subject);
-        if by_name || by_address || (!has_its_kind && common.as_deref().is_some_and(|name| fits(name, host)))
+        if by_name
+            || by_address
+            || (!has_its_kind && common.as_deref().is_some_and(|name| matches_host(name, host)))
         {
             return Ok(());
         }
@@ -390,9 +392,9 @@ impl<'a> RevocationList<'a> {
         }
         let (_, _, rest) = element(rest)?;
         let (issuer, rest) = element_as_it_stands(rest)?;
-        let (_, rest) = time(rest);
+        let (_, rest) = parse_time(rest);
         let (ends, rest) = match element(rest).map(|(kind, ..)| kind) {
-            Some(UTC_TIME | GENERALIZED_TIME) => time(rest),
+            Some(UTC_TIME | GENERALIZED_TIME) => parse_time(rest),
             _ => (None, rest),
         };
         let mut serials = Vec::new();
@@ -437,7 +439,7 @@ fn digest_of_last_byte(byte: u8, [sha256, sha384, sha512]: [u8; 3]) -> Option<Di
 }
 
 /// libpq's `wildcard_certificate_match`: a star stands for one label at the left, and nothing else does.
-fn fits(pattern: &str, host: &str) -> bool {
+fn matches_host(pattern: &str, host: &str) -> bool {
     if pattern.contains('\0') {
         return false;
     }
@@ -486,7 +488,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// A time, if it is written in the usual way, and what follows it.
-fn time(bytes: &[u8]) -> (Option<DateTime<Utc>>, &[u8]) {
+fn parse_time(bytes: &[u8]) -> (Option<DateTime<Utc>>, &[u8]) {
     let Some((kind, text, rest)) = element(bytes) else { return (None, &[]) };
     let read = || {
         let text = std::str::from_utf8(text).ok()?;
@@ -540,7 +542,7 @@ mod tests {
             ("db", "db", true),
             ("db.a\0b", "db.a\0b", false),
         ] {
-            assert_eq!(fits(pattern, host), is_match, "{pattern} {host}");
+            assert_eq!(matches_host(pattern, host), is_match, "{pattern} {host}");
         }
     }
 

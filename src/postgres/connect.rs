@@ -103,9 +103,9 @@ impl Server {
             Some(0) => None,
             Some(seconds) => Some(Duration::from_secs(u64::from(seconds))),
         };
-        let opening = link::open(self, with_tls, patience);
-        let link = match within(patience.map(|patience| patience * 2), opening).await {
-            None => return Err((self.unreachable(silence(patience)), true)),
+        let opening = link::open_link(self, with_tls, patience);
+        let link = match with_timeout(patience.map(|patience| patience * 2), opening).await {
+            None => return Err((self.unreachable(describe_timeout(patience)), true)),
             Some(Ok(link)) => link,
             Some(Err(unlinked)) => {
                 let is_final = !matches!(unlinked, Unlinked::Unprotected(_) | Unlinked::Unusable(_));
@@ -115,8 +115,8 @@ impl Server {
         let (process, is_protected) = (link.process(), link.is_protected());
         let config = self.config(database, is_protected);
         let connecting = config.connect_raw(link, AsItIs);
-        match within(patience.map(|patience| patience * 2), connecting).await {
-            None => Err((self.unreachable(silence(patience)), true)),
+        match with_timeout(patience.map(|patience| patience * 2), connecting).await {
+            None => Err((self.unreachable(describe_timeout(patience)), true)),
             Some(Ok((client, connection))) => {
                 self.drive(connection);
                 let session = Session { client, database: database.to_owned() };
@@ -305,14 +305,14 @@ impl Server {
 }
 
 /// What a future comes to, unless it takes longer.
-async fn within<T>(patience: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+async fn with_timeout<T>(patience: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
     match patience {
         None => Some(future.await),
         Some(patience) => tokio::time::timeout(patience, future).await.ok(),
     }
 }
 
-fn silence(patience: Option<Duration>) -> String {
+fn describe_timeout(patience: Option<Duration>) -> String {
     format!("no answer in {} seconds", patience.unwrap_or_default().as_secs() * 2)
 }
 

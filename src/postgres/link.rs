@@ -52,7 +52,7 @@ pub(super) struct Link {
 }
 
 /// Opens a link: `with_tls` asks for TLS whatever the mode says, which has been turned into attempts already.
-pub(super) async fn open(
+pub(super) async fn open_link(
     server: &Server,
     with_tls: WithTls,
     patience: Option<Duration>,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Programs, Server, Tls, TlsMode, Wire};
+use super::{ConnectionOptions, Programs, Server, Tls, TlsMode};
 use crate::error::{Error, Result};
 
 /// A server that is ours alone.
@@ -80,7 +80,7 @@ impl PrivateServer {
             password: None,
             tls: Tls::new(TlsMode::Disable, None),
             application_name: "lifeboat".to_owned(),
-            wire: Wire::default(),
+            wire: ConnectionOptions::default(),
         };
         let mut private = PrivateServer { server, child };
         private.wait_until_ready().await?;

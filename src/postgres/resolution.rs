@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use super::parameters::{self, Role};
 use super::password::{PassFile, Password};
-use super::server::{Server, Wire, is_socket};
+use super::server::{ConnectionOptions, Server, is_socket};
 use super::tls::{ClientCertificate, Tls, TlsMode, TlsVersion};
 use super::url::{self, unsupported};
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ impl Target {
     /// A login on a server whose address is known, with the password that the environment or the password file has for it.
     pub(crate) fn of_login(host: &str, port: u16, user: &str) -> Server {
         let environment = Environment::of_process();
-        let place = place(host.to_owned(), None, port);
+        let place = host_of(host.to_owned(), None, port);
         let settings = Settings(std::collections::BTreeMap::from_iter(
             ["PGPASSWORD", "PGPASSFILE"].into_iter().zip(["password", "passfile"]).filter_map(
                 |(variable, name)| {
@@ -180,7 +180,7 @@ impl Target {
             password: settings.get("password").map(Password::new),
             tls: Tls::default(),
             application_name: "lifeboat".to_owned(),
-            wire: Wire::with_passfile(passfile),
+            wire: ConnectionOptions::with_passfile(passfile),
         }
     }
 
@@ -215,10 +215,10 @@ impl Target {
             })?,
         };
         let database = settings.get("dbname").map(str::to_owned);
-        let places = places(&settings)?;
-        let (tls, tls_said_by) = protection(&settings, environment, &places)?;
+        let places = list_hosts(&settings)?;
+        let (tls, tls_said_by) = resolve_tls(&settings, environment, &places)?;
         let passwords = PassFiles::of(&settings, environment, &mut warnings);
-        let wire = wire(&settings)?;
+        let wire = read_connection_options(&settings)?;
         let password = settings.get("password").map(Password::new);
         let servers = places.into_iter().map(|place| {
             let passfile = match &password {
@@ -232,7 +232,7 @@ impl Target {
                 password: password.clone(),
                 tls: tls.clone(),
                 application_name: "lifeboat".to_owned(),
-                wire: Wire {
+                wire: ConnectionOptions {
                     address: place.address,
                     passfile,
                     named_database: database.clone(),
@@ -339,7 +339,7 @@ async fn is_what_is_asked(session: &super::Session, asked: SessionAttributes) ->
 }
 
 /// Where one server is.
-struct Place {
+struct Host {
     host: String,
     /// libpq's `hostaddr`: where to connect to, in place of the host's own address.
     address: Option<String>,
@@ -348,7 +348,7 @@ struct Place {
     in_passfile: Vec<String>,
 }
 
-fn places(settings: &Settings) -> Result<Vec<Place>> {
+fn list_hosts(settings: &Settings) -> Result<Vec<Host>> {
     let list = |name: &str| -> Vec<String> {
         settings.get(name).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect())
     };
@@ -377,32 +377,29 @@ fn places(settings: &Settings) -> Result<Vec<Place>> {
             };
             let host = hosts.get(index).cloned().unwrap_or_default();
             let address = addresses.get(index).cloned().filter(|address| !address.is_empty());
-            Ok(place(host, address, port))
+            Ok(host_of(host, address, port))
         })
         .collect()
 }
 
-fn place(host: String, address: Option<String>, port: u16) -> Place {
+fn host_of(host: String, address: Option<String>, port: u16) -> Host {
     match (host.as_str(), address) {
         // Without a name, the address is what a certificate must be for.
         ("", Some(address)) => {
             // The documentation has libpq look for the address; it looks for `localhost`.
             let in_passfile = vec!["localhost".to_owned(), address.clone()];
-            Place { host: address, address: None, port, in_passfile }
+            Host { host: address, address: None, port, in_passfile }
         }
-        ("", None) => Place {
-            host: socket_folder(port),
-            address: None,
-            port,
-            in_passfile: vec!["localhost".to_owned()],
-        },
+        ("", None) => {
+            Host { host: socket_folder(port), address: None, port, in_passfile: vec!["localhost".to_owned()] }
+        }
         (folder, _) if is_socket(folder) => {
             let is_usual =
                 SOCKET_FOLDERS.iter().any(|usual| *usual == folder && *usual == socket_folder(port));
             let in_passfile = if is_usual { "localhost".to_owned() } else { folder.to_owned() };
-            Place { host, address: None, port, in_passfile: vec![in_passfile] }
+            Host { host, address: None, port, in_passfile: vec![in_passfile] }
         }
-        (_, address) => Place { in_passfile: vec![host.clone()], host, address, port },
+        (_, address) => Host { in_passfile: vec![host.clone()], host, address, port },
     }
 }
 
@@ -415,14 +412,14 @@ fn socket_folder(port: u16) -> String {
 }
 
 /// Whether traffic to this host leaves the machine.
-fn is_this_machine(place: &Place) -> bool {
+fn is_this_machine(place: &Host) -> bool {
     let host = place.address.as_deref().unwrap_or(&place.host);
     is_socket(host)
         || host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn protection(settings: &Settings, environment: &Environment, places: &[Place]) -> Result<(Tls, TlsSaidBy)> {
+fn resolve_tls(settings: &Settings, environment: &Environment, places: &[Host]) -> Result<(Tls, TlsSaidBy)> {
     let mode = settings.one_of(
         "sslmode",
         &[
@@ -499,7 +496,7 @@ fn protection(settings: &Settings, environment: &Environment, places: &[Place]) 
     Ok((tls, said_by))
 }
 
-fn wire(settings: &Settings) -> Result<Wire> {
+fn read_connection_options(settings: &Settings) -> Result<ConnectionOptions> {
     let connect_timeout = match settings.get("connect_timeout").map(str::trim) {
         None => None,
         Some(text) => {
@@ -512,11 +509,11 @@ fn wire(settings: &Settings) -> Result<Wire> {
     };
     let channel_binding = settings
         .one_of("channel_binding", &[("disable", "disable"), ("prefer", "prefer"), ("require", "require")])?;
-    Ok(Wire {
+    Ok(ConnectionOptions {
         options: settings.get("options").map(str::to_owned),
         connect_timeout,
         channel_binding,
-        ..Wire::default()
+        ..ConnectionOptions::default()
     })
 }
 
@@ -539,7 +536,7 @@ impl PassFiles {
         }
     }
 
-    fn of_server(&self, place: &Place, user: &str) -> Vec<(String, Password)> {
+    fn of_server(&self, place: &Host, user: &str) -> Vec<(String, Password)> {
         let Some(file) = &self.0 else { return Vec::new() };
         place.in_passfile.iter().flat_map(|host| file.passwords_for(host, place.port, user)).collect()
     }

@@ -22,12 +22,12 @@ pub(crate) struct Server {
     /// What `pg_stat_activity` shows.
     pub application_name: String,
     /// What else libpq's parameters say.
-    pub wire: Wire,
+    pub wire: ConnectionOptions,
 }
 
 /// Parameters of a connection that a host and a port do not say.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wire {
+pub(crate) struct ConnectionOptions {
     /// Where to connect to in place of the host's own address: libpq's `hostaddr`.
     pub(super) address: Option<String>,
     /// Command-line options for the server's process, as in PGOPTIONS.
@@ -43,10 +43,10 @@ pub(crate) struct Wire {
     pub(super) named_database: Option<String>,
 }
 
-impl Wire {
+impl ConnectionOptions {
     /// The lines of a password file that fit a login.
     pub(crate) fn with_passfile(lines: Vec<(String, Password)>) -> Self {
-        Wire { passfile: lines, ..Wire::default() }
+        ConnectionOptions { passfile: lines, ..ConnectionOptions::default() }
     }
 
     /// The database that the connection string names: one that the user is let into, where any is.

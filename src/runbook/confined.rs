@@ -72,7 +72,7 @@ impl Block {
     /// The commands with their values in place. A value never becomes an option: it may not begin an argument with a hyphen.
     pub(super) fn fill(&self, values: &Values) -> Result<Vec<Argv>, Refusal> {
         self.fill_with(&|name| {
-            values.text(name).map(str::to_owned).ok_or_else(|| format!("`{name}` has no value yet"))
+            values.get(name).map(str::to_owned).ok_or_else(|| format!("`{name}` has no value yet"))
         })
     }
 

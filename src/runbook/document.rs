@@ -22,7 +22,7 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// As people call it, and as [`super::load`] finds it again.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn display_path(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
             Origin::File(path) => match std::env::current_dir()
@@ -44,7 +44,7 @@ impl Origin {
     }
 
     /// Its short name, as in `data-loss`.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn file_stem(&self) -> String {
         match self {
             Origin::Shipped(name) => name.clone(),
             Origin::File(path) => {

@@ -10,13 +10,19 @@ use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
 /// Makes the record of a run.
-pub(crate) fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, lines: usize) -> Report {
+pub(crate) fn build_report(
+    runbook: &Runbook,
+    story: &Story,
+    vault: &Vault,
+    head: &str,
+    lines: usize,
+) -> Report {
     let run = &story.start.run;
-    let steps: Vec<StepReport> = runbook.steps.iter().map(|step| step_report(step, story)).collect();
+    let steps: Vec<StepReport> = runbook.steps.iter().map(|step| report_step(step, story)).collect();
     let is_rehearsal = story.start.mode == Mode::Rehearse;
     let not_rehearsed: Vec<String> = steps
         .iter()
-        .filter(|step| is_rehearsal && !words::was_done(step.state))
+        .filter(|step| is_rehearsal && !words::is_done(step.state))
         .map(|step| format!("{}: {}", step.id, step.title))
         .collect();
     let path = |name: &str| {
@@ -51,7 +57,7 @@ pub(crate) fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, li
             .collect(),
         values: story.values.clone(),
         next: story.next(runbook).filter(|_| !story.state.is_over()).map(|step| step.id.clone()),
-        rto: rto(runbook, story),
+        rto: measure_rto(runbook, story),
         rpo_objective_seconds: runbook.front.rpo.map(|rpo| rpo.as_secs_f64()),
         not_rehearsed,
         coverage_percent: 0,
@@ -64,7 +70,7 @@ pub(crate) fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, li
             reasons: undo.reasons.clone(),
         }),
         left: story
-            .left()
+            .list_left_behind()
             .into_iter()
             .map(|(step, made)| Left { step, object: made.object, identity: made.identity })
             .collect(),
@@ -79,15 +85,15 @@ pub(crate) fn of(runbook: &Runbook, story: &Story, vault: &Vault, head: &str, li
 impl Report {
     /// Derives what is said over the record from what is in it.
     pub(super) fn conclude(&mut self) {
-        let count = Count::of(self);
+        let count = Count::count(self);
         (self.coverage_percent, self.steps_done) = (count.percent(), count.done);
         let headline = words::headline(self);
         (self.headline, self.meaning) = (headline.word, headline.meaning);
     }
 }
 
-fn step_report(step: &Step, story: &Story) -> StepReport {
-    let told = story.told(&step.id);
+fn report_step(step: &Step, story: &Story) -> StepReport {
+    let told = story.step(&step.id);
     StepReport {
         id: step.id.clone(),
         title: step.title.clone(),
@@ -119,7 +125,7 @@ fn seconds_of(told: &Told) -> Option<f64> {
 
 /// The steps of this mode up to the one that completes the recovery: the one that says `recovered`, otherwise the last one that
 /// is no gate.
-fn recovery(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
+fn list_recovery_steps(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
     let marked = runbook.steps.iter().position(|step| step.completes_recovery);
     let goal = marked.or_else(|| runbook.steps.iter().rposition(|step| !step.kind.is_gate()));
     let steps = &runbook.steps[..goal.map_or(runbook.steps.len(), |goal| goal + 1)];
@@ -127,11 +133,11 @@ fn recovery(runbook: &Runbook, mode: Mode) -> Vec<&Step> {
 }
 
 /// How long the recovery took, or has taken so far.
-pub(super) fn rto(runbook: &Runbook, story: &Story) -> Rto {
-    let steps = recovery(runbook, story.start.mode);
-    let told: Vec<Told> = steps.iter().map(|step| story.told(&step.id)).collect();
+pub(super) fn measure_rto(runbook: &Runbook, story: &Story) -> Rto {
+    let steps = list_recovery_steps(runbook, story.start.mode);
+    let told: Vec<Told> = steps.iter().map(|step| story.step(&step.id)).collect();
     let ended = told.iter().filter_map(|told| told.ended).max();
-    let is_complete = told.iter().all(|told| words::was_done(told.state));
+    let is_complete = told.iter().all(|told| words::is_done(told.state));
     let until = ended.filter(|_| is_complete).unwrap_or(story.last);
     let measured = (until - story.began).as_seconds_f64();
     let objective = runbook.front.rto.map(|rto| rto.as_secs_f64());
@@ -152,11 +158,11 @@ pub(super) fn rto(runbook: &Runbook, story: &Story) -> Rto {
 }
 
 /// Writes the record beside the journal: the document and the page.
-pub(super) fn keep(report: &Report, journal: &Journal) -> Result<()> {
+pub(super) fn write_evidence(report: &Report, journal: &Journal) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(report)
         .map_err(|error| Error::new(Kind::Bug, "a record cannot be written as JSON").caused_by(error))?;
     json.push(b'\n');
     journal.write_beside("evidence.json", &json)?;
-    journal.write_beside("evidence.html", page::render(report, &json).as_bytes())?;
+    journal.write_beside("evidence.html", page::render_page(report, &json).as_bytes())?;
     Ok(())
 }

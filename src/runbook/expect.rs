@@ -75,7 +75,7 @@ pub(crate) struct Observed {
 }
 
 /// Reads the sentences of a block whose first line stands at `at`.
-pub(super) fn read(text: &str, at: Position, faults: &mut Vec<Fault>) -> Vec<Assertion> {
+pub(super) fn parse_assertions(text: &str, at: Position, faults: &mut Vec<Fault>) -> Vec<Assertion> {
     let mut assertions = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let column = at.column + line.len() - line.trim_start().len();
@@ -118,7 +118,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
         {
             return Err(Fault::malformed(at, "expect", format!("the pattern cannot be read: {why}")));
         }
-    } else if let Some((value, sign, duration)) = offset(&right) {
+    } else if let Some((value, sign, duration)) = split_offset(&right) {
         later_by = TimeDelta::from_std(duration).unwrap_or_default() * sign;
         right = value;
     }
@@ -134,7 +134,7 @@ fn read_line(line: &str, at: Position) -> Result<Assertion, Fault> {
 }
 
 /// `$when - 15m`: the value, the sign and the length of time.
-fn offset(text: &str) -> Option<(String, i32, std::time::Duration)> {
+fn split_offset(text: &str) -> Option<(String, i32, std::time::Duration)> {
     for (sign, word) in [(-1, " - "), (1, " + ")] {
         if let Some((value, duration)) = text.rsplit_once(word)
             && let Ok(duration) = parse_duration(duration.trim())
@@ -164,7 +164,7 @@ impl Assertion {
             "stderr" => observed.stderr.trim().to_owned(),
             "exit" => observed.exit.to_string(),
             name => values
-                .text(name)
+                .get(name)
                 .map(|text| text.trim().to_owned())
                 .ok_or_else(|| format!("`{name}` has no value"))?,
         };
@@ -195,7 +195,7 @@ impl Assertion {
     fn right_side(&self, values: &Values) -> Result<String, String> {
         if let Some(name) = self.right.strip_prefix('$') {
             return values
-                .text(name)
+                .get(name)
                 .map(|text| text.trim().to_owned())
                 .ok_or_else(|| format!("`{name}` has no value"));
         }
@@ -206,7 +206,7 @@ impl Assertion {
     }
 
     fn compare(&self, left: &str, right: &str) -> Result<bool, String> {
-        let order = match (time(left), time(right)) {
+        let order = match (parse_observed_time(left), parse_observed_time(right)) {
             (Some(left), Some(right)) => left.cmp(&(right + self.later_by)),
             _ => match (left.parse::<f64>(), right.parse::<f64>()) {
                 (Ok(left), Ok(right)) => left.partial_cmp(&right).ok_or("that is not a number")?,
@@ -226,7 +226,7 @@ impl Assertion {
 }
 
 /// A time as AWS, PostgreSQL and people write it; without a zone it is UTC.
-pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn parse_observed_time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)) {
         return Some(at.to_utc());
@@ -246,7 +246,7 @@ mod tests {
 
     fn holds(line: &str, stdout: &str, pairs: &[(&str, &str)]) -> Result<(), String> {
         let mut faults = Vec::new();
-        let read = read(line, Position { line: 1, column: 1 }, &mut faults);
+        let read = parse_assertions(line, Position { line: 1, column: 1 }, &mut faults);
         assert!(faults.is_empty(), "{line}: {faults:?}");
         let mut values = Values::default();
         for (name, value) in pairs {
@@ -276,9 +276,9 @@ mod tests {
     #[test]
     fn what_is_no_sentence_is_refused_with_its_place() {
         let mut faults = Vec::new();
-        read("\n  latest => 3", Position { line: 10, column: 1 }, &mut faults);
+        parse_assertions("\n  latest => 3", Position { line: 10, column: 1 }, &mut faults);
         assert_eq!((faults[0].at.line, faults[0].at.column), (11, 3));
-        read("stdout matches (", Position { line: 1, column: 1 }, &mut faults);
+        parse_assertions("stdout matches (", Position { line: 1, column: 1 }, &mut faults);
         assert!(faults[1].message.starts_with("the pattern cannot be read"), "{}", faults[1].message);
     }
 }

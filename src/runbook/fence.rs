@@ -104,7 +104,7 @@ pub(super) fn nearest_role(word: &str) -> Option<&'static str> {
 
 impl Fence {
     /// Reads the text behind the backticks; `at` is where it begins.
-    pub(super) fn read(text: &str, at: Position, faults: &mut Vec<Fault>) -> Self {
+    pub(super) fn parse(text: &str, at: Position, faults: &mut Vec<Fault>) -> Self {
         let letters: Vec<char> = text.chars().collect();
         let here = |index: usize| Position { line: at.line, column: at.column + index };
         let mut place = letters.iter().take_while(|c| c.is_whitespace()).count();
@@ -258,7 +258,7 @@ mod tests {
     fn the_opening_line_is_read_with_its_places() {
         let mut faults = Vec::new();
         let at = Position { line: 7, column: 4 };
-        let fence = Fence::read(
+        let fence = Fence::parse(
             "sh id=restore timeout=5m once creates=\"db:{{target}} file:x\" tiemout=3",
             at,
             &mut faults,

@@ -98,7 +98,7 @@ pub(super) const TAKEN: [&str; 10] = [
 ];
 
 /// Reads the front matter; it begins in line 2 of the file.
-pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
+pub(super) fn parse_front(yaml: &str, faults: &mut Vec<Fault>) -> Front {
     let written: Written = match serde_saphyr::from_str(yaml) {
         Ok(written) => written,
         Err(error) => {
@@ -127,7 +127,7 @@ pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
     if written.runbook.value != 1 {
         faults.push(
             Fault::malformed(
-                place(&written.runbook),
+                position_of(&written.runbook),
                 "version",
                 format!("format version {} is not known", written.runbook.value),
             )
@@ -150,7 +150,7 @@ pub(super) fn read(yaml: &str, faults: &mut Vec<Fault>) -> Front {
         if read.is_none() {
             faults.push(
                 Fault::malformed(
-                    place(written),
+                    position_of(written),
                     "front-matter",
                     format!("`{}` is not a length of time for `{name}`", written.value.escape_default()),
                 )
@@ -184,7 +184,7 @@ fn below(line: usize, column: usize) -> Position {
     Position { line: line + 1, column: column.max(1) }
 }
 
-fn place<T>(spanned: &Spanned<T>) -> Position {
+fn position_of<T>(spanned: &Spanned<T>) -> Position {
     below(
         usize::try_from(spanned.referenced.line()).unwrap_or(1),
         usize::try_from(spanned.referenced.column()).unwrap_or(1),
@@ -193,9 +193,9 @@ fn place<T>(spanned: &Spanned<T>) -> Position {
 
 fn read_files(written: Vec<Spanned<WrittenFile>>, faults: &mut Vec<Fault>) -> Vec<NeedsFile> {
     let read = written.into_iter().map(|file| {
-        let at = place(&file);
+        let at = position_of(&file);
         let WrittenFile { path, has, replaced } = file.value;
-        if let Some(Err(why)) = has.as_deref().map(values::compile_line) {
+        if let Some(Err(why)) = has.as_deref().map(values::compile_line_pattern) {
             faults.push(Fault::malformed(at, "pattern", format!("`has` of `{path}` cannot be read: {why}")));
         }
         NeedsFile { path, has, is_replaced: replaced }
@@ -221,7 +221,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
     if date.is_none() {
         faults.push(
             Fault::malformed(
-                place(text),
+                position_of(text),
                 "front-matter",
                 format!("`{}` is not a date", text.value.escape_default()),
             )
@@ -232,7 +232,7 @@ fn read_date(written: &Written, faults: &mut Vec<Fault>) -> Option<NaiveDate> {
 }
 
 fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut Vec<Fault>) -> Parameter {
-    let at = place(&written);
+    let at = position_of(&written);
     let WrittenParameter { required, pattern, default, rehearse, env, secret, free_text, is, example, help } =
         written.value;
     let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -244,9 +244,9 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
         ));
     }
     if let Some(pattern) = &pattern {
-        match values::compile(&pattern.value) {
+        match values::compile_pattern(&pattern.value) {
             Err(why) => faults.push(Fault::malformed(
-                place(pattern),
+                position_of(pattern),
                 "pattern",
                 format!("the pattern of `{name}` cannot be read: {why}"),
             )),
@@ -263,7 +263,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
                 {
                     if !compiled.is_match(text) {
                         faults.push(Fault::malformed(
-                            place(pattern),
+                            position_of(pattern),
                             "pattern",
                             format!(
                                 "`{}` does not match the pattern of its own parameter `{name}`",
@@ -294,7 +294,7 @@ fn read_parameter(name: String, written: Spanned<WrittenParameter>, faults: &mut
     }
     if let Some(is) = is.as_ref().filter(|is| is.value != "time") {
         let what = format!("parameter `{name}` is `{}`, which is not known", is.value.escape_default());
-        faults.push(Fault::malformed(place(is), "parameter", what).hint("`is` may be `time`."));
+        faults.push(Fault::malformed(position_of(is), "parameter", what).hint("`is` may be `time`."));
     }
     if required && default.is_some() {
         faults.push(

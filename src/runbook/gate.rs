@@ -48,7 +48,7 @@ pub(crate) enum Reply {
 
 impl Gate {
     /// The gate of a step with its values filled in.
-    pub(super) fn of(step: &Step, values: &Values, by: &Actor) -> Result<Option<Self>> {
+    pub(super) fn of_step(step: &Step, values: &Values, by: &Actor) -> Result<Option<Self>> {
         let fill = |text: &str| {
             values
                 .fill(text)
@@ -87,7 +87,7 @@ impl Gate {
     }
 
     /// ` (account 123456789012, Region eu-central-1, object orders-prod)`.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn describe_target(&self) -> String {
         let facts = [("account", &self.account), ("Region", &self.region), ("object", &self.answer)];
         let facts: Vec<String> =
             facts.iter().filter_map(|(what, value)| Some(format!("{what} {}", value.as_ref()?))).collect();
@@ -111,7 +111,7 @@ impl Gate {
     }
 
     /// What must be typed, in words.
-    pub(crate) fn wanted(&self) -> String {
+    pub(crate) fn describe_answer(&self) -> String {
         match (&self.answer, self.role) {
             (Some(answer), _) => format!("Type `{answer}` to go on."),
             (None, "manual") => "Write what you did to go on.".to_owned(),
@@ -265,21 +265,21 @@ pub(crate) struct Request {
 }
 
 /// Finds what a run waits for.
-pub(crate) fn request(
+pub(crate) fn prepare_approval(
     vault: &Vault,
     run: &str,
     runbook: &Runbook,
     values: &Values,
     by: &Actor,
 ) -> Result<Request> {
-    let story = Story::of(&journal::read(vault, run)?.lines)?;
+    let story = Story::replay(&journal::read_journal(vault, run)?.lines)?;
     if story.state == RunState::Passed || story.state == RunState::Missed {
         return Err(Error::request(format!("run `{run}` is over")));
     }
     if runbook.sha256 != story.sha256 {
         return Err(Error::new(
             Kind::Guard,
-            format!("{} is not the runbook that `{run}` runs", runbook.origin.shown()),
+            format!("{} is not the runbook that `{run}` runs", runbook.origin.display_path()),
         ));
     }
     let next = story.next(runbook).filter(|step| matches!(step.kind, StepKind::Approve { .. }));
@@ -287,7 +287,7 @@ pub(crate) fn request(
         return Err(Error::request(format!("run `{run}` does not wait for an approval now"))
             .hint(format!("`lifeboat runbook show {run}` shows where it stands.")));
     };
-    let mut gate = Gate::of(step, values, &story.start.by)?
+    let mut gate = Gate::of_step(step, values, &story.start.by)?
         .ok_or_else(|| Error::new(Kind::Bug, "an approval is not a gate"))?;
     // Who agrees must say to what: the run itself, where the runbook names nothing else.
     gate.answer.get_or_insert_with(|| run.to_owned());
@@ -300,7 +300,7 @@ pub(crate) fn request(
 }
 
 /// Gives the approval.
-pub(crate) fn approve(
+pub(crate) fn approve_step(
     request: Request,
     vault: &Vault,
     typed: &str,

@@ -295,7 +295,7 @@ pub(crate) fn folder(run: &str) -> String {
 
 impl Journal {
     /// Begins the journal of a new run.
-    pub(crate) fn begin(vault: &Vault, run: &str) -> Result<Self> {
+    pub(crate) fn create(vault: &Vault, run: &str) -> Result<Self> {
         let lock = lock(vault, run)?;
         let log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
         Ok(Journal {
@@ -310,8 +310,8 @@ impl Journal {
     }
 
     /// Takes up the journal of a run whose process has ended.
-    pub(crate) fn take_up(vault: &Vault, run: &str) -> Result<(Self, Found)> {
-        read(vault, run)?;
+    pub(crate) fn reopen(vault: &Vault, run: &str) -> Result<(Self, Found)> {
+        read_journal(vault, run)?;
         let lock = lock(vault, run)?;
         let mut log = vault.log(&format!("{}/journal.jsonl", folder(run)))?;
         let found = understand(&log.read()?, head(vault, run)?.as_ref(), run)?;
@@ -381,7 +381,7 @@ pub(crate) fn is_alive(vault: &Vault, run: &str) -> Result<bool> {
 }
 
 /// Reads the journal of a run without taking it up.
-pub(crate) fn read(vault: &Vault, run: &str) -> Result<Found> {
+pub(crate) fn read_journal(vault: &Vault, run: &str) -> Result<Found> {
     let unknown = || {
         Error::request(format!("there is no run `{}` in this vault", run.escape_default()))
             .hint("`lifeboat runbook runs` shows those that are there; `--vault` names another vault.")
@@ -461,7 +461,7 @@ mod tests {
     fn journal() -> (tempfile::TempDir, Vault, std::path::PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
-        let mut journal = Journal::begin(&vault, RUN).unwrap();
+        let mut journal = Journal::create(&vault, RUN).unwrap();
         let by = Actor {
             identity: "me".into(),
             account: None,
@@ -504,7 +504,7 @@ mod tests {
                 })
                 .collect();
             std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-            let error = Journal::take_up(&vault, RUN).map(|_| ()).unwrap_err();
+            let error = Journal::reopen(&vault, RUN).map(|_| ()).unwrap_err();
             assert_eq!(error.kind(), Kind::Guard, "line {line}: {}", error.chain());
             assert!(error.chain().contains("was changed"), "line {line}: {}", error.chain());
         }
@@ -518,7 +518,7 @@ mod tests {
         for kept in [vec![0, 1, 2], vec![0, 2, 3], vec![0, 1, 1, 2, 3], vec![1, 2, 3], vec![0, 1, 2, 3, 3]] {
             let text: Vec<&str> = kept.iter().map(|index| lines[*index]).collect();
             std::fs::write(&path, text.join("\n") + "\n").unwrap();
-            assert!(Journal::take_up(&vault, RUN).is_err(), "{kept:?}");
+            assert!(Journal::reopen(&vault, RUN).is_err(), "{kept:?}");
         }
     }
 
@@ -532,23 +532,23 @@ mod tests {
                 continue;
             }
             std::fs::write(&path, &text[..cut]).unwrap();
-            let found = read(&vault, RUN).unwrap();
+            let found = read_journal(&vault, RUN).unwrap();
             assert_eq!((found.lines.len(), found.lost_lines), (whole, 4 - whole as u64), "cut at {cut}");
         }
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
-        let (mut journal, found) = Journal::take_up(&vault, RUN).unwrap();
+        let (mut journal, found) = Journal::reopen(&vault, RUN).unwrap();
         assert!(found.dropped_bytes > 0);
         journal.add(Event::Skipped { step: "c".into(), reason: "again".into() }, now()).unwrap();
         drop(journal);
-        assert_eq!(read(&vault, RUN).unwrap().lines.len(), 4);
+        assert_eq!(read_journal(&vault, RUN).unwrap().lines.len(), 4);
     }
 
     #[test]
     fn one_process_at_a_time() {
         let (_directory, vault, _path) = journal();
-        let first = Journal::take_up(&vault, RUN).unwrap();
+        let first = Journal::reopen(&vault, RUN).unwrap();
         assert!(is_alive(&vault, RUN).unwrap());
-        assert_eq!(Journal::take_up(&vault, RUN).map(|_| ()).unwrap_err().kind(), Kind::Guard);
+        assert_eq!(Journal::reopen(&vault, RUN).map(|_| ()).unwrap_err().kind(), Kind::Guard);
         drop(first);
         assert!(!is_alive(&vault, RUN).unwrap());
     }

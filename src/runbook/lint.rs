@@ -16,7 +16,7 @@ use super::shell::{Scan, is_there};
 pub(crate) type Understands<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
 /// Everything that is wrong with a runbook, in order.
-pub(crate) fn check(
+pub(crate) fn lint_runbook(
     runbook: &Runbook,
     now: DateTime<Utc>,
     understands: Understands<'_>,
@@ -43,7 +43,7 @@ pub(crate) fn check(
                 continue;
             }
             let what = format!("{role}`{}`", step.id);
-            let scan = Scan::of(&script.text);
+            let scan = Scan::scan(&script.text);
             faults.extend(of_script(&what, script, &scan, &|name| known.contains_key(name), understands));
             if role.starts_with("by-hand") && scan.calls("lifeboat").next().is_some() {
                 faults.push(Fault::shortfall(
@@ -165,7 +165,7 @@ fn judge_promise(step: &Step, runbook: &Runbook, reads_only: ReadsOnly<'_>) -> O
 
 fn of_shell(step: &Step, act: &Act) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let (id, scan) = (&step.id, Scan::of(&act.script.text));
+    let (id, scan) = (&step.id, Scan::scan(&act.script.text));
     if scan.calls("lifeboat").next().is_some() && step.by_hand.is_empty() {
         faults.push(
             Fault::shortfall(

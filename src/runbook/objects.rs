@@ -20,7 +20,7 @@ pub(super) enum Seen {
 }
 
 /// The objects of a step with their names filled in.
-pub(super) fn named(creates: &[String], values: &Values) -> Result<Vec<String>> {
+pub(super) fn fill_names(creates: &[String], values: &Values) -> Result<Vec<String>> {
     creates
         .iter()
         .map(|object| {
@@ -30,7 +30,7 @@ pub(super) fn named(creates: &[String], values: &Values) -> Result<Vec<String>> 
 }
 
 /// Looks at one.
-pub(super) async fn look(object: &str, aws: Option<&Aws>) -> Result<Seen> {
+pub(super) async fn find_object(object: &str, aws: Option<&Aws>) -> Result<Seen> {
     let (kind, name) = object.split_once(':').unwrap_or(("", object));
     match (kind, aws) {
         ("db", Some(aws)) => Ok(match aws.instance(&InstanceId::parse(name)?).await? {
@@ -59,7 +59,7 @@ pub(super) async fn look(object: &str, aws: Option<&Aws>) -> Result<Seen> {
 pub(super) async fn made(objects: &[String], is_done: bool, aws: Option<&Aws>) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     for object in objects {
-        match look(object, aws).await? {
+        match find_object(object, aws).await? {
             Seen::There(identity) => made.push(Made { object: object.clone(), identity }),
             Seen::Untold if is_done => made.push(Made { object: object.clone(), identity: None }),
             Seen::Untold | Seen::Absent => {}

@@ -9,9 +9,7 @@ use super::document::Mode;
 use super::report::{Report, StepReport};
 use super::sha256;
 use super::state::StepState;
-use super::words::{
-    Count, Headline, StepWords, headline, recovery_sentence, rto_words, step_words, was_done,
-};
+use super::words::{Count, Headline, StepWords, headline, is_done, recovery_sentence, rto_words, step_words};
 use crate::drill::page::sign_off;
 use crate::drill::page::words::share;
 use crate::page::{
@@ -24,7 +22,7 @@ use crate::words::Tone;
 const OWN_CSS: &str = include_str!("page.css");
 
 /// Draws the page; `json` is the evidence file that it belongs to.
-pub(super) fn render(report: &Report, json: &[u8]) -> String {
+pub(super) fn render_page(report: &Report, json: &[u8]) -> String {
     let word = headline(report).word;
     let page = html! {
         (DOCTYPE)
@@ -33,13 +31,13 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
             body {
                 (draw_symbols())
                 main {
-                    (head(report))
-                    (time_left(report))
-                    (steps(report))
-                    (left(report))
-                    (not_rehearsed(report))
-                    (record(report))
-                    (evidence(report, json))
+                    (draw_header(report))
+                    (draw_objectives(report))
+                    (draw_steps(report))
+                    (draw_left_behind(report))
+                    (draw_not_rehearsed(report))
+                    (draw_record(report))
+                    (draw_evidence(report, json))
                     (sign_off())
                 }
                 footer { "Written by lifeboat " (spell_unseen(&report.ran_by.version)) " as " (report.schema) }
@@ -49,7 +47,7 @@ pub(super) fn render(report: &Report, json: &[u8]) -> String {
     page.into_string()
 }
 
-fn head(report: &Report) -> Markup {
+fn draw_header(report: &Report) -> Markup {
     let Headline { tone, word, meaning } = headline(report);
     html! {
         header {
@@ -77,7 +75,7 @@ fn head(report: &Report) -> Markup {
     }
 }
 
-fn time_left(report: &Report) -> Markup {
+fn draw_objectives(report: &Report) -> Markup {
     let rto = &report.rto;
     let (tone, word) = rto_words(rto, report.state.is_over());
     let objective = rto.objective_seconds.unwrap_or_default();
@@ -103,17 +101,17 @@ fn time_left(report: &Report) -> Markup {
     }
 }
 
-fn steps(report: &Report) -> Markup {
+fn draw_steps(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Steps" }
-            p { (Count::of(report).sentence(report.mode)) }
-            ol.steps { @for (index, step) in report.steps.iter().enumerate() { (one(index + 1, step, report)) } }
+            p { (Count::count(report).sentence(report.mode)) }
+            ol.steps { @for (index, step) in report.steps.iter().enumerate() { (draw_step(index + 1, step, report)) } }
         }
     }
 }
 
-fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
+fn draw_step(number: usize, step: &StepReport, report: &Report) -> Markup {
     let StepWords { tone, word, .. } =
         step_words(step.state, step.taken_back, report.next.as_deref() == Some(step.id.as_str()));
     let after = step.started_at.map(|at| (at - report.started_at).as_seconds_f64().max(0.0));
@@ -132,7 +130,7 @@ fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
                     p.answer { "“" (draw_name(answer)) "”" small { (draw_name(by)) } }
                 }
                 @for reason in &step.reasons { p.reason { (draw_prose(reason)) } }
-                @if was_done(step.state) {
+                @if is_done(step.state) {
                     @for expected in &step.expects { p.holds { (draw_mark(Tone::Good)) code { (draw_name(expected)) } } }
                 }
                 @if let Some(output) = &step.output {
@@ -148,7 +146,7 @@ fn one(number: usize, step: &StepReport, report: &Report) -> Markup {
     }
 }
 
-fn left(report: &Report) -> Markup {
+fn draw_left_behind(report: &Report) -> Markup {
     html! {
         @if !report.left.is_empty() {
             section {
@@ -161,7 +159,7 @@ fn left(report: &Report) -> Markup {
     }
 }
 
-fn not_rehearsed(report: &Report) -> Markup {
+fn draw_not_rehearsed(report: &Report) -> Markup {
     html! {
         @if report.mode == Mode::Rehearse {
             section {
@@ -175,7 +173,7 @@ fn not_rehearsed(report: &Report) -> Markup {
     }
 }
 
-fn record(report: &Report) -> Markup {
+fn draw_record(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Record" }
@@ -196,7 +194,7 @@ fn record(report: &Report) -> Markup {
     }
 }
 
-fn evidence(report: &Report, json: &[u8]) -> Markup {
+fn draw_evidence(report: &Report, json: &[u8]) -> Markup {
     html! {
         section.evidence {
             h2 { "Evidence" }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::document::{Front, Mode, Parameter};
-use super::values::{FREE_TEXT, LONGEST, Values, compile, judge_plain};
+use super::values::{FREE_TEXT, LONGEST, Values, compile_pattern, judge_plain};
 use crate::backup::schedule::shell_word;
 use crate::error::{Error, Result};
 use crate::fleet::RunId;
@@ -12,7 +12,7 @@ use crate::fleet::RunId;
 pub(crate) type ReadTime<'a> = &'a dyn Fn(&str) -> Result<DateTime<Utc>>;
 
 /// Gives every parameter its value: what was said, else its environment variable, else its default.
-pub(crate) fn resolve(
+pub(crate) fn resolve_parameters(
     front: &Front,
     said: &[(String, String)],
     mode: Mode,
@@ -21,7 +21,7 @@ pub(crate) fn resolve(
 ) -> Result<Values> {
     refuse_unknown(front, said)?;
     for parameter in &front.parameters {
-        said_of(said, &parameter.name).map(|said| from_said(parameter, said)).transpose()?;
+        given_value(said, &parameter.name).map(|said| read_given(parameter, said)).transpose()?;
     }
     let missing = list_missing(front, said, mode);
     if !missing.is_empty() {
@@ -32,18 +32,18 @@ pub(crate) fn resolve(
     values.set("run_short", run.random(), false);
     values.set("run_mode", mode.word(), false);
     for parameter in &front.parameters {
-        let text = match said_of(said, &parameter.name) {
-            Some(said) => Some(from_said(parameter, said)?),
-            None => from_default(parameter, mode, &values)?,
+        let text = match given_value(said, &parameter.name) {
+            Some(said) => Some(read_given(parameter, said)?),
+            None => read_default(parameter, mode, &values)?,
         };
         let text = text.ok_or_else(|| refuse_missing(&[parameter]))?;
-        let text = read(parameter, text, read_time)?;
+        let text = read_value(parameter, text, read_time)?;
         values.set(&parameter.name, &text, parameter.secret);
     }
     Ok(values)
 }
 
-fn said_of<'a>(said: &'a [(String, String)], name: &str) -> Option<&'a str> {
+fn given_value<'a>(said: &'a [(String, String)], name: &str) -> Option<&'a str> {
     said.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
 }
 
@@ -58,18 +58,18 @@ pub(crate) fn list_missing<'a>(
             Mode::Rehearse if parameter.rehearse.is_some() => true,
             _ => environment_of(parameter).is_some() || parameter.default.is_some(),
         };
-        said_of(said, &parameter.name).is_none() && !is_written
+        given_value(said, &parameter.name).is_none() && !is_written
     };
     front.parameters.iter().filter(is_missing).collect()
 }
 
 /// A value as it is used, if the parameter takes it.
-pub(crate) fn read(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
+pub(crate) fn read_value(parameter: &Parameter, text: String, read_time: ReadTime<'_>) -> Result<String> {
     let text = match parameter.is_time {
         true => read_time(&text)?.to_rfc3339_opts(SecondsFormat::Secs, true),
         false => text,
     };
-    check(parameter, &text).map(|()| text)
+    refuse_unfit(parameter, &text).map(|()| text)
 }
 
 fn refuse_unknown(front: &Front, said: &[(String, String)]) -> Result<()> {
@@ -88,7 +88,7 @@ fn refuse_unknown(front: &Front, said: &[(String, String)]) -> Result<()> {
     Ok(())
 }
 
-fn from_said(parameter: &Parameter, said: &str) -> Result<String> {
+fn read_given(parameter: &Parameter, said: &str) -> Result<String> {
     if let Some(variable) = said.strip_prefix("env:") {
         return std::env::var(variable).map_err(|_| {
             Error::request(format!("the environment variable `{}` is not set", variable.escape_default()))
@@ -108,7 +108,7 @@ fn environment_of(parameter: &Parameter) -> Option<String> {
     parameter.env.as_ref().and_then(|name| std::env::var(name).ok()).filter(|text| !text.is_empty())
 }
 
-fn from_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Option<String>> {
+fn read_default(parameter: &Parameter, mode: Mode, values: &Values) -> Result<Option<String>> {
     let written = match mode {
         Mode::Rehearse if parameter.rehearse.is_some() => parameter.rehearse.as_ref(),
         _ => {
@@ -166,7 +166,7 @@ fn refuse_missing(missing: &[&Parameter]) -> Error {
     }
 }
 
-fn check(parameter: &Parameter, text: &str) -> Result<()> {
+fn refuse_unfit(parameter: &Parameter, text: &str) -> Result<()> {
     let name = &parameter.name;
     let shown =
         if parameter.secret { "its value".to_owned() } else { format!("`{}`", text.escape_default()) };
@@ -179,8 +179,8 @@ fn check(parameter: &Parameter, text: &str) -> Result<()> {
     }
     match &parameter.pattern {
         Some(pattern) => {
-            let compiled =
-                compile(pattern).map_err(|why| wrong(format!("its pattern cannot be read: {why}")))?;
+            let compiled = compile_pattern(pattern)
+                .map_err(|why| wrong(format!("its pattern cannot be read: {why}")))?;
             if !compiled.is_match(text) {
                 let example = parameter
                     .example
@@ -226,7 +226,8 @@ mod tests {
         let front =
             Front { parameters: vec![parameter("source"), when, parameter("table")], ..Front::default() };
         let error =
-            resolve(&front, &[("table".into(), "users".into())], Mode::Real, &run(), &read_time).unwrap_err();
+            resolve_parameters(&front, &[("table".into(), "users".into())], Mode::Real, &run(), &read_time)
+                .unwrap_err();
         assert_eq!(error.chain(), "2 parameters have no value: `source`, `when`");
         assert_eq!(error.hints(), ["Pass `--set source=VALUE --set when=2026-11-20T14:05:00Z`."]);
         for (said, meant) in [
@@ -236,8 +237,8 @@ mod tests {
         ] {
             let said = [("source", "x"), ("when", said), ("table", "users")];
             let said = said.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let values = resolve(&front, &said, Mode::Real, &run(), &read_time).unwrap();
-            assert_eq!(values.text("when"), Some(meant));
+            let values = resolve_parameters(&front, &said, Mode::Real, &run(), &read_time).unwrap();
+            assert_eq!(values.get("when"), Some(meant));
         }
     }
 
@@ -253,7 +254,7 @@ mod tests {
             ..Front::default()
         };
         let said = |source: &str, free: &str| {
-            resolve(
+            resolve_parameters(
                 &front,
                 &[("source".into(), source.into()), ("free".into(), free.into())],
                 Mode::Real,
@@ -343,12 +344,17 @@ mod tests {
         let front = Front { parameters: vec![parameter("source"), target], ..Front::default() };
         let said = [("source".to_owned(), "orders".to_owned())];
         let value = |mode| {
-            resolve(&front, &said, mode, &run(), &read_time).unwrap().text("target").unwrap().to_owned()
+            resolve_parameters(&front, &said, mode, &run(), &read_time)
+                .unwrap()
+                .get("target")
+                .unwrap()
+                .to_owned()
         };
         assert_eq!(value(Mode::Real), "orders-rabc234");
         assert_eq!(value(Mode::Rehearse), "drill-orders-abc234");
         let unknown =
-            resolve(&front, &[("sorce".into(), "x".into())], Mode::Real, &run(), &read_time).unwrap_err();
+            resolve_parameters(&front, &[("sorce".into(), "x".into())], Mode::Real, &run(), &read_time)
+                .unwrap_err();
         assert!(unknown.hints()[0].contains("Did you mean `source`?"), "{:?}", unknown.hints());
     }
 
@@ -358,15 +364,21 @@ mod tests {
             parameters: vec![Parameter { secret: true, ..parameter("password") }],
             ..Front::default()
         };
-        let said = resolve(&front, &[("password".into(), "hunter2".into())], Mode::Real, &run(), &read_time)
-            .unwrap_err();
+        let said = resolve_parameters(
+            &front,
+            &[("password".into(), "hunter2".into())],
+            Mode::Real,
+            &run(),
+            &read_time,
+        )
+        .unwrap_err();
         assert!(
             said.chain().contains("must not stand on a command line") && !said.chain().contains("hunter2")
         );
         let mut values = Values::default();
         values.set("password", "hunter2", true);
         values.set("a", "1", false);
-        assert_eq!(values.shown("{{a}} {{password}} {{b}}"), "1 {{password}} {{b}}");
-        assert!(values.open().keys().eq(["a"]));
+        assert_eq!(values.fill_for_display("{{a}} {{password}} {{b}}"), "1 {{password}} {{b}}");
+        assert!(values.list_public().keys().eq(["a"]));
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
     let text = runbook.text.clone();
     let body_at = match split_front(&text) {
         Some((yaml, body_at)) => {
-            runbook.front = front::read(yaml, &mut runbook.faults);
+            runbook.front = front::parse_front(yaml, &mut runbook.faults);
             body_at
         }
         None => {
@@ -58,7 +58,7 @@ pub(super) fn parse(origin: Origin, bytes: &[u8]) -> Runbook {
         Reader { text: &text, runbook: &mut runbook, title: String::new(), attached: Vec::new() };
     reader.read(body_at);
     reader.attach();
-    names::check(&mut runbook);
+    names::check_names(&mut runbook);
     let free = runbook.free_names();
     for found in evaluation::list_evaluations(&runbook, &free, ByHand::LeftOut) {
         let fault = Fault::malformed(found.at, "evaluated", found.message);
@@ -178,7 +178,7 @@ impl Reader<'_> {
         let ticks = opening.chars().take_while(|c| *c == '`' || *c == '~').count();
         let info_at = Position { column: at.column + ticks, ..at };
         let mut faults = Vec::new();
-        let fence = Fence::read(&opening[ticks..], info_at, &mut faults);
+        let fence = Fence::parse(&opening[ticks..], info_at, &mut faults);
         let closing = raw.lines().last().unwrap_or_default().trim_start_matches(['>', ' ', '\t']);
         let is_closed = raw.lines().count() > 1 && closing.starts_with(&opening[..ticks]);
         match language(&fence.role) {
@@ -381,7 +381,7 @@ impl Reader<'_> {
         let fails_on = fence.names("fails-on", faults);
         let marks = Marks::read(fence, faults);
         fence.refuse_the_rest(&["id", "for", "timeout", "every", "fails-on", "only", "recovered"], faults);
-        if let Some(condition) = wait::read(&script.text, script.at, faults) {
+        if let Some(condition) = wait::parse_condition(&script.text, script.at, faults) {
             self.step(fence, id, Kind::Wait(Waiting { condition, every, fails_on }), marks, timeout, faults);
         }
     }
@@ -503,7 +503,11 @@ impl Reader<'_> {
                             format!("`{}` has no output to expect anything of", step.id),
                         ));
                     }
-                    step.expects.extend(expect::read(&block.script.text, block.script.at, &mut faults));
+                    step.expects.extend(expect::parse_assertions(
+                        &block.script.text,
+                        block.script.at,
+                        &mut faults,
+                    ));
                     false
                 }
                 "probe" => step.probe.replace(block.script).is_some(),

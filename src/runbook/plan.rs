@@ -9,7 +9,7 @@ use super::confined::ReadsOnly;
 use super::document::{Kind, Mode, Runbook, Step};
 use super::expect::Observed;
 use super::objects::{self, Seen};
-use super::preflight::{self, Finding, Ground, Looked};
+use super::preflight::{self, Finding, PreflightContext, Presence};
 use super::reading::{self, Reading};
 use super::redact::Redactor;
 use super::script::{self, Done, Ended, Settings};
@@ -97,7 +97,7 @@ pub(crate) enum Prospect {
 }
 
 /// What a plan works with.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct PlanContext<'a> {
     /// AWS, if the runbook needs it.
     pub aws: Option<&'a Aws>,
     /// Signals.
@@ -115,20 +115,20 @@ pub(crate) struct Surroundings<'a> {
 }
 
 /// Makes the plan.
-pub(crate) async fn plan(
+pub(crate) async fn plan_run(
     runbook: &Runbook,
     mode: Mode,
     mut values: Values,
-    to: &Surroundings<'_>,
+    to: &PlanContext<'_>,
 ) -> Result<Plan> {
     let mut redactor = Redactor::of_environment();
     for secret in values.secrets() {
         redactor.hide(secret);
     }
-    let open = values.open().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
+    let open = values.list_public().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
     let mut plan = Plan {
         schema: "lifeboat.runbook.plan/1",
-        runbook: runbook.origin.name(),
+        runbook: runbook.origin.file_stem(),
         sha256: runbook.sha256.clone(),
         title: runbook.front.title.clone(),
         mode,
@@ -143,7 +143,7 @@ pub(crate) async fn plan(
         needs: Vec::new(),
     };
     (to.tell)("what later steps need");
-    let ground = Ground {
+    let ground = PreflightContext {
         runbook,
         mode,
         values: &values,
@@ -152,18 +152,18 @@ pub(crate) async fn plan(
         identity: &to.by.identity,
         now: to.now,
     };
-    for mut need in preflight::look(&ground, &|_| StepState::Todo).await? {
+    for mut need in preflight::find_missing(&ground, &|_| StepState::Todo).await? {
         need.text = redactor.clean(&need.text);
         match need.state {
-            Looked::Missing => plan.findings.push(need.text.clone()),
-            Looked::Doubtful => plan.doubts.push(need.text.clone()),
-            Looked::There | Looked::Unknown => {}
+            Presence::Missing => plan.findings.push(need.text.clone()),
+            Presence::Doubtful => plan.doubts.push(need.text.clone()),
+            Presence::There | Presence::Unknown => {}
         }
         plan.needs.push(need);
     }
     let mut is_before_changes = true;
     for step in &runbook.steps {
-        let mut planned = begin(step, &values, &redactor);
+        let mut planned = plan_step(step, &values, &redactor);
         if step.only.is_some_and(|only| only != mode) {
             planned.state = Prospect::Skipped;
             planned.reason = step.only.map(|only| format!("only {}", only.word()));
@@ -175,7 +175,7 @@ pub(crate) async fn plan(
                 match reading::confine_step(step, runbook, &values, to.reads_only) {
                     Ok(reading) => {
                         (to.tell)(&step.id);
-                        look(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
+                        check_step(step, reading, &mut planned, &mut values, &mut redactor, to).await?;
                         if let (Prospect::NotRun, Some(reason)) = (planned.state, &planned.reason) {
                             plan.findings.push(format!("`{}` fails: {reason}", step.id));
                         }
@@ -193,8 +193,8 @@ pub(crate) async fn plan(
             }
             Kind::Sh(act) | Kind::Sql(act, _) if act.read_only => planned.state = Prospect::Later,
             Kind::Sh(act) | Kind::Sql(act, _) => {
-                for object in objects::named(&act.creates, &values).unwrap_or_default() {
-                    if let Seen::There(_) = objects::look(&object, to.aws).await? {
+                for object in objects::fill_names(&act.creates, &values).unwrap_or_default() {
+                    if let Seen::There(_) = objects::find_object(&object, to.aws).await? {
                         plan.findings
                             .push(format!("`{}` would make `{object}`, which exists already", step.id));
                     }
@@ -214,14 +214,14 @@ pub(crate) async fn plan(
     Ok(plan)
 }
 
-fn begin(step: &Step, values: &Values, redactor: &Redactor) -> Planned {
+fn plan_step(step: &Step, values: &Values, redactor: &Redactor) -> Planned {
     let (text, creates) = match &step.kind {
         Kind::Sh(act) | Kind::Sql(act, _) => {
             (filled_in(&act.script.text, values, matches!(step.kind, Kind::Sql(..))), act.creates.clone())
         }
-        Kind::Wait(waiting) => (values.shown(&waiting.condition.text), Vec::new()),
+        Kind::Wait(waiting) => (values.fill_for_display(&waiting.condition.text), Vec::new()),
         Kind::Confirm { text, .. } | Kind::Manual { text } | Kind::Approve { text, .. } => {
-            (values.shown(text), Vec::new())
+            (values.fill_for_display(text), Vec::new())
         }
     };
     Planned {
@@ -230,7 +230,7 @@ fn begin(step: &Step, values: &Values, redactor: &Redactor) -> Planned {
         role: step.kind.role(),
         state: Prospect::WouldRun,
         text: redactor.clean(&text),
-        creates: creates.iter().map(|object| redactor.clean(&values.shown(object))).collect(),
+        creates: creates.iter().map(|object| redactor.clean(&values.fill_for_display(object))).collect(),
         output: None,
         reason: None,
         timeout_seconds: step.timeout.map(|timeout| timeout.as_secs_f64()),
@@ -264,13 +264,13 @@ fn filled_in(text: &str, values: &Values, is_sql: bool) -> String {
     shown
 }
 
-async fn look(
+async fn check_step(
     step: &Step,
     reading: Reading,
     planned: &mut Planned,
     values: &mut Values,
     redactor: &mut Redactor,
-    to: &Surroundings<'_>,
+    to: &PlanContext<'_>,
 ) -> Result<()> {
     let Some(act) = step.kind.act() else { return Ok(()) };
     let settings = Settings {

@@ -16,14 +16,17 @@ use rustix::fs::{Access, access};
 use super::document::{Kind, Mode, NeedsFile, Step};
 use super::shell::{Scan, is_there};
 use super::state::StepState;
-use super::values::{Values, compile_line, placeholders};
-pub(super) use finding::Ground;
-pub(crate) use finding::{Finding, Looked};
+use super::values::{Values, compile_line_pattern, placeholders};
+pub(super) use finding::PreflightContext;
+pub(crate) use finding::{Finding, Presence};
 
 use crate::error::{Error, Result};
 
 /// Looks at all that the steps need which are not over yet.
-pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepState) -> Result<Vec<Finding>> {
+pub(super) async fn find_missing(
+    ground: &PreflightContext<'_>,
+    state_of: &dyn Fn(&str) -> StepState,
+) -> Result<Vec<Finding>> {
     let steps: Vec<&Step> = ground
         .runbook
         .steps
@@ -35,26 +38,26 @@ pub(super) async fn look(ground: &Ground<'_>, state_of: &dyn Fn(&str) -> StepSta
         .collect();
     let is_begun = ground.runbook.steps.iter().any(|step| state_of(&step.id) != StepState::Todo);
     let used = names_used(&steps);
-    let mut findings = look_at_programs(&steps, ground);
+    let mut findings = check_programs(&steps, ground);
     let is_needed = |text: &str| {
         let names = placeholders(text);
         names.is_empty() || names.iter().any(|name| used.contains(&name.replace('.', "_")))
     };
     for file in ground.runbook.front.needs.files.iter().filter(|file| is_needed(&file.path)) {
-        findings.extend(look_at_file(file, ground));
+        findings.extend(check_file(file, ground));
     }
     for step in &steps {
         if let Kind::Wait(waiting) = &step.kind
             && let Some((url, code)) = waiting.condition.url()
             && let Some(url) = ground.fill(url)
         {
-            findings.push(look_at_url(&step.id, &url, code).await);
+            findings.push(check_url(&step.id, &url, code).await);
         }
     }
     for needed in ground.runbook.front.needs.databases.iter().filter(|it| it.names().any(&is_needed)) {
-        findings.extend(databases::look(needed, ground, is_begun).await?);
+        findings.extend(databases::check_database(needed, ground, is_begun).await?);
     }
-    findings.extend(rights::look(&steps, ground).await);
+    findings.extend(rights::check_rights(&steps, ground).await);
     Ok(findings)
 }
 
@@ -64,9 +67,9 @@ pub(super) fn refuse_missing(findings: Vec<Finding>, what: &str) -> Result<Vec<S
         let found = findings.iter().filter(move |finding: &&Finding| finding.state == state);
         found.map(|finding| finding.text.clone()).collect::<Vec<_>>()
     };
-    let missing = of(Looked::Missing);
+    let missing = of(Presence::Missing);
     if missing.is_empty() {
-        return Ok(of(Looked::Doubtful));
+        return Ok(of(Presence::Doubtful));
     }
     Err(Error::new(crate::error::Kind::Guard, format!("{what}, since later steps would fail: {}", missing.join("; ")))
         .hint("Put that right, or name another with `--set`. `lifeboat runbook plan` looks at all of it and changes nothing.")
@@ -80,7 +83,7 @@ fn names_used(steps: &[&Step]) -> BTreeSet<String> {
         let act = step.kind.act();
         let scripts = [act.map(|act| &act.script), step.probe.as_ref(), step.undo.as_ref()];
         for script in scripts.into_iter().flatten() {
-            used.extend(Scan::of(&script.text).used.into_iter().map(|(name, _)| name));
+            used.extend(Scan::scan(&script.text).used.into_iter().map(|(name, _)| name));
             used.extend(script.text.split(':').skip(1).map(|part| {
                 part.trim_start_matches(['\'', '"'])
                     .chars()
@@ -97,12 +100,12 @@ fn names_used(steps: &[&Step]) -> BTreeSet<String> {
     used
 }
 
-fn look_at_programs(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
+fn check_programs(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding> {
     let mut missing: BTreeSet<String> = BTreeSet::new();
     let mut findings = Vec::new();
     for command in &ground.runbook.front.needs.commands {
         if !is_there(command) && missing.insert(command.clone()) {
-            findings.push(Finding::new(Looked::Missing, format!("`{command}` is not on this machine")));
+            findings.push(Finding::new(Presence::Missing, format!("`{command}` is not on this machine")));
         }
     }
     for step in steps {
@@ -117,7 +120,7 @@ fn look_at_programs(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
             }
             for (program, why) in missing_in(&script.text, ground.values) {
                 if missing.insert(program) {
-                    findings.push(Finding::new(Looked::Missing, format!("step `{}` needs {why}", step.id)));
+                    findings.push(Finding::new(Presence::Missing, format!("step `{}` needs {why}", step.id)));
                 }
             }
         }
@@ -133,11 +136,11 @@ pub(super) fn missing_programs(text: &str, values: &Values) -> Vec<String> {
 /// Programs that are missing, with what is wrong. A program that an earlier step may make, since its path stands in the script, is not
 /// looked at.
 fn missing_in(text: &str, values: &Values) -> Vec<(String, String)> {
-    let scan = Scan::of(text);
+    let scan = Scan::scan(text);
     let plain = scan.programs().into_iter().map(|(program, _)| program.to_owned());
     let plain = plain.filter(|program| program != "lifeboat" && !program.contains('/'));
     let named = scan.commands.iter().filter_map(|command| command.words.first()?.strip_prefix('$'));
-    let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.text(name));
+    let named = named.filter(|name| !scan.set.contains(*name)).filter_map(|name| values.get(name));
     plain
         .filter(|program| !is_there(program) && !is_known_to_the_shell(program))
         .map(|program| (program.clone(), format!("`{program}`, which is not on this machine")))
@@ -164,14 +167,14 @@ fn is_known_to_the_shell(word: &str) -> bool {
 }
 
 /// A file that is read, and replaced by another one in its folder.
-fn look_at_file(file: &NeedsFile, ground: &Ground<'_>) -> Option<Finding> {
+fn check_file(file: &NeedsFile, ground: &PreflightContext<'_>) -> Option<Finding> {
     let mut path = file.path.clone();
     for (name, value) in ground.variables {
         path = path.replace(&format!("${name}"), value);
     }
     let path = PathBuf::from(ground.fill(&path)?);
     let shown = path.display();
-    let missing = |why: &str| Some(Finding::new(Looked::Missing, format!("`{shown}` {why}")));
+    let missing = |why: &str| Some(Finding::new(Presence::Missing, format!("`{shown}` {why}")));
     if !path.exists() {
         return missing("does not exist");
     }
@@ -192,25 +195,26 @@ fn look_at_file(file: &NeedsFile, ground: &Ground<'_>) -> Option<Finding> {
     }
     if let Some(pattern) = &file.has {
         let text = std::fs::read(&path).unwrap_or_default();
-        let has = compile_line(pattern).is_ok_and(|line| line.is_match(&String::from_utf8_lossy(&text)));
+        let has =
+            compile_line_pattern(pattern).is_ok_and(|line| line.is_match(&String::from_utf8_lossy(&text)));
         if !has {
             return missing(&format!("has no line that matches `{pattern}`"));
         }
     }
-    Some(Finding::new(Looked::There, format!("`{shown}` is there")))
+    Some(Finding::new(Presence::There, format!("`{shown}` is there")))
 }
 
-async fn look_at_url(step: &str, url: &str, wanted: u16) -> Finding {
+async fn check_url(step: &str, url: &str, wanted: u16) -> Finding {
     let doubt = |why: String| {
         Finding::new(
-            Looked::Doubtful,
+            Presence::Doubtful,
             format!("step `{step}` waits for {url} to answer {wanted}, and now {why}"),
         )
     };
     match crate::web::status(url).await {
-        Ok(code) if code == wanted => Finding::new(Looked::There, format!("{url} answers {code}")),
+        Ok(code) if code == wanted => Finding::new(Presence::There, format!("{url} answers {code}")),
         // What a run is to mend may be down.
-        Ok(code @ 500..) => Finding::new(Looked::There, format!("{url} answers {code}, not yet {wanted}")),
+        Ok(code @ 500..) => Finding::new(Presence::There, format!("{url} answers {code}, not yet {wanted}")),
         Ok(code) => doubt(format!("it answers {code}")),
         Err(error) => doubt(format!("it does not answer: {}", error.chain())),
     }

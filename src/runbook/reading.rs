@@ -95,7 +95,8 @@ pub(super) async fn run_reading(
             for program in programs {
                 let left = settings.timeout.saturating_sub(began.elapsed());
                 let settings = Settings { timeout: left, ..*settings };
-                let done = script::run(command_of(&program), "", &settings, &mut started, &mut says).await?;
+                let done =
+                    script::run_script(command_of(&program), "", &settings, &mut started, &mut says).await?;
                 whole.stdout.push_str(&done.stdout);
                 whole.stderr.push_str(&done.stderr);
                 (whole.exit, whole.end) = (done.exit, done.end);

@@ -4,19 +4,19 @@ use super::document::{Origin, Runbook};
 use super::evidence;
 use super::report::Report;
 use super::state::{RunState, StepState, Story};
-use super::{journal, load};
+use super::{journal, load_runbook};
 use crate::error::{Error, Kind, Result};
 use crate::vault::Vault;
 
 /// The record of one run.
-pub(crate) fn of(vault: &Vault, run: &str) -> Result<Report> {
-    let found = journal::read(vault, run)?;
-    let mut story = Story::of(&found.lines)?;
+pub(crate) fn read_report(vault: &Vault, run: &str) -> Result<Report> {
+    let found = journal::read_journal(vault, run)?;
+    let mut story = Story::replay(&found.lines)?;
     if story.state == RunState::Died && journal::is_alive(vault, run)? {
         story.state = RunState::Running;
     }
-    let runbook = runbook(vault, run, &story)?;
-    let mut report = evidence::of(&runbook, &story, vault, &found.head, found.lines.len());
+    let runbook = load_copy(vault, run, &story)?;
+    let mut report = evidence::build_report(&runbook, &story, vault, &found.head, found.lines.len());
     if report.state == RunState::Running {
         let begun = report.steps.iter_mut().filter(|step| step.state == StepState::Unknown);
         begun.for_each(|step| step.state = StepState::Running);
@@ -26,10 +26,10 @@ pub(crate) fn of(vault: &Vault, run: &str) -> Result<Report> {
 }
 
 /// Those of all runs, newest first, and what is wrong with those that cannot be read.
-pub(crate) fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
+pub(crate) fn list_reports(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
     let (mut reports, mut unreadable) = (Vec::new(), Vec::new());
     for run in vault.list("runs")?.folders.into_iter().rev() {
-        match of(vault, &run) {
+        match read_report(vault, &run) {
             Ok(report) => reports.push(report),
             Err(error) => unreadable.push(format!("run `{run}`: {}", error.chain())),
         }
@@ -40,9 +40,9 @@ pub(crate) fn all(vault: &Vault) -> Result<(Vec<Report>, Vec<String>)> {
 }
 
 /// The copy of the runbook that lies beside the journal.
-pub(crate) fn runbook(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
+pub(crate) fn load_copy(vault: &Vault, run: &str, story: &Story) -> Result<Runbook> {
     let path = vault.path(&format!("{}/runbook.md", journal::folder(run)))?;
-    let mut runbook = load(&path.display().to_string())?;
+    let mut runbook = load_runbook(&path.display().to_string())?;
     if runbook.sha256 != story.sha256 {
         return Err(Error::new(Kind::Guard, format!("`{}` was changed", path.display())));
     }

@@ -5,7 +5,7 @@ use super::journal::{self, Found, Journal};
 use super::parameters::{self, ReadTime};
 use super::state::{StepState, Story};
 use super::values::{Values, is_withheld};
-use super::{load_sound, record, unknown_step};
+use super::{load_valid_runbook, record, unknown_step_error};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::vault::Vault;
@@ -32,14 +32,14 @@ pub(crate) fn resume(
     from: Option<&str>,
     accepted: Option<&str>,
 ) -> Result<Resumed> {
-    let (journal, found) = Journal::take_up(vault, run)?;
-    let story = Story::of(journal.lines())?;
+    let (journal, found) = Journal::reopen(vault, run)?;
+    let story = Story::replay(journal.lines())?;
     if story.state.is_over() && from.is_none() {
         return Err(
             Error::request(format!("run `{run}` is over ({})", story.state.word())).hint("Begin a new run.")
         );
     }
-    let runbook = load_sound(&story.start.place)?;
+    let runbook = load_valid_runbook(&story.start.place)?;
     let is_changed = runbook.sha256 != story.sha256;
     if is_changed {
         refuse_changed(run, &runbook, &story, accepted)?;
@@ -49,21 +49,21 @@ pub(crate) fn resume(
 
 /// Takes up a run to undo it, with the copy of the runbook that lies beside its journal.
 pub(crate) fn resume_to_undo(vault: &Vault, run: &str) -> Result<Resumed> {
-    let (journal, found) = Journal::take_up(vault, run)?;
-    let story = Story::of(journal.lines())?;
-    let runbook = record::runbook(vault, run, &story)?;
+    let (journal, found) = Journal::reopen(vault, run)?;
+    let story = Story::replay(journal.lines())?;
+    let runbook = record::load_copy(vault, run, &story)?;
     Ok(Resumed { journal, found, story, runbook, is_changed: false })
 }
 
 /// The latest run of this very runbook whose journal proves that everything before a step is done.
 pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, mode: Mode) -> Result<String> {
     let Some(place) = runbook.steps.iter().position(|step| step.id == from) else {
-        return Err(unknown_step(runbook, from));
+        return Err(unknown_step_error(runbook, from));
     };
     let mut proven = None;
     for run in vault.list("runs")?.folders {
-        let Ok(found) = journal::read(vault, &run) else { continue };
-        let story = Story::of(&found.lines)?;
+        let Ok(found) = journal::read_journal(vault, &run) else { continue };
+        let story = Story::replay(&found.lines)?;
         let is_it = story.sha256 == runbook.sha256 && story.start.mode == mode && !story.state.is_over();
         let is_done = |step: &Step| matches!(story.state_of(&step.id), StepState::Done | StepState::Skipped);
         if is_it && runbook.steps[..place].iter().all(is_done) {
@@ -79,7 +79,7 @@ pub(crate) fn find_run_to_resume(vault: &Vault, runbook: &Runbook, from: &str, m
 
 /// A runbook that has changed counts only if somebody says so by its hash.
 fn refuse_changed(run: &str, runbook: &Runbook, story: &Story, accepted: Option<&str>) -> Result<()> {
-    let place = runbook.origin.shown();
+    let place = runbook.origin.display_path();
     let is_accepted =
         accepted.is_some_and(|hash| hash.len() >= 12 && runbook.sha256.starts_with(&hash.to_lowercase()));
     if is_accepted {
@@ -131,5 +131,5 @@ pub(crate) fn restore_values(
         return Err(Error::request(format!("the value of `{name}` looked secret and is not in the journal"))
             .hint(format!("Say it again with `--set {name}=…`.")));
     }
-    parameters::resolve(&runbook.front, &said, story.start.mode, &run, read_time)
+    parameters::resolve_parameters(&runbook.front, &said, story.start.mode, &run, read_time)
 }

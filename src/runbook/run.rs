@@ -14,7 +14,7 @@ use super::document::{Kind as StepKind, Mode, Runbook, Step};
 use super::evidence;
 use super::gate::{Gate, Reply};
 use super::journal::{Actor, Event, Found, Journal, Start};
-use super::preflight::{self, Ground};
+use super::preflight::{self, PreflightContext};
 use super::redact::Redactor;
 use super::report::Report;
 use super::state::{StepState, Story};
@@ -23,29 +23,29 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::RunId;
 use crate::when::format_span;
 use context::USUAL;
-pub(crate) use context::{Clock, Outcome, Surroundings, Tell};
+pub(crate) use context::{Clock, Context, Outcome, Progress};
 pub(super) use context::{Run, Stop};
-use doubt::{Doubt, values_are_lost};
+use doubt::{Doubt, stop_for_lost_values};
 
 /// Begins a run.
-pub(crate) async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn begin_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     run: &RunId,
     mode: Mode,
     values: Values,
-    to: &Surroundings<'_, A>,
+    to: &Context<'_, A>,
 ) -> Result<Outcome> {
     refuse_wrong_place(runbook, &to.by)?;
-    let redactor = redactor(&values);
+    let redactor = redactor_of(&values);
     let doubts =
-        look_ahead(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
+        preflight_run(runbook, mode, &values, &|_| StepState::Todo, to, "the run was not begun").await?;
     let doubts = doubts.iter().map(|doubt| redactor.clean(doubt)).collect();
-    let mut journal = Journal::begin(to.vault, run.as_str())?;
+    let mut journal = Journal::create(to.vault, run.as_str())?;
     journal.write_beside("runbook.md", runbook.text.as_bytes())?;
-    let open = values.open().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
+    let open = values.list_public().into_iter().map(|(name, value)| (name, redactor.clean(&value))).collect();
     let start = Start {
         run: run.to_string(),
-        runbook: runbook.origin.name(),
+        runbook: runbook.origin.file_stem(),
         place: runbook.origin.recorded(),
         sha256: runbook.sha256.clone(),
         mode,
@@ -54,23 +54,23 @@ pub(crate) async fn begin<A: AsyncFn(&Gate) -> Result<Reply>>(
         doubts,
     };
     journal.add(Event::Start(Box::new(start)), (to.clock)())?;
-    let story = Story::of(journal.lines())?;
+    let story = Story::replay(journal.lines())?;
     let run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.go_on().await
 }
 
 /// Takes a run up again. `journal` and `found` come from [`Journal::take_up`]; `accepted` says that the runbook has changed since
 /// and that this one counts from now on.
-pub(crate) async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn resume_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
     found: &Found,
     mut values: Values,
     accepted: bool,
     from: Option<&str>,
-    to: &Surroundings<'_, A>,
+    to: &Context<'_, A>,
 ) -> Result<Outcome> {
-    let story = Story::of(journal.lines())?;
+    let story = Story::replay(journal.lines())?;
     refuse_wrong_place(runbook, &to.by)?;
     if story.start.by.account.is_some()
         && to.by.account.is_some()
@@ -85,9 +85,9 @@ pub(crate) async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
         ));
     }
     values.take_over(&story.values, &runbook.free_names())?;
-    let redactor = redactor(&values);
+    let redactor = redactor_of(&values);
     let state_of = |id: &str| story.state_of(id);
-    look_ahead(runbook, story.start.mode, &values, &state_of, to, "the run was not resumed").await?;
+    preflight_run(runbook, story.start.mode, &values, &state_of, to, "the run was not resumed").await?;
     let mut run = Run { runbook, journal, story, values, redactor, to, suspects: Vec::new() };
     run.suspect(found.lost_lines);
     let accepted = accepted.then(|| runbook.sha256.clone());
@@ -101,7 +101,7 @@ pub(crate) async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
         lost_lines: found.lost_lines,
     })?;
     if found.dropped_bytes > 0 {
-        (to.tell)(Tell::Note(&format!(
+        (to.tell)(Progress::Note(&format!(
             "the journal ended in mid-line: {} bytes were dropped",
             found.dropped_bytes
         )));
@@ -113,18 +113,18 @@ pub(crate) async fn resume<A: AsyncFn(&Gate) -> Result<Reply>>(
 }
 
 /// Looks at what the steps that are left need. What is certainly missing is an error; what is doubtful is told and handed back.
-async fn look_ahead<A>(
+async fn preflight_run<A>(
     runbook: &Runbook,
     mode: Mode,
     values: &Values,
     state_of: &dyn Fn(&str) -> StepState,
-    to: &Surroundings<'_, A>,
+    to: &Context<'_, A>,
     what: &str,
 ) -> Result<Vec<String>> {
     if to.without_preflight {
         return Ok(vec!["what later steps need was not looked at beforehand".to_owned()]);
     }
-    let ground = Ground {
+    let ground = PreflightContext {
         runbook,
         mode,
         values,
@@ -133,14 +133,14 @@ async fn look_ahead<A>(
         identity: &to.by.identity,
         now: (to.clock)(),
     };
-    let doubts = preflight::refuse_missing(preflight::look(&ground, state_of).await?, what)?;
+    let doubts = preflight::refuse_missing(preflight::find_missing(&ground, state_of).await?, what)?;
     for doubt in &doubts {
-        (to.tell)(Tell::Doubt(doubt));
+        (to.tell)(Progress::Doubt(doubt));
     }
     Ok(doubts)
 }
 
-fn redactor(values: &Values) -> Redactor {
+fn redactor_of(values: &Values) -> Redactor {
     let mut redactor = Redactor::of_environment();
     for secret in values.secrets() {
         redactor.hide(secret);
@@ -179,7 +179,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         Ok(())
     }
 
-    pub(super) fn tell(&self, tell: Tell<'_>) {
+    pub(super) fn tell(&self, tell: Progress<'_>) {
         (self.to.tell)(tell);
     }
 
@@ -187,7 +187,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let number =
             self.runbook.steps.iter().position(|other| other.id == step.id).map_or(0, |index| index + 1);
         let elapsed = ((self.to.clock)() - self.story.began).to_std().unwrap_or_default();
-        let recovery = evidence::rto(self.runbook, &self.story);
+        let recovery = evidence::measure_rto(self.runbook, &self.story);
         let recovered =
             recovery.recovered_by.map(|_| Duration::from_secs_f64(recovery.measured_seconds.max(0.0)));
         Clock { step: (number, self.runbook.steps.len()), elapsed, rto: self.runbook.front.rto, recovered }
@@ -230,7 +230,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             exit: stop.error.kind().exit_code(),
         })?;
         let run = &self.story.start.run;
-        let made = self.story.left();
+        let made = self.story.list_left_behind();
         let mut error = stop.error.hint(format!("`lifeboat runbook resume {run}` goes on from here."));
         if !made.is_empty() && self.story.start.mode == Mode::Rehearse {
             let names: Vec<&str> = made.iter().map(|(_, made)| made.object.as_str()).collect();
@@ -244,7 +244,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 
     /// The end of a run: a rehearsal takes back what it made, whatever came of it.
     async fn close(&mut self, stop: Option<Stop>) -> Result<Option<Error>> {
-        let rto = evidence::rto(self.runbook, &self.story);
+        let rto = evidence::measure_rto(self.runbook, &self.story);
         let mut reasons: Vec<String> =
             stop.iter().map(|stop| self.redactor.clean(&stop.error.chain())).collect();
         if let (None, "fail", Some(objective)) = (&stop, rto.verdict, rto.objective_seconds) {
@@ -300,9 +300,9 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// The record for people and machines. That it cannot be written must not hide how the run ended.
     pub(super) fn keep_evidence(&self) -> Report {
         let report = self.report();
-        let kept = evidence::keep(&report, &self.journal);
+        let kept = evidence::write_evidence(&report, &self.journal);
         if let Err(error) = kept {
-            self.tell(Tell::Note(&format!("the evidence could not be written: {}", error.chain())));
+            self.tell(Progress::Note(&format!("the evidence could not be written: {}", error.chain())));
         }
         report
     }
@@ -310,27 +310,33 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// The record as the journal has it now.
     pub(super) fn report(&self) -> Report {
         let journal = &self.journal;
-        evidence::of(self.runbook, &self.story, journal.vault(), journal.head(), journal.lines().len())
+        evidence::build_report(
+            self.runbook,
+            &self.story,
+            journal.vault(),
+            journal.head(),
+            journal.lines().len(),
+        )
     }
 
     async fn steps(&mut self) -> Result<std::result::Result<(), Stop>> {
         let runbook = self.runbook;
         for step in &runbook.steps {
             if let Some(kind) = self.to.interrupt.first() {
-                return Ok(Err(interrupted(step, kind)));
+                return Ok(Err(stop_interrupted(step, kind)));
             }
             match self.story.state_of(&step.id) {
                 StepState::Skipped | StepState::Undone => continue,
                 StepState::Done if self.has_its_values(step) => continue,
                 StepState::Done if step.kind.act().is_some() && !self.only_reads(step) => {
-                    return Ok(Err(values_are_lost(step)));
+                    return Ok(Err(stop_for_lost_values(step)));
                 }
                 _ => {}
             }
             if step.only.is_some_and(|only| only != self.story.start.mode) {
                 let reason = format!("only {}", step.only.unwrap_or(Mode::Real).word());
                 self.add(Event::Skipped { step: step.id.clone(), reason: reason.clone() })?;
-                self.tell(Tell::Passed(step, &reason));
+                self.tell(Progress::Passed(step, &reason));
                 continue;
             }
             match self.settle_doubt(step).await? {
@@ -338,7 +344,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 Doubt::Happened => continue,
                 Doubt::Stop(stop) => return Ok(Err(stop)),
             }
-            self.tell(Tell::Step(step, &self.clock(step)));
+            self.tell(Progress::Step(step, &self.clock(step)));
             let ended = match &step.kind {
                 StepKind::Sh(act) | StepKind::Sql(act, _) => self.act(step, act).await?,
                 StepKind::Wait(waiting) => self.wait(step, waiting).await?,
@@ -355,11 +361,11 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 
     /// Secret values are nowhere written down: a step that found one is asked again after a break.
     fn has_its_values(&self, step: &Step) -> bool {
-        step.kind.act().is_none_or(|act| act.outputs().all(|name| self.values.text(name).is_some()))
+        step.kind.act().is_none_or(|act| act.outputs().all(|name| self.values.get(name).is_some()))
     }
 }
 
-fn interrupted(step: &Step, kind: Kind) -> Stop {
+fn stop_interrupted(step: &Step, kind: Kind) -> Stop {
     Stop {
         state: "interrupted",
         step: Some(step.id.clone()),

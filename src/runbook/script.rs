@@ -111,11 +111,11 @@ pub(super) async fn shell(
     for (name, value) in settings.values.iter() {
         command.env(name, value);
     }
-    run(command, &mark, settings, started, says).await
+    run_script(command, &mark, settings, started, says).await
 }
 
 /// Runs a command that has been made ready.
-pub(super) async fn run(
+pub(super) async fn run_script(
     mut command: Command,
     mark: &str,
     settings: &Settings<'_>,
@@ -139,7 +139,7 @@ pub(super) async fn run(
     })?;
     let group = child.id().unwrap_or_default();
     if let Err(error) = started(group) {
-        end(&mut child, group).await;
+        end_child(&mut child, group).await;
         return Err(error);
     }
     let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -154,8 +154,8 @@ pub(super) async fn run(
             biased;
             Some((is_err, line)) = heard.recv() => collected.take(is_err, &line, settings.redactor, &mut says),
             status = child.wait() => break status.ok(),
-            () = &mut deadline => { done.end = Ended::TooLong; break end(&mut child, group).await; }
-            kind = settings.interrupt.wait(1) => { done.end = Ended::Interrupted(kind); break end(&mut child, group).await; }
+            () = &mut deadline => { done.end = Ended::TooLong; break end_child(&mut child, group).await; }
+            kind = settings.interrupt.wait(1) => { done.end = Ended::Interrupted(kind); break end_child(&mut child, group).await; }
         }
     };
     // A daemon that it leaves behind may hold its output open for ever.
@@ -199,7 +199,7 @@ pub(super) fn is_under_way(path: &Path) -> bool {
     }
 }
 
-async fn end(child: &mut Child, group: u32) -> Option<std::process::ExitStatus> {
+async fn end_child(child: &mut Child, group: u32) -> Option<std::process::ExitStatus> {
     let signal = |signal| {
         if let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, signal);

@@ -16,7 +16,7 @@ pub(super) async fn command(sql: &str, place: &Place, values: &Values, aws: Opti
     let text = script(sql, values);
     let Some(on) = &place.on else { return Psql::of_environment(database.as_deref(), &text) };
     let name = on.trim_matches(['{', '}', '$', ' ']);
-    let on = values.text(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
+    let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
     if is_connection_string(on) {
         let target = Target::parse(on)?.choose_server().await?;
         return Psql::of(&target.server, database.or(target.database).as_deref(), &text);
@@ -57,7 +57,7 @@ pub(super) async fn server(place: &Place, values: &Values, aws: Option<&Aws>) ->
         }
         Some(on) => {
             let name = on.trim_matches(['{', '}', '$', ' ']);
-            let on = values.text(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
+            let on = values.get(name).ok_or_else(|| Error::request(format!("`{name}` has no value yet")))?;
             if is_connection_string(on) {
                 let target = Target::parse(on)?.choose_server().await?;
                 (target.server, target.database)

@@ -168,7 +168,7 @@ pub(crate) struct Story {
 
 impl Story {
     /// Reads it from the lines.
-    pub(crate) fn of(lines: &[Line]) -> Result<Self> {
+    pub(crate) fn replay(lines: &[Line]) -> Result<Self> {
         let Some(Line { event: Event::Start(start), t, .. }) = lines.first() else {
             return Err(Error::new(Kind::Bug, "a journal does not begin with its start"));
         };
@@ -212,7 +212,7 @@ impl Story {
                 }
             }
             Event::Begin { step, attempt, absent, .. } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.state = StepState::Unknown;
                 told.attempts = *attempt;
                 told.began = told.began.or(Some(line.t));
@@ -222,10 +222,10 @@ impl Story {
                     told.absent.clone_from(absent);
                 }
             }
-            Event::Process { step, group } => self.step(step).group = Some(*group),
+            Event::Process { step, group } => self.step_mut(step).group = Some(*group),
             Event::End(end) => self.hear_end(end, line.t),
             Event::Probe { step, answer, reason, made } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.reasons = vec![reason.clone()];
                 match answer {
                     Answer::Happened => {
@@ -239,18 +239,18 @@ impl Story {
                 }
             }
             Event::Asked { step } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.began = told.began.or(Some(line.t));
             }
             Event::Gate { step, answer, by } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.state = StepState::Done;
                 told.answer = Some((answer.clone(), by.clone()));
                 told.ended = Some(line.t);
                 told.reasons.clear();
             }
             Event::Said { step, word, by } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.reasons = vec![format!("{} said so", by.identity)];
                 if word == "done" {
                     told.state = StepState::Done;
@@ -261,7 +261,7 @@ impl Story {
                 }
             }
             Event::Skipped { step, reason } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.state = StepState::Skipped;
                 told.reasons = vec![reason.clone()];
             }
@@ -274,13 +274,13 @@ impl Story {
                 };
                 self.reasons = vec![reason.clone()];
                 if let Some(step) = step.as_ref().filter(|_| self.state == RunState::Waiting) {
-                    let told = self.step(step);
+                    let told = self.step_mut(step);
                     told.began = told.began.or(Some(line.t));
                 }
             }
-            Event::UndoBegin { step } => self.step(step).undone = Some(false),
+            Event::UndoBegin { step } => self.step_mut(step).undone = Some(false),
             Event::UndoEnd { step, is_undone, reason } => {
-                let told = self.step(step);
+                let told = self.step_mut(step);
                 told.undone = Some(*is_undone);
                 match (is_undone, told.state) {
                     // What failed has failed, also when nothing of it is left.
@@ -317,7 +317,7 @@ impl Story {
     }
 
     fn hear_end(&mut self, end: &End, at: DateTime<Utc>) {
-        let told = self.step(&end.step);
+        let told = self.step_mut(&end.step);
         told.state = match end.result {
             Ending::Done => StepState::Done,
             Ending::Failed => StepState::Failed,
@@ -344,12 +344,12 @@ impl Story {
         self.order.push(step.to_owned());
     }
 
-    fn step(&mut self, id: &str) -> &mut Told {
+    fn step_mut(&mut self, id: &str) -> &mut Told {
         self.steps.entry(id.to_owned()).or_default()
     }
 
     /// What is known of a step.
-    pub(crate) fn told(&self, id: &str) -> Told {
+    pub(crate) fn step(&self, id: &str) -> Told {
         self.steps.get(id).cloned().unwrap_or_default()
     }
 
@@ -359,10 +359,10 @@ impl Story {
     }
 
     /// What this run has made and not taken back, newest first, with the step that made it.
-    pub(crate) fn left(&self) -> Vec<(String, Made)> {
+    pub(crate) fn list_left_behind(&self) -> Vec<(String, Made)> {
         let mut left = Vec::new();
         for step in self.order.iter().rev() {
-            let told = self.told(step);
+            let told = self.step(step);
             if told.undone != Some(true) {
                 left.extend(told.made.into_iter().map(|made| (step.clone(), made)));
             }

@@ -13,7 +13,7 @@ use super::journal::{Answer, Event, Found, Journal, Made};
 use super::objects::{self, Seen};
 use super::preflight;
 use super::redact::Redactor;
-use super::run::{Outcome, Run, Surroundings, Tell};
+use super::run::{Context, Outcome, Progress, Run};
 use super::script::{self, Done, Ended, Settings};
 use super::state::{StepState, Story};
 use super::values::Values;
@@ -61,15 +61,15 @@ pub(crate) struct Undoing<'a> {
 }
 
 /// Takes back what a run did; on a real run somebody types the name of each thing that goes.
-pub(crate) async fn undo<A: AsyncFn(&Gate) -> Result<Reply>>(
+pub(crate) async fn undo_run<A: AsyncFn(&Gate) -> Result<Reply>>(
     runbook: &Runbook,
     journal: Journal,
     found: &Found,
     mut values: Values,
     undoing: Undoing<'_>,
-    to: &Surroundings<'_, A>,
+    to: &Context<'_, A>,
 ) -> Result<Outcome> {
-    let story = Story::of(journal.lines())?;
+    let story = Story::replay(journal.lines())?;
     if found.lost_lines > 0 {
         return Err(Error::new(
             Kind::Guard,
@@ -85,10 +85,10 @@ pub(crate) async fn undo<A: AsyncFn(&Gate) -> Result<Reply>>(
     let kept = kept_steps(runbook, undoing.keep)?;
     let items = run.plan_undo(kept).await?;
     for item in &items {
-        run.tell(Tell::Note(&format!("to take back: {}", run.what(item))));
+        run.tell(Progress::Note(&format!("to take back: {}", run.what(item))));
     }
     if items.is_empty() {
-        run.tell(Tell::Note("there is nothing to take back"));
+        run.tell(Progress::Note("there is nothing to take back"));
     }
     if undoing.is_dry || items.is_empty() {
         return Ok(Outcome { report: run.report(), error: None });
@@ -114,7 +114,7 @@ pub(crate) async fn undo<A: AsyncFn(&Gate) -> Result<Reply>>(
 fn kept_steps(runbook: &Runbook, keep: Option<&str>) -> Result<usize> {
     let Some(keep) = keep else { return Ok(0) };
     let place = runbook.steps.iter().position(|step| step.id == keep);
-    place.map(|place| place + 1).ok_or_else(|| super::unknown_step(runbook, keep))
+    place.map(|place| place + 1).ok_or_else(|| super::unknown_step_error(runbook, keep))
 }
 
 impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
@@ -149,7 +149,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
     /// What there is to take back of a step, if anything; otherwise why it cannot be.
     async fn look_at_step(&self, step: &'r Step) -> Result<std::result::Result<Option<Item<'r>>, Residue>> {
         let creates = step.kind.act().map(|act| act.creates.as_slice()).unwrap_or_default();
-        let mut told = self.story.told(&step.id);
+        let mut told = self.story.step(&step.id);
         if (step.undo.is_none() && creates.is_empty()) || told.attempts == 0 || told.undone == Some(true) {
             return Ok(Ok(None));
         }
@@ -187,8 +187,8 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             });
         }
         let mut there: Vec<Made> = Vec::new();
-        for object in objects::named(creates, &self.values)? {
-            let seen = objects::look(&object, self.to.aws).await?;
+        for object in objects::fill_names(creates, &self.values)? {
+            let seen = objects::find_object(&object, self.to.aws).await?;
             let made = told.made.iter().find(|made| made.object == object);
             let unproven = || format!("the journal does not prove that this run made `{object}`");
             match (seen, made) {
@@ -311,7 +311,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let objects: Vec<String> = item.there.iter().map(|made| format!("`{}`", made.object)).collect();
         match does {
             _ if item.is_gone => format!("Step `{}` needs nothing: what it made is gone.", item.step.id),
-            Some(does) => format!("Undo of `{}`: {}", item.step.id, self.values.shown(does)),
+            Some(does) => format!("Undo of `{}`: {}", item.step.id, self.values.fill_for_display(does)),
             None if objects.is_empty() => format!("Undo of `{}` ({}).", item.step.id, item.step.title),
             None => {
                 format!("Undo of `{}`: removes {}, which this run made.", item.step.id, objects.join(", "))
@@ -355,7 +355,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
     }
 
     fn note_failure(&mut self, residue: &Residue) -> Result<()> {
-        self.tell(Tell::Undo(&residue.step, Some(false), &residue.why));
+        self.tell(Progress::Undo(&residue.step, Some(false), &residue.why));
         let (step, reason) = (residue.step.clone(), residue.why.clone());
         self.add(Event::UndoEnd { step, is_undone: false, reason })
     }
@@ -375,7 +375,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
             Some(undo) => {
                 self.add(Event::UndoBegin { step: step.id.clone() })?;
                 let what = item.there.first().map_or(step.id.clone(), |made| made.object.clone());
-                self.tell(Tell::Undo(&what, None, ""));
+                self.tell(Progress::Undo(&what, None, ""));
                 match self.run_undo(undo.text.as_str(), undo.timeout.unwrap_or(USUAL), &item.there).await? {
                     Ok(()) => {
                         self.add(Event::UndoEnd {
@@ -383,7 +383,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                             is_undone: true,
                             reason: String::new(),
                         })?;
-                        self.tell(Tell::Undo(&what, Some(true), ""));
+                        self.tell(Progress::Undo(&what, Some(true), ""));
                         return Ok(None);
                     }
                     Err(why) => (why, true),
@@ -409,7 +409,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         let interrupt = if self.to.interrupt.first().is_some() { &never } else { self.to.interrupt };
         let settings = self.settings(timeout, interrupt);
         let tell = self.to.tell;
-        let done = script::shell(text, &[], &settings, |_| Ok(()), |line| tell(Tell::Says(line))).await?;
+        let done = script::shell(text, &[], &settings, |_| Ok(()), |line| tell(Progress::Says(line))).await?;
         let is_well = is_well(&done);
         // A deletion that was asked for before is refused, and goes on.
         let patience = if is_well { timeout } else { Duration::from_secs(20) };
@@ -418,7 +418,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
         }
         for made in there {
             loop {
-                match objects::look(&made.object, self.to.aws).await? {
+                match objects::find_object(&made.object, self.to.aws).await? {
                     Seen::Absent => break,
                     Seen::Untold if is_well => break,
                     _ => {}
@@ -427,7 +427,7 @@ impl<'r, A: AsyncFn(&Gate) -> Result<Reply>> Run<'r, A> {
                 if began.elapsed() > patience || is_hasty {
                     return Ok(Err(format!("`{}` is still there: {}", made.object, self.words_of(&done))));
                 }
-                self.tell(Tell::Waits(&format!("`{}` to be gone", made.object)));
+                self.tell(Progress::Waits(&format!("`{}` to be gone", made.object)));
                 tokio::select! {
                     () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(15))) => {}
                     // Whoever insists is let go, and told what is left.

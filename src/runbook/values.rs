@@ -50,7 +50,7 @@ impl Values {
     }
 
     /// One of them.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         Some(self.values.get(name)?.text.as_str())
     }
 
@@ -65,7 +65,7 @@ impl Values {
     }
 
     /// Those that may be written down.
-    pub(crate) fn open(&self) -> BTreeMap<String, String> {
+    pub(crate) fn list_public(&self) -> BTreeMap<String, String> {
         let open = self.values.iter().filter(|(_, value)| !value.is_secret);
         open.map(|(name, value)| (name.clone(), value.text.clone())).collect()
     }
@@ -92,7 +92,7 @@ impl Values {
             let Some((name, after)) = after.split_once("}}") else { break };
             filled.push_str(before);
             let name = name.trim();
-            let value = self.text(&key(name)).ok_or_else(|| format!("`{name}` has no value yet"))?;
+            let value = self.get(&variable_name(name)).ok_or_else(|| format!("`{name}` has no value yet"))?;
             filled.push_str(&shape(value));
             rest = after;
         }
@@ -101,10 +101,10 @@ impl Values {
     }
 
     /// For people: places that have no value yet, and secrets, stay as they are written.
-    pub(crate) fn shown(&self, text: &str) -> String {
+    pub(crate) fn fill_for_display(&self, text: &str) -> String {
         let mut shown = text.to_owned();
         for name in placeholders(text) {
-            if let Some(value) = self.values.get(&key(&name)).filter(|value| !value.is_secret) {
+            if let Some(value) = self.values.get(&variable_name(&name)).filter(|value| !value.is_secret) {
                 for written in [format!("{{{{{name}}}}}"), format!("{{{{ {name} }}}}")] {
                     shown = shown.replace(&written, &value.text);
                 }
@@ -115,7 +115,7 @@ impl Values {
 }
 
 /// `run.short` is `run_short` where dots cannot be.
-fn key(name: &str) -> String {
+fn variable_name(name: &str) -> String {
     name.replace('.', "_")
 }
 
@@ -132,12 +132,12 @@ pub(super) fn placeholders(text: &str) -> Vec<String> {
 }
 
 /// A pattern that must match the whole of a value.
-pub(super) fn compile(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
+pub(super) fn compile_pattern(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
     regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())
 }
 
 /// A pattern that some line of a text must match.
-pub(super) fn compile_line(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
+pub(super) fn compile_line_pattern(pattern: &str) -> std::result::Result<regex_lite::Regex, String> {
     regex_lite::Regex::new(&format!("(?m){pattern}")).map_err(|error| error.to_string())
 }
 

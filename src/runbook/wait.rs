@@ -39,7 +39,7 @@ enum Goal {
 
 /// What one look found.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum PollResult {
     /// It is so.
     There(String),
     /// It is not yet so.
@@ -49,7 +49,7 @@ pub(super) enum Look {
 }
 
 /// Reads the line of a block.
-pub(super) fn read(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<Condition> {
+pub(super) fn parse_condition(text: &str, at: Position, faults: &mut Vec<Fault>) -> Option<Condition> {
     let line = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
     let lines: Vec<String> =
         text.lines().map(line).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
@@ -105,12 +105,12 @@ impl Condition {
     }
 
     /// Looks once; a failure says that there was no answer.
-    pub(super) async fn look(
+    pub(super) async fn poll(
         &self,
         aws: Option<&Aws>,
         values: &Values,
         fails_on: &[String],
-    ) -> Result<std::result::Result<Look, Failure>> {
+    ) -> Result<std::result::Result<PollResult, Failure>> {
         let name = values.fill(&self.name).map_err(crate::error::Error::request)?;
         match (self.object, aws) {
             (Object::Url, _) => Ok(Ok(self.look_at_url(&name).await)),
@@ -142,42 +142,42 @@ impl Condition {
                     ),
                 }))
             }
-            (_, None) => Ok(Ok(Look::Never("AWS is not at hand".to_owned()))),
+            (_, None) => Ok(Ok(PollResult::Never("AWS is not at hand".to_owned()))),
         }
     }
 
-    fn judge_absent(&self, name: &str) -> Look {
+    fn judge_absent(&self, name: &str) -> PollResult {
         match self.goal {
-            Goal::Gone => Look::There(format!("`{name}` is gone")),
-            _ => Look::NotYet(format!("AWS knows no `{name}` yet")),
+            Goal::Gone => PollResult::There(format!("`{name}` is gone")),
+            _ => PollResult::NotYet(format!("AWS knows no `{name}` yet")),
         }
     }
 
-    fn judge(&self, status: &str, is_broken: bool, remedy: &str, fails_on: &[String]) -> Look {
-        let Goal::Status(wanted) = &self.goal else { return Look::NotYet(format!("it is {status}")) };
+    fn judge(&self, status: &str, is_broken: bool, remedy: &str, fails_on: &[String]) -> PollResult {
+        let Goal::Status(wanted) = &self.goal else { return PollResult::NotYet(format!("it is {status}")) };
         if wanted.iter().any(|wanted| wanted == status) {
-            Look::There(format!("it is {status}"))
-        } else if is_broken || fails_on.iter().any(|pattern| fits(pattern, status)) {
-            Look::Never(format!("it ended as `{status}`. {remedy}"))
+            PollResult::There(format!("it is {status}"))
+        } else if is_broken || fails_on.iter().any(|pattern| matches_status(pattern, status)) {
+            PollResult::Never(format!("it ended as `{status}`. {remedy}"))
         } else {
-            Look::NotYet(format!("it is {status}"))
+            PollResult::NotYet(format!("it is {status}"))
         }
     }
 
-    async fn look_at_url(&self, url: &str) -> Look {
+    async fn look_at_url(&self, url: &str) -> PollResult {
         let Goal::Answers(wanted) = self.goal else {
-            return Look::Never("only its answer can be waited for".to_owned());
+            return PollResult::Never("only its answer can be waited for".to_owned());
         };
         match crate::web::status(url).await {
-            Ok(code) if code == wanted => Look::There(format!("it answers {code}")),
-            Ok(code) => Look::NotYet(format!("it answers {code}")),
-            Err(error) => Look::NotYet(error.chain()),
+            Ok(code) if code == wanted => PollResult::There(format!("it answers {code}")),
+            Ok(code) => PollResult::NotYet(format!("it answers {code}")),
+            Err(error) => PollResult::NotYet(error.chain()),
         }
     }
 }
 
 /// `incompatible-*` fits whatever begins so.
-fn fits(pattern: &str, status: &str) -> bool {
+fn matches_status(pattern: &str, status: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => status.starts_with(start),
         None => pattern == status,
@@ -192,16 +192,23 @@ mod tests {
     fn one_line_says_what_is_waited_for() {
         let mut faults = Vec::new();
         let at = Position { line: 1, column: 1 };
-        let condition =
-            read("db {{ target }} status available   # fails at once on: failed\n", at, &mut faults).unwrap();
+        let condition = parse_condition(
+            "db {{ target }} status available   # fails at once on: failed\n",
+            at,
+            &mut faults,
+        )
+        .unwrap();
         assert_eq!(condition.names(), ["target"]);
-        assert!(matches!(condition.judge("available", false, "", &[]), Look::There(_)));
-        assert!(matches!(condition.judge("incompatible-restore", true, "", &[]), Look::Never(_)));
-        assert!(matches!(condition.judge("upgrading", false, "", &["upg*".to_owned()]), Look::Never(_)));
-        assert!(matches!(condition.judge("polishing", false, "", &[]), Look::NotYet(_)));
+        assert!(matches!(condition.judge("available", false, "", &[]), PollResult::There(_)));
+        assert!(matches!(condition.judge("incompatible-restore", true, "", &[]), PollResult::Never(_)));
+        assert!(matches!(
+            condition.judge("upgrading", false, "", &["upg*".to_owned()]),
+            PollResult::Never(_)
+        ));
+        assert!(matches!(condition.judge("polishing", false, "", &[]), PollResult::NotYet(_)));
         assert!(faults.is_empty());
         for wrong in ["", "db x", "db x status a\ndb y status b", "table x gone", "url x answers maybe"] {
-            assert!(read(wrong, at, &mut faults).is_none(), "{wrong}");
+            assert!(parse_condition(wrong, at, &mut faults).is_none(), "{wrong}");
         }
         assert_eq!(faults.len(), 5);
     }

@@ -19,7 +19,7 @@ pub(crate) struct Headline {
 /// The headline of a run.
 pub(crate) fn headline(report: &Report) -> Headline {
     let next = report.next.as_deref().unwrap_or("its next step");
-    let count = Count::of(report);
+    let count = Count::count(report);
     let (tone, word, meaning) = match report.state {
         RunState::Passed if report.mode == Mode::Rehearse => (
             Tone::Good,
@@ -113,10 +113,10 @@ pub(crate) struct Count {
 
 impl Count {
     /// Counts the steps of a report.
-    pub(crate) fn of(report: &Report) -> Self {
+    pub(crate) fn count(report: &Report) -> Self {
         let mut count = Count { all: report.steps.len(), ..Count::default() };
         for step in &report.steps {
-            count.done += usize::from(was_done(step.state));
+            count.done += usize::from(is_done(step.state));
             count.failed += usize::from(matches!(step.state, StepState::Failed | StepState::Unmet));
             count.skipped += usize::from(step.state == StepState::Skipped);
             count.undone += usize::from(step.taken_back == Some(true));
@@ -141,7 +141,7 @@ impl Count {
 }
 
 /// Whether a step was done, also if it was taken back later.
-pub(crate) const fn was_done(state: StepState) -> bool {
+pub(crate) const fn is_done(state: StepState) -> bool {
     matches!(state, StepState::Done | StepState::Undone)
 }
 
@@ -282,7 +282,13 @@ mod tests {
         let lines: Vec<Line> = events.into_iter().map(line).collect();
         let directory = tempfile::tempdir().unwrap();
         let vault = Vault::open(directory.path().to_str().unwrap(), &crate::aws::Access::default()).unwrap();
-        crate::runbook::evidence::of(&runbook, &Story::of(&lines).unwrap(), &vault, "", lines.len())
+        crate::runbook::evidence::build_report(
+            &runbook,
+            &Story::replay(&lines).unwrap(),
+            &vault,
+            "",
+            lines.len(),
+        )
     }
 
     proptest! {
@@ -305,12 +311,12 @@ mod tests {
             let rows: Vec<&str> =
                 report.steps.iter().map(|step| step_words(step.state, step.taken_back, false).word).collect();
             let failed = rows.iter().filter(|word| word.starts_with("failed") || word.starts_with("not as expected")).count();
-            let done = report.steps.iter().filter(|step| was_done(step.state)).count();
+            let done = report.steps.iter().filter(|step| is_done(step.state)).count();
             let was_undone = !is_rehearsal && undone.contains(&true);
             prop_assert_eq!(report.headline == "PASS", failed == 0 && !was_undone, "{:?}", rows);
             prop_assert_eq!(report.headline.ends_with("UNDONE"), was_undone);
             prop_assert_eq!(report.steps_done, done);
-            prop_assert_eq!(Count::of(&report).failed, failed);
+            prop_assert_eq!(Count::count(&report).failed, failed);
             prop_assert_eq!(report.verdict == "pass", failed == 0);
             // What failed is never shown as done, and the words never say both.
             for (step, word) in report.steps.iter().zip(&rows) {

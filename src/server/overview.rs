@@ -21,7 +21,7 @@ use crate::backup::stats::{self, DatabaseStats};
 use crate::backup::{BackupName, DatabaseType, Level};
 use crate::error::Result;
 use crate::fleet::Place;
-use crate::policy::check::{Finding, Shared, share};
+use crate::policy::check::{Finding, Shared, group_findings};
 use crate::runbook::record;
 use crate::runbook::report::Report as RunReport;
 use crate::status::of_last_drill;
@@ -160,15 +160,15 @@ fn gaps(catalogue: &Catalogue, instances: &Instances) -> Vec<Gap> {
         count => gaps.push(fault(format!("{count} manifests in the vault cannot be read"))),
     }
     match (&instances.error, &instances.report) {
-        (Some(_), Some(_)) => gaps.push(fault("AWS cannot be asked: what stands here is older".to_owned())),
-        (Some(_), None) => gaps.push(fault("AWS cannot be asked".to_owned())),
+        (Some(_), Some(_)) => gaps.push(fault("AWS could not be reached: this is older".to_owned())),
+        (Some(_), None) => gaps.push(fault("AWS could not be reached".to_owned())),
         (None, None) if instances.is_watched => {
-            gaps.push(Gap { words: "AWS is being asked about its DB instances".to_owned(), is_fault: false });
+            gaps.push(Gap { words: "DB instances are being checked".to_owned(), is_fault: false });
         }
         _ => {}
     }
     for one in instances.report.iter().flat_map(|report| &report.unreached) {
-        gaps.push(fault(format!("{} cannot be looked at", one.place)));
+        gaps.push(fault(format!("{} could not be checked", one.place)));
     }
     gaps
 }
@@ -205,11 +205,11 @@ fn told(databases: &[Database], instances: &Instances, drilled: &[Drilled]) -> V
     let of_vault = databases.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let of_drills = drilled.iter().map(|it| (it.label.as_str(), it.findings.as_slice()));
     let here = |shared: Shared| Told { place: None, shared };
-    let mut told: Vec<Told> = share(of_vault.chain(of_drills)).into_iter().map(here).collect();
+    let mut told: Vec<Told> = group_findings(of_vault.chain(of_drills)).into_iter().map(here).collect();
     let places: BTreeSet<&Place> = instances.all().map(|it| &it.place).collect();
     for place in places {
         let of_place = instances.all().filter(|it| it.place == *place);
-        let shared = share(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
+        let shared = group_findings(of_place.map(|it| (it.id.as_str(), it.findings.as_slice())));
         let shown = Some(place.to_string()).filter(|_| instances.is_over_several());
         told.extend(shared.into_iter().map(|shared| Told { place: shown.clone(), shared }));
     }
@@ -233,7 +233,7 @@ fn copy(entry: &Entry, now: DateTime<Utc>) -> Copy {
 fn without_backups(app: &App, target: &BackupTarget) -> Database {
     let known = target.identity.as_ref();
     let name = target.name.as_deref().or(known.map(Identity::database)).unwrap_or_default();
-    let words = "it has no backup: if it were lost now, it would be lost for good";
+    let words = "it has no backup";
     let finding = Finding::critical("no_backup", words, create_command(Some(target)));
     let empty = blank(name, known.map(Identity::kind), app.setup.objectives_of(name));
     Database {
@@ -396,7 +396,7 @@ fn findings(
     if let (Some(newest), None) = (&database.newest_proven, &database.newest_restored) {
         findings.push(Finding::warning(
             "never_restored",
-            "none of its backups was ever proven by a restore",
+            "none of its backups has ever been proven by a restore",
             format!("lifeboat backup verify {} --level restore", newest.backup_name),
         ));
     }
@@ -406,7 +406,7 @@ fn findings(
 
 /// Runs of runbooks, newest first, those that are going on among them; and what is wrong with those that cannot be read.
 pub(super) fn runs(app: &App) -> Result<(Vec<RunReport>, Vec<String>)> {
-    record::all(&app.setup.vault)
+    record::list_reports(&app.setup.vault)
 }
 
 /// What is free where the vault is, if that is a disk of this machine.

@@ -5,8 +5,8 @@
 //! be ARNs. A name with spaces, commas or parentheses stands in double quotes, where a backslash takes the next character as it is.
 
 /// The names of the alarms that a rule stands on, in its order; of an ARN its last part. `None` if the rule cannot be read.
-pub(super) fn names(rule: &str) -> Option<Vec<String>> {
-    let mut reader = Reader { words: words(rule)?.into_iter().peekable(), names: Vec::new() };
+pub(super) fn list_alarm_names(rule: &str) -> Option<Vec<String>> {
+    let mut reader = Reader { words: tokenize(rule)?.into_iter().peekable(), names: Vec::new() };
     reader.any()?;
     reader.words.next().is_none().then_some(reader.names)
 }
@@ -20,7 +20,7 @@ enum Word {
     Quoted(String),
 }
 
-fn words(text: &str) -> Option<Vec<Word>> {
+fn tokenize(text: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -163,7 +163,7 @@ mod tests {
             ("TRUE", vec![]),
         ] {
             let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
-            assert_eq!(names(rule), Some(expected), "{rule}");
+            assert_eq!(list_alarm_names(rule), Some(expected), "{rule}");
         }
     }
 
@@ -185,7 +185,7 @@ mod tests {
             "AT_LEAST(x, OK, (a))",
             "AT_LEAST(1, OK, ())",
         ] {
-            assert_eq!(names(wrong), None, "{wrong}");
+            assert_eq!(list_alarm_names(wrong), None, "{wrong}");
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
 mod properties {
     use proptest::prelude::*;
 
-    use super::names;
+    use super::list_alarm_names;
 
     proptest! {
         /// Whatever an alarm is called, a rule that quotes its name stands on it and on nothing else.
@@ -209,13 +209,13 @@ mod properties {
                 format!("ALARM(\"{quoted}\") AND NOT OK({other})"),
                 format!("AT_LEAST(1, ALARM, (\"{quoted}\",{other}))"),
             ] {
-                prop_assert_eq!(names(&rule), Some(vec![expected.clone(), other.clone()]), "{}", rule);
+                prop_assert_eq!(list_alarm_names(&rule), Some(vec![expected.clone(), other.clone()]), "{}", rule);
             }
         }
 
         #[test]
         fn no_text_makes_it_panic(rule in ".{0,80}") {
-            let _ = names(&rule);
+            let _ = list_alarm_names(&rule);
         }
     }
 }

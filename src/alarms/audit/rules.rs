@@ -28,7 +28,7 @@ impl World {
     /// Whether `status --publish` ran in the last day for the database of one of our metrics: what it then does not publish, there
     /// is not. Copies are looked for only if it is told where.
     fn is_measured(&self, metric: &Metric) -> bool {
-        metric.name != COPY_AGE && self.alive.contains(&heartbeat(metric))
+        metric.name != COPY_AGE && self.alive.contains(&heartbeat_metric(metric))
     }
 
     fn has_cluster(&self, name: &str) -> bool {
@@ -37,12 +37,12 @@ impl World {
 }
 
 /// The metric that `status --publish` sends of a database whenever it runs, whatever else there is to tell.
-pub(super) fn heartbeat(of: &Metric) -> Metric {
+pub(super) fn heartbeat_metric(of: &Metric) -> Metric {
     Metric { name: HEARTBEAT.to_owned(), ..of.clone() }
 }
 
 /// The faults of an alarm on one metric.
-pub(super) fn faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
+pub(super) fn find_faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
     let of_rds = watch.metric.namespace == RDS;
     let mut faults = Vec::new();
     if of_rds {
@@ -56,7 +56,7 @@ pub(super) fn faults(watch: &MetricWatch, world: &World) -> Vec<Fault> {
 }
 
 /// The faults of an alarm on what is computed from metrics: one that is not there makes the result missing too.
-pub(super) fn faults_of_inputs(metrics: &[Metric], world: &World) -> Vec<Fault> {
+pub(super) fn find_input_faults(metrics: &[Metric], world: &World) -> Vec<Fault> {
     metrics
         .iter()
         .filter(|metric| metric.namespace == RDS)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::alarms::{
-    Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Proof, Removal, Report, Unwatched,
+    Action, Audit, Change, Fault, Field, Gap, Listed, Plan, Removal, Report, TestReport, Unwatched,
 };
 use crate::fleet::{Place, Unreached, regions};
 use crate::output::{self, Page, plain};
@@ -258,7 +258,7 @@ fn fault_lines(fault: &Fault, page: &mut Page) {
     page.remedy(4, &fault.remedy);
 }
 
-impl output::Report for Proof {
+impl output::Report for TestReport {
     fn render(&self, page: &mut Page) {
         let tone = match self.verdict {
             "pass" => Tone::Good,

@@ -6,7 +6,7 @@ use crate::output::{Page, Report as Printed, plain};
 use crate::runbook::fault::Fault;
 use crate::runbook::gate::Approval;
 use crate::runbook::plan::{Plan, Planned, Prospect};
-use crate::runbook::preflight::Looked;
+use crate::runbook::preflight::Presence;
 use crate::runbook::report::{Report, StepReport};
 use crate::runbook::words::{self, StepWords};
 use crate::runbook::{self, Mode, Runbook, Severity};
@@ -55,7 +55,7 @@ struct Listed {
 impl Listing {
     pub(super) fn new() -> Self {
         let listed = runbook::shipped::names().filter_map(|name| {
-            let runbook = runbook::load(name).ok()?;
+            let runbook = runbook::load_runbook(name).ok()?;
             Some(Listed {
                 name: name.to_owned(),
                 title: runbook.front.title.clone(),
@@ -174,7 +174,7 @@ impl Shown {
         });
         Shown {
             schema: "lifeboat.runbook/1",
-            name: runbook.origin.name(),
+            name: runbook.origin.file_stem(),
             sha256: runbook.sha256.clone(),
             title: runbook.front.title.clone(),
             owner: runbook.front.owner.clone(),
@@ -291,8 +291,8 @@ impl Printed for Plan {
         }
         page.line("");
         page.line("Nothing was changed.");
-        let there = self.needs.iter().filter(|need| need.state == Looked::There);
-        let unlooked = self.needs.iter().filter(|need| need.state == Looked::Unknown);
+        let there = self.needs.iter().filter(|need| need.state == Presence::There);
+        let unlooked = self.needs.iter().filter(|need| need.state == Presence::Unknown);
         let lists: [(&str, &str, Tone, Vec<&String>); 4] = [
             ("What later steps need, and is there:", "✓", Tone::Good, there.map(|need| &need.text).collect()),
             ("Not looked at:", "?", Tone::Doubt, unlooked.map(|need| &need.text).collect()),

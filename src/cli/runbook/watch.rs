@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::output::{Output, plain};
 use crate::runbook::gate::{Gate, Reply};
 use crate::runbook::journal::{Actor, Answer, Ending};
-use crate::runbook::run::{Clock, Tell};
+use crate::runbook::run::{Clock, Progress};
 use crate::runbook::state::{StepState, Story};
 use crate::runbook::words::step_words;
 use crate::runbook::{Mode, Runbook, Step};
@@ -55,7 +55,7 @@ impl<'a> Watch<'a> {
     pub(super) fn resume(&self, story: &Story, by: &Actor) {
         self.head(&story.start.run, story.start.mode, by);
         for (index, step) in self.runbook.steps.iter().enumerate() {
-            let told = story.told(&step.id);
+            let told = story.step(&step.id);
             let is_todo = told.state == StepState::Todo;
             let words = step_words(told.state, told.undone, false);
             let word = if is_todo { "" } else { words.word };
@@ -94,16 +94,16 @@ impl<'a> Watch<'a> {
     }
 
     /// Tells one thing.
-    pub(super) fn tell(&self, tell: &Tell<'_>) {
+    pub(super) fn tell(&self, tell: &Progress<'_>) {
         match tell {
-            Tell::Step(step, clock) => self.step(step, clock),
-            Tell::Says(line) => self.says(line),
-            Tell::Waits(text) => self.live(text),
-            Tell::Ended(step, ending, seconds, reasons, clock) => {
+            Progress::Step(step, clock) => self.step(step, clock),
+            Progress::Says(line) => self.says(line),
+            Progress::Waits(text) => self.live(text),
+            Progress::Ended(step, ending, seconds, reasons, clock) => {
                 self.ended(step, *ending, *seconds, reasons, clock)
             }
-            Tell::Passed(step, why) => self.marked(Tone::Faint, "–", step, why),
-            Tell::Probed(step, answer, reason) => {
+            Progress::Passed(step, why) => self.marked(Tone::Faint, "–", step, why),
+            Progress::Probed(step, answer, reason) => {
                 let (tone, word) = match answer {
                     Answer::Happened => (Tone::Good, "it happened"),
                     Answer::DidNot => (Tone::Doubt, "it did not happen"),
@@ -111,18 +111,18 @@ impl<'a> Watch<'a> {
                 };
                 self.marked(tone, "?", step, &format!("{word}: {reason}"));
             }
-            Tell::Answered(step, answer, clock) => {
+            Progress::Answered(step, answer, clock) => {
                 self.marked(Tone::Good, "✓", step, &format!("“{answer}”   {}", left(clock)));
             }
-            Tell::Undo(what, None, _) => self.output.say(format!("  ↶ taking back {}", plain(what))),
-            Tell::Undo(what, Some(true), _) => {
+            Progress::Undo(what, None, _) => self.output.say(format!("  ↶ taking back {}", plain(what))),
+            Progress::Undo(what, Some(true), _) => {
                 self.output.say(format!("  {} {} is gone", self.output.toned(Tone::Good, "✓"), plain(what)));
             }
-            Tell::Undo(what, Some(false), why) => {
+            Progress::Undo(what, Some(false), why) => {
                 self.output.warn(format!("{} was not taken back: {}", plain(what), plain(why)));
             }
-            Tell::Doubt(text) => self.output.warn(plain(text)),
-            Tell::Note(text) => self.output.say(format!("    {}", plain(text))),
+            Progress::Doubt(text) => self.output.warn(plain(text)),
+            Progress::Note(text) => self.output.say(format!("    {}", plain(text))),
         }
     }
 
@@ -204,7 +204,7 @@ impl<'a> Watch<'a> {
             |text: &str| text.lines().map(|line| format!("  {bar} {}", plain(line))).collect::<Vec<_>>();
         let mut lines = Vec::new();
         match &gate.refused {
-            Some(why) => lines.extend(barred(&format!("{}. {}", upper(why), gate.wanted()))),
+            Some(why) => lines.extend(barred(&format!("{}. {}", upper(why), gate.describe_answer()))),
             None => {
                 let head = format!("{}  {}", gate.role.to_uppercase(), gate.step);
                 lines.push(String::new());
@@ -219,7 +219,10 @@ impl<'a> Watch<'a> {
                     lines.push(format!("  {bar} {}", self.output.toned(Tone::Strong, line)));
                 }
                 lines.extend(gate.facts.iter().flat_map(|fact| barred(fact)));
-                lines.extend(barred(&format!("{} Ctrl-C stops here, and nothing is lost.", gate.wanted())));
+                lines.extend(barred(&format!(
+                    "{} Ctrl-C stops here, and nothing is lost.",
+                    gate.describe_answer()
+                )));
             }
         }
         self.output.ask(lines.join("\n"));

@@ -247,7 +247,7 @@ proptest::proptest! {
             password: None,
             tls: Tls::default(),
             application_name: String::new(),
-            wire: Wire::default(),
+            wire: ConnectionOptions::default(),
         };
         let again = Target::resolve(&server.url(&database), &surroundings(&[])).unwrap();
         proptest::prop_assert_eq!(again.server.host, host);

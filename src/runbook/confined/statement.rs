@@ -197,7 +197,7 @@ impl Statement {
 
     /// The same for a step: every value that it uses must be there.
     pub(in crate::runbook) fn of_step(sql: &str, values: &Values) -> Result<Self, String> {
-        Statement::read(sql, &|name| values.text(name).map(str::to_owned))
+        Statement::read(sql, &|name| values.get(name).map(str::to_owned))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::runbook::fault::{Fault, Position};
 use crate::runbook::values;
 
 /// Every name in the text is known where it is used.
-pub(super) fn check(runbook: &mut Runbook) {
+pub(super) fn check_names(runbook: &mut Runbook) {
     if runbook.faults.iter().any(|fault| fault.code == "front-matter") {
         return;
     }

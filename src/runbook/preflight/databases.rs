@@ -1,20 +1,20 @@
 //! Databases that steps log in to, and the tables that should be in them.
 
-use super::{Finding, Ground, Looked};
+use super::{Finding, PreflightContext, Presence};
 use crate::error::Result;
 use crate::postgres::Refusal;
 use crate::runbook::document::{NeedsDatabase, Place};
 use crate::runbook::sql;
 
 /// Logs in, and looks.
-pub(super) async fn look(
+pub(super) async fn check_database(
     needed: &NeedsDatabase,
-    ground: &Ground<'_>,
+    ground: &PreflightContext<'_>,
     is_begun: bool,
 ) -> Result<Vec<Finding>> {
     let place = Place { on: needed.on.clone(), db: needed.db.clone() };
     let on = needed.on.as_deref().map(|on| on.trim_matches(['{', '}', '$', ' ']));
-    let on = on.and_then(|on| ground.values.text(on));
+    let on = on.and_then(|on| ground.values.get(on));
     let of = on.map_or_else(String::new, |on| format!(" of `{on}`"));
     // In a rehearsal, the run makes the instance itself.
     let made: Vec<String> = ground
@@ -30,7 +30,7 @@ pub(super) async fn look(
     }
     let (server, database) = match sql::server(&place, ground.values, ground.aws).await {
         Ok(found) => found,
-        Err(error) => return Ok(vec![Finding::new(Looked::Doubtful, error.chain())]),
+        Err(error) => return Ok(vec![Finding::new(Presence::Doubtful, error.chain())]),
     };
     let what = format!("database `{database}`{of}");
     let session = match server.connect_for_others(&database).await {
@@ -38,23 +38,23 @@ pub(super) async fn look(
         Err(failure) => {
             // What the environment names is needed itself; the instance that lost data may be gone.
             let is_certain = needed.on.is_none() || failure.refusal == Refusal::Login;
-            let state = if is_certain { Looked::Missing } else { Looked::Doubtful };
+            let state = if is_certain { Presence::Missing } else { Presence::Doubtful };
             return Ok(vec![Finding::new(
                 state,
                 format!("{what} does not let us in: {}", failure.error.chain()),
             )]);
         }
     };
-    let mut findings = vec![Finding::new(Looked::There, format!("{what} lets us in"))];
+    let mut findings = vec![Finding::new(Presence::There, format!("{what} lets us in"))];
     let unread =
-        |why: String| Finding::new(Looked::Unknown, format!("{what} could not be looked into: {why}"));
+        |why: String| Finding::new(Presence::Unknown, format!("{what} could not be looked into: {why}"));
     if needed.creates_databases {
         match session.texts(MAY_CREATE).await {
             Err(failure) => findings.push(unread(failure.message)),
             Ok(rows) if rows.iter().flatten().flatten().any(|word| word == "t") => {}
             Ok(_) => {
                 let what = format!("user `{}` may not create databases", server.user);
-                findings.push(Finding::new(Looked::Missing, what));
+                findings.push(Finding::new(Presence::Missing, what));
             }
         }
     }
@@ -78,14 +78,14 @@ pub(super) async fn look(
     };
     for table in list(&needed.tables) {
         findings.push(match find(&table) {
-            true => Finding::new(Looked::There, format!("table `{table}` is in {what}")),
-            false => Finding::new(Looked::Doubtful, not_there(&table, &what, &known)),
+            true => Finding::new(Presence::There, format!("table `{table}` is in {what}")),
+            false => Finding::new(Presence::Doubtful, not_there(&table, &what, &known)),
         });
     }
     // Once the run has begun, it may have made them itself.
     let without = if is_begun { Vec::new() } else { list(&needed.without_tables) };
     for table in without.iter().filter(|table| find(table)) {
-        findings.push(Finding::new(Looked::Missing, format!("table `{table}` is in {what} already")));
+        findings.push(Finding::new(Presence::Missing, format!("table `{table}` is in {what} already")));
     }
     Ok(findings)
 }

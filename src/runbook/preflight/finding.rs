@@ -9,7 +9,7 @@ use crate::runbook::values::Values;
 /// What was found out about something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Looked {
+pub(crate) enum Presence {
     /// It is there.
     There,
     /// It is missing, and a step will fail.
@@ -25,19 +25,19 @@ pub(crate) enum Looked {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     /// How it stands.
-    pub state: Looked,
+    pub state: Presence,
     /// What, and why it stands so.
     pub text: String,
 }
 
 impl Finding {
-    pub(super) fn new(state: Looked, text: impl Into<String>) -> Self {
+    pub(super) fn new(state: Presence, text: impl Into<String>) -> Self {
         Finding { state, text: text.into() }
     }
 }
 
 /// What is looked at, and with what.
-pub(in crate::runbook) struct Ground<'a> {
+pub(in crate::runbook) struct PreflightContext<'a> {
     pub(in crate::runbook) runbook: &'a Runbook,
     pub(in crate::runbook) mode: Mode,
     pub(in crate::runbook) values: &'a Values,
@@ -47,7 +47,7 @@ pub(in crate::runbook) struct Ground<'a> {
     pub(in crate::runbook) now: chrono::DateTime<chrono::Utc>,
 }
 
-impl Ground<'_> {
+impl PreflightContext<'_> {
     /// A text with its values, if all of them are known before the first step.
     pub(super) fn fill(&self, text: &str) -> Option<String> {
         self.values.fill(text).ok()

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Ground, Looked};
+use super::{Finding, PreflightContext, Presence};
 use crate::aws::identity_of_policies;
 use crate::runbook::document::Step;
 use crate::runbook::shell::{Command, Scan};
@@ -17,7 +17,7 @@ const TAGGED: [(&str, &str); 4] = [
 ];
 
 /// Asks for everything that steps change by `aws rds` and by this tool.
-pub(super) async fn look(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
+pub(super) async fn check_rights(steps: &[&Step], ground: &PreflightContext<'_>) -> Vec<Finding> {
     let Some(aws) = ground.aws else { return Vec::new() };
     let Some(identity) = identity_of_policies(ground.identity) else { return Vec::new() };
     let place = aws.place();
@@ -28,7 +28,7 @@ pub(super) async fn look(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
     for step in steps {
         let undo = step.undo.as_ref().filter(|_| ground.mode == crate::runbook::Mode::Rehearse);
         for script in step.kind.act().map(|act| &act.script).into_iter().chain(undo) {
-            for call in &Scan::of(&script.text).commands {
+            for call in &Scan::scan(&script.text).commands {
                 for (action, kind, id) in actions_of(call, ground) {
                     let actions = needed.entry(arn(kind, &id)).or_default();
                     actions.entry(format!("rds:{action}")).or_insert_with(|| step.id.clone());
@@ -45,7 +45,7 @@ pub(super) async fn look(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
         match aws.simulate(&identity, &names, &arn, &tags, ground.now).await {
             Err(_) => {
                 let what = "rights were not looked at: IAM's simulator may not be asked";
-                return vec![Finding::new(Looked::Unknown, what)];
+                return vec![Finding::new(Presence::Unknown, what)];
             }
             Ok(decisions) => {
                 for decision in decisions {
@@ -58,24 +58,24 @@ pub(super) async fn look(steps: &[&Step], ground: &Ground<'_>) -> Vec<Finding> {
                         "step `{step}` needs `{}` on {arn}, which IAM's simulator denies to {identity}",
                         decision.action
                     );
-                    findings.push(Finding::new(Looked::Doubtful, what));
+                    findings.push(Finding::new(Presence::Doubtful, what));
                 }
             }
         }
     }
     if !allowed.is_empty() {
         let names: Vec<String> = allowed.into_iter().collect();
-        findings.push(Finding::new(Looked::There, format!("IAM allows {}", names.join(", "))));
+        findings.push(Finding::new(Presence::There, format!("IAM allows {}", names.join(", "))));
     }
     findings
 }
 
 /// What a call needs: the action, the kind of its object, and its id.
-fn actions_of(call: &Command, ground: &Ground<'_>) -> Vec<(String, &'static str, String)> {
+fn actions_of(call: &Command, ground: &PreflightContext<'_>) -> Vec<(String, &'static str, String)> {
     let words: Vec<String> = call
         .words
         .iter()
-        .map(|word| match word.strip_prefix('$').and_then(|name| ground.values.text(name)) {
+        .map(|word| match word.strip_prefix('$').and_then(|name| ground.values.get(name)) {
             Some(value) => value.to_owned(),
             None => word.clone(),
         })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Run, Stop, Tell, USUAL};
+use super::{Progress, Run, Stop, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Act, Kind as StepKind, Step};
 use crate::runbook::expect::Observed;
@@ -19,14 +19,14 @@ const LETTERS_KEPT: usize = 16_000;
 
 impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     pub(super) async fn act(&mut self, step: &Step, act: &Act) -> Result<std::result::Result<(), Stop>> {
-        let told = self.story.told(&step.id);
-        let objects = objects::named(&act.creates, &self.values)?;
+        let told = self.story.step(&step.id);
+        let objects = objects::fill_names(&act.creates, &self.values)?;
         let mut absent = Vec::new();
         for object in &objects {
-            match objects::look(object, self.to.aws).await? {
+            match objects::find_object(object, self.to.aws).await? {
                 Seen::Absent | Seen::Untold => absent.push(object.clone()),
                 Seen::There(_) if told.absent.contains(object) => {}
-                Seen::There(_) => return Ok(Err(exists_already(step, object))),
+                Seen::There(_) => return Ok(Err(stop_for_existing(step, object))),
             }
         }
         let id = step.id.clone();
@@ -71,7 +71,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         };
         let says = |line: &str| {
             if !act.secret {
-                tell(Tell::Says(line));
+                tell(Progress::Says(line));
             }
         };
         // A plan would run it in the same way.
@@ -84,7 +84,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 if act.read_only {
                     psql.read_only();
                 }
-                script::run(psql.take(), "", &settings, started, says).await
+                script::run_script(psql.take(), "", &settings, started, says).await
             }
             _ => script::shell(&act.script.text, &act.sets, &settings, started, says).await,
         }
@@ -139,7 +139,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             made,
             reasons: reasons.clone(),
         })))?;
-        self.tell(Tell::Ended(step, result, seconds, &reasons, &self.clock(step)));
+        self.tell(Progress::Ended(step, result, seconds, &reasons, &self.clock(step)));
         if result == Ending::Done {
             return Ok(Ok(()));
         }
@@ -191,7 +191,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 Ok(made) if pause == 4 => return made,
                 Ok(_) => {}
                 Err(error) => {
-                    self.tell(Tell::Note(&format!(
+                    self.tell(Progress::Note(&format!(
                         "what the step made could not be looked at: {}",
                         error.chain()
                     )));
@@ -226,7 +226,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 }
 
-fn exists_already(step: &Step, object: &str) -> Stop {
+fn stop_for_existing(step: &Step, object: &str) -> Stop {
     Stop {
         state: "failed",
         step: Some(step.id.clone()),

@@ -20,7 +20,7 @@ use crate::vault::Vault;
 pub(super) const USUAL: Duration = Duration::from_secs(300);
 
 /// What happens, for whoever watches.
-pub(crate) enum Tell<'a> {
+pub(crate) enum Progress<'a> {
     /// A step begins.
     Step(&'a Step, &'a Clock),
     /// What a step says, redacted.
@@ -57,7 +57,7 @@ pub(crate) struct Clock {
 }
 
 /// What a run works with.
-pub(crate) struct Surroundings<'a, A> {
+pub(crate) struct Context<'a, A> {
     /// Where journals lie.
     pub vault: &'a Vault,
     /// AWS, if the runbook needs it.
@@ -65,7 +65,7 @@ pub(crate) struct Surroundings<'a, A> {
     /// Signals.
     pub interrupt: &'a Interrupt,
     /// Who watches.
-    pub tell: &'a dyn Fn(Tell<'_>),
+    pub tell: &'a dyn Fn(Progress<'_>),
     /// The clock.
     pub clock: fn() -> DateTime<Utc>,
     /// Who runs it.
@@ -110,7 +110,7 @@ pub(in crate::runbook) struct Run<'a, A> {
     pub(in crate::runbook) story: Story,
     pub(in crate::runbook) values: Values,
     pub(in crate::runbook) redactor: Redactor,
-    pub(in crate::runbook) to: &'a Surroundings<'a, A>,
+    pub(in crate::runbook) to: &'a Context<'a, A>,
     /// Steps that may have begun in lines that the journal has lost.
     pub(in crate::runbook) suspects: Vec<String>,
 }

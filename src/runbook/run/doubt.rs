@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Run, Stop, Tell, USUAL};
+use super::{Progress, Run, Stop, USUAL};
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::Step;
 use crate::runbook::gate::{Gate, Reply};
@@ -39,7 +39,7 @@ impl ProbeFound {
 impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     /// Settles whether a step may be run now.
     pub(super) async fn settle_doubt(&mut self, step: &Step) -> Result<Doubt> {
-        let told = self.story.told(&step.id);
+        let told = self.story.step(&step.id);
         let is_suspect = self.suspects.contains(&step.id);
         let Some(act) = step.kind.act().filter(|_| !self.only_reads(step)) else { return Ok(Doubt::Run) };
         if self.to.redo.contains(&step.id) && told.state != StepState::Done {
@@ -48,7 +48,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         }
         if self.to.done.contains(&step.id) && told.state != StepState::Todo {
             self.add(Event::Said { step: step.id.clone(), word: "done".to_owned(), by: self.to.by.clone() })?;
-            self.tell(Tell::Passed(step, "somebody says that it is done"));
+            self.tell(Progress::Passed(step, "somebody says that it is done"));
             return Ok(Doubt::Happened);
         }
         if (told.state == StepState::Todo && !is_suspect) || told.may_repeat {
@@ -62,8 +62,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         if let Some(probe) = &step.probe {
             let (answer, reason) = self.probe(step, &probe.text, probe.timeout).await?;
             return Ok(match answer {
-                Answer::Happened if act.outputs().any(|name| self.values.text(name).is_none()) => {
-                    Doubt::Stop(values_are_lost(step))
+                Answer::Happened if act.outputs().any(|name| self.values.get(name).is_none()) => {
+                    Doubt::Stop(stop_for_lost_values(step))
                 }
                 Answer::Happened => Doubt::Happened,
                 Answer::DidNot => Doubt::Run,
@@ -120,7 +120,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                     .hint("Wait for it or end it, then resume; or say how it is with `--done` or `--redo`."),
                 });
             }
-            self.tell(Tell::Waits("a command of the earlier attempt to end"));
+            self.tell(Progress::Waits("a command of the earlier attempt to end"));
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         None
@@ -140,7 +140,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let found = self.ask_probe(step, text, timeout).await?;
         let (answer, reason) = (found.answer, found.reason.clone());
         self.add(found.into_event(step))?;
-        self.tell(Tell::Probed(step, answer, &reason));
+        self.tell(Progress::Probed(step, answer, &reason));
         Ok((answer, reason))
     }
 
@@ -160,13 +160,13 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             redactor: &self.redactor,
         };
         let done = script::shell(text, &[], &settings, |_| Ok(()), |_| ()).await?;
-        let (answer, reason) = probed(&done);
+        let (answer, reason) = read_probe(&done);
         let reason = self.redactor.clean(&reason);
         let mut made = Vec::new();
         if answer == Answer::Happened
             && let Some(act) = step.kind.act()
         {
-            let objects = objects::named(&act.creates, &self.values)?;
+            let objects = objects::fill_names(&act.creates, &self.values)?;
             made = objects::made(&objects, true, self.to.aws).await?;
         }
         Ok(ProbeFound { answer, reason, made })
@@ -220,7 +220,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
 
 /// Exit code 0 says that it happened. Anything else says that it did not only if it is sure: AWS knows no such thing, or nothing
 /// was said at all. A probe that AWS refused has found nothing out.
-fn probed(done: &Done) -> (Answer, String) {
+fn read_probe(done: &Done) -> (Answer, String) {
     let said = done.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     match (done.end, done.exit) {
         (Ended::ByItself, Some(0)) => (Answer::Happened, "its probe says so".to_owned()),
@@ -236,7 +236,7 @@ fn probed(done: &Done) -> (Answer, String) {
     }
 }
 
-pub(super) fn values_are_lost(step: &Step) -> Stop {
+pub(super) fn stop_for_lost_values(step: &Step) -> Stop {
     Stop {
         state: "unknown",
         step: Some(step.id.clone()),

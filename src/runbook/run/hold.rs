@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Run, Stop, Tell, interrupted};
+use super::{Progress, Run, Stop, stop_interrupted};
 use crate::aws::Poll;
 use crate::error::{Error, Kind, Result};
 use crate::runbook::document::{Step, Waiting};
 use crate::runbook::gate::{self, Gate, Reply};
 use crate::runbook::journal::{End, Ending, Event};
-use crate::runbook::wait::Look;
+use crate::runbook::wait::PollResult;
 use crate::runbook::{objects, sha256};
 use crate::when::format_span;
 
@@ -21,8 +21,8 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         step: &Step,
         waiting: &Waiting,
     ) -> Result<std::result::Result<(), Stop>> {
-        let told = self.story.told(&step.id);
-        let text = self.values.shown(&waiting.condition.text);
+        let told = self.story.step(&step.id);
+        let text = self.values.fill_for_display(&waiting.condition.text);
         self.add(Event::Begin {
             step: step.id.clone(),
             attempt: told.attempts + 1,
@@ -33,18 +33,18 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
         let poll = Poll { every: self.to.poll.unwrap_or(waiting.every), give_up_after: limit };
         let mut seen: String;
         let (result, reason, kind) = loop {
-            match waiting.condition.look(self.to.aws, &self.values, &waiting.fails_on).await? {
-                Ok(Look::There(what)) => break (Ending::Done, what, Kind::No),
-                Ok(Look::Never(why)) => {
+            match waiting.condition.poll(self.to.aws, &self.values, &waiting.fails_on).await? {
+                Ok(PollResult::There(what)) => break (Ending::Done, what, Kind::No),
+                Ok(PollResult::Never(why)) => {
                     break (Ending::Failed, format!("will not come true: {why}"), Kind::Outside);
                 }
-                Ok(Look::NotYet(what)) => seen = what,
+                Ok(PollResult::NotYet(what)) => seen = what,
                 Err(failure) if failure.is_worth_repeating() => seen = format!("AWS does not say: {failure}"),
                 Err(failure) => {
                     break (Ending::Failed, format!("could not be looked at: {failure}"), Kind::Outside);
                 }
             }
-            self.tell(Tell::Waits(&format!("{text}: {seen}")));
+            self.tell(Progress::Waits(&format!("{text}: {seen}")));
             let left = limit.saturating_sub(began.elapsed());
             if left.is_zero() {
                 let limit = format_span(limit.as_secs_f64());
@@ -69,7 +69,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             made: Vec::new(),
             reasons: reasons.clone(),
         })))?;
-        self.tell(Tell::Ended(step, result, seconds, &reasons, &self.clock(step)));
+        self.tell(Progress::Ended(step, result, seconds, &reasons, &self.clock(step)));
         if result == Ending::Done {
             return Ok(Ok(()));
         }
@@ -82,7 +82,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
     }
 
     pub(super) async fn gate(&mut self, step: &Step) -> Result<std::result::Result<(), Stop>> {
-        let mut gate = Gate::of(step, &self.values, &self.to.by)?
+        let mut gate = Gate::of_step(step, &self.values, &self.to.by)?
             .ok_or_else(|| Error::new(Kind::Bug, "a gate is none"))?;
         if let Some(answer) = gate.answer.as_ref().filter(|_| self.to.aws.is_some()) {
             // What is typed may be the name of something else than a DB instance.
@@ -105,17 +105,17 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
             None => {
                 let reply = tokio::select! {
                     reply = gate.clone().ask_until_right(&self.to.ask) => reply?,
-                    kind = self.to.interrupt.wait(1) => return Ok(Err(interrupted(step, kind))),
+                    kind = self.to.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
                 };
                 match reply {
                     Reply::Typed(typed) => typed,
-                    other => return Ok(Err(waiting(unanswered(&gate, &other)))),
+                    other => return Ok(Err(waiting(refuse_unanswered(&gate, &other)))),
                 }
             }
         };
         let answer = self.redactor.clean(typed.trim());
         self.add(Event::Gate { step: step.id.clone(), answer: answer.clone(), by: self.to.by.clone() })?;
-        self.tell(Tell::Answered(step, &answer, &self.clock(step)));
+        self.tell(Progress::Answered(step, &answer, &self.clock(step)));
         Ok(Ok(()))
     }
 
@@ -132,7 +132,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                     Ok(certainty) => {
                         let answer = format!("approved by {} ({})", approval.by.identity, certainty.words());
                         if certainty == gate::Certainty::Claimed {
-                            self.tell(Tell::Note(&format!(
+                            self.tell(Progress::Note(&format!(
                                 "nothing proves that {} approved: without `needs: aws`, anyone who can write to the vault can claim it",
                                 approval.by.identity
                             )));
@@ -145,7 +145,7 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                         if approval.proof.is_some() {
                             gate::forget_proof(self.journal.vault(), &run, &approval)?;
                         }
-                        self.tell(Tell::Answered(step, &answer, &self.clock(step)));
+                        self.tell(Progress::Answered(step, &answer, &self.clock(step)));
                         return Ok(Ok(()));
                     }
                     Err(why) => refused = format!(" ({why})"),
@@ -166,17 +166,17 @@ impl<A: AsyncFn(&Gate) -> Result<Reply>> Run<'_, A> {
                 .hint(format!("They run `lifeboat runbook approve {run}` as a user or a role of their own."));
                 return Ok(Err(Stop { state: "waiting", step: Some(step.id.clone()), error }));
             }
-            self.tell(Tell::Waits(&format!("a second person: lifeboat runbook approve {run}")));
+            self.tell(Progress::Waits(&format!("a second person: lifeboat runbook approve {run}")));
             tokio::select! {
                 () = tokio::time::sleep(self.to.poll.unwrap_or(Duration::from_secs(1))) => {}
-                kind = self.to.interrupt.wait(1) => return Ok(Err(interrupted(step, kind))),
+                kind = self.to.interrupt.wait(1) => return Ok(Err(stop_interrupted(step, kind))),
             }
         }
     }
 }
 
 /// Why a gate holds the run.
-fn unanswered(gate: &Gate, reply: &Reply) -> Error {
+fn refuse_unanswered(gate: &Gate, reply: &Reply) -> Error {
     let way = match &gate.answer {
         Some(answer) => format!("`--answer {}={answer}`", gate.step),
         None => format!("`--answer {}='WHAT YOU DID'`", gate.step),
@@ -185,7 +185,7 @@ fn unanswered(gate: &Gate, reply: &Reply) -> Error {
         Reply::NoTerminal => "needs a person, and there is no terminal",
         _ => "was not answered",
     };
-    let what = format!("gate `{}`{} {why}: {}", gate.step, gate.place(), first_line(&gate.text));
+    let what = format!("gate `{}`{} {why}: {}", gate.step, gate.describe_target(), first_line(&gate.text));
     Error::new(Kind::Guard, what).hint(format!("Resume the run on a terminal, or answer with {way}."))
 }
 
