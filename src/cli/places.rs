@@ -90,7 +90,7 @@ impl Targets {
 /// Every place that could not be looked at is named.
 fn tell(unreached: &[Unreached], session: &Session) {
     for one in unreached {
-        session.output.warn(format!("{} could not be looked at: {}", one.place, one.error));
+        session.output.warn(format!("{} could not be checked: {}", one.place, one.error));
     }
 }
 
@@ -282,7 +282,7 @@ fn one_home(what: &str, homes: Vec<Aws>, unreached: &[Unreached], seek: Seek) ->
         || unreached.iter().map(|one| format!("{}: {}", one.place, one.error)).collect::<Vec<_>>().join("; ");
     match homes.as_slice() {
         [] if unreached.is_empty() => Err(nowhere(what)),
-        [] => Err(Error::outside(format!("{what} was not found, and {} could not be looked at", unsure()))
+        [] => Err(Error::outside(format!("{what} was not found, and {} could not be checked", unsure()))
             .caused_by(why())
             .hint("It may be there. Run it again when that can be reached.")),
         [home] if unreached.is_empty() || seek == Seek::ToRead => Ok(home.clone()),

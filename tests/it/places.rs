@@ -261,7 +261,7 @@ async fn an_account_that_cannot_be_reached_does_not_hide_the_others() {
     world.fault("AssumeRole", role).await;
     let seen = lifeboat(&world, &["status", "--json"]).await;
     let report =
-        seen.assert_code(5).assert_says(&["prod/eu-west-1 could not be looked at", "role/lifeboat"]).json();
+        seen.assert_code(5).assert_says(&["prod/eu-west-1 could not be checked", "role/lifeboat"]).json();
     assert_eq!(homes(&report, "databases", "id").len(), 3);
     assert_eq!(
         (&report["unreached"][0]["account"], &report["unreached"][0]["region"]),
